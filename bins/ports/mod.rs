@@ -69,7 +69,7 @@ impl Ports {
     ) -> Result<Background> {
         let mut background = Background::new(shutdown);
         if let Some(purchases) = &mut self.purchases {
-            purchases.start(&mut background, settings, metrics)?;
+            purchases.start(&mut background, settings, metrics, shutdown)?;
         }
         if let Some(users) = &mut self.users {
             users.start(&mut background, settings, metrics)?;

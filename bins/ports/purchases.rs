@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::retention::{Retention, RetentionOptions};
@@ -10,6 +11,7 @@ use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 use super::{Backends, Background, note, received};
 use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
 use crate::settings::{ServiceKind, Settings};
+use crate::signal::Shutdown;
 use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
@@ -24,6 +26,8 @@ pub(super) struct Purchases {
     /// Which of the ports are files of this process.
     local: LocalPorts,
     ingest: Option<IngestMonitor>,
+    /// The purchases that become visible.
+    feed: PurchaseFeed,
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
@@ -55,7 +59,8 @@ pub(super) async fn open(
         traces::sink_with_spans(sink, &log.topic, settings)
     });
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
-    Ok(Purchases { sink, log, store, query, local, ingest: None })
+    let feed = PurchaseFeed::new(log.log.admin(), Arc::clone(&query));
+    Ok(Purchases { sink, log, store, query, local, ingest: None, feed })
 }
 
 impl Purchases {
@@ -66,7 +71,7 @@ impl Purchases {
     pub(super) fn facing(&self) -> Result<PurchasesRole<Arc<dyn PurchaseSink>>> {
         let sink = self.sink.clone().ok_or_else(|| CliError::new("facing needs a log"))?;
         let mut role = PurchasesRole::with_sink(sink, Arc::clone(&self.query));
-        (role.ingest, role.local) = (self.ingest.clone(), self.local);
+        self.complete(&mut role);
         Ok(role)
     }
 
@@ -75,8 +80,13 @@ impl Purchases {
         let store = self.store.as_ref().ok_or_else(|| CliError::new("management needs a store"))?;
         let query = Arc::clone(&self.query);
         let mut role = PurchasesRole::with_store(Arc::clone(&store.store), store.durability, query);
-        (role.ingest, role.local) = (self.ingest.clone(), self.local);
+        self.complete(&mut role);
         Ok(role)
+    }
+
+    fn complete<W>(&self, role: &mut PurchasesRole<W>) {
+        (role.ingest, role.local) = (self.ingest.clone(), self.local);
+        role.feed = Some(self.feed.clone());
     }
 
     /// Starts ingest, if the settings enable it: joins the consumer group.
@@ -85,7 +95,14 @@ impl Purchases {
         background: &mut Background,
         settings: &Settings,
         metrics: &Metrics,
+        shutdown: &Shutdown,
     ) -> Result<()> {
+        let (feed, shutdown) = (self.feed.clone(), shutdown.clone());
+        // The server waits for open responses.
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            feed.close();
+        });
         let Some(store) = &self.store else { return Ok(()) };
         if let Some(unreadable) = &store.unreadable {
             metrics.count_unreadable(Arc::clone(unreadable));

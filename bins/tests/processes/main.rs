@@ -20,6 +20,7 @@ mod dead_letters;
 mod disk_faults;
 mod doctor;
 mod erasure;
+mod events;
 mod failpoints;
 mod faults;
 mod gaps;

@@ -321,11 +321,11 @@ def ingress_publishes_the_customer_paths(r):
     spec = r.all("Ingress")[0]["spec"]
     assert spec["tls"] == [{"secretName": "tls", "hosts": ["shop.example"]}]
     paths = {path["path"]: path["backend"]["service"]["name"] for path in spec["rules"][0]["http"]["paths"]}
-    assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/summary", "/v1/totals"}, "published paths differ from those that customers need"
+    assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/purchases/events", "/v1/summary", "/v1/totals"}, "published paths differ from those that customers need"
     assert set(paths.values()) == {"rel-shop-facing"}
     for path in ("/metrics", "/livez", "/readyz", "/ready", "/healthz", "/health", "/-/ready", "/users/1", "/orders", "/api/metrics"):
         assert not reaches(r, path), f"{path} is published"
-    for path in ("/", "/page/facing.js", "/buy", "/getAllUserBuys/u1", "/v1/purchases", "/v1/summary", "/v1/totals"):
+    for path in ("/", "/page/facing.js", "/buy", "/getAllUserBuys/u1", "/v1/purchases", "/v1/purchases/events", "/v1/summary", "/v1/totals"):
         assert reaches(r, path), f"{path} is not published"
 
 

@@ -90,6 +90,8 @@ pub const UNKNOWN_ORDER: &str = "/problems/unknown-order";
 pub const EMAIL_TAKEN: &str = "/problems/email-taken";
 /// The `type` for an `Idempotency-Key` that was used for another user or order.
 pub const KEY_TAKEN: &str = "/problems/key-taken";
+/// The log no longer has the records behind a cursor of events.
+pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
 const KINDS: [(ErrorKind, &str); 11] = [
     (ErrorKind::Invalid, "/problems/invalid"),
@@ -107,8 +109,15 @@ const KINDS: [(ErrorKind, &str); 11] = [
 
 /// All types of problems.
 pub fn types() -> impl Iterator<Item = &'static str> {
-    let of_resources =
-        [UNKNOWN_PURCHASE, UNKNOWN_DEAD_LETTER, UNKNOWN_USER, UNKNOWN_ORDER, EMAIL_TAKEN, KEY_TAKEN];
+    let of_resources = [
+        UNKNOWN_PURCHASE,
+        UNKNOWN_DEAD_LETTER,
+        UNKNOWN_USER,
+        UNKNOWN_ORDER,
+        EMAIL_TAKEN,
+        KEY_TAKEN,
+        CURSOR_EXPIRED,
+    ];
     KINDS.iter().map(|(_, text)| *text).chain(of_resources)
 }
 

@@ -139,6 +139,7 @@ fn described_at(place: &RouteInfo<'_>) -> Option<Value> {
         "/getAllUserBuys/{who}" | "/purchases/{who}" => vec![listings::for_user(place)],
         "/buyList/{who}" => vec![listings::buy_list(place)],
         "/v1/purchases" => vec![v1::buy(place), v1::purchases(place)],
+        "/v1/purchases/events" => vec![v1::events(place)],
         "/v1/purchases/{id}" => vec![v1::purchase(place)],
         "/v1/purchases:batch" => vec![batch::buy(place)],
         "/v1/dead-letters" => vec![dead_letters::list(place)],

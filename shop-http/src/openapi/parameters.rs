@@ -147,6 +147,12 @@ pub(super) fn position() -> Value {
     parameter("path", "position", "Topic, partition and offset, joined by dashes", form)
 }
 
+/// Of events.
+pub(super) fn last_event_id() -> Value {
+    let form = json!({"type": "string", "pattern": "^[0-9a-f]{8}([.][0-9]{1,9}-[0-9]{1,18})*$"});
+    parameter("header", "Last-Event-ID", "The `id` of the last event: the stream continues after it", form)
+}
+
 /// A range of time.
 pub(super) fn range() -> [Value; 2] {
     let mut schema = of::<Timestamp>();

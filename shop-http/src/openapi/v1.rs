@@ -17,6 +17,11 @@ const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when the awaited pu
 const FILES: &str = "With `Accept: text/csv` or `application/x-ndjson`, all selected purchases as a file, without \
                      `limit` and `cursor`. A file that could not be read to its end ends with a broken connection.";
 
+const EVENTS: &str = "Server-sent events: `event: purchase`, with the purchase as JSON in `data` and a cursor in `id`. \
+                      Every 15 s without a purchase there is a comment, with an `id` that moves the cursor. A stream \
+                      ends after an hour, when the service shuts down, and when its reader is too slow. A new one \
+                      with `Last-Event-ID` continues; it may repeat purchases, which their ids tell.";
+
 /// `POST /v1/purchases`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     // It may not be stored yet, so the link waits for it.
@@ -55,6 +60,30 @@ pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
     operation.own.extend(files);
     operation.description = Some(FILES.to_owned());
     operation
+}
+
+/// `GET /v1/purchases/events`.
+pub(super) fn events(place: &RouteInfo<'_>) -> Operation {
+    let stream = ResponseDoc::other(StatusCode::OK, "Events, until the connection ends", "text/event-stream");
+    let mut failures = vec![
+        Failure::field("userid", "or username must be given, or everyone=true"),
+        Failure::CursorExpired,
+        Failure::NoEvents,
+    ];
+    failures.extend(of_everyone(place));
+    failures.extend(no_answer(Subject::Purchase(place.role)));
+    failures.extend(too_busy(place, false));
+    let mut asked = parameters::selection().to_vec();
+    asked.push(parameters::last_event_id());
+    Operation {
+        tag: "v1",
+        summary: "A user's purchases as they become visible; on management also those of all users",
+        description: Some(EVENTS.to_owned()),
+        parameters: asked,
+        own: vec![stream],
+        failures,
+        ..Operation::default()
+    }
 }
 
 /// `GET /v1/purchases/{id}`.

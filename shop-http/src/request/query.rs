@@ -197,6 +197,8 @@ impl Strict {
     /// The parameters of totals.
     pub(crate) const TOTALS: &[&str] =
         &["userid", "username", "everyone", "from", "to", "per", "zone", "wait_for", "wait"];
+    /// The parameters of events.
+    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone"];
     /// The parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of one purchase.

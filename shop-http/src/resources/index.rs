@@ -39,6 +39,10 @@ const V1_PURCHASES: &Paths = &[
         "GET /v1/purchases",
         "A page of purchases, or a file: userid or username, from, to, order, limit, cursor, wait_for, wait",
     ),
+    (
+        "GET /v1/purchases/events",
+        "Purchases as they become visible, as server-sent events: userid or username",
+    ),
     ("GET /v1/purchases/{id}", "One purchase"),
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username, from, to"),
     ("GET /v1/totals", "The same per hour, day or month: userid or username, from, to, per, zone"),

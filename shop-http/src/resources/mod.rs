@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod buy;
 pub(crate) mod dead_letters;
 pub(crate) mod docs;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod listing;

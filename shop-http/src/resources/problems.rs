@@ -15,7 +15,7 @@ const POLICY: [(HeaderName, HeaderValue); 1] = [(
 )];
 
 /// The last segment of a type, what it means, and what to do.
-const PROBLEMS: [(&str, &str, &str); 17] = [
+const PROBLEMS: [(&str, &str, &str); 18] = [
     (
         "invalid",
         "The request is invalid",
@@ -93,6 +93,12 @@ const PROBLEMS: [(&str, &str, &str); 17] = [
         "The user does not exist, or is not replicated yet",
         "Check the number. If the user was \
       registered a moment ago, repeat the request.",
+    ),
+    (
+        "cursor-expired",
+        "The log does not continue at the last event",
+        "List the purchases, and read the events without \
+      `Last-Event-ID`.",
     ),
     (
         "unknown-dead-letter",

@@ -22,7 +22,7 @@ use crate::service::{Purchases, Visibility};
 use crate::service_kind::ServiceKind;
 
 /// Only management lists all users' purchases. The policy decides the rest.
-fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Result<(), Failure> {
+pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Result<(), Failure> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
         _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),

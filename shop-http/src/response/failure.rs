@@ -73,6 +73,10 @@ pub(crate) enum Failure {
     UnknownPurchase,
     /// There is no pending dead letter at this position.
     UnknownDeadLetter,
+    /// Events cannot continue at this cursor.
+    CursorExpired,
+    /// The service has no log whose events it could serve.
+    NoEvents,
     /// There is no such user, or its event has not been received yet.
     UnknownUser,
     /// There is no such order.
@@ -222,6 +226,8 @@ impl Failure {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::UnknownPurchase => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_PURCHASE)),
             Self::UnknownDeadLetter => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_DEAD_LETTER)),
+            Self::CursorExpired => (StatusCode::GONE, Some(problem::CURSOR_EXPIRED)),
+            Self::NoEvents => (StatusCode::NOT_IMPLEMENTED, of(ErrorKind::Unsupported)),
             Self::UnknownUser => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_USER)),
             Self::UnknownOrder => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_ORDER)),
             Self::EmailTaken if dialect.errors == Errors::Problem => {

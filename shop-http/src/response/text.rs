@@ -52,6 +52,12 @@ impl Failure {
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
             Self::UnknownDeadLetter => "There is no pending dead letter at this position".to_owned(),
+            Self::CursorExpired => {
+                "The log does not continue at this Last-Event-ID: list the purchases, and read the \
+                 events without it"
+                    .to_owned()
+            }
+            Self::NoEvents => "This service does not follow a log".to_owned(),
             Self::UnknownUser => "User not found".to_owned(),
             Self::UnknownOrder => "Order not found".to_owned(),
             Self::EmailTaken => "Email already registered".to_owned(),

@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::buy::Buying;
 use crate::resources::{
-    batch, dead_letters, health, index, metrics, orders, page, problems, users, v1_purchases,
+    batch, dead_letters, events, health, index, metrics, orders, page, problems, users, v1_purchases,
 };
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
@@ -31,6 +31,7 @@ pub(crate) fn shared_routes(
         let v1 = Routes::new()
             .route("/v1/purchases", read(v1_purchases::list).post_service(Buying::new(Arc::clone(purchases))))
             .route("/v1/purchases:batch", post(batch::post))
+            .route("/v1/purchases/events", read(events::get))
             .route("/v1/purchases/{id}", read(v1_purchases::get))
             .route("/v1/summary", read(v1_purchases::summary))
             .route("/v1/totals", read(v1_purchases::totals));

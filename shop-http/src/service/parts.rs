@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::log::{LogAdmin, RecordType};
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
@@ -89,6 +90,9 @@ pub struct PurchasesRole<W> {
     pub ingest: Option<IngestMonitor>,
     /// The ports that are files of this process (default: none).
     pub local: LocalPorts,
+    /// The events of `GET /v1/purchases/events` (default: none, and the status is 501). Close it when a shutdown
+    /// begins: a server waits for open responses.
+    pub feed: Option<PurchaseFeed>,
 }
 
 /// Which ports are files of this process. `/readyz` checks these only: an unavailable broker or store does not remove a
@@ -114,7 +118,7 @@ impl PurchasesRole<Arc<dyn PurchaseSink>> {
     /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
     #[must_use]
     pub fn with_sink(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { writer: sink, query, ingest: None, local: LocalPorts::default() }
+        Self { writer: sink, query, ingest: None, local: LocalPorts::default(), feed: None }
     }
 }
 
@@ -128,7 +132,7 @@ impl PurchasesRole<StoreSink> {
         query: Arc<dyn PurchaseQuery>,
     ) -> Self {
         let writer = StoreSink::new(store, durability);
-        Self { writer, query, ingest: None, local: LocalPorts::default() }
+        Self { writer, query, ingest: None, local: LocalPorts::default(), feed: None }
     }
 }
 
@@ -143,11 +147,12 @@ impl Management {
     /// The same parts. The store is a sink.
     pub(crate) fn into_sink(self) -> Facing {
         let Self { purchases, users, orders, dead_letters, clock, metrics } = self;
-        let purchases = purchases.map(|PurchasesRole { writer, query, ingest, local }| PurchasesRole {
+        let purchases = purchases.map(|PurchasesRole { writer, query, ingest, local, feed }| PurchasesRole {
             writer: writer.into(),
             query,
             ingest,
             local,
+            feed,
         });
         Parts { purchases, users, orders, dead_letters, clock, metrics }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
     Bucket, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TotalsRequest,
@@ -31,6 +32,7 @@ pub(crate) struct Purchases {
     pub(crate) query: Arc<dyn PurchaseQuery>,
     pub(crate) ingest: Option<IngestMonitor>,
     pub(crate) local: LocalPorts,
+    pub(crate) feed: Option<PurchaseFeed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
@@ -61,7 +63,7 @@ impl Purchases {
         clock: Arc<dyn Clock>,
         options: Arc<HttpOptions>,
     ) -> Self {
-        let PurchasesRole { writer, query, ingest, local } = role;
+        let PurchasesRole { writer, query, ingest, local, feed } = role;
         let takes_into_log = kind == ServiceKind::Facing;
         Self {
             kind,
@@ -69,6 +71,7 @@ impl Purchases {
             query,
             ingest,
             local,
+            feed,
             clock,
             batches: BatchPools::new(&options),
             recent: (takes_into_log && options.read_your_writes).then(LastPurchases::new),

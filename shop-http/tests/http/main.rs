@@ -14,6 +14,7 @@ mod connections;
 mod dead_letters;
 mod dialects;
 mod document;
+mod events;
 mod files;
 mod health;
 mod idempotency;

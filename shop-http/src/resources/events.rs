@@ -1,0 +1,112 @@
+//! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use shop_core::api::PurchaseBody;
+use shop_core::feed::{FeedCursor, FeedItem, Subscription};
+use shop_core::{ErrorKind, RequestContext};
+use tokio::time::{Instant, timeout_at};
+
+use crate::auth::Caller;
+use crate::dialect::RequestDialect;
+use crate::request::Strict;
+use crate::resources::v1_purchases::may_select;
+use crate::response::Failure;
+use crate::server::pools::ReadSlot;
+use crate::service::Purchases;
+use crate::service::bounded::within;
+
+/// The time without a purchase after which a comment is sent: proxies close idle connections.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// After this time a stream ends, and its reader is authorized again when it continues.
+const MAX_DURATION: Duration = Duration::from_secs(3_600);
+/// After this time a browser continues a stream that has ended.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// `GET /v1/purchases/events`.
+pub(crate) async fn get(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    slot: ReadSlot,
+    (uri, headers): (Uri, HeaderMap),
+) -> Response {
+    let events = async {
+        let mut asked = Strict::from_uri(&uri, Strict::EVENTS)?;
+        let selector = asked.selector();
+        let (_, selector) = asked.finish(selector)?;
+        may_select(&purchases, &caller, &selector)?;
+        let after = last_event_id(&headers)?;
+        let feed = purchases.feed.as_ref().ok_or(Failure::NoEvents)?;
+        let subscribed = feed.subscribe(selector, after.as_ref());
+        let subscribed = within(purchases.options.request_timeout, subscribed).await;
+        let subscription = subscribed.map_err(|error| match error.kind() {
+            ErrorKind::Invalid => Failure::CursorExpired,
+            ErrorKind::Unsupported => Failure::NoEvents,
+            ErrorKind::Overloaded => Failure::Overloaded { writes: false },
+            _ => Failure::Query(error, purchases.subject()),
+        })?;
+        // Streams have a limit of their own.
+        drop(slot.take());
+        Ok::<_, Failure>(respond(subscription))
+    };
+    events.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<FeedCursor>, Failure> {
+    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
+    let id = id.to_str().ok().and_then(|id| id.parse().ok());
+    id.map(Some).ok_or_else(|| Failure::field("Last-Event-ID", "is not the id of an event"))
+}
+
+fn respond(subscription: Subscription) -> Response {
+    // The body is read after the handler has ended.
+    let context = RequestContext::current().unwrap_or_default();
+    let events = Events { subscription, ends: Instant::now() + MAX_DURATION, is_first: true };
+    let events = stream::unfold(events, move |mut events| {
+        Arc::clone(&context).scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
+    });
+    // nginx would buffer the events otherwise.
+    let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
+    (unbuffered, Sse::new(events)).into_response()
+}
+
+/// The events of one response.
+struct Events {
+    subscription: Subscription,
+    ends: Instant,
+    is_first: bool,
+}
+
+impl Events {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.is_first) {
+            // A reader that loses the connection before the first purchase continues from here.
+            let start = Event::default().retry(RETRY).comment("purchases from here on");
+            return Some(start.id(self.subscription.position().to_string()));
+        }
+        let comment = Instant::now() + COMMENT_INTERVAL;
+        match timeout_at(comment.min(self.ends), self.subscription.next()).await {
+            Ok(item) => event(item?),
+            Err(_elapsed) if self.ends <= comment => None,
+            Err(_elapsed) => {
+                let comment = Event::default().comment("no purchase");
+                Some(comment.id(self.subscription.position().to_string()))
+            }
+        }
+    }
+}
+
+fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Option<Event> {
+    let data =
+        Event::default().event("purchase").id(cursor.to_string()).json_data(PurchaseBody::from(purchase));
+    data.inspect_err(|error| tracing::error!(%error, "an event could not be written as JSON")).ok()
+}
