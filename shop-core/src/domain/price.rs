@@ -71,6 +71,44 @@ impl Price {
     pub const fn as_decimal(&self) -> &Decimal {
         &self.0
     }
+
+    /// The maximum number of bytes of the text.
+    pub const MAX_BYTES: usize = "1000000000000000.00000000".len();
+
+    /// Writes the text into `buffer`, without the cost of formatting.
+    ///
+    /// ```
+    /// use shop_core::Price;
+    ///
+    /// let price: Price = "1195.30".parse()?;
+    /// assert_eq!(price.encode(&mut [0; Price::MAX_BYTES]), "1195.30");
+    /// # Ok::<(), shop_core::InvalidPrice>(())
+    /// ```
+    pub fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
+        let (units, decimals) = (self.0.mantissa().unsigned_abs(), self.0.scale() as usize);
+        let one = 10_u128.pow(self.0.scale());
+        // Both are far below 2^64.
+        let [whole, fraction] =
+            [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default());
+        let mut start = buffer.len();
+        if decimals > 0 {
+            start = write_digits(buffer, start, fraction, decimals) - 1;
+            buffer[start] = b'.';
+        }
+        let start = write_digits(buffer, start, whole, 1);
+        std::str::from_utf8(&buffer[start..]).unwrap_or_default()
+    }
+}
+
+/// Writes the decimal digits of `number` before `end`, at least so many. Returns where they begin.
+fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize) -> usize {
+    let mut start = end;
+    while number > 0 || end - start < at_least {
+        start -= 1;
+        buffer[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    start
 }
 
 impl TryFrom<Decimal> for Price {
@@ -267,10 +305,22 @@ mod tests {
         assert_eq!(Price::from_minor(i64::MAX, 0), Err(InvalidPrice::TooLarge));
     }
 
+    proptest! {
+        #[test]
+        fn the_encoded_text_is_the_formatted_one(units in 0..=10_i64.pow(15), scale in 0..=8_u32) {
+            let price = Price::from_minor(units, scale).unwrap();
+            let mut text = [0; Price::MAX_BYTES];
+            prop_assert_eq!(price.encode(&mut text), price.to_string());
+        }
+    }
+
     #[test]
     fn the_scale_is_kept() {
-        for text in ["1195.30", "0", "0.00000001", "29.99", "1000000000000000", "0.0"] {
+        for text in
+            ["1195.30", "0", "0.00000001", "29.99", "1000000000000000", "1000000000000000.00000000", "0.0"]
+        {
             assert_eq!(price(text).to_string(), text);
+            assert_eq!(price(text).encode(&mut [0; Price::MAX_BYTES]), text);
         }
         assert_eq!(price("1e2").to_string(), "100");
         assert_eq!(price("2.50e1").to_string(), "25.0");

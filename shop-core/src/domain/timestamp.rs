@@ -92,6 +92,50 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The number of bytes of the text.
+    pub const BYTES: usize = "0000-00-00T00:00:00.000Z".len();
+
+    /// Writes the text into `buffer`, without the cost of formatting.
+    ///
+    /// ```
+    /// use shop_core::Timestamp;
+    ///
+    /// let at = Timestamp::from_millis(250)?;
+    /// assert_eq!(at.encode(&mut [0; Timestamp::BYTES]), "1970-01-01T00:00:00.250Z");
+    /// # Ok::<(), shop_core::InvalidTimestamp>(())
+    /// ```
+    pub fn encode(self, buffer: &mut [u8; Self::BYTES]) -> &str {
+        *buffer = *b"0000-00-00T00:00:00.000Z";
+        // Every instant of the range has a civil time in UTC.
+        let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        let at = jiff::tz::Offset::UTC.to_datetime(instant);
+        for (end, number) in [
+            (4, i32::from(at.year())),
+            (7, at.month().into()),
+            (10, at.day().into()),
+            (13, at.hour().into()),
+            (16, at.minute().into()),
+            (19, at.second().into()),
+            (23, at.millisecond().into()),
+        ] {
+            write_digits(&mut buffer[..end], number);
+        }
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+}
+
+/// Writes the decimal digits of `number` over the end of `zeros`.
+fn write_digits(zeros: &mut [u8], mut number: i32) {
+    for digit in zeros.iter_mut().rev() {
+        if number == 0 {
+            break;
+        }
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+}
+
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -110,15 +154,14 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(instant) => write!(f, "{instant:.3}"),
-            Err(_) => Err(fmt::Error),
-        }
+        f.write_str(self.encode(&mut [0; Self::BYTES]))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> String {
@@ -158,6 +201,14 @@ mod tests {
         // In binary this is 1700000000.1229999…: truncating instead of rounding would lose a millisecond.
         let at = Timestamp::from_unix_seconds(1_700_000_000.123).unwrap();
         assert_eq!(at.as_millis(), 1_700_000_000_123);
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_that_of_jiff(millis in Timestamp::MIN.0..=Timestamp::MAX.0) {
+            let instant = jiff::Timestamp::from_millisecond(millis).unwrap();
+            prop_assert_eq!(Timestamp(millis).to_string(), format!("{instant:.3}"));
+        }
     }
 
     #[test]

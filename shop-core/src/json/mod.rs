@@ -3,7 +3,9 @@
 mod members;
 mod scalar;
 mod serde_with;
+mod written;
 
 pub use members::RawPurchase;
 pub use scalar::RawScalar;
 pub use serde_with::{number, optional_text, text};
+pub use written::write_members;

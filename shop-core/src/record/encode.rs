@@ -1,23 +1,11 @@
 //! Encodes purchases into records.
 
-use bytes::{BufMut, BytesMut};
-use serde::Serialize;
+use bytes::BytesMut;
 
 use super::{SCHEMA_VERSION, header};
-use crate::json::{number, text};
+use crate::json::write_members;
 use crate::log::{HeadersBuilder, LogRecord};
-use crate::{Error, ErrorKind, Price, Purchase, PurchaseId, Result, Timestamp};
-
-// A separate type: a `Serialize` implementation for JSON and other formats alike would store exact numbers incorrectly.
-#[derive(Serialize)]
-struct Value<'a> {
-    username: &'a str,
-    userid: &'a str,
-    #[serde(with = "number")]
-    price: Price,
-    #[serde(with = "text")]
-    timestamp: Timestamp,
-}
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a
 /// partitioned log keeps each user's purchases in order. The headers are id, schema, and the request's context. The log
@@ -26,18 +14,12 @@ struct Value<'a> {
 /// # Errors
 /// [`Internal`](ErrorKind::Internal) when a purchase cannot be encoded, which would be a defect of this crate.
 pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
-    let value = Value {
-        username: purchase.user_name.as_str(),
-        userid: purchase.user_id.as_str(),
-        price: purchase.price,
-        timestamp: purchase.timestamp,
-    };
     // One buffer for all parts. Its capacity is enough for usual lengths.
     let mut buffer = BytesMut::with_capacity(TYPICAL_BYTES);
-    buffer.extend_from_slice(value.userid.as_bytes());
+    buffer.extend_from_slice(purchase.user_id.as_str().as_bytes());
     let key = buffer.split().freeze();
     let (headers, mut buffer) = headers(purchase, buffer).build_and_split();
-    serde_json::to_writer((&mut buffer).writer(), &value).map_err(|error| {
+    write_members(purchase, &mut buffer).map_err(|error| {
         Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
     })?;
     let value = buffer.freeze();

@@ -9,7 +9,6 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
-use serde::Serialize;
 use shop_core::Purchase;
 use shop_core::api::PublishedBody;
 use tower::Service;
@@ -118,14 +117,6 @@ async fn buy(
     bought.await
 }
 
-/// The response to an accepted purchase in dialects with texts.
-#[derive(Serialize)]
-struct PublishedTexts {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    message: &'static str,
-}
-
 /// The response to an accepted purchase.
 pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: Acknowledged) -> Response {
     let Acknowledged { purchase, receipt, is_replayed } = bought;
@@ -140,30 +131,47 @@ pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: Acknowledged) -> 
             answer.respond(StatusCode::CREATED, &PublishedBody::new(purchase, receipt))
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
-            let purchase = LegacyPurchase::four_members(&purchase, dialect.item);
+            let texts = [("status", status), ("message", Some(message))];
             answer.respond_with(code, |text| {
-                serde_json::to_writer(&mut *text, &PublishedTexts { status, message })?;
-                append_members(text, purchase_as, &purchase)
+                text.push(b'{');
+                for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                    append_name(text, name);
+                    serde_json::to_writer(&mut *text, value)?;
+                }
+                append_members(text, purchase_as, |text| {
+                    LegacyPurchase::write_four_members(&purchase, dialect.item, text)
+                })
             })
         }
     }
 }
 
-/// Appends members with the same value to the object in `text`. The value is serialized once.
-fn append_members(text: &mut Vec<u8>, names: &[&str], value: &impl Serialize) -> serde_json::Result<()> {
-    let Some(b'}') = text.pop() else { return Ok(()) };
+/// Appends members with the same value, which is written once, and ends the object.
+fn append_members(
+    text: &mut Vec<u8>,
+    names: &[&str],
+    write: impl Fn(&mut Vec<u8>) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
     let mut written = None;
     for name in names {
-        text.push(b',');
-        serde_json::to_writer(&mut *text, name)?;
-        text.push(b':');
+        append_name(text, name);
         let start = text.len();
         match written.clone() {
             Some(first) => text.extend_from_within(first),
-            None => serde_json::to_writer(&mut *text, value)?,
+            None => write(text)?,
         }
         written.get_or_insert(start..text.len());
     }
     text.push(b'}');
     Ok(())
+}
+
+/// Appends the name of the next member of an object. Names of dialects need no escapes.
+fn append_name(text: &mut Vec<u8>, name: &str) {
+    if !text.ends_with(b"{") {
+        text.push(b',');
+    }
+    text.push(b'"');
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"\":");
 }
