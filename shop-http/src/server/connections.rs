@@ -1,13 +1,14 @@
 //! The open connections of a listener, and which of them is closed when there are too many.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::server::client::network;
 
@@ -15,6 +16,8 @@ use crate::server::client::network;
 const MIN_IDLE: Duration = Duration::from_secs(1);
 /// How often a full listener looks for an idle connection.
 const EVICT_EVERY: Duration = Duration::from_millis(100);
+/// The time-out of idle connections is exact to this part of it.
+const IDLE_PRECISION: u32 = 32;
 
 /// One connection. Requests only change its atomics.
 #[derive(Debug, Default)]
@@ -24,9 +27,14 @@ pub(crate) struct Connection {
     is_blocked: AtomicBool,
     /// Whether it has had a request.
     is_used: AtomicBool,
-    /// When it was opened, or its last request has ended, in milliseconds of the listener.
+    /// When it was opened, its last request has ended, or its client has accepted a part of a response that it had kept
+    /// waiting. In milliseconds of the listener.
     idle_since: AtomicU64,
     clock: ListenerClock,
+    /// Whether [`Connections::close_idle`] closes it.
+    closes_idle: AtomicBool,
+    /// Whether it is to be closed, unless a request begins first.
+    is_chosen: AtomicBool,
     evicted: Notify,
 }
 
@@ -48,7 +56,19 @@ impl ListenerClock {
 
 impl Connection {
     pub(crate) fn set_blocked(&self, is_blocked: bool) {
+        if !is_blocked {
+            self.set_idle_since_now();
+        }
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    fn set_idle_since_now(&self) {
+        self.idle_since.store(self.clock.millis(), Ordering::Relaxed);
+    }
+
+    /// Closes it when it is idle for too long.
+    pub(crate) fn set_closes_idle(&self) {
+        self.closes_idle.store(true, Ordering::Relaxed);
     }
 
     /// Counts a request until the result is dropped.
@@ -66,7 +86,13 @@ impl Connection {
             if self.is_idle() {
                 return;
             }
+            self.is_chosen.store(false, Ordering::Relaxed);
         }
+    }
+
+    fn choose(&self) {
+        self.is_chosen.store(true, Ordering::Relaxed);
+        self.evicted.notify_one();
     }
 
     fn is_idle(&self) -> bool {
@@ -86,7 +112,7 @@ pub(crate) struct InFlight(Arc<Connection>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.clock.millis(), Ordering::Relaxed);
+        self.0.set_idle_since_now();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -146,20 +172,43 @@ impl Connections {
     /// Closes one of the connections that `is_eligible`: the one that has been idle for longest. Returns whether there
     /// is one.
     fn evict(&self, is_eligible: impl Fn(IpAddr) -> bool, min_idle: Duration) -> bool {
-        let mut open = self.open();
+        let open = self.open();
         let (now, min_idle) = (self.clock.millis(), u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
         let idle = open.connections.iter().filter(|(_, (network, connection))| {
             is_eligible(*network)
                 && connection.is_idle()
+                && !connection.is_chosen.load(Ordering::Relaxed)
                 && connection.rank().1.saturating_add(min_idle) <= now
         });
-        let Some(id) = idle.min_by_key(|(_, (_, connection))| connection.rank()).map(|(id, _)| *id) else {
-            return false;
-        };
-        if let Some((_, connection)) = open.connections.remove(&id) {
-            connection.evicted.notify_one();
+        let longest = idle.map(|(_, (_, connection))| connection).min_by_key(|connection| connection.rank());
+        longest.inspect(|connection| connection.choose()).is_some()
+    }
+
+    /// Closes the HTTP/1.1 connections that have had no request for `time`, whether they send nothing or a part of a head.
+    /// One task for all of them: a timer for every request is not free.
+    pub(crate) async fn close_idle(&self, time: Duration) -> Infallible {
+        loop {
+            let pause = self.close_idle_now(time).max(time / IDLE_PRECISION).max(Duration::from_millis(1));
+            sleep(pause).await;
         }
-        true
+    }
+
+    /// Closes those that are idle for so long now. Returns the time until the next one may be.
+    fn close_idle_now(&self, time: Duration) -> Duration {
+        let now = Duration::from_millis(self.clock.millis());
+        let mut next = time;
+        for (_, connection) in self.open().connections.values() {
+            let is_waiting = connection.closes_idle.load(Ordering::Relaxed) && connection.is_idle();
+            if !is_waiting || connection.is_chosen.load(Ordering::Relaxed) {
+                continue;
+            }
+            let since = Duration::from_millis(connection.idle_since.load(Ordering::Relaxed));
+            match (since.saturating_add(time)).checked_sub(now) {
+                None | Some(Duration::ZERO) => connection.choose(),
+                Some(left) => next = next.min(left),
+            }
+        }
+        next
     }
 
     /// Adds a connection from `address`. `is_limited` says whether the limit of one client holds for it.
@@ -259,6 +308,35 @@ mod tests {
         advance(MIN_IDLE).await;
         assert!(timeout(MIN_IDLE, all.room()).await.is_err(), "it is not closed yet");
         assert!(is_evicted(&open[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_requests_is_closed_in_time() {
+        let all = Connections::new(10, None);
+        let time = 30 * MIN_IDLE;
+        let [idle, busy, other] = [(); 3].map(|()| opened(&all, HERE).now_or_never().unwrap().unwrap());
+        idle.connection.set_closes_idle();
+        busy.connection.set_closes_idle();
+        let request = busy.connection.begin();
+        let mut closing = std::pin::pin!(all.close_idle(time));
+        let mut closed_after = async |registered: &Registered, limit: Duration| {
+            let begun = Instant::now();
+            let closed = timeout(limit, registered.connection.evicted());
+            tokio::select! {
+                closed = closed => closed.ok().map(|()| begun.elapsed()),
+                never = &mut closing => match never {},
+            }
+        };
+        let after = closed_after(&idle, 2 * time).await.unwrap();
+        assert!((time..time + 2 * time / IDLE_PRECISION).contains(&after), "{after:?}");
+        assert_eq!(closed_after(&busy, 10 * time).await, None, "a request is in progress");
+        busy.connection.set_blocked(true);
+        drop(request);
+        assert_eq!(closed_after(&busy, 10 * time).await, None, "the response is not read yet");
+        busy.connection.set_blocked(false);
+        let after = closed_after(&busy, 2 * time).await.unwrap();
+        assert!((time..time + 2 * time / IDLE_PRECISION).contains(&after), "{after:?}");
+        assert_eq!(closed_after(&other, 10 * time).await, None, "it has a time-out of another kind");
     }
 
     #[tokio::test(start_paused = true)]

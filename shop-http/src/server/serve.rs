@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -140,8 +140,8 @@ impl Server {
     fn new(router: RouterService, options: &HttpOptions) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(options.header_read_timeout)
+            // `Connections::close_idle` is cheaper.
+            .header_read_timeout(None)
             .max_header_size(max_head(options))
             // Of a response, so much is held for a client that reads it slowly.
             .max_buf_size(max_head(options).max(MIN_BUFFER));
@@ -161,6 +161,7 @@ impl Server {
         let server = Arc::new(self);
         // Every connection has a receiver until it ends.
         let (stop, _) = watch::channel(());
+        let mut close_idle = pin!(server.connections.close_idle(server.options.header_read_timeout));
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
@@ -170,6 +171,7 @@ impl Server {
             };
             let (room, stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
+                never = &mut close_idle => match never {},
                 () = &mut shutdown => break,
             };
             let is_limited = !server.options.trusted_proxies.contains(peer.ip());
@@ -190,7 +192,10 @@ impl Server {
         }
         drop(listener);
         stop.send_replace(());
-        stop.closed().await;
+        tokio::select! {
+            () = stop.closed() => {}
+            never = close_idle => match never {},
+        }
         Ok(())
     }
 
@@ -244,6 +249,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        connection.set_closes_idle();
         let router = self.router.clone();
         let router = router.map_request(move |request: Request<Incoming>| received(request, peer));
         let service = ConnectionService::new(TowerToHyperService::new(router), Arc::clone(connection));
