@@ -1,6 +1,6 @@
 //! Metrics of requests, by template of their route.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::HttpBody;
@@ -26,11 +26,11 @@ pub(crate) struct Requests {
     metrics: Metrics,
     in_flight: Gauge,
     /// By route.
-    series: RwLock<HashMap<String, OfRoute>>,
+    series: RwLock<BTreeMap<String, OfRoute>>,
 }
 
-/// By method and status.
-type OfRoute = HashMap<(&'static str, StatusCode), Arc<Series>>;
+/// By method and status. There are few: comparing is cheaper than hashing.
+type OfRoute = BTreeMap<(&'static str, StatusCode), Arc<Series>>;
 
 /// The metrics of requests with one route, method and status.
 struct Series {
