@@ -101,7 +101,7 @@ function Rows({ items, filter, chosen, choose }) {
   const row = ({ position, time, reason, detail, id, lost }) => html`<tr key=${position} data-position=${position}>
     <td class="check"><input type="checkbox" id="select-${position}" aria-label="Select ${position}" checked=${chosen.has(position)} onChange=${({ target }) => toggle([position], target.checked)} /></td>
     <td class="who"><a href=${addressOf(VIEW, { ...filter, position })}>${position}</a> <small><${When} time=${time} /></small></td>
-    <td class="who"><span class="tag">${reason}</span> <small>${lost === undefined ? textOf(detail) : lostInWords(lost)}</small> <small class="id">${id}</small></td>
+    <td class="who"><span class="tag">${reason}</span> <small>${lost === undefined ? withoutReason(textOf(detail), reason) : lostInWords(lost)}</small> <small class="id">${id}</small></td>
   </tr>`;
   return html`<table class="letters">
     <thead><tr>
@@ -117,6 +117,9 @@ const lostInWords = (lost) => `${counted(lost, "record")} lost; it cannot be rep
 /** Bytes that are no text are in base64. */
 const textOf = (bytes) => (typeof bytes === "object" && bytes !== null ? `base64: ${bytes.base64}` : bytes);
 
+/** The reason in words begins with its kind. */
+const withoutReason = (detail, reason) => (detail.startsWith(`${reason}: `) ? detail.slice(reason.length + 2) : detail);
+
 /** One dead letter with its record. */
 function One({ position, back, onResolved }) {
   const [state] = useLoaded(position, () => deadLetter(position));
@@ -128,7 +131,7 @@ function One({ position, back, onResolved }) {
   const shown = (letter) => html`<${Facts} letter=${letter} />
     <${Resolve} id="one" positions=${isPending ? [position] : []} isGap=${letter.lost !== undefined} onResolved=${resolved} />`;
   return html`<section class="ledger" aria-labelledby="one-title">
-    <p><a id="back" href=${back}>All dead letters</a></p>
+    <p class="back"><a id="back" href=${back}>Back to the list</a></p>
     <h3 id="one-title">Dead letter <b>${position}</b></h3>
     <${Loaded} id="dead-letter" state=${state} what="The dead letter">${shown}<//>
   </section>`;
@@ -136,7 +139,7 @@ function One({ position, back, onResolved }) {
 
 function Facts({ letter: { time, reason, detail, attempts, version, cluster, id, lost, record } }) {
   const facts = [
-    ["Reason", REASONS[reason] ?? reason], ["Detail", textOf(detail)], ["Time", html`<${When} time=${time} />`], ["ID", id], ["Attempts", grouped(attempts)],
+    ["Reason", REASONS[reason] ?? reason], ["Detail", withoutReason(textOf(detail), reason)], ["Time", html`<${When} time=${time} />`], ["ID", id], ["Attempts", grouped(attempts)],
     ["Written by", textOf(version) && `version ${textOf(version)}`], ["Cluster", cluster], ["Lost", lost === undefined ? null : lostInWords(lost)],
   ];
   return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>

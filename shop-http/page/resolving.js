@@ -53,21 +53,22 @@ function Plan({ id, how, results, onConfirmed, onCancelled }) {
   const { verb, done } = ACTIONS[how];
   const positions = results.filter(({ status }) => status === done).map(({ position }) => position);
   return html`<p>${summaryOf(results, "would be ")}</p>
-    <${Results} results=${results} />
+    <${Results} results=${results} would="would be " />
     <div class="actions">
       ${positions.length > 0 && html`<button type="button" id="${id}-confirm" onClick=${() => onConfirmed(positions)}>${verb} ${counted(positions.length, "dead letter")}</button>`}
       <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
     </div>`;
 }
 
-function Results({ results }) {
-  return html`<ul class="results">${results.map(({ position, status, detail }) => html`<li>${position}: ${status}${detail && html` <small>${detail}</small>`}</li>`)}</ul>`;
+function Results({ results, would = "" }) {
+  return html`<ul class="results">${results.map(({ position, status, detail }) => html`<li>${position}: ${inWords(status, would)}${detail && html` <small>${detail}</small>`}</li>`)}</ul>`;
 }
+
+const DONE = Object.values(ACTIONS).map(({ done }) => done);
+const inWords = (status, would) => (DONE.includes(status) ? would : "") + status;
 
 /** How many have which status, such as `2 would be replayed, 1 refused.` */
 export function summaryOf(results, would = "") {
-  const done = Object.values(ACTIONS).map(({ done }) => done);
-  const counts = [...done, "refused", "unknown"].map((status) => [status, results.filter((result) => result.status === status).length]);
-  const words = ([status, count]) => `${grouped(String(count))} ${done.includes(status) ? would : ""}${status}`;
-  return `${counts.filter(([, count]) => count > 0).map(words).join(", ")}.`;
+  const counts = [...DONE, "refused", "unknown"].map((status) => [status, results.filter((result) => result.status === status).length]);
+  return `${counts.filter(([, count]) => count > 0).map(([status, count]) => `${grouped(String(count))} ${inWords(status, would)}`).join(", ")}.`;
 }
