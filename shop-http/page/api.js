@@ -44,7 +44,7 @@ async function send(path, { timeout, ...options }, read) {
       ...options,
       headers: { accept: "application/json", ...authorization(), ...options.headers },
       cache: "no-store",
-      signal: timeout && AbortSignal.timeout(timeout),
+      ...(timeout && { signal: AbortSignal.timeout(timeout) }),
     });
     return { response, content: await read(response) };
   } catch {
@@ -116,6 +116,12 @@ export async function page(whose, { limit, cursor, waitFor, wait, from, to }) {
 /** What was spent per day or month, in the order of time: `[{from, to, count, total_spent}]`. */
 export async function totals(whose, { from, to, per, zone }) {
   return (await askFor(`v1/totals?${query({ ...whose, from, to, per, zone })}`)).body.buckets;
+}
+
+/** The response that streams `whose` purchases as they become visible, behind the event with this ID. */
+export async function openEvents(whose, id, signal) {
+  const headers = { accept: "text/event-stream", ...(id !== undefined && { "last-event-id": id }) };
+  return (await exchange(`v1/purchases/events?${query(whose)}`, { headers, signal }, () => {})).response;
 }
 
 /** All of `whose` purchases from and to these times, as a file of this media type. */

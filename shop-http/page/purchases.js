@@ -3,6 +3,7 @@
 import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
+import { useEvents } from "./events.js";
 import { forPeople, grouped, sum } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
@@ -13,7 +14,6 @@ import { counted, dateInWords, dayInWords, sentence, timeInWords } from "./words
 const LIMIT = 25;
 /** How long the service waits with an answer until the purchase that was bought here is in it, in seconds. */
 const WAIT = 10;
-const POLL_INTERVAL = 4000;
 const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "ndjson"]];
 
 /**
@@ -25,7 +25,8 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
   const load = (shown, waitFor) => first({ whose, range, bounds, shown, waitFor });
-  const [state, ask] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }), range.isOpen ? POLL_INTERVAL : undefined);
+  const [state, ask] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }));
+  useEvents(whose, range.isOpen && state.is !== "loading", (stored) => ask((shown) => newer({ whose, bounds, shown, stored, load })));
   const latest = bought[0]?.id;
   useEffect(() => void (latest && ask((shown) => load(shown, latest))), [latest]);
   // What was listed once is stored, also where another range does not have it.
@@ -66,14 +67,15 @@ async function first({ whose, range, bounds, shown, waitFor }) {
 }
 
 /**
- * What is `shown` with what was stored since, which `load` gets. A list that is everybody's or longer than a page stays
- * as it is, and says so.
+ * What is `shown` with what was `stored` since, or may have been, which `load` gets. A list that is everybody's or longer
+ * than a page stays as it is, and says so.
  */
-async function newer({ whose, bounds, shown, load }) {
+async function newer({ whose, bounds, shown, stored, load }) {
   if (!shown) return load();
   if (shown.hasNewer) return shown;
-  const { items } = await page(whose, { ...bounds, limit: 1 });
-  if (items[0]?.id === shown.items[0]?.id) return shown;
+  const newest = stored ?? (await page(whose, { ...bounds, limit: 1 })).items;
+  const known = new Set(shown.items.map(({ id }) => id));
+  if (newest.every(({ id, timestamp }) => known.has(id) || timestamp < bounds.from)) return shown;
   return whose.everyone || shown.items.length > LIMIT ? { ...shown, hasNewer: true } : load(shown);
 }
 

@@ -39,7 +39,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The modules of the scripts.
-const MODULES: [Module; 25] = [
+const MODULES: [Module; 26] = [
     file!("access.js"),
     file!("address.js"),
     file!("anypurchases.js"),
@@ -49,6 +49,7 @@ const MODULES: [Module; 25] = [
     file!("deadletters.js"),
     file!("elements.js"),
     file!("entities.js"),
+    file!("events.js"),
     file!("exact.js"),
     file!("facing.js"),
     file!("health.js"),

@@ -88,7 +88,10 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     browser.driver.find(By::LinkText("purchases-0-1")).await.unwrap().click().await.unwrap();
     until("show it", async || browser.texts("#value").await.concat().contains("\"username\":\"eve\"")).await;
     let facts = browser.texts("main .facts").await.concat();
-    assert!(facts.contains("parked: later") && facts.contains("Header purchase-id"), "{facts}");
+    assert!(
+        facts.contains("parked by an operator\nDetail\nlater") && facts.contains("Header purchase-id"),
+        "{facts}"
+    );
     browser.run("location.hash = '#dead-letters?position=purchases-0-2'").await;
     until("show the other", async || browser.texts("#value").await == ["base64: G1sySg=="]).await;
     browser.driver.refresh().await.unwrap();

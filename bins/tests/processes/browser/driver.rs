@@ -112,17 +112,6 @@ impl Browser {
         .await;
     }
 
-    /// Lets the page look for changes at once, until it has got the answers to `count` further requests for `path`.
-    pub(super) async fn polls(&self, path: &str, count: usize) {
-        let before = self.requests(path).await.len();
-        let look = "document.dispatchEvent(new Event('visibilitychange'))";
-        until(&format!("poll {path}"), async || {
-            self.run(look).await;
-            self.requests(path).await.len() >= before + count
-        })
-        .await;
-    }
-
     /// The queries of the requests for `path` that were answered since the page was loaded.
     pub(super) async fn requests(&self, path: &str) -> Vec<String> {
         let script = format!(

@@ -5,7 +5,7 @@ use thirtyfour::By;
 
 use super::driver::Browser;
 use super::{open_as, rows, state};
-use crate::process::{Binary, Process, buy, until};
+use crate::process::{Binary, Process, buy, stored, until};
 
 const LISTING: &str = "/v1/purchases";
 /// Buys as `name` for each of the `prices`.
@@ -25,18 +25,25 @@ async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("count", "30").await;
     assert_eq!(rows(&browser).await, 25);
-    // At rest nothing changes, and nothing is asked for but the newest.
+    // It is followed: at rest nothing changes, and nothing is requested.
+    until("follow it", async || {
+        browser.requests(LISTING).await.last().is_some_and(|query| query.contains("&limit=1"))
+    })
+    .await;
     let page = "return document.querySelector('main').outerHTML";
-    let noted = browser.run(page).await;
-    browser.polls(LISTING, 4).await;
-    assert_eq!(browser.run(page).await, noted);
-    let asked = browser.requests(LISTING).await;
-    assert!(asked.iter().skip(1).all(|query| query.contains("&limit=1")), "{asked:?}");
+    let noted = (browser.run(page).await, browser.requests(LISTING).await);
+    buy_all(&facing, "eva", "u2", 0..1).await;
+    assert_eq!(stored(&facing, "u2").await, 1);
+    for _ in 0..4 {
+        browser.run("document.dispatchEvent(new Event('visibilitychange'))").await;
+    }
+    assert_eq!((browser.run(page).await, browser.requests(LISTING).await), noted);
 
     // A list of one page is replaced, a longer one stays until the newest are asked for.
     buy_all(&facing, "ada", "u1", 100..101).await;
     browser.shows("count", "31").await;
     assert_eq!((rows(&browser).await, &*browser.texts("#purchases .amount").await[0]), (25, "100.00"));
+    assert_eq!(browser.requests(LISTING).await.len(), noted.1.len() + 1, "it is loaded once");
     browser.click("more").await;
     until("list them all", async || rows(&browser).await == 31).await;
     assert!(browser.texts("#more").await.is_empty());
