@@ -23,10 +23,14 @@ fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
 
 /// Measures requests of this many purchases.
 pub(super) fn measure_batches(server: &Server, connections: usize, time: Duration, batch: usize) -> Measured {
+    measure_load(server, &Load { address: server.address(), connections, time, batch, rate: None })
+}
+
+/// Measures `load` on `server`.
+pub(super) fn measure_load(server: &Server, load: &Load) -> Measured {
     let process = server.process();
     let before = processor_seconds_of(&process);
-    let load = Load { address: server.address(), connections, time, batch, rate: None };
-    let loaded: Loaded = Run::new(load::RUN, &load).in_own_process();
+    let loaded: Loaded = Run::new(load::RUN, load).in_own_process();
     let processor = (processor_seconds_of(&process) - before) * 1e6 / as_f64(loaded.answered);
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
 }

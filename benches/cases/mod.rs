@@ -2,6 +2,7 @@
 
 pub mod batch;
 mod collection;
+pub mod events;
 pub mod freshness;
 pub mod hot_path;
 pub mod http_post;

@@ -1,0 +1,15 @@
+//! Readers of events: the memory of a server with 1,000, and the latency of those who buy beside them.
+//!
+//! ```text
+//! cargo bench --bench events
+//! ```
+//!
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
+
+/// The allocator of facing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    benches::bench::main("events", benches::cases::events::rows);
+}
