@@ -287,6 +287,11 @@ impl ShopClient {
         self.shop().user_named(name)
     }
 
+    /// The purchases of all users. A facing service denies them; management lists them.
+    pub fn all_users(&self) -> UserPurchases {
+        self.shop().all_users()
+    }
+
     /// Sends a purchase. Its key determines its id.
     pub(crate) async fn send_purchase(
         &self,

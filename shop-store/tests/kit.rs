@@ -18,6 +18,8 @@ mod mongo_tls;
 mod postgres;
 #[path = "support/postgres_tls.rs"]
 mod postgres_tls;
+#[path = "support/properties.rs"]
+mod properties;
 
 use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture, OwnCollection};

@@ -212,6 +212,11 @@ impl Shop {
         UserPurchases::new(self.query(), Selector::Name(name))
     }
 
+    /// The purchases of all users. A facing service denies them; management lists them.
+    pub fn all_users(&self) -> UserPurchases {
+        UserPurchases::new(self.query(), Selector::All)
+    }
+
     /// Checks whether purchases can be bought and listed now.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ async fn in_memory_a_purchase_is_listed_at_once() {
     let bought = shop.buy(new("29.99")).await.unwrap();
     assert_eq!(shop.get(&bought.receipt.id).await.unwrap(), Some(bought.purchase));
     assert_eq!(shop.user_named("ada".parse().unwrap()).summary().await.unwrap().count, 1);
+    assert_eq!(shop.all_users().summary().await.unwrap().count, 1);
     shop.check().await.unwrap();
 
     shop.clone().close(Duration::ZERO).await.unwrap();
