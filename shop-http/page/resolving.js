@@ -11,8 +11,8 @@ const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb:
 const IDLE = { is: "idle" };
 
 /**
- * `positions` are those of the dead letters; `onResolved` is called when some may be resolved. `subject` is what they
- * are called. A gap is not replayed.
+ * `positions` are those of the dead letters; `onResolved` is called when some may be resolved. `subject` says how
+ * many are selected. A gap is not replayed.
  */
 export function Resolve({ id, positions, subject, isGap, onResolved }) {
   const [state, set] = useState(IDLE);
@@ -38,7 +38,7 @@ export function Resolve({ id, positions, subject, isGap, onResolved }) {
   const actions = Object.entries(ACTIONS).filter(([how]) => !(isGap && how === "replay"));
   return html`
     ${positions.length > 0 && state.is !== "planned" && html`<div class="actions" role="group" aria-label="What is done with them">
-      <span role="status">${subject}</span>
+      ${subject && html`<span role="status">${subject}</span>`}
       ${positions.length > MAX_POSITIONS ? html`<span class="problem">At most ${grouped(String(MAX_POSITIONS))} are resolved at once.</span>` : actions.map(button)}
     </div>`}
     <div class=${isShown && "outcome"} id="${id}-outcome" tabindex="-1" ref=${panel} role="group" aria-label="Outcome">
