@@ -52,6 +52,27 @@ async fn pending(management: &Process) -> usize {
     get(&management.path("/v1/dead-letters")).await.1["items"].as_array().unwrap().len()
 }
 
+/// Buys what the store of `folder` does not accept, finds it among what is stuck, and parks it. Returns the store.
+async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connection {
+    let store = Connection::open(folder.join("store.db")).unwrap();
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases BEGIN SELECT RAISE(ABORT, 'none'); END";
+    store.execute_batch(rule).unwrap();
+    assert_eq!(buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);
+    until("show what is stuck", async || {
+        browser.click("filter-button").await;
+        let stuck = browser.texts("#stuck-records").await.concat();
+        stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
+    })
+    .await;
+    assert!(manage(folder, &["dlq", "park", "purchases-0-1", "--note", "later"]).await.status.success());
+    until("go on", async || {
+        browser.click("filter-button").await;
+        browser.texts("#stuck-records").await.is_empty()
+    })
+    .await;
+    store
+}
+
 #[tokio::test]
 async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     let Some(browser) = Browser::start().await else { return };
@@ -65,24 +86,9 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     browser.driver.find(By::Css("#dead-letters a")).await.unwrap().click().await.unwrap();
     browser.shows("dead-letter-list", "No dead letters.").await;
 
-    let store = Connection::open(folder.join("store.db")).unwrap();
-    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases BEGIN SELECT RAISE(ABORT, 'none'); END";
-    store.execute_batch(rule).unwrap();
-    assert_eq!(buy(&facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);
-    until("show what is stuck", async || {
-        browser.click("filter-button").await;
-        let stuck = browser.texts("#stuck-records").await.concat();
-        stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
-    })
-    .await;
-    assert!(manage(folder, &["dlq", "park", "purchases-0-1", "--note", "later"]).await.status.success());
+    let store = park_one(&browser, folder, &facing).await;
     append(folder, "\u{1b}[2J").await;
     lists(&browser, &["purchases-0-1", "purchases-0-2"]).await;
-    until("go on", async || {
-        browser.click("filter-button").await;
-        browser.texts("#stuck-records").await.is_empty()
-    })
-    .await;
 
     // One is looked at, and has an address.
     browser.driver.find(By::LinkText("purchases-0-1")).await.unwrap().click().await.unwrap();
