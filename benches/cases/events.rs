@@ -1,12 +1,12 @@
 //! Readers of events: the memory of a server with 1,000, and the latency of those who buy beside them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::http_post::{Measured, measure_load};
 use super::two_threads;
@@ -49,12 +49,12 @@ impl Reader {
         assert!(self.stream.read_buf(&mut self.text).await.unwrap() > 0, "a stream has ended");
     }
 
-    async fn count(mut self, events: Arc<AtomicU64>) {
+    async fn count(mut self, events: Arc<watch::Sender<u64>>) {
         loop {
             self.read().await;
             while let Some(end) = self.text.windows(2).position(|part| part == b"\n\n") {
                 let has_purchase = self.text[..end].windows(6).any(|part| part == b"data: ");
-                events.fetch_add(u64::from(has_purchase), Ordering::Relaxed);
+                events.send_modify(|events| *events += u64::from(has_purchase));
                 self.text.drain(..end + 2);
             }
         }
@@ -66,7 +66,7 @@ fn measure(readers: usize, time: Duration) -> (Measured, f64) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::facing(folder.path(), &[]);
     let resident = || memory_of(&server.process()).unwrap().resident;
-    let (runtime, events, before) = (two_threads(), Arc::new(AtomicU64::new(0)), resident());
+    let (runtime, events, before) = (two_threads(), Arc::new(watch::Sender::new(0)), resident());
     runtime.block_on(async {
         for user in 0..readers {
             let reader = Reader::start(&server, user).await;
@@ -78,12 +78,11 @@ fn measure(readers: usize, time: Duration) -> (Measured, f64) {
     let measured = measure_load(&server, &load);
     // Each purchase has a reader.
     let expected = if readers == 0 { 0 } else { measured.loaded.answered };
-    let begun = Instant::now();
-    while events.load(Ordering::Relaxed) < expected {
-        assert!(begun.elapsed() < PATIENCE, "{events:?} of {expected} purchases were received");
-        sleep(Duration::from_millis(10));
-    }
-    assert_eq!(events.load(Ordering::Relaxed), expected, "purchases were repeated");
+    runtime.block_on(async {
+        let mut received = events.subscribe();
+        let all = timeout(PATIENCE, received.wait_for(|events| *events >= expected)).await;
+        assert_eq!(*all.unwrap().unwrap(), expected, "purchases were repeated");
+    });
     (measured, memory)
 }
 
