@@ -9,7 +9,7 @@ import { useEffect, useRef } from "./preact.js";
 const PAUSES = [1_000, 2_000, 5_000, 15_000, 30_000];
 /** The service writes a comment every 15 s: after this silence the connection is taken for lost. */
 const SILENCE = 40_000;
-/** How long purchases are gathered before the list is told of them, in milliseconds. */
+/** How long purchases are gathered before the list is updated, in milliseconds. */
 const GATHERING = 200;
 /** Answers of a service that has no events, or none for this reader. */
 const WITHOUT = [400, 401, 403, 404, 405, 406, 422, 501];
@@ -34,23 +34,23 @@ export function eventParser() {
 }
 
 /**
- * Follows a stream that `open` opens behind an ID, again and again until `signal`: `tell` gets each purchase, or nothing
+ * Follows a stream that `open` opens behind an ID, again and again until `signal`: `notify` gets each purchase, or nothing
  * where some may have been missed. `position` has the `id` of the last one. Returns whether there are events at all.
  */
-export async function follow({ open, tell, position, signal, pause = paused }) {
+export async function follow({ open, notify, position, signal, pause = paused }) {
   for (let failures = 0; !signal.aborted; failures++) {
     let status = 0;
     try {
       const answer = await open(position.id, signal);
       status = answer.status;
-      if (answer.ok && position.id === undefined) tell();
+      if (answer.ok && position.id === undefined) notify();
       const parse = eventParser();
       for await (const text of answer.ok ? textsOf(answer.body) : []) {
         for (const { id, data } of parse(text)) {
           position.id = id ?? position.id;
           if (data === undefined) continue;
           failures = 0;
-          tell(parseExact(data));
+          notify(parseExact(data));
         }
       }
     } catch {
@@ -60,7 +60,7 @@ export async function follow({ open, tell, position, signal, pause = paused }) {
     if (status === 410) position.id = undefined;
     if (signal.aborted) break;
     // Nothing is followed now.
-    tell();
+    notify();
     await pause(PAUSES[Math.min(failures, PAUSES.length - 1)], signal);
   }
   return true;
@@ -91,12 +91,12 @@ function paused(time, signal) {
 }
 
 /**
- * Follows the purchases of `whose` while the page is visible, if `isOn`. `tell` gets those that have become
+ * Follows the purchases of `whose` while the page is visible, if `isOn`. `notify` gets those that have become
  * visible, or nothing where some may have been missed; without events, that is when the page becomes visible.
  */
-export function useEvents(whose, isOn, tell) {
-  const now = useRef(tell);
-  now.current = tell;
+export function useEvents(whose, isOn, notify) {
+  const now = useRef(notify);
+  now.current = notify;
   useEffect(() => {
     const [position, arrived] = [{}, []];
     let [hasEvents, controller, timer] = [true, undefined, undefined];
@@ -116,7 +116,7 @@ export function useEvents(whose, isOn, tell) {
       controller = new AbortController();
       const { signal } = controller;
       const open = (id) => openEvents(whose, id, signal);
-      hasEvents = await follow({ open, tell: (purchase) => signal.aborted || gather(purchase), position, signal });
+      hasEvents = await follow({ open, notify: (purchase) => signal.aborted || gather(purchase), position, signal });
     };
     const look = () => {
       if (document.hidden) stop();

@@ -31,7 +31,7 @@ pub use subscription::{FeedItem, Subscription};
 /// Follows the purchases of a log as they become visible in a store. Clones share the reader of the log.
 ///
 /// A purchase is yielded in the order in which purchases become visible, at least once: after a resumption, some may be
-/// repeated, and their ids tell. Those that are written to the store without the log are not yielded.
+/// repeated, with the same ids. Those that are written to the store without the log are not yielded.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -37,7 +37,7 @@ use crate::{Error, ErrorKind, Result};
 ///   (`log_admin::a_scan_yields_the_whole_log`).
 /// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
 /// - `tail` yields the records from its start on, per partition in order, and those that are appended later, and joins
-///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and says
+///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports
 ///   where it starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).

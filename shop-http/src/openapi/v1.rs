@@ -20,7 +20,7 @@ const FILES: &str = "With `Accept: text/csv` or `application/x-ndjson`, all sele
 const EVENTS: &str = "Server-sent events: `event: purchase`, with the purchase as JSON in `data` and a cursor in `id`. \
                       Every 15 s without a purchase there is a comment, with an `id` that moves the cursor. A stream \
                       ends after an hour, when the service shuts down, and when its reader is too slow. A new one \
-                      with `Last-Event-ID` continues; it may repeat purchases, which their ids tell.";
+                      with `Last-Event-ID` continues; it may repeat purchases, which have the same ids then.";
 
 /// `POST /v1/purchases`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {

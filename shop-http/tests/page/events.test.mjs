@@ -26,10 +26,10 @@ test("events are read however their text is divided", () => {
   assert.deepEqual(eventParser()("id: c1\ndata: x\n"), [], "not complete");
 });
 
-/** What is told, and asked for, while these are the answers; the last one ends it. */
+/** What is notified, and asked for, while these are the answers; the last one ends it. */
 async function followed(answers) {
   const controller = new AbortController();
-  const [told, ids, pauses] = [[], [], []];
+  const [notified, ids, pauses] = [[], [], []];
   const open = async (id) => {
     ids.push(id);
     const next = answers.shift();
@@ -37,27 +37,27 @@ async function followed(answers) {
     if (next === null) throw new TypeError("lost");
     return next;
   };
-  const hasEvents = await follow({ open, tell: (purchase) => told.push(purchase?.price ?? null), position: {}, signal: controller.signal, pause: async (time) => pauses.push(time) });
-  return { told, ids, pauses, hasEvents };
+  const hasEvents = await follow({ open, notify: (purchase) => notified.push(purchase?.price ?? null), position: {}, signal: controller.signal, pause: async (time) => pauses.push(time) });
+  return { notified, ids, pauses, hasEvents };
 }
 
 test("a stream is resumed behind its last event, after pauses that grow", async () => {
   const price = (id, price) => EVENT(id, `{"price":${price}}`);
-  const { told, ids, pauses, hasEvents } = await followed([answer(200, [price(1, "0.10"), price(2, "1e2")]), null, answer(503), null, answer(200, [price(3, "7")]), answer(200)]);
-  assert.deepEqual(told, [null, "0.10", "1e2", null, null, null, null, "7", null], "prices are exact; while nothing is followed, some may be missed");
+  const { notified, ids, pauses, hasEvents } = await followed([answer(200, [price(1, "0.10"), price(2, "1e2")]), null, answer(503), null, answer(200, [price(3, "7")]), answer(200)]);
+  assert.deepEqual(notified, [null, "0.10", "1e2", null, null, null, null, "7", null], "prices are exact; while nothing is followed, some may be missed");
   assert.deepEqual(ids, [undefined, "c2", "c2", "c2", "c2", "c3"]);
   assert.deepEqual(pauses, [1000, 2000, 5000, 15000, 1000]);
   assert.equal(hasEvents, true);
 });
 
 test("behind an event that the service no longer has, some may have been missed", async () => {
-  const { told, ids } = await followed([answer(200, [EVENT(1, '{"price":1}')]), answer(410), answer(200)]);
-  assert.deepEqual([told, ids], [[null, "1", null, null, null], [undefined, "c1", undefined]]);
+  const { notified, ids } = await followed([answer(200, [EVENT(1, '{"price":1}')]), answer(410), answer(200)]);
+  assert.deepEqual([notified, ids], [[null, "1", null, null, null], [undefined, "c1", undefined]]);
 });
 
 test("a service without events is not asked again", async () => {
   for (const status of [403, 404, 501]) {
-    const { told, ids, hasEvents } = await followed([answer(status), answer(200), answer(200)]);
-    assert.deepEqual([told, ids, hasEvents], [[], [undefined], false], String(status));
+    const { notified, ids, hasEvents } = await followed([answer(status), answer(200), answer(200)]);
+    assert.deepEqual([notified, ids, hasEvents], [[], [undefined], false], String(status));
   }
 });
