@@ -81,12 +81,13 @@ pub(super) struct Registered {
 }
 
 impl Hub {
-    /// Opens `log`. Returns when its newest records are read.
+    /// Opens `log`, with a first subscription of `selector`. Returns when the newest records are read.
     pub(super) async fn start(
         log: &Arc<dyn LogAdmin>,
         options: &FeedOptions,
         closed: CancellationToken,
-    ) -> Result<Arc<Self>> {
+        selector: &Selector,
+    ) -> Result<Registered> {
         let mut tail = log.tail(&TailStart::Newest(options.lookback)).await?;
         let state = State {
             read: Arc::new(tail.start.clone()),
@@ -109,9 +110,11 @@ impl Hub {
             let ended = || Error::new(ErrorKind::Unavailable, "the log cannot be followed");
             hub.pass_on(&batch?.ok_or_else(ended)?, options.kept_records);
         }
-        let (log, kept) = (Arc::clone(log), options.kept_records);
-        tokio::spawn(Arc::clone(&hub).run(log, tail.batches, kept, closed));
-        Ok(hub)
+        let ended = || Error::new(ErrorKind::Internal, "a new reader of the log has ended");
+        // Before it runs: it ends without subscriptions.
+        let registered = hub.register(selector).ok_or_else(ended)?;
+        tokio::spawn(hub.run(Arc::clone(log), tail.batches, options.kept_records, closed));
+        Ok(registered)
     }
 
     /// A digest of the log.

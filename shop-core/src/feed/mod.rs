@@ -162,10 +162,9 @@ impl PurchaseFeed {
         if let Some(registered) = running.as_ref().and_then(|hub| hub.register(selector)) {
             return Ok(registered);
         }
-        let hub = Hub::start(&self.shared.log, &self.shared.options, self.shared.closed.clone()).await?;
-        let ended = || Error::new(ErrorKind::Unavailable, "the reader of the log has ended");
-        let registered = hub.register(selector).ok_or_else(ended)?;
-        *running = Some(hub);
+        let closed = self.shared.closed.clone();
+        let registered = Hub::start(&self.shared.log, &self.shared.options, closed, selector).await?;
+        *running = Some(Arc::clone(&registered.hub));
         Ok(registered)
     }
 
