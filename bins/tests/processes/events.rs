@@ -1,4 +1,4 @@
-//! Events of purchases, across processes and their deaths.
+//! Events of purchases, across processes and kills.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use shop_client::NewPurchase;
 
-use crate::process::{Binary, Process, plain, soon};
+use crate::kafka;
+use crate::process::{Binary, Process, plain, soon, stored, until};
+use crate::servers::Servers;
 
 /// A reader that continues after each end of its stream.
 struct Reader {
@@ -113,4 +115,31 @@ async fn management_follows_purchases_of_facing() {
     assert_eq!(all.ids(&management, 50).await, bought);
     assert!(management.terminate().await.success());
     assert_eq!(all.next().await, None);
+}
+
+/// Facing follows the topic by itself, and asks management for what is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_on_kafka_and_mongodb_get_every_purchase() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let management = kafka::start(Binary::Management, &servers, &[]).await;
+    let settings = [("MANAGEMENT_URL", &*management.url)];
+    let facing = kafka::start(Binary::Facing, &servers, &settings).await;
+    // The topic has its leaders from then on.
+    let warm = NewPurchase::of("u3").named("eva").priced("1").unwrap().with_key("order-0".parse().unwrap());
+    until("accept a purchase", async || facing.client().buy(warm.clone()).await.is_ok()).await;
+    until("store it", async || stored(&management, "u3").await == 1).await;
+    let mut reader = Reader::connected(&facing, "username=ada").await;
+    let mut all = Reader::connected(&management, "everyone=true").await;
+    let bought = buy_all(&facing, 20).await;
+    assert_eq!(reader.ids(&facing, 20).await, bought);
+    assert_eq!(all.ids(&management, 20).await, bought);
+
+    // What is bought while management is down becomes visible after its restart.
+    let port = management.url.rsplit_once(':').unwrap().1.to_owned();
+    management.kill().await;
+    let later = buy_all(&facing, 20).await;
+    let management = kafka::start(Binary::Management, &servers, &[("PORT", &port)]).await;
+    assert_eq!(reader.ids(&facing, 20).await, later);
+    assert_eq!(all.ids(&management, 20).await, later);
+    assert!(facing.terminate().await.success() && management.terminate().await.success());
 }
