@@ -1,7 +1,8 @@
 // Asking, and the state of the answer as one component for all views.
 
 import { Refusal } from "./api.js";
-import { html, useEffect, useReducer, useRef } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
+import { inOrder } from "./questions.js";
 import { LOADING, noticeOf, step } from "./state.js";
 
 /** How long after a failure it is asked for again, in milliseconds. */
@@ -9,42 +10,44 @@ const RETRY = 4000;
 
 /**
  * The state of what `ask` answers; it is asked again when `key` changes, every `every` milliseconds if given, after a
- * failure that may pass, and by the returned function. `ask` gets the data that is shown; null means that there is nothing.
+ * failure that may pass, and by the two returned functions: what a person asks, and what the page asks by itself.
+ * `ask` gets the data that is shown; null means that there is nothing.
  */
 export function useLoaded(key, ask, every) {
-  const [state, tell] = useReducer(step, LOADING);
-  const now = useRef({});
-  now.current = { ...now.current, ask, state };
+  const [state, setState] = useState(LOADING);
+  const now = useRef({ state });
+  now.current.ask = ask;
   useEffect(() => {
-    let [timer, question] = [undefined, 0];
-    let isOver = false;
-    const run = async (asking = now.current.ask) => {
+    let [timer, isOver] = [undefined, false];
+    // The next question gets what this one has found, also before it is drawn.
+    const show = (event) => setState((now.current.state = step(now.current.state, event)));
+    const attempt = async (asking = now.current.ask, isNewest) => {
       clearTimeout(timer);
-      const mine = ++question;
-      let pause = every;
+      let [event, pause] = [undefined, every];
       try {
-        const { is, data } = now.current.state;
-        const answer = await asking(is === "shown" && question > 1 ? data : undefined);
-        if (!isOver && mine === question) tell({ type: "answered", data: answer });
+        event = { type: "answered", data: await asking(now.current.state.data) };
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
-        if (!isOver && mine === question) tell({ type: "refused", problem: error.message, mayPass: error.mayPass });
+        event = { type: "refused", problem: error.message, mayPass: error.mayPass };
         pause = error.mayPass ? RETRY : undefined;
       }
-      if (!isOver && mine === question && pause && !document.hidden) timer = setTimeout(run, pause);
+      if (isOver || !isNewest()) return;
+      show(event);
+      if (pause && !document.hidden) timer = setTimeout(refresh, pause);
     };
-    const shown = () => document.hidden || !(every || now.current.state.problem) || run();
-    tell({ type: "asked" });
-    now.current.run = run;
-    run();
-    document.addEventListener("visibilitychange", shown);
+    const { ask, refresh } = inOrder(attempt);
+    const look = () => document.hidden || !(every || now.current.state.problem) || refresh();
+    Object.assign(now.current, { byPerson: ask, refresh });
+    show({ type: "asked" });
+    refresh();
+    document.addEventListener("visibilitychange", look);
     return () => {
       isOver = true;
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", shown);
+      document.removeEventListener("visibilitychange", look);
     };
   }, [key]);
-  return [state, (asking) => now.current.run(asking)];
+  return [state, (asking) => now.current.byPerson(asking), (asking) => now.current.refresh(asking)];
 }
 
 /** What is shown of a state: `children` makes the view of its data; `what` is its subject, `empty` is shown for nothing. */

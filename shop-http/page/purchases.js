@@ -25,10 +25,10 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
   const load = (shown, waitFor) => first({ whose, range, bounds, shown, waitFor });
-  const [state, ask] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }));
-  useEvents(whose, range.isOpen && state.is !== "loading", (stored) => ask((shown) => newer({ whose, bounds, shown, stored, load })));
+  const [state, ask, refresh] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }));
+  useEvents(whose, range.isOpen && state.is !== "loading", (stored) => refresh((shown) => newer({ whose, bounds, shown, stored, load })));
   const latest = bought[0]?.id;
-  useEffect(() => void (latest && ask((shown) => load(shown, latest))), [latest]);
+  useEffect(() => void (latest && refresh((shown) => load(shown, latest))), [latest]);
   // What was listed once is stored, also where another range does not have it.
   const stored = useRef(new Set());
   for (const { id } of state.data?.items ?? []) stored.current.add(id);

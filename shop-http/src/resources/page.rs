@@ -39,7 +39,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The modules of the scripts.
-const MODULES: [Module; 26] = [
+const MODULES: [Module; 27] = [
     file!("access.js"),
     file!("address.js"),
     file!("anypurchases.js"),
@@ -61,6 +61,7 @@ const MODULES: [Module; 26] = [
     file!("overview.js"),
     file!("preact.js"),
     file!("purchases.js"),
+    file!("questions.js"),
     file!("ranges.js"),
     file!("recording.js"),
     file!("resolving.js"),
