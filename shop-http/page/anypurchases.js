@@ -1,6 +1,7 @@
 // For operators: the purchases of everybody, of a user, or of all users of a name.
 
 import { addressOf } from "./address.js";
+import { Input } from "./input.js";
 import { html } from "./preact.js";
 import { Purchases } from "./purchases.js";
 
@@ -16,9 +17,9 @@ export function AnyPurchases({ params }) {
   const whose = isOne ? { [by]: who } : { everyone: true };
   const title = !isOne ? "Everybody" : by === "userid" ? html`User <b>${who}</b>` : html`All users named <b>${who}</b>`;
   return html`<section class="ledger" aria-labelledby="whose">
-    <form class="find" id="find" role="search" aria-label="Purchases of a user" key=${`${by} ${who}`} onSubmit=${show}>
+    <form class="find" id="find" role="search" aria-label="Purchases of a user" onSubmit=${show}>
       <label>By <select name="by" id="by"><option value="userid">user ID</option><option value="username" selected=${by === "username"}>name</option></select></label>
-      <label class="wide">Exactly <input id="who" name="who" type="search" autocapitalize="none" autocomplete="off" spellcheck="false" placeholder="everybody" value=${isOne ? who : ""} /></label>
+      <label class="wide">Exactly <${Input} id="who" name="who" type="search" autocapitalize="none" autocomplete="off" spellcheck="false" placeholder="everybody" value=${isOne ? who : ""} /></label>
       <button type="submit" class="quiet" id="find-button">Show</button>
     </form>
     <h3 id="whose">${title}</h3>

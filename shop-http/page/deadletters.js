@@ -4,6 +4,7 @@ import { addressOf } from "./address.js";
 import { deadLetter, deadLetters } from "./api.js";
 import { grouped } from "./exact.js";
 import { duration } from "./health.js";
+import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useState } from "./preact.js";
 import { Resolve } from "./resolving.js";
@@ -76,7 +77,7 @@ function Filter({ filter, topics, onReload }) {
   return html`<form class="find" id="filter" role="search" aria-label="Dead letters" onSubmit=${show}>
     <label>Topic <select name="topic" id="topic">${option("", filter.topic ?? "", "all")}${[...known].sort().map((topic) => option(topic, filter.topic))}</select></label>
     <label>Reason <select name="reason" id="reason">${option("", filter.reason ?? "", "all")}${Object.keys(REASONS).map((reason) => option(reason, filter.reason))}</select></label>
-    <label>Since <input type="datetime-local" name="since" id="since" value=${filter.since ?? ""} /></label>
+    <label>Since <${Input} type="datetime-local" name="since" id="since" value=${filter.since ?? ""} /></label>
     <button type="submit" class="quiet" id="filter-button">Show</button>
   </form>`;
 }

@@ -3,6 +3,7 @@
 import { addressOf } from "./address.js";
 import { order, ordersOf, place, register, user } from "./api.js";
 import { forPeople, grouped, readAmount } from "./exact.js";
+import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html } from "./preact.js";
 import { RecordingForm } from "./recording.js";
@@ -98,8 +99,8 @@ function Sheet({ kind, params, served }) {
   };
   return html`<section class="slip" id="${noun}s" aria-labelledby="${noun}s-title">
     <h2 id="${noun}s-title">${title}</h2>
-    <form class="find" id="find-${noun}" role="search" aria-labelledby="${noun}s-title" key=${id} onSubmit=${find}>
-      <label class="wide">${noun === "user" ? "User ID" : "Order ID"} <input id="which-${noun}" name="which" inputmode="numeric" autocomplete="off" value=${id} /></label>
+    <form class="find" id="find-${noun}" role="search" aria-labelledby="${noun}s-title" onSubmit=${find}>
+      <label class="wide">${noun === "user" ? "User ID" : "Order ID"} <${Input} id="which-${noun}" name="which" inputmode="numeric" autocomplete="off" value=${id} /></label>
       <button type="submit" class="quiet">Show</button>
     </form>
     ${id && html`<${Facts} key=${id} kind=${kind} id=${id} params=${params} served=${served} />`}

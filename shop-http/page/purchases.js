@@ -5,6 +5,7 @@ import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { useEvents } from "./events.js";
 import { forPeople, grouped, sum } from "./exact.js";
+import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { PRESETS, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
@@ -98,8 +99,8 @@ function Range({ view, params, range }) {
   return html`<div class="range">
     <nav aria-label="Range"><ul class="choices">${named}</ul></nav>
     <form class="dates" onSubmit=${show} aria-label="Range between two days">
-      <label>From <input type="date" name="from" id="from" value=${range.first ?? ""} required /></label>
-      <label>to <input type="date" name="to" id="to" value=${range.last} required /></label>
+      <label>From <${Input} type="date" name="from" id="from" value=${range.first ?? ""} required /></label>
+      <label>to <${Input} type="date" name="to" id="to" value=${range.last} required /></label>
       <button type="submit" class="quiet" id="show-range">Show</button>
     </form>
   </div>`;

@@ -39,7 +39,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The modules of the scripts.
-const MODULES: [Module; 27] = [
+const MODULES: [Module; 28] = [
     file!("access.js"),
     file!("address.js"),
     file!("anypurchases.js"),
@@ -55,6 +55,7 @@ const MODULES: [Module; 27] = [
     file!("health.js"),
     file!("history.js"),
     file!("identity.js"),
+    file!("input.js"),
     file!("loaded.js"),
     file!("management.js"),
     file!("metrics.js"),
