@@ -82,6 +82,8 @@ pub trait StoreFixture: Debug + Send + Sync {
 pub struct Capabilities {
     /// Partitions move between live members of a group. A log with one active consumer per group has nothing to revoke.
     pub revokes: bool,
+    /// The broker accepts the commits of a member while another one joins the group.
+    pub commits_during_joins: bool,
     /// Raw records of other producers can be appended.
     pub foreign_records: bool,
     /// Records can be deleted before they were read.
@@ -97,6 +99,7 @@ impl Default for Capabilities {
     fn default() -> Self {
         Self {
             revokes: true,
+            commits_during_joins: true,
             foreign_records: true,
             deletes_records: true,
             object_ids: true,
@@ -110,6 +113,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_revocations(mut self) -> Self {
         self.revokes = false;
+        self
+    }
+
+    /// The same, but commits may fail while another member joins the group.
+    #[must_use]
+    pub const fn without_commits_during_joins(mut self) -> Self {
+        self.commits_during_joins = false;
         self
     }
 

@@ -56,6 +56,11 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
     }
 }
 
+/// Whether each position had this outcome.
+pub(super) fn are_all(expected: CommitOutcome, outcomes: &[CommitOutcome]) -> bool {
+    outcomes.iter().all(|outcome| *outcome == expected)
+}
+
 /// The ids in `batches`.
 pub(super) fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
     let decoded = |batch: &Batch| {

@@ -141,10 +141,11 @@ impl KafkaFixture {
 
 #[async_trait]
 impl LogFixture for KafkaFixture {
-    /// librdkafka's cluster deletes no records.
+    /// librdkafka's cluster deletes no records. From the first join of a rebalance to the last it rejects commits as
+    /// `REBALANCE_IN_PROGRESS`; a broker accepts them.
     fn capabilities(&self) -> Capabilities {
         match self.cluster {
-            Some(_) => Capabilities::default().without_deletion(),
+            Some(_) => Capabilities::default().without_deletion().without_commits_during_joins(),
             None => Capabilities::default(),
         }
     }
