@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
+use mongodb::bson::{Document, doc};
 use rusqlite::Connection;
+use serde_json::{Value, json};
 use shop_client::NewPurchase;
+use shop_core::log::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+use shop_kafka::KafkaLog;
 
+use crate::kafka;
 use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// What `management dlq` prints, which must have worked.
@@ -153,4 +160,51 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
     until("store it", async || stored(&facing, "u1").await == 3).await;
     assert!(facing.terminate().await.success());
+}
+
+/// Requests of the dead letters at `positions` to be resolved. Returns the status of each.
+async fn resolve(management: &Process, how: &str, positions: &[&Value]) -> Vec<Value> {
+    let request = plain().post(management.path(&format!("/v1/dead-letters:{how}")));
+    let request = request.header("content-type", "application/json");
+    let response = request.body(json!({ "positions": positions }).to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    body["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_on_kafka_are_resolved_over_http() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    for price in ["1", "2"] {
+        let facing = kafka::start(Binary::Facing, &servers, &[("SHOP_INGEST", "off")]).await;
+        until("accept it", async || facing.client().buy(order(price)).await.is_ok()).await;
+        assert!(facing.terminate().await.success());
+    }
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
+    log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
+    let management = kafka::start(Binary::Management, &servers, &[]).await;
+    let path = management.path("/v1/dead-letters");
+    let letters = async |query: &str| {
+        let (status, body) = get(&format!("{path}{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        body["items"].as_array().unwrap().clone()
+    };
+    until("list both", async || letters("").await.len() == 2).await;
+    let (conflicts, poison) = (letters("?reason=conflict").await, letters("?reason=undecodable").await);
+    assert_eq!((conflicts.len(), poison.len()), (1, 1));
+    let (conflict, poison) = (&conflicts[0]["position"], &poison[0]["position"]);
+    let shown = get(&format!("{path}/{}", poison.as_str().unwrap())).await.1;
+    assert_eq!(shown["record"]["value"], "poison", "{shown}");
+
+    // Somebody decides for the second price, and takes the first one out of the store.
+    let client = mongodb::Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
+    let purchases = client.database(&servers.name("shop")).collection::<Document>("purchases");
+    assert_eq!(purchases.delete_many(doc! {}).await.unwrap().deleted_count, 1);
+    assert_eq!(resolve(&management, "replay", &[conflict, conflict]).await, ["replayed", "replayed"]);
+    until("store it", async || stored(&management, "u1").await == 1).await;
+    let listed = get(&management.path("/v1/purchases?userid=u1")).await.1;
+    assert_eq!(listed["items"][0]["price"], 2, "{listed}");
+    assert_eq!(resolve(&management, "discard", &[poison]).await, ["discarded"]);
+    assert_eq!(resolve(&management, "discard", &[poison, conflict]).await, ["unknown", "unknown"]);
+    assert!(letters("").await.is_empty());
 }
