@@ -19,12 +19,14 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::history::{History, Outcome, Sees};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, get, pause, plain, soon, until};
+use crate::process::{Binary, Process, get, pause, plain, until};
 use crate::servers::Servers;
 
 const PURCHASES: u64 = 1_000;
 const CALLERS: u64 = 16;
 const USERS: u64 = 7;
+/// How long the callers of a round may take after its last hit.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// Random numbers that can be had again: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
 pub(crate) struct Random(u64);
@@ -250,7 +252,13 @@ impl Plan<'_> {
                 *hits.entry(format!("{victim:?} {}", victim.fate(pause))).or_insert(0) += 1;
             }
             for caller in load {
-                soon("finish the round", caller).await.unwrap();
+                let Ok(ended) = tokio::time::timeout(ROUND, caller).await else {
+                    panic!(
+                        "round {round} is not finished after {ROUND:?}: {hits:?}, {:?}",
+                        pair.ingest().await
+                    );
+                };
+                ended.unwrap();
             }
         }
         println!("{hits:?}");
