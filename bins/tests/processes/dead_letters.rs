@@ -61,7 +61,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     assert!(listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "), "{listed}");
     assert!(management.terminate().await.success());
 
-    // Somebody decides for the second price, and takes the first one out of the store.
+    // The operator keeps the second price, and deletes the first purchase from the store.
     let store = Connection::open(folder.join("store.db")).unwrap();
     store.execute_batch("DELETE FROM purchases; DELETE FROM totals;").unwrap();
     let would = dlq(folder, &["replay", "--dry-run", "--reason", "conflict"]).await;
@@ -196,7 +196,7 @@ async fn dead_letters_on_kafka_are_resolved_over_http() {
     let shown = get(&format!("{path}/{}", poison.as_str().unwrap())).await.1;
     assert_eq!(shown["record"]["value"], "poison", "{shown}");
 
-    // Somebody decides for the second price, and takes the first one out of the store.
+    // The operator keeps the second price, and deletes the first purchase from the store.
     let client = mongodb::Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
     let purchases = client.database(&servers.name("shop")).collection::<Document>("purchases");
     assert_eq!(purchases.delete_many(doc! {}).await.unwrap().deleted_count, 1);
