@@ -22,6 +22,7 @@ export function useLoaded(key, ask, every) {
     // The next question gets what this one has found, also before it is drawn.
     const show = (event) => setState((now.current.state = step(now.current.state, event)));
     const attempt = async (asking = now.current.ask, isNewest) => {
+      if (isOver) return;
       clearTimeout(timer);
       let [event, pause] = [undefined, every];
       try {

@@ -1,4 +1,4 @@
-//! `management dlq` as an operator uses it.
+//! Dead letters as an operator resolves them: by `management dlq`, and over HTTP.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka;
-use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::process::{Binary, Process, get, plain, post, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -164,11 +164,9 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
 
 /// Requests of the dead letters at `positions` to be resolved. Returns the status of each.
 async fn resolve(management: &Process, how: &str, positions: &[&Value]) -> Vec<Value> {
-    let request = plain().post(management.path(&format!("/v1/dead-letters:{how}")));
-    let request = request.header("content-type", "application/json");
-    let response = request.body(json!({ "positions": positions }).to_string()).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let url = management.path(&format!("/v1/dead-letters:{how}"));
+    let (status, body) = post(&url, &json!({ "positions": positions }).to_string()).await;
+    assert_eq!(status, 200, "{body}");
     body["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect()
 }
 

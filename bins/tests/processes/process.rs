@@ -223,7 +223,12 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
 
 /// `POST /buy` of this body.
 pub(crate) async fn buy(process: &Process, body: &str) -> (u16, Value) {
-    let request = plain().post(process.path("/buy")).header("content-type", "application/json");
+    post(&process.path("/buy"), body).await
+}
+
+/// `POST` of JSON, answered by JSON.
+pub(crate) async fn post(url: &str, body: &str) -> (u16, Value) {
+    let request = plain().post(url).header("content-type", "application/json");
     let response = request.body(body.to_owned()).send().await.unwrap();
     let status = response.status().as_u16();
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())

@@ -56,9 +56,10 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
     }
 }
 
-/// Whether each position had this outcome.
-pub(super) fn are_all(expected: CommitOutcome, outcomes: &[CommitOutcome]) -> bool {
-    outcomes.iter().all(|outcome| *outcome == expected)
+/// Each position must have this outcome.
+#[track_caller]
+pub(super) fn assert_all(expected: CommitOutcome, outcomes: &[CommitOutcome]) {
+    assert!(outcomes.iter().all(|outcome| *outcome == expected), "{outcomes:?}");
 }
 
 /// The ids in `batches`.

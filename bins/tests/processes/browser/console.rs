@@ -1,12 +1,14 @@
 //! The views of management's page.
 
+use std::time::Duration;
+
 use serde_json::json;
 use thirtyfour::By;
 
 use super::driver::Browser;
 use super::states::{hold, texts};
 use super::{rows, state};
-use crate::process::{Binary, Process, buy, get, until};
+use crate::process::{Binary, Process, buy, get, stored, until};
 use crate::verify::append;
 
 const LISTING: &str = "/v1/purchases";
@@ -117,17 +119,13 @@ async fn purchases_of_everybody_and_of_one_have_addresses() {
 
     // What is read does not move, and each request is for the newest one alone; also when a purchase is stored while the
     // answer to a click is awaited.
-    browser
-        .run(
-            "const real = window.fetch; window.fetch = async (...call) => {
-               const answer = await real(...call);
-               if (String(call[0]).includes('cursor=')) await new Promise((resolve) => setTimeout(resolve, 1000));
-               return answer;
-             };",
-        )
-        .await;
+    hold(&browser, "v1/purchases?").await;
     browser.click("more").await;
     assert_eq!(buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await.0, 201);
+    until("store it", async || stored(&management, "u3").await == 1).await;
+    // The page gathers events for 200 ms.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    browser.run("window.release()").await;
     until("list them all", async || rows(&browser).await == 30).await;
     assert!(browser.texts("#more").await.is_empty());
     until("offer the new one", async || browser.texts("#newest").await.len() == 1).await;
