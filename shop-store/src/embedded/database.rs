@@ -84,6 +84,10 @@ impl Database {
         self.file("db")
     }
 
+    pub(super) fn wal_path(&self) -> PathBuf {
+        self.file("db-wal")
+    }
+
     pub(super) fn lock_path(&self) -> PathBuf {
         self.file("lock")
     }

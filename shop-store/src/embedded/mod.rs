@@ -23,10 +23,12 @@
 mod backup;
 #[cfg(test)]
 mod byte_faults_test;
+mod checkpoint;
 #[cfg(test)]
 mod damage_test;
 mod database;
 mod deferred;
+mod delay;
 mod entities;
 mod error;
 mod file;

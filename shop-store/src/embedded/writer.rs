@@ -3,14 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
+use super::checkpoint::Checkpoints;
 use super::database::{Database, WriteLock};
+use super::delay::GroupCommitDelay;
 use super::error::{database_error, from_sqlite, is_damage, outcome_of_commit};
 use super::thread::{self, ThreadExit, closed};
 
@@ -18,15 +20,9 @@ use super::thread::{self, ThreadExit, closed};
 /// latency.
 const MAX_BATCH: usize = 1_024;
 
-/// Maximum delay of a commit to collect more writes under load. With 512 connections, a group had 5 writes without
-/// the delay and has 20 with it.
-const MAX_DELAY: Duration = Duration::from_millis(1);
-/// The step of the delay. Linux may let a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
-const DELAY_STEP: Duration = Duration::from_micros(100);
-/// Minimum number of writes that a step must add before another step.
-const MIN_GAIN: usize = 4;
-/// Number of groups without a delay after a step that added fewer.
-const COOLDOWN_BATCHES: u32 = 16;
+/// The time from a write that is visible to its sync in the background. The disk then writes little at a time, and the
+/// commits of other files wait less for it.
+const SYNC_DELAY: Duration = Duration::from_millis(10);
 
 /// The timeout for opening a file whose lock another process may hold.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +35,7 @@ pub(super) struct Writer {
     health: Arc<Health>,
     exit: ThreadExit,
     database: Arc<Database>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 /// The error of the last group of writes, if it failed.
@@ -121,6 +118,8 @@ impl Writer {
         let (ready, opened) = oneshot::channel();
         let (database, health) = (Arc::new(database), Arc::new(Health::default()));
         let (path, thread_health) = (database.path(), Arc::clone(&health));
+        let checkpoints = Arc::<Checkpoints>::default();
+        let thread_checkpoints = Arc::clone(&checkpoints);
         let opening = Arc::clone(&database);
         let exit = thread::start("shop-writer", move || {
             let path = opening.path();
@@ -128,7 +127,8 @@ impl Writer {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok((connection, lock)) => {
                     drop(ready.send(Ok(())));
-                    let writer = WriterThread { connection, lock, path, health: thread_health, syncs: true };
+                    let (checkpoints, health) = (thread_checkpoints, thread_health);
+                    let writer = WriterThread { checkpoints, connection, lock, path, health, syncs: true };
                     writer.run(waiting, committed);
                 }
             }
@@ -140,7 +140,7 @@ impl Writer {
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
-        Ok(Self { jobs, health, exit, database })
+        Ok(Self { jobs, health, exit, database, checkpoints })
     }
 
     /// The exit of the thread, after the last handle is dropped.
@@ -164,12 +164,27 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        written(self.enqueue(JobKind::UnsyncedWrite, work)?).await
+        let written = written(self.enqueue(JobKind::UnsyncedWrite, work)?).await;
+        if self.checkpoints.schedule() {
+            // The thread ends after this task, so the connection for checkpoints is not the last to be closed.
+            let writer = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(SYNC_DELAY).await;
+                drop(writer.blocking(|writer| writer.checkpoints.sync_scheduled(&writer.database)).await);
+            });
+        }
+        written
     }
 
-    /// Waits until all earlier writes are durable.
+    /// Waits until all completed writes are durable. Later ones do not wait for it.
     pub(super) async fn sync(&self) -> Result<()> {
-        self.write(write_nothing).await
+        self.clone().blocking(|writer| writer.checkpoints.sync(&writer.database)).await?
+    }
+
+    async fn blocking<T: Send + 'static>(self, work: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T> {
+        tokio::task::spawn_blocking(move || work(&self))
+            .await
+            .map_err(|error| database_error(ErrorKind::Internal, "a sync was aborted").with_source(error))
     }
 
     /// Enqueues a write as soon as the queue has room.
@@ -232,43 +247,9 @@ fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", version)
 }
 
-/// Decides how long a commit waits for more writes. A single writer is never delayed.
-#[derive(Debug, Default)]
-struct GroupCommitDelay {
-    /// Number of groups left without a delay.
-    cooldown: u32,
-}
-
-impl GroupCommitDelay {
-    /// Adds writes that arrive during the delay to `group`, as long as each step adds enough.
-    #[expect(clippy::disallowed_methods, reason = "a dedicated thread without other work")]
-    fn add(&mut self, group: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
-        if group.len() < 2 || self.cooldown > 0 {
-            self.cooldown = self.cooldown.saturating_sub(1);
-            return;
-        }
-        let until = Instant::now() + MAX_DELAY;
-        while group.len() < MAX_BATCH {
-            std::thread::sleep(DELAY_STEP);
-            let before = group.len();
-            while group.len() < MAX_BATCH
-                && let Ok(job) = waiting.try_recv()
-            {
-                group.push(job);
-            }
-            if group.len() - before < MIN_GAIN {
-                // All writers are waiting for this group: no more writes will arrive.
-                self.cooldown = COOLDOWN_BATCHES;
-                return;
-            }
-            if until <= Instant::now() {
-                return;
-            }
-        }
-    }
-}
-
 struct WriterThread {
+    // Closed before the connection.
+    checkpoints: Arc<Checkpoints>,
     connection: Connection,
     lock: WriteLock,
     path: PathBuf,
@@ -289,7 +270,7 @@ impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
         let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
-            delay.add(&mut group, &mut waiting);
+            delay.add(&mut group, MAX_BATCH, &mut waiting);
             let mut damage = None;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group) {
@@ -309,6 +290,7 @@ impl WriterThread {
                     job.complete(outcome.clone());
                 }
             }
+            self.checkpoints.finish(&self.connection);
         }
     }
 
@@ -400,36 +382,8 @@ mod tests {
         Err(rusqlite::Error::SqliteFailure(code, None))
     }
 
-    fn job() -> Box<dyn Job> {
-        let (reply, _caller_gone) = oneshot::channel();
-        Box::new(Write { kind: JobKind::Write, work: |_: &Connection| Ok(()), result: None, reply })
-    }
-
-    /// Returns the size of a group of `first` writes after the delay, while `more` are queued.
-    fn size_after(delay: &mut GroupCommitDelay, first: usize, more: usize) -> usize {
-        let (jobs, mut waiting) = mpsc::channel(more);
-        (0..more).for_each(|_| jobs.try_send(job()).unwrap());
-        let mut group = (0..first).map(|_| job()).collect();
-        delay.add(&mut group, &mut waiting);
-        group.len()
-    }
-
-    #[test]
-    fn a_group_grows_while_enough_writes_are_added() {
-        let mut delay = GroupCommitDelay::default();
-        assert_eq!(size_after(&mut delay, 1, 10), 1, "a single writer is not delayed");
-        assert_eq!(size_after(&mut delay, MAX_BATCH, 1), MAX_BATCH);
-        assert_eq!(size_after(&mut delay, MAX_BATCH - 10, 20), MAX_BATCH);
-        assert_eq!(delay.cooldown, 0, "all steps have added enough");
-        assert_eq!(size_after(&mut delay, 2, MIN_GAIN - 1), MIN_GAIN + 1);
-        for _ in 0..COOLDOWN_BATCHES {
-            assert_eq!(size_after(&mut delay, 2, 10), 2);
-        }
-        assert_eq!(size_after(&mut delay, 2, 10), 12);
-    }
-
     #[tokio::test]
-    async fn a_sync_writes_a_page_and_waits_for_the_disk() {
+    async fn writes_wait_for_the_disk_unless_they_are_synced_later() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database, 100, |_| ()).await.unwrap();
@@ -440,10 +394,10 @@ mod tests {
         assert_eq!(writer.write_unsynced(mode).await.unwrap(), normal);
         assert_eq!(writer.write(mode).await.unwrap(), full);
         writer.write_unsynced(insert(1)).await.unwrap();
-        let wal = folder.path().join("test.db-wal");
-        let before = wal.metadata().unwrap().len();
         writer.sync().await.unwrap();
-        assert!(wal.metadata().unwrap().len() > before);
+        // The file to sync is missing.
+        std::fs::remove_file(folder.path().join("test.db-wal")).unwrap();
+        assert_eq!(writer.sync().await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[tokio::test]
