@@ -1,7 +1,7 @@
 //! [`EmbeddedSink`]: publishes purchases to the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -145,10 +145,7 @@ impl Shared {
     /// Enqueues one write of all `records`, as soon as the queue has room. Its result are their offsets.
     async fn append_all(&self, records: Vec<LogRecord>) -> Result<PendingWrite<Vec<u64>>> {
         let clock = Arc::clone(&self.options.clock);
-        let write = move |connection: &Connection| {
-            let now = clock.now();
-            records.iter().map(|record| insert(connection, record, now)).collect()
-        };
+        let write = move |connection: &Connection| insert_all(connection, &records, clock.now());
         self.file.writer().await?.enqueue_when_free(write).await
     }
 
@@ -157,11 +154,48 @@ impl Shared {
     }
 }
 
+/// The number of records in a statement. SQLite maintains the offset of the newest record once for each statement.
+const ROWS: usize = 16;
+
+/// The statement that inserts [`ROWS`] records.
+static INSERT_ROWS: LazyLock<String> = LazyLock::new(|| {
+    let rows = vec!["(?, ?, ?, ?)"; ROWS].join(", ");
+    format!("INSERT INTO records (time, key, headers, value) VALUES {rows}")
+});
+
+/// Inserts `records`. Returns their offsets.
+fn insert_all(connection: &Connection, records: &[LogRecord], now: Timestamp) -> rusqlite::Result<Vec<u64>> {
+    let (chunks, rest) = records.as_chunks::<ROWS>();
+    let mut offsets = Vec::with_capacity(records.len());
+    let mut statement = connection.prepare_cached(&INSERT_ROWS)?;
+    for chunk in chunks {
+        for (row, LogRecord { key, headers, value, .. }) in chunk.iter().enumerate() {
+            let first = row * 4;
+            statement.raw_bind_parameter(first + 1, now.as_millis())?;
+            statement.raw_bind_parameter(first + 2, key.as_deref())?;
+            statement.raw_bind_parameter(first + 3, &headers.as_bytes()[..])?;
+            statement.raw_bind_parameter(first + 4, value.as_deref())?;
+        }
+        statement.raw_execute()?;
+        // The offsets of a statement are consecutive.
+        let next = newest(connection) + 1;
+        offsets.extend(next - ROWS as u64..next);
+    }
+    for record in rest {
+        offsets.push(insert(connection, record, now)?);
+    }
+    Ok(offsets)
+}
+
+/// The offset of the newest record. Rowids start at 1.
+fn newest(connection: &Connection) -> u64 {
+    connection.last_insert_rowid().unsigned_abs()
+}
+
 pub(super) fn insert(connection: &Connection, record: &LogRecord, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT INTO records (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
     let LogRecord { key, headers, value, .. } = record;
     let row = params![now.as_millis(), key.as_deref(), &headers.as_bytes()[..], value.as_deref()];
     connection.prepare_cached(sql)?.execute(row)?;
-    // Rowids start at 1.
-    Ok(connection.last_insert_rowid().unsigned_abs())
+    Ok(newest(connection))
 }
