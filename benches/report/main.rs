@@ -38,7 +38,7 @@ struct Arguments {
     /// File whose report between the two markers is replaced
     #[conf(long)]
     write: Option<PathBuf>,
-    /// Folder for the plots [default: `report` beside this program]
+    /// Folder for the plots [default: `report-plots` beside this program]
     #[conf(long)]
     out: Option<PathBuf>,
     /// Description of the servers behind these variables, for the report's conditions
@@ -91,7 +91,8 @@ fn main() {
     }
     // Fails early if the file has no markers.
     let file = arguments.write.map(|path| page::File::open(&path));
-    let folder = arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report"));
+    let folder =
+        arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report-plots"));
     std::fs::create_dir_all(&folder).unwrap();
     let mut report = page::head(&conditions::this_machine(scale, arguments.servers));
     for (number, Part { name, title, bench }) in parts.iter().enumerate() {
