@@ -28,7 +28,7 @@ const fn megabytes(bytes: f64) -> Goal {
 }
 
 fn pause(time: Duration) {
-    two_threads().block_on(tokio::time::sleep(time));
+    two_threads().block_on(async { tokio::time::sleep(time).await });
 }
 
 /// How often the threads of a process have gone to sleep or were interrupted.
