@@ -211,7 +211,8 @@ impl Server {
         let client = Client { peer, connection };
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
-            return self.serve_tls(stream, client, (tls, http2), stopping).await;
+            // Boxed, as it would make the future of every connection four times as large.
+            return Box::pin(self.serve_tls(stream, client, (tls, http2), stopping)).await;
         }
         log_failure(self.serve_http1(stream, client, stopping).await);
     }
