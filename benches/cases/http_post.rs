@@ -40,6 +40,8 @@ pub(super) fn measure_load(server: &Server, load: &Load) -> Measured {
 enum Beside {
     Echo,
     Naive,
+    /// Ours with the first setting alone.
+    Ours,
 }
 
 /// A comparison, with its goals at few connections and at many.
@@ -54,19 +56,21 @@ struct Case<'a> {
 impl Case<'_> {
     fn measure(&self, scale: Scale, (connections, goals): (usize, usize), emit: &mut dyn FnMut(Row)) {
         let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
-        let ours = || {
+        let facing = |settings| {
             let folder = tempfile::tempdir().unwrap();
-            measure(&Server::facing(folder.path(), self.settings), connections, time)
+            measure(&Server::facing(folder.path(), settings), connections, time)
         };
         let (name, what) = match self.beside {
             Beside::Echo => ("bare axum echo", String::new()),
             Beside::Naive => ("naive handler", " beside a naive handler".to_owned()),
+            Beside::Ours => ("without it", String::new()),
         };
         let beside = || match self.beside {
             Beside::Echo => measure(&Server::echo(), connections, time),
             Beside::Naive => measure(&Server::naive(self.settings), connections, time),
+            Beside::Ours => facing(&self.settings[..1]),
         };
-        let pairs = Pairs::alternate(scale.pairs(), ours, beside);
+        let pairs = Pairs::alternate(scale.pairs(), || facing(self.settings), beside);
         let what = format!("POST /buy, {}, {connections} connections{what}", self.on);
         let row = pairs.row(&what, |run| run.loaded.per_second, name, show);
         emit(row.with_goal(self.rate[goals].map(Goal::AtLeast)));
@@ -83,11 +87,16 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     // The topic is not read: one is sufficient for all runs.
     let on_kafka =
         [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-http-post")];
+    let logged = [EDGE_ONLY, ("SHOP_ACCESS_LOG", "on")];
+    // This dialect logs each purchase.
+    let dialect = [EDGE_ONLY, ("SHOP_DIALECT", "purchase-tracking")];
     let case = |on, settings, beside, rate, processor| Case { on, settings, beside, rate, processor };
     let with_store = "embedded log, ingested into the embedded store by the same process";
     let mut cases = vec![
         case("embedded log", &on_kafka[..1], Beside::Echo, [None, Some(0.65)], [None, Some(1.8)]),
         case(with_store, &on_kafka[..0], Beside::Echo, [None, Some(0.5)], [None, Some(2.8)]),
+        case("embedded log, a line per request in the log", &logged, Beside::Ours, [None; 2], [None; 2]),
+        case("embedded log, a line per purchase in the log", &dialect, Beside::Ours, [None; 2], [None; 2]),
     ];
     if brokers.is_empty() {
         eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA is not set");
