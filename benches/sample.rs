@@ -97,7 +97,7 @@ pub async fn ingest(
     let all = async move {
         let first = monitor.wait_for(|status| status.counters.inserted > 0).await.counters.inserted;
         let (begun, before) = (Instant::now(), processor_time());
-        // A purchase that an attempt without a response has stored is a duplicate for the next one.
+        // A purchase that an attempt without a response has stored is a duplicate for the next one. It fails the run.
         monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= records).await;
         sender.send((first, begun.elapsed(), processor_time() - before)).unwrap();
     };
