@@ -17,8 +17,8 @@ use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
 
-/// The time limit of one check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit of one check, longer than those of the stores, which depend on the number of hosts.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Prints the settings, and checks the backends that they select. Creates nothing: what is missing and can be created
 /// is not an error.
@@ -112,6 +112,8 @@ enum State {
     Works,
     /// It is missing, and a service creates it.
     ToBeMade,
+    /// It is a file of this earlier version, and a service migrates it.
+    ToBeMigrated(usize),
 }
 
 impl Parts {
@@ -213,14 +215,18 @@ impl Parts {
         let usable = file.as_deref().map_or(Ok(State::Works), usable);
         let checked = match (usable, file) {
             (Err(failure), _) => Err(failure),
-            (Ok(state @ State::ToBeMade), Some(file)) => {
+            (Ok(state @ (State::ToBeMade | State::ToBeMigrated(_))), Some(file)) => {
                 Ok((format!("embedded, {}", file.display()), Ok(state)))
             }
             _ => check.await,
         };
         let state = checked.and_then(|(name, state)| {
-            let note = if state == Ok(State::ToBeMade) { " (not there yet: a service makes it)" } else { "" };
-            self.lines.push((what, name + note));
+            let note = match state {
+                Ok(State::ToBeMade) => " (not there yet: a service makes it)".to_owned(),
+                Ok(State::ToBeMigrated(version)) => format!(" (version {version}: a service migrates it)"),
+                _ => String::new(),
+            };
+            self.lines.push((what, name + &note));
             state
         });
         self.faults.extend(state.err().map(|failure| format!("{what}: {failure}")));
@@ -253,7 +259,7 @@ fn usable(file: &Path) -> Result<State> {
         return Ok(State::ToBeMade);
     }
     access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
-    Ok(State::Works)
+    Ok(backend::earlier_version(file).map_or(State::Works, State::ToBeMigrated))
 }
 
 async fn in_time(check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {

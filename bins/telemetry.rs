@@ -21,12 +21,15 @@ use crate::{CliError, Result};
 /// The targets of the access log and the audit log. `LOG_LEVEL` does not apply to them.
 const ACCESS: [&str; 2] = ["access", "audit"];
 
+/// The pool of PostgreSQL's connections warns of each one that an outage has broken. The stores report the outage.
+const QUIET: &str = "deadpool.postgres=error";
+
 /// Starts logging, and exporting traces. Commands and checks log to standard error.
 ///
 /// # Errors
 /// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Option<Exporter>> {
-    let filter = EnvFilter::try_new(&settings.log_level).map_err(CliError::new)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.log_level)).map_err(CliError::new)?;
     let output = Output::of(settings)?;
     let on_terminal = output.is_terminal();
     let is_json = settings.log_format.unwrap_or(!on_terminal);

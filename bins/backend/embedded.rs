@@ -11,6 +11,7 @@ use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
     EmbeddedUsers, check_integrity,
 };
+use tempfile::TempDir;
 
 use super::port::{
     Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints,
@@ -27,7 +28,7 @@ impl Backend for Embedded<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let options = self.log_options(topic);
         let file = options.file.clone();
-        let log = EmbeddedLog::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let log = EmbeddedLog::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(log.closed());
         let (sinks, topic) = (log.clone(), topic.name.to_owned());
         let sink = Arc::new(move || Arc::new(sinks.sink()) as _);
@@ -37,7 +38,7 @@ impl Backend for Embedded<'_> {
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let options = store_options(self.0.creates());
-        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedStore::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
         let (store, durability) = (Arc::new(store), Durability::LocalDisk);
@@ -47,7 +48,7 @@ impl Backend for Embedded<'_> {
 
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         let options = self.entity_options();
-        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedUsers::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)),
@@ -58,7 +59,7 @@ impl Backend for Embedded<'_> {
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
         let options = self.entity_options();
-        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedUsers::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = store.closed();
         let erased = store.erase_user(id).await;
         drop(store);
@@ -68,7 +69,7 @@ impl Backend for Embedded<'_> {
 
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         let options = self.entity_options();
-        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedOrders::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)),
@@ -89,6 +90,10 @@ impl Backend for Embedded<'_> {
         copied(embedded::restore(from, &self.0.data_dir).await)
     }
 
+    async fn migrated_copy(&self, into: &Path) -> Result<bool> {
+        embedded::migrated_copy(&self.0.data_dir, into).await.map_err(CliError::about(ABOUT))
+    }
+
     async fn vacuum(&self) -> Result<()> {
         embedded::vacuum(&self.0.data_dir).await.map_err(CliError::about(ABOUT))
     }
@@ -103,8 +108,14 @@ impl Backend for Embedded<'_> {
 }
 
 impl Embedded<'_> {
+    /// The folder whose files are opened.
+    fn folder(&self) -> &Path {
+        self.0.copy.get().map_or(&self.0.data_dir, TempDir::path)
+    }
+
     fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {
-        let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
+        let note = if self.0.copy.get().is_some() { " (a migrated copy)" } else { "" };
+        let name = format!("embedded, {}{note}", self.0.data_dir.join(format!("{file}.db")).display());
         OpenPort { port, name, closed }
     }
 

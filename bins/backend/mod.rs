@@ -16,6 +16,11 @@ mod unsupported;
 
 use crate::settings::Settings;
 
+#[cfg(feature = "embedded")]
+pub(crate) use shop_store::embedded::earlier_version;
+#[cfg(not(feature = "embedded"))]
+pub(crate) use unsupported::earlier_version;
+
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client,
     with_failpoints,

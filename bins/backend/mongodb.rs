@@ -1,6 +1,7 @@
 //! Stores in MongoDB.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -12,6 +13,7 @@ use shop_store::mongo::mongodb::Client;
 use shop_store::mongo::{
     Migration, MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_in_uri,
 };
+use tokio::time::sleep;
 
 use super::port::{Backend, EntityStore, OpenPort, PurchasesStore, with_failpoints};
 use crate::roles::ProcessRole;
@@ -19,6 +21,8 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 const ABOUT: &str = "MONGODB_URI (or another name of it)";
+/// The pause between two questions to a name server.
+const DNS_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
@@ -45,7 +49,7 @@ impl Backend for Mongodb<'_> {
 
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
-        let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
+        let store = self.open(|| MongoUsers::open(options.clone())).await?;
         self.client.get_or_init(|| store.client());
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
@@ -59,7 +63,7 @@ impl Backend for Mongodb<'_> {
 
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         let options = self.entity_options(ProcessRole::Orders, self.settings.orders_database.as_ref());
-        let store = MongoOrders::open(options).await.map_err(CliError::about(ABOUT))?;
+        let store = self.open(|| MongoOrders::open(options.clone())).await?;
         self.client.get_or_init(|| store.client());
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
@@ -87,12 +91,28 @@ impl Mongodb<'_> {
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
         options.client = self.client.get().cloned();
-        let store = MongoStore::open(options).await.map_err(CliError::about(ABOUT))?;
+        let store = self.open(|| MongoStore::open(options.clone())).await?;
         self.client.get_or_init(|| store.client());
         if self.settings.command.is_some() {
             is_there(&store).await.map_err(CliError::about(ABOUT))?;
         }
         Ok(store)
+    }
+
+    /// Opens a store. A service waits for the name server of a `mongodb+srv://…`, as it does for other servers.
+    async fn open<T: Send, F>(&self, open: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = shop_core::Result<T>> + Send,
+    {
+        loop {
+            match open().await {
+                Err(error) if self.settings.serves() && error.is_retryable() => {
+                    tracing::warn!(error = %error.chain(), "MongoDB's addresses are unknown, retrying");
+                    sleep(DNS_PAUSE).await;
+                }
+                opened => return opened.map_err(CliError::about(ABOUT)),
+            }
+        }
     }
 
     /// The options of a database of users or of orders.

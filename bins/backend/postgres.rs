@@ -7,16 +7,13 @@ use secrecy::SecretString;
 use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::{Durability, PurchaseQuery as _};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
-use shop_core::{Error, ErrorKind};
-use shop_store::postgres::{PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
+use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
 
 use super::port::{Backend, EntityStore, OpenPort, PurchasesStore, with_failpoints};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
 const ABOUT: &str = "POSTGRES_URL (or DATABASE_URL)";
-/// Connections of users and of orders. Their inserts wait for each other.
-const ENTITY_CONNECTIONS: usize = 6;
 
 pub(super) struct Postgres<'a> {
     pub(super) settings: &'a Settings,
@@ -28,10 +25,10 @@ impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = PostgresStore::open(self.options()).map_err(CliError::about(ABOUT))?;
         if self.settings.command.is_some() {
-            is_there(&store).await.map_err(CliError::about(ABOUT))?;
+            store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
-        let to_be_made = self.settings.check_config && !store.exists().await.unwrap_or(true);
         let name = store.name().to_owned();
+        let found = self.found(store.inspect()).await?;
         let port = PurchasesStore {
             unreadable: Some(store.unreadable()),
             query: Arc::new(store.clone()),
@@ -39,18 +36,18 @@ impl Backend for Postgres<'_> {
             store: Arc::new(store),
             // What the standbys have depends on the settings of the server.
             durability: Durability::LocalDisk,
-            to_be_made,
+            to_be_made: !found.exists,
         };
-        Ok(opened(port, &name))
+        Ok(opened(port, &name, &found))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
-        let to_be_made = self.settings.check_config && !store.exists().await.unwrap_or(true);
+        let found = self.found(store.inspect()).await?;
         let port: EntityStore<dyn UserStore, Order> =
             EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store));
-        Ok(opened(EntityStore { to_be_made, ..port }, &name))
+        Ok(opened(EntityStore { to_be_made: !found.exists, ..port }, &name, &found))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
@@ -61,32 +58,42 @@ impl Backend for Postgres<'_> {
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         let store = PostgresOrders::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
-        let to_be_made = self.settings.check_config && !store.exists().await.unwrap_or(true);
+        let found = self.found(store.inspect()).await?;
         let port: EntityStore<dyn OrderStore, User> =
             EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store));
-        Ok(opened(EntityStore { to_be_made, ..port }, &name))
+        Ok(opened(EntityStore { to_be_made: !found.exists, ..port }, &name, &found))
     }
 }
 
 impl Postgres<'_> {
+    /// For purchases: half of the connections.
     fn options(&self) -> PostgresStoreOptions {
-        PostgresStoreOptions::new(self.url.clone()).create_schema(self.settings.creates())
+        let options = PostgresStoreOptions::new(self.url.clone()).create_schema(self.settings.creates());
+        options.max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 
+    /// For users or orders, whose inserts wait for each other: a quarter, one of which listens for events.
     fn entity_options(&self) -> PostgresStoreOptions {
-        self.options().max_connections(ENTITY_CONNECTIONS)
+        let connections = self.settings.postgres_max_connections as usize / 4 - 1;
+        self.options().max_connections(connections).adopt_tables(self.settings.adopt_tables)
+    }
+
+    /// What is in the database. A service waits for a server or a right that is missing, but does not start on tables
+    /// of another program.
+    async fn found(
+        &self,
+        inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
+    ) -> Result<Inspection> {
+        match inspection.await {
+            Err(error) if self.settings.check_config || error.context("tables").is_some() => {
+                Err(CliError::about(ABOUT)(error))
+            }
+            found => Ok(found.unwrap_or_default()),
+        }
     }
 }
 
-fn opened<T>(port: T, name: &str) -> OpenPort<T> {
-    OpenPort { port, name: format!("PostgreSQL, {name}"), closed: Box::pin(std::future::ready(())) }
-}
-
-/// Rejects a database without the table.
-async fn is_there(store: &PostgresStore) -> shop_core::Result<()> {
-    if store.exists().await? {
-        return store.check_reads().await;
-    }
-    let message = "the table purchases does not exist: name the database that the services use";
-    Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.name()))
+fn opened<T>(port: T, name: &str, found: &Inspection) -> OpenPort<T> {
+    let rows = found.taken_over.map(|rows| format!(", takes over {rows} rows")).unwrap_or_default();
+    OpenPort { port, name: format!("PostgreSQL, {name}{rows}"), closed: Box::pin(std::future::ready(())) }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()>
         Action::Drop { dry_run: true } => dead_letters.dry_run(Resolution::Dropped).await,
         Action::Replay { rate, .. } => dead_letters.resolve(Resolution::Replayed, *rate).await,
         Action::Drop { .. } => dead_letters.resolve(Resolution::Dropped, None).await,
-        Action::Park { note } => park::run(&*log.port.log, topic, selection, note, settings.json).await,
+        Action::Park { note } => park::run(settings, &*log.port.log, topic, selection, note).await,
     };
     drop(admin);
     log.close().await;

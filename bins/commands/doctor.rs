@@ -1,6 +1,5 @@
 //! `management doctor`: finds what cannot be read in the store, and damaged files.
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -9,16 +8,21 @@ use serde_json::json;
 use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
 
+use super::open;
 use super::output::{Progress, print, print_json};
-use crate::backend::{self, Backend, Topic};
+use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let mut report = Report { json: settings.json, progress: Progress::begin(), purchases: 0, findings: 0 };
     files(settings, &mut report).await?;
+    let store = async {
+        open::migrate_copy(settings).await?;
+        backend::for_store(settings).purchases().await
+    };
     // A damaged file may not open: that is a finding, not a failure of this command.
-    match backend::for_store(settings).purchases().await {
+    match store.await {
         Ok(store) => {
             let store = store.map(|store| store.query);
             let scanned = scan(Arc::clone(&store.port), &mut report).await;
@@ -67,14 +71,13 @@ impl Report {
 async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
     let (log, store) = (backend::for_log(settings), backend::for_store(settings));
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
-    let logs = topics.iter().filter_map(|topic| Some((&log, log.log_file(*topic)?)));
-    let stores =
-        ["store", "users", "orders"].iter().filter_map(|name| Some((&store, store.store_file(name)?)));
-    let all: Vec<(&Box<dyn Backend + '_>, PathBuf)> = logs.chain(stores).collect();
-    for (backend, file) in all.into_iter().filter(|(_, file)| file.exists()) {
+    let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
+    let stores = ["store", "users", "orders"].iter().filter_map(|name| store.store_file(name));
+    let all: Vec<_> = logs.chain(stores).filter(|file| file.exists()).collect();
+    for file in all {
         let name = file.display().to_string();
         report.progress.show(format!("checking {name}"));
-        for line in backend.damage_of(&file).await? {
+        for line in backend::for_files(settings).damage_of(&file).await? {
             report.found(&UnreadableEntry::new(name.as_str(), line))?;
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shop_core::ports::PurchaseSink;
-use shop_core::{Error, Outcome, Purchase};
+use shop_core::{Error, Outcome, Purchase, Timestamp};
 use tokio::sync::mpsc;
 
 use super::output::{Progress, print, print_json};
@@ -26,12 +26,11 @@ const PAUSES: u32 = 9;
 pub(super) async fn run(settings: &Settings, command: &Import) -> Result<()> {
     let input = open(&command.file)?;
     let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
-    let progress = Progress::begin();
     let mut report = Report::default();
     let sink = (log.port.sink)();
-    let imported = import(&*sink, input, command, &progress, &mut report).await;
+    let retained_from = settings.purchases_retained_from().unwrap_or(Timestamp::MIN);
+    let imported = import(&*sink, input, command, retained_from, &mut report).await;
     drop(sink);
-    drop(progress);
     let name = log.close().await;
     if imported.is_ok() || report.imported + report.rejected > 0 {
         match settings.json {
@@ -97,16 +96,17 @@ async fn import(
     sink: &dyn PurchaseSink,
     input: Box<dyn std::io::BufRead + Send>,
     command: &Import,
-    progress: &Progress,
+    retained_from: Timestamp,
     report: &mut Report,
 ) -> Result<()> {
+    let progress = Progress::begin();
     sink.check().await?;
     // Few batches are read ahead.
     let (batches, mut waiting) = mpsc::channel::<Vec<Row>>(2);
     let (format, from) = (command.format, command.from_line);
     let reading = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::with_capacity(BATCH);
-        let read = rows::read(input, format, from, |row| {
+        let read = rows::read(input, format, from, retained_from, |row| {
             batch.push(row);
             batch.len() < BATCH || batches.blocking_send(std::mem::take(&mut batch)).is_ok()
         });

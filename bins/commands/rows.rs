@@ -20,7 +20,8 @@ const MAX_LINE: usize = 64 << 10;
 /// A purchase, or what is wrong with its line.
 pub(super) type Row = (u64, Result<Purchase, String>);
 
-/// Reads `input` from its line `from`, and passes each row to `add` until that returns `false`.
+/// Reads `input` from its line `from`, and passes each row to `add` until that returns `false`. The purchases before
+/// `retained_from` are wrong: they would be deleted at once.
 ///
 /// # Errors
 /// When it cannot be read, or the header of CSV is wrong.
@@ -28,6 +29,7 @@ pub(super) fn read(
     input: impl BufRead,
     format: RowFormat,
     from: u64,
+    retained_from: Timestamp,
     mut add: impl FnMut(Row) -> bool,
 ) -> Result<(), ReadError> {
     let mut lines = Lines { input, text: Vec::new(), number: 0 };
@@ -42,6 +44,12 @@ pub(super) fn read(
         let row = text.and_then(|text| match &columns {
             None => from_json(line, text),
             Some(columns) => columns.purchase(line, text),
+        });
+        let row = row.and_then(|purchase| match purchase.timestamp {
+            time if time < retained_from => {
+                Err(format!("timestamp {time} is older than SHOP_PURCHASE_RETENTION"))
+            }
+            _ => Ok(purchase),
         });
         if !add((line, row)) {
             break;
@@ -237,7 +245,7 @@ mod tests {
             rows.push((line, row.map(|purchase| purchase.user_name.to_string())));
             true
         };
-        read(text, format, 1, add).unwrap();
+        read(text, format, 1, Timestamp::MIN, add).unwrap();
         rows
     }
 
@@ -252,6 +260,21 @@ mod tests {
         let lines: Vec<_> = rows.iter().map(|(line, row)| (*line, row.is_ok())).collect();
         assert_eq!(lines, [(1, false), (2, true), (4, false), (5, false), (6, false), (7, true)]);
         assert_eq!(rows[2].1, Err("has more than 65536 bytes".to_owned()));
+    }
+
+    #[test]
+    fn a_line_older_than_the_retention_is_refused() {
+        let line = |time| format!(r#"{{"username":"ada","userid":"u1","price":1,"timestamp":"{time}"}}"#);
+        let text = [line("2026-03-01T08:59:59.999Z"), line("2026-03-01T09:00:00Z")].join("\n");
+        let mut rows = Vec::new();
+        let add = |(line, row): Row| {
+            rows.push((line, row.map(drop)));
+            true
+        };
+        let from = "2026-03-01T09:00:00Z".parse().unwrap();
+        read(text.as_bytes(), RowFormat::Ndjson, 1, from, add).unwrap();
+        let why = "timestamp 2026-03-01T08:59:59.999Z is older than SHOP_PURCHASE_RETENTION".to_owned();
+        assert_eq!(rows, [(1, Err(why)), (2, Ok(()))]);
     }
 
     #[test]
@@ -270,7 +293,7 @@ mod tests {
                 (6, Ok("c".to_owned())),
             ]
         );
-        let wrong = |text: &str| read(text.as_bytes(), RowFormat::Csv, 1, |_| true).is_err();
+        let wrong = |text: &str| read(text.as_bytes(), RowFormat::Csv, 1, Timestamp::MIN, |_| true).is_err();
         for text in ["", "\n", "username,price\n", "username,userid,price,currency\n", "\"username\n"] {
             assert!(wrong(text), "{text:?}");
         }
@@ -284,7 +307,7 @@ mod tests {
                 ids.push(row.unwrap().id);
                 true
             };
-            read(text.as_bytes(), RowFormat::Csv, 1, add).unwrap();
+            read(text.as_bytes(), RowFormat::Csv, 1, Timestamp::MIN, add).unwrap();
             ids
         };
         let text = "username,userid,price\nada,u1,1\nada,u1,1\n";

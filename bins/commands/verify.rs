@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
+    open::migrate_copy(settings).await?;
     let backend = backend::for_store(settings);
     let ports = async { Ok(backend.purchases().await?.map(|store| (store.query, store.erase))) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;
@@ -31,14 +32,26 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
         print_json(&json(&verified, &log, &store))?;
     } else {
         let VerifyReport { records, purchases, .. } = verified;
+        let written = verified.written.map_or_else(String::new, |count| format!(", {count} ever written"));
         let result = text(&verified, first_offset);
-        print(&format!("log    {log}: {records} records\nstore  {store}: {purchases} purchases\n{result}"))?;
+        print(&format!(
+            "log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}"
+        ))?;
     }
     if verified.is_clean() {
         return Ok(());
     }
+    if !verified.has_findings() {
+        return Err(CliError::new(verified));
+    }
     let differs = verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
-    let what = if differs { "the store differs from the log" } else { "the log has lost records" };
+    let what = if differs {
+        "the store differs from the log"
+    } else if verified.gaps.count > 0 {
+        "the log has lost records"
+    } else {
+        "the log was not read to its end"
+    };
     Err(CliError::finding(format!("{what}: standard output has the findings")))
 }
 
@@ -76,8 +89,9 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
     json!({
         "log": log,
         "store": store,
-        "clean": report.is_clean(),
+        "clean": (report.is_clean() || report.has_findings()).then_some(report.is_clean()),
         "records": report.records,
+        "written": report.written,
         "purchases": report.purchases,
         "unreadable": report.unreadable,
         "missing": report.missing.count,
@@ -90,6 +104,7 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         "expired": report.expired,
         "gaps": report.gaps.count,
         "lost": report.lost,
+        "unstable": report.unstable,
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
         "missing_records": records(&report.missing),
         "mismatched_records": records(&report.mismatched),
@@ -117,6 +132,13 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
     if verified.lost > 0 {
         let _infallible =
             writeln!(text, "lost {}: the log no longer had them when they were to be read", verified.lost);
+    }
+    if verified.unstable > 0 {
+        let _infallible = writeln!(
+            text,
+            "not read {}: offsets behind a transaction of another producer that is open",
+            verified.unstable
+        );
     }
     if verified.resolved > 0 {
         let _infallible = writeln!(text, "settled by hand {}", verified.resolved);

@@ -49,7 +49,7 @@ enum Subcommand {
     /// changes nothing and runs beside a service: it waits for records in flight. Dead-lettered records are not
     /// missing, nor are those that were replayed or dropped. Conflicts are counted separately. If retention has deleted
     /// the first records, it prints the first offset. It exits with 2 for wrong options or settings, and with 3 when a
-    /// server is unavailable or there is no log or store.
+    /// server is unavailable, there is no log or store, or the log has no records.
     ///
     /// management verify
     /// management verify --wait 60 --named 1000

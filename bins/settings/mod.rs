@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use conf::Conf;
@@ -46,6 +47,7 @@ use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
+use tempfile::TempDir;
 
 use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
@@ -79,6 +81,8 @@ pub(crate) struct Settings {
     variables: Variables,
     /// The files that secrets were read from.
     secret_files: BTreeMap<String, PathBuf>,
+    /// A copy of the data folder, which is used in its place.
+    pub(crate) copy: OnceLock<TempDir>,
 }
 
 impl Deref for Settings {
@@ -160,7 +164,7 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Self { service, command, given, variables, secret_files: BTreeMap::new() }
+        Self { service, command, given, variables, secret_files: BTreeMap::new(), copy: OnceLock::new() }
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
@@ -248,6 +252,7 @@ impl Settings {
         options.client_connections = self.client_connections;
         options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;
+        options.purchase_retention = self.purchase_retention;
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
         options

@@ -89,7 +89,7 @@ pub(crate) struct Variables {
     #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
     /// How long the store keeps purchases, by their timestamp: a number and s, m, h or d. The process that runs ingest
-    /// deletes older ones [default: for ever]
+    /// deletes older ones, and requests with an older time are refused [default: for ever]
     #[conf(long, env = "SHOP_PURCHASE_RETENTION", value_parser = read_retention)]
     pub(crate) purchase_retention: Option<Duration>,
     /// How long the embedded log keeps purchases that every group has consumed: a number and s, m, h or d [default: 7d]
@@ -109,11 +109,11 @@ pub(crate) struct Variables {
     #[conf(long, env = "KAFKA_GROUP_ID", default_value = "purchase-group")]
     pub(crate) kafka_group_id: String,
     /// Partitions of a topic that this process creates
-    #[conf(long, env = "KAFKA_PARTITIONS", default_value = "5", value_parser = at_least_one)]
+    #[conf(long, env = "KAFKA_PARTITIONS", default_value = "5", value_parser = at_least::<1>)]
     pub(crate) kafka_partitions: u32,
     /// Replication factor of a topic that this process creates; warns of a topic with fewer replicas [default: the
     /// brokers']
-    #[conf(long, env = "KAFKA_REPLICAS", value_parser = at_least_one)]
+    #[conf(long, env = "KAFKA_REPLICAS", value_parser = at_least::<1>)]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic exists
     #[conf(parameter, long, env = "KAFKA_CREATE_TOPICS", default_value = "on", value_parser = on_or_off)]
@@ -174,6 +174,14 @@ pub(crate) struct Variables {
     /// POSTGRES_URL_FILE, DATABASE_URL]
     #[conf(env = "POSTGRES_URL", secret, value_parser = read_secret)]
     pub(crate) postgres_url: Option<SecretString>,
+    /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
+    /// users and for orders
+    #[conf(long, env = "POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = at_least::<12>)]
+    pub(crate) postgres_max_connections: u32,
+    /// Whether users and orders take over tables of PostgreSQL that another program has made, such as those of the
+    /// replaced system: on or off. With off, a process that finds such tables does not start
+    #[conf(parameter, long, env = "SHOP_ADOPT_TABLES", default_value = "off", value_parser = on_or_off)]
+    pub(crate) adopt_tables: bool,
 
     /// Address of management, from which facing gets listings, http://host:port; the store when unset [also:
     /// CUSTOMER_MANAGEMENT_URL, CUSTOMER_MGMT_API_URL, MANAGEMENT_API_ENDPOINT and CM_API_HOST as host:port,
@@ -297,7 +305,7 @@ pub(crate) struct Variables {
     #[conf(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown, in seconds
-    #[conf(long, env = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = at_least_one)]
+    #[conf(long, env = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = at_least::<1>)]
     pub(crate) drain_seconds: u32,
 
     /// Whether to require servers in place of the embedded log and store: on or off
@@ -305,9 +313,9 @@ pub(crate) struct Variables {
     pub(crate) require_servers: bool,
 }
 
-fn at_least_one(text: &str) -> Result<u32, String> {
+fn at_least<const MIN: u32>(text: &str) -> Result<u32, String> {
     let number: u32 = text.parse().map_err(|error| format!("{error}"))?;
-    if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) }
+    if number < MIN { Err(format!("must be at least {MIN}")) } else { Ok(number) }
 }
 
 fn on_or_off(text: &str) -> Result<bool, String> {

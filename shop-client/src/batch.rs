@@ -138,7 +138,8 @@ fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<Publis
             .with_timestamp(time)
             .with_key(key)
             .into_purchase(time, || SystemClock.fresh_id());
-        return Ok(PublishedPurchase::new(purchase, receipt.into()).with_attempts(attempts));
+        let published = PublishedPurchase::new(purchase, receipt.into()).with_attempts(attempts);
+        return Ok(if result.replayed { published.as_replayed() } else { published });
     }
     let kind = problem.uri.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
     let message =
@@ -156,7 +157,7 @@ fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<Publis
 const fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Conflict | ErrorKind::Erased => StatusCode::CONFLICT,
         ErrorKind::Denied => StatusCode::FORBIDDEN,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::Stream;
 use reqwest::StatusCode;
 use serde::Deserialize;
-use shop_core::api::problem::UNKNOWN_PURCHASE;
+use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
 use shop_core::api::{NewPurchaseBody, PublishedBody, PurchaseBody};
 use shop_core::id_from_key;
+use shop_core::ports::Lookup;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -175,7 +176,7 @@ impl ShopClient {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another purchase,
-    /// [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
+    /// [`Erased`](ErrorKind::Erased) when that was erased, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
     /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight, and
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
     /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
@@ -307,7 +308,9 @@ impl ShopClient {
         if purchase.id != id || receipt.id != id {
             return Err(answer.unreadable("the response contains another purchase"));
         }
-        Ok(PublishedPurchase::new(purchase.into(), receipt.into()).with_attempts(answer.attempts))
+        let published =
+            PublishedPurchase::new(purchase.into(), receipt.into()).with_attempts(answer.attempts);
+        Ok(if answer.is_replayed() { published.as_replayed() } else { published })
     }
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
@@ -348,22 +351,23 @@ impl ShopClient {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) and others when the query fails.
     pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.find(id, Duration::ZERO).await
+        Ok(self.find(id, Duration::ZERO).await?.stored())
     }
 
-    /// The purchase with this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
-    pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Option<Purchase>> {
+    /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
+    pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
         let transport = &self.inner.transport;
         let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
         let parameters = if wait.is_zero() { &[][..] } else { &waiting[..] };
         let url = transport.url(&format!("v1/purchases/{id}"), parameters);
         let mut call = Call::query("get", url, transport.timeouts.get.saturating_add(wait));
-        call.outcomes = &[UNKNOWN_PURCHASE];
+        call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
-        if answer.status != StatusCode::OK {
-            return Ok(None);
+        match answer.status {
+            StatusCode::OK => answer.parsed().map(|body: PurchaseBody| Lookup::Stored(body.into())),
+            StatusCode::GONE => Ok(Lookup::Erased),
+            _ => Ok(Lookup::Missing),
         }
-        answer.parsed().map(|body: PurchaseBody| Some(body.into()))
     }
 
     /// Checks whether the service is ready for requests.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::api::{PageBody, SummaryBody, TotalsBody};
-use shop_core::ports::{Totals, TotalsRequest, publish_each};
+use shop_core::ports::{Lookup, Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key};
@@ -19,16 +19,16 @@ use crate::{
 
 #[async_trait]
 impl PurchaseSink for ShopClient {
-    /// Sends the purchase with its id as the key. A purchase with the id of a legacy document cannot be sent: the
-    /// service derives an id from every key that is not a UUID.
+    /// Sends the purchase with its id as the key. Only a UUID of version 4 or 7 can be sent: the service gives another
+    /// id to every other key.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let Some(id) = purchase.id.as_uuid() else {
-            let message = "a purchase with the id of a legacy document cannot be sent over HTTP";
+        let Some(key) = purchase.id.as_key() else {
+            let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
             return Err(client_error(ErrorKind::Unsupported, message));
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
         let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-        let published = self.send_purchase(&new, (*id).into(), purchase.context.as_deref()).await?;
+        let published = self.send_purchase(&new, key, purchase.context.as_deref()).await?;
         Ok(published.receipt)
     }
 
@@ -36,18 +36,14 @@ impl PurchaseSink for ShopClient {
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // A request has one context.
         let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
-        let fits =
-            |purchase: &Purchase| purchase.id.as_uuid().is_some() && purchase.context.as_deref() == context;
-        if !purchases.iter().all(fits) {
-            return publish_each(self, purchases).await;
-        }
         let new = purchases.iter().map(|purchase| {
             let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-            let mut new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-            new.key = purchase.id.as_uuid().map(|id| (*id).into());
-            new
+            let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
+            let key = purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?;
+            Some(new.with_key(key))
         });
-        let published = self.send_batch(new.collect(), context).await;
+        let Some(new) = new.collect() else { return publish_each(self, purchases).await };
+        let published = self.send_batch(new, context).await;
         published.into_iter().map(|published| published.map(|published| published.receipt)).collect()
     }
 
@@ -68,6 +64,10 @@ impl PurchaseSink for ShopClient {
     ) -> Result<PublishedPurchase> {
         let key = new.key.take().unwrap_or_else(generate_key);
         self.send_purchase(&new, key, context.as_deref()).await
+    }
+
+    fn is_idempotent(&self) -> bool {
+        true
     }
 
     /// Always [`Durability::Memory`], which promises nothing. Only a receipt has the durability of the service that
@@ -134,12 +134,16 @@ impl PurchaseQuery for ShopClient {
         Self::get(self, id).await
     }
 
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.find(id, Duration::ZERO).await
+    }
+
     /// The service waits, for up to 10 s with each request.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
             let left = timeout.saturating_sub(start.elapsed());
-            if self.find(id, left.min(MAX_WAIT)).await?.is_some() {
+            if self.find(id, left.min(MAX_WAIT)).await?.stored().is_some() {
                 return Ok(true);
             }
             if left <= MAX_WAIT {

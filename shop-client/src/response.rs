@@ -142,8 +142,13 @@ impl Response {
             // Another success, or an undefined status: the request may have taken effect.
             None => Outcome::Unknown,
         };
+        let field = problem.as_ref().and_then(|problem| problem.field.as_deref()).map(in_one_line);
         let response = ErrorResponse { problem, ..self.as_source() };
         let error = self.annotate(client_error(kind, message).with_outcome(outcome), response);
+        let error = match field {
+            Some(field) => error.with_context("field", field),
+            None => error,
+        };
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -246,7 +251,7 @@ mod tests {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
         assert_eq!((error.status(), error.request_id(), error.message()), (Some(500), Some("r-1"), "a b"));
         assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
-        assert_eq!(error.to_string(), "shop-client: a b (status=500, request_id=r-1)");
+        assert_eq!(error.to_string(), "shop-client: a b (status=500, field=price, request_id=r-1)");
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
         assert_eq!(answer(400, &[], &long).refused("absent").message().len(), MAX_DETAIL_BYTES);
     }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use shop_client::ShopClient;
+use shop_core::Shop;
 use shop_core::conformance::{
-    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
-    log_suite, orders_suite, store_suite, users_suite,
+    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, ShopFixture, ShopOnLog,
+    StoreFixture, UsersFixture, log_suite, orders_suite, shop_suite, store_suite, users_suite,
 };
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
-use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserStore};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
 use tokio::net::TcpListener;
@@ -88,6 +89,22 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
                 Arc::new(client_of(facing(parts, HttpOptions::default())).await)
             }
         }
+    }
+}
+
+/// A shop that is served by facing, and used by a client.
+#[derive(Debug)]
+struct ShopOverHttp<S>(S);
+
+#[async_trait]
+impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
+    async fn shop(&self) -> Shop {
+        let shop = self.0.shop().await;
+        client_of(facing(Facing::new(shop.sink(), shop.query()), HttpOptions::default())).await.shop()
+    }
+
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        self.0.erase().await
     }
 }
 
@@ -170,3 +187,9 @@ log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
 store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });
 store_suite!(store_embedded, async { StoreOverHttp(EmbeddedFixture::new().await, Way::Management) });
 store_suite!(store_of_facing, async { StoreOverHttp(MemoryFixture::default(), Way::Facing) });
+shop_suite!(shop_in_memory, async {
+    ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)
+});
+shop_suite!(shop_embedded, async {
+    ShopOverHttp(ShopOnLog::new(EmbeddedFixture::new().await, EmbeddedFixture::new().await).await)
+});

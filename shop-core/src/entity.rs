@@ -17,6 +17,11 @@ pub trait Entity: Event + PartialEq {
     /// Its idempotency key.
     fn key(new: &Self::New) -> &IdempotencyKey;
 
+    /// The key that is unique in the store (default: the [`key`](Self::key)).
+    fn stored_key(new: &Self::New) -> IdempotencyKey {
+        Self::key(new).clone()
+    }
+
     /// The name and value of its unique member, if any.
     fn unique(_new: &Self::New) -> Option<(&'static str, &str)> {
         None

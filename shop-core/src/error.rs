@@ -23,6 +23,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The id is used by a purchase with different content.
     Conflict,
+    /// The id was used by a purchase that was erased: use a new key.
+    Erased,
     /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
     Denied,
     /// The backend is unavailable: retry.
@@ -217,6 +219,12 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
+    }
+
+    /// The fact of this name, such as the wrong parameter as `field`.
+    #[must_use]
+    pub fn context(&self, name: &str) -> Option<&str> {
+        self.0.context.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// The message alone, without origin and context.

@@ -107,7 +107,6 @@ mod error;
 pub mod fault;
 pub mod feed;
 mod format;
-mod forward;
 pub mod ingest;
 pub mod json;
 pub mod log;

@@ -13,7 +13,8 @@ use crate::{Clock, Result, SystemClock, Timestamp};
 /// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest goes on.
 ///
 /// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until the
-/// next round deletes it. Several processes may run one for the same store.
+/// next round deletes it. Several processes may run one for the same store. A [`DeletionGuard`] limits what a round
+/// deletes while the clock may be wrong.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -27,18 +28,30 @@ use crate::{Clock, Result, SystemClock, Timestamp};
 /// # async fn main() {
 /// let year = Duration::from_secs(365 * 24 * 3_600);
 /// let retention = Retention::new(Arc::new(InMemoryStore::new()), RetentionOptions::new(year));
-/// let deleted = retention.monitor();
+/// let monitor = retention.monitor();
 /// let task = tokio::spawn(retention.run());
 /// // …
 /// task.abort();
-/// assert_eq!(deleted.load(Ordering::Relaxed), 0);
+/// assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Retention {
     store: Arc<dyn PurchaseErase>,
     options: RetentionOptions,
-    deleted: Arc<AtomicU64>,
+    guard: DeletionGuard,
+    monitor: Arc<RetentionMonitor>,
+}
+
+/// What a [`Retention`] has deleted, and what it will delete.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct RetentionMonitor {
+    /// The number of deleted purchases.
+    pub deleted: AtomicU64,
+    /// The number of purchases that will be older than the retention in the next round, counted after the last one, up
+    /// to 1,000,000.
+    pub due: AtomicU64,
 }
 
 /// Options of a [`Retention`].
@@ -70,6 +83,9 @@ impl RetentionOptions {
     }
 }
 
+/// The maximum number of old purchases that are counted.
+const MAX_COUNT: usize = 1_000_000;
+
 /// The pause after a deletion is this multiple of its duration: 20 % of the time at most.
 const PAUSE_FACTOR: u32 = 4;
 
@@ -84,20 +100,20 @@ impl Retention {
     /// A retention for `store`. It deletes nothing before it [runs](Self::run).
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseErase>, options: RetentionOptions) -> Self {
-        Self { store, options, deleted: Arc::default() }
+        Self { store, options, guard: DeletionGuard::default(), monitor: Arc::default() }
     }
 
-    /// The number of deleted purchases.
+    /// What it has deleted, and what it will delete.
     #[must_use]
-    pub fn monitor(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.deleted)
+    pub fn monitor(&self) -> Arc<RetentionMonitor> {
+        Arc::clone(&self.monitor)
     }
 
     /// Deletes old purchases until it is dropped. Errors of the store are logged, and the next round tries again.
     ///
     /// # Cancel safety
     /// Dropping the future may delete one more batch.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut has_failed = false;
         loop {
             match self.round().await {
@@ -112,18 +128,92 @@ impl Retention {
         }
     }
 
-    async fn round(&self) -> Result<()> {
-        let before = retained_from(self.options.clock.now(), self.options.keep);
-        loop {
+    /// Deletes what the guard allows.
+    pub(crate) async fn round(&mut self) -> Result<()> {
+        let (store, now) = (Arc::clone(&self.store), self.options.clock.now());
+        let before = retained_from(now, self.options.keep);
+        let due = store.count_before(before, MAX_COUNT).await?;
+        let Allowance { rows: mut left, seen } = self.guard.round(now, store.last_seen().await?, due);
+        while left > 0 {
             let begun = Instant::now();
-            let deleted = self.store.delete_before(before, self.options.batch.max(1)).await?;
+            let batch = self.options.batch.max(1).min(usize::try_from(left).unwrap_or(usize::MAX));
+            let deleted = store.delete_before(before, batch).await?;
             if deleted == 0 {
-                return Ok(());
+                break;
             }
-            self.deleted.fetch_add(deleted, Ordering::Relaxed);
+            left = left.saturating_sub(deleted);
+            self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
             tracing::debug!(deleted, %before, "old purchases deleted");
             sleep(begun.elapsed() * PAUSE_FACTOR).await;
         }
+        if let Some(seen) = seen {
+            store.store_last_seen(seen).await?;
+        }
+        let next = before.saturating_add(self.options.interval);
+        self.monitor.due.store(store.count_before(next, MAX_COUNT).await?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Limits rounds of deletion while the clock may be wrong: a clock that is ahead makes everything old.
+///
+/// The last time that a round has seen is stored beside the rows. If the clock is more than a day past it, or behind it,
+/// rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due. Then the
+/// clock is trusted.
+#[derive(Debug, Default)]
+pub struct DeletionGuard {
+    suspect: Option<Suspect>,
+}
+
+/// A clock that may be wrong.
+#[derive(Debug)]
+struct Suspect {
+    since: Instant,
+    rounds_left: u64,
+}
+
+/// What a round may delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Allowance {
+    /// The maximum number of rows; `u64::MAX` if the clock is trusted.
+    pub rows: u64,
+    /// The time to store as the last one seen, after the deletion.
+    pub seen: Option<Timestamp>,
+}
+
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 3_600);
+/// The clocks of two processes differ.
+const MAX_BEHIND: Duration = Duration::from_secs(5 * 60);
+/// How often the time is stored.
+const SEEN_INTERVAL: Duration = Duration::from_secs(3_600);
+const HOLD: Duration = Duration::from_secs(6 * 3_600);
+const ROUNDS: u64 = 10;
+
+impl DeletionGuard {
+    /// Returns what a round at `now` may delete of the `due` rows. Without a stored time the clock is trusted if no row
+    /// is due. Logs a warning when deletion is suspended, and for each round that deletes a tenth.
+    pub fn round(&mut self, now: Timestamp, last_seen: Option<Timestamp>, due: u64) -> Allowance {
+        let is_plausible = last_seen.map_or(due == 0, |last| {
+            now.saturating_since(last) <= MAX_AHEAD && last.saturating_since(now) <= MAX_BEHIND
+        });
+        if is_plausible {
+            self.suspect = None;
+            let is_recent = last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
+            return Allowance { rows: u64::MAX, seen: (!is_recent).then_some(now) };
+        }
+        let last_seen = last_seen.map(tracing::field::display);
+        let suspect = self.suspect.get_or_insert_with(|| {
+            tracing::warn!(%now, last_seen, due, "the clock may be wrong: old rows are not deleted for six hours");
+            Suspect { since: Instant::now(), rounds_left: ROUNDS }
+        });
+        if suspect.since.elapsed() < HOLD {
+            return Allowance { rows: 0, seen: None };
+        }
+        let (rows, is_last) = (due.div_ceil(suspect.rounds_left), due == 0 || suspect.rounds_left == 1);
+        suspect.rounds_left = (suspect.rounds_left - 1).max(1);
+        tracing::warn!(%now, last_seen, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
+        Allowance { rows, seen: is_last.then_some(now) }
     }
 }
 
@@ -135,6 +225,12 @@ mod tests {
     use crate::{Purchase, PurchaseId, Uuid};
 
     const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+    const NOW: i64 = 1_767_225_600_000;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
 
     #[derive(Debug)]
     struct FixedClock(Timestamp);
@@ -150,35 +246,89 @@ mod tests {
     }
 
     fn purchase(age: i64) -> Purchase {
-        let time = Timestamp::from_millis(1_767_225_600_000 - age).unwrap();
         let id = PurchaseId::from_uuid(Uuid::from_u128(age.unsigned_abs().into()));
-        Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap(), time)
+        Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap(), at(NOW - age))
     }
 
-    async fn wait_for(deleted: &AtomicU64, count: u64) {
-        while deleted.load(Ordering::Relaxed) < count {
+    /// A store of a hundred purchases, one per hour until [`NOW`], whose clock was right then.
+    async fn store() -> (InMemoryStore, Vec<Purchase>) {
+        let store = InMemoryStore::new();
+        let all: Vec<Purchase> = (0..100).map(|hours| purchase(hours * HOUR)).collect();
+        store.insert(all.clone().into()).await.unwrap();
+        store.store_last_seen(at(NOW)).await.unwrap();
+        (store, all)
+    }
+
+    /// A new process, which keeps purchases for ten hours.
+    fn retention(store: &InMemoryStore, now: i64) -> Retention {
+        let mut options = RetentionOptions::new(Duration::from_secs(10 * 3_600));
+        (options.clock, options.batch) = (Arc::new(FixedClock(at(now))), 7);
+        Retention::new(Arc::new(store.clone()), options)
+    }
+
+    async fn wait_for(monitor: &RetentionMonitor, count: u64) {
+        while monitor.deleted.load(Ordering::Relaxed) < count {
             sleep(Duration::from_secs(1)).await;
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn old_purchases_are_deleted_again_and_again() {
-        let store = InMemoryStore::new();
-        let all: Vec<Purchase> = (0..100).map(|hours| purchase(hours * HOUR)).collect();
-        store.insert(all.clone().into()).await.unwrap();
-        let clock = FixedClock(all[0].timestamp);
-        let mut options = RetentionOptions::new(Duration::from_secs(10 * 3_600));
-        (options.clock, options.batch) = (Arc::new(clock), 7);
-        let retention = Retention::new(Arc::new(store.clone()), options);
-        let deleted = retention.monitor();
+        let (store, all) = store().await;
+        let retention = retention(&store, NOW);
+        let monitor = retention.monitor();
         let task = tokio::spawn(retention.run());
-        wait_for(&deleted, 89).await;
+        wait_for(&monitor, 89).await;
         assert_eq!(store.summary(&Selector::All).await.unwrap().count, 11, "up to exactly ten hours");
         // A log delivers all of them again.
         store.insert(all.into()).await.unwrap();
-        wait_for(&deleted, 178).await;
+        wait_for(&monitor, 178).await;
         assert_eq!(store.summary(&Selector::All).await.unwrap().count, 11);
         task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_clock_deletes_nothing_for_six_hours_then_a_tenth_per_round() {
+        for (wrong, due) in [(NOW + 1_000 * DAY, 100), (NOW + DAY + 1, 100), (NOW - HOUR - 60_000, 88)] {
+            let (store, _) = store().await;
+            let mut retention = retention(&store, wrong);
+            let (begun, monitor) = (Instant::now(), retention.monitor());
+            while begun.elapsed() < HOLD {
+                retention.round().await.unwrap();
+                assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
+                assert_eq!(monitor.due.load(Ordering::Relaxed), due);
+                assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)), "it is not trusted");
+                sleep(Duration::from_secs(60)).await;
+            }
+            for round in 1..=ROUNDS {
+                assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)));
+                retention.round().await.unwrap();
+                let deleted = monitor.deleted.load(Ordering::Relaxed);
+                assert!(deleted <= round * due.div_ceil(ROUNDS), "{deleted} after {round} rounds");
+            }
+            assert_eq!(monitor.deleted.load(Ordering::Relaxed), due);
+            assert_eq!(store.last_seen().await.unwrap(), Some(at(wrong)), "then it is");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_right_again_is_trusted_at_once() {
+        let mut guard = DeletionGuard::default();
+        let (trusted, held) = (Allowance { rows: u64::MAX, seen: None }, Allowance { rows: 0, seen: None });
+        let mut round = |now| guard.round(at(now), Some(at(NOW)), 7);
+        assert_eq!(round(NOW + DAY + 1), held);
+        assert_eq!(round(NOW - HOUR / 12), trusted, "clocks of two processes differ");
+        tokio::time::advance(HOLD).await;
+        assert_eq!(round(NOW + DAY + 1), held, "six hours from now on");
+        let seen = Some(at(NOW + DAY));
+        assert_eq!(round(NOW + DAY), Allowance { rows: u64::MAX, seen });
+    }
+
+    #[test]
+    fn without_a_stored_time_the_clock_is_trusted_if_nothing_is_due() {
+        let first = |due| DeletionGuard::default().round(at(NOW), None, due);
+        assert_eq!(first(0), Allowance { rows: u64::MAX, seen: Some(at(NOW)) });
+        assert_eq!(first(1), Allowance { rows: 0, seen: None });
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_core::conformance::{
     Capabilities, EraseFixture, EraseUsersFixture, InMemoryEntities, LogFixture, MemoryFixture,
-    OrdersFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture,
-    UsersOfOrders, erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
-    pipeline_suite, record_store_suite, store_suite, users_suite,
+    OrdersFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, ShopOnStore,
+    StoreFixture, UsersFixture, UsersOfOrders, erase_suite, erase_users_suite, log_admin_suite, log_suite,
+    orders_suite, outbox_suite, pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
@@ -174,3 +174,6 @@ record_store_suite!(purchase_records, async { PurchaseRecords(MemoryFixture::def
 record_store_suite!(orders_of_users, async { OrdersOfUsers(InMemoryEntities::default()) });
 record_store_suite!(users_of_orders, async { UsersOfOrders(InMemoryEntities::default()) });
 record_store_suite!(boxed_records, async { OrdersOfUsers(BoxedEntities::default()) });
+shop_suite!(shop_on_store, async { ShopOnStore(MemoryFixture::default()) });
+shop_suite!(shop_on_log, ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()));
+shop_suite!(shop_on_boxed, ShopOnLog::new(Boxed::default(), Boxed::default()));

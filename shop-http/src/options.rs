@@ -104,6 +104,8 @@ pub struct HttpOptions {
     /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
     /// Useful where this process is the only one that accepts purchases.
     pub read_your_writes: bool,
+    /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
+    pub purchase_retention: Option<Duration>,
     /// How long an order of an unknown user waits for the event of this user, at most
     /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
     pub unknown_user_wait: Duration,
@@ -139,6 +141,7 @@ shop_core::option_setters!(HttpOptions {
     hosts: Hosts,
     access_log: AccessLog,
     read_your_writes: bool,
+    purchase_retention: Option<Duration>,
     unknown_user_wait: Duration,
 });
 
@@ -174,6 +177,7 @@ impl Default for HttpOptions {
             hosts: Hosts::Any,
             access_log: AccessLog::Off,
             read_your_writes: false,
+            purchase_retention: None,
             unknown_user_wait: Duration::ZERO,
         }
     }

@@ -69,12 +69,14 @@ impl KafkaLog {
         };
         let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
         let topic = Arc::clone(&shared.topic.name);
-        let (spans, batches) = scan_spans(shared, &topic, range).await?;
+        let ((spans, unstable), batches) = scan_spans(shared, &topic, range).await?;
         let of = (Arc::clone(&cluster), Arc::clone(&topic));
         let batches = batches.map_ok(move |batch| {
             let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
             Batch::new(partition, batch.records)
         });
-        Ok(Tail::new(of, spans, batches.boxed()))
+        let mut tail = Tail::new(of, spans, batches.boxed());
+        tail.unstable = unstable;
+        Ok(tail)
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::client::lock;
 use crate::error::kafka_error;
 use crate::log::Shared;
-use crate::producer::Delivered;
+use crate::producer::{Delivered, no_position};
 use crate::sink::durability;
 
 /// Room for batches in the producer's queue: half of it. The other half is left to single purchases.
@@ -68,14 +68,19 @@ async fn publish_chunk(
     }
     let mut refused = refused.into_iter().peekable();
     let durability = durability(log);
-    for (index, (purchase, delivered)) in chunk.iter().zip(reports.all().await).enumerate() {
+    let mut delivered = reports.all().await.into_iter();
+    for (index, purchase) in chunk.iter().enumerate() {
+        let reported = delivered.next().flatten();
         let position = match refused.next_if(|(refused, _)| *refused == index) {
             Some((_, error)) => Err(error),
-            None => match log.producer.outcome(delivered) {
+            None => match log.producer.outcome(reported) {
                 Ok(Some((partition, offset))) => {
                     Ok(RecordPosition::new(Arc::clone(&log.topic.name), partition, offset))
                 }
                 // It is not certain that the record was written.
+                Ok(None) if is_followed(purchase, chunk.iter().skip(index + 1).zip(delivered.as_slice())) => {
+                    Err(no_position())
+                }
                 Ok(None) => publish_again(log, purchase).await,
                 Err(error) => Err(error),
             },
@@ -102,6 +107,15 @@ async fn enqueue(
             enqueued => return enqueued,
         }
     }
+}
+
+/// Whether a later purchase of the same user may be in the log. Published again, `purchase` would follow it there.
+fn is_followed<'a>(
+    purchase: &Purchase,
+    later: impl IntoIterator<Item = (&'a Purchase, &'a Option<Delivered>)>,
+) -> bool {
+    let may_be_written = |delivered: &Option<Delivered>| !matches!(delivered, Some(Ok(None)));
+    later.into_iter().any(|(later, delivered)| later.user_id == purchase.user_id && may_be_written(delivered))
 }
 
 /// Publishes a record whose position no broker has reported, see
@@ -181,5 +195,36 @@ impl Drop for BatchSlot {
         if state.pending == 0 {
             self.reports.complete.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+    use shop_core::{Clock as _, PurchaseId, SystemClock};
+
+    use super::*;
+
+    fn purchase(user: &str) -> Purchase {
+        let id = PurchaseId::from_uuid(SystemClock.fresh_id());
+        let (user, name, price) = (user.parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        Purchase::new(id, user, name, price, SystemClock.now())
+    }
+
+    #[test]
+    fn a_purchase_is_not_published_again_behind_later_ones_of_its_user() {
+        let rejected = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+        let (written, without_position) = (Some(Ok(Some((0, 1)))), Some(Ok(None)));
+        let is_followed = |later: [(&str, &Option<Delivered>); 2]| {
+            let [first, second] = later.map(|(user, _)| purchase(user));
+            let [(_, of_first), (_, of_second)] = later;
+            is_followed(&purchase("u1"), [(&first, of_first), (&second, of_second)])
+        };
+        assert!(is_followed([("u2", &without_position), ("u1", &written)]));
+        assert!(is_followed([("u1", &Some(Err(rejected))), ("u2", &written)]), "it may be in the log");
+        assert!(
+            !is_followed([("u1", &without_position), ("u2", &written)]),
+            "both are published again, in order"
+        );
     }
 }

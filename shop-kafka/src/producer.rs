@@ -288,10 +288,7 @@ impl PendingDelivery {
             let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
             position = enqueue().map_err(unknown)?.reported(producer).await?;
         }
-        position.ok_or_else(|| {
-            let message = "the record was acknowledged without its position, and may not be in the log";
-            kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)
-        })
+        position.ok_or_else(no_position)
     }
 
     /// Waits for the delivery report.
@@ -305,4 +302,10 @@ impl PendingDelivery {
         let position = producer.outcome(delivered.ok())?;
         Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
     }
+}
+
+/// No broker has reported the position of a record.
+pub(crate) fn no_position() -> Error {
+    let message = "the record was acknowledged without its position, and may not be in the log";
+    kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)
 }

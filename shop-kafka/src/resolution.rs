@@ -10,7 +10,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, Headers, LogRecord, RecordId, RecordType, Resolution, ResolvedDeadLetter,
+    DeadLetter, DeadLetterState, Headers, LogRecord, ReasonKind, RecordId, RecordType, Resolution,
+    ResolvedDeadLetter,
 };
 use shop_core::{ErrorKind, Result};
 
@@ -43,7 +44,13 @@ impl KafkaDeadLetters {
                 for record in records {
                     let Some(dead_letter) = decode(&record) else { continue };
                     let id = dead_letter.record_id();
-                    let is_resolved = until.get(&(id, partition)).is_some_and(|until| record.offset < *until);
+                    let is_resolved = match dead_letter.reason.kind() {
+                        // The same offsets may be lost again.
+                        ReasonKind::Gap => {
+                            until.get(&(id, partition)).is_some_and(|until| record.offset < *until)
+                        }
+                        _ => until.range((id, 0)..=(id, u32::MAX)).next().is_some(),
+                    };
                     if !is_resolved && seen.insert(id) {
                         batch.push(Ok(DeadLetterState::Pending(dead_letter)));
                     }
@@ -107,7 +114,7 @@ fn marker(dead_letter: &DeadLetter, record_type: RecordType, resolution: Resolut
 /// The markers of a dead-letter topic.
 #[derive(Default)]
 struct ResolutionMarkers {
-    /// The offset of the last marker, by record and partition. Dead letters before it are resolved.
+    /// The offset of the last marker, by record and partition. Gaps before it are resolved, records everywhere.
     until: BTreeMap<(RecordId, u32), u64>,
     resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }

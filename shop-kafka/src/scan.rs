@@ -95,12 +95,12 @@ pub(crate) async fn scan(
     Ok(scan_spans(log, topic, range).await?.1)
 }
 
-/// As [`scan`], with where the partitions are read.
+/// As [`scan`], with where the partitions are read, and how many offsets are behind the ends of a range without end.
 pub(crate) async fn scan_spans(
     log: &Arc<Shared>,
     topic: &Arc<str>,
     range: ScanRange,
-) -> Result<(Spans, impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
+) -> Result<((Spans, u64), impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
@@ -133,7 +133,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, Spans)> {
+    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, u64))> {
         let mut config = config::observer(&log.options);
         // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
         config
@@ -149,18 +149,28 @@ impl Scan {
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
         authenticate(&consumer);
         let mut assignment = TopicPartitionList::new();
-        let (mut ends, mut read) = (BTreeMap::new(), Spans::new());
+        let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), 0);
+        // Before the stable ends, which are behind them unless a transaction is open.
+        let unstable_ends = match log.monitor.observer().filter(|_| range.follows()) {
+            Some(observer) => spans(observer, &topic, &ScanRange::All)?,
+            None => BTreeMap::new(),
+        };
         for (partition, (start, end)) in spans(&consumer, &topic, range)? {
             let offset = Offset::Offset(start);
             assignment.add_partition_offset(&topic, partition, offset).map_err(from_kafka)?;
             ends.insert(partition, end);
+            let unread = unstable_ends.get(&partition).map_or(0, |(_, unstable)| unstable - end);
+            unstable += u64::try_from(unread).unwrap_or_default();
             // Neither partition numbers nor offsets are ever negative.
             let unsigned = |offset| u64::try_from(offset).unwrap_or_default();
             read.insert(u32::try_from(partition).unwrap_or_default(), (unsigned(start), unsigned(end)));
         }
         consumer.assign(&assignment).map_err(from_kafka)?;
         let (follows, buffered) = (range.follows(), BTreeMap::new());
-        Ok((Self { consumer, topic, ends, follows, buffered, bytes: 0, buffer: BytesMut::new() }, read))
+        Ok((
+            Self { consumer, topic, ends, follows, buffered, bytes: 0, buffer: BytesMut::new() },
+            (read, unstable),
+        ))
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.

@@ -117,9 +117,9 @@ async fn receipt(
     Ok(Receipt::new(id, durability(log)).with_position(position))
 }
 
-/// The guarantee of `acks=all`: `min.insync.replicas`, and not the current number of in-sync replicas.
+/// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
 pub(crate) fn durability(log: &Shared) -> Durability {
-    Durability::Broker { replicas: log.topic.min_in_sync() }
+    Durability::Broker { replicas: log.topic.guaranteed_replicas() }
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use rdkafka::Statistics;
+use rdkafka::statistics::Partition;
 
 /// Receives [`KafkaStatistics`] at every [`statistics_interval`](crate::KafkaLogOptions::statistics_interval).
 ///
@@ -46,7 +47,7 @@ pub enum KafkaStatistics {
         /// Number of connected brokers.
         brokers_up: u64,
         /// Consumer lag in records, by partition owned by this member: the end of the partition minus the group's
-        /// committed offset.
+        /// committed offset, without the markers of transactions behind it.
         lag: BTreeMap<u32, u64>,
     },
 }
@@ -56,28 +57,45 @@ impl KafkaStatistics {
         Self::Producer { brokers_up: brokers_up(statistics), waiting: statistics.msg_cnt }
     }
 
-    pub(crate) fn from_consumer(statistics: &Statistics, topic: &str, group: &str) -> Self {
-        Self::Consumer {
-            group: group.to_owned(),
-            brokers_up: brokers_up(statistics),
-            lag: lag(statistics, topic),
-        }
+    pub(crate) fn from_consumer(statistics: &Statistics, group: &str, lag: BTreeMap<u32, u64>) -> Self {
+        Self::Consumer { group: group.to_owned(), brokers_up: brokers_up(statistics), lag }
     }
 }
 
-/// Returns the consumer lag of each partition of `topic` for which it is known.
-pub(crate) fn lag(statistics: &Statistics, topic: &str) -> BTreeMap<u32, u64> {
-    let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
-    let lag = |partition: &rdkafka::statistics::Partition| {
-        // -1 is librdkafka's internal partition for records without one.
-        let index = u32::try_from(partition.partition).ok()?;
-        let known = u64::try_from(partition.consumer_lag);
-        // Without a committed offset, the lag is the whole partition: the group starts at its first record.
-        let all = || u64::try_from(partition.hi_offset - partition.lo_offset.max(0));
-        let records = if partition.committed_offset < 0 { known.or_else(|_| all()) } else { known };
-        Some((index, records.ok()?))
+/// Returns the consumer lag of each partition of `topic` for which it is known. `delivered` returns the offset after
+/// the last record of a partition that was delivered, if there is one.
+pub(crate) fn lag(
+    statistics: &Statistics,
+    topic: &str,
+    delivered: impl Fn(u32) -> Option<i64>,
+) -> BTreeMap<u32, u64> {
+    let lag = |(index, partition): (u32, &Partition)| {
+        let Partition { committed_offset, app_offset, hi_offset, lo_offset, .. } = *partition;
+        let position = if committed_offset < 0 {
+            // Without a committed offset, the lag is the whole partition: the group starts at its first record.
+            lo_offset.max(0)
+        } else if delivered(index).is_none_or(|next| next <= committed_offset) {
+            // Every delivered record is committed. What was passed behind them is no record.
+            committed_offset.max(app_offset)
+        } else {
+            committed_offset
+        };
+        (hi_offset >= 0).then(|| (index, u64::try_from(hi_offset - position).unwrap_or_default()))
     };
-    partitions.filter_map(lag).collect()
+    partitions(statistics, topic).filter_map(lag).collect()
+}
+
+/// Returns the last stable offset of each partition of `topic` that has records behind it.
+pub(crate) fn unstable(statistics: &Statistics, topic: &str) -> BTreeMap<u32, i64> {
+    let is_unstable =
+        |(_, partition): &(u32, &Partition)| (0..partition.hi_offset).contains(&partition.ls_offset);
+    partitions(statistics, topic).filter(is_unstable).map(|(index, found)| (index, found.ls_offset)).collect()
+}
+
+fn partitions<'a>(statistics: &'a Statistics, topic: &str) -> impl Iterator<Item = (u32, &'a Partition)> {
+    let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
+    // -1 is librdkafka's internal partition for records without one.
+    partitions.filter_map(|found| Some((u32::try_from(found.partition).ok()?, found)))
 }
 
 fn brokers_up(statistics: &Statistics) -> u64 {

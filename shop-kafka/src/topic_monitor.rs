@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Context, Health, authenticate, lock};
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
-use crate::topic::{Observer, State, Topic, TopicAdmin, topic_error};
+use crate::topic::{Observer, Partitions, State, Topic, TopicAdmin, topic_error};
 use crate::{KafkaLogOptions, config, thread};
 
 /// Monitors topics until it is dropped.
@@ -63,7 +63,11 @@ impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
         let context = Context::new(Arc::clone(health), None, ());
         let config = config::observer(options);
-        let observer = Arc::new(Observer::from_config_and_context(&config, context).map_err(from_kafka)?);
+        let mut observing = config.clone();
+        // The ends of partitions are behind the transactions that are open.
+        observing.set("isolation.level", "read_uncommitted");
+        let observer = Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
+        let observer = Arc::new(observer);
         let (topics, end) = (Arc::new(Topics::default()), CancellationToken::new());
         let cluster = Arc::new(OnceLock::new());
         let monitor = MonitorThread {
@@ -90,6 +94,11 @@ impl TopicMonitor {
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
     pub(crate) fn cluster(&self) -> Option<Arc<str>> {
         self.cluster.get().cloned()
+    }
+
+    /// Returns the client for metadata requests, to which no transaction is open.
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_deref()
     }
 
     /// Checks that Kafka is available and serves `topic`.
@@ -162,7 +171,7 @@ struct MonitorThread {
 
 /// The interval of checks for a ready topic, whose configuration may change.
 const READY_INTERVAL: Duration = Duration::from_secs(60);
-/// The interval of checks for a topic with leaderless partitions.
+/// The interval of checks for a topic with leaderless partitions, or with an error that an operator has to fix.
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
 const MISSING_INTERVAL: Duration = Duration::from_millis(300);
@@ -199,24 +208,31 @@ impl MonitorThread {
 
     /// Checks `topic`. Returns the time until the next check.
     fn refresh(&self, topic: &Arc<Topic>) -> Duration {
+        let was_approved = topic.is_approved();
         topic.ensure(&self.admin);
-        let State::Ready(partitions) = topic.state() else { return MISSING_INTERVAL };
+        let partitions = match topic.state() {
+            State::Ready(partitions) => partitions,
+            State::Failed(error) if !error.is_retryable() => return LEADERLESS_INTERVAL,
+            State::Failed(_) | State::Unknown => return MISSING_INTERVAL,
+        };
         if self.admin.cluster.get().is_none() {
             return MISSING_INTERVAL;
         }
         // Each request creates a client, so a known value is not refreshed while a leader is missing.
-        if topic.has_receipts() && (partitions.has_all_leaders() || topic.min_in_sync().is_none()) {
-            self.refresh_config(topic);
+        let is_due = partitions.has_all_leaders() || topic.guaranteed_replicas().is_none();
+        if topic.has_receipts() && was_approved && is_due {
+            self.refresh_settings(topic, partitions.clone());
         }
         if partitions.has_all_leaders() { READY_INTERVAL } else { LEADERLESS_INTERVAL }
     }
 
-    /// Reads the topic's configuration in a separate thread: a slow response must not delay other topics.
-    fn refresh_config(&self, topic: &Arc<Topic>) {
+    /// Reads the topic's settings in a separate thread: a slow response must not delay other topics.
+    fn refresh_settings(&self, topic: &Arc<Topic>, partitions: Partitions) {
         let (topic, admin) = (Arc::clone(topic), self.admin.clone());
-        let started = thread::start("shop-kafka-settings", move || topic.refresh_config(&admin));
+        let started =
+            thread::start("shop-kafka-settings", move || topic.refresh_settings(&admin, &partitions));
         if let Err(error) = started {
-            tracing::debug!(%error, "failed to start a thread for the topic's configuration");
+            tracing::debug!(%error, "failed to start a thread for the topic's settings");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The kit on the embedded log and store, and on MongoDB and PostgreSQL if there are servers.
 
 use shop_core::conformance::{
-    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders, erase_suite,
-    erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    record_store_suite, store_suite, users_suite,
+    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, UsersOfOrders,
+    erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
+    record_store_suite, shop_suite, store_suite, users_suite,
 };
 
 #[path = "support/container.rs"]
@@ -21,7 +21,7 @@ mod postgres_tls;
 #[path = "support/properties.rs"]
 mod properties;
 
-use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
+use embedded::{EmbeddedAccounts, EmbeddedFixture, OpenShop, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture, OwnCollection};
 use postgres::{PostgresAccounts, PostgresFixture};
 
@@ -30,6 +30,7 @@ log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
 erase_suite!(embedded_erase, EmbeddedFixture::new());
 erase_users_suite!(embedded_erase_users, EmbeddedAccounts::new());
+shop_suite!(embedded_shop, OpenShop::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
@@ -50,10 +51,17 @@ pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });
 
+shop_suite!(mongo_shop, if async {
+    Some(ShopOnLog::new(MemoryFixture::default(), MongoFixture::on_test_server().await?).await)
+});
+
 store_suite!(postgres_store, if PostgresFixture::on_test_server());
 erase_suite!(postgres_erase, if PostgresFixture::on_test_server());
 pipeline_suite!(memory_to_postgres, if async {
     Some((MemoryFixture::default(), PostgresFixture::on_test_server().await?))
+});
+shop_suite!(postgres_shop, if async {
+    Some(ShopOnLog::new(MemoryFixture::default(), PostgresFixture::on_test_server().await?).await)
 });
 record_store_suite!(postgres_purchase_records, if async {
     PostgresFixture::on_test_server().await.map(PurchaseRecords)

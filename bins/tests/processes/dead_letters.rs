@@ -145,6 +145,13 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     assert!(unknown.status.code() == Some(3) && said.contains("no record at purchases-0-99"), "{said}");
     let other = manage(folder, &["dlq", "park", "others-0-2"]).await;
     assert_eq!(other.status.code(), Some(2));
+    let done = manage(folder, &["dlq", "park", "purchases-0-1", "purchases-0-2"]).await;
+    let said = text(&done.stderr);
+    assert!(
+        done.status.code() == Some(3) && said.contains("purchases-0-1 is stored, or dead-lettered already"),
+        "{said}"
+    );
+    assert_eq!(dlq(folder, &["ls"]).await, "", "all of them or none");
     assert_eq!(dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await, "1 parked\n");
     until("continue after it", async || {
         let ingest = ingest().await;

@@ -239,8 +239,20 @@ async fn purchases_older_than_the_retention_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
+    // The first round finds nothing to delete, and trusts the clock.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
+    let store = rusqlite::Connection::open(folder.join("store.db")).unwrap();
+    until("store the time", async || {
+        store
+            .query_row("SELECT count(*) FROM clock", [], |row| row.get::<_, i64>(0))
+            .is_ok_and(|rows| rows == 1)
+    })
+    .await;
+    drop(store);
     let old = r#"{"username":"ada","userid":"1","price":5,"timestamp":"2026-01-01T00:00:00Z"}"#;
+    assert_eq!(buy(&facing, old).await.0, 400, "it would be deleted at once");
+    assert!(facing.terminate().await.success());
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
     for body in [old, OF_ADA, old] {
         assert_eq!(buy(&facing, body).await.0, 201);
     }

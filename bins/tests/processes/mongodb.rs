@@ -1,12 +1,14 @@
 //! The store in MongoDB, on a real server that is killed and paused.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use bson::{Document, doc};
 use serde_json::Value;
 use shop_client::PageRequest;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{Binary, PATIENCE, Process, buy, get, stored, until, within};
 use crate::servers::Servers;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
@@ -18,6 +20,29 @@ async fn facing(folder: &Path, servers: &Servers) -> Process {
 
 async fn ingest(facing: &Process) -> Value {
     get(&facing.path("/health")).await.1["ingest"].clone()
+}
+
+#[tokio::test]
+async fn a_name_server_that_is_away_does_not_end_a_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("MONGODB_URI", "mongodb+srv://shop.invalid/shop"),
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        ("PORT", "0"),
+    ];
+    let mut child = Binary::Facing.command(&settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let is_waiting = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("addresses are unknown, retrying") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(within(PATIENCE, "wait for the name", is_waiting).await);
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().await.unwrap();
 }
 
 #[tokio::test]

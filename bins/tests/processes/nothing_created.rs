@@ -1,13 +1,17 @@
 //! Misspelt names, mistyped folders and servers that are away: what is asked about nothing is not called well.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
 use futures_util::future::join_all;
+use rusqlite::Connection;
+use shop_core::log::LogRecord;
+use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, buy, until};
+use crate::process::{Binary, Process, buy, get, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -137,6 +141,8 @@ async fn commands_create_nothing_on_servers() {
 
     // What a service has made is there for them.
     let management = start(Binary::Management, &servers, &[]).await;
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
+    log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
     for words in [
         &["verify", "--wait", "0"][..],
         &["doctor"],
@@ -163,6 +169,65 @@ async fn check_config_creates_nothing() {
     std::fs::write(folder.path().join("not"), "").unwrap();
     let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data.to_str().unwrap())]).await;
     assert_code(&output, 1, "there is a file where a folder is needed");
+}
+
+/// Replaces `store.db` by one of version 1, with the same purchases.
+fn downgrade(folder: &Path) {
+    let (current, old) = (folder.join("store.db"), folder.join("old.db"));
+    let file = Connection::open(&old).unwrap();
+    let schema = "
+        PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal; PRAGMA application_id = 0x53686f53;
+        CREATE TABLE purchases (timestamp INTEGER NOT NULL, id BLOB NOT NULL, userid TEXT NOT NULL,
+            username TEXT NOT NULL, price TEXT NOT NULL, PRIMARY KEY (timestamp, id)) STRICT, WITHOUT ROWID;
+        CREATE UNIQUE INDEX by_id ON purchases (id);
+        CREATE INDEX by_user ON purchases (userid);
+        CREATE INDEX by_name ON purchases (username);
+        CREATE TABLE totals (kind INTEGER NOT NULL, text TEXT NOT NULL, count INTEGER NOT NULL, high INTEGER NOT NULL,
+            low INTEGER NOT NULL, PRIMARY KEY (kind, text)) STRICT, WITHOUT ROWID;
+        PRAGMA user_version = 1;";
+    file.execute_batch(schema).unwrap();
+    file.execute("ATTACH ?1 AS current", [current.to_str().unwrap()]).unwrap();
+    file.execute_batch(
+        "INSERT INTO purchases SELECT timestamp, id, userid, username, price FROM current.purchases;
+         INSERT INTO totals SELECT kind, text, count, high, low FROM current.totals;
+         DETACH current;",
+    )
+    .unwrap();
+    drop(file);
+    std::fs::rename(old, current).unwrap();
+}
+
+#[tokio::test]
+async fn files_of_an_earlier_version_are_checked_in_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
+    for _ in 0..3 {
+        assert_eq!(buy(&facing, body).await.0, 201);
+    }
+    let count = async |facing: &Process| get(&facing.path("/getAllUserBuys/u1")).await.1["count"].clone();
+    until("store all", async || count(&facing).await == 3).await;
+    assert!(facing.terminate().await.success());
+    downgrade(folder.path());
+    let files = || -> BTreeMap<_, _> {
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
+    };
+    let before = files();
+    for (words, part) in [
+        (&["verify"][..], "missing 0, twice 0, dead-lettered 0"),
+        (&["verify"], "store.db (a migrated copy): 3 purchases"),
+        (&["doctor"], "3 purchases, unreadable 0"),
+        (&["--check-config"], "store.db (version 1: a service migrates it)"),
+    ] {
+        assert_code(&manage(folder.path(), words).await, 0, part);
+        assert!(files() == before, "{words:?} has changed the folder");
+    }
+    // A command that writes needs the file itself.
+    assert_code(&manage(folder.path(), &["erase", "user", "u1", "--confirm"]).await, 3, "earlier version");
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    assert_eq!(count(&facing).await, 3);
+    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]

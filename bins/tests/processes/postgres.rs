@@ -149,7 +149,7 @@ async fn commands_and_checks_create_no_table() {
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let output = Binary::Management.run(&["doctor"], &settings).await;
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(3) && said.contains("the table purchases does not exist"), "{said}");
+    assert!(output.status.code() == Some(3) && said.contains("the table does not exist"), "{said}");
     let check = async |settings: &[(&str, &str)]| {
         let output = Binary::Facing.run(&["--check-config"], settings).await;
         let said = [output.stdout, output.stderr].concat();
@@ -164,4 +164,43 @@ async fn commands_and_checks_create_no_table() {
     cluster.ctl("kill");
     let (works, said) = check(&settings).await;
     assert!(!works && said.contains("cannot be reached"), "{said}");
+}
+
+#[tokio::test]
+async fn tables_of_another_program_end_the_start_unless_they_are_adopted() {
+    let Some(cluster) = cluster() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let foreign =
+        "create table users (id serial primary key, email varchar, name varchar, password_hash varchar);
+        insert into users (email, name) values ('ada@corp.example', 'Ada'), ('eve@corp.example', 'Eve')";
+    let session = session(&cluster).await;
+    session.batch_execute(foreign).await.unwrap();
+    let data = folder.path().to_str().unwrap();
+    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data), ("PORT", "0")];
+    for arguments in [&[][..], &["--check-config"]] {
+        let output = Binary::Facing.run(arguments, &settings).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("tables=users") && said.contains("SHOP_ADOPT_TABLES=on"), "{said}");
+    }
+    let adopting = [settings[0], settings[1], settings[2], ("SHOP_ADOPT_TABLES", "on")];
+    let output = Binary::Facing.run(&["--check-config"], &adopting).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("takes over 2 rows"), "{said}");
+    let facing = Process::start(Binary::Facing, folder.path(), &adopting).await;
+    until("take it over", async || get(&facing.path("/users/2")).await.1["name"] == "Eve").await;
+    assert!(facing.terminate().await.success());
+    // It is ours from now on.
+    let others = [settings[0], ("POSTGRES_MAX_CONNECTIONS", "12")];
+    let facing = Process::start(Binary::Facing, folder.path(), &others).await;
+    for number in 0..20 {
+        let body = format!(r#"{{"email":"user{number}@example.com","name":"x"}}"#);
+        assert_eq!(post(&facing, "/users", &body).await.0, 201);
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    until("catch up", async || count(&facing).await == 20).await;
+    let sql = "select count(*) from pg_stat_activity where application_name = 'shop'";
+    let connections: i64 = session.query_one(sql, &[]).await.unwrap().get(0);
+    assert!((1..=12).contains(&connections), "{connections}");
+    assert!(facing.terminate().await.success());
 }

@@ -220,4 +220,44 @@ async fn verify_and_dlq_work_on_kafka_and_mongodb() {
     let (code, said, errors) = run(&["verify"]).await;
     assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}{errors}");
     assert!(said.contains("settled by hand 2\n"), "{said}");
+
+    let order = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let place = facing.client().buy(order).await.unwrap().receipt.position.unwrap().to_string();
+    until("refuse to park what is stored", async || {
+        run(&["dlq", "park", &place]).await.2.contains("is stored, or dead-lettered already")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn verify_of_a_log_without_records_is_not_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let verify = async |words: &[&str]| {
+        let output = manage(folder.path(), words).await;
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, errors) = verify(&["verify"]).await;
+    assert!(code == Some(3) && errors.contains("nothing verified: no record was ever written"), "{errors}");
+    assert!(!said.contains("missing 0"), "{said}");
+    for _ in 0..3 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 3).await;
+    assert!(facing.terminate().await.success());
+    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    assert_eq!(log.execute("DELETE FROM records", []).unwrap(), 3);
+    drop(log);
+    let (code, said, errors) = verify(&["verify"]).await;
+    assert!(code == Some(3) && errors.contains("nothing verified: the log has no records"), "{errors}");
+    assert!(
+        said.contains("log.db: 0 records, 3 ever written\n") && said.contains(": 3 purchases\n"),
+        "{said}"
+    );
+    assert!(said.contains("the log begins at purchases-0-4: ") && !said.contains("missing 0"), "{said}");
+    let (code, said, _) = verify(&["verify", "--json"]).await;
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["clean"], &report["written"]), (Some(3), &Value::Null, &json!(3)));
+    let first = json!([{ "topic": "purchases", "partition": 0, "offset": 4 }]);
+    assert_eq!(report["first_offsets"], first);
 }

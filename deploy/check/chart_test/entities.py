@@ -168,12 +168,15 @@ def databases_of_the_replaced_system(r):
     for role in ("users", "orders"):
         variables = r.variables(role)
         assert variables["POSTGRES_URL_FILE"] == "/etc/shop/secrets/postgres-url"
+        assert variables["SHOP_ADOPT_TABLES"] == "on"
         assert not [name for name in variables if "MONGODB" in name or name.endswith("_DATABASE")], variables
         assert 5432 in {port["port"] for rule in r.of("NetworkPolicy", role)["spec"]["egress"] for port in rule["ports"]}
 
 
-@case(sets(kafka__bootstrapServers="k:9092", postgres__existingSecret="shop-db", postgres__port=6432))
+@case(sets(kafka__bootstrapServers="k:9092", postgres__existingSecret="shop-db", postgres__port=6432, postgres__maxConnections=12))
 def postgres_for_all_roles(r):
+    variables = r.variables("management")
+    assert variables["POSTGRES_MAX_CONNECTIONS"] == "12" and "SHOP_ADOPT_TABLES" not in variables
     assert secrets_of(r, "management")["postgres-url"] == ("shop-db", "url")
     assert "POSTGRES_URL_FILE" not in r.variables("facing")
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}

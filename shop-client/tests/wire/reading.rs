@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseStore};
+use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseSink, PurchaseStore};
 use shop_client::shop_core::{Uuid, ports};
 use shop_client::{
     ErrorKind, Outcome, PageLimit, PageRequest, Period, Purchase, PurchaseId, TimeRange, Timestamp,
@@ -164,4 +164,16 @@ async fn an_unknown_purchase_is_none_and_an_unknown_path_an_error() {
     assert_eq!(client.get(&id).await.unwrap(), None);
     let elsewhere = Script::new([]).before(axum::Router::new()).await.build().unwrap();
     assert_eq!(elsewhere.get(&id).await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_purchase_whose_id_would_change_is_not_sent() {
+    let client = Script::new([]).before(Shop::new().router).await.build().unwrap();
+    for id in [Uuid::from_u128(0x6227_dd3e_4b6e_5903_bbab_a62e_31d7_5856), Uuid::nil(), Uuid::max()] {
+        let mut refused = purchase(1);
+        refused.id = PurchaseId::from_uuid(id);
+        for result in [client.publish(&refused).await, client.publish_many(&[refused]).await.remove(0)] {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported, "{id}");
+        }
+    }
 }

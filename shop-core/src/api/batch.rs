@@ -20,7 +20,8 @@ pub struct BatchPurchaseBody<'a> {
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
     pub key: Option<&'a IdempotencyKey>,
-    /// The same as `key`, so that exported purchases can be sent. Of both, one is given, or they are equal.
+    /// The id of an exported purchase. Management keeps it; elsewhere it is the `key`, and must be a UUID of version 4
+    /// or 7. Of both, one is given, or they are equal.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
     pub id: Option<PurchaseId>,

@@ -80,6 +80,8 @@ impl ProblemMembers {
 
 /// The `type` of the 404 for a purchase that is not stored, to distinguish it from an unknown path.
 pub const UNKNOWN_PURCHASE: &str = "/problems/unknown-purchase";
+/// The `type` for the id or the key of a purchase that was erased.
+pub const ERASED: &str = "/problems/erased";
 /// The `type` for a dead letter that does not exist, or is not pending any more.
 pub const UNKNOWN_DEAD_LETTER: &str = "/problems/unknown-dead-letter";
 /// The `type` for a user that does not exist or is not replicated yet.
@@ -93,10 +95,11 @@ pub const KEY_TAKEN: &str = "/problems/key-taken";
 /// The log no longer has the records behind a cursor of events.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-const KINDS: [(ErrorKind, &str); 11] = [
+const KINDS: [(ErrorKind, &str); 12] = [
     (ErrorKind::Invalid, "/problems/invalid"),
     (ErrorKind::TooLarge, "/problems/too-large"),
     (ErrorKind::Conflict, "/problems/conflict"),
+    (ErrorKind::Erased, ERASED),
     (ErrorKind::Denied, "/problems/denied"),
     (ErrorKind::Unavailable, "/problems/unavailable"),
     (ErrorKind::Overloaded, "/problems/overloaded"),

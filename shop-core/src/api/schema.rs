@@ -136,7 +136,10 @@ pub fn new_timestamp() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-        .description(Some("At most 5 minutes ahead; the time of receipt when absent"))
+        .description(Some(
+            "At most 5 minutes ahead, and not older than the retention of purchases, if one is set; the time of \
+             receipt when absent",
+        ))
 }
 
 /// The idempotency key of a purchase in a batch.

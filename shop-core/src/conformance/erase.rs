@@ -1,6 +1,8 @@
 //! The tests of every [`PurchaseErase`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -9,8 +11,9 @@ use super::StoreFixture;
 use super::fixture::soon;
 use super::sample::{id, purchase, purchase_of, purchases};
 use super::store::{contradicting, outcome_codes};
-use crate::ports::{PageRequest, PurchaseErase, PurchaseQuery, PurchaseQueryExt, Selector};
-use crate::{Purchase, PurchaseId, Timestamp, Total, UserId};
+use crate::ports::{Lookup, PageRequest, PurchaseErase, PurchaseQuery, PurchaseQueryExt, Selector};
+use crate::retention::{Retention, RetentionOptions};
+use crate::{Clock, Purchase, PurchaseId, Timestamp, Total, UserId, Uuid};
 
 /// A fresh store from which purchases can be erased.
 #[async_trait]
@@ -159,6 +162,11 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
         found.push(soon("mark", fixture.erase().await.is_erased(&id(number))).await.expect("mark"));
     }
     assert_eq!(found, [false, true, false, true, false]);
+    let query = fixture.query().await;
+    let expected = [Lookup::Stored(purchase(0)), Lookup::Erased, Lookup::Erased, Lookup::Missing];
+    for (number, expected) in [0, 1, 7, 8].into_iter().zip(expected) {
+        assert_eq!(soon("look up", query.look_up(&id(number))).await.expect("look up"), expected);
+    }
 }
 
 /// The oldest first, at most as many as allowed, and none at the time itself.
@@ -188,4 +196,60 @@ pub async fn a_deleted_purchase_may_be_stored_again(fixture: &dyn EraseFixture) 
     assert_eq!(get(fixture, &id(1)).await, Some(purchase(1)));
     assert_eq!(delete_before(fixture, Timestamp::MAX, 100).await, 1);
     assert_eq!(get(fixture, &id(1)).await, None);
+}
+
+/// Those before the time, up to the limit.
+pub async fn old_purchases_are_counted(fixture: &dyn EraseFixture) {
+    let stored = purchases(0..10);
+    insert(fixture, &stored).await;
+    erase(fixture, "user-1", 100).await;
+    let erase = fixture.erase().await;
+    for (time, limit, expected) in
+        [(Timestamp::MAX, 100, 8), (stored[6].timestamp, 100, 5), (Timestamp::MIN, 100, 0)]
+    {
+        assert_eq!(soon("count", erase.count_before(time, limit)).await.expect("count"), expected);
+    }
+    assert!(soon("count", erase.count_before(Timestamp::MAX, 3)).await.expect("count") >= 3);
+}
+
+#[derive(Debug)]
+struct ClockAt(Timestamp);
+
+impl Clock for ClockAt {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        Uuid::nil()
+    }
+}
+
+/// A process whose clock is years ahead, or behind what another one has seen, deletes nothing at its start. One whose
+/// clock is right again deletes what is old.
+pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
+    let stored = purchases(0..10);
+    let now = stored[9].timestamp;
+    let day = Duration::from_secs(24 * 3_600);
+    let round = async |now: Timestamp, keep: Duration| {
+        let mut options = RetentionOptions::new(keep);
+        options.clock = Arc::new(ClockAt(now));
+        let mut retention = Retention::new(fixture.erase().await, options);
+        soon("a round", retention.round()).await.expect("a round");
+        let (monitor, erase) = (retention.monitor(), fixture.erase().await);
+        let [deleted, due] = [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
+        (deleted, due, soon("last seen", erase.last_seen()).await.expect("last seen"))
+    };
+    assert_eq!(soon("last seen", fixture.erase().await.last_seen()).await.expect("last seen"), None);
+    assert_eq!(round(now, day * 30).await, (0, 0, Some(now)), "a new store");
+    insert(fixture, &stored).await;
+    let ahead = now.saturating_add(day * 1_000);
+    assert_eq!(round(ahead, day * 730).await, (0, 10, Some(now)));
+    assert_eq!(round(now.saturating_sub(day), Duration::ZERO).await.2, Some(now));
+    let later = now.saturating_add(day);
+    assert_eq!(
+        round(later, day).await,
+        (9, 1, Some(later)),
+        "all before its time, and the last one a minute later"
+    );
 }

@@ -189,13 +189,3 @@ pub async fn limited(name: &str, case: impl Future<Output = ()>) {
     const LIMIT: Duration = Duration::from_secs(300);
     assert!(tokio::time::timeout(LIMIT, case).await.is_ok(), "{name}: not over within {LIMIT:?}");
 }
-
-/// Prints that a test is skipped because there is no `server`, and why.
-///
-/// # Panics
-/// If `required`, a comma-separated list, contains the server: then a skip is a failure.
-pub fn skip(server: &str, required: Option<&str>, why: &str) {
-    let is_required = required.is_some_and(|names| names.split(',').any(|name| name.trim() == server));
-    assert!(!is_required, "a test needs {server}, but {why}");
-    eprintln!("skipped: {why}");
-}

@@ -10,14 +10,15 @@ use futures_util::TryStreamExt;
 use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{commit, expected, ids, positions, publish, read};
+pub use super::log_tail::{a_tail_starts_at_offsets, a_tail_yields_later_records};
 use super::sample::{at, purchases};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt, LogRecord, Offsets,
-    Reason, RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter, Tail, TailStart, resolve,
+    Batch, DeadLetter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt, LogRecord, Reason,
+    RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter, resolve,
 };
 use crate::record::{Record, decode};
 use crate::users::User;
-use crate::{ErrorKind, Purchase, PurchaseId};
+use crate::{ErrorKind, Purchase};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -116,57 +117,6 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
     assert_eq!(ids(&scan(&*admin).await), expected(0..40));
 }
 
-/// The ids of the next `count` records of `tail`.
-async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
-    let mut batches: Vec<Batch> = Vec::new();
-    while batches.iter().map(|batch| batch.records.len()).sum::<usize>() < count {
-        batches.push(soon("tail", tail.batches.try_next()).await.expect("tail").expect("a tail has no end"));
-    }
-    ids(&batches)
-}
-
-/// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
-async fn tail(fixture: &dyn LogFixture, start: &TailStart) -> Option<Tail> {
-    let tail = soon("tail", fixture.log().admin().tail(start)).await;
-    if tail.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
-        return None;
-    }
-    Some(tail.expect("tail"))
-}
-
-/// A tail yields the newest records, and those that are appended later.
-pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let Some(mut empty) = tail(fixture, &TailStart::Newest(3)).await else { return };
-    assert_eq!(empty.start, empty.end);
-    publish(&*sink, &purchases(0..20)).await;
-    assert_eq!(next_of(&mut empty, 20).await, expected(0..20));
-    let mut newest = tail(fixture, &TailStart::Newest(u64::MAX)).await.expect("a second tail");
-    assert_eq!(newest.end.len(), empty.end.len(), "the partitions");
-    publish(&*sink, &purchases(20..25)).await;
-    assert_eq!(next_of(&mut newest, 25).await, expected(0..25));
-    assert_eq!(next_of(&mut empty, 5).await, expected(20..25), "without those that it has yielded");
-}
-
-/// A tail starts at the offsets that it is given, and reports where it starts if the log does not have them.
-pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    publish(&*sink, &purchases(0..20)).await;
-    let Some(newest) = tail(fixture, &TailStart::Newest(0)).await else { return };
-    assert_eq!(newest.start, newest.end);
-    publish(&*sink, &purchases(20..30)).await;
-    let mut later = tail(fixture, &TailStart::At(newest.end.clone())).await.expect("a second tail");
-    assert_eq!(later.start, newest.end);
-    assert_eq!(next_of(&mut later, 10).await, expected(20..30));
-    let first = fixture.log().admin().first_offset();
-    let behind = later.end.iter().map(|(partition, end)| (*partition, end + 1)).collect();
-    for start in [TailStart::At(behind), TailStart::At(Offsets::new())] {
-        let mut whole = tail(fixture, &start).await.expect("a third tail");
-        assert!(whole.start.values().all(|start| *start == first), "{start:?}: {whole:?}");
-        assert_eq!(next_of(&mut whole, 30).await, expected(0..30));
-    }
-}
-
 /// A scan moves no position and takes no partition from a member.
 pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
@@ -251,11 +201,13 @@ pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogF
     while let Some(state) = soon("list", listing.try_next()).await.expect("a dead letter") {
         let Some(dead_letter) = state.into_pending() else { continue };
         yielded.push(dead_letter.position());
-        soon("replay", log.admin().replay(std::slice::from_ref(&dead_letter), OF)).await.expect("replay");
-        soon("put", log.dead_letters().put(&[dead_letter])).await.expect("put");
+        soon("replay", log.admin().replay(&[dead_letter], OF)).await.expect("replay");
+        let mut failed_again = as_dead_letters(fixture, OF).await;
+        failed_again.retain(|record| !dead_letters.contains(record));
+        soon("put", log.dead_letters().put(&failed_again)).await.expect("put");
     }
     assert_eq!(yielded, dead_letters.iter().map(DeadLetter::position).collect::<Vec<_>>());
-    assert_eq!(states(fixture).await.0.len(), 3, "all are pending again");
+    assert_eq!(states(fixture).await.0.len(), 3, "all replayed records are dead-lettered again");
 }
 
 /// A purchase whose id is derived from its position keeps it when it is replayed.
@@ -314,13 +266,55 @@ pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
     assert_eq!(as_dead_letters(fixture, OF).await.len(), 2);
 }
 
-/// A resolved dead letter that is put again is pending again.
-pub async fn a_dead_letter_put_again_is_pending_again(fixture: &dyn LogFixture) {
-    let dead_letters = put(fixture, &["poison"], OF).await;
-    soon("discard", fixture.log().admin().discard(&dead_letters, OF)).await.expect("discard");
-    assert_eq!(states(fixture).await.0, []);
-    soon("put", fixture.log().dead_letters().put(&dead_letters)).await.expect("put");
-    assert_eq!(states(fixture).await.0, dead_letters);
+/// A dead letter that was replayed or discarded is not pending again when its record is delivered again.
+pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
+    let (dead_letters, log) = (put(fixture, &["one", "two", "three"], OF).await, fixture.log());
+    soon("replay", log.admin().replay(&dead_letters[..1], OF)).await.expect("replay");
+    soon("discard", log.admin().discard(&dead_letters[1..2], OF)).await.expect("discard");
+    let before = states(fixture).await;
+    assert_eq!((&before.0[..], before.1.len()), (&dead_letters[2..], 2));
+    soon("put", log.dead_letters().put(&dead_letters)).await.expect("put");
+    assert_eq!(states(fixture).await, before);
+}
+
+/// A record at an offset that the log has used again, and gaps that end there, are dead letters of their own. Their
+/// position stands for all of them.
+pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
+    let (letters, log) = (put(fixture, &["one", "two"], OF).await, fixture.log());
+    let [other, first] = &letters[..] else { panic!("two records of {letters:?}") };
+    let mut reused = first.clone();
+    reused.record.time = first.record.time.saturating_add(Duration::from_millis(1));
+    let offset = first.record.offset;
+    let gap =
+        |from| Gap::new(first.partition.clone(), from, offset + 1, GapCause::Truncated).dead_letter(at(1));
+    let gaps = [gap(offset), gap(offset - 1)];
+    let all = [first.clone(), reused.clone(), gaps[0].clone(), gaps[1].clone()];
+    let pending = async || states(fixture).await.0.iter().map(DeadLetter::record_id).collect::<BTreeSet<_>>();
+    let ids = |letters: &[&[DeadLetter]]| {
+        letters.iter().copied().flatten().map(DeadLetter::record_id).collect::<BTreeSet<_>>()
+    };
+    let rest = std::slice::from_ref(other);
+    for _ in 0..2 {
+        soon("put", log.dead_letters().put(&all)).await.expect("put");
+        assert_eq!(pending().await, ids(&[rest, &all]));
+    }
+    let contains = log.dead_letters().contains(&reused.record, &reused.partition).await;
+    assert!(contains.expect("contains"));
+    soon("discard", log.admin().discard(&all[..1], OF)).await.expect("discard");
+    assert_eq!(pending().await, ids(&[rest, &all[1..]]), "the others stay");
+
+    let (admin, position) = (log.admin(), first.position());
+    let chosen = BTreeSet::from([position.clone()]);
+    let run = async |resolution: Resolution| {
+        soon("resolve", resolve(&*admin, OF, &chosen, resolution, false)).await.expect("resolve")
+    };
+    assert_eq!(run(Resolution::Replayed).await, BTreeMap::from([(position.clone(), Resolved::Done)]));
+    assert_eq!(pending().await, ids(&[rest, &gaps]), "no gap is replayed");
+    assert_eq!(run(Resolution::Replayed).await, BTreeMap::from([(position.clone(), Resolved::IsGap)]));
+    assert_eq!(run(Resolution::Dropped).await, BTreeMap::from([(position, Resolved::Done)]));
+    assert_eq!(pending().await, ids(&[rest]));
+    soon("put", log.dead_letters().put(&all)).await.expect("put");
+    assert_eq!(pending().await, ids(&[rest, &gaps]), "the same offsets may be lost again");
 }
 
 /// Replaying or discarding nothing succeeds and changes nothing.

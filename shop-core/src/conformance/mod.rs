@@ -33,6 +33,7 @@ mod log_batches;
 mod log_calls;
 mod log_gaps;
 mod log_many;
+mod log_tail;
 mod memory;
 pub mod orders;
 pub mod outbox;
@@ -43,6 +44,8 @@ mod promises_test;
 pub mod query;
 pub mod record_store;
 mod sample;
+pub mod shop;
+mod skip;
 pub mod store;
 mod suites;
 pub mod users;
@@ -53,10 +56,12 @@ pub use entities::{
 };
 pub use erase::EraseFixture;
 pub use erase_users::EraseUsersFixture;
-pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited, skip};
+pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited};
 pub use memory::MemoryFixture;
+pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};
+pub use skip::skip;
 
 pub use crate::{
     erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    record_store_suite, store_suite, users_suite,
+    record_store_suite, shop_suite, store_suite, users_suite,
 };

@@ -13,7 +13,7 @@ use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
 use crate::users::UserNumber;
-use crate::{RequestContext, Uuid};
+use crate::{IdempotencyKey, RequestContext, Uuid};
 
 async fn place(orders: &dyn OrderStore, new: &NewOrder) -> Placement {
     soon("place", orders.place(new)).await.expect("place")
@@ -142,6 +142,21 @@ pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
         NewOrder { total_price: "50.01".parse().unwrap(), ..first.clone() },
     ] {
         assert_eq!(place(&*orders, &other).await, Placement::KeyTaken);
+    }
+}
+
+/// The same key of two users is two orders. A UUID that was computed from another user's key is another key.
+pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
+    let orders = fixture.orders().await;
+    consume_users(fixture, 1..=2).await;
+    let key: IdempotencyKey = "o-1".parse().unwrap();
+    for (key, numbers) in [(key.clone(), [1, 2]), (key.of_owner("1"), [3, 4])] {
+        for (user, number) in [2, 1].into_iter().zip(numbers) {
+            let new = NewOrder { key: key.clone(), ..new_order(user) };
+            let order = placed(&*orders, &new).await;
+            assert_eq!((order.id, order.user_id), (OrderNumber::new(number), UserNumber::new(user)));
+            assert_eq!(place(&*orders, &new).await, Placement::AlreadyPlaced(order));
+        }
     }
 }
 

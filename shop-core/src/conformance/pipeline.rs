@@ -1,6 +1,6 @@
 //! The tests of [`Ingest`](crate::ingest::Ingest) between any log and any store, under faults.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -269,6 +269,14 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     assert_eq!(admin.discard(&dead_letters, Purchase::TYPE).await.expect("discard"), 1);
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");
     assert!(verified.is_clean() && verified.lost == 0, "{verified:?}");
+    // What the log has deleted is not verified.
+    let end = records[9].offset + 1;
+    log.delete_before(&RecordPosition { offset: end, ..position.clone() }).await;
+    let verified = verify.run(&*admin, |_| ()).await.expect("verify");
+    assert_eq!((verified.records, verified.written), (0, Some(10)), "{verified:?}");
+    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
+    let partition = (position.topic.to_string(), position.partition);
+    assert_eq!(verified.first_offsets, BTreeMap::from([(partition, end)]));
     assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
 }
 

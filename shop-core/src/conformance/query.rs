@@ -373,7 +373,7 @@ pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
     fill(&*store, &(0..1_001).map(hourly).collect::<Vec<_>>()).await;
     let request = |from| TotalsRequest::of(range(from, None), Period::Hour);
     let error = soon("totals", query.totals(&user("u"), &request(None))).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!((error.kind(), error.context("field")), (ErrorKind::Invalid, Some("per")), "{error}");
     assert_eq!(query.totals(&user("u"), &request(Some(1))).await.unwrap().len(), 1_000);
     let days = query.totals(&user("u"), &TotalsRequest::of(TimeRange::ALL, Period::Day)).await.unwrap();
     assert_eq!(days.iter().map(|bucket| bucket.summary.count).sum::<u64>(), 1_001);

@@ -71,17 +71,6 @@ pub async fn a_conflict_does_not_block_the_batch(fixture: &impl RecordStoreFixtu
     assert_eq!(apply(&*store, &[fixture.record(2)]).await, "d", "the first content stays");
 }
 
-/// Records are applied without a sync once, and stay after it.
-pub async fn unsynced_records_are_applied(fixture: &impl RecordStoreFixture) {
-    let (store, batch) = (fixture.store().await, records(fixture, 1..4));
-    for expected in ["iii", "ddd"] {
-        let outcomes = soon("apply_unsynced", store.apply_unsynced(batch.as_slice().into())).await;
-        assert_eq!(outcome_codes(&outcomes.expect("apply_unsynced")), expected);
-        soon("sync", store.sync()).await.expect("sync");
-    }
-    assert_eq!(apply(&*store, &batch).await, "ddd");
-}
-
 /// An empty batch has no outcomes.
 pub async fn an_empty_batch_is_fine(fixture: &impl RecordStoreFixture) {
     assert_eq!(apply(&*fixture.store().await, &[]).await, "");

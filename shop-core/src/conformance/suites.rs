@@ -70,7 +70,8 @@ macro_rules! log_admin_suite {
             a_replayed_event_is_unchanged,
             a_replayed_dead_letter_is_resolved,
             a_discarded_dead_letter_is_resolved,
-            a_dead_letter_put_again_is_pending_again,
+            a_resolved_dead_letter_stays_resolved,
+            dead_letters_at_one_offset_are_distinct,
             a_gap_is_not_replayed,
             dead_letters_are_resolved_by_position,
             resolving_nothing_changes_nothing,
@@ -142,6 +143,8 @@ macro_rules! erase_suite {
             marks_are_found,
             the_oldest_purchases_are_deleted,
             a_deleted_purchase_may_be_stored_again,
+            old_purchases_are_counted,
+            a_clock_that_jumps_deletes_nothing,
         );
     };
 }
@@ -188,6 +191,23 @@ macro_rules! pipeline_suite {
     };
 }
 
+/// One `#[tokio::test]` per case of a [`Shop`](crate::Shop), in a module with the given name. The expression creates a
+/// fresh [`ShopFixture`](crate::conformance::ShopFixture).
+#[macro_export]
+macro_rules! shop_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), shop, (&fixture);
+            a_bought_purchase_is_listed,
+            a_time_is_kept,
+            a_repetition_returns_the_first_purchase,
+            a_key_with_other_content_is_a_conflict,
+            a_key_cannot_be_claimed_by_another_user,
+            an_erased_key_is_refused,
+            many_purchases_have_results_of_their_own,
+        );
+    };
+}
+
 /// One `#[tokio::test]` per case of a store of users, in a module with the given name. The expression creates a fresh
 /// [`UsersFixture`](crate::conformance::UsersFixture).
 #[macro_export]
@@ -219,7 +239,6 @@ macro_rules! record_store_suite {
             racing_batches_apply_once,
             a_conflict_does_not_block_the_batch,
             an_empty_batch_is_fine,
-            unsynced_records_are_applied,
             a_dropped_apply_may_be_repeated,
         );
     };
@@ -238,6 +257,7 @@ macro_rules! orders_suite {
             a_placed_order_is_found,
             a_key_makes_placement_idempotent,
             a_key_belongs_to_one_order,
+            keys_count_per_user,
             each_order_has_one_event,
         );
     };

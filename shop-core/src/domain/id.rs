@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::IdempotencyKey;
 use crate::format::format_as;
 
 /// The identity of one purchase, and its primary key in every store.
@@ -59,6 +60,25 @@ impl PurchaseId {
             Form::Uuid(uuid) => Some(uuid),
             Form::Object(_) => None,
         }
+    }
+
+    /// Whether it is a UUID of version 4 or 7, which cannot be guessed.
+    pub(super) fn is_random(&self) -> bool {
+        self.as_uuid().is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
+    }
+
+    /// The key that gives this id, for every user: only a UUID of version 4 or 7 has one.
+    ///
+    /// ```
+    /// use shop_core::PurchaseId;
+    ///
+    /// let id: PurchaseId = "0190163d-8694-739b-aea5-966c26f8ad91".parse()?;
+    /// assert_eq!(id.as_key().unwrap().as_str(), "0190163d-8694-739b-aea5-966c26f8ad91");
+    /// # Ok::<(), shop_core::InvalidPurchaseId>(())
+    /// ```
+    #[must_use]
+    pub fn as_key(&self) -> Option<IdempotencyKey> {
+        self.as_uuid().filter(|_| self.is_random()).map(|uuid| (*uuid).into())
     }
 
     /// Writes the text into `buffer`, without an allocation.

@@ -2,8 +2,8 @@
 //!
 //! | input | id |
 //! |---|---|
-//! | a key that is a UUID | that UUID |
-//! | another key | UUIDv5 over the user id and the key |
+//! | a key that is a UUID of version 4 or 7 | that UUID |
+//! | another key, UUIDs of other versions included | UUIDv5 over the user id and the key |
 //! | no key | a UUIDv7, created where the purchase is accepted |
 //! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
 
@@ -14,20 +14,41 @@ use super::{IdempotencyKey, PurchaseId, UserId};
 /// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 
+/// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
+const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
+
+impl IdempotencyKey {
+    /// The key that stands for this one of `owner` in a store of all owners. A UUID of version 4 or 7 stays: it cannot
+    /// be guessed. Every other key becomes a UUIDv5.
+    ///
+    /// ```
+    /// use shop_core::IdempotencyKey;
+    ///
+    /// let key: IdempotencyKey = "order-7".parse()?;
+    /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
+    /// # Ok::<(), shop_core::InvalidKey>(())
+    /// ```
+    #[must_use]
+    pub fn of_owner(&self, owner: &str) -> Self {
+        match self.as_str().parse::<PurchaseId>() {
+            Ok(id) if id.is_random() => self.clone(),
+            _ => hashed(OWNED, &[owner.as_bytes(), self.as_str().as_bytes()]).into(),
+        }
+    }
+}
+
 /// The id of a purchase with an idempotency key.
 ///
-/// The same key of two users gives two ids, unless the key is a UUID: then it is the id for every user, so a client can
-/// repeat a purchase by its id.
+/// A UUID of version 4 or 7 is the id, for every user, so that a client can repeat a purchase by its id. It cannot be
+/// guessed. Every other key counts per user: the same key of two users gives two ids. Other UUIDs are such keys too,
+/// as a UUIDv5 can be computed from the user id and the key of another user.
 ///
-/// Neither ids nor keys are secret: ids are in receipts and listings, and a derived id can be computed from the user id
-/// and the key. Any client can therefore publish a purchase under an id that another client is going to use. Of two
-/// purchases with the same id and different content, the first one in the log is stored; the other one is a
-/// [conflict](crate::log::ReasonKind::Conflict) and is dead-lettered. To rule that out, let the edge generate the id,
-/// or use a random UUID as the key and keep it secret until the purchase is acknowledged.
+/// Of two purchases with the same id and different content, the first one in the log is stored; the other one is a
+/// [conflict](crate::log::ReasonKind::Conflict).
 #[must_use]
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
-        Ok(id) if id.as_uuid().is_some() => id,
+        Ok(id) if id.is_random() => id,
         _ => PurchaseId::from_uuid(hashed(KEYED, &[user.as_str().as_bytes(), key.as_str().as_bytes()])),
     }
 }
@@ -51,10 +72,22 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_key_is_the_id_whoever_sends_it() {
-        let key = "0190163d-8694-739b-aea5-966c26f8ad91";
-        assert_eq!(id("u1", key).to_string(), key);
-        assert_eq!(id("u1", key), id("u2", key));
+    fn a_random_uuid_is_the_id_for_every_user() {
+        for key in ["0190163d-8694-739b-aea5-966c26f8ad91", "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10"] {
+            assert_eq!(id("u1", key).to_string(), key);
+            assert_eq!(id("u1", key), id("u2", key));
+            assert_eq!(id("u1", key).as_key().unwrap().as_str(), key);
+        }
+    }
+
+    #[test]
+    fn a_computed_uuid_is_a_key_of_its_user() {
+        let of_u1 = id("u1", "order-7");
+        for key in [of_u1.to_string(), Uuid::nil().to_string(), Uuid::max().to_string()] {
+            assert_ne!(id("u2", &key).to_string(), key);
+            assert_ne!(id("u2", &key), id("u1", &key));
+        }
+        assert_eq!(of_u1.as_key(), None);
     }
 
     #[test]

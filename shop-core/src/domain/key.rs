@@ -9,9 +9,9 @@ use crate::format::format_as;
 
 /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
 ///
-/// A key that is a UUID *is* the id of the purchase, for all users alike. Any other key gives an id together with the
-/// user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase with it is stored,
-/// and other content with the same key is a conflict. Use a random UUID, or text that is unique per user.
+/// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. Any other key gives an id
+/// together with the user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase
+/// with it is stored, and other content with the same key is a conflict.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(CompactString);
 
@@ -44,7 +44,7 @@ impl FromStr for IdempotencyKey {
 }
 
 impl From<Uuid> for IdempotencyKey {
-    /// The key that repeats the purchase with this id.
+    /// The text of the UUID.
     fn from(id: Uuid) -> Self {
         Self(compact_str::format_compact!("{}", id.hyphenated()))
     }

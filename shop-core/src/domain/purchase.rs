@@ -74,7 +74,8 @@ impl NewPurchase {
         self
     }
 
-    /// The same purchase, made at `timestamp`. A service rejects one that is more than 5 minutes ahead of its clock.
+    /// The same purchase, made at `timestamp`. A service rejects one that is more than 5 minutes ahead of its clock, or
+    /// older than its retention.
     #[must_use]
     pub const fn with_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);

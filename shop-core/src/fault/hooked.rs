@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use super::call::{Call, Fault, complete_later, no_answer};
@@ -19,8 +18,9 @@ use crate::log::{
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Bucket, Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink,
-    PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary, TotalsRequest,
+    Bucket, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
+    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    TotalsRequest,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
@@ -155,6 +155,10 @@ hooked!(PurchaseSink {
         self.batch(&new, |new| self.port.publish_new_many(new, context)).await
     }
 
+    fn is_idempotent(&self) -> bool {
+        self.port.is_idempotent()
+    }
+
     fn durability(&self) -> Durability {
         self.port.durability()
     }
@@ -178,47 +182,27 @@ impl<R: Record> Applies for dyn RecordStore<R> {
     const CALL: Call = Call::Apply;
 }
 
-/// One of the methods that apply a batch to the port.
-type Apply<R, S> = for<'a> fn(&'a S, Arc<[R]>) -> BoxFuture<'a, Result<Vec<InsertOutcome>>>;
-
-async fn apply_by<R, S>(hooked: &Hooked<S>, apply: Apply<R, S>, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>
-where
-    R: Record,
-    S: Applies + ?Sized + Send + Sync + 'static,
-{
-    let port = &hooked.port;
-    match hooked.hooks.before(S::CALL) {
-        Some(Fault::PartialInsert) => {
-            let applied = apply(port, batch.iter().step_by(2).cloned().collect()).await?;
-            let unknown = || InsertOutcome::Unknown(left_out());
-            let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
-            Ok(outcomes.take(batch.len()).collect())
-        }
-        Some(Fault::Reject(reason)) => {
-            let applied = apply(port, batch.iter().skip(1).cloned().collect()).await?;
-            let rejected = std::iter::once(InsertOutcome::Rejected(reason));
-            Ok(rejected.chain(applied).take(batch.len()).collect())
-        }
-        fault => {
-            let port = Arc::clone(port);
-            hooked.detachable(S::CALL, fault, async move { apply(&port, batch).await }).await
-        }
-    }
-}
-
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<R: Record, S: Applies + RecordStore<R> + ?Sized> RecordStore<R> for Hooked<S> {
     async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        apply_by(self, |port, batch| port.apply(batch), batch).await
-    }
-
-    async fn apply_unsynced(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        apply_by(self, |port, batch| port.apply_unsynced(batch), batch).await
-    }
-
-    async fn sync(&self) -> Result<()> {
-        self.port.sync().await
+        match self.hooks.before(S::CALL) {
+            Some(Fault::PartialInsert) => {
+                let applied = self.port.apply(batch.iter().step_by(2).cloned().collect()).await?;
+                let unknown = || InsertOutcome::Unknown(left_out());
+                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
+                Ok(outcomes.take(batch.len()).collect())
+            }
+            Some(Fault::Reject(reason)) => {
+                let applied = self.port.apply(batch.iter().skip(1).cloned().collect()).await?;
+                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
+                Ok(rejected.chain(applied).take(batch.len()).collect())
+            }
+            fault => {
+                let port = Arc::clone(&self.port);
+                self.detachable(S::CALL, fault, async move { port.apply(batch).await }).await
+            }
+        }
     }
 
     async fn check(&self) -> Result<()> {
@@ -231,6 +215,7 @@ hooked!(PurchaseQuery {
     Query: summary(selector: &Selector) -> Summary;
     Query: totals(selector: &Selector, request: &TotalsRequest) -> Vec<Bucket>;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
+    Query: look_up(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Query: scan_batch(after: Option<&ScanPosition>) -> ScanBatch;
     Check: check_reads() -> ();

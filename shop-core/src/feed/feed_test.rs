@@ -116,6 +116,24 @@ async fn a_subscription_continues_at_a_cursor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cursor_waits_for_what_is_not_visible() {
+    let fixture = Fixture::new();
+    let feed = fixture.feed(FeedOptions::default());
+    let mut first = feed.subscribe(of("u1"), None).await.unwrap();
+    let (in_flight, later) = (purchase(1, "u1"), purchase(2, "u1"));
+    fixture.publish(&in_flight).await;
+    fixture.buy(&later).await;
+    let item = first.next().await.unwrap();
+    assert_eq!(item.purchase, later, "it does not wait for the one before");
+    let at_end = first.position().clone();
+    fixture.store(&in_flight).await;
+    for cursor in [item.cursor, at_end] {
+        let mut rest = feed.subscribe(of("u1"), Some(&cursor)).await.unwrap();
+        assert_eq!(next(&mut rest).await.as_ref(), Some(&in_flight));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_letters_are_skipped_and_duplicates_are_yielded_once() {
     let fixture = Fixture::new();
     let feed = fixture.feed(FeedOptions::default());

@@ -172,16 +172,11 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Starts a commit as its own task. The records before the offsets are made durable first.
+    /// Starts a commit as its own task.
     fn commit(&self, offsets: Vec<CommitOffset>) {
-        let (source, worker) = (Arc::clone(&self.source), Arc::clone(&self.worker));
-        let events = self.sender.clone();
+        let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
-            let commit = async {
-                worker.store.sync().await?;
-                source.commit(&offsets).await
-            };
-            let commit = AssertUnwindSafe(commit).catch_unwind().await;
+            let commit = AssertUnwindSafe(source.commit(&offsets)).catch_unwind().await;
             let outcome =
                 commit.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.

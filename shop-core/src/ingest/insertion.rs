@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::backoff::Backoff;
@@ -35,6 +36,8 @@ struct SubBatch<R> {
     attempts: u32,
     /// The number of attempts with its single record alone.
     attempts_alone: u32,
+    /// How many records the store had taken before its last attempt as a part of several, or before its first one.
+    taken_before: u64,
 }
 
 impl<R: Record> SubBatch<R> {
@@ -45,6 +48,7 @@ impl<R: Record> SubBatch<R> {
             indices: positions.iter().map(|position| self.indices[*position]).collect(),
             attempts: self.attempts,
             attempts_alone: self.attempts_alone,
+            taken_before: self.taken_before,
         }
     }
 
@@ -70,8 +74,8 @@ impl<R: Record> SubBatch<R> {
 
 /// The number of failed attempts at one call after which it is split, if the store is healthy.
 const SPLIT_AFTER_ATTEMPTS: u32 = 2;
-/// The number of failed attempts alone after which a record is stuck, if the store is healthy. The pauses between them
-/// add up to half a second or more.
+/// The number of failed attempts alone after which a record is stuck, if the store has taken another one since. The
+/// pauses between them add up to half a second or more.
 const STUCK_AFTER_ATTEMPTS: u32 = 5;
 /// The maximum number of records that are split without evidence that the store accepts any record.
 const MAX_UNPROVEN: usize = 8;
@@ -103,7 +107,8 @@ impl<R: Record> BatchWorker<R> {
         rejected: &mut Vec<RejectedRecord>,
         job: &Job,
     ) -> Result<Stored, Aborted> {
-        let whole = SubBatch { records: records.into(), indices, attempts: 0, attempts_alone: 0 };
+        let whole =
+            SubBatch { records: records.into(), indices, attempts: 0, attempts_alone: 0, taken_before: 0 };
         let waiting = VecDeque::from([whole]);
         let mut insertion = Insertion { job, stored: Stored::default(), rejected, waiting, tolerated: 0 };
         let mut backoff = Backoff::new(&self.options);
@@ -113,14 +118,16 @@ impl<R: Record> BatchWorker<R> {
                 backoff.hurry();
                 continue;
             };
-            let is_stuck = self.is_stuck(&left).await;
-            if is_stuck && self.is_parked(&left, job).await {
-                insertion.stored.counters.dead_lettered(ReasonKind::Parked);
-                job.report(BatchEvent::Freed(left.indices[0])).await;
-                continue;
-            }
-            if is_stuck {
-                Self::report_stuck(&left, &error, job).await;
+            if left.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await {
+                if self.is_parked(&left, job).await {
+                    insertion.stored.counters.dead_lettered(ReasonKind::Parked);
+                    job.report(BatchEvent::Freed(left.indices[0])).await;
+                    continue;
+                }
+                // A store that takes no other record either has another problem, such as a full disk.
+                if self.taken.load(Ordering::Relaxed) > left.taken_before {
+                    Self::report_stuck(&left, &error, job).await;
+                }
             }
             // A call that was applied in part is retried with the rest.
             let is_whole = left.len() == count;
@@ -162,11 +169,6 @@ impl<R: Record> BatchWorker<R> {
         Ok(is_accepted)
     }
 
-    /// Whether the store fails over the only record of `sub_batch` although it is healthy.
-    async fn is_stuck(&self, sub_batch: &SubBatch<R>) -> bool {
-        sub_batch.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await
-    }
-
     /// Whether an operator has parked the only record of `sub_batch`. If the dead letters cannot be read, it is retried.
     async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &Job) -> bool {
         let (record, partition) = (&job.batch.records[sub_batch.indices[0]], &job.batch.partition);
@@ -205,9 +207,13 @@ impl<R: Record> BatchWorker<R> {
         insertion: &mut Insertion<'_, R>,
     ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
         let count = sub_batch.len();
+        // A record that is split off keeps the number: what else the store takes of its batch is evidence too.
+        if count > 1 || sub_batch.attempts == 0 {
+            sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
+        }
         sub_batch.attempts += 1;
         sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes = match self.store.apply_unsynced(Arc::clone(&sub_batch.records)).await {
+        let outcomes = match self.store.apply(Arc::clone(&sub_batch.records)).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
             Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],
@@ -218,6 +224,7 @@ impl<R: Record> BatchWorker<R> {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
                     stored.counters.inserted += 1;
+                    self.taken.fetch_add(1, Ordering::Relaxed);
                     if let Some(time) = sub_batch.records[position].event_time() {
                         oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
                     }
@@ -283,7 +290,13 @@ mod tests {
         for count in 9..50 {
             let records = vec![purchase.clone(); count].into();
             let indices = (0..count).collect();
-            let mut batch = SubBatch { records, indices, attempts: SPLIT_AFTER_ATTEMPTS, attempts_alone: 0 };
+            let mut batch = SubBatch {
+                records,
+                indices,
+                attempts: SPLIT_AFTER_ATTEMPTS,
+                attempts_alone: 0,
+                taken_before: 0,
+            };
             assert_eq!(batch.split_one_off()[0].indices, [count - 1]);
             let mut tried = BTreeSet::new();
             for _ in 0..count {

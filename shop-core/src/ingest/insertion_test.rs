@@ -190,16 +190,32 @@ async fn a_stored_record_is_not_stuck_any_more_although_its_batch_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_record_is_stuck_while_the_store_is_unavailable() {
+async fn a_record_is_stuck_if_the_store_takes_the_rest_of_its_batch() {
     in_time(async {
-        let store = Arc::new(Failing::default());
-        *store.unavailable.lock().unwrap() = true;
-        let (monitor, _) = ingest(&store, 1).await;
-        while store.sizes.lock().unwrap().len() < 50 {
-            store.called.notified().await;
+        for count in [2, 3] {
+            let store = Arc::new(Failing::default());
+            let (monitor, _) = ingest(&store, count).await;
+            let status = monitor.wait_for(|status| status.stuck.is_some()).await;
+            assert_eq!(status.counters.inserted, count as u64 - 1);
         }
-        let status = monitor.status();
-        assert!(status.stuck.is_none() && status.errors.contains_key(&Component::Store), "{status:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_record_is_stuck_while_the_store_takes_none() {
+    in_time(async {
+        for is_unavailable in [true, false] {
+            let store = Arc::new(Failing::default());
+            *store.unavailable.lock().unwrap() = is_unavailable;
+            *store.refuses.lock().unwrap() = true;
+            let (monitor, _) = ingest(&store, 1).await;
+            while store.sizes.lock().unwrap().len() < 50 {
+                store.called.notified().await;
+            }
+            let status = monitor.status();
+            assert!(status.stuck.is_none() && status.errors.contains_key(&Component::Store), "{status:?}");
+        }
     })
     .await;
 }

@@ -49,6 +49,7 @@ mod worker;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use observer::{BatchReport, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
@@ -111,7 +112,7 @@ impl<R: Record> Ingest<R> {
         options: IngestOptions,
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
-        let worker = BatchWorker { store, dead_letters, options, breaker };
+        let worker = BatchWorker { store, dead_letters, options, breaker, taken: AtomicU64::new(0) };
         Self { source, worker, status: StatusSender::new(), observer: None }
     }
 

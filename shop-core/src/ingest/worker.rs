@@ -1,6 +1,7 @@
 //! A batch in flight, and the state that all batches share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +23,8 @@ pub(super) struct BatchWorker<R> {
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) options: IngestOptions,
     pub(super) breaker: DeadLetterBreaker,
+    /// How many records the store has taken.
+    pub(super) taken: AtomicU64,
 }
 
 /// A batch in flight.

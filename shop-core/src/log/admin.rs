@@ -52,7 +52,6 @@ use crate::{Error, ErrorKind, Result};
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
 ///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
 ///   chosen by its position (`log_admin::dead_letters_are_resolved_by_position`).
-/// - A resolved dead letter that is put again is pending again (`log_admin::a_dead_letter_put_again_is_pending_again`).
 /// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
 /// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips them. Or it is
@@ -62,6 +61,7 @@ use crate::{Error, ErrorKind, Result};
 ///   (`log_admin::groups_are_listed_reset_and_forgotten`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// All records currently in the log, in batches of one partition each, with epoch 0.
     ///

@@ -17,13 +17,18 @@ use crate::Result;
 ///
 /// - `put` returns `Ok` only when all dead letters are durable, with the original bytes, key and headers
 ///   (`log::dead_letters_are_byte_identical`).
-/// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`).
+/// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`), also when they are resolved
+///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
+/// - Dead letters are identified by position and time: a gap, and a record at an offset that the log has used again, do
+///   not replace another dead letter at their offset (`log_admin::dead_letters_at_one_offset_are_distinct`).
 /// - `contains` finds a record whose dead letter was put, also by another process, and is pending or resolved
 ///   (`log_admin::a_dead_letter_is_found_by_its_record`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Stores all of `dead_letters`.
+    /// Stores all of `dead_letters`. One that is resolved stays resolved, except a gap: it is pending again, because the
+    /// same offsets may be lost once more.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Some of the dead letters may have

@@ -228,7 +228,9 @@ mod tests {
     fn a_gap_is_the_same_dead_letter_whenever_it_is_detected() {
         let (first, again) = (gap(2, 5).dead_letter(Timestamp::MIN), gap(2, 5).dead_letter(Timestamp::MAX));
         assert_eq!(first.record_id(), again.record_id());
-        assert_ne!(first.record_id(), gap(2, 6).dead_letter(Timestamp::MIN).record_id(), "it has grown");
+        for other in [gap(2, 6), gap(1, 5)] {
+            assert_ne!(first.record_id(), other.dead_letter(Timestamp::MIN).record_id(), "it has grown");
+        }
         assert!(DeadLetter::check_replayable(&[first]).is_err());
     }
 

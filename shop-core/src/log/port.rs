@@ -27,6 +27,7 @@ use crate::Result;
 /// - All ports share one topic: records of the writer are delivered to every group and scanned by the admin, which also
 ///   lists the dead letters (`log_admin::the_ports_share_one_topic`).
 #[cfg_attr(feature = "mock", mockall::automock)]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait Log: Debug + Send + Sync + 'static {
     /// The writer.
     fn writer(&self) -> Arc<dyn LogWriter>;

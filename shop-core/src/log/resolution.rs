@@ -89,13 +89,16 @@ impl DeadLetter {
         RecordPosition::new(Arc::clone(&self.partition.topic), self.partition.index, self.record.offset)
     }
 
-    /// The id of its record, which identifies the dead letter. That of a gap does not depend on the time at which it
-    /// was detected.
+    /// The id of its record, which identifies the dead letter. That of a gap depends on its offsets, not on the time at
+    /// which it was detected.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
         match self.reason.kind() {
             ReasonKind::Gap => {
-                let record = LogRecord::new(self.record.offset, Timestamp::MIN, None);
+                // The first offset takes the place of a time that no record has.
+                let from = self.gap().map_or(0, |gap| gap.from);
+                let time = Timestamp::from_millis(Timestamp::MIN.as_millis().saturating_add_unsigned(from));
+                let record = LogRecord::new(self.record.offset, time.unwrap_or(Timestamp::MIN), None);
                 RecordId::new(&record, &self.partition)
             }
             _ => RecordId::new(&self.record, &self.partition),

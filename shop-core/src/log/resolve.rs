@@ -15,7 +15,7 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolved {
-    /// The dead letter was resolved, or would be.
+    /// Each dead letter at the position was resolved, or would be; a gap among several is not replayed.
     Done,
     /// It is a gap: its records are gone and cannot be replayed, only discarded.
     IsGap,
@@ -47,7 +47,7 @@ pub async fn resolve(
             continue;
         }
         if resolution == Resolution::Replayed && dead_letter.reason.kind() == ReasonKind::Gap {
-            found.insert(position, Resolved::IsGap);
+            found.entry(position).or_insert(Resolved::IsGap);
             continue;
         }
         found.insert(position, Resolved::Done);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -82,6 +82,7 @@ use crate::Result;
 ///   (`log::a_closed_source_releases_its_partitions`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait LogSource: Debug + Send + Sync + 'static {
     /// Waits for the next event. Revocations come before batches.
     ///
@@ -239,7 +240,8 @@ pub enum CommitOutcome {
     Fenced,
 }
 
-/// The number of records between a group's positions and the ends of the partitions.
+/// The number of records between a group's positions and the ends of the partitions. Offsets that no record will ever
+/// have, such as those of the markers of transactions, do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
@@ -249,13 +251,21 @@ pub struct Lag {
     pub group: String,
     /// Per partition, the number of records from the committed position to the end.
     pub records: BTreeMap<u32, u64>,
+    /// Per partition whose last records cannot be read before another producer ends its transaction: since when.
+    pub open_transactions: BTreeMap<u32, Instant>,
 }
 
 impl Lag {
     /// The lag of `group` in `topic`, with the records per partition.
     #[must_use]
     pub const fn new(topic: Arc<str>, group: String, records: BTreeMap<u32, u64>) -> Self {
-        Self { topic, group, records }
+        Self { topic, group, records, open_transactions: BTreeMap::new() }
+    }
+
+    /// Since when records wait for the end of a transaction, if they do.
+    #[must_use]
+    pub fn transaction_since(&self) -> Option<Instant> {
+        self.open_transactions.values().min().copied()
     }
 
     /// The sum over all partitions.

@@ -45,8 +45,10 @@ pub struct Tail {
     pub topic: Arc<str>,
     /// The offset at which each partition starts.
     pub start: Offsets,
-    /// The end of each partition at the time of the call.
+    /// The end of each partition at the time of the call, as far as it can be read.
     pub end: Offsets,
+    /// The number of offsets behind these ends: other producers had not ended their transactions.
+    pub unstable: u64,
     /// Batches of one partition each, with epoch 0, as soon as they are in the log.
     pub batches: BoxStream<'static, Result<Batch>>,
 }
@@ -62,7 +64,7 @@ impl Tail {
     ) -> Self {
         let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
         let (start, end) = spans.unzip();
-        Self { cluster, topic, start, end, batches }
+        Self { cluster, topic, start, end, unstable: 0, batches }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::record::Event;
 ///   (`log_admin::appended_records_are_unchanged`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait LogWriter: Debug + Send + Sync + 'static {
     /// Appends a record durably. The log assigns offset and timestamp.
     ///

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::dead_letters::place;
+use super::dead_letters::pending_index;
 use super::log::Shared;
 use super::{InMemoryLog, lock};
 use crate::Result;
@@ -23,11 +23,10 @@ impl InMemoryLog {
         let state = &mut *guard;
         let mut count = 0;
         for dead_letter in dead_letters {
-            let pending = state.dead_letters.iter().position(|pending| place(pending) == place(dead_letter));
-            let Some(pending) = pending else { continue };
+            let id = dead_letter.record_id();
+            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else { continue };
             state.dead_letters.remove(pending);
-            let resolved = ResolvedDeadLetter::new(dead_letter.record_id(), dead_letter.id(of), resolution);
-            state.resolved.insert(place(dead_letter), resolved);
+            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), resolution));
             if resolution == Resolution::Replayed {
                 self.shared.append_to(state, dead_letter.replay_record(of));
             }

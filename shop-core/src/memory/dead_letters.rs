@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::lock;
-use super::log::Shared;
+use super::log::{Shared, State};
 use crate::Result;
-use crate::log::{DeadLetter, DeadLetters, LogRecord, Partition};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, Partition, ReasonKind, RecordId};
 
 /// The dead letters of an [`InMemoryLog`](super::InMemoryLog), without duplicates.
 #[derive(Debug, Clone)]
@@ -24,14 +24,15 @@ impl InMemoryDeadLetters {
     #[must_use]
     pub fn all(&self) -> Vec<DeadLetter> {
         let mut dead_letters = lock(&self.log.state).dead_letters.clone();
-        dead_letters.sort_by_key(place);
+        dead_letters.sort_by_key(DeadLetter::position);
         dead_letters
     }
 }
 
-/// The identity of a dead letter: partition and offset.
-pub(super) const fn place(dead_letter: &DeadLetter) -> (u32, u64) {
-    (dead_letter.partition.index, dead_letter.record.offset)
+/// The index of the pending dead letter about the record `id`, which is at `offset`.
+pub(super) fn pending_index(state: &State, offset: u64, id: RecordId) -> Option<usize> {
+    // Most differ without a hash.
+    state.dead_letters.iter().position(|pending| pending.record.offset == offset && pending.record_id() == id)
 }
 
 #[async_trait]
@@ -39,7 +40,9 @@ impl DeadLetters for InMemoryDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let mut state = lock(&self.log.state);
         for dead_letter in dead_letters {
-            if state.dead_letters.iter().all(|pending| place(pending) != place(dead_letter)) {
+            let (id, is_gap) = (dead_letter.record_id(), dead_letter.reason.kind() == ReasonKind::Gap);
+            let is_resolved = !is_gap && state.resolved.contains_key(&id);
+            if !is_resolved && pending_index(&state, dead_letter.record.offset, id).is_none() {
                 state.dead_letters.push(dead_letter.clone());
             }
         }
@@ -47,9 +50,8 @@ impl DeadLetters for InMemoryDeadLetters {
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let (state, wanted) = (lock(&self.log.state), (partition.index, record.offset));
-        Ok(state.resolved.contains_key(&wanted)
-            || state.dead_letters.iter().any(|pending| place(pending) == wanted))
+        let (state, id) = (lock(&self.log.state), RecordId::new(record, partition));
+        Ok(state.resolved.contains_key(&id) || pending_index(&state, record.offset, id).is_some())
     }
 
     async fn check(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::group::{Group, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
 use crate::log::{
-    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition,
+    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordId, RecordPosition,
     ResolvedDeadLetter,
 };
 use crate::option_setters;
@@ -85,7 +85,7 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<String, Group>,
     /// In the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
-    pub(super) resolved: BTreeMap<(u32, u64), ResolvedDeadLetter>,
+    pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
     pub(super) last_member: u64,
 }
 

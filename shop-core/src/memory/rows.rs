@@ -62,7 +62,8 @@ impl<E: Entity> InMemoryRows<E> {
 
     fn add(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut tables = lock(&self.tables);
-        if let Some(first) = tables.by_key.get(E::key(new)).and_then(|number| tables.rows.get(number)) {
+        if let Some(first) = tables.by_key.get(&E::stored_key(new)).and_then(|number| tables.rows.get(number))
+        {
             return Ok(Insertion::with_key_of(new, first.clone()));
         }
         let unique = E::unique(new).map(|(_, text)| text.to_owned());
@@ -75,7 +76,7 @@ impl<E: Entity> InMemoryRows<E> {
         let row = E::with_number(new, number);
         let event = row.event(new)?;
         tables.last = number;
-        tables.by_key.insert(E::key(new).clone(), number);
+        tables.by_key.insert(E::stored_key(new), number);
         tables.unique.extend(unique);
         tables.rows.insert(number, row.clone());
         // Locked together, so readers never see a row without its event.

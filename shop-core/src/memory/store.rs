@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
+    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
     RecordStore, Selector, Summary,
 };
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName, Uuid};
@@ -29,6 +29,7 @@ struct Tables {
     by_name: BTreeMap<UserName, BTreeSet<Keyset>>,
     by_time: BTreeSet<Keyset>,
     erased: BTreeSet<PurchaseId>,
+    last_seen: Option<Timestamp>,
 }
 
 impl InMemoryStore {
@@ -146,6 +147,20 @@ impl PurchaseErase for InMemoryStore {
         let keys: Vec<Keyset> = old.take(limit).copied().collect();
         Ok(tables.delete(&keys))
     }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        let tables = lock(&self.tables);
+        Ok(tables.by_time.iter().take_while(|key| key.timestamp < time).take(limit).count() as u64)
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        Ok(lock(&self.tables).last_seen)
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        lock(&self.tables).last_seen = Some(time);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -184,6 +199,15 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         Ok(lock(&self.tables).purchases.get(id).cloned())
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let tables = lock(&self.tables);
+        Ok(match tables.purchases.get(id) {
+            Some(purchase) => Lookup::Stored(purchase.clone()),
+            None if tables.erased.contains(id) => Lookup::Erased,
+            None => Lookup::Missing,
+        })
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -158,6 +158,10 @@ impl Entity for Order {
         &new.key
     }
 
+    fn stored_key(new: &NewOrder) -> IdempotencyKey {
+        new.key.of_owner(&new.user_id.to_string())
+    }
+
     fn requires(new: &NewOrder) -> Option<i64> {
         Some(new.user_id.get())
     }

@@ -21,10 +21,12 @@ use crate::Result;
 /// - A placed order is found, unchanged (`orders::a_placed_order_is_found`).
 /// - The same key with the same content returns the first order and writes no event
 ///   (`orders::a_key_makes_placement_idempotent`). With other content the key is taken
-///   (`orders::a_key_belongs_to_one_order`).
+///   (`orders::a_key_belongs_to_one_order`). Keys count per user, unless they are UUIDs of version 4 or 7
+///   (`orders::keys_count_per_user`).
 /// - An order and its event in the outbox are written atomically (`orders::each_order_has_one_event`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait OrderStore: Debug + Send + Sync + 'static {
     /// Places an order, unless its user is unknown or its key is taken.
     ///

@@ -98,6 +98,7 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///   (`outbox::a_relay_under_faults_loses_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait Outbox: Debug + Send + Sync + 'static {
     /// The oldest entries, at limit `limit`.
     ///

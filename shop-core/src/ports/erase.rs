@@ -44,8 +44,12 @@ use crate::{PurchaseId, Result, Timestamp, UserId};
 /// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns their number
 ///   (`erase::the_oldest_purchases_are_deleted`). They leave no mark and may be stored again
 ///   (`erase::a_deleted_purchase_may_be_stored_again`).
+/// - `count_before` counts what `delete_before` would delete, up to `limit` (`erase::old_purchases_are_counted`).
+/// - `last_seen` is what `store_last_seen` has stored last, so that a [`Retention`](crate::retention::Retention) that
+///   starts with a wrong clock deletes nothing (`erase::a_clock_that_jumps_deletes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Erases at most `limit` purchases of `user`, durably, and marks their ids. Returns their number.
     ///
@@ -80,4 +84,22 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future may delete some of them or all.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
+
+    /// The number of purchases with a timestamp before `time`; it may stop at `limit`.
+    ///
+    /// # Errors
+    /// As [`is_erased`](Self::is_erased).
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
+
+    /// The time that was last stored, by any process; `None` if none was.
+    ///
+    /// # Errors
+    /// As [`is_erased`](Self::is_erased).
+    async fn last_seen(&self) -> Result<Option<Timestamp>>;
+
+    /// Stores the time of a round of deletions, durably: see [`DeletionGuard`](crate::retention::DeletionGuard).
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()>;
 }

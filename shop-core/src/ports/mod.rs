@@ -10,6 +10,7 @@
 mod cursor;
 mod erase;
 mod ext;
+mod idempotent;
 mod publish_many;
 mod query;
 mod range;
@@ -25,11 +26,12 @@ pub use cursor::{Cursor, Keyset};
 pub use erase::MockPurchaseErase;
 pub use erase::PurchaseErase;
 pub use ext::PurchaseQueryExt;
+pub use idempotent::{IdSource, IdempotentSink};
 pub use publish_many::{publish_each, publish_new_each};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
 pub use query::{
-    InvalidPageLimit, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
+    InvalidPageLimit, ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
 };
 pub use range::{PageBounds, TimeRange};
 #[cfg(feature = "mock")]

@@ -50,12 +50,14 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 ///   (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
 /// - Totals have at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
+/// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
 /// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that end
 ///   (`query::scan_batches_yield_everything_once`).
 /// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// One page of the selected purchases.
     ///
@@ -104,6 +106,17 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
+
+    /// What the store has under this id, marks of erased purchases included.
+    ///
+    /// By default it is [`get`](Self::get). A store from which purchases can be [erased](super::PurchaseErase)
+    /// implements it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        Ok(self.get(id).await?.map_or(Lookup::Missing, Lookup::Stored))
+    }
 
     /// Waits until the purchase with this id is stored, at most for `timeout`. Returns whether it is stored.
     ///
@@ -168,6 +181,28 @@ mockall::mock! {
         async fn summary(&self, selector: &Selector) -> Result<Summary>;
         async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
         async fn check_reads(&self) -> Result<()>;
+    }
+}
+
+/// What a store has under an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// This purchase.
+    Stored(Purchase),
+    /// The mark of a purchase that was erased: none is stored under this id any more.
+    Erased,
+    /// Nothing.
+    Missing,
+}
+
+impl Lookup {
+    /// The purchase, if it is stored.
+    #[must_use]
+    pub fn stored(self) -> Option<Purchase> {
+        match self {
+            Self::Stored(purchase) => Some(purchase),
+            Self::Erased | Self::Missing => None,
+        }
     }
 }
 

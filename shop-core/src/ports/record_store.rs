@@ -80,14 +80,14 @@ use crate::{Error, Result};
 /// - A record that contradicts an earlier one with the same id is a conflict and changes nothing. The other records of
 ///   the batch are applied (`record_store::a_conflict_does_not_block_the_batch`).
 /// - An empty batch has no outcomes (`record_store::an_empty_batch_is_fine`).
-/// - `apply_unsynced` has the outcomes of `apply`, and its records stay when `sync` has returned
-///   (`record_store::unsynced_records_are_applied`).
 /// - Dropping the future of `apply` leaves the store consistent: each record is applied or not
 ///   (`record_store::a_dropped_apply_may_be_repeated`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
-    /// Applies each record that was not applied before.
+    /// Applies each record that was not applied before. With an outcome, a record is durable: ingest then commits its
+    /// position, and nothing delivers it again. That includes a duplicate of a concurrent call.
     ///
     /// # Errors
     /// When the outcome of every record is unknown, such as [`Unavailable`](crate::ErrorKind::Unavailable). If only
@@ -96,30 +96,6 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future may apply any part of the batch; applying it again is safe.
     async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
-
-    /// Like [`apply`](Self::apply), for records of a log. They are visible when it returns, and a power failure may
-    /// undo that until [`sync`](Self::sync) has returned: the log still has them. By default `apply` itself.
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply).
-    ///
-    /// # Cancel safety
-    /// As [`apply`](Self::apply).
-    async fn apply_unsynced(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        self.apply(batch).await
-    }
-
-    /// Makes all records durable that [`apply_unsynced`](Self::apply_unsynced) has returned. Ingest calls it before it
-    /// commits a position. By default it does nothing.
-    ///
-    /// # Errors
-    /// When they may not be durable, such as [`Unavailable`](crate::ErrorKind::Unavailable).
-    ///
-    /// # Cancel safety
-    /// Dropping the future is harmless.
-    async fn sync(&self) -> Result<()> {
-        Ok(())
-    }
 
     /// Checks whether records can be applied now. Writes nothing.
     ///
@@ -132,7 +108,7 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum InsertOutcome {
-    /// Stored now: durably, except by [`apply_unsynced`](RecordStore::apply_unsynced).
+    /// Stored now, durably.
     Inserted,
     /// Already stored with the same content, or [erased](super::PurchaseErase).
     Duplicate,

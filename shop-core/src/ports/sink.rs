@@ -76,6 +76,7 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 /// - After `close`, `publish` and `publish_many` return [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
 ///   (`log::a_closed_sink_rejects_publishes`).
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// Publishes a purchase durably.
     ///
@@ -121,12 +122,12 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
 
     /// Assigns an id and a time to a purchase, and publishes it. `context` is that of the request.
     ///
-    /// By default the id and the time are assigned here: the id by the key, if there is one. A sink that detects
-    /// repetitions returns the first purchase with its time.
+    /// By default the id and the time are assigned here: the id by the key, if there is one. A sink that is
+    /// [idempotent](Self::is_idempotent) returns the first purchase with its time for a repetition.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish), and [`Conflict`](crate::ErrorKind::Conflict) when the sink knows that the key was
-    /// used for another purchase.
+    /// As [`publish`](Self::publish); [`Conflict`](crate::ErrorKind::Conflict) when the sink knows that the key was
+    /// used for another purchase, and [`Erased`](crate::ErrorKind::Erased) when that was erased.
     ///
     /// # Cancel safety
     /// As [`publish`](Self::publish).
@@ -163,6 +164,12 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
             Ok(PublishedPurchase::new(purchase.without_context(), receipt?))
         };
         purchases.into_iter().zip(receipts).map(published).collect()
+    }
+
+    /// Whether `publish_new` and `publish_new_many` recognise repetitions and conflicts, as an
+    /// [`IdempotentSink`](super::IdempotentSink) and another service do (default `false`).
+    fn is_idempotent(&self) -> bool {
+        false
     }
 
     /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
@@ -208,13 +215,23 @@ pub struct PublishedPurchase {
     pub receipt: Receipt,
     /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
     pub attempts: u32,
+    /// Whether it was published before under the same key. Then `purchase` is the first one, with its time.
+    pub replayed: bool,
 }
 
 impl PublishedPurchase {
     /// A purchase that was acknowledged with `receipt`, at the first attempt.
     #[must_use]
     pub const fn new(purchase: Purchase, receipt: Receipt) -> Self {
-        Self { purchase, receipt, attempts: 1 }
+        let replayed = receipt.is_duplicate;
+        Self { purchase, receipt, attempts: 1, replayed }
+    }
+
+    /// The same purchase, published before.
+    #[must_use]
+    pub const fn as_replayed(mut self) -> Self {
+        self.replayed = true;
+        self
     }
 
     /// The same purchase after this number of attempts.
@@ -237,13 +254,15 @@ pub struct Receipt {
     pub durability: Durability,
     /// The position in the log, if the sink knows it.
     pub position: Option<RecordPosition>,
+    /// Whether the sink already had the purchase. Only a sink that writes into a store knows.
+    pub is_duplicate: bool,
 }
 
 impl Receipt {
     /// A receipt without a position.
     #[must_use]
     pub const fn new(id: PurchaseId, durability: Durability) -> Self {
-        Self { id, durability, position: None }
+        Self { id, durability, position: None, is_duplicate: false }
     }
 
     /// The same receipt, with the record's position.
@@ -264,8 +283,8 @@ pub enum Durability {
     LocalDisk,
     /// The loss of all but one of the brokers that acknowledged it.
     Broker {
-        /// The minimum number of brokers that acknowledge a purchase: the topic's `min.insync.replicas`, as guaranteed
-        /// by `acks=all`. `None` when the topic's settings cannot be read.
+        /// The minimum number of brokers that acknowledge a purchase, as guaranteed by `acks=all`: the smaller of the
+        /// topic's `min.insync.replicas` and its number of replicas. `None` when the topic's settings cannot be read.
         replicas: Option<u32>,
     },
     /// The loss of a minority of the store's servers: a majority has it in its journal. With a single server, that

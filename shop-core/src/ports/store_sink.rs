@@ -52,8 +52,9 @@ impl StoreSink {
     /// The receipt for a purchase that was inserted with `outcome`.
     fn receipt(&self, id: PurchaseId, outcome: InsertOutcome) -> Result<Receipt> {
         let (kind, message) = match outcome {
-            InsertOutcome::Inserted | InsertOutcome::Duplicate => {
-                return Ok(Receipt::new(id, self.durability));
+            InsertOutcome::Inserted => return Ok(Receipt::new(id, self.durability)),
+            InsertOutcome::Duplicate => {
+                return Ok(Receipt { is_duplicate: true, ..Receipt::new(id, self.durability) });
             }
             InsertOutcome::Unknown(error) => return Err(error),
             InsertOutcome::Conflict => {

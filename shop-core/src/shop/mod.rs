@@ -30,7 +30,9 @@ use std::time::Duration;
 pub use user_purchases::UserPurchases;
 
 use crate::memory::InMemoryStore;
-use crate::ports::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink};
+use crate::ports::{
+    Durability, IdempotentSink, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink,
+};
 use crate::{
     Clock, Error, IdempotencyKey, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock,
     UserId, UserName,
@@ -63,7 +65,8 @@ pub struct Shop {
 
 impl Shop {
     /// A shop that publishes to `sink` and lists from `query`. An [`Ingest`](crate::ingest::Ingest), here or in another
-    /// process, stores what is published.
+    /// process, stores what is published. Repetitions and conflicts are recognised by an [`IdempotentSink`] unless
+    /// `sink` [does so itself](PurchaseSink::is_idempotent).
     ///
     /// ```
     /// use shop_core::Shop;
@@ -74,7 +77,13 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn of(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
-        Self { sink: Arc::new(sink), query: Arc::new(query), context: None }
+        let query: Arc<dyn PurchaseQuery> = Arc::new(query);
+        let sink: Arc<dyn PurchaseSink> = if sink.is_idempotent() {
+            Arc::new(sink)
+        } else {
+            Arc::new(IdempotentSink::new(sink, Arc::clone(&query)))
+        };
+        Self { sink, query, context: None }
     }
 
     /// A shop in memory, where a purchase is listed as soon as it is bought. For tests and experiments.
@@ -131,7 +140,8 @@ impl Shop {
     /// Buys.
     ///
     /// The key of the purchase makes the call idempotent: the purchase is stored once, however often it is bought.
-    /// Without a key, one is generated for this call.
+    /// Without a key, one is generated for this call. A repetition returns the first purchase with its time, and is
+    /// [`replayed`](PublishedPurchase::replayed).
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop};
@@ -149,8 +159,7 @@ impl Shop {
     /// # Errors
     /// Those of [`PurchaseSink::publish_new`]. The error's [`outcome`](crate::Error::outcome) tells apart a purchase
     /// that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is the
-    /// key to repeat the purchase with. A log does not detect a key that was used for another purchase: the second one
-    /// is accepted, and dead-lettered as a [conflict](crate::log::ReasonKind::Conflict).
+    /// key to repeat the purchase with.
     ///
     /// # Cancel safety
     /// Once polled, the purchase may be published even if the future is dropped.

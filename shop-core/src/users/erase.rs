@@ -19,6 +19,7 @@ use crate::Result;
 /// - Other users do not change (`erase_users::other_users_stay`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait UserErase: Debug + Send + Sync + 'static {
     /// Erases the user with this number, durably. Returns false if there is none.
     ///

@@ -30,6 +30,7 @@ pub const MAX_LISTED_ORDERS: usize = 1_000;
 /// - `orders_of` contains each applied order event once (`users::order_events_are_applied_once`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
 pub trait UserStore: Debug + Send + Sync + 'static {
     /// Registers a user, unless the address or the key is taken.
     ///

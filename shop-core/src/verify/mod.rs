@@ -12,8 +12,8 @@
 //!
 //! let verify = Verify::new(Arc::new(store), VerifyOptions::default());
 //! let verified = verify.run(&log, |_progress| ()).await?;
-//! assert!(verified.is_clean());
-//! assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 0");
+//! assert_eq!(verified.to_string(), "nothing verified: no record was ever written to the log");
+//! assert!(!verified.has_findings() && !verified.is_clean());
 //! # Ok(())
 //! # }
 //! ```
@@ -58,9 +58,9 @@ use scan::LogScan;
 /// # Cost
 /// Time: one `get` of the store per record, [`max_lookups`](VerifyOptions::max_lookups) concurrently, and one scan of
 /// the store if it has up to [`dedup_window`](VerifyOptions::dedup_window) purchases, two scans for up to twice as
-/// many, four for up to four times as many, and so on. Memory: about 30 bytes per purchase of that window and per dead
-/// letter, pending or resolved; one batch of the log; and the purchases of [`max_pending`](VerifyOptions::max_pending)
-/// records.
+/// many, four for up to four times as many, and so on. Memory: about 30 bytes per purchase of that window, per missing
+/// purchase up to as many, and per dead letter, pending or resolved; one batch of the log; and the purchases of
+/// [`max_pending`](VerifyOptions::max_pending) records.
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
@@ -80,7 +80,8 @@ pub struct VerifyOptions {
     /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan pauses
     /// until they are found.
     pub max_pending: usize,
-    /// The approximate maximum number of ids of the store in memory (default 2,000,000).
+    /// The approximate maximum number of ids of the store in memory (default 2,000,000), and of missing ids: a purchase
+    /// that is missing after so many others is counted with each of its records.
     pub dedup_window: usize,
     /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
     pub max_reported: usize,
@@ -128,8 +129,11 @@ pub struct VerifyProgress {
 pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
-    /// Per topic and partition, the first offset that the log still has. Earlier records are not verified. Partitions
-    /// without records are absent.
+    /// The number of offsets that the log has ever assigned: its records, those that it has deleted, and the markers of
+    /// transactions. `None` if the log [cannot be followed](LogAdmin::tail).
+    pub written: Option<u64>,
+    /// Per topic and partition, the first offset that the log still has, or the next one if it has no records any more.
+    /// Earlier records are not verified. Partitions that never had a record are absent.
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The number of purchases in the store.
     pub purchases: u64,
@@ -146,7 +150,7 @@ pub struct VerifyReport {
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
     pub expired: u64,
-    /// Records that are neither stored nor dead-lettered.
+    /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its first such record.
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
     pub mismatched: Findings<UnverifiedRecord>,
@@ -156,22 +160,35 @@ pub struct VerifyReport {
     pub gaps: Findings<Gap>,
     /// The number of records in all of them.
     pub lost: u64,
+    /// The number of offsets at the ends of the partitions that could not be read: other producers had not ended their
+    /// transactions.
+    pub unstable: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing is missing, duplicated or mismatched, and no gap is pending.
+    /// Whether the log has records to verify, and there are no [findings](Self::has_findings).
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        self.missing.count == 0
-            && self.mismatched.count == 0
-            && self.duplicates.count == 0
-            && self.gaps.count == 0
+        self.records > 0 && !self.has_findings()
+    }
+
+    /// Whether a purchase is missing, duplicated or mismatched, a gap is pending, or the log was not read to its end.
+    #[must_use]
+    pub const fn has_findings(&self) -> bool {
+        let found = self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
+        found + self.unstable > 0
     }
 }
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { missing, duplicates: twice, dead_lettered, .. } = self;
+        if self.records == 0 && !self.has_findings() {
+            return match self.written {
+                Some(0) => f.write_str("nothing verified: no record was ever written to the log"),
+                _ => f.write_str("nothing verified: the log has no records any more"),
+            };
+        }
         write!(f, "missing {}, twice {}, dead-lettered {dead_lettered}", missing.count, twice.count)
     }
 }

@@ -1,5 +1,6 @@
 //! Scans the log and looks up each record in the store. Records that are not found are looked up again.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::dead_letters::{DeadLetterIndex, Disposition};
-use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
-use crate::log::{Batch, LogAdmin, ReasonKind, RecordId, RecordPosition};
+use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::log::{Batch, LogAdmin, Offsets, Partition, ReasonKind, RecordId, RecordPosition, TailStart};
 use crate::ports::{PurchaseQuery, retried};
 use crate::record::decode;
-use crate::{Purchase, PurchaseId, Result};
+use crate::{ErrorKind, Purchase, PurchaseId, Result};
 
 /// The first pause before records are looked up again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -26,6 +27,8 @@ pub(super) struct LogScan<'a, T> {
     pending: Vec<PendingRecord>,
     /// When the last pending record was found, or the first lookup was repeated.
     last_found: Option<Instant>,
+    /// The ids that were reported as missing, up to the window of ids.
+    missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
 }
 
@@ -33,9 +36,7 @@ pub(super) struct LogScan<'a, T> {
 #[derive(Debug)]
 struct PendingRecord {
     record_id: RecordId,
-    partition: u32,
-    offset: u64,
-    topic: Arc<str>,
+    position: RecordPosition,
     /// The id of its purchase, or its own if it does not decode.
     id: PurchaseId,
     /// The purchase; `None` when the record does not decode.
@@ -50,9 +51,11 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         log: &'a dyn LogAdmin,
         progress: &'a T,
     ) -> Result<LogScan<'a, T>> {
+        let mut report = VerifyReport::default();
+        read_bounds(log, &mut report).await?;
         let dead_letters = DeadLetterIndex::read(log).await?;
-        let (pending, report) = (Vec::new(), VerifyReport::default());
-        Ok(LogScan { verify, log, progress, dead_letters, pending, last_found: None, report })
+        let (pending, missing) = (Vec::new(), BTreeSet::new());
+        Ok(LogScan { verify, log, progress, dead_letters, pending, last_found: None, missing, report })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -73,17 +76,9 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 None => {
                     let purchase = decode(record, &batch.partition).ok();
                     let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
-                    let (partition, offset) = (batch.partition.index, record.offset);
-                    let topic = Arc::clone(&batch.partition.topic);
-                    records.push(PendingRecord {
-                        record_id,
-                        partition,
-                        offset,
-                        topic,
-                        id,
-                        purchase,
-                        differs: false,
-                    });
+                    let Partition { topic, index, .. } = &batch.partition;
+                    let position = RecordPosition::new(Arc::clone(topic), *index, record.offset);
+                    records.push(PendingRecord { record_id, position, id, purchase, differs: false });
                 }
             }
         }
@@ -178,14 +173,33 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     }
 
     fn give_up(&mut self) {
-        let max = self.verify.options.max_reported;
-        for PendingRecord { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.pending) {
-            let position = RecordPosition::new(topic, partition, offset);
+        let VerifyOptions { max_reported: max, dedup_window: window, .. } = self.verify.options;
+        for PendingRecord { id, position, differs, .. } in std::mem::take(&mut self.pending) {
+            let is_known = !differs && self.missing.len() < window && !self.missing.insert(id);
+            if is_known {
+                continue;
+            }
             let VerifyReport { missing, mismatched, .. } = &mut self.report;
             let findings = if differs { mismatched } else { missing };
             findings.add(UnverifiedRecord { id, position }, max);
         }
     }
+}
+
+/// Reads the first offset of each partition, and the number of offsets that were ever assigned. A log that cannot be
+/// followed has the offset of the first record that is scanned.
+async fn read_bounds(log: &dyn LogAdmin, report: &mut VerifyReport) -> Result<()> {
+    let bounds = match log.tail(&TailStart::At(Offsets::new())).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        bounds => bounds?,
+    };
+    let (topic, first) = (bounds.topic, log.first_offset());
+    report.unstable = bounds.unstable;
+    report.written = Some(bounds.end.values().map(|end| end.saturating_sub(first)).sum());
+    let used = |partition: &u32| bounds.end.get(partition).is_some_and(|end| *end > first);
+    let starts = bounds.start.into_iter().filter(|(partition, _)| used(partition));
+    report.first_offsets = starts.map(|(index, start)| ((topic.to_string(), index), start)).collect();
+    Ok(())
 }
 
 /// What the store has of a record.

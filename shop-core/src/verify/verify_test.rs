@@ -1,6 +1,6 @@
 //! Verification of an in-memory log and store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -113,6 +113,45 @@ async fn missing_records_are_counted_and_sampled() {
     assert!(!verified.is_clean());
     let all: BTreeSet<_> = (100..150).map(|number| purchase(number).id).collect();
     assert!(ids(&verified.missing.samples).is_subset(&all), "{verified:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_that_is_missing_twice_is_one() {
+    let world = World::new().await;
+    let first = world.publish(&purchase(100)).await;
+    for number in [100, 101, 100] {
+        world.publish(&purchase(number)).await;
+    }
+    // Given up one by one.
+    let options = VerifyOptions::default().max_pending(1);
+    let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
+    let missing = &verified.missing;
+    assert_eq!((missing.count, missing.samples.len(), verified.records), (2, 2, 34), "{verified:?}");
+    assert_eq!(ids(&missing.samples), BTreeSet::from([purchase(100).id, purchase(101).id]));
+    assert!(missing.samples.iter().any(|missing| missing.position == first), "{verified:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_without_records_verifies_nothing() {
+    let world = World { log: InMemoryLog::default(), store: InMemoryStore::new() };
+    let verified = world.verify().await;
+    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
+    assert_eq!(verified.to_string(), "nothing verified: no record was ever written to the log");
+    for number in 0..3 {
+        world.publish(&purchase(number)).await;
+        world.insert(purchase(number)).await;
+    }
+    assert!(world.verify().await.is_clean());
+    world.log.delete_before(0, 3);
+    let verified = world.verify().await;
+    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
+    assert_eq!((verified.records, verified.purchases, verified.written), (0, 3, Some(3)));
+    assert_eq!(verified.first_offsets, BTreeMap::from([(("purchases".to_owned(), 0), 3)]));
+    assert_eq!(verified.to_string(), "nothing verified: the log has no records any more");
+    // What the store has twice is found all the same.
+    let query = Arc::new(Doubling(world.store.clone()));
+    let verified = world.verify_by(query, VerifyOptions::default()).await.unwrap();
+    assert!(verified.has_findings() && verified.to_string().starts_with("missing 0, twice 1"), "{verified}");
 }
 
 #[tokio::test(start_paused = true)]

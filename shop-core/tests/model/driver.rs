@@ -8,7 +8,7 @@ use shop_core::Result;
 use shop_core::fault::{Call, Fault, Faults};
 use shop_core::ingest::{DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use shop_core::log::LogSource;
-use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore, Rebalancing};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, Rebalancing};
 use shop_core::ports::{PurchaseQuery, Selector};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use crate::oracle::Oracle;
 use crate::plan::{Crash, MAX_MEMBERS, Place, Plan, Setting, Step, Trouble};
 use crate::publisher::{Publisher, VirtualClock};
 use crate::summary::Summary;
-use crate::watch::{Line, WatchedDeadLetters, WatchedSource, WatchedStore};
+use crate::watch::{Line, VolatileStore, WatchedDeadLetters, WatchedSource, WatchedStore};
 
 const GROUP: &str = "group";
 
@@ -50,7 +50,7 @@ pub(crate) fn run(plan: &Plan, rebalancing: Rebalancing) -> Ran {
 struct World {
     setting: Setting,
     log: InMemoryLog,
-    store: InMemoryStore,
+    store: VolatileStore,
     oracle: Oracle,
     publisher: Publisher,
     /// The faults of the store and the dead letters, for all members.
@@ -88,7 +88,7 @@ impl World {
             setting: setting.clone(),
             publisher: Publisher::new(log.clone(), clock, oracle.clone()),
             log,
-            store: InMemoryStore::new(),
+            store: VolatileStore::default(),
             oracle,
             faults: Faults::new(),
             members: Vec::new(),
@@ -127,6 +127,7 @@ impl World {
             Step::Join => {}
             Step::Leave(number) => self.leave(*number),
             Step::Crash(crash) => self.crash(crash),
+            Step::CutPower => self.cut_power(),
             Step::Expel(number) => {
                 if let Some(member) = self.member(*number) {
                     member.line.disturbed.store(true, Ordering::Relaxed);
@@ -229,11 +230,20 @@ impl World {
         });
     }
 
+    /// All members and the store end at once. What the log has acknowledged stays.
+    fn cut_power(&mut self) {
+        for _ in 0..self.members.len() {
+            self.crash(&Crash { member: 0, lingers: 1, arrives: false });
+        }
+        self.store.cut_power();
+    }
+
     async fn check(&mut self) -> Result<(), String> {
         self.look_after_members().await;
-        self.oracle.check(&self.log.committed(GROUP), &self.store.all(), &self.log.dead_letters().all());
-        let count = self.store.summary(&Selector::All).await.map_err(|error| error.to_string())?.count;
-        if count != self.store.all().len() as u64 {
+        let store = self.store.durable();
+        self.oracle.check(&self.log.committed(GROUP), &store.all(), &self.log.dead_letters().all());
+        let count = store.summary(&Selector::All).await.map_err(|error| error.to_string())?.count;
+        if count != store.all().len() as u64 {
             self.oracle.accuse(format!("the store counts {count} purchases"));
         }
         self.oracle.violation().map_or(Ok(()), Err)

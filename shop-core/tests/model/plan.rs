@@ -53,6 +53,8 @@ pub(crate) enum Step {
     /// The member shuts down cleanly.
     Leave(usize),
     Crash(Crash),
+    /// All members and the store end at once, which forgets what is not durable.
+    CutPower,
     /// The member's membership is lost, and it learns of it afterwards.
     Expel(usize),
 }
@@ -165,6 +167,7 @@ impl Step {
             Self::Join => "step: join",
             Self::Leave(_) => "step: leave",
             Self::Crash(_) => "step: crash",
+            Self::CutPower => "step: the power is cut",
             Self::Expel(_) => "step: lose membership",
         }
     }
@@ -222,6 +225,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Join),
         2 => (0..MAX_MEMBERS).prop_map(Step::Leave),
         2 => crash.prop_map(|(member, lingers, arrives)| Step::Crash(Crash { member, lingers, arrives })),
+        1 => Just(Step::CutPower),
         2 => (0..MAX_MEMBERS).prop_map(Step::Expel),
     ]
 }

@@ -10,7 +10,7 @@ use shop_core::fault::Call;
 pub(crate) struct Summary(BTreeMap<String, u64>);
 
 /// What a long run must have seen at least once each.
-const EVENTS: [&str; 49] = [
+const EVENTS: [&str; 51] = [
     "step: publish",
     "step: time passes",
     "step: turns",
@@ -25,10 +25,12 @@ const EVENTS: [&str; 49] = [
     "step: join",
     "step: leave",
     "step: crash",
+    "step: the power is cut",
     "step: lose membership",
     "event: a batch is delivered",
     "event: a record is redelivered",
     "event: a purchase is inserted",
+    "event: purchases are lost that were not durable",
     "event: a duplicate is inserted",
     "event: a conflict is inserted",
     "event: an insert ends after its member has crashed",

@@ -12,7 +12,7 @@ use shop_core::log::{
 };
 use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
 use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
-use shop_core::{Purchase, Result};
+use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::time::Instant;
 
 use crate::oracle::Oracle;
@@ -135,9 +135,36 @@ impl LogSource for WatchedSource {
     }
 }
 
+/// A store that forgets what is not durable yet when its power is cut.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct VolatileStore {
+    durable: InMemoryStore,
+    cuts: Arc<AtomicU64>,
+}
+
+impl VolatileStore {
+    pub(crate) const fn durable(&self) -> &InMemoryStore {
+        &self.durable
+    }
+
+    pub(crate) fn cut_power(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Applies a batch after `time`, in which it is lost if the power is cut. `None` then.
+    async fn apply(&self, batch: Arc<[Purchase]>, time: Duration) -> Result<Option<Vec<InsertOutcome>>> {
+        let cuts = self.cuts.load(Ordering::Relaxed);
+        tokio::time::sleep(time).await;
+        if self.cuts.load(Ordering::Relaxed) > cuts {
+            return Ok(None);
+        }
+        self.durable.insert(batch).await.map(Some)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct WatchedStore {
-    pub(crate) inner: InMemoryStore,
+    pub(crate) inner: VolatileStore,
     pub(crate) line: Arc<Line>,
 }
 
@@ -145,8 +172,11 @@ pub(crate) struct WatchedStore {
 impl RecordStore<Purchase> for WatchedStore {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let losses = self.line.losses.load(Ordering::Relaxed);
-        self.line.send(self.line.latency).await;
-        let outcomes = self.inner.insert(Arc::clone(&batch)).await?;
+        self.line.send(self.line.latency / 2).await;
+        let Some(outcomes) = self.inner.apply(Arc::clone(&batch), self.line.latency / 2).await? else {
+            self.line.oracle.count("event: purchases are lost that were not durable");
+            return Err(Error::new(ErrorKind::Unavailable, "the power was cut"));
+        };
         if self.line.losses.load(Ordering::Relaxed) > losses {
             self.line.oracle.count("event: an insert ends after the membership was lost");
         }
@@ -158,7 +188,7 @@ impl RecordStore<Purchase> for WatchedStore {
     }
 
     async fn check(&self) -> Result<()> {
-        self.inner.check().await
+        self.inner.durable.check().await
     }
 }
 

@@ -101,6 +101,8 @@ pub enum Action<'a> {
     Buy(&'a UserId),
     /// List or sum up the selected purchases. A look-up of one purchase by its id selects its user.
     ReadPurchases(&'a Selector),
+    /// Learn that the id of a purchase was erased. Its user is not known any more.
+    ReadErased,
     /// Register a user.
     RegisterUser,
     /// Read this user.
@@ -135,7 +137,7 @@ impl Action<'_> {
             Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
                 number.to_string() == user
             }
-            Self::ReadPurchases(_) | Self::RegisterUser | Self::Operate => false,
+            Self::ReadPurchases(_) | Self::ReadErased | Self::RegisterUser | Self::Operate => false,
         }
     }
 }
@@ -207,6 +209,11 @@ impl Caller {
     /// The sender of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         Self { principal: extensions.get().cloned(), trail: extensions.get().cloned() }
+    }
+
+    /// The name of the principal, unless it is anonymous.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.principal.as_ref()?.name()
     }
 
     /// Records for the audit log that the sender was allowed to perform `action`, or not.

@@ -9,7 +9,7 @@ use shop_core::ports::Selector;
 /// |---|---|---|
 /// | buy | `purchases:write` | `purchases:write:any` |
 /// | list, sum up or look up purchases | `purchases:read` | `purchases:read:any` |
-/// | list purchases by a user name, which is not unique | | `purchases:read:any` |
+/// | list purchases by a user name, which is not unique; learn that an id was erased | | `purchases:read:any` |
 /// | list everybody's purchases | | `operate` |
 /// | register a user | | `users:write:any` |
 /// | read a user | `users:read` | `users:read:any` |
@@ -55,6 +55,7 @@ const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
     match action {
         Action::Buy(_) => (Some("purchases:write"), "purchases:write:any"),
         Action::ReadPurchases(Selector::All) | Action::Operate => (None, OPERATE),
+        Action::ReadErased => (None, "purchases:read:any"),
         Action::ReadPurchases(_) => (Some("purchases:read"), "purchases:read:any"),
         Action::RegisterUser => (None, "users:write:any"),
         Action::ReadUser(_) => (Some("users:read"), "users:read:any"),
@@ -105,6 +106,7 @@ mod tests {
             ("operate", Action::Operate),
             ("operate", Action::ReadPurchases(&Selector::All)),
             ("purchases:read:any", Action::ReadPurchases(&name)),
+            ("purchases:read:any", Action::ReadErased),
             ("users:write:any", Action::RegisterUser),
         ] {
             let all_others =

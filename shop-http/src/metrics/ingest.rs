@@ -217,7 +217,10 @@ impl Metrics {
         self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
     }
 
-    pub(super) fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
+    pub(super) fn note_lag(&self, lag: &Lag) {
+        let Lag { topic, group, records, .. } = lag;
+        let waiting = lag.transaction_since().map_or(0.0, |since| since.elapsed().as_secs_f64());
+        self.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
         let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
         // Other topics are exported by the ingests that consume them.
@@ -253,6 +256,10 @@ pub(super) const fn approximately(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use shop_core::retention::RetentionMonitor;
+
     use super::*;
 
     #[test]
@@ -284,9 +291,13 @@ mod tests {
         let metrics = Metrics::new();
         assert!(!metrics.text().contains("shop_store_unreadable_documents_total "));
         metrics.count_unreadable(Arc::new(3.into()));
-        metrics.count_expired(Arc::new(7.into()));
+        let retention = Arc::<RetentionMonitor>::default();
+        retention.deleted.store(7, Ordering::Relaxed);
+        retention.due.store(5, Ordering::Relaxed);
+        metrics.count_expired(retention);
         let text = metrics.text();
         assert!(text.contains("\nshop_store_unreadable_documents_total 3\n"));
         assert!(text.contains("\nshop_store_expired_purchases_total 7\n"));
+        assert!(text.contains("\nshop_store_expiring_purchases 5\n"));
     }
 }

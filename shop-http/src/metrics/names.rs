@@ -92,6 +92,9 @@ names! {
     STORE_EXPIRED = counter(
         "shop_store_expired_purchases_total",
         "Purchases deleted from the store because they were older than SHOP_PURCHASE_RETENTION.");
+    STORE_EXPIRING = gauge(
+        "shop_store_expiring_purchases",
+        "Purchases that the next round of SHOP_PURCHASE_RETENTION finds to delete, up to 1,000,000.");
     DEAD_LETTERS_WAITING = gauge(
         "shop_dead_letters_waiting", "Pending dead letters of a topic, by reason, when last counted.");
     INGEST_LOST = counter(
@@ -125,6 +128,9 @@ names! {
     INGEST_STUCK = gauge(
         "shop_ingest_stuck_seconds",
         "Time since the oldest record was read that the healthy store fails over; 0 when it is not stuck any more.");
+    INGEST_OPEN_TRANSACTION = gauge(
+        "shop_ingest_open_transaction_seconds",
+        "Time for which records have waited for the end of another producer's transaction; 0 when none waits.");
     INGEST_PHASE = gauge("shop_ingest_phase", "1 for the current phase of ingest, 0 for the others.");
 
     OUTBOX_PENDING = gauge("shop_outbox_pending", "Events in the outbox of a role that are not published yet.");

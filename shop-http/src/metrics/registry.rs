@@ -10,7 +10,9 @@ use ::metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 use shop_core::log::Gap;
+use shop_core::retention::RetentionMonitor;
 
+use super::ingest::approximately;
 use super::names::{self, ALL, Kind, Name};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
@@ -57,8 +59,8 @@ pub(super) struct Shared {
     pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
-    /// The purchases deleted by the retention, counted there.
-    expired: OnceLock<Arc<AtomicU64>>,
+    /// What the retention has deleted and will delete, counted there.
+    expired: OnceLock<Arc<RetentionMonitor>>,
 }
 
 /// The labels of one series.
@@ -105,9 +107,9 @@ impl Metrics {
         self.shared.unreadable.get_or_init(|| count);
     }
 
-    /// Exports `count`, the number of purchases that the retention has deleted. The first call wins.
-    pub fn count_expired(&self, count: Arc<AtomicU64>) {
-        self.shared.expired.get_or_init(|| count);
+    /// Exports what the retention has deleted, and what it will delete. The first call wins.
+    pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
+        self.shared.expired.get_or_init(|| monitor);
     }
 
     /// The same as [`text`](Self::text), when no other call renders it.
@@ -122,8 +124,9 @@ impl Metrics {
         if let Some(count) = self.shared.unreadable.get() {
             self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
         }
-        if let Some(count) = self.shared.expired.get() {
-            self.counter(names::STORE_EXPIRED, &[]).absolute(count.load(Ordering::Relaxed));
+        if let Some(RetentionMonitor { deleted, due, .. }) = self.shared.expired.get().map(Arc::as_ref) {
+            self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
+            self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
         }
         self.shared.handle.render()
     }

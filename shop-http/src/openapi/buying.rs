@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use shop_core::PublishedPurchase;
 use shop_core::api::PublishedBody;
 
 use super::operation::Operation;
@@ -16,7 +17,6 @@ use crate::response::failure::{Failure, Subject};
 use crate::response::legacy_purchase::LegacyPurchase;
 use crate::response::validation_error::{InvalidMember, Problem, unknown};
 use crate::routes::mount::Mount;
-use crate::service::Acknowledged;
 
 const TAKEN: &str = "The purchase was accepted and is durable";
 
@@ -79,7 +79,7 @@ pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     };
     let bought: Option<Value> = example::purchase().and_then(|purchase| {
         let receipt = example::receipt(&purchase);
-        let bought = Acknowledged { purchase, receipt, is_replayed: false };
+        let bought = PublishedPurchase::new(purchase, receipt);
         example::shown(buy::answer(dialect, &Mount::default(), bought))
     });
     answer.with_example(bought)

@@ -190,6 +190,6 @@ fn health(place: &RouteInfo<'_>) -> Operation {
         ));
     }
     let summary = "The state of the service, for people and dashboards, with that of `ingest`, `users` and `orders` \
-                   where they run. `degraded`: ingest has stopped or cannot store a record, and needs an operator";
+                   where they run. `degraded`: ingest has stopped, or cannot read or store a record, and needs an operator";
     Operation { parameters: vec![parameters::details()], ..of_health(summary, own) }
 }

@@ -93,8 +93,8 @@ pub(super) fn key_of_entity() -> Value {
 
 pub(super) fn idempotency_key() -> Value {
     key(
-        "Makes the purchase repeatable: the same key of the same user is the same purchase. A UUID becomes the \
-         purchase's id. A key that was used for another purchase is rejected with 409, whichever instance accepted \
+        "Makes the purchase repeatable: the same key of the same user is the same purchase. A UUID of version 4 or 7 \
+         becomes the purchase's id. A key that was used for another or an erased purchase is rejected with 409, whichever instance accepted \
          the first: keys are looked up in the store if it responds within 250 ms. A UUIDv7 that was made within \
          the last 30 s counts as a first attempt and is not looked up. If two instances accept the same key within \
          the lag of the pipeline, the order of the log decides.",

@@ -138,17 +138,20 @@ pub(super) fn no_answer(about: Subject) -> Vec<Failure> {
 
 /// The failures of a write.
 pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
-    use ErrorKind::{Conflict, DeadlineExceeded, Internal, Invalid, TooLarge, Unavailable, Unsupported};
+    use ErrorKind::{
+        Conflict, DeadlineExceeded, Erased, Internal, Invalid, TooLarge, Unavailable, Unsupported,
+    };
 
     let Ok(key) = "0190163d-8694-739b-aea5-966c26f8ad91".parse::<IdempotencyKey>() else { return Vec::new() };
-    let kinds = [Invalid, Conflict, TooLarge, Unavailable, DeadlineExceeded, Internal, Unsupported];
+    let kinds = [Invalid, Conflict, Erased, TooLarge, Unavailable, DeadlineExceeded, Internal, Unsupported];
     let failure = |kind| {
         let outcome =
             if matches!(kind, DeadlineExceeded | Internal) { Outcome::Unknown } else { Outcome::NotApplied };
         let error = Error::new(kind, "an example").with_outcome(outcome);
         Failure::Write { error, key: key.clone(), of }
     };
-    kinds.map(failure).into()
+    let applies = |kind: &ErrorKind| *kind != Erased || matches!(of, Subject::Purchase(_));
+    kinds.into_iter().filter(applies).map(failure).collect()
 }
 
 /// The failures of any request with a body.

@@ -93,6 +93,7 @@ pub(super) fn purchase(place: &RouteInfo<'_>) -> Operation {
         ResponseDoc::json(StatusCode::OK, "The purchase", named::<PurchaseBody>()).with_example(shown);
     let failures = vec![
         Failure::UnknownPurchase,
+        Failure::ErasedPurchase,
         Failure::NoRoute,
         Failure::field("id", "is not valid: must be a UUID or 24 hex digits"),
     ];

@@ -1,19 +1,24 @@
 //! The request to buy, validated as its dialect defines.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
 use serde::de::IgnoredAny;
 use shop_core::json::{RawPurchase, RawScalar};
+use shop_core::retention::retained_from;
 use shop_core::{
-    Clock, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
-    UserId, UserName,
+    IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId, RequestContext,
+    Timestamp, UserId, UserName,
 };
 
 use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::response::failure::Failure;
 use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
+use crate::service::Purchases;
+use crate::service::batch::InBatch;
+use crate::service_kind::ServiceKind;
 
 /// JSON that counts as empty: the falsy values of the replaced systems' languages, the first four of them falsy in
 /// JavaScript too, and an empty object.
@@ -37,13 +42,19 @@ const LINE_MEMBERS: &[&str] = &["key", "id", "username", "userid", "price", "tim
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
-/// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; `clock` limits it.
+/// The times that a client may give. An older one than the retention of `purchases` would be deleted at once.
+pub(crate) fn accepted_times(purchases: &Purchases) -> RangeInclusive<Timestamp> {
+    let (now, retention) = (purchases.clock.now(), purchases.options.purchase_retention);
+    retained_from(now, retention.unwrap_or(Duration::MAX))..=now.saturating_add(MAX_AHEAD)
+}
+
+/// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; it must be in `times`.
 pub(crate) fn read(
     body: &[u8],
     dialect: &Dialect,
     timestamps: Timestamps,
     key: Option<IdempotencyKey>,
-    clock: &dyn Clock,
+    times: &RangeInclusive<Timestamp>,
 ) -> Result<NewPurchase, Failure> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.distinguishes_empty_bodies && says_nothing() {
@@ -55,13 +66,19 @@ pub(crate) fn read(
         return Err(Failure::EmptyBody);
     }
     let mut purchase =
-        validated(&members, FieldError::new(body), MEMBERS, &Rules { dialect, timestamps, clock })?;
+        validated(&members, FieldError::new(body), MEMBERS, &Rules { dialect, timestamps, times })?;
     purchase.key = key;
     Ok(purchase)
 }
 
-/// Reads one purchase of a batch: its key is a member.
-pub(crate) fn read_line(line: &[u8], dialect: &Dialect, clock: &dyn Clock) -> Result<NewPurchase, Failure> {
+/// Reads one purchase of a batch: its key is a member. Management keeps its `id`; elsewhere that is a key, which must be
+/// an id for every user.
+pub(crate) fn read_line(
+    line: &[u8],
+    dialect: &Dialect,
+    times: &RangeInclusive<Timestamp>,
+    kind: ServiceKind,
+) -> Result<InBatch, Failure> {
     let mut members = RawPurchase::parse_line(line).map_err(|error| no_object(line, &error))?;
     members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -73,23 +90,36 @@ pub(crate) fn read_line(line: &[u8], dialect: &Dialect, clock: &dyn Clock) -> Re
             text.parse::<IdempotencyKey>().map_err(|_invalid| (Problem::Value, INVALID_KEY.to_owned()))
         })
     });
+    let mut refuse_id = |text: &str| {
+        let (text, input) = (text.to_owned(), "null".to_owned());
+        wrong.members.push(InvalidMember { member: "id".into(), problem: Problem::Value, text, input });
+    };
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
     {
-        let (text, input) = ("id and key must not differ: give one of them".to_owned(), "null".to_owned());
-        wrong.members.push(InvalidMember { member: "id".into(), problem: Problem::Value, text, input });
+        refuse_id("id and key must not differ: give one of them");
     }
-    let rules = Rules { dialect, timestamps: dialect.timestamps, clock };
+    let parsed: Option<PurchaseId> = id.as_ref().and_then(|id| id.as_str().parse().ok());
+    match kind {
+        ServiceKind::Facing if id.is_some() && parsed.and_then(|id| id.as_key()).is_none() => {
+            refuse_id("id must be a UUID of version 4 or 7: management keeps other ids");
+        }
+        ServiceKind::Management if id.is_some() && parsed.is_none() => {
+            refuse_id("id must be a UUID or 24 hex digits");
+        }
+        _ => {}
+    }
+    let rules = Rules { dialect, timestamps: dialect.timestamps, times };
     let mut purchase = validated(&members, wrong, LINE_MEMBERS, &rules)?;
     purchase.key = key.or(id);
-    Ok(purchase)
+    Ok((purchase, parsed))
 }
 
 /// How members are validated.
 struct Rules<'a> {
     dialect: &'a Dialect,
     timestamps: Timestamps,
-    clock: &'a dyn Clock,
+    times: &'a RangeInclusive<Timestamp>,
 }
 
 /// The purchase of `members`, without a key, unless something is `wrong` already. `known` are the names of members.
@@ -97,7 +127,7 @@ fn validated(
     members: &RawPurchase<'_>,
     mut wrong: FieldError<'_>,
     known: &[&str],
-    &Rules { dialect, timestamps, clock }: &Rules<'_>,
+    &Rules { dialect, timestamps, times }: &Rules<'_>,
 ) -> Result<NewPurchase, Failure> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let given = members.username.filter(is_given);
@@ -107,7 +137,7 @@ fn validated(
     let price = wrong.read_member("price", members.price, |value| price(value, dialect));
     let time = members.timestamp.filter(|value| !value.is_null());
     let time = time.map(|value| {
-        wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, clock))
+        wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
     });
     wrong.unknown(&members.unknown, known);
     match (user_id, user_name, price, &wrong.members[..]) {
@@ -235,7 +265,7 @@ pub(super) fn is_json_number(value: RawScalar<'_>) -> bool {
 fn timestamp(
     value: RawScalar<'_>,
     timestamps: Timestamps,
-    clock: &dyn Clock,
+    times: &RangeInclusive<Timestamp>,
 ) -> Result<Option<Timestamp>, (Problem, String)> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
@@ -243,8 +273,11 @@ fn timestamp(
         Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
     };
     match read {
-        Some(time) if time > clock.now().saturating_add(MAX_AHEAD) => {
+        Some(time) if time > *times.end() => {
             Err((Problem::Value, "must not be more than 5 minutes in the future".to_owned()))
+        }
+        Some(time) if time < *times.start() => {
+            Err((Problem::Value, "must not be older than the retention of purchases".to_owned()))
         }
         None if timestamps != Timestamps::LenientOrReceipt => {
             Err((Problem::Value, InvalidTimestamp.to_string()))

@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
-use shop_core::Purchase;
 use shop_core::api::PublishedBody;
+use shop_core::{PublishedPurchase, Purchase};
 use tower::Service;
 
 use crate::auth::{Action, Caller};
@@ -21,7 +21,7 @@ use crate::response::purchase_answer::PurchaseAnswer;
 use crate::response::{Failure, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::server::layers::BoxedAnswer;
-use crate::service::{Acknowledged, Purchases};
+use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
 /// Accepts purchases into the log. It is a service, so that it can be in front of the router as well as behind it.
@@ -48,7 +48,7 @@ impl Buying {
         let mount: Mount = extensions.get().cloned().unwrap_or_default();
         match buy(&self.purchases, dialect, dialect.timestamps, request).await {
             Ok(bought) => {
-                if dialect.logs_purchases() && !bought.is_replayed {
+                if dialect.logs_purchases() && !bought.replayed {
                     let Purchase { id, user_id, .. } = &bought.purchase;
                     tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
                 }
@@ -80,9 +80,9 @@ pub(crate) async fn post_into_store(
     request: Request,
 ) -> Response {
     match buy(&purchases, dialect, Timestamps::Lenient, request).await {
-        Ok(Acknowledged { purchase, is_replayed, .. }) => {
+        Ok(PublishedPurchase { purchase, replayed, .. }) => {
             let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
-            PurchaseAnswer::new(purchase.id, is_replayed).respond(StatusCode::CREATED, &stored)
+            PurchaseAnswer::new(purchase.id, replayed).respond(StatusCode::CREATED, &stored)
         }
         Err(failure) => failure.respond(dialect),
     }
@@ -93,7 +93,7 @@ async fn buy(
     dialect: &Dialect,
     timestamps: Timestamps,
     request: Request,
-) -> Result<Acknowledged, Failure> {
+) -> Result<PublishedPurchase, Failure> {
     let bought = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.
@@ -103,7 +103,8 @@ async fn buy(
             Strict::from_uri(&uri, &[])?.finish(Some(()))?;
         }
         let key = request::purchase::idempotency_key(&headers)?;
-        let new = request::purchase::read(&body, dialect, timestamps, key, &*purchases.clock)?;
+        let times = request::purchase::accepted_times(purchases);
+        let new = request::purchase::read(&body, dialect, timestamps, key, &times)?;
         let (caller, buy) = (Caller::of(&extensions), Action::Buy(&new.user_id));
         let decision = match purchases.kind {
             ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
@@ -118,9 +119,9 @@ async fn buy(
 }
 
 /// The response to an accepted purchase.
-pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: Acknowledged) -> Response {
-    let Acknowledged { purchase, receipt, is_replayed } = bought;
-    let mut answer = PurchaseAnswer::new(purchase.id, is_replayed);
+pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: PublishedPurchase) -> Response {
+    let PublishedPurchase { purchase, receipt, replayed, .. } = bought;
+    let mut answer = PurchaseAnswer::new(purchase.id, replayed);
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.

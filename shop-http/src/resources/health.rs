@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
-use shop_core::log::Gap;
+use shop_core::log::{Gap, Lag};
+use shop_core::ports::PurchaseSink;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
@@ -27,6 +28,8 @@ pub(crate) const DETAILS: &str = "details=true";
 pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
 pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
 pub(crate) const INGEST_STOPPED: &str = "Ingest has stopped";
+/// How long another producer's transaction may be open, like the default `transaction.timeout.ms` of producers.
+const MAX_TRANSACTION_SECONDS: u64 = 60;
 /// The maximum number of gaps in `/health`.
 const MAX_GAPS: usize = 10;
 
@@ -152,7 +155,7 @@ fn unavailable(body: Value) -> Response {
 
 /// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
 async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
-    let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
+    let lag = check_with_timeout(ingest.lag()).await.ok();
     let IngestStatus { phase, counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } =
         ingest.status();
     let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
@@ -169,7 +172,9 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "gaps": gaps_health(&service.metrics.gaps(is_its)),
         "in_flight": in_flight,
         // The records after the group's committed offset in the partitions assigned to this process, if known.
-        "lag": lag,
+        "lag": lag.as_ref().map(Lag::total),
+        // For how long records have been waiting for the end of another producer's transaction.
+        "open_transaction_seconds": lag.and_then(|lag| Some(lag.transaction_since()?.elapsed().as_secs())),
         // The age of the oldest purchase of the last batch when it was stored.
         "freshness_ms": freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
         // The failing parts, with the kind of each error but not a driver's text.
@@ -267,7 +272,9 @@ pub(crate) async fn health(
     let mut body = Map::new();
     let mut code = StatusCode::OK;
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
-    let is_degraded = has_lost || service.ingests().any(is_degraded);
+    let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
+    let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
+    let is_degraded = has_lost || is_blocked || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     match service.kind {
         ServiceKind::Facing => {

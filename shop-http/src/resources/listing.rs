@@ -164,7 +164,7 @@ async fn list(
     Asked { uri, slot }: &Asked,
     parameters: &Parameters,
 ) -> Result<Response, Failure> {
-    let visibility = purchases.wait(slot, parameters.wait()?, &asked.candidates).await?;
+    let visibility = purchases.wait((caller, slot), parameters.wait()?, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);

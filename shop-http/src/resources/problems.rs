@@ -15,7 +15,7 @@ const POLICY: [(HeaderName, HeaderValue); 1] = [(
 )];
 
 /// The last segment of a type, what it means, and what to do.
-const PROBLEMS: [(&str, &str, &str); 18] = [
+const PROBLEMS: [(&str, &str, &str); 19] = [
     (
         "invalid",
         "The request is invalid",
@@ -33,6 +33,11 @@ const PROBLEMS: [(&str, &str, &str); 18] = [
         "The idempotency key was used with other content",
         "Use a new key for a new purchase. To repeat a \
       purchase, send the same content with its key.",
+    ),
+    (
+        "erased",
+        "The purchase with this id or idempotency key was erased",
+        "Use a new key for a new purchase.",
     ),
     (
         "denied",

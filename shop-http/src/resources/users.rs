@@ -38,9 +38,13 @@ async fn register(
     request: Request,
 ) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    service.policy.check(&Caller::of(request.extensions()), &Action::RegisterUser)?;
-    let new = CreateRequest::from_request(service, dialect, request).await?.user()?;
-    match service.write(Subject::User, &new.key, store.register(&new)).await? {
+    let caller = Caller::of(request.extensions());
+    service.policy.check(&caller, &Action::RegisterUser)?;
+    let mut new = CreateRequest::from_request(service, dialect, request).await?.user()?;
+    // Anonymous callers share their keys.
+    let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let key = std::mem::replace(&mut new.key, own);
+    match service.write(Subject::User, &key, store.register(&new)).await? {
         Registration::Registered(user) => {
             Ok(created(dialect, mount, ("users", user.id), UserBody::from(user)))
         }
@@ -49,7 +53,7 @@ async fn register(
         }
         Registration::EmailTaken => Err(Failure::EmailTaken),
         Registration::KeyTaken => Err(Failure::KeyTaken(Subject::User)),
-        _ => Err(Failure::unknown_outcome(new.key, Subject::User)),
+        _ => Err(Failure::unknown_outcome(key, Subject::User)),
     }
 }
 

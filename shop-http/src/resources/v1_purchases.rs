@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
 use shop_core::api::{PageBody, PurchaseBody, RowFormat, SummaryBody, TotalsBody};
-use shop_core::ports::{Period, Selector, TotalsRequest};
+use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
@@ -42,7 +42,8 @@ async fn selected<T>(
     let (selector, read) = (asked.selector(), read(&mut asked));
     let (parameters, (selector, read)) = asked.finish(selector.zip(read))?;
     may_select(purchases, caller, &selector)?;
-    let visibility = purchases.wait(slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+    let visibility =
+        purchases.wait((caller, slot), parameters.wait()?, std::slice::from_ref(&selector)).await?;
     Ok((visibility, selector, read))
 }
 
@@ -132,15 +133,17 @@ pub(crate) async fn get(
         let id = text.parse::<PurchaseId>();
         let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
-        let visibility = purchases.wait(&slot, parameters.wait()?, &[]).await?;
+        let visibility = purchases.wait((&caller, &slot), parameters.wait()?, &[]).await?;
+        let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
         // A client does not learn which purchases of others exist.
-        let found = purchases.get(&id).await?.filter(|purchase| {
-            let owner = Selector::User(purchase.user_id.clone());
-            may_select(&purchases, &caller, &owner).is_ok()
-        });
-        let response = match found {
-            Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),
-            None => Failure::UnknownPurchase.respond(dialect),
+        let response = match purchases.look_up(&id).await? {
+            Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
+                (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response()
+            }
+            Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
+                Failure::ErasedPurchase.respond(dialect)
+            }
+            _ => Failure::UnknownPurchase.respond(dialect),
         };
         Ok::<_, Failure>(visibility.apply(response))
     };

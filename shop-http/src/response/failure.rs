@@ -71,6 +71,8 @@ pub(crate) enum Failure {
     NoRoute,
     /// No purchase with this id is stored.
     UnknownPurchase,
+    /// The purchase with this id was erased.
+    ErasedPurchase,
     /// There is no pending dead letter at this position.
     UnknownDeadLetter,
     /// Events cannot continue at this cursor.
@@ -225,6 +227,7 @@ impl Failure {
             Self::NoRoute => (StatusCode::NOT_FOUND, None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::UnknownPurchase => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_PURCHASE)),
+            Self::ErasedPurchase => (StatusCode::GONE, of(ErrorKind::Erased)),
             Self::UnknownDeadLetter => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_DEAD_LETTER)),
             Self::CursorExpired => (StatusCode::GONE, Some(problem::CURSOR_EXPIRED)),
             Self::NoEvents => (StatusCode::NOT_IMPLEMENTED, of(ErrorKind::Unsupported)),
@@ -353,7 +356,7 @@ impl Failure {
 
 /// Whether a write that failed with this kind of error fails again.
 pub(super) const fn is_final(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge)
+    matches!(kind, ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::Erased | ErrorKind::TooLarge)
 }
 
 /// The challenge of a 401 (RFC 6750).
@@ -384,7 +387,7 @@ const fn status_of_write(kind: ErrorKind, of: Subject, dialect: &Dialect) -> Sta
     match kind {
         ErrorKind::Invalid => dialect.invalid,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Conflict | ErrorKind::Erased => StatusCode::CONFLICT,
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => not_taken(of, dialect).status,

@@ -49,6 +49,7 @@ impl Failure {
             Self::UnknownHost => "This service has another host".to_owned(),
             Self::ForeignOrigin => "Pages of this origin may not write".to_owned(),
             Self::NoRoute => "Not Found".to_owned(),
+            Self::ErasedPurchase => "The purchase with this id was erased".to_owned(),
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
             Self::UnknownDeadLetter => "There is no pending dead letter at this position".to_owned(),
@@ -78,6 +79,7 @@ impl Failure {
 fn text_of_write(kind: ErrorKind, of: Subject, dialect: &Dialect) -> String {
     match kind {
         ErrorKind::Conflict => of.key_taken(),
+        ErrorKind::Erased => format!("The {} with this Idempotency-Key was erased", of.noun()),
         ErrorKind::TooLarge => format!("The {} is too large for the log", of.noun()),
         ErrorKind::Invalid => format!("The {} can never be stored", of.noun()),
         _ if dialect.errors == Errors::Problem => {

@@ -52,14 +52,14 @@ impl DeadLetterLogs {
     }
 
     /// The page that `filter` selects, in the order of the positions, and the position of its last one if there are
-    /// more.
+    /// more. The dead letters of one position are on one page.
     ///
     /// Each page reads all dead letters of the logs, and keeps those of the page.
     pub(crate) async fn page(
         &self,
         filter: &DeadLetterFilter,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
-        let mut page = BTreeMap::new();
+        let mut page = BTreeMap::<_, Vec<_>>::new();
         for log in
             self.logs.iter().filter(|log| filter.topic.as_ref().is_none_or(|topic| *topic == log.topic))
         {
@@ -69,7 +69,7 @@ impl DeadLetterLogs {
                 let Some(dead_letter) = state.into_pending() else { break };
                 if filter.has(&dead_letter) {
                     let body = DeadLetterBody::summary(&dead_letter, log.record_type);
-                    page.insert(dead_letter.position(), body);
+                    page.entry(dead_letter.position()).or_default().push(body);
                 }
                 if page.len() > filter.limit + 1 {
                     page.pop_last();
@@ -81,10 +81,10 @@ impl DeadLetterLogs {
             page.pop_last();
         }
         let next = page.last_key_value().filter(|_| more).map(|(last, _)| last.to_string());
-        Ok((page.into_values().collect(), next))
+        Ok((page.into_values().flatten().collect(), next))
     }
 
-    /// The pending dead letter at `position`, with its record.
+    /// The first pending dead letter at `position`, with its record.
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
         for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
             let mut all = log.admin.scan_dead_letters().await?;

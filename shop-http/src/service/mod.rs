@@ -4,16 +4,15 @@ pub(crate) mod batch;
 pub(crate) mod bounded;
 pub(crate) mod dead_letters;
 pub(crate) mod entity_role;
-pub(crate) mod idempotency;
-pub(crate) mod lookup;
 pub(crate) mod parts;
+pub(crate) mod publisher;
 pub(crate) mod purchases;
 pub(crate) mod recent;
 pub(crate) mod waiting;
 
 pub(crate) use bounded::{check_with_timeout, is_healthy};
 pub(crate) use entity_role::Entity;
-pub(crate) use purchases::{Acknowledged, Purchases};
+pub(crate) use purchases::Purchases;
 pub(crate) use waiting::Visibility;
 
 use std::collections::BTreeSet;

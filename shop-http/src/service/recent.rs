@@ -53,7 +53,7 @@ impl LastPurchases {
         self.last().get(selector).map(|last| last.id)
     }
 
-    /// Forgets a purchase that is stored: listings need not wait for it any more.
+    /// Forgets a purchase: listings do not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
         let mut last = self.last();
         if last.peek(selector).is_some_and(|last| last.id == id) {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::ports::Selector;
+use shop_core::ports::{Lookup, Selector};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
 use crate::response::Failure;
 use crate::server::pools::ReadSlot;
@@ -42,30 +43,30 @@ impl Purchases {
     /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
     /// purchase that this process acknowledged for the first of `selectors` that is cached.
     ///
-    /// While it waits it has a place among the waits in place of its `slot`.
+    /// While it waits it has a place among the waits in place of its `slot`. A purchase that `caller` may not read counts
+    /// as one that is not stored: the response does not reveal which ids are in use.
     pub(crate) async fn wait(
         &self,
-        slot: &ReadSlot,
+        (caller, slot): (&Caller, &ReadSlot),
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> Result<Visibility, Failure> {
         if let Some((id, time)) = named {
-            return self.wait_for(slot, &id, time).await;
+            return self.wait_for((caller, slot), &id, time).await;
         }
-        let Some(recent) = &self.recent else { return Ok(Visibility::Complete) };
+        let Some(recent) = &self.sink.inner().recent else { return Ok(Visibility::Complete) };
         let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
         let Some((selector, id)) = last else { return Ok(Visibility::Complete) };
-        let visibility = self.wait_for(slot, &id, DEFAULT_WAIT).await?;
-        if visibility == Visibility::Complete {
-            recent.forget(selector, id);
-        }
+        let visibility = self.wait_for((caller, slot), &id, DEFAULT_WAIT).await?;
+        // Also one that is pending: it may never be stored.
+        recent.forget(selector, id);
         Ok(visibility)
     }
 
     /// Waits until the purchase is stored, at most for `time`.
     async fn wait_for(
         &self,
-        slot: &ReadSlot,
+        (caller, slot): (&Caller, &ReadSlot),
         id: &PurchaseId,
         time: Duration,
     ) -> Result<Visibility, Failure> {
@@ -74,7 +75,7 @@ impl Purchases {
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);
         let visibility = loop {
             let progress = self.progress();
-            if self.get(id).await?.is_some() {
+            if self.is_readable(caller, &self.look_up(id).await?) {
                 break Visibility::Complete;
             }
             if left().is_zero() {
@@ -94,6 +95,18 @@ impl Purchases {
             waiting.end().await;
         }
         Ok(visibility)
+    }
+
+    /// Whether something was found, and `caller` may learn of it.
+    fn is_readable(&self, caller: &Caller, found: &Lookup) -> bool {
+        match found {
+            Lookup::Stored(purchase) => {
+                let owner = Selector::User(purchase.user_id.clone());
+                self.policy.decide(caller, &Action::ReadPurchases(&owner)).is_ok()
+            }
+            Lookup::Erased => self.policy.decide(caller, &Action::ReadErased).is_ok(),
+            Lookup::Missing => false,
+        }
     }
 
     /// The next batch that this process stores; never completes where another process runs the ingest.

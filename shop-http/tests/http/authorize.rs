@@ -235,3 +235,41 @@ async fn the_document_has_the_refusals_of_a_policy() {
         assert!(!denied(&dialect, "/livez", "get"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_does_not_reveal_which_ids_are_in_use() {
+    let app = facing_routes().await.build();
+    let (foreign, unknown) = (purchase("u2", 2).id, purchase("u2", 9).id);
+    for path in ["/v1/purchases/ID?", "/v1/purchases?userid=u1&", "/v1/summary?userid=u1&"] {
+        let answered = async |id: shop_core::PurchaseId, wait: &str| {
+            let start = tokio::time::Instant::now();
+            let path = format!("{path}wait_for={id}&wait={wait}").replace("ID", &id.to_string());
+            let answer = get_as(&app, "u1", &path).await;
+            let pending = answer.header("x-purchase-pending").map(str::to_owned);
+            (answer.status, pending, start.elapsed().as_millis(), answer.text.replace(&id.to_string(), ""))
+        };
+        for wait in ["0", "1"] {
+            assert_eq!(answered(foreign, wait).await, answered(unknown, wait).await, "{path}");
+        }
+    }
+    let own = format!("/v1/purchases/{0}?wait_for={0}&wait=1", purchase("u1", 1).id);
+    let own = get_as(&app, "u1", &own).await;
+    assert_eq!((own.status, own.header("x-purchase-pending")), (StatusCode::OK, None));
+}
+
+#[tokio::test]
+async fn keys_of_users_count_per_principal() {
+    let mut parts = Management::default();
+    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+    let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
+    let register = async |token: &str, name: &str| {
+        let body = format!(r#"{{"email":"{name}@example.com","name":"{name}"}}"#);
+        let headers = [JSON, ("authorization", token), ("idempotency-key", "k-1")];
+        let answer = ask(&app, request(Method::POST, "/v1/users", &headers, body)).await;
+        (answer.status.as_u16(), answer.json()["id"].as_i64())
+    };
+    assert_eq!(register("a any", "ada").await, (201, Some(1)));
+    assert_eq!(register("b any", "bob").await, (201, Some(2)));
+    assert_eq!(register("a any", "ada").await, (201, Some(1)));
+    assert_eq!(register("a any", "eva").await.0, 409);
+}

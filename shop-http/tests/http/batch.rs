@@ -175,20 +175,44 @@ async fn a_key_is_one_purchase_within_a_batch_and_beyond() {
     assert_eq!(results(&sent(&shop.facing, by_id).await)[0]["replayed"], true);
 }
 
+/// The line of a stored purchase in an export, with this price.
+fn exported(stored: &shop_core::Purchase, price: &str) -> String {
+    let id = stored.id;
+    format!("{{\"id\":\"{id}\",\"username\":\"name of u1\",\"userid\":\"u1\",\"price\":{price}}}\n")
+}
+
 #[tokio::test]
 async fn what_is_stored_is_not_published_again() {
     let shop = Shop::new();
-    let stored = purchase("u1", 1);
+    let mut stored = purchase("u1", 1);
+    stored.id = "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10".parse().unwrap();
     shop.stored(std::slice::from_ref(&stored)).await;
-    let of = |price: &str| {
-        format!(
-            "{{\"id\":\"{}\",\"username\":\"name of u1\",\"userid\":\"u1\",\"price\":{price}}}\n",
-            stored.id
-        )
-    };
-    let results = results(&sent(&shop.facing, format!("{}{}", of("1.10"), of("1.20"))).await);
+    let body = format!("{}{}", exported(&stored, "1.10"), exported(&stored, "1.20"));
+    let results = results(&sent(&shop.facing, body).await);
     assert_eq!(statuses(&results), ["acknowledged", "rejected"]);
     assert_eq!((&results[0]["replayed"], shop.published().await), (&json!(true), 0));
+}
+
+#[tokio::test]
+async fn management_keeps_the_ids_of_an_export_and_facing_refuses_what_is_no_key() {
+    let shop = Shop::new();
+    let mut all = [purchase("u1", 1), purchase("u1", 1), purchase("u1", 1)];
+    all[1].id = "6227dd3e-4b6e-5903-bbab-a62e31d75856".parse().unwrap();
+    all[2].id = "65a1f0c2d3e4b5a697887766".parse().unwrap();
+    shop.stored(&all[..2]).await;
+    let body: String = all.iter().map(|stored| exported(stored, "1.10")).collect();
+    let refused = results(&sent(&shop.facing, body.clone()).await);
+    assert_eq!(statuses(&refused), ["rejected"; 3]);
+    assert!(refused.iter().all(|result| result["errors"][0]["pointer"] == "#/id"), "{refused:?}");
+    // What is stored is nothing new; what is not keeps its id.
+    let kept = results(&sent(&shop.management, body).await);
+    assert_eq!(statuses(&kept), ["acknowledged"; 3]);
+    let replayed: Vec<_> = kept.iter().map(|result| result["replayed"] == true).collect();
+    assert_eq!(replayed, [true, true, false]);
+    let mut ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();
+    ids.sort();
+    assert_eq!(shop.store.all().iter().map(|purchase| purchase.id).collect::<Vec<_>>(), ids);
+    assert_eq!(shop.published().await, 0);
 }
 
 #[tokio::test]

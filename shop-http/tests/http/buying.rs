@@ -89,7 +89,7 @@ async fn a_key_makes_a_purchase_repeatable() {
         ids.push(answer.header("x-purchase-id").unwrap().to_owned());
     }
     assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));
-    assert_eq!(ids[2], uuid, "a key that is a UUID is the id");
+    assert_eq!(ids[2], uuid, "a key that cannot be guessed is the id");
     // Without a key, two equal bodies are two purchases.
     let once = post(&shop.facing, "/buy", ADA).await;
     let again = post(&shop.facing, "/buy", ADA).await;

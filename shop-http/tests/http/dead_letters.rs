@@ -174,6 +174,23 @@ async fn all_faults_of_a_request_are_named() {
 }
 
 #[tokio::test]
+async fn dead_letters_at_one_position_are_listed_and_resolved_together() {
+    let first = dead_letter("purchases", 22, ADA);
+    let mut reused = first.clone();
+    reused.record.time = Timestamp::MAX;
+    let shop = Operated::in_memory(&[first, reused, gap(20), dead_letter("purchases", 23, ADA)]).await;
+    assert_eq!(shop.positions("?topic=purchases&limit=1").await, ["purchases-0-22"; 3]);
+    assert_eq!(shop.resolve("replay", &["purchases-0-22"], false).await, ["purchases-0-22 replayed"]);
+    assert_eq!(
+        shop.positions("?topic=purchases").await,
+        ["purchases-0-22", "purchases-0-23"],
+        "the gap stays"
+    );
+    assert_eq!(shop.resolve("discard", &["purchases-0-22"], false).await, ["purchases-0-22 discarded"]);
+    assert_eq!(shop.positions("?topic=purchases").await, ["purchases-0-23"]);
+}
+
+#[tokio::test]
 async fn positions_are_resolved_one_by_one() {
     let all = [dead_letter("purchases", 1, ADA), dead_letter("purchases", 2, ADA), gap(20)];
     let shop = Operated::in_memory(&all).await;

@@ -275,6 +275,12 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
     // Inserts fail; the check of the store does not.
     faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
+    monitor.wait_for(|status| !status.errors.is_empty()).await;
+    // The store takes another record while the first one waits for its next attempt.
+    faults.clear(Call::Insert);
+    append(&log, GOOD);
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    faults.always(Call::Insert, Fault::unavailable());
     monitor.wait_for(|status| status.stuck.is_some()).await;
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
     let health = get(&router, "/health").await.json();

@@ -7,10 +7,11 @@ use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_core::fault::{Call, Fault};
+use shop_core::ports::PurchaseErase;
 use shop_http::{Facing, HttpOptions, facing};
 use tokio::time::Instant;
 
-use crate::shop::{Answer, JSON, Shop, ask, post, request};
+use crate::shop::{Answer, JSON, Shop, ask, get, post, request};
 
 const KEY: &str = "idempotency-key";
 
@@ -153,4 +154,45 @@ async fn the_owner_of_a_key_is_not_refused_while_a_stranger_tries_it() {
     assert_eq!((other.status, own.status), (StatusCode::CONFLICT, StatusCode::CREATED));
     assert_eq!(own.header("idempotent-replayed"), Some("true"));
     assert_eq!(shop.published().await, 1);
+}
+
+#[tokio::test]
+async fn the_key_of_an_erased_purchase_is_a_409() {
+    let shop = Shop::new();
+    shop.ingest();
+    let first = buy(&shop.facing, "/v1/purchases", "order-7", "10").await;
+    all_stored(&shop, 1).await;
+    assert_eq!(shop.store.erase(&"u1".parse().unwrap(), 10).await.unwrap(), 1);
+    let other = another_facing(&shop);
+    for (router, price) in [(&shop.facing, "10"), (&other, "10"), (&other, "11"), (&shop.management, "11")] {
+        let refused = buy(router, "/v1/purchases", "order-7", price).await;
+        assert_eq!(
+            (refused.status, &refused.json()["type"], &refused.json()["outcome"]),
+            (StatusCode::CONFLICT, &json!("/problems/erased"), &json!("not_sent")),
+        );
+    }
+    assert_eq!(buy(&other, "/buy", "order-7", "10").await.status, StatusCode::CONFLICT);
+    let id = first.header("x-purchase-id").unwrap();
+    let batch = r#"[{"username":"ada","userid":"u1","price":1,"key":"order-7"}]"#;
+    let result = post(&other, "/v1/purchases:batch", batch).await.json();
+    assert_eq!((&result[0]["status"], &result[0]["type"]), (&json!("rejected"), &json!("/problems/erased")));
+    let gone = get(&shop.management, &format!("/v1/purchases/{id}")).await;
+    assert_eq!((gone.status, &gone.json()["type"]), (StatusCode::GONE, &json!("/problems/erased")));
+    assert_eq!(shop.published().await, 1);
+}
+
+#[tokio::test]
+async fn a_computed_uuid_does_not_claim_the_key_of_another_user() {
+    let shop = Shop::new();
+    let own = buy(&shop.facing, "/v1/purchases", "order-7", "10").await;
+    let id = own.header("x-purchase-id").unwrap();
+    let other = another_facing(&shop);
+    for key in [id, "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
+        for user in ["eve", "mallory"] {
+            let body = format!(r#"{{"username":"{user}","userid":"{user}","price":1}}"#);
+            let claimed = ask(&other, request(Method::POST, "/buy", &[JSON, (KEY, key)], body)).await;
+            assert_eq!(claimed.status, StatusCode::CREATED);
+            assert_ne!(claimed.header("x-purchase-id"), Some(key));
+        }
+    }
 }

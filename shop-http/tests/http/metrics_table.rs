@@ -61,11 +61,18 @@ async fn the_table_is_what_is_exposed() {
     let mut shop = Measured::new();
     let monitor = shop.start();
     shop.faults.always(Call::Insert, Fault::unavailable());
-    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#).await;
+    let buy = || post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#);
+    buy().await;
+    monitor.wait_for(|status| !status.errors.is_empty()).await;
+    // A record is stuck only if the store takes another one.
+    shop.faults.clear(Call::Insert);
+    buy().await;
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    shop.faults.always(Call::Insert, Fault::unavailable());
     monitor.wait_for(|status| status.stuck.is_some()).await;
     get(&shop.management, "/metrics").await;
     shop.faults.clear(Call::Insert);
-    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    monitor.wait_for(|status| status.counters.inserted == 2).await;
     get(&shop.management, "/purchases/u1").await;
     let mut exposed = BTreeMap::new();
     for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {

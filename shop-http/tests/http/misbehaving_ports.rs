@@ -147,9 +147,9 @@ async fn what_a_store_says_of_itself_is_not_passed_on() {
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {path}");
             assert!(!answer.text.contains("hunter2"), "{}", answer.text);
         }
+        // It does not say that the cursor is invalid.
         let answer = get(&router, "/v1/purchases?userid=u1&cursor=x").await;
-        let is_the_cursor = kind == ErrorKind::Invalid;
-        assert_eq!(answer.json()["field"] == "cursor", is_the_cursor, "{}", answer.text);
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
         assert!(!answer.text.contains("hunter2"), "{}", answer.text);
     }
 }

@@ -2,6 +2,8 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use shop_core::fault::{Call, Fault};
+use shop_core::{Error, ErrorKind};
 
 use crate::shop::{Shop, get, purchase};
 
@@ -69,6 +71,19 @@ async fn listings_sums_and_totals_of_a_range() {
     assert_eq!(months["buckets"][0]["to"], "2026-02-01T00:00:00.000Z");
     assert_eq!(get(&shop.facing, "/v1/totals?userid=unknown").await.text, r#"{"buckets":[]}"#);
     assert_eq!(get(&shop.facing, "/v1/totals?everyone=true").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_error_of_the_store_is_not_the_clients() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 0), purchase("u1", 1)]).await;
+    let page = get(&shop.management, "/v1/purchases?userid=u1&limit=1").await.json();
+    let second = format!("/v1/purchases?userid=u1&limit=1&cursor={}", page["next"].as_str().unwrap());
+    shop.faults.always(Call::Query, Fault::Refuse(Error::new(ErrorKind::Invalid, "of the driver")));
+    for path in ["/v1/totals?userid=u1", "/v1/summary?userid=u1", &second] {
+        let answer = get(&shop.management, path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.text);
+    }
 }
 
 #[tokio::test]

@@ -21,13 +21,13 @@ use crate::topic::Topic;
 /// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
 /// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
 /// `dead-letter-attempts`, `dead-letter-version`. A repeated `put` writes a duplicate, which readers recognize by
-/// cluster, topic, partition and offset.
+/// cluster, topic, partition, offset and time.
 ///
 /// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a record without key
 /// and with an empty value, with the headers `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record`
 /// (topic, partition and offset, joined by dashes), `dead-letter-place` (the record id) and, if it is known,
-/// `dead-letter-purchase` (the id of the purchase or event). A marker resolves the dead letters before it: one that
-/// is put again after the marker is pending again.
+/// `dead-letter-purchase` (the id of the purchase or event). A marker resolves all dead letters of its record, also one
+/// that is put again after it; of a gap, those before it.
 ///
 /// They are listed and replayed by the log's [`LogAdmin`](shop_core::log::LogAdmin):
 ///

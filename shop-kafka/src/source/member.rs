@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, Statistics, TopicPartitionList};
 use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
@@ -16,7 +17,7 @@ use super::queue::EventQueue;
 use crate::client::{Context, OnStatistics, lock};
 use crate::error::{from_kafka, is_fencing, kafka_error};
 use crate::log::Shared;
-use crate::statistics::lag;
+use crate::statistics::{lag, unstable};
 use crate::{KafkaStatistics, config};
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
@@ -25,13 +26,15 @@ pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
     pub(super) queue: EventQueue,
-    /// The owned partitions, each with its epoch.
-    owned: Mutex<BTreeMap<u32, u64>>,
+    /// The owned partitions, each with its epoch, and the offset after the last record that the reader thread has taken.
+    owned: Mutex<BTreeMap<u32, (u64, Option<i64>)>>,
     /// The consumer to commit with. The lock is held during a commit: librdkafka uses the generation that is current
     /// when it sends the request, so the owned partitions must not change in between.
     committing: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
+    /// Per partition that has records behind it, the last stable offset, and since when it has not moved.
+    unstable: Mutex<BTreeMap<u32, (i64, Instant)>>,
     /// Whether partitions were assigned since the reader thread last paused them.
     pub(super) assigned: AtomicBool,
     /// Whether partitions were assigned since the reader thread last compared their positions with the log.
@@ -48,6 +51,7 @@ impl Member {
             owned: Mutex::default(),
             committing: Mutex::default(),
             lag: Mutex::default(),
+            unstable: Mutex::default(),
             assigned: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
         }
@@ -59,10 +63,9 @@ impl Member {
         let (weak, observer) = (Arc::downgrade(member), options.statistics.clone());
         let on_statistics: OnStatistics = Box::new(move |statistics| {
             let Some(member) = weak.upgrade() else { return };
-            let topic = &member.log.options.topic;
-            *lock(&member.lag) = lag(statistics, topic);
+            let lag = member.note_statistics(statistics);
             if let Some(observer) = &observer {
-                observer.observe(&KafkaStatistics::from_consumer(statistics, topic, &member.group));
+                observer.observe(&KafkaStatistics::from_consumer(statistics, &member.group, lag));
             }
         });
         let context = Context::new(Arc::clone(&member.log.health), Some(on_statistics), Arc::clone(member));
@@ -72,6 +75,21 @@ impl Member {
         Ok(consumer)
     }
 
+    /// Keeps what the statistics say of the topic. Returns the lag.
+    fn note_statistics(&self, statistics: &Statistics) -> BTreeMap<u32, u64> {
+        let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
+        let lag = lag(statistics, topic, |index| owned.get(&index)?.1);
+        lock(&self.lag).clone_from(&lag);
+        let (mut known, now) = (lock(&self.unstable), Instant::now());
+        let since = |(index, stable)| {
+            let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
+            (index, (stable, unmoved.map_or(now, |(_, since)| *since)))
+        };
+        let found = unstable(statistics, topic).into_iter().map(since).collect();
+        *known = found;
+        lag
+    }
+
     /// Waits for a commit in flight, and prevents further commits with this consumer.
     pub(super) fn stop_commits(&self) {
         *lock(&self.committing) = Weak::new();
@@ -79,7 +97,16 @@ impl Member {
 
     /// Returns the epoch of partition `index`; `None` if it is not owned.
     pub(super) fn epoch(&self, index: u32) -> Option<u64> {
-        lock(&self.owned).get(&index).copied()
+        lock(&self.owned).get(&index).map(|(epoch, _)| *epoch)
+    }
+
+    /// Notes that the reader thread takes the record at `offset`. Returns the epoch; `None` if the partition is not
+    /// owned.
+    pub(super) fn deliver(&self, index: u32, offset: i64) -> Option<u64> {
+        let mut owned = lock(&self.owned);
+        let (epoch, delivered) = owned.get_mut(&index)?;
+        *delivered = Some(offset + 1);
+        Some(*epoch)
     }
 
     /// Returns partition `index` with `epoch`; `None` while the cluster's id is unknown and nothing was delivered.
@@ -91,7 +118,7 @@ impl Member {
     /// Takes ownership of partitions. Returns their epoch.
     pub(super) fn own(&self, indices: impl Iterator<Item = u32>) -> u64 {
         let epoch = self.log.next_epoch();
-        lock(&self.owned).extend(indices.map(|index| (index, epoch)));
+        lock(&self.owned).extend(indices.map(|index| (index, (epoch, None))));
         self.assigned.store(true, Ordering::Release);
         self.unchecked.store(true, Ordering::Release);
         epoch
@@ -104,7 +131,7 @@ impl Member {
 
     /// Returns the owned partitions, with their epochs.
     pub(super) fn owned(&self) -> Vec<(u32, u64)> {
-        lock(&self.owned).iter().map(|(index, epoch)| (*index, *epoch)).collect()
+        lock(&self.owned).iter().map(|(index, (epoch, _))| (*index, *epoch)).collect()
     }
 
     /// Returns the group's lag in the owned partitions.
@@ -112,7 +139,11 @@ impl Member {
         let owned = lock(&self.owned).clone();
         let mut records = lock(&self.lag).clone();
         records.retain(|index, _| owned.contains_key(index));
-        Lag::new(Arc::clone(&self.log.topic.name), self.group.clone(), records)
+        let mut lag = Lag::new(Arc::clone(&self.log.topic.name), self.group.clone(), records);
+        let unstable =
+            lock(&self.unstable).clone().into_iter().filter(|(index, _)| owned.contains_key(index));
+        lag.open_transactions = unstable.map(|(index, (_, since))| (index, since)).collect();
+        lag
     }
 
     /// Gives up ownership of `partitions`: their commits are fenced from now on. Waits for a commit in flight.
@@ -120,7 +151,7 @@ impl Member {
         let _no_commit = lock(&self.committing);
         let mut owned = lock(&self.owned);
         for (index, epoch) in partitions {
-            if owned.get(index) == Some(epoch) {
+            if owned.get(index).is_some_and(|(owned, _)| owned == epoch) {
                 owned.remove(index);
             }
         }
@@ -130,13 +161,10 @@ impl Member {
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let committing = lock(&self.committing);
         let outcomes: Vec<_> = positions.iter().map(|position| self.outcome(position)).collect();
-        let mut list = TopicPartitionList::new();
-        for (position, outcome) in positions.iter().zip(&outcomes) {
-            if *outcome == CommitOutcome::Committed {
-                add(&mut list, position)?;
-            }
-        }
-        if list.count() == 0 {
+        let owned =
+            positions.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
+        let next = owned.map(|(position, _)| signed(position)).collect::<Result<BTreeMap<_, _>>>()?;
+        if next.is_empty() {
             return Ok(outcomes);
         }
         let Some(consumer) = committing.upgrade() else {
@@ -146,6 +174,7 @@ impl Member {
         if consumer.assignment_lost() {
             return Err(lost());
         }
+        let list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
         let Err(error) = consumer.commit(&list, CommitMode::Sync) else { return Ok(outcomes) };
         if error.rdkafka_error_code().is_some_and(is_fencing) {
             // This is not reported as fenced: in a cooperative rebalance the generation can change during a commit
@@ -169,15 +198,37 @@ fn lost() -> Error {
         .with_outcome(Outcome::NotApplied)
 }
 
-fn add(list: &mut TopicPartitionList, position: &CommitOffset) -> Result<()> {
-    let CommitOffset { partition, next_offset: next, .. } = position;
+/// The partition and the offset of a position.
+fn signed(CommitOffset { partition, next_offset, .. }: &CommitOffset) -> Result<(i32, i64)> {
     let invalid = |_| {
         kafka_error(ErrorKind::Invalid, "the partition or offset is out of kafka's range")
             .with_source(RDKafkaErrorCode::InvalidArgument)
     };
-    let index = i32::try_from(partition.index).map_err(invalid)?;
-    let next = i64::try_from(*next).map_err(invalid)?;
-    list.add_partition_offset(&partition.topic, index, Offset::Offset(next)).map_err(from_kafka)
+    Ok((i32::try_from(partition.index).map_err(invalid)?, i64::try_from(*next_offset).map_err(invalid)?))
+}
+
+/// The `next` offsets by partition, with the epoch of the leader. By it, the next member notices that an unclean election
+/// has replaced records before its position. Only librdkafka's list of positions has epochs: that of the last record
+/// that was read, which is at least as new. It is wrong for an offset that was not reached by reading.
+fn to_commit(
+    consumer: &Consumer,
+    topic: &str,
+    mut next: BTreeMap<i32, i64>,
+) -> KafkaResult<TopicPartitionList> {
+    let mut list = consumer.position()?;
+    for mut element in list.elements() {
+        let is_read = |next: &i64| matches!(element.offset(), Offset::Offset(read) if read >= *next);
+        let reached = next.get(&element.partition()).copied().filter(is_read);
+        if reached.is_some() {
+            next.remove(&element.partition());
+        }
+        // An element without an offset is not committed.
+        element.set_offset(reached.map_or(Offset::Invalid, Offset::Offset))?;
+    }
+    for (partition, offset) in next {
+        list.add_partition(topic, partition).set_offset(Offset::Offset(offset))?;
+    }
+    Ok(list)
 }
 
 impl Debug for Member {

@@ -224,7 +224,7 @@ impl Reader {
         self.check_at = None;
         let Ok(index) = u32::try_from(message.partition()) else { return Ok(()) };
         // A partition without an epoch has just been revoked.
-        let Some(epoch) = self.member.epoch(index) else { return Ok(()) };
+        let Some(epoch) = self.member.deliver(index, message.offset()) else { return Ok(()) };
         let arrival = self.positions.arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
         let (epoch, gaps) = match arrival {
             Arrival::InOrder(gaps) => (epoch, gaps),

@@ -1,13 +1,19 @@
 //! Offsets without a record: what was never visible is no gap, what was deleted is one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, Gap, LogSource, Partition, RecordPosition, SourceEvent};
+use shop_core::log::{
+    CommitOffset, Gap, Lag, LogAdmin as _, LogSource, Partition, RecordPosition, SourceEvent, TailStart,
+};
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseSink as _;
+use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
 
 use crate::fixture::KafkaFixture;
 use crate::servers;
@@ -91,6 +97,75 @@ async fn transactions_leave_no_gap() {
     let gap = event.unwrap_err();
     assert_eq!((gap.from, gap.to), (3, 5));
     assert_eq!(read(&*source, 1).await.1, [8]);
+}
+
+/// A producer with an open transaction, in which it has written a record.
+fn open_transaction(addresses: &str, topic: &str) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", addresses).set("transactional.id", topic);
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    producer.begin_transaction().unwrap();
+    let record = BaseRecord::<str, str>::to(topic).partition(0).payload("{}");
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(DEADLINE).unwrap();
+    producer
+}
+
+/// Waits until `source` reports what `is_expected`.
+async fn lag_becomes(source: &dyn LogSource, what: &str, is_expected: impl Fn(&Lag) -> bool + Sync) {
+    let reported = async {
+        while !is_expected(&source.lag().await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, reported).await;
+}
+
+async fn verify(fixture: &KafkaFixture) -> VerifyReport {
+    let mut options = VerifyOptions::default();
+    options.quiet_period = Duration::ZERO;
+    let verify = Verify::new(Arc::new(InMemoryStore::new()), options);
+    soon("verify", verify.run(fixture.log(), |_| ())).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
+    let one_partition = |options: &mut shop_kafka::KafkaLogOptions| options.partitions = 1;
+    let Some(fixture) = servers::on_broker_with(one_partition).await else { return };
+    let (log, sink) = (fixture.log(), fixture.log().sink());
+    soon("publish", sink.publish(&purchase(0))).await.unwrap();
+    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    let opened = tokio::task::spawn_blocking(move || open_transaction(&addresses, &topic));
+    let producer = opened.await.unwrap();
+    soon("publish", sink.publish(&purchase(1))).await.unwrap();
+    // Only the first record is stable.
+    let source = fixture.source("group").await;
+    let (partition, offsets) = read(&*source, 1).await;
+    assert_eq!(offsets, [0]);
+    soon("commit", source.commit(&[CommitOffset::new(partition.clone(), 1)])).await.unwrap();
+    lag_becomes(&*source, "report the transaction", |lag| {
+        lag.total() == 2 && lag.open_transactions.contains_key(&0)
+    })
+    .await;
+    let everything = TailStart::At(BTreeMap::new());
+    let tail = soon("tail", log.tail(&everything)).await.unwrap();
+    assert_eq!((tail.end[&0], tail.unstable), (1, 2));
+    let report = verify(&fixture).await;
+    assert_eq!((report.records, report.unstable, report.is_clean()), (1, 2, false));
+
+    let aborted = tokio::task::spawn_blocking(move || producer.abort_transaction(DEADLINE));
+    aborted.await.unwrap().unwrap();
+    assert_eq!(read(&*source, 1).await.1, [2]);
+    soon("commit", source.commit(&[CommitOffset::new(partition, 3)])).await.unwrap();
+    // Offset 3 is the marker.
+    lag_becomes(&*source, "end", |lag| lag.total() == 0 && lag.open_transactions.is_empty()).await;
+    let tail = soon("tail", log.tail(&everything)).await.unwrap();
+    assert_eq!((tail.end[&0], tail.unstable), (4, 0));
+    assert_eq!(verify(&fixture).await.unstable, 0);
+    soon("close", source.close(DEADLINE)).await.unwrap();
+    let source = fixture.source("group").await;
+    lag_becomes(&*source, "start again", |lag| lag.records.get(&0) == Some(&0)).await;
 }
 
 const COUNT: u64 = 2_000;

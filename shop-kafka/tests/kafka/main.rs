@@ -2,7 +2,9 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
 
-use shop_core::conformance::{MemoryFixture, log_admin_suite, log_suite, pipeline_suite};
+use shop_core::conformance::{
+    MemoryFixture, ShopOnLog, log_admin_suite, log_suite, pipeline_suite, shop_suite,
+};
 
 mod broker_faults;
 mod fixture;
@@ -22,9 +24,15 @@ use fixture::KafkaFixture;
 log_suite!(in_process_log, KafkaFixture::in_process());
 log_admin_suite!(in_process_admin, KafkaFixture::in_process());
 pipeline_suite!(in_process_to_memory, async { (KafkaFixture::in_process().await, MemoryFixture::default()) });
+shop_suite!(in_process_shop, async {
+    ShopOnLog::new(KafkaFixture::in_process().await, MemoryFixture::default()).await
+});
 
 log_suite!(broker_log, if servers::on_broker());
 log_admin_suite!(broker_admin, if servers::on_broker());
 pipeline_suite!(broker_to_memory, if async {
     Some((servers::on_broker().await?, MemoryFixture::default()))
+});
+shop_suite!(broker_shop, if async {
+    Some(ShopOnLog::new(servers::on_broker().await?, MemoryFixture::default()).await)
 });

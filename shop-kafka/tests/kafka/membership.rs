@@ -11,8 +11,28 @@ use shop_core::record::decode;
 use shop_core::{ErrorKind, PurchaseId, Retry};
 use shop_kafka::{AssignmentStrategy, KafkaLogOptions};
 
+use crate::raw;
 use crate::servers;
 use crate::support::{purchase, soon};
+
+/// Without it, the next member cannot tell that an unclean election has replaced records before the position.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_has_the_epoch_of_the_leader() {
+    let Some(fixture) = servers::on_broker_with(|options| options.partitions = 1).await else { return };
+    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    for number in 0..3 {
+        soon("publish", sink.publish(&purchase(number))).await.unwrap();
+    }
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let (group, topic) = (format!("{}-group", fixture.topic()), fixture.topic());
+    // The first leader's epoch is 0. An offset that was not read has none.
+    for (next, epoch) in [(1, 0), (1_000, -1)] {
+        let position = CommitOffset::new(batch.partition.clone(), next);
+        soon("commit", source.commit(&[position])).await.unwrap();
+        let committed = soon("fetch", raw::committed(fixture.addresses(), &group, topic)).await;
+        assert_eq!(committed, (next.try_into().unwrap(), epoch));
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_keeps_the_membership() {

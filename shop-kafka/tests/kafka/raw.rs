@@ -43,6 +43,20 @@ fn fetch(topic: &str) -> BytesMut {
     request
 }
 
+/// The position of `group` in partition 0 of `topic`, and the epoch of the leader that was committed with it.
+pub(crate) async fn committed(address: &str, group: &str, topic: &str) -> (i64, i32) {
+    let mut request = begin(9, 5);
+    put_text(&mut request, group);
+    request.put_i32(1);
+    put_text(&mut request, topic);
+    request.put_i32(1);
+    request.put_i32(0);
+    let mut answer = ask(address, &request).await;
+    // The request's number, the time of throttling, one topic by its name, one partition by its number.
+    answer.advance(4 + 4 + 4 + 2 + topic.len() + 4 + 4);
+    (answer.get_i64(), answer.get_i32())
+}
+
 /// What a user may do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Right {

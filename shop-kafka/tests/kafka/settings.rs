@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
-use shop_core::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::{Durability, PurchaseSink as _};
+use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{Compression, KafkaLog, KafkaStatistics, StatisticsObserver};
 use tokio::sync::watch;
 
@@ -43,6 +46,52 @@ async fn a_receipt_names_as_many_replicas_as_must_acknowledge() {
     };
     soon("learn it", last).await;
     assert_eq!(sink.durability(), known);
+}
+
+/// An administrator of the brokers of `fixture`, and its topic's name with a suffix.
+fn administrator(fixture: &KafkaFixture) -> (AdminClient<DefaultClientContext>, String) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", fixture.addresses());
+    (config.create().unwrap(), format!("{}.other", fixture.topic()))
+}
+
+/// A log on a new topic with one replica and this setting.
+async fn log_on_topic(fixture: &KafkaFixture, (name, value): (&str, &str)) -> KafkaLog {
+    let (admin, topic) = administrator(fixture);
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set(name, value);
+    admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let mut options = KafkaFixture::options(fixture.addresses());
+    options.topic = topic;
+    KafkaLog::open(options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_names_no_more_replicas_than_the_topic_has() {
+    let Some(fixture) = on_broker().await else { return };
+    let log = log_on_topic(&fixture, ("min.insync.replicas", "2")).await;
+    let receipt = soon("publish", log.sink().publish(&purchase(1))).await.unwrap();
+    assert_eq!(receipt.durability, Durability::Broker { replicas: Some(1) });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_topic_is_refused_until_it_keeps_all_records() {
+    let Some(fixture) = on_broker().await else { return };
+    let log = log_on_topic(&fixture, ("cleanup.policy", "compact,delete")).await;
+    let (sink, purchases) = (log.sink(), [purchase(1), purchase(2)]);
+    let mut errors: Vec<_> = vec![soon("publish", sink.publish(&purchases[0])).await.unwrap_err()];
+    errors.extend(soon("publish", sink.publish_many(&purchases)).await.into_iter().map(Result::unwrap_err));
+    errors.push(soon("check", sink.check()).await.unwrap_err());
+    let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"{}")));
+    errors.push(soon("append", log.append(record)).await.unwrap_err());
+    let (admin, topic) = administrator(&fixture);
+    for error in errors {
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied), "{error}");
+        assert!(error.to_string().contains(&topic) && error.to_string().contains("compact"), "{error}");
+    }
+    let topic = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "delete");
+    admin.alter_configs([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    soon("notice it", async { while sink.check().await.is_err() {} }).await;
+    soon("publish", sink.publish(&purchases[0])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

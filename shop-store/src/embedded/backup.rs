@@ -9,9 +9,13 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
+use super::database::Kind;
+use super::entities::{ORDERS, USERS};
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, LOCK_TIMEOUT};
+use super::log::LOG;
 use super::permissions::{create_file, create_folder};
+use super::store::STORE;
 use super::thread::{self, closed};
 
 /// A file that was copied by [`backup`] or [`restore`].
@@ -37,7 +41,7 @@ pub struct CopiedFile {
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(folder.as_ref(), into.as_ref()).await
+    in_thread(folder.as_ref(), into.as_ref(), copy_all).await
 }
 
 /// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`.
@@ -48,13 +52,43 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(from.as_ref(), folder.as_ref()).await
+    in_thread(from.as_ref(), folder.as_ref(), copy_all).await
 }
 
-async fn in_thread(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+/// Copies the log and the stores in `folder` into the folder `into` in the current version, if one of them has an earlier
+/// one. Returns whether it did. `folder` is not changed, and running processes may use it.
+///
+/// # Errors
+/// As [`backup`].
+///
+/// # Cancel safety
+/// Dropping the future does not cancel it.
+pub async fn migrated_copy(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<bool> {
+    Ok(!in_thread(folder.as_ref(), into.as_ref(), copy_migrated).await?.is_empty())
+}
+
+/// The version of the log or store in `file`, if it is an earlier one, which a service migrates when it opens the file.
+/// Blocks while it reads a page.
+#[must_use]
+pub fn earlier_version(file: impl AsRef<Path>) -> Option<usize> {
+    earlier(file.as_ref()).map(|(_, _, version)| version)
+}
+
+fn earlier(file: &Path) -> Option<(Connection, &'static Kind, usize)> {
+    // A file without a version is missing, damaged or of another program. Opening it says so.
+    let connection = open(file).ok()?;
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).ok();
+    let (application, version) = (number("application_id")?, usize::try_from(number("user_version")?).ok()?);
+    let kind = [&LOG, &STORE, &USERS, &ORDERS].into_iter().find(|kind| kind.application_id == application)?;
+    (version < kind.migrations.len()).then_some((connection, kind, version))
+}
+
+type CopyFolder = fn(&Path, &Path) -> Result<Vec<CopiedFile>>;
+
+async fn in_thread(from: &Path, to: &Path, copy: CopyFolder) -> Result<Vec<CopiedFile>> {
     let (from, to) = (from.to_owned(), to.to_owned());
     let (reply, copied) = oneshot::channel();
-    drop(thread::start("shop-backup", move || drop(reply.send(copy_all(&from, &to))))?);
+    drop(thread::start("shop-backup", move || drop(reply.send(copy(&from, &to))))?);
     copied.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
@@ -84,6 +118,22 @@ fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
         fs::rename(partial(to, name), to.join(name)).map_err(|error| from_io(error, to))?;
     }
     File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| from_io(error, to))?;
+    Ok(copied)
+}
+
+fn copy_migrated(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+    // A folder that cannot be read has no files. Opening one says why.
+    let names = databases(from).unwrap_or_default();
+    if names.iter().all(|name| earlier(&from.join(name)).is_none()) {
+        return Ok(Vec::new());
+    }
+    let copied = copy_all(from, to)?;
+    for path in copied.iter().map(|file| to.join(&file.name)) {
+        let Some((connection, kind, version)) = earlier(&path) else { continue };
+        let writable = connection.pragma_update(None, "query_only", false);
+        let migrated = writable.and_then(|()| kind.migrate(&connection, version));
+        migrated.map_err(|error| from_sqlite(error, &path))?;
+    }
     Ok(copied)
 }
 
@@ -181,7 +231,10 @@ mod tests {
     use shop_core::ports::PurchaseSink;
     use shop_core::{Clock, NewPurchase, SystemClock};
 
-    use super::super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions};
+    use super::super::{
+        EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
+        EmbeddedStoreOptions,
+    };
     use super::*;
 
     async fn buy(shop: &shop_core::Shop, count: usize) {
@@ -231,5 +284,28 @@ mod tests {
         log.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
         log.sink().check().await.unwrap();
         assert_eq!(backup(folder.path(), folder.path().join("backup")).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn files_of_an_earlier_version_are_copied_and_migrated() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, into) = (parent.path().join("data"), parent.path().join("copy"));
+        assert!(!migrated_copy(&folder, &into).await.unwrap(), "there is no folder");
+        let store = EmbeddedStore::open(&folder, EmbeddedStoreOptions::default()).await.unwrap();
+        assert!(!migrated_copy(&folder, &into).await.unwrap(), "the version is the current one");
+        assert!(!into.exists());
+        for (name, kind) in [("log", &LOG), ("users", &USERS), ("orders", &ORDERS)] {
+            let file = Connection::open(folder.join(format!("{name}.db"))).unwrap();
+            let first = format!("{} PRAGMA application_id = {};", kind.migrations[0], kind.application_id);
+            file.execute_batch(&format!("{first} PRAGMA user_version = 1;")).unwrap();
+        }
+        assert!(migrated_copy(&folder, &into).await.unwrap());
+        for name in ["log", "users", "orders"] {
+            let [old, copy] = [&folder, &into].map(|folder| folder.join(format!("{name}.db")));
+            assert_eq!((earlier_version(old), earlier_version(copy)), (Some(1), None), "{name}");
+        }
+        let options = EmbeddedStoreOptions::default().create(false);
+        EmbeddedStore::open(&into, options).await.unwrap();
+        drop(store);
     }
 }

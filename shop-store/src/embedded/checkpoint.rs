@@ -1,161 +1,235 @@
-//! Syncs and checkpoints outside of commits, so that no commit waits for them.
+//! The write-ahead log of a file: when it is written again, and when it is copied into the file.
 
-use std::fs::OpenOptions;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use rusqlite::Connection;
-use shop_core::{Error, Result};
+use rusqlite::{Connection, TransactionBehavior};
+use rustix::fs::statvfs;
 
-use super::database::Database;
-use super::error::{from_io, from_sqlite};
+use super::database::BUSY_TIMEOUT;
+use super::error::is_failed_sync;
 
-/// The number of checkpoints in a row. SQLite syncs the file in one during which nothing is committed, so a later one,
-/// which has little to copy, does it more likely.
-const ROUNDS: usize = 4;
-/// The bytes of a page and its header in the write-ahead log.
+/// The length of the log, in pages, at which it is copied: 4 MB. A longer log saves writes of pages that change often,
+/// but takes a large part of a small disk, and is written again after an error.
+const PAGES: u32 = 1_000;
+/// The bytes of the log's header, and of a page with its header.
+const HEADER_BYTES: u64 = 32;
 const PAGE_BYTES: u64 = 4_096 + 24;
+/// The log is copied when it is larger than this part of the free disk space, so that the file can grow by all of it,
+/// and those of other logs too.
+const FREE_PART: u64 = 4;
+/// The time that a copy waits for readers of the log.
+const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Makes commits durable that did not wait for the disk, and copies them from the write-ahead log into the file.
-#[derive(Debug, Default)]
-pub(super) struct Checkpoints {
-    /// Whether a sync in the background is about to begin.
-    is_scheduled: AtomicBool,
-    /// The error of a sync in the background. The kernel reports it once.
-    failure: Mutex<Option<Error>>,
-    /// Opened when the write-ahead log is long for the first time.
-    connection: Mutex<Option<Connection>>,
-    /// Whether nearly all is copied.
-    is_copied: AtomicBool,
+/// The write-ahead log as one writer sees it.
+#[derive(Debug)]
+pub(super) struct WriteAheadLog {
+    path: PathBuf,
+    /// Whether all that can be read of it is on the disk.
+    is_on_disk: bool,
+    /// Whether pages may be missing on the disk that SQLite will not copy again.
+    is_torn: bool,
+    /// The length in pages at which it is copied.
+    limit: u32,
 }
 
-impl Checkpoints {
-    /// Returns true if the caller must begin a sync in the background.
-    pub(super) fn schedule(&self) -> bool {
-        !self.is_scheduled.swap(true, Ordering::AcqRel)
+/// A mode of SQLite's checkpoints.
+pub(super) type Mode = &'static str;
+const LOOK: Mode = "NOOP";
+/// The log is written from its beginning afterwards.
+const RESTART: Mode = "RESTART";
+/// Its file is emptied too.
+const TRUNCATE: Mode = "TRUNCATE";
+
+impl WriteAheadLog {
+    pub(super) const fn new(path: PathBuf) -> Self {
+        Self { path, is_on_disk: false, is_torn: false, limit: PAGES }
     }
 
-    /// Blocks until all commits are durable that were completed when a scheduled sync begins. Keeps the error for
-    /// [`sync`](Self::sync).
-    pub(super) fn sync_scheduled(&self, database: &Database) {
-        self.is_scheduled.store(false, Ordering::Release);
-        if let Err(error) = self.sync_file(database) {
-            *locked(&self.failure) = Some(error);
-        }
-    }
-
-    /// Blocks until all completed commits are durable. Others are committed meanwhile.
-    pub(super) fn sync(&self, database: &Database) -> Result<()> {
-        self.sync_file(database)?;
-        locked(&self.failure).take().map_or(Ok(()), Err)
-    }
-
-    fn sync_file(&self, database: &Database) -> Result<()> {
-        let path = database.wal_path();
-        // SQLite has no locks on this file, which closing it would release. A commit that is not in it any more was
-        // synced when it was copied.
-        let wal = OpenOptions::new().write(true).open(&path);
-        let synced = wal.and_then(|wal| wal.sync_data().and_then(|()| wal.metadata()));
-        let bytes = synced.map_err(|error| from_io(error, &path))?.len();
-        if let Some(pages) = database.kind().checkpoint_pages.map(|pages| pages / 2)
-            && bytes >= u64::from(pages) * PAGE_BYTES
-            && let Err(error) = self.copy(database, pages)
-        {
-            // A commit copies it when it is twice as long.
-            tracing::warn!(error = %error.chain(), "checkpoint failed");
+    /// Writes the log again, within a transaction that writes, if it may not be on the disk: another process may have
+    /// ended before its sync, and after a failed sync Linux keeps pages in memory, as if they were written, that are not
+    /// on the disk. SQLite appends to what it can read.
+    pub(super) fn rewrite(&mut self) -> io::Result<()> {
+        if !self.is_on_disk {
+            // SQLite has no locks on this file, which closing it would release.
+            let bytes = fs::read(&self.path)?;
+            let mut file = File::options().write(true).open(&self.path)?;
+            file.write_all(&bytes)?;
+            file.sync_data()?;
+            self.is_on_disk = true;
         }
         Ok(())
     }
 
-    /// Copies the write-ahead log if it has this many pages.
-    fn copy(&self, database: &Database, pages: u32) -> Result<()> {
-        let mut connection = locked(&self.connection);
-        let connection = match &mut *connection {
-            Some(connection) => connection,
-            none => none.insert(database.reader()?),
-        };
-        let copied = checkpoint(connection, "NOOP").and_then(|written| {
-            if written < pages {
-                return Ok(());
-            }
-            (0..ROUNDS).try_for_each(|_| checkpoint(connection, "PASSIVE").map(drop))?;
-            self.is_copied.store(true, Ordering::Release);
-            Ok(())
-        });
-        copied.map_err(|error| from_sqlite(error, &database.path()))
+    /// After a failed write.
+    pub(super) const fn suspect(&mut self) {
+        self.is_on_disk = false;
     }
 
-    /// Copies the rest after a commit. SQLite begins the write-ahead log anew when all is copied, which is never the
-    /// case while others commit.
-    pub(super) fn finish(&self, writer: &Connection) {
-        if self.is_copied.swap(false, Ordering::AcqRel)
-            && let Err(error) = checkpoint(writer, "PASSIVE")
-        {
-            tracing::warn!(%error, "checkpoint failed");
+    /// Writes all pages again if a copy has failed whose first part was not synced. The write lock must be held.
+    pub(super) fn mend(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.is_torn {
+            connection.execute_batch("VACUUM")?;
+            self.is_torn = false;
         }
+        Ok(())
+    }
+
+    /// Whether the log must be copied now, because it is long or the disk is nearly full.
+    pub(super) fn due(&self, connection: &Connection) -> rusqlite::Result<Option<Mode>> {
+        let (pages, copied) = checkpoint(connection, LOOK)?;
+        let free = self.path.parent().and_then(|folder| statvfs(folder).ok());
+        let free = free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        Ok(if pages == copied {
+            None
+        } else if u64::from(pages) * PAGE_BYTES > free / FREE_PART {
+            Some(TRUNCATE)
+        } else {
+            (pages >= self.limit).then_some(RESTART)
+        })
+    }
+
+    /// Copies all pages, unless a reader needs older ones. The write lock must be held.
+    pub(super) fn copy(&mut self, connection: &Connection, mode: Mode) -> rusqlite::Result<()> {
+        let (_, copied_before) = checkpoint(connection, LOOK)?;
+        connection.busy_timeout(READERS_TIMEOUT)?;
+        let done = checkpoint(connection, mode);
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let (pages, copied) = done.inspect_err(|error| {
+            self.is_on_disk = false;
+            // SQLite repeats this copy, but not an earlier one that a reader has kept from its end, and so from its sync.
+            self.is_torn |= copied_before > 0 && is_failed_sync(error);
+        })?;
+        // Not with each commit while a reader needs older pages.
+        self.limit = if pages > copied { pages + PAGES } else { PAGES };
+        Ok(())
+    }
+
+    /// Makes room on a full disk: cuts off what a failed transaction has left in the log, and copies the rest. The write
+    /// lock must be held.
+    pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+        let version = |connection: &Connection| {
+            connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))
+        };
+        let (before, (pages, _)) = (version(connection)?, checkpoint(connection, LOOK)?);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
+        // Another program, which does not take our lock, may have written.
+        if version(&transaction)? == before
+            && let Ok(file) = File::options().write(true).open(&self.path)
+            && file.metadata().is_ok_and(|found| found.len() > bytes)
+            && let Err(error) = file.set_len(bytes)
+        {
+            tracing::debug!(%error, "failed to shorten a write-ahead log");
+        }
+        drop(transaction);
+        self.copy(connection, TRUNCATE)
     }
 }
 
-/// Runs a checkpoint in `mode`. Returns the number of pages in the write-ahead log.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<u32> {
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs a checkpoint. Returns the number of pages in the log, and how many of them are copied.
+fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<(u32, u32)> {
+    let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+    statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use shop_core::ErrorKind;
-
-    use super::super::database::Kind;
+    use super::super::database::{Database, Kind};
     use super::super::writer::Writer;
     use super::*;
 
-    static KIND: Kind = Kind {
-        application_id: 7,
-        migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
-        checkpoint_pages: Some(40),
-        check_queries: &[],
-    };
+    static KIND: Kind =
+        Kind { application_id: 7, migrations: &["CREATE TABLE texts (text BLOB);"], check_queries: &[] };
 
     fn database(folder: &Path) -> Database {
         Database::new(&KIND, folder, "test", None)
     }
 
-    #[tokio::test]
-    async fn a_long_write_ahead_log_begins_anew_after_a_sync() {
-        let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::start(database(folder.path()), 100, |_| ()).await.unwrap();
-        let insert = |connection: &Connection| connection.execute("INSERT INTO numbers VALUES (NULL)", []);
-        let observer = database(folder.path()).reader().unwrap();
-        for _ in 0..30 {
-            writer.write_unsynced(insert).await.unwrap();
-        }
-        writer.sync().await.unwrap();
-        // The first write is followed by the last checkpoint, and the second one finds all copied.
-        for _ in 0..2 {
-            writer.write_unsynced(insert).await.unwrap();
-        }
-        let pages = checkpoint(&observer, "NOOP").unwrap();
-        assert!((1..20).contains(&pages), "{pages}: each write adds one, and a commit copies 40");
-        let count = observer.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, u32>(0));
-        assert_eq!(count.unwrap(), 32);
+    /// Adds this many pages.
+    fn fill(connection: &Connection, pages: u32) -> rusqlite::Result<usize> {
+        connection.execute("INSERT INTO texts VALUES (zeroblob(?1))", [pages * 4_096])
     }
 
     #[test]
-    fn an_error_in_the_background_is_an_error_of_the_next_sync() {
+    fn the_log_is_written_again_at_first_and_after_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let (database, checkpoints) = (database(folder.path()), Checkpoints::default());
-        assert!(checkpoints.schedule());
-        assert!(!checkpoints.schedule(), "one is scheduled");
-        checkpoints.sync_scheduled(&database);
-        assert!(checkpoints.schedule());
-        std::fs::write(database.wal_path(), "").unwrap();
-        assert_eq!(checkpoints.sync(&database).unwrap_err().kind(), ErrorKind::Unavailable);
-        checkpoints.sync(&database).unwrap();
+        let path = folder.path().join("wal");
+        let mut wal = WriteAheadLog::new(path.clone());
+        fs::write(&path, "frames").unwrap();
+        wal.rewrite().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "frames");
+        fs::remove_file(&path).unwrap();
+        wal.rewrite().expect("it is on the disk");
+        wal.suspect();
+        wal.rewrite().unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_long_log_begins_anew_unless_a_reader_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::start(database(folder.path()), 100, |_| ()).await.unwrap();
+        let mut observer = database(folder.path()).reader().unwrap();
+        let pages = |observer: &Connection| checkpoint(observer, LOOK).unwrap().0;
+        writer.write(|connection| fill(connection, PAGES)).await.unwrap();
+        writer.write(|connection| fill(connection, 1)).await.unwrap();
+        assert!((1..20).contains(&pages(&observer)), "{}", pages(&observer));
+
+        let reading = observer.transaction().unwrap();
+        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        for _ in 0..3 {
+            writer.write(|connection| fill(connection, PAGES)).await.unwrap();
+        }
+        drop(reading);
+        assert!(pages(&observer) > 2 * PAGES, "the reader needs the older pages");
+        writer.write(|connection| fill(connection, PAGES)).await.unwrap();
+        writer.write(|connection| fill(connection, 1)).await.unwrap();
+        assert!(pages(&observer) < 20, "{}", pages(&observer));
+    }
+
+    #[test]
+    fn a_full_disk_gets_the_space_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut connection, _lock) = database(folder.path()).open_to_write().unwrap();
+        let path = folder.path().join("test.db-wal");
+        let length = || fs::metadata(&path).unwrap().len();
+        fill(&connection, 10).unwrap();
+        let committed = length();
+        // A transaction that is larger than the cache leaves pages in the log.
+        connection.pragma_update(None, "cache_size", 10).unwrap();
+        connection.pragma_update(None, "max_page_count", 500).unwrap();
+        fill(&connection, 1_000).unwrap_err();
+        assert!(length() > committed, "{}", length());
+        // With a reader, the log stays, and is cut to what is committed.
+        let mut reader = database(folder.path()).reader().unwrap();
+        let reading = reader.transaction().unwrap();
+        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        let mut wal = WriteAheadLog::new(path.clone());
+        wal.make_room(&mut connection).unwrap();
+        assert_eq!(length(), committed);
+        drop(reading);
+        wal.make_room(&mut connection).unwrap();
+        assert_eq!(length(), 0);
+        let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
+        assert_eq!(count.unwrap(), 1);
+    }
+
+    #[test]
+    fn after_a_copy_in_parts_all_pages_are_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
+        fill(&connection, 10).unwrap();
+        let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
+        wal.copy(&connection, TRUNCATE).unwrap();
+        wal.mend(&connection).unwrap();
+        assert_eq!(checkpoint(&connection, LOOK).unwrap().0, 0);
+        wal.is_torn = true;
+        wal.mend(&connection).unwrap();
+        assert!(checkpoint(&connection, LOOK).unwrap().0 > 10);
+        assert!(!wal.is_torn);
     }
 }

@@ -17,9 +17,6 @@ pub(super) struct Kind {
     pub(super) application_id: i32,
     /// The statements that upgrade each version to the next. Their number is the current version.
     pub(super) migrations: &'static [&'static str],
-    /// Number of pages in the write-ahead log that triggers a checkpoint, which delays the next commit (default:
-    /// SQLite's 1,000).
-    pub(super) checkpoint_pages: Option<u32>,
     /// Queries that read a row of every table and index, to detect a damaged file. They take microseconds.
     pub(super) check_queries: &'static [&'static str],
 }
@@ -31,6 +28,20 @@ impl Kind {
             connection.prepare_cached(query)?.query_row([], |_| Ok(())).optional()?;
         }
         Ok(())
+    }
+
+    /// Migrates a file of `version` to the current one.
+    pub(super) fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
+        let missing = &self.migrations[version..];
+        if missing.is_empty() {
+            return Ok(());
+        }
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
+            missing.concat(),
+            self.application_id,
+            self.migrations.len(),
+        ))
     }
 }
 
@@ -49,9 +60,9 @@ pub(super) struct Database {
 
 /// SQLite's busy timeout, for locks of other programs. Our processes take turns with the lock file and do not wait
 /// here. It is shorter than the callers' timeouts.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size in bytes to which a grown write-ahead log is truncated.
-const WAL_BYTES: i64 = 64 << 20;
+const WAL_BYTES: i64 = 8 << 20;
 
 /// The version of a file.
 #[derive(Debug)]
@@ -122,7 +133,7 @@ impl Database {
                            version on it first";
             return Err(self.corrupt(message).with_context("file_version", found.version));
         }
-        self.sqlite(configure(&connection, &found, self.kind.checkpoint_pages))?;
+        self.sqlite(configure(&connection, &found))?;
         self.require_wal(&connection)?;
         self.limit_size(&connection)?;
         Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::from_path(&path)? }))
@@ -155,9 +166,9 @@ impl Database {
         let found = self.inspect(&connection)?;
         let files = ["db", "db-wal", "db-shm", "lock"].map(|suffix| self.file(suffix));
         restrict_all(&self.folder, &files);
-        self.sqlite(configure(&connection, &found, self.kind.checkpoint_pages))?;
+        self.sqlite(configure(&connection, &found))?;
         self.require_wal(&connection)?;
-        self.sqlite(self.migrate(&connection, found.version))?;
+        self.sqlite(self.kind.migrate(&connection, found.version))?;
         self.limit_size(&connection)?;
         drop(guard);
         let file = Identity::from_path(&self.path())?;
@@ -226,19 +237,6 @@ impl Database {
         .with_context("file", self.path().display()))
     }
 
-    fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
-        let missing = &self.kind.migrations[version..];
-        if missing.is_empty() {
-            return Ok(());
-        }
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
-            missing.concat(),
-            self.kind.application_id,
-            self.kind.migrations.len(),
-        ))
-    }
-
     fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
         result.map_err(|error| from_sqlite(error, &self.path()))
     }
@@ -261,7 +259,7 @@ pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Sets the configuration that durability depends on, on every open.
-fn configure(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
     if found.is_new {
         // Only effective in an empty file, before the switch to the write-ahead log.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
@@ -270,9 +268,8 @@ fn configure(connection: &Connection, found: &Found, checkpoint_pages: Option<u3
     connection.pragma_update(None, "synchronous", "full")?;
     // Deleted content is overwritten with zeros, so that erased data is not in the file any more.
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    if let Some(pages) = checkpoint_pages {
-        connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
-    }
+    // The writer does it.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
 }
 

@@ -80,12 +80,25 @@ pub(super) fn unreadable(
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
+/// The error of SQLite that `error` was converted from.
+fn sqlite_error(error: &Error) -> Option<&rusqlite::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// Whether `error` reports a damaged file, and not only a value that this version cannot read.
 pub(super) fn is_damage(error: &Error) -> bool {
-    let code = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<rusqlite::Error>())
-        .and_then(rusqlite::Error::sqlite_error_code);
+    let code = sqlite_error(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Whether `error` reports that the disk or the file is full.
+pub(super) fn is_disk_full(error: &Error) -> bool {
+    sqlite_error(error).is_some_and(|error| classify(error) == DISK_FULL)
+}
+
+/// Whether a sync has failed.
+pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
 /// The outcome of a failed COMMIT. After an I/O error the transaction may be on disk; all other errors roll it back.

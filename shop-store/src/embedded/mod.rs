@@ -24,6 +24,7 @@ mod backup;
 #[cfg(test)]
 mod byte_faults_test;
 mod checkpoint;
+mod clock;
 #[cfg(test)]
 mod damage_test;
 mod database;
@@ -47,7 +48,7 @@ mod thread;
 mod vacuum;
 mod writer;
 
-pub use backup::{CopiedFile, backup, restore};
+pub use backup::{CopiedFile, backup, earlier_version, migrated_copy, restore};
 pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
 pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};

@@ -10,19 +10,15 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::GroupCommitDelay;
-use super::error::{database_error, from_sqlite, is_damage, outcome_of_commit};
+use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
 use super::thread::{self, ThreadExit, closed};
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
 const MAX_BATCH: usize = 1_024;
-
-/// The time from a write that is visible to its sync in the background. The disk then writes little at a time, and the
-/// commits of other files wait less for it.
-const SYNC_DELAY: Duration = Duration::from_millis(10);
 
 /// The timeout for opening a file whose lock another process may hold.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +31,6 @@ pub(super) struct Writer {
     health: Arc<Health>,
     exit: ThreadExit,
     database: Arc<Database>,
-    checkpoints: Arc<Checkpoints>,
 }
 
 /// The error of the last group of writes, if it failed.
@@ -64,8 +59,6 @@ trait Job: Send {
 enum JobKind {
     /// The write is durable.
     Write,
-    /// The write is visible, and durable after the next job of the kind `Write`.
-    UnsyncedWrite,
     /// A health check has passed. Its success does not prove that other writes succeed.
     Check,
 }
@@ -118,19 +111,14 @@ impl Writer {
         let (ready, opened) = oneshot::channel();
         let (database, health) = (Arc::new(database), Arc::new(Health::default()));
         let (path, thread_health) = (database.path(), Arc::clone(&health));
-        let checkpoints = Arc::<Checkpoints>::default();
-        let thread_checkpoints = Arc::clone(&checkpoints);
         let opening = Arc::clone(&database);
-        let exit = thread::start("shop-writer", move || {
-            let path = opening.path();
-            match opening.open_to_write() {
-                Err(error) => drop(ready.send(Err(error))),
-                Ok((connection, lock)) => {
-                    drop(ready.send(Ok(())));
-                    let (checkpoints, health) = (thread_checkpoints, thread_health);
-                    let writer = WriterThread { checkpoints, connection, lock, path, health, syncs: true };
-                    writer.run(waiting, committed);
-                }
+        let exit = thread::start("shop-writer", move || match opening.open_to_write() {
+            Err(error) => drop(ready.send(Err(error))),
+            Ok((connection, lock)) => {
+                drop(ready.send(Ok(())));
+                let (path, wal) = (opening.path(), WriteAheadLog::new(opening.wal_path()));
+                let writer = WriterThread { connection, lock, path, wal, health: thread_health };
+                writer.run(waiting, committed);
             }
         })?;
         // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
@@ -140,7 +128,7 @@ impl Writer {
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
-        Ok(Self { jobs, health, exit, database, checkpoints })
+        Ok(Self { jobs, health, exit, database })
     }
 
     /// The exit of the thread, after the last handle is dropped.
@@ -157,34 +145,6 @@ impl Writer {
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         written(self.enqueue(JobKind::Write, work)?).await
-    }
-
-    /// Like [`write`](Self::write), and waits until it is visible. It is durable after a later `write` or `sync`.
-    pub(super) async fn write_unsynced<T: Send + 'static>(
-        &self,
-        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let written = written(self.enqueue(JobKind::UnsyncedWrite, work)?).await;
-        if self.checkpoints.schedule() {
-            // The thread ends after this task, so the connection for checkpoints is not the last to be closed.
-            let writer = self.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(SYNC_DELAY).await;
-                drop(writer.blocking(|writer| writer.checkpoints.sync_scheduled(&writer.database)).await);
-            });
-        }
-        written
-    }
-
-    /// Waits until all completed writes are durable. Later ones do not wait for it.
-    pub(super) async fn sync(&self) -> Result<()> {
-        self.clone().blocking(|writer| writer.checkpoints.sync(&writer.database)).await?
-    }
-
-    async fn blocking<T: Send + 'static>(self, work: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T> {
-        tokio::task::spawn_blocking(move || work(&self))
-            .await
-            .map_err(|error| database_error(ErrorKind::Internal, "a sync was aborted").with_source(error))
     }
 
     /// Enqueues a write as soon as the queue has room.
@@ -248,14 +208,11 @@ fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 struct WriterThread {
-    // Closed before the connection.
-    checkpoints: Arc<Checkpoints>,
     connection: Connection,
     lock: WriteLock,
     path: PathBuf,
+    wal: WriteAheadLog,
     health: Arc<Health>,
-    /// Whether a commit waits for the disk. It does when the file is opened.
-    syncs: bool,
 }
 
 /// Why a group of writes was not committed.
@@ -279,7 +236,10 @@ impl WriterThread {
                         self.reject(rejected, error, &mut damage, group.is_empty());
                         continue;
                     }
-                    Err(Failed::All(error)) => Err(error),
+                    Err(Failed::All(error)) => {
+                        self.recover(&error);
+                        Err(error)
+                    }
                     Ok(()) => Ok(()),
                 };
                 self.record_outcome(&outcome, &group, damage.take());
@@ -290,7 +250,35 @@ impl WriterThread {
                     job.complete(outcome.clone());
                 }
             }
-            self.checkpoints.finish(&self.connection);
+            match self.wal.due(&self.connection) {
+                Ok(None) => {}
+                Ok(Some(mode)) => self.shorten_wal(|wal, connection| wal.copy(connection, mode)),
+                Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
+            }
+        }
+    }
+
+    /// Prepares for the next group after one that was not committed.
+    fn recover(&mut self, error: &Error) {
+        self.wal.suspect();
+        if is_disk_full(error) {
+            self.shorten_wal(WriteAheadLog::make_room);
+        }
+    }
+
+    /// Shortens the write-ahead log. If that fails, it grows until the next attempt.
+    fn shorten_wal(
+        &mut self,
+        shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<()>,
+    ) {
+        let Self { connection, lock, path, wal, .. } = self;
+        let shortened =
+            lock.lock().and_then(|_guard| shorten(wal, connection).map_err(|error| from_sqlite(error, path)));
+        // A full disk is reported by the writes.
+        if let Err(error) = shortened
+            && !is_disk_full(&error)
+        {
+            tracing::warn!(error = %error.chain(), "checkpoint failed");
         }
     }
 
@@ -316,25 +304,15 @@ impl WriterThread {
         });
     }
 
-    /// Sets whether the next commits wait for the disk. Without it, a power failure may undo the last commits, and
-    /// damages nothing.
-    fn set_syncs(&mut self, syncs: bool) -> rusqlite::Result<()> {
-        if self.syncs != syncs {
-            let mode = if syncs { "full" } else { "normal" };
-            self.connection.pragma_update(None, "synchronous", mode)?;
-            self.syncs = syncs;
-        }
-        Ok(())
-    }
-
     /// Commits all of the group or nothing.
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
-        let syncs = group.iter().any(|job| job.kind() != JobKind::UnsyncedWrite);
-        self.set_syncs(syncs).map_err(|error| Failed::All(from_sqlite(error, &self.path)))?;
-        let _guard = self.lock.lock().map_err(Failed::All)?;
-        let path = &self.path;
-        let started = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let Self { connection, lock, path, wal, .. } = self;
+        let _guard = lock.lock().map_err(Failed::All)?;
+        let mended = wal.mend(connection);
+        let started =
+            mended.and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        wal.rewrite().map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
         for (position, job) in group.iter_mut().enumerate() {
             // The transaction is rolled back when it is dropped.
             let applied = catch_unwind(AssertUnwindSafe(|| job.apply(&transaction)));
@@ -364,7 +342,6 @@ mod tests {
     static KIND: Kind = Kind {
         application_id: 7,
         migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
-        checkpoint_pages: None,
         check_queries: &["SELECT max(number) FROM numbers"],
     };
 
@@ -383,21 +360,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_wait_for_the_disk_unless_they_are_synced_later() {
+    async fn every_write_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         let mode = |connection: &Connection| {
             connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
         };
-        let (normal, full) = (1, 2);
-        assert_eq!(writer.write_unsynced(mode).await.unwrap(), normal);
+        let full = 2;
         assert_eq!(writer.write(mode).await.unwrap(), full);
-        writer.write_unsynced(insert(1)).await.unwrap();
-        writer.sync().await.unwrap();
-        // The file to sync is missing.
-        std::fs::remove_file(folder.path().join("test.db-wal")).unwrap();
-        assert_eq!(writer.sync().await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[tokio::test]

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, doc};
-use mongodb::options::ClientOptions;
+use bson::{Decimal128, RawDocumentBuf, doc};
+use mongodb::options::{ClientOptions, DatabaseOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
-use super::error::{from_driver, is_retryable};
+use super::error::{from_driver, from_uri, is_retryable};
 use super::{MongoStoreOptions, database_in_uri};
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
@@ -19,7 +19,9 @@ use crate::unreadable::Unreadables;
 /// A collection, with limits on concurrent calls.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// For listings, which may be read from secondaries.
     pub(super) collection: Collection<RawDocumentBuf>,
+    /// For all that decides about a write. It reads from the primary, whatever the URI says.
     pub(super) database: Database,
     pub(super) options: MongoStoreOptions,
     pub(super) unreadables: Arc<Unreadables>,
@@ -32,27 +34,31 @@ pub(super) struct Connection {
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default timeout of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The timeout of a ping.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let from_uri = || database_in_uri(&options.uri);
-        let name = options.database.clone().or_else(from_uri).unwrap_or_else(|| "purchases".to_owned());
+        let in_uri = || database_in_uri(&options.uri);
+        let name = options.database.clone().or_else(in_uri).unwrap_or_else(|| "purchases".to_owned());
         let client = match &options.client {
             Some(client) => client.clone(),
             None => {
-                let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_driver)?;
-                Client::with_options(with_defaults(parsed)).map_err(from_driver)?
+                let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
+                Client::with_options(with_defaults(parsed)).map_err(from_uri)?
             }
         };
-        Ok(Self::on(client.database(&name), options))
+        Ok(Self::on(&client.database(&name), options))
     }
 
     /// The collection of `options` in `database`, on the connections of its client.
-    pub(super) fn on(database: Database, options: MongoStoreOptions) -> Self {
+    pub(super) fn on(database: &Database, options: MongoStoreOptions) -> Self {
         let collection = database.collection(&options.collection);
+        let primary = DatabaseOptions::builder()
+            .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
+            .build();
+        let database = database.client().database_with_options(database.name(), primary);
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
         Self { collection, options, database, unreadables: Arc::default(), query_permits, write_permits }
@@ -85,11 +91,39 @@ impl Connection {
         call(&self.write_permits, timeout, write).await
     }
 
+    /// The collection, read from the primary.
+    pub(super) fn on_primary(&self) -> Collection<RawDocumentBuf> {
+        self.database.collection(self.collection.name())
+    }
+
+    /// Whether the collection exists.
+    pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
+        let find = || {
+            let (database, name) = (self.database.clone(), self.collection.name().to_owned());
+            async move { database.list_collection_names().filter(doc! { "name": name }).await }
+        };
+        Ok(!self.query(timeout, find).await?.is_empty())
+    }
+
+    /// Checks that the user may write, to a server that has decimals. Changes nothing: some compatible servers create a
+    /// missing collection with an update, so that one is not written to.
+    pub(super) async fn check_writes(&self) -> Result<()> {
+        match self.exists(CHECK_TIMEOUT).await {
+            Ok(false) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
+            Ok(true) | Err(_) => {}
+        }
+        let (collection, decimal) = (self.on_primary(), Decimal128::from_bytes([0; 16]));
+        let none = doc! { "_id": decimal };
+        let update = async move { collection.update_one(none, doc! { "$set": { "price": decimal } }).await };
+        call(&self.write_permits, CHECK_TIMEOUT, update).await.map(drop)
+    }
+
     /// Checks that the server responds.
     pub(super) async fn ping(&self) -> Result<()> {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
-        call(&self.write_permits, PING_TIMEOUT, ping).await.map(drop)
+        call(&self.write_permits, CHECK_TIMEOUT, ping).await.map(drop)
     }
 }
 
@@ -131,6 +165,8 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     // Unlimited: stores may share the client, and each one limits its calls.
     options.max_pool_size.get_or_insert(u32::MAX);
+    // Every write has its own. The driver rejects also reads that inherit `w=0`.
+    options.write_concern = None;
     // Ingest retries inserts, which are idempotent by id. A standalone server has no retryable writes.
     options.retry_writes.get_or_insert(false);
     options

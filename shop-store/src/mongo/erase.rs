@@ -13,10 +13,12 @@ use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
 use super::connection::Connection;
 use super::insert::{InsertReply, WRITE_TIMEOUT};
-use super::{document, insert, select};
+use super::{insert, select};
 
 /// The member of a mark.
 const ERASED: &str = "erased";
+/// The id of the document with the last time seen, which is a mark of no purchase.
+const CLOCK: &str = "last-seen";
 /// Maximum number of documents in a command.
 const MAX_DOCUMENTS: usize = 1_000;
 
@@ -93,22 +95,10 @@ fn new_mark(id: &PurchaseId) -> RawDocumentBuf {
     mark
 }
 
-/// Whether `id` is marked.
-pub(super) async fn is_marked(connection: &Connection, id: &PurchaseId) -> Result<bool> {
-    let (collection, id) = (&connection.collection, document::id_value(id));
-    let time = connection.options.query_timeout;
-    let find = || {
-        let (collection, filter) = (collection.clone(), doc! { "_id": id.clone() });
-        async move { collection.find_one(filter).max_time(time).await }
-    };
-    Ok(connection.query(time, find).await?.is_some_and(|found| is_mark(&found)))
-}
-
 /// Deletes at most `limit` purchases before `time`, the oldest first. A document that was not migrated has no date, and
 /// is not found.
 pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
-    // A comparison matches values of the same type only.
-    let old = doc! { "timestamp": { "$lt": select::date(time) } };
+    let old = old(time);
     let ids = find_ids(connection, old.clone(), Some(doc! { "timestamp": 1, "_id": 1 }), limit).await?;
     if ids.is_empty() {
         return Ok(0);
@@ -118,6 +108,44 @@ pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limi
     let collection = connection.collection.clone();
     let delete = async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
     Ok(connection.write(connection.options.insert_timeout, delete).await?.deleted_count)
+}
+
+/// The condition of documents before `time`. A comparison matches values of the same type only.
+fn old(time: Timestamp) -> Document {
+    doc! { "timestamp": { "$lt": select::date(time) } }
+}
+
+/// Counts the purchases before `time`, up to `limit`.
+pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
+    let timeout = connection.options.insert_timeout;
+    let count = || {
+        let collection = connection.collection.clone();
+        async move { collection.count_documents(old(time)).limit(limit as u64).max_time(timeout).await }
+    };
+    connection.query(timeout, count).await
+}
+
+/// The last time that a round of deletions has seen.
+pub(super) async fn last_seen(connection: &Connection) -> Result<Option<Timestamp>> {
+    let timeout = connection.options.query_timeout;
+    let find = || {
+        let collection = connection.collection.clone_with_type::<Document>();
+        async move { collection.find_one(doc! { "_id": CLOCK }).max_time(timeout).await }
+    };
+    let clock = connection.query(timeout, find).await?;
+    let seen = clock.and_then(|clock| clock.get_datetime("seen").ok().copied());
+    Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
+}
+
+/// Stores the time that a round of deletions has seen.
+pub(super) async fn store_last_seen(connection: &Connection, time: Timestamp) -> Result<()> {
+    let collection = connection.collection.clone();
+    let store = async move {
+        let update = doc! { "$set": { ERASED: true, "seen": select::date(time) } };
+        let update = collection.update_one(doc! { "_id": CLOCK }, update).upsert(true);
+        update.write_concern(WriteConcern::majority()).await
+    };
+    connection.write(connection.options.insert_timeout, store).await.map(drop)
 }
 
 /// The ids of the first documents that `filter` finds, at most `limit` and a command's worth.
@@ -133,7 +161,7 @@ async fn find_ids(
         return Ok(Vec::new());
     }
     let find = || {
-        let (collection, filter) = (connection.collection.clone_with_type::<Document>(), filter.clone());
+        let (collection, filter) = (connection.on_primary().clone_with_type::<Document>(), filter.clone());
         let (sort, time) = (sort.clone().unwrap_or_default(), connection.options.insert_timeout);
         async move {
             let found = collection.find(filter).sort(sort).limit(limit).projection(doc! { "_id": 1 });

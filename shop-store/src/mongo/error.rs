@@ -10,9 +10,22 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
     Error::new(kind, message).with_origin("mongodb")
 }
 
-/// Converts an error of the driver.
+/// Converts an error of a call. An option of the URI that the driver rejects only now is not the caller's fault.
 pub(super) fn from_driver(error: DriverError) -> Error {
-    let (kind, message, outcome) = classify(&error);
+    match classify(&error) {
+        (ErrorKind::Invalid, message, outcome) => {
+            classified((ErrorKind::Unavailable, message, outcome), error)
+        }
+        class => classified(class, error),
+    }
+}
+
+/// Converts an error of a URI that is read.
+pub(super) fn from_uri(error: DriverError) -> Error {
+    classified(classify(&error), error)
+}
+
+fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
     Error::new(kind, message).with_outcome(outcome).with_origin("mongodb").with_source(error)
 }
 
@@ -85,8 +98,9 @@ const fn for_command(code: i32) -> Class {
         ),
         // BSONObjectTooLarge.
         10334 => (ErrorKind::TooLarge, "the documents are too large for MongoDB", NotApplied),
-        // CommandNotFound, and an option that an old server does not know.
-        59 | 40415 => {
+        // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option that an old server
+        // does not know. Servers that only speak the protocol have them.
+        59 | 115 | 238 | 303 | 40415 => {
             (ErrorKind::Unsupported, "this MongoDB server does not support the operation", NotApplied)
         }
         // MaxTimeMSExpired.
@@ -95,5 +109,30 @@ const fn for_command(code: i32) -> Class {
         14031 => (ErrorKind::Unavailable, "MongoDB's disk is full", Outcome::Unknown),
         // Not primary, stepping down, interrupted, shutting down, and other transient errors.
         _ => (ErrorKind::Unavailable, "MongoDB cannot serve the operation now", Outcome::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::options::ClientOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rejected_uri_is_invalid_when_it_is_read_and_no_fault_of_a_later_call() {
+        let error = ClientOptions::parse("mongodb://h/?w=-1").await.unwrap_err();
+        assert_eq!(from_uri(error.clone()).kind(), ErrorKind::Invalid);
+        let error = from_driver(error);
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error:?}");
+    }
+
+    #[test]
+    fn what_a_compatible_server_does_not_have_is_unsupported() {
+        for code in [59, 115, 238, 303, 40415] {
+            assert_eq!(for_command(code).0, ErrorKind::Unsupported, "{code}");
+        }
+        for code in [0, 91, 189, 10107, 424_242] {
+            assert_eq!(for_command(code).0, ErrorKind::Unavailable, "{code}");
+        }
     }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
+use mongodb::options::ReadPreference;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
-use shop_core::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector};
+use shop_core::ports::{
+    InsertOutcome, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore as _, Selector,
+};
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
 use super::faulty_server::{Fault, FaultyServer};
@@ -164,4 +167,37 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
         outcomes.iter().enumerate().filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
     assert_eq!(again.map(|(index, _)| index).collect::<Vec<_>>(), stored);
     assert_eq!(outcomes.len(), MAX_DOCUMENTS + 50);
+}
+
+#[tokio::test]
+async fn reads_that_decide_are_from_the_primary() {
+    let uri = "mongodb://127.0.0.1:1/shop?replicaSet=rs&readPreference=secondary&w=0";
+    let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false)).await.unwrap();
+    let connection = store.connection();
+    let primary = ReadPreference::Primary.into();
+    assert_eq!(connection.database.selection_criteria(), Some(&primary));
+    assert_eq!(connection.on_primary().selection_criteria(), Some(&primary));
+    assert_eq!(connection.database.collection::<Document>("users").selection_criteria(), Some(&primary));
+    assert_ne!(connection.collection.selection_criteria(), Some(&primary), "listings may be older");
+}
+
+#[tokio::test]
+async fn a_write_concern_of_the_uri_rejects_no_query() {
+    let Some(direct) = MongoFixture::on_test_server().await else { return };
+    let uri = format!("{}?w=0", direct.uri());
+    let database = direct.mongo().connection().collection.namespace().db;
+    let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database))).await.unwrap();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
+}
+
+#[tokio::test]
+async fn a_check_writes_and_leaves_nothing() {
+    let Some(faulty) = Faulty::start().await else { return };
+    faulty.store.check().await.unwrap();
+    assert_eq!(faulty.direct.mongo().summary(&Selector::All).await.unwrap().count, 0);
+    faulty.server.next("update", [Fault::Refused(failed(13, "Unauthorized"))]);
+    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Denied);
+    // As a server without decimals does.
+    faulty.server.next("update", [Fault::NotArrived, Fault::NotArrived]);
+    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -5,7 +5,7 @@
 use super::error::mongo_error;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use shop_core::ports::{Cursor, ListOrder, Page, PageRequest, Selector, TimeRange};
+use shop_core::ports::{Cursor, ListOrder, Lookup, Page, PageRequest, Selector, TimeRange};
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
@@ -211,18 +211,21 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
     }
 }
 
-/// Returns the purchase with this id.
-pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Option<Purchase>> {
-    let (collection, filter) = (&connection.collection, doc! { "_id": document::id_value(id) });
+/// Returns what is stored under this id.
+pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Lookup> {
+    let (collection, filter) = (connection.on_primary(), doc! { "_id": document::id_value(id) });
     let time = connection.options.query_timeout;
     let find = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         async move { collection.find_one(filter).max_time(time).await }
     };
-    let found = connection.query(time, find).await?.filter(|document| !erase::is_mark(document));
-    found.map(|document| document::purchase(&document)).transpose().map_err(|error| {
-        mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
-            .with_context("id", id)
-            .with_source(error)
-    })
+    match connection.query(time, find).await? {
+        None => Ok(Lookup::Missing),
+        Some(document) if erase::is_mark(&document) => Ok(Lookup::Erased),
+        Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {
+            mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
+                .with_context("id", id)
+                .with_source(error)
+        }),
+    }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bson::doc;
 use mongodb::Client;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
     ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
@@ -68,13 +68,7 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
     /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
     pub async fn exists(&self) -> Result<bool> {
-        let find = || {
-            let (database, name) =
-                (self.connection.database.clone(), self.connection.collection.name().to_owned());
-            async move { database.list_collection_names().filter(doc! { "name": name }).await }
-        };
-        let found = self.connection.query(self.connection.options.query_timeout, find).await?;
-        Ok(!found.is_empty())
+        self.connection.exists(self.connection.options.query_timeout).await
     }
 
     /// The driver's client, for another store on the same server.
@@ -105,7 +99,7 @@ impl RecordStore<Purchase> for MongoStore {
     }
 
     async fn check(&self) -> Result<()> {
-        self.connection.ping().await
+        self.connection.check_writes().await
     }
 }
 
@@ -121,12 +115,24 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        erase::is_marked(&self.connection, id).await
+        Ok(self.look_up(id).await? == Lookup::Erased)
     }
 
     /// Documents that were not [migrated](Self::migrate) are not deleted.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         erase::delete_before(&self.connection, time, limit).await
+    }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        erase::count_before(&self.connection, time, limit).await
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        erase::last_seen(&self.connection).await
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        erase::store_last_seen(&self.connection, time).await
     }
 }
 
@@ -148,6 +154,10 @@ impl PurchaseQuery for MongoStore {
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(self.look_up(id).await?.stored())
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         select::by_id(&self.connection, id).await
     }
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
@@ -15,6 +15,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::PostgresStoreOptions;
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
@@ -23,7 +24,7 @@ use super::tls::Tls;
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
-/// The timeout of a check.
+/// The timeout of a check of a server with one host.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The default timeout of a new connection to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,6 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TCP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The driver's default of `keepalives_idle`.
 const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Begins a write. Its commit waits until it is durable, whatever the server's default; in the transaction, because a
+/// pooler gives each one another session.
+const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true)
+    where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
 
 /// The value of a parameter, and its type.
 pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
@@ -40,11 +46,13 @@ pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
 pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
     pub(super) parameters: Vec<Parameter>,
+    /// The end of its transaction, if it is a write.
+    pub(super) end: Option<&'static str>,
 }
 
 impl Statement {
     pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), parameters: Vec::new() }
+        Self { sql: sql.into(), parameters: Vec::new(), end: None }
     }
 
     /// The same with the value of the next parameter.
@@ -86,34 +94,49 @@ pub(super) struct Connection {
     pub(super) unreadables: Unreadables,
     /// The name of the database, without credentials.
     pub(super) name: String,
-    /// The main table.
-    pub(super) table: &'static str,
+    pub(super) definition: &'static Definition,
     pub(super) connector: Connector,
-    /// Whether the last batches had rows that were stored already.
-    pub(super) has_repeats: AtomicBool,
+    /// The number of batches of which rows that are stored already are still expected.
+    pub(super) repeats: AtomicU32,
+    pub(super) check_timeout: Duration,
     schema: Option<Schema>,
+    _closing_idle: DropGuard,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
     reads: Pool,
-    writes: Pool,
+    pub(super) writes: Pool,
 }
 
 impl Connection {
     /// Parses the URL. Connects when there is a statement.
     pub(super) fn open(options: PostgresStoreOptions, definition: &'static Definition) -> Result<Self> {
         let (tls, url) = Tls::take_from(options.url.expose_secret())?;
-        let invalid = |error: tokio_postgres::Error| {
-            let message = "the PostgreSQL URL or one of its options is invalid";
-            postgres_error(ErrorKind::Invalid, message).with_source(error)
-        };
-        let config = with_defaults(url.parse().map_err(invalid)?, &tls);
-        let count = options.max_connections.div_ceil(2).max(1);
+        let config = parsed(&url, &tls)?;
+        // The driver tries one host after the other.
+        let connect_timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        let check_timeout = hosts(&config).iter().skip(1).fold(CHECK_TIMEOUT, |sum, _| sum + connect_timeout);
+        let name = name(&config);
         let connector = Connector { tls: tls.connector()?, config };
-        let reads = pool(&connector, options.query_timeout, count)?;
-        let writes = pool(&connector, options.insert_timeout, count)?;
-        let schema = options.create_schema.then(|| Schema::new(definition, writes.clone()));
-        let (name, table) = (name(&connector.config), definition.name);
-        let (unreadables, has_repeats) = (Unreadables::default(), AtomicBool::default());
-        Ok(Self { name, table, connector, unreadables, has_repeats, schema, reads, writes, options })
+        let for_reads = (options.max_connections / 2).max(1);
+        let reads = pool(&connector, options.query_timeout, for_reads)?;
+        let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
+        let writes = pool(&connector, options.insert_timeout, for_writes)?;
+        let schema =
+            options.create_schema.then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
+        let closing_idle = until_dropped(close_idle([reads.clone(), writes.clone()], options.idle_timeout));
+        let (unreadables, repeats) = (Unreadables::default(), AtomicU32::default());
+        Ok(Self {
+            name,
+            definition,
+            connector,
+            unreadables,
+            repeats,
+            check_timeout,
+            schema,
+            _closing_idle: closing_idle,
+            reads,
+            writes,
+            options,
+        })
     }
 
     /// Runs a query within the timeout of queries.
@@ -122,7 +145,7 @@ impl Connection {
     }
 
     pub(super) async fn query_by(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
-        self.retried(&self.reads, statement, deadline).await
+        self.retried(statement, deadline).await
     }
 
     /// Runs a write, or a query that belongs to a write. It must be idempotent: it is repeated if its outcome is unknown.
@@ -131,45 +154,33 @@ impl Connection {
     }
 
     pub(super) async fn write_by(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
-        self.retried(&self.writes, statement, deadline).await
+        self.retried(Statement { end: Some("commit"), ..statement }, deadline).await
     }
 
     /// Retries a few times if the error is transient: the connections of a server that has restarted are broken, and
     /// the next one is new.
-    async fn retried(&self, pool: &Pool, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
+    async fn retried(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
-            drop(time::timeout_at(deadline, schema.attempted()).await);
+            let attempted = time::timeout_at(deadline, schema.attempted()).await;
+            attempted.map_err(|_elapsed| timed_out(Outcome::NotApplied))??;
         }
+        let pool = if statement.end.is_some() { &self.writes } else { &self.reads };
         let statement = Arc::new(statement);
         retried(deadline, is_retryable, || run(pool, &statement, deadline)).await
     }
 
     /// Checks that the table can be read.
     pub(super) async fn check_reads(&self) -> Result<()> {
-        let check = Statement::new(format!("select from {} limit 0", self.table));
-        self.query_by(check, Instant::now() + CHECK_TIMEOUT).await.map(drop)
+        let check = Statement::new(format!("select from {} limit 0", self.definition.name));
+        self.query_by(check, Instant::now() + self.check_timeout).await.map(drop)
     }
 
-    /// Checks that the table can be written.
+    /// Checks that the table can be written: inserts a row, and rolls back.
     pub(super) async fn check_writes(&self) -> Result<()> {
-        let sql = format!(
-            "select current_setting('transaction_read_only')::boolean from (values (1)) as one
-             where not exists (select from {} limit 0)",
-            self.table
-        );
-        let rows = self.write_by(Statement::new(sql), Instant::now() + CHECK_TIMEOUT).await?;
-        match rows.first().map(|row| row.try_get(0)) {
-            Some(Ok(false)) => Ok(()),
-            _ => Err(postgres_error(ErrorKind::Unavailable, "PostgreSQL is read-only, such as a standby")
-                .with_outcome(Outcome::NotApplied)),
-        }
-    }
-
-    /// Whether the table exists.
-    pub(super) async fn exists(&self) -> Result<bool> {
-        let sql = format!("select to_regclass('{}') is not null", self.table);
-        let rows = self.query(Statement::new(sql)).await?;
-        Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)))
+        let Definition { name, unused_id, .. } = self.definition;
+        let check = Statement::new(format!("insert into {name} (id) values ({unused_id})"));
+        let check = Statement { end: Some("rollback"), ..check };
+        self.retried(check, Instant::now() + self.check_timeout).await.map(drop)
     }
 
     /// Waits until the table exists or the server has rejected its creation.
@@ -196,7 +207,16 @@ async fn run(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Resu
             .map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone()))
             .collect();
         // Without a prepared statement: one round trip, and a plan for these values.
-        let result = client.query_typed(&statement.sql, &parameters).await;
+        let query = client.query_typed(&statement.sql, &parameters);
+        let result = match statement.end {
+            None => query.await,
+            Some(end) => {
+                // Sent together and in this order: it costs no round trip. After an error the server rolls back.
+                let begin = client.batch_execute(BEGIN);
+                let (begun, rows, ended) = tokio::join!(biased; begin, query, client.batch_execute(end));
+                begun.and(rows).and_then(|rows| ended.map(|()| rows))
+            }
+        };
         if result.as_ref().is_err_and(is_broken) {
             drop(Object::take(client));
         }
@@ -211,6 +231,23 @@ async fn run(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Resu
     }
 }
 
+/// Closes connections that are not used, until it is dropped.
+async fn close_idle(pools: [Pool; 2], timeout: Duration) {
+    loop {
+        time::sleep(timeout / 4).await;
+        for pool in &pools {
+            pool.retain(|_, metrics| metrics.last_used() < timeout);
+        }
+    }
+}
+
+/// Runs `task` in the background until the guard is dropped.
+pub(super) fn until_dropped(task: impl Future<Output: Send> + Send + 'static) -> DropGuard {
+    let stopped = CancellationToken::new();
+    tokio::spawn(stopped.clone().run_until_cancelled_owned(task));
+    stopped.drop_guard()
+}
+
 fn timed_out(outcome: Outcome) -> Error {
     let message = "PostgreSQL did not answer within the timeout";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
@@ -219,26 +256,30 @@ fn timed_out(outcome: Outcome) -> Error {
 fn pool(connector: &Connector, timeout: Duration, size: usize) -> Result<Pool> {
     // Shorter than the client's timeout, so the server reports the error and the outcome is known.
     let limit = (timeout - timeout / 10).as_millis().max(1);
-    // Without sorts a page is read in the order of its index, also when the statistics of the table are old.
-    let session: Arc<str> = format!(
-        "set statement_timeout = {limit}; set enable_sort = off; \
-         select set_config('synchronous_commit', 'on', false) \
-         where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')"
-    )
-    .into();
+    let given = connector.config.get_options().unwrap_or_default();
+    // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
+    // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
+    let options = format!("{given} -c statement_timeout={limit} -c enable_sort=off");
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let Connector { config, tls } = connector.clone();
+    let Connector { mut config, tls } = connector.clone();
+    config.options(options);
     let manager = Manager::from_config(config, tls, recycling);
-    let configure = Hook::async_fn(move |client, _metrics| {
-        let session = Arc::clone(&session);
-        Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
-    });
-    let built = Pool::builder(manager).max_size(size).post_create(configure).build();
+    let built = Pool::builder(manager).max_size(size).build();
     built.map_err(|error| postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error))
 }
 
-/// Adds our defaults for the options that the URL does not set.
-fn with_defaults(mut config: Config, tls: &Tls) -> Config {
+/// Reads the URL, and adds our defaults for the options that it does not set.
+fn parsed(url: &str, tls: &Tls) -> Result<Config> {
+    if url.matches('@').count() > 1 {
+        // The driver would take the rest of a password for a host, which is printed.
+        let message =
+            "the PostgreSQL URL has more than one @: write %40 for it in user, password and database";
+        return Err(postgres_error(ErrorKind::Invalid, message));
+    }
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        let message = "the PostgreSQL URL or one of its options is invalid";
+        postgres_error(ErrorKind::Invalid, message).with_source(error)
+    })?;
     config.ssl_mode(tls.mode);
     if config.get_application_name().is_none() {
         config.application_name("shop");
@@ -252,17 +293,29 @@ fn with_defaults(mut config: Config, tls: &Tls) -> Config {
     if config.get_keepalives_idle() == DRIVER_KEEPALIVE {
         config.keepalives_idle(TCP_TIMEOUT / 3);
     }
-    config
+    Ok(config)
 }
 
-/// `host:port/database`.
+/// `host:port/database`, with all hosts.
 fn name(config: &Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        #[cfg(unix)]
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => config.get_hostaddrs().first().map(ToString::to_string).unwrap_or_default(),
+    let ports = config.get_ports();
+    let address = |(index, host): (usize, String)| {
+        let port = ports.get(index).or(ports.first()).unwrap_or(&5432);
+        format!("{host}:{port}")
     };
+    let addresses: Vec<_> = hosts(config).into_iter().enumerate().map(address).collect();
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
-    format!("{host}:{}/{database}", config.get_ports().first().unwrap_or(&5432))
+    format!("{}/{database}", addresses.join(","))
+}
+
+fn hosts(config: &Config) -> Vec<String> {
+    let name = |host: &Host| match host {
+        Host::Tcp(host) => host.clone(),
+        #[cfg(unix)]
+        Host::Unix(path) => path.display().to_string(),
+    };
+    match config.get_hosts() {
+        [] => config.get_hostaddrs().iter().map(ToString::to_string).collect(),
+        hosts => hosts.iter().map(name).collect(),
+    }
 }

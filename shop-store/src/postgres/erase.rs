@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
-use super::rows::Text;
+use super::rows::{Text, time};
 
 /// Maximum number of rows in a statement.
 const MAX_ROWS: usize = 10_000;
@@ -50,13 +50,6 @@ pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<
     Ok(marked)
 }
 
-/// Whether `id` is marked.
-pub(super) async fn is_marked(connection: &Connection, id: &PurchaseId) -> Result<bool> {
-    let sql = "select from purchases where id = $1 and userid is null";
-    let rows = connection.query(Statement::new(sql).bind(id.to_string(), Type::TEXT)).await?;
-    Ok(!rows.is_empty())
-}
-
 /// Deletes at most `limit` purchases before `time`, the oldest first.
 pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
     count(connection, deletion(time, limit)).await
@@ -70,6 +63,30 @@ pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
         deleted as (delete from purchases where id = any (array(select id from chosen)) returning 1)
         select count(*) from deleted"#;
     Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(bounded(limit), Type::INT8)
+}
+
+/// Counts the purchases before `time`, up to `limit`.
+pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
+    count(connection, old(time, limit)).await
+}
+
+pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
+    let sql = r#"select count(*) from (select from purchases where "timestamp" < $1 limit $2) as old"#;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(limit, Type::INT8)
+}
+
+/// The last time that a round of deletions has seen.
+pub(super) async fn last_seen(connection: &Connection) -> Result<Option<Timestamp>> {
+    let rows = connection.query(Statement::new(r#"select seen as "timestamp" from purchases_clock"#)).await?;
+    Ok(rows.first().and_then(|row| time(row).ok()))
+}
+
+/// Stores the time that a round of deletions has seen.
+pub(super) async fn store_last_seen(connection: &Connection, time: Timestamp) -> Result<()> {
+    let sql = "insert into purchases_clock (seen) values ($1)
+               on conflict (single) do update set seen = excluded.seen";
+    connection.write(Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ)).await.map(drop)
 }
 
 fn bounded(limit: usize) -> i64 {

@@ -71,7 +71,6 @@ fn from_server(error: &DbError) -> Error {
             (ErrorKind::DeadlineExceeded, "PostgreSQL cancelled the statement at its timeout")
         }
         Class::Denied(message) => (ErrorKind::Denied, message),
-        Class::Missing(message) => (ErrorKind::Invalid, message),
         Class::Unsupported => {
             (ErrorKind::Unsupported, "this PostgreSQL server or its table does not support the statement")
         }

@@ -50,19 +50,24 @@ async fn a_rejected_row_does_not_affect_the_others() {
 #[tokio::test]
 async fn statements_look_for_stored_rows_while_batches_repeat_them() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
-    let (store, all) = (fixture.postgres(), purchases(30));
+    let (store, all) = (fixture.postgres(), purchases(130));
     let apply = async |range| {
         let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
         let inserted = outcomes.iter().filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count();
         assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
-        (inserted, store.connection().has_repeats.load(Ordering::Relaxed))
+        (inserted, store.connection().repeats.load(Ordering::Relaxed))
     };
-    assert_eq!(apply(0..10).await, (10, false));
-    assert_eq!(apply(5..15).await, (5, true), "the first statement fails, and the second one looks for them");
-    assert_eq!(apply(10..20).await, (5, true));
-    assert_eq!(apply(20..25).await, (5, false));
-    assert_eq!(apply(25..30).await, (5, false));
-    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 30);
+    assert_eq!(apply(0..10).await, (10, 0));
+    assert_eq!(apply(5..15).await, (5, 100), "the first statement fails, and the second one looks for them");
+    assert_eq!(apply(10..20).await, (5, 100));
+    assert_eq!(apply(20..25).await, (5, 99));
+    assert_eq!(apply(24..26).await, (1, 100));
+    for left in (0..100).rev() {
+        let next = 125 - left;
+        assert_eq!(apply(next..next + 1).await, (1, u32::try_from(left).unwrap()));
+    }
+    assert_eq!(apply(126..130).await, (4, 0));
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 130);
 }
 
 #[tokio::test]
@@ -195,12 +200,12 @@ async fn processes_that_start_together_create_one_table() {
     let changes = session(&url).await.query("select name, version from shop_schema", &[]).await.unwrap();
     assert_eq!(
         changes.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, i32)>>(),
-        [("purchases".to_owned(), 1)]
+        [("purchases".to_owned(), 2)]
     );
     let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
     options.create_schema = false;
     let absent = PostgresStore::open(options).unwrap();
-    assert!(!absent.exists().await.unwrap() && stores[0].exists().await.unwrap());
+    assert!(!absent.inspect().await.unwrap().exists && stores[0].inspect().await.unwrap().exists);
     assert_eq!(absent.check_reads().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
@@ -260,13 +265,138 @@ async fn sessions_acknowledge_what_is_durable() {
 }
 
 #[tokio::test]
+async fn sessions_are_left_as_they_were() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let url = fixture.url().replace("options=", "options=-c%20synchronous_commit%3Doff%20");
+    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2)).unwrap();
+    store.apply(purchases(3).into()).await.unwrap();
+    store.check().await.unwrap();
+    // The only session, as a pooler would give it to another client.
+    let session = store.connection().writes.get().await.unwrap();
+    let sql = "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
+    let changed = session.query(sql, &[]).await.unwrap();
+    assert!(changed.is_empty(), "{changed:?}");
+    let rows = session.query("show synchronous_commit", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, &str>(0), "off");
+}
+
+#[tokio::test]
+async fn connections_are_limited_and_closed_when_they_are_not_used() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let name = format!("limit_{}", shop_core::Uuid::now_v7().simple());
+    let url = with_option(fixture.url(), &format!("application_name={name}"));
+    let mut options = PostgresStoreOptions::new(url).max_connections(3);
+    options.idle_timeout = Duration::from_millis(200);
+    let store = PostgresStore::open(options).unwrap();
+    let calls = purchases(40).into_iter().map(|purchase| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store.apply(Arc::new([purchase])).await.unwrap();
+            store.summary(&Selector::All).await.unwrap();
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let (mut most, session) = (0, session(fixture.url()).await);
+    let mut count = async || {
+        let sql = "select count(*) from pg_stat_activity where application_name = $1";
+        let count: i64 = session.query_one(sql, &[&name]).await.unwrap().get(0);
+        most = most.max(count);
+        (count, most)
+    };
+    for call in calls {
+        count().await;
+        call.await.unwrap();
+    }
+    let closed = async { while count().await.0 > 0 {} };
+    tokio::time::timeout(Duration::from_secs(60), closed).await.unwrap();
+    assert!((1..=3).contains(&count().await.1));
+    store.check().await.unwrap();
+}
+
+/// The URL of a new role that may use the schema at `url`, and its name.
+async fn of_new_role(url: &str) -> (String, String) {
+    let role = format!("role_{}", shop_core::Uuid::now_v7().simple());
+    let schema = url.rsplit_once("search_path%3D").unwrap().1;
+    let sql = format!("create role {role}; grant usage on schema {schema} to {role}");
+    session(url).await.batch_execute(&sql).await.unwrap();
+    (url.replace("options=", &format!("options=-c%20role%3D{role}%20")), role)
+}
+
+#[tokio::test]
+async fn a_table_is_created_when_the_right_is_granted() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let url = fresh_schema(fixture.server_url()).await;
+    let (as_role, role) = of_new_role(&url).await;
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).unwrap();
+    store.wait_for_schema().await;
+    let error = store.check().await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    let error = store.inspect().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Denied && error.to_string().contains("CREATE on schema"), "{error}");
+    let schema = url.rsplit_once("search_path%3D").unwrap().1;
+    let session = session(&url).await;
+    session.batch_execute(&format!("grant create on schema {schema} to {role}")).await.unwrap();
+    let stored = async {
+        while let Err(error) = store.apply(purchases(1).into()).await {
+            assert!(error.is_retryable(), "{error:?}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap();
+    assert!(store.inspect().await.unwrap().exists);
+    session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_check_writes_and_leaves_nothing() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (as_role, role) = of_new_role(fixture.url()).await;
+    let session = session(fixture.url()).await;
+    session.batch_execute(&format!("grant select on purchases, shop_schema to {role}")).await.unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).unwrap();
+    store.check_reads().await.unwrap();
+    assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Denied);
+    let error = store.inspect().await.unwrap_err();
+    let missing = "missing=INSERT on purchases, UPDATE on purchases, DELETE on purchases";
+    assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(missing), "{error}");
+    session.batch_execute(&format!("grant insert, update, delete on purchases to {role}")).await.unwrap();
+    store.check().await.unwrap();
+    assert!(store.inspect().await.unwrap().exists);
+    let rows = session.query("select from purchases", &[]).await.unwrap();
+    assert!(rows.is_empty());
+    session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_url_is_named_with_all_hosts_and_without_a_password() {
+    let opened = |url: &str| PostgresStore::open(PostgresStoreOptions::new(url));
+    for (url, expected) in [
+        ("postgresql://u:p%40ss@h/x", "h:5432/x"),
+        ("postgresql://a:1,b:2/x", "a:1,b:2/x"),
+        ("postgresql://u@a,b/x?target_session_attrs=read-write", "a:5432,b:5432/x"),
+        ("postgresql://%2Frun%2Fpg/x", "/run/pg:5432/x"),
+        ("postgresql:///x?hostaddr=127.0.0.1,127.0.0.2&user=u&port=7", "127.0.0.1:7,127.0.0.2:7/x"),
+    ] {
+        assert_eq!(opened(url).unwrap().name(), expected);
+    }
+    for url in [
+        "postgresql://u:p@hunter2@h/x",
+        "postgresql://u:p@hunter2/4@h:5432/x",
+        "postgresql://u:p@h?x@hunter2=1",
+    ] {
+        let error = opened(url).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert!(error.to_string().contains("%40"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_is_refused_is_denied() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let base = fixture.server_url().split('?').next().unwrap();
     let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url))?.check().await;
     let (start, _) = base.rsplit_once('/').unwrap();
     let error = check(format!("{start}/no_such_database")).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Invalid, Outcome::NotApplied), "{error:?}");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
     assert!(error.to_string().contains("does not exist"), "{error}");
     let (scheme, rest) = base.split_once("//").unwrap();
     let (_, host) = rest.rsplit_once('@').unwrap();

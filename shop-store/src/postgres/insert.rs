@@ -17,6 +17,9 @@ use super::sqlstate;
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
 pub(super) const MAX_ROWS: usize = 10_000;
 
+/// After a repetition, so many batches without one are expected to have another: a plain insert that fails leaves dead rows.
+const EXPECTED_REPEATS: u32 = 100;
+
 /// A row of a table with the primary key `id`.
 pub(super) trait Insertable: Send + Sync {
     const TABLE: Table;
@@ -173,11 +176,12 @@ impl<R: Insertable> Insertion<'_, R> {
 
     /// Inserts the rows at `indices` whose id is not stored. Returns a row for each of the others.
     ///
-    /// Batches rarely repeat what is stored. While they do not, the statement neither asks for conflicts nor returns
+    /// Batches rarely repeat what is stored. As long as none does, the statement neither asks for conflicts nor returns
     /// ids (docs/performance.md).
     async fn write(&self, indices: &[usize]) -> Result<Vec<tokio_postgres::Row>> {
-        let has_repeats = &self.connection.has_repeats;
-        if !has_repeats.load(Ordering::Relaxed) {
+        let repeats = &self.connection.repeats;
+        let expected = repeats.load(Ordering::Relaxed);
+        if expected == 0 {
             let sent = self.statement(R::TABLE.insert_all(), indices);
             match self.connection.write_by(sent, self.deadline).await {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
@@ -186,7 +190,8 @@ impl<R: Insertable> Insertion<'_, R> {
         }
         let sent = self.statement(R::TABLE.insert_new(), indices);
         let rest = self.connection.write_by(sent, self.deadline).await?;
-        has_repeats.store(!rest.is_empty(), Ordering::Relaxed);
+        let expected = if rest.is_empty() { expected.saturating_sub(1) } else { EXPECTED_REPEATS };
+        repeats.store(expected, Ordering::Relaxed);
         Ok(rest)
     }
 

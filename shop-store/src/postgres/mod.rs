@@ -6,6 +6,7 @@
 //! | `tls` | `sslmode` and `sslrootcert` of the URL |
 //! | `connection` | the pools, and statements with timeouts |
 //! | `schema` | creation of tables and indexes in the background |
+//! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
 //! | `insert` | inserts with one outcome for each row |
 //! | `select` | keyset pagination, and reads by id |
@@ -38,7 +39,7 @@
 //! # Durability
 //!
 //! Writes are acknowledged by the server's `synchronous_commit`, but never at a lower level than `on`: `off`, `local` and
-//! `remote_write` are raised to `on` for the session. With `synchronous_standby_names`, `on` includes the standby.
+//! `remote_write` are raised to `on` in the transaction of each write, also behind a pooler of transactions. With `synchronous_standby_names`, `on` includes the standby.
 
 mod connection;
 mod entities;
@@ -50,6 +51,7 @@ mod faults_test;
 #[path = "../../tests/support/postgres.rs"]
 mod fixture;
 mod insert;
+mod inspect;
 mod options;
 #[cfg(test)]
 mod outage_test;
@@ -67,6 +69,7 @@ mod tls;
 mod totals;
 
 pub use entities::{PostgresOrders, PostgresRows, PostgresUsers};
+pub use inspect::Inspection;
 pub use options::PostgresStoreOptions;
 pub use store::PostgresStore;
 

@@ -25,11 +25,16 @@ pub struct PostgresStoreOptions {
     pub insert_timeout: Duration,
     /// Timeout of a query (default 5 s).
     pub query_timeout: Duration,
-    /// Maximum number of connections, half of them for queries (default 16). A call that has timed out uses its
-    /// connection until the server has finished it.
+    /// Maximum number of connections, half of them for queries (default 16, at least 2). A call that has timed out
+    /// uses its connection until the server has finished it.
     pub max_connections: usize,
+    /// After this time without use, a connection is closed (default 1 minute).
+    pub idle_timeout: Duration,
     /// Whether missing tables are created (default true).
     pub create_schema: bool,
+    /// Whether existing tables of users and orders that another program has made are used, such as those of the
+    /// replaced system (default false: every call fails).
+    pub adopt_tables: bool,
 }
 
 shop_core::option_setters!(PostgresStoreOptions {
@@ -37,7 +42,9 @@ shop_core::option_setters!(PostgresStoreOptions {
     insert_timeout: Duration,
     query_timeout: Duration,
     max_connections: usize,
+    idle_timeout: Duration,
     create_schema: bool,
+    adopt_tables: bool,
 });
 
 impl PostgresStoreOptions {
@@ -49,7 +56,9 @@ impl PostgresStoreOptions {
             insert_timeout: Duration::from_secs(30),
             query_timeout: Duration::from_secs(5),
             max_connections: 16,
+            idle_timeout: Duration::from_secs(60),
             create_schema: true,
+            adopt_tables: false,
         }
     }
 }

@@ -92,6 +92,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_pkey", insert::insertion(&all[..1_000])),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
         ("purchases_by_time", erase::deletion(old, 1_000)),
+        ("purchases_by_time", erase::old(old, 1_000)),
     ]);
     for (index, statement) in statements {
         let sql = statement.sql.clone();

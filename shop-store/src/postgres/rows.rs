@@ -37,7 +37,7 @@ pub(super) fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
     column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
 }
 
-fn time(row: &Row) -> Result<Timestamp, Unreadable> {
+pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {
     Timestamp::try_from(column::<SystemTime>(row, "timestamp")?)
         .map_err(|error| unreadable("timestamp", error))
 }

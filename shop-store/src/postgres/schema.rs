@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
-use shop_core::{Error, ErrorKind};
+use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
-use super::error::{from_driver, from_pool};
+use super::connection::until_dropped;
+use super::error::{from_driver, from_pool, postgres_error};
 use crate::retries::pauses;
 
 /// The schema of a store.
@@ -20,12 +21,20 @@ use crate::retries::pauses;
 pub(super) struct Definition {
     /// The name in `shop_schema`, and of the main table.
     pub(super) name: &'static str,
+    /// An expression of an id that no row has.
+    pub(super) unused_id: &'static str,
+    /// The tables that may be those of the replaced system.
+    pub(super) adoptable: &'static [&'static str],
     /// The changes. Only append to them.
     pub(super) changes: &'static [&'static str],
 }
 
 /// The schema of purchases.
-pub(super) const PURCHASES: Definition = Definition { name: "purchases", changes: &["\
+pub(super) const PURCHASES: Definition = Definition {
+    name: "purchases",
+    unused_id: "gen_random_uuid()::text",
+    adoptable: &[],
+    changes: &["\
     create table purchases (
         id text collate \"C\" primary key,
         userid text collate \"C\",
@@ -38,22 +47,28 @@ pub(super) const PURCHASES: Definition = Definition { name: "purchases", changes
     );
     create index purchases_by_user on purchases (userid, \"timestamp\", id);
     create index purchases_by_name on purchases (username, \"timestamp\", id);
-    create index purchases_by_time on purchases (\"timestamp\", id);"] };
+     create index purchases_by_time on purchases (\"timestamp\", id);", "\
+     create table purchases_clock (
+         single boolean primary key default true check (single),
+         seen timestamptz(3) not null
+     );"],
+};
 
 /// The key of the advisory lock.
 const LOCK: i64 = 0x73_686f_7073;
 
 /// The maximum pause between two attempts: until the table exists, all calls fail.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// The same after the server has rejected an attempt, until an operator grants a right or creates a role.
+const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
 /// Progress of the creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Progress {
     /// The first attempt has not ended.
     Started,
-    /// An attempt has failed.
-    Retrying,
-    /// The schema exists, or the server has rejected a change.
+    /// The last attempt has failed.
+    Failed(Error),
     Done,
 }
 
@@ -61,44 +76,62 @@ enum Progress {
 #[derive(Debug)]
 pub(super) struct Schema {
     progress: watch::Receiver<Progress>,
+    /// Whether tables of this name may be those of another program.
+    is_adoptable: bool,
     _until_dropped: DropGuard,
 }
 
 impl Schema {
-    pub(super) fn new(definition: &'static Definition, pool: Pool) -> Self {
+    pub(super) fn new(definition: &'static Definition, adopts: bool, pool: Pool) -> Self {
         let (sender, progress) = watch::channel(Progress::Started);
-        let stopped = CancellationToken::new();
-        tokio::spawn(stopped.clone().run_until_cancelled_owned(create(definition, pool, sender)));
-        Self { progress, _until_dropped: stopped.drop_guard() }
+        let guard = until_dropped(create(definition, adopts, pool, sender));
+        Self { progress, is_adoptable: !definition.adoptable.is_empty(), _until_dropped: guard }
     }
 
-    /// Waits until the first attempt has ended.
-    pub(super) async fn attempted(&self) {
-        drop(self.progress.clone().wait_for(|progress| *progress != Progress::Started).await);
+    /// Waits until the first attempt has ended. Its error is that of every call on tables that may be those of another
+    /// program: they are not touched before that is known.
+    pub(super) async fn attempted(&self) -> Result<()> {
+        let mut progress = self.progress.clone();
+        let attempted = progress.wait_for(|progress| !matches!(progress, Progress::Started)).await;
+        match attempted.as_deref() {
+            Ok(Progress::Failed(error)) if self.is_adoptable => {
+                Err(error.clone().with_outcome(Outcome::NotApplied))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until the schema exists or the server has rejected a change.
     pub(super) async fn done(&self) {
-        drop(self.progress.clone().wait_for(|progress| *progress == Progress::Done).await);
+        let is_over = |progress: &Progress| match progress {
+            Progress::Started => false,
+            Progress::Failed(error) => is_rejection(error),
+            Progress::Done => true,
+        };
+        drop(self.progress.clone().wait_for(is_over).await);
     }
 }
 
-async fn create(definition: &Definition, pool: Pool, progress: watch::Sender<Progress>) {
-    let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE);
-    while let Err(error) = attempt(definition, &pool).await {
-        if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) {
-            tracing::error!(error = %error.chain(), table = definition.name, "creation of a table rejected");
-            break;
+fn is_rejection(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
+}
+
+async fn create(definition: &Definition, adopts: bool, pool: Pool, progress: watch::Sender<Progress>) {
+    let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
+    let mut reported = None;
+    while let Err(error) = attempt(definition, adopts, &pool).await {
+        let is_rejected = is_rejection(&error);
+        if reported.replace(is_rejected) != Some(is_rejected) {
+            tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
         }
-        if progress.send_replace(Progress::Retrying) == Progress::Started {
-            tracing::warn!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
-        }
-        sleep(pauses.next().unwrap_or(MAX_PAUSE)).await;
+        progress.send_replace(Progress::Failed(error));
+        let longest = if is_rejected { MAX_PAUSE_AFTER_REJECTION } else { MAX_PAUSE };
+        sleep(pauses.next().unwrap_or(longest).min(longest)).await;
     }
     progress.send_replace(Progress::Done);
 }
 
-async fn attempt(definition: &Definition, pool: &Pool) -> Result<(), Error> {
+async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<()> {
     let mut client = pool.get().await.map_err(from_pool)?;
     match current(definition, &client).await {
         // No right to create anything is needed for a schema that exists.
@@ -106,12 +139,22 @@ async fn attempt(definition: &Definition, pool: &Pool) -> Result<(), Error> {
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => return Err(from_driver(error)),
         _ => {}
     }
-    let changed = change(definition, &mut client).await;
+    let changed = change(definition, adopts, &mut client).await;
     if changed.is_err() {
         // Its transaction may be open.
         drop(Object::take(client));
     }
-    changed.map_err(from_driver)
+    match changed.map_err(from_driver)? {
+        found if found.is_empty() => Ok(()),
+        found => Err(of_another_program(&found)),
+    }
+}
+
+/// The error for tables that are used only if `adopt_tables` says so.
+pub(super) fn of_another_program(found: &[String]) -> Error {
+    let message = "another program has made tables of these names: take them over by adopt_tables \
+                   (SHOP_ADOPT_TABLES=on), or name another database";
+    postgres_error(ErrorKind::Denied, message).with_context("tables", found.join(", "))
 }
 
 /// The number of changes that were made.
@@ -125,10 +168,13 @@ async fn current(
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
+/// Makes the changes that were not made yet. Makes none, and returns the tables of another program, if there are any and
+/// they are not to be adopted.
 async fn change(
     definition: &Definition,
+    adopts: bool,
     client: &mut tokio_postgres::Client,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<Vec<String>, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
     let lock = format!(
         "set local statement_timeout = 0;
@@ -141,6 +187,14 @@ async fn change(
     transaction.batch_execute(&lock).await?;
     // Another process may have made the changes meanwhile.
     let made = current(definition, transaction.client()).await?;
+    if made == 0 && !adopts {
+        let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
+        let found = transaction.query(sql, &[&definition.adoptable]).await?;
+        let found: Vec<String> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
     for change in definition.changes.iter().skip(made) {
         transaction.batch_execute(change).await?;
     }
@@ -148,5 +202,6 @@ async fn change(
     let note = "insert into shop_schema (name, version) values ($1, $2)
                 on conflict (name) do update set version = excluded.version, changed = now()";
     transaction.execute(note, &[&definition.name, &version]).await?;
-    transaction.commit().await
+    transaction.commit().await?;
+    Ok(Vec::new())
 }

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use shop_core::ports::{ListOrder, Page, PageRequest, Selector};
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
+use shop_core::ports::{ListOrder, Lookup, Page, PageRequest, Selector};
+use shop_core::{ErrorKind, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
@@ -100,18 +100,22 @@ pub(super) fn selection(
     (statement, condition)
 }
 
-/// The query of the row with this id, unless it is a mark.
+/// The query of the row with this id.
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
-    let sql = format!("select {COLUMNS} from purchases where id = $1 and userid is not null");
+    let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
 }
 
-/// Returns the purchase with this id.
-pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Option<Purchase>> {
+/// Returns what is stored under this id.
+pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Lookup> {
     let rows = connection.query(row_by_id(id)).await?;
-    rows.first().map(rows::purchase).transpose().map_err(|error| {
-        postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
-            .with_context("id", id)
-            .with_source(error)
-    })
+    match rows.first() {
+        None => Ok(Lookup::Missing),
+        Some(row) if rows::is_mark(row) => Ok(Lookup::Erased),
+        Some(row) => rows::purchase(row).map(Lookup::Stored).map_err(|error| {
+            postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
+                .with_context("id", id)
+                .with_source(error)
+        }),
+    }
 }

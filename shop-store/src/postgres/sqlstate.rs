@@ -18,13 +18,11 @@ pub(super) enum Class {
     Cancelled,
     /// An operator has to act.
     Denied(&'static str),
-    /// The URL names what does not exist.
-    Missing(&'static str),
     /// The server or the table has another form.
     Unsupported,
 }
 
-use Class::{Cancelled, Denied, Missing, Row, Transient, Unsupported};
+use Class::{Cancelled, Denied, Row, Transient, Unsupported};
 
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
 
@@ -63,7 +61,7 @@ const CLASSES: [(&str, Class); 7] = [
     // Program limit exceeded, such as the size of an index entry.
     ("54", Row),
     ("28", Denied("PostgreSQL rejected the login: check user and password of the URL")),
-    ("3D", Missing("the database in the PostgreSQL URL does not exist: create it")),
+    ("3D", Transient("the database in the PostgreSQL URL does not exist: create it")),
     // Feature not supported; syntax error or access rule violation.
     ("0A", Unsupported),
     ("42", Unsupported),
@@ -94,8 +92,9 @@ mod tests {
             assert_eq!(classify(code), Row, "{code}");
         }
         let transient = [
-            "08006", "25006", "40001", "40P01", "40003", "42P01", "53100", "53200", "53300", "55P03",
-            "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000", "XX000", "XX001", "99999", "",
+            "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200", "53300",
+            "55P03", "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000", "XX000", "XX001",
+            "99999", "",
         ];
         for code in transient {
             assert!(matches!(classify(code), Transient(_)), "{code}");
@@ -103,7 +102,6 @@ mod tests {
         assert_eq!(classify("57014"), Cancelled);
         assert!(matches!(classify("42501"), Denied(_)));
         assert!(matches!(classify("28P01"), Denied(_)));
-        assert!(matches!(classify("3D000"), Missing(_)));
         assert_eq!(classify("42703"), Unsupported);
     }
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
     ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::connection::Connection;
-use super::{PostgresStoreOptions, erase, insert, scan, schema, select, totals};
+use super::{Inspection, PostgresStoreOptions, erase, insert, scan, schema, select, totals};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -53,19 +53,20 @@ impl PostgresStore {
         &self.connection.name
     }
 
-    /// Whether the table exists.
-    ///
-    /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
-    /// [`Denied`](shop_core::ErrorKind::Denied) if it rejects the login.
-    pub async fn exists(&self) -> Result<bool> {
-        self.connection.exists().await
-    }
-
     /// Counter of distinct rows that are not purchases, up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.connection.unreadables.count)
+    }
+
+    /// Looks at the database: what is there, and whether the user has all rights. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Denied`](shop_core::ErrorKind::Denied) if a right is missing, which it names, or if tables of another program
+    /// are there and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set. [`Unavailable`](shop_core::ErrorKind::Unavailable)
+    /// if the server is unavailable.
+    pub async fn inspect(&self) -> Result<Inspection> {
+        self.connection.inspect().await
     }
 
     /// Waits until the table exists or the server has rejected its creation.
@@ -98,11 +99,23 @@ impl PurchaseErase for PostgresStore {
     }
 
     async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        erase::is_marked(&self.connection, id).await
+        Ok(self.look_up(id).await? == Lookup::Erased)
     }
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         erase::delete_before(&self.connection, time, limit).await
+    }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        erase::count_before(&self.connection, time, limit).await
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        erase::last_seen(&self.connection).await
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        erase::store_last_seen(&self.connection, time).await
     }
 }
 
@@ -122,6 +135,10 @@ impl PurchaseQuery for PostgresStore {
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(self.look_up(id).await?.stored())
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         select::by_id(&self.connection, id).await
     }
 

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use shop_core::Shop;
 use shop_core::conformance::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, EraseFixture, LogFixture, OutboxFixture,
-    StoreFixture,
+    ShopFixture, StoreFixture,
 };
 use shop_core::log::{Log, LogRecord, RecordPosition};
 use shop_core::outbox::Outbox;
@@ -22,8 +23,8 @@ use tempfile::TempDir;
 
 use shop_store::embedded::rusqlite::Connection;
 use shop_store::embedded::{
-    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
-    SqliteOutbox,
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
+    EmbeddedUsers, SqliteOutbox,
 };
 
 /// A log and a store in a folder that goes with the fixture.
@@ -44,6 +45,29 @@ impl EmbeddedFixture {
         let store =
             EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");
         Self { log, store, folder }
+    }
+}
+
+/// An `EmbeddedShop` in a folder that goes with the fixture.
+#[derive(Debug)]
+pub(crate) struct OpenShop(EmbeddedShop, TempDir);
+
+impl OpenShop {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        Self(EmbeddedShop::open(folder.path()).await.expect("a shop"), folder)
+    }
+}
+
+#[async_trait]
+impl ShopFixture for OpenShop {
+    async fn shop(&self) -> Shop {
+        self.0.shop()
+    }
+
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        let options = EmbeddedStoreOptions::default();
+        Arc::new(EmbeddedStore::open(self.1.path(), options).await.expect("the store of the shop"))
     }
 }
 

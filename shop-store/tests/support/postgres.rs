@@ -177,7 +177,7 @@ impl PostgresAccounts {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
         session(&url).await.batch_execute(sql).await.expect("valid SQL");
-        let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4);
+        let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4).adopt_tables(true);
         let users = PostgresUsers::open(options()).expect("a URL of PostgreSQL");
         let orders = PostgresOrders::open(options()).expect("a URL of PostgreSQL");
         let created = async { tokio::join!(users.wait_for_schema(), orders.wait_for_schema()) };

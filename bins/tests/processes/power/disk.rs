@@ -94,6 +94,10 @@ pub(super) struct State {
     boot: u64,
     is_cut_off: bool,
     moment: Option<Moment>,
+    /// The sync that fails.
+    failing: Option<Moment>,
+    /// The bytes that all files may have.
+    limit: usize,
     /// The names of files whose syncs are left out, a planted defect.
     left_out: Option<String>,
     /// How often each file was synced.
@@ -119,6 +123,8 @@ impl Disk {
             boot: 0,
             is_cut_off: false,
             moment: None,
+            failing: None,
+            limit: usize::MAX,
             left_out,
             syncs: BTreeMap::new(),
         };
@@ -143,13 +149,29 @@ impl Disk {
         }
     }
 
-    /// Makes a file's contents or a folder's names durable, unless the power is cut before. `None` then.
+    /// Makes a file's contents or a folder's names durable, unless it fails or the power is cut before. `None` then.
     pub(super) fn sync(&self, boot: u64, node: u64) -> Option<()> {
         let mut state = self.enter(boot)?;
         self.count(&mut state, Operation::Sync, node);
         drop(state);
-        self.enter(boot)?.sync(node);
-        Some(())
+        self.enter(boot)?.sync(node)
+    }
+
+    /// Fails one sync of a file, and forgets the writes that it was for, as Linux does: programs read them until the
+    /// power is cut, and later syncs succeed without them.
+    pub(super) fn fail_sync(&self, moment: Moment) {
+        self.state.lock().unwrap().failing = Some(moment);
+    }
+
+    /// Whether the sync that fails is yet to come.
+    pub(super) fn is_failing(&self) -> bool {
+        self.state.lock().unwrap().failing.is_some()
+    }
+
+    /// Leaves this much room for more, in bytes.
+    pub(super) fn limit(&self, room: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.limit = state.used() + room;
     }
 
     /// Leaves out the syncs of these files from now on.
@@ -190,6 +212,7 @@ impl Disk {
         state.boot += 1;
         state.is_cut_off = false;
         state.moment = None;
+        state.failing = None;
         self.cut_off.send_replace(false);
         self.booted.notify_all();
     }
@@ -312,6 +335,16 @@ impl State {
         self.change(node, Change::Write { at, data: data.to_vec() })
     }
 
+    fn used(&self) -> usize {
+        let size = |node: &Node| if let Node::File { live, .. } = node { live.len() } else { 0 };
+        self.nodes.values().map(size).sum()
+    }
+
+    /// The bytes that are free.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
     pub(super) fn resize(&mut self, node: u64, size: usize) -> Option<()> {
         self.change(node, Change::Resize(size))
     }
@@ -323,20 +356,25 @@ impl State {
         Some(())
     }
 
-    fn sync(&mut self, node: u64) {
+    fn sync(&mut self, node: u64) -> Option<()> {
         let title = self.titles.get(&node).cloned().unwrap_or_default();
         let is_left_out = self.left_out.as_ref().is_some_and(|name| name == "*" || *name == title);
+        let is_file = matches!(self.nodes.get(&node), Some(Node::File { .. }));
+        let failing = self.failing.take_if(|moment| is_file && moment.has_come(Operation::Sync, &title));
         *self.syncs.entry(title).or_default() += 1;
         if is_left_out {
-            return;
+            return Some(());
         }
         match self.nodes.get_mut(&node) {
             Some(Node::File { synced, pending, .. }) => {
-                pending.drain(..).for_each(|change| change.apply(synced));
+                // A size is kept by the file system, which does not forget it.
+                let is_kept = |change: &Change| failing.is_none() || matches!(change, Change::Resize(_));
+                pending.drain(..).filter(is_kept).for_each(|change| change.apply(synced));
             }
             Some(Node::Folder { .. }) => self.sync_names(node),
             None => {}
         }
+        failing.is_none().then_some(())
     }
 
     fn sync_names(&mut self, folder: u64) {

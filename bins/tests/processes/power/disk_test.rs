@@ -99,3 +99,29 @@ fn power_is_cut_at_its_moment_before_a_sync() {
     assert_eq!(syncing.join().unwrap(), None);
     assert_eq!(contents(&disk, "a").unwrap(), [1; 1_536]);
 }
+
+#[test]
+fn a_failed_sync_is_forgotten() {
+    let disk = written(None);
+    let file = with(&disk, |state| state.find(ROOT, name("a"))).unwrap();
+    disk.fail_sync(Moment::of(Operation::Sync, "a", 1));
+    assert_eq!(disk.sync(disk.boot(), file), None);
+    assert!(!disk.is_failing());
+    assert_eq!(contents(&disk, "a").unwrap(), [2; 1_536], "until the power is cut");
+    with(&disk, |state| state.write(file, 512, &[3; 512])).unwrap();
+    disk.sync(disk.boot(), file).unwrap();
+    assert_eq!(contents(&disk, "a").unwrap()[..1_024], [[2; 512], [3; 512]].concat());
+    cut(&disk, Survival::Everything);
+    assert_eq!(contents(&disk, "a").unwrap(), [[1; 512], [3; 512], [1; 512]].concat());
+}
+
+#[test]
+fn a_limited_disk_has_room_for_that_much() {
+    let disk = written(None);
+    disk.limit(100);
+    let file = with(&disk, |state| state.find(ROOT, name("a"))).unwrap();
+    with(&disk, |state| state.write(file, 1_536, &[3; 60])).unwrap();
+    assert_eq!(with(&disk, |state| state.room()), 40);
+    with(&disk, |state| state.resize(file, 0)).unwrap();
+    assert_eq!(with(&disk, |state| state.room()), 1_636);
+}

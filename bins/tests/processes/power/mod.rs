@@ -17,8 +17,9 @@ use crate::kills::{chosen, seed};
 use crate::servers::skipped;
 use disk::Disk;
 use mount::{Mount, Owner};
+use plan::Scene;
 use postgres::PostgresSeries;
-use series::{Report, Series};
+use series::{Report, Result, Series};
 
 /// Power cuts, unless the environment chooses another number.
 const CUTS: u64 = 24;
@@ -35,22 +36,39 @@ fn can_mount() -> bool {
     mounted.is_ok()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn power_cuts_lose_and_duplicate_nothing() {
+/// Runs a number of rounds that the environment chooses, with `survive`, each few of them on another disk.
+async fn rounds(count: u64, survive: impl AsyncFn(&mut Series, u64) -> Result<()>) {
     if !can_mount() {
         return;
     }
     let (mut left, mut seed, mut total) =
-        (chosen("SHOP_TEST_CUTS").unwrap_or(CUTS), seed(), Report::default());
+        (chosen("SHOP_TEST_CUTS").unwrap_or(count), seed(), Report::default());
     while left > 0 {
         println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
         let cuts = left.min(CUTS_OF_A_DISK);
         let mut series = Series::new(seed, Disk::new(None)).await;
-        let survived = Box::pin(series.survive(cuts)).await;
+        let survived = Box::pin(survive(&mut series, cuts)).await;
         total.add(series.report());
         println!("{total}");
         survived.unwrap();
         (left, seed) = (left - cuts, seed + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_and_duplicate_nothing() {
+    rounds(CUTS, Series::survive).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_syncs_lose_and_duplicate_nothing() {
+    rounds(CUTS / 2, Series::survive_failed_syncs).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_gets_the_space_of_write_ahead_logs() {
+    if can_mount() {
+        Box::pin(Series::new(seed(), Disk::new(None)).await.fill()).await.unwrap();
     }
 }
 
@@ -60,15 +78,25 @@ async fn on_postgres(seed: u64) -> Option<PostgresSeries> {
     PostgresSeries::new(seed).await.inspect_err(|why| skipped("postgres", why)).ok()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn power_cuts_of_postgres_lose_and_duplicate_nothing() {
+/// Cuts the power of a server so often, unless the environment chooses another number.
+async fn survive_on_postgres(cuts: u64, scene: Scene) {
     if !can_mount() {
         return;
     }
     let Some(mut series) = on_postgres(seed()).await else { return };
-    let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(CUTS / 2))).await;
+    let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(cuts), scene)).await;
     println!("{}", series.report());
     survived.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_of_postgres_lose_and_duplicate_nothing() {
+    survive_on_postgres(CUTS / 2, Scene::Load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_syncs_of_postgres_lose_and_duplicate_nothing() {
+    survive_on_postgres(CUTS / 4, Scene::FailedSync).await;
 }
 
 /// The harness itself.
@@ -79,7 +107,7 @@ async fn syncs_that_postgres_leaves_out_are_found() {
     }
     let Some(mut series) = on_postgres(seed()).await else { return };
     series.leave_out_syncs();
-    let survived = Box::pin(series.survive(10)).await;
+    let survived = Box::pin(series.survive(10, Scene::Load)).await;
     println!("{survived:?} {}", series.report());
     assert!(survived.is_err());
 }

@@ -170,6 +170,10 @@ impl Boot {
 
     fn put(&self, node: u64, at: u64, data: &[u8]) -> Answer<u32> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let size = state.attributes(node).ok_or(Errno::ENOENT)?.size;
+        if (offset(at) + data.len()).saturating_sub(size) > state.room() {
+            return Err(Errno::ENOSPC);
+        }
         state.write(node, offset(at), data).ok_or(Errno::EISDIR)?;
         self.disk.count(&mut state, Operation::Write, node);
         u32::try_from(data.len()).map_err(|_too_large| Errno::EFBIG)
@@ -344,6 +348,8 @@ impl Filesystem for Boot {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        reply.statfs(FREE, FREE, FREE, FREE, FREE, BLOCK, 255, BLOCK);
+        let Some(state) = self.disk.enter(self.number) else { return reply.error(Errno::EIO) };
+        let free = FREE.min(state.room() as u64 / u64::from(BLOCK));
+        reply.statfs(FREE, free, free, FREE, FREE, BLOCK, 255, BLOCK);
     }
 }

@@ -91,6 +91,8 @@ pub(super) enum Scene {
     Restart,
     /// An orderly shutdown and the start after it.
     Shutdown,
+    /// A sync has failed, in a series of its own.
+    FailedSync,
 }
 
 impl Scene {
@@ -124,7 +126,7 @@ impl Scene {
         match self {
             Self::FirstStart => Moment::any(1 + random.below(400)),
             Self::Migration | Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
-            Self::Load => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
+            Self::Load | Self::FailedSync => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
             Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
             Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),
             Self::Truncation => Moment::of(Operation::Resize, ".db", 1 + random.below(3)),

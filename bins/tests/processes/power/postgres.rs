@@ -63,19 +63,23 @@ impl PostgresSeries {
     }
 
     /// Cuts the power so often, and judges what is there after each cut.
-    pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
+    pub(super) async fn survive(&mut self, cuts: u64, scene: Scene) -> Result<()> {
         for cut in 0..cuts {
             let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
-            self.cut(cut, survival).await?;
-            self.report.add_cut(Scene::Load, survival);
+            self.cut(cut, survival, scene).await?;
+            self.report.add_cut(scene, survival);
             let checked = check(&self.load, &mut self.report, &self.services, Load::users(cut)).await;
             checked.map_err(|error| format!("cut {cut} ({survival:?}): {error}"))?;
         }
         self.count(cuts).await
     }
 
-    async fn cut(&mut self, round: u64, survival: Survival) -> Result<()> {
+    async fn cut(&mut self, round: u64, survival: Survival, scene: Scene) -> Result<()> {
         let nth = 1 + self.random.below(3_000);
+        if scene == Scene::FailedSync {
+            // The server ends with all its sessions, and starts again.
+            self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth / 200));
+        }
         let moment = if round.is_multiple_of(2) {
             Moment::any(nth)
         } else {
@@ -83,11 +87,14 @@ impl PostgresSeries {
         };
         let Services { facing, management } = &self.services;
         let mut calls = self.load.start(round, &Place::new(facing, management));
-        self.disk.arm(moment);
+        if scene == Scene::Load {
+            self.disk.arm(moment);
+        }
         let time = Duration::from_millis(500 + self.random.below(2_000));
         if tokio::time::timeout(time, self.disk.until_cut_off()).await.is_ok() {
             self.report.on_time += 1;
         }
+        self.report.on_time += u64::from(scene == Scene::FailedSync && !self.disk.is_failing());
         self.disk.cut_off();
         // The server fails from here on: its disk is of an earlier boot.
         self.disk.forget(survival, &mut self.random);
@@ -98,6 +105,10 @@ impl PostgresSeries {
         }
         self.mount = None;
         self.mount = Some(mount(&self.disk, &self.at, self.owner).await);
+        if scene == Scene::FailedSync && round.is_multiple_of(2) {
+            // A sync of what the recovery has written fails, too.
+            self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth % 50));
+        }
         let started = AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
         started.catch_unwind().await.map_err(|_panic| "the server does not start".to_owned())
     }

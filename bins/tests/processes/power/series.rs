@@ -19,13 +19,25 @@ use tokio::task::JoinSet;
 use super::disk::Disk;
 use super::load::{Load, Place};
 use super::mount::{Mount, Owner};
-use super::plan::{Scene, Survival};
+use super::plan::{Moment, Operation, Scene, Survival};
 use crate::accounts::backends;
 use crate::kills::Random;
 use crate::process::{Binary, PATIENCE, Process, get, pause};
 
 /// The folder of the services.
 const FOLDER: &str = "data";
+
+/// The files whose syncs fail.
+const SYNCED: [&str; 8] = [
+    "log.db-wal",
+    "store.db-wal",
+    "users.db-wal",
+    "orders.db-wal",
+    "log-user_created.db-wal",
+    "log-order_created.db-wal",
+    "log.db",
+    "store.db",
+];
 
 /// What was found to be wrong.
 pub(super) type Result<T> = std::result::Result<T, String>;
@@ -146,6 +158,72 @@ impl Series {
         }
         let services = services.ok_or("no cut")?;
         Box::pin(self.count(cuts, services)).await
+    }
+
+    /// So often: fails one sync of a file, lets the services go on, and cuts the power.
+    pub(super) async fn survive_failed_syncs(&mut self, rounds: u64) -> Result<()> {
+        let mut services = self.start().await?;
+        for round in 0..rounds {
+            let survival = Survival::of(round, true, &mut self.random);
+            let (checked, file) = match self.fail_sync(round, survival, services).await {
+                Ok((started, file)) => {
+                    let checked = check(&self.load, &mut self.report, &started, Load::users(round)).await;
+                    services = started;
+                    (checked, file)
+                }
+                Err(error) => return Err(format!("round {round} ({survival:?}): {error}")),
+            };
+            self.report.add_cut(Scene::FailedSync, survival);
+            checked.map_err(|error| format!("round {round} ({file}, {survival:?}): {error}"))?;
+        }
+        Box::pin(self.count(rounds, services)).await
+    }
+
+    async fn fail_sync(
+        &mut self,
+        round: u64,
+        survival: Survival,
+        mut services: Services,
+    ) -> Result<(Services, &'static str)> {
+        let file = SYNCED[usize::try_from(self.random.below(SYNCED.len() as u64)).unwrap()];
+        self.disk.fail_sync(Moment::of(Operation::Sync, file, 1 + self.random.below(20)));
+        let mut calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+        let failed = async {
+            while self.disk.is_failing() {
+                pause().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(2), failed).await.is_ok() {
+            self.report.on_time += 1;
+        }
+        if self.random.below(3) == 0 {
+            // The memory of the machine outlives the processes.
+            self.load.stop();
+            services.facing.kill().await;
+            services.management.kill().await;
+            while let Some(ended) = within("end the calls", calls.join_next()).await? {
+                ended.map_err(|error| error.to_string())?;
+            }
+            services = self.start().await?;
+            calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+        }
+        tokio::time::sleep(Duration::from_millis(self.random.below(400))).await;
+        self.cut(survival, Some(services), calls).await?;
+        Ok((self.start().await?, file))
+    }
+
+    /// Buys on a disk that has little room left.
+    pub(super) async fn fill(&mut self) -> Result<()> {
+        let services = self.start().await?;
+        let client = self.load.client(&services.facing.url);
+        for purchase in 0..600 {
+            if purchase == 300 {
+                self.disk.limit(512 << 10);
+            }
+            within("buy", async { while !self.load.buy_last(&client).await {} }).await?;
+        }
+        check(&self.load, &mut self.report, &services, std::iter::once("last".parse().unwrap())).await?;
+        terminate(services).await
     }
 
     /// Cuts the power in a scene, and starts the services again.

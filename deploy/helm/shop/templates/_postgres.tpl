@@ -14,6 +14,12 @@
 {{- define "shop.store.variables" -}}
 {{- if include "shop.postgres.secret" . | fromJson -}}
 POSTGRES_URL_FILE: /etc/shop/secrets/postgres-url
+{{- with (index . 0).Values.postgres }}
+POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int | quote }}
+{{- if .adoptTables }}
+SHOP_ADOPT_TABLES: "on"
+{{- end }}
+{{- end }}
 {{- else -}}
 {{- include "shop.mongodb.variables" . -}}
 {{- end -}}

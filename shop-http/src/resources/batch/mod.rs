@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use shop_core::api::{BatchResultBody, BatchStatus, NDJSON};
-use shop_core::{NewPurchase, UserId};
+use shop_core::{PublishedPurchase, UserId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -118,12 +118,13 @@ fn read(
     caller: &Caller,
     lines: &[Line<'_>],
     users: &mut Users,
-) -> (Vec<NewPurchase>, Vec<(usize, Failure)>) {
+) -> (Vec<InBatch>, Vec<(usize, Failure)>) {
     let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
+    let times = request::purchase::accepted_times(purchases);
     for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, dialect, &*purchases.clock);
+        let purchase = request::purchase::read_line(text, dialect, &times, purchases.kind);
         let allowed = purchase.and_then(|purchase| {
-            let user = &purchase.user_id;
+            let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
             if purchases.kind == ServiceKind::Facing {
                 let decision = purchases.policy.decide(caller, &Action::Buy(user));
@@ -162,11 +163,11 @@ impl Results {
 
     fn add(&mut self, line: usize, result: Option<BatchResult>, dialect: &Dialect) -> Result<(), Failure> {
         let result = match result {
-            Some(Ok(InBatch { receipt, timestamp, is_replayed })) => {
+            Some(Ok(PublishedPurchase { purchase, receipt, replayed, .. })) => {
                 let mut result = BatchResultBody::new(line, BatchStatus::Acknowledged);
                 result.id = Some(receipt.id);
-                result.timestamp = Some(timestamp);
-                result.replayed = is_replayed;
+                result.timestamp = Some(purchase.timestamp);
+                result.replayed = replayed;
                 result.receipt = Some(receipt.into());
                 result
             }

@@ -5,12 +5,15 @@ mod bodies;
 pub(crate) mod random;
 mod requests;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use shop_core::Timestamp;
 use shop_http::{Dialect, HttpOptions};
 
-use crate::shop::{Answer, Shop, ask, get, post};
+use crate::shop::{Answer, NOW, Shop, ask, get, post};
 
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -136,6 +139,35 @@ async fn a_time_past_the_log_must_be_readable_in_every_dialect() {
         }
         assert_untouched(&shop, name).await;
     }
+}
+
+#[tokio::test]
+async fn a_time_older_than_the_retention_is_refused() {
+    let mut options = HttpOptions::default();
+    options.purchase_retention = Some(Duration::from_secs(24 * 3_600));
+    let shop = Shop::with(options);
+    let of = |time: Timestamp| bodies::with("price", &format!("1,\"timestamp\":\"{time}\""));
+    let oldest = NOW.parse::<Timestamp>().unwrap().saturating_sub(Duration::from_secs(24 * 3_600));
+    let older = oldest.saturating_sub(Duration::from_millis(1));
+    let text = "timestamp must not be older than the retention of purchases";
+    for (router, path, status) in [
+        (&shop.facing, "/v1/purchases", StatusCode::UNPROCESSABLE_ENTITY),
+        (&shop.facing, "/buy", StatusCode::BAD_REQUEST),
+        (&shop.management, "/purchases", StatusCode::BAD_REQUEST),
+        (&shop.management, "/v1/purchases", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let answer = post(router, path, of(older)).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.json().to_string().contains(text), "{path}: {answer:?}");
+        let answer = post(router, path, of(oldest)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
+    }
+    // A batch refuses the line alone.
+    let lines = [of(older), of(oldest)].map(|line| String::from_utf8(line).unwrap()).join(",");
+    let answer = post(&shop.facing, "/v1/purchases:batch", format!("[{lines}]").into_bytes()).await;
+    let results = answer.json();
+    assert_eq!((&results[0]["status"], &results[1]["status"]), (&json!("rejected"), &json!("acknowledged")));
+    assert!(results[0].to_string().contains(text), "{results}");
 }
 
 /// Whether it is refused as bad bodies are at `path` in `dialect`.

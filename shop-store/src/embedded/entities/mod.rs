@@ -6,6 +6,7 @@ mod rows;
 mod users;
 
 pub use orders::EmbeddedOrders;
+pub(super) use orders::ORDERS;
 pub use rows::EmbeddedRows;
 pub use users::EmbeddedUsers;
 pub(super) use users::USERS;

@@ -16,10 +16,9 @@ use crate::embedded::options::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
 
 /// The application id is `ShoO` in ASCII, which the `file` command shows.
-const ORDERS: Kind = Kind {
+pub(in crate::embedded) const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
     migrations: &[VERSION_1, table::TABLE],
-    checkpoint_pages: None,
     check_queries: &[
         "SELECT max(id) FROM orders",
         "SELECT max(key) FROM orders",

@@ -68,7 +68,7 @@ pub(super) async fn open<E: Table>(folder: &Path, options: &EmbeddedStoreOptions
 
 /// Adds a row and its event within the caller's transaction.
 pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
-    if let Some(first) = find(connection, "key", E::key(new).as_str())? {
+    if let Some(first) = find(connection, "key", E::stored_key(new).as_str())? {
         return Ok(Insertion::with_key_of(new, first));
     }
     let is_taken = match E::unique(new) {
@@ -86,7 +86,7 @@ pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::
     let last: i64 = connection.prepare_cached(&last)?.query_row([], |row| row.get(0))?;
     let row = E::with_number(new, last.saturating_add(1));
     let mut values = row.values();
-    values.push(E::key(new).as_str().to_owned().into());
+    values.push(E::stored_key(new).as_str().to_owned().into());
     let placeholders = vec!["?"; values.len()].join(", ");
     let insert = format!("INSERT INTO {} ({}, key) VALUES ({placeholders})", E::NAME, E::COLUMNS);
     connection.prepare_cached(&insert)?.execute(params_from_iter(values))?;
@@ -123,14 +123,6 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
 impl<E: Table> RecordStore<E::Other> for EmbeddedRows<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
         self.file.write(move |connection| apply::<E>(connection, &batch)).await
-    }
-
-    async fn apply_unsynced(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        self.file.writer().await?.write_unsynced(move |connection| apply::<E>(connection, &batch)).await
-    }
-
-    async fn sync(&self) -> Result<()> {
-        self.file.writer().await?.sync().await
     }
 
     async fn check(&self) -> Result<()> {

@@ -19,7 +19,6 @@ use crate::embedded::outbox::table;
 pub(in crate::embedded) const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
     migrations: &[VERSION_1, table::TABLE],
-    checkpoint_pages: None,
     check_queries: &[
         "SELECT max(id) FROM users",
         "SELECT max(key) FROM users",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
-use shop_core::log::{DeadLetter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind};
+use shop_core::log::{DeadLetter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind, RecordId};
 use shop_core::{Result, Timestamp};
 
 use super::log::Shared;
@@ -21,6 +21,10 @@ pub struct EmbeddedDeadLetters {
 pub(super) const COLUMNS: &str =
     "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
 
+/// The condition for one dead letter: topic, partition, offset, and the time of its record or the headers of a gap.
+pub(super) const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
+    AND CASE reason WHEN 'gap' THEN headers ELSE time END = ?4";
+
 #[async_trait]
 impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
@@ -35,11 +39,12 @@ impl DeadLetters for EmbeddedDeadLetters {
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         let (topic, index) = (Arc::clone(&partition.topic), partition.index);
-        let offset = signed(record.offset);
+        let (offset, time, id) = (record.offset, record.time.as_millis(), RecordId::new(record, partition));
         let find = move |connection: &Connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3)
-                       OR EXISTS (SELECT 1 FROM settled_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3)";
-            connection.prepare_cached(sql)?.query_row(params![&*topic, index, offset], |row| row.get(0))
+            let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
+            let mut pending = connection.prepare_cached(&sql)?;
+            Ok(pending.exists(params![&*topic, index, signed(offset), time])?
+                || is_resolved(connection, offset, id)?)
         };
         self.log.file.read(find).await
     }
@@ -49,34 +54,20 @@ impl DeadLetters for EmbeddedDeadLetters {
     }
 }
 
+/// Inserts `dead_letter`, unless it is pending, or its record is resolved.
 fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
-    let mut offset = signed(dead_letter.record.offset);
-    // The last record of a gap may be a dead letter already. The gap is then stored at the offset before it.
-    while !insert_at(connection, offset, dead_letter)?
-        && dead_letter.reason.kind() == ReasonKind::Gap
-        && reason_at(connection, offset, dead_letter)? != ReasonKind::Gap.as_str()
-    {
-        offset -= 1;
+    // The same offsets may be lost again.
+    let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
+    if !is_gap && is_resolved(connection, dead_letter.record.offset, dead_letter.record_id())? {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Returns the reason of the dead letter at `offset` in the partition of `dead_letter`.
-fn reason_at(connection: &Connection, offset: i64, dead_letter: &DeadLetter) -> rusqlite::Result<String> {
-    let sql = "SELECT reason FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3";
-    let Partition { topic, index, .. } = &dead_letter.partition;
-    connection.prepare_cached(sql)?.query_row(params![&**topic, index, offset], |row| row.get(0))
-}
-
-/// Inserts `dead_letter` with `offset`. Returns false if there is one at this offset.
-fn insert_at(connection: &Connection, offset: i64, dead_letter: &DeadLetter) -> rusqlite::Result<bool> {
     let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11";
     let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
-    let inserted = connection.prepare_cached(&sql)?.execute(params![
+    connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
-        offset,
+        signed(record.offset),
         record.time.as_millis(),
         record.key.as_deref(),
         &record.headers.as_bytes()[..],
@@ -86,7 +77,12 @@ fn insert_at(connection: &Connection, offset: i64, dead_letter: &DeadLetter) -> 
         attempts,
         version,
     ])?;
-    Ok(inserted == 1)
+    Ok(())
+}
+
+fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM settled_letters WHERE offset = ?1 AND place = ?2";
+    connection.prepare_cached(sql)?.exists(params![signed(offset), record.to_string()])
 }
 
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {

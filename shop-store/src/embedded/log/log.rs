@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::OptionalExtension;
-use shop_core::Result;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
+use shop_core::{Result, Timestamp};
 use uuid::Uuid;
 
 use super::notifier::CommitNotifier;
 use super::schema::LOG;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
+use crate::embedded::clock;
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::deferred::Deferred;
 use crate::embedded::error::from_sqlite;
@@ -83,7 +84,10 @@ impl LogFile {
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
         let cluster = match options.create {
-            true => writer.write(cluster_id).await?,
+            true => {
+                let now = options.clock.now();
+                writer.write(move |connection| cluster_id(connection, now)).await?
+            }
             false => known_cluster_id(&database)?,
         };
         let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
@@ -176,12 +180,14 @@ fn find_cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<Option
     connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()
 }
 
-/// Returns the log's id, created on first use. It is stored in the file and does not depend on the file's path.
-fn cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
+/// Returns the log's id, created on first use. It is stored in the file and does not depend on the file's path. A new
+/// log trusts the clock.
+fn cluster_id(connection: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<String> {
     if let Some(cluster) = find_cluster_id(connection)? {
         return Ok(cluster);
     }
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
+    clock::store(connection, now)?;
     Ok(cluster)
 }

@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use shop_core::log::{
-    CommitOffset, CommitOutcome, DeadLetter, DeadLetters, Gap, GapCause, LogAdmin, LogAdminExt, LogRecord,
-    LogSource, Reason, ReasonKind, SourceEvent,
-};
+use shop_core::log::{CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent};
 use shop_core::ports::PurchaseSink;
-use shop_core::record::Record;
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
@@ -79,6 +75,23 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     }
     drop(first);
     assert_eq!(offsets(&second, 10).await.0, (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_receipts_of_a_batch_name_their_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    // Two statements of 16 rows, and single rows.
+    for (first, count) in [(1, 37), (101, 3), (201, 16)] {
+        let batch: Vec<_> = (first..first + count).map(purchase).collect();
+        for (purchase, receipt) in batch.iter().zip(log.sink().publish_many(&batch).await) {
+            let receipt = receipt.unwrap();
+            let position = receipt.position.unwrap();
+            let (_, record) = log.find(position.partition, position.offset).await.unwrap().unwrap();
+            let id = record.headers.get("purchase-id").unwrap();
+            assert_eq!((receipt.id, id), (purchase.id, purchase.id.to_string().as_bytes()));
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -324,28 +337,5 @@ async fn a_closed_source_has_released_the_lock_of_its_group() {
         lock.try_lock().unwrap_err();
         source.close(Duration::from_secs(20)).await.unwrap();
         lock.try_lock().unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_gap_that_ends_with_a_dead_letter_is_stored_once_before_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    log.append(record(1)).await.unwrap();
-    let source = log.source("group").unwrap();
-    let partition = offsets(&source, 1).await.1.partition;
-    // It deletes conflicts without a record.
-    source.close(Duration::from_secs(20)).await.unwrap();
-    let dead_letters = log.dead_letters();
-    let gap = Gap::new(partition.clone(), 3, 8, GapCause::Deleted).dead_letter(Timestamp::MIN);
-    let mut last = record(1);
-    last.offset = 7;
-    let last = DeadLetter::new(last, partition, Reason::conflict(Purchase::TYPE), 1);
-    for letters in [[&last, &gap], [&gap, &last]] {
-        dead_letters.put(&letters.map(Clone::clone)).await.unwrap();
-        let pending = log.pending_dead_letters().await.unwrap();
-        let found: Vec<_> =
-            pending.iter().map(|letter| (letter.record.offset, letter.reason.kind())).collect();
-        assert_eq!(found, [(7, ReasonKind::Conflict), (6, ReasonKind::Gap)]);
     }
 }

@@ -26,5 +26,6 @@ mod watch;
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
+pub(super) use schema::LOG;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

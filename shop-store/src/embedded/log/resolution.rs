@@ -1,9 +1,11 @@
 //! Resolves dead letters: deletes each one and stores its resolution, in one transaction.
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, RecordType, Resolution};
+use shop_core::log::{DeadLetter, ReasonKind, RecordType, Resolution};
 
+use super::dead_letters::IDENTITY;
 use super::position::signed;
 use super::sink;
 
@@ -37,8 +39,12 @@ fn resolve(
 ) -> rusqlite::Result<bool> {
     let (topic, partition) = (&*dead_letter.partition.topic, dead_letter.partition.index);
     let offset = signed(dead_letter.record.offset);
-    let sql = "DELETE FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3";
-    if connection.prepare_cached(sql)?.execute(params![topic, partition, offset])? == 0 {
+    let identity: Value = match dead_letter.reason.kind() {
+        ReasonKind::Gap => dead_letter.record.headers.as_bytes().to_vec().into(),
+        _ => dead_letter.record.time.as_millis().into(),
+    };
+    let sql = format!("DELETE FROM dead_letters WHERE {IDENTITY}");
+    if connection.prepare_cached(&sql)?.execute(params![topic, partition, offset, identity])? == 0 {
         return Ok(false);
     }
     let sql = "INSERT OR REPLACE INTO settled_letters (topic, partition, offset, place, purchase, settlement)

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
 
-use super::position::{lowest, signed};
+use super::position::{lowest, signed, unsigned};
+use crate::embedded::clock;
 use crate::embedded::database::free_pages;
 
 /// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
@@ -15,21 +16,31 @@ pub(super) const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Maximum number of rows in a slice: a deletion delays the publishes behind it.
 pub(super) const SLICE: usize = 1_000;
-const LIMIT: i64 = 1_000;
 
-/// Deletes the oldest records that all groups have consumed and that are older than `before`. Returns their number;
-/// fewer than [`SLICE`] means that none are left.
+/// Returns the last time seen, and the number of records that all groups have consumed.
+pub(super) fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
+    let oldest: Option<i64> =
+        connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
+    let consumed =
+        lowest(connection)?.zip(oldest).map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
+    Ok((clock::last_seen(connection)?, consumed.unwrap_or_default()))
+}
+
+/// Deletes the oldest records that all groups have consumed and that are older than `before`, at most `limit`. Returns
+/// their number; fewer than `limit` means that none are left.
 ///
 /// A record with a timestamp after `now` was written while the clock was wrong. It is as old as the record after it.
 pub(super) fn delete_records(
     connection: &Connection,
     before: Timestamp,
     now: Timestamp,
+    limit: usize,
 ) -> rusqlite::Result<usize> {
     let Some(lowest) = lowest(connection)? else { return Ok(0) };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
-    let rows = oldest.query_map(params![signed(lowest), LIMIT], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = oldest
+        .query_map(params![signed(lowest), signed(limit as u64)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (mut count, mut last, mut read) = (0, None, 0);
     for row in rows {
         let (offset, time): (i64, i64) = row?;
@@ -38,7 +49,7 @@ pub(super) fn delete_records(
             (count, last) = (read, Some(offset));
         } else if time <= now.as_millis() {
             break;
-        } else if read == SLICE && last.is_none() && is_old_after(connection, offset, lowest, before)? {
+        } else if read == limit && last.is_none() && is_old_after(connection, offset, lowest, before)? {
             (count, last) = (read, Some(offset));
         }
     }
@@ -77,17 +88,14 @@ fn is_old_after(
 
 /// Deletes conflicts older than `before` whose record is already deleted: while the record exists, `verify` needs the
 /// dead letter. Reads all dead letters. Returns their number; fewer than [`SLICE`] means that none are left.
-pub(super) fn delete_conflicts(
-    connection: &Connection,
-    before: Timestamp,
-    _now: Timestamp,
-) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM dead_letters WHERE (topic, partition, offset) IN (
-                   SELECT topic, partition, offset FROM dead_letters AS letter
+pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM dead_letters WHERE rowid IN (
+                   SELECT rowid FROM dead_letters AS letter
                    WHERE time < ?2 AND reason = ?1
                        AND NOT EXISTS (SELECT 1 FROM records WHERE records.offset = letter.offset)
                    LIMIT ?3)";
-    connection.prepare_cached(sql)?.execute(params![ReasonKind::Conflict.as_str(), before.as_millis(), LIMIT])
+    let parameters = params![ReasonKind::Conflict.as_str(), before.as_millis(), signed(SLICE as u64)];
+    connection.prepare_cached(sql)?.execute(parameters)
 }
 
 #[cfg(test)]
@@ -117,7 +125,7 @@ mod tests {
 
     fn delete(connection: &Connection) -> usize {
         let at = |millis| Timestamp::from_millis(millis).unwrap();
-        delete_records(connection, at(BEFORE), at(NOW)).unwrap()
+        delete_records(connection, at(BEFORE), at(NOW), SLICE).unwrap()
     }
 
     #[test]

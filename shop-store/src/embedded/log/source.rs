@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent};
-use shop_core::{Error, ErrorKind, Result, Timestamp};
+use shop_core::retention::{Allowance, DeletionGuard};
+use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::log::{LogFile, Shared};
 use super::notifier::Waiter;
 use super::options::{FILE, file_name};
 use super::{gaps, position, retention, rows};
+use crate::embedded::clock;
 use crate::embedded::error::{from_io, from_sqlite};
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::thread::{self, ThreadExit};
@@ -72,6 +74,7 @@ impl EmbeddedSource {
             waiter: Arc::clone(&waiter),
             next_deletion: Instant::now(),
             next_conflict_deletion: Instant::now(),
+            guard: DeletionGuard::default(),
         };
         // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&reader.lock_path)?;
@@ -210,6 +213,7 @@ struct Reader {
     waiter: Arc<Waiter>,
     next_deletion: Instant,
     next_conflict_deletion: Instant,
+    guard: DeletionGuard,
 }
 
 /// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead process at once, so
@@ -274,7 +278,7 @@ impl Reader {
                     return Ok(());
                 }
             }
-            self.delete_old_records();
+            self.delete_old_rows();
         }
         Ok(())
     }
@@ -309,34 +313,42 @@ impl Reader {
         self.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
     }
 
-    /// Deletes a slice of old records if it is due, then a slice of old conflicts.
-    fn delete_old_records(&mut self) {
+    /// Deletes slices of old rows if they are due.
+    fn delete_old_rows(&mut self) {
         if self.next_deletion > Instant::now() {
             return;
         }
-        let more = self.delete_slice("records", self.log.options.retention, retention::delete_records);
-        self.next_deletion = Instant::now() + if more { Duration::ZERO } else { DELETION_INTERVAL };
-        if more || self.next_conflict_deletion > Instant::now() {
-            return;
-        }
-        let more = self.delete_slice("conflicts", retention::CONFLICTS, retention::delete_conflicts);
-        self.next_conflict_deletion =
-            Instant::now() + if more { DELETION_INTERVAL } else { CONFLICT_DELETION_INTERVAL };
+        let has_more = self.delete_slices().unwrap_or_else(|error| {
+            tracing::warn!(error = %error.chain(), "failed to delete old rows");
+            false
+        });
+        self.next_deletion = Instant::now() + if has_more { Duration::ZERO } else { DELETION_INTERVAL };
     }
 
-    /// Deletes a slice of rows that are older than `age`. Returns whether more may be left.
-    fn delete_slice(
-        &self,
-        rows: &str,
-        age: Duration,
-        delete: fn(&Connection, Timestamp, Timestamp) -> rusqlite::Result<usize>,
-    ) -> bool {
-        let now = self.log.options.clock.now();
-        let before = now.saturating_sub(age);
-        let deleted = self.writer.write_blocking(move |connection| delete(connection, before, now));
-        if let Err(error) = &deleted {
-            tracing::warn!(error = %error.chain(), rows, "failed to delete old rows");
+    /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
+    /// left. While the clock may be wrong, a slice is a round, and conflicts stay.
+    fn delete_slices(&mut self) -> Result<bool> {
+        let (log, now) = (Arc::clone(&self.log), self.log.options.clock.now());
+        let (last_seen, consumed) = retention::last_seen(&self.connection)
+            .map_err(|error| from_sqlite(error, &log.database.path()))?;
+        let Allowance { rows, seen, .. } = self.guard.round(now, last_seen, consumed);
+        let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(retention::SLICE);
+        let before = now.saturating_sub(log.options.retention);
+        let deleted = self.writer.write_blocking(move |connection| {
+            let deleted = retention::delete_records(connection, before, now, limit)?;
+            seen.map_or(Ok(()), |seen| clock::store(connection, seen))?;
+            Ok(deleted)
+        })?;
+        let is_trusted = rows == u64::MAX;
+        if deleted == retention::SLICE || !is_trusted || self.next_conflict_deletion > Instant::now() {
+            return Ok(is_trusted && deleted == retention::SLICE);
         }
-        deleted.is_ok_and(|deleted| deleted == retention::SLICE)
+        self.next_conflict_deletion = Instant::now() + CONFLICT_DELETION_INTERVAL;
+        let before = now.saturating_sub(retention::CONFLICTS);
+        let delete = move |connection: &Connection| retention::delete_conflicts(connection, before);
+        if self.writer.write_blocking(delete)? == retention::SLICE {
+            self.next_conflict_deletion = Instant::now() + DELETION_INTERVAL;
+        }
+        Ok(false)
     }
 }

@@ -46,6 +46,15 @@ pub(super) fn delete_before(connection: &Connection, time: Timestamp, limit: usi
     Ok(deleted)
 }
 
+/// Counts the purchases before `time`, up to `limit`.
+pub(super) fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM purchases WHERE timestamp < ?1 LIMIT ?2)";
+    let found: i64 = connection
+        .prepare_cached(sql)?
+        .query_row(params![time.as_millis(), count(limit)], |row| row.get(0))?;
+    Ok(u64::try_from(found).unwrap_or_default())
+}
+
 fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

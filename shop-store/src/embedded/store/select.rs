@@ -1,9 +1,10 @@
 //! Keyset pagination: each page continues on an index after the last purchase of the previous page.
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
-use shop_core::ports::{ListOrder, PageBounds, Selector};
+use shop_core::ports::{ListOrder, Lookup, PageBounds, Selector};
 use shop_core::{Purchase, PurchaseId, Timestamp};
 
+use super::erase::is_marked;
 use super::rows::{self, COLUMNS, IdColumn};
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
@@ -86,6 +87,15 @@ pub(super) fn parameters<'a>(
 pub(super) fn by_id(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
     let sql = format!("SELECT {COLUMNS} FROM purchases WHERE id = ?1");
     connection.prepare_cached(&sql)?.query_row([IdColumn(*id)], rows::purchase).optional()
+}
+
+/// Returns what is stored under this id.
+pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Lookup> {
+    Ok(match by_id(connection, id)? {
+        Some(purchase) => Lookup::Stored(purchase),
+        None if is_marked(connection, id)? => Lookup::Erased,
+        None => Lookup::Missing,
+    })
 }
 
 #[cfg(test)]

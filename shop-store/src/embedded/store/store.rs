@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
     ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::schema::STORE;
 use super::{erase, insert, periods, scan, select, totals};
+use crate::embedded::clock;
 use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
@@ -70,17 +71,6 @@ impl RecordStore<Purchase> for EmbeddedStore {
         self.file.writer.write(move |connection| insert::insert(connection, &batch)).await
     }
 
-    async fn apply_unsynced(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.file.writer.write_unsynced(move |connection| insert::insert(connection, &batch)).await
-    }
-
-    async fn sync(&self) -> Result<()> {
-        self.file.writer.sync().await
-    }
-
     async fn check(&self) -> Result<()> {
         self.file.writer.check().await
     }
@@ -107,6 +97,18 @@ impl PurchaseErase for EmbeddedStore {
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         self.file.writer.write(move |connection| erase::delete_before(connection, time, limit)).await
+    }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        self.file.readers.read(move |connection| erase::count_before(connection, time, limit)).await
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        self.file.readers.read(clock::last_seen).await
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        self.file.writer.write(move |connection| clock::store(connection, time)).await
     }
 }
 
@@ -141,6 +143,11 @@ impl PurchaseQuery for EmbeddedStore {
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         let id = *id;
         self.file.readers.read(move |connection| select::by_id(connection, &id)).await
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let id = *id;
+        self.file.readers.read(move |connection| select::look_up(connection, &id)).await
     }
 
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {

@@ -81,7 +81,7 @@ impl<E: Collection> RecordStore<E::Other> for MongoRows<E> {
     }
 
     async fn check(&self) -> Result<()> {
-        self.rows.connection.ping().await
+        self.rows.connection.check_writes().await
     }
 }
 
@@ -179,8 +179,8 @@ impl Rows {
 
     /// Adds a row with its event, unless its key or another unique value exists or its reference is unknown.
     pub(super) async fn create<E: Collection>(&self, new: &E::New) -> Result<Insertion<E>> {
-        let key = E::key(new).as_str();
-        let of_key = doc! { "key": key };
+        let key = E::stored_key(new);
+        let of_key = doc! { "key": key.as_str() };
         let is_known = match E::requires(new) {
             Some(id) => {
                 !self.look_up::<Document>(self.schema.references.0, doc! { "_id": id }).await?.is_empty()
@@ -198,7 +198,7 @@ impl Rows {
             // A repeated key takes precedence over an unknown reference.
             self.look_up::<E::Stored>(self.schema.rows, of_key).await?
         };
-        let first = found.iter().find(|stored| E::key_of(stored) == key);
+        let first = found.iter().find(|stored| E::key_of(stored) == key.as_str());
         first.map_or(Ok(Insertion::Refused), |first| Ok(Insertion::with_key_of(new, E::from_stored(first)?)))
     }
 
@@ -364,7 +364,7 @@ impl Rows {
 
 fn row<E: Collection>(new: &E::New, number: i64) -> Result<Row> {
     let row = E::with_number(new, number);
-    let mut document = rawdoc! { "_id": number, "key": E::key(new).as_str() };
+    let mut document = rawdoc! { "_id": number, "key": E::stored_key(new).as_str() };
     row.append_to(&mut document);
     Ok((document, row.event(new)?))
 }

@@ -104,7 +104,7 @@ impl MongoOutbox {
         let namespace = collection.namespace();
         let mut options = MongoStoreOptions::new(String::new()).collection(namespace.coll);
         (options.insert_timeout, options.query_timeout) = (TIMEOUT, TIMEOUT);
-        let connection = Connection::on(collection.client().database(&namespace.db), options);
+        let connection = Connection::on(&collection.client().database(&namespace.db), options);
         let rows = connection.collection.clone();
         let create =
             async move { rows.create_index(event::index()).write_concern(WriteConcern::majority()).await };

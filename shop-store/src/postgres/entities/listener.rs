@@ -9,9 +9,9 @@ use shop_core::Uuid;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_postgres::AsyncMessage;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
-use crate::postgres::connection::{Connector, Driven};
+use crate::postgres::connection::{Connector, Driven, until_dropped};
 use crate::postgres::error::from_driver;
 use crate::retries::pauses;
 
@@ -53,11 +53,8 @@ impl Listener {
     /// Waits until an event may have been written.
     pub(super) async fn written(&self) {
         self.listening.get_or_init(|| {
-            let stopped = CancellationToken::new();
             let (connector, channel) = (self.connector.clone(), self.channel.clone());
-            let listening = listen(connector, channel, Arc::clone(&self.sender), Arc::clone(&self.written));
-            tokio::spawn(stopped.clone().run_until_cancelled_owned(listening));
-            stopped.drop_guard()
+            until_dropped(listen(connector, channel, Arc::clone(&self.sender), Arc::clone(&self.written)))
         });
         self.written.notified().await;
     }

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
-use super::rows::{self, PostgresRows, Table};
+use super::rows::{self, PostgresRows, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::insert::{self, Insertable};
@@ -18,6 +18,8 @@ use crate::postgres::schema::Definition;
 
 const ORDERS: Definition = Definition {
     name: "orders",
+    unused_id: UNUSED_NUMBER,
+    adoptable: &["orders", "cached_users"],
     changes: &[
         // As SQLAlchemy creates them.
         "create table if not exists orders (

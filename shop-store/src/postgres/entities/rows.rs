@@ -18,13 +18,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::listener::{Listener, channel};
-use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::rows::Unreadable;
 use crate::postgres::schema::Definition;
 use crate::postgres::sqlstate;
+use crate::postgres::{Inspection, PostgresStoreOptions};
 use crate::retries::pauses;
 
 /// Rows of one entity type in a PostgreSQL database, shared by all processes that use it, with an outbox.
@@ -35,6 +35,9 @@ pub struct PostgresRows<E> {
     pub(super) rows: Arc<Rows>,
     kind: PhantomData<E>,
 }
+
+/// An expression of a number that no row has.
+pub(super) const UNUSED_NUMBER: &str = "-1 - (random() * 1000000000)::integer";
 
 /// The tables of an entity type.
 pub(super) trait Table: Entity {
@@ -96,12 +99,12 @@ impl<E: Sync> PostgresRows<E> {
         &self.rows.connection.name
     }
 
-    /// Whether the table exists.
+    /// Looks at the database.
     ///
     /// # Errors
-    /// As [`PostgresStore::exists`](crate::postgres::PostgresStore::exists).
-    pub async fn exists(&self) -> Result<bool> {
-        self.rows.connection.exists().await
+    /// As [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
+    pub async fn inspect(&self) -> Result<Inspection> {
+        self.rows.connection.inspect().await
     }
 
     /// Waits until the tables exist or the server has rejected their creation.
@@ -237,7 +240,7 @@ pub(super) fn state<E: Table>(new: &E::New) -> Statement {
 
 /// Binds the key and the values of the columns.
 fn with_values<E: Table>(statement: Statement, row: &E, new: &E::New) -> Statement {
-    let mut statement = statement.bind(E::key(new).as_str().to_owned(), Type::TEXT);
+    let mut statement = statement.bind(E::stored_key(new).as_str().to_owned(), Type::TEXT);
     statement.parameters.extend(row.values());
     statement
 }

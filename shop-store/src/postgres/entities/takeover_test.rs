@@ -8,12 +8,12 @@ use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore as _, Placement
 use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::users::{NewUser, Registration, User, UserErase as _, UserNumber, UserStore as _};
-use shop_core::{ErrorKind, Uuid};
+use shop_core::{ErrorKind, Outcome, Uuid};
 
-use super::{PostgresUsers, orders, users};
+use super::{PostgresOrders, PostgresUsers, orders, users};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
-use crate::postgres::fixture::{PostgresAccounts, session};
+use crate::postgres::fixture::{PostgresAccounts, PostgresFixture, fresh_schema, session};
 use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
@@ -93,6 +93,45 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
     assert_eq!(registered(users, &new_user("max")).await, 44);
     assert!(users.erase_user(UserNumber::new(7)).await.unwrap());
     assert_eq!(users.user(UserNumber::new(7)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn tables_of_another_program_are_used_only_when_asked() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let url = fresh_schema(fixture.server_url()).await;
+    let session = session(&url).await;
+    session.batch_execute(REPLACED).await.unwrap();
+    let tables = async || {
+        let sql = "select relname::text from pg_class where relnamespace = current_schema()::regnamespace order by 1";
+        let rows = session.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    let before = tables().await;
+    let options = || PostgresStoreOptions::new(url.as_str());
+    let (users, orders) = (PostgresUsers::open(options()).unwrap(), PostgresOrders::open(options()).unwrap());
+    let seven = UserNumber::new(7);
+    for error in [
+        users.user(seven).await.unwrap_err(),
+        users.register(&new_user("eva")).await.unwrap_err(),
+        users.erase_user(seven).await.unwrap_err(),
+        users.inspect().await.unwrap_err(),
+        users.check_users().await.unwrap_err(),
+    ] {
+        let found = (error.kind(), error.outcome(), error.context("tables"));
+        assert_eq!(found, (ErrorKind::Denied, Outcome::NotApplied, Some("users, cached_orders")), "{error}");
+    }
+    let error = orders.inspect().await.unwrap_err();
+    assert_eq!(error.context("tables"), Some("orders, cached_users"));
+    assert_eq!(tables().await, before);
+
+    let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false)).unwrap();
+    assert_eq!(adopting.inspect().await.unwrap().taken_over, Some(40));
+    let adopting = PostgresUsers::open(options().adopt_tables(true)).unwrap();
+    assert_eq!(adopting.user(seven).await.unwrap().unwrap().name.as_str(), "User 7");
+    // They are ours from now on.
+    let users = PostgresUsers::open(options()).unwrap();
+    assert_eq!(users.inspect().await.unwrap().taken_over, None);
+    assert_eq!(registered(&users, &new_user("eva")).await, 42);
 }
 
 #[tokio::test]

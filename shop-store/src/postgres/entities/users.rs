@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
-use super::rows::{self, PostgresRows, Table};
+use super::rows::{self, PostgresRows, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
@@ -18,6 +18,8 @@ use crate::postgres::schema::Definition;
 
 pub(super) const USERS: Definition = Definition {
     name: "users",
+    unused_id: UNUSED_NUMBER,
+    adoptable: &["users", "cached_orders"],
     changes: &[
         // As SQLAlchemy creates them.
         "create table if not exists users (id bigserial primary key, email varchar, name varchar);

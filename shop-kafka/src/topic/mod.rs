@@ -1,13 +1,12 @@
 //! Checks whether a topic exists, and creates it if it does not.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod settings;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
@@ -20,6 +19,7 @@ use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::thread::close_in_background;
 use crate::{KafkaLogOptions, SaslMechanism};
+use settings::Settings;
 
 /// A client for metadata requests.
 pub(crate) type Observer = BaseConsumer<Context<()>>;
@@ -51,7 +51,7 @@ impl TopicAdmin {
     }
 
     /// Runs an administrative request. Blocks.
-    fn request<T, F>(&self, request: impl FnOnce(&AdminClient<Context<()>>, &AdminOptions) -> F) -> Result<T>
+    fn request<T, F>(&self, request: impl FnOnce(&AdminClient<Context<()>>, AdminOptions) -> F) -> Result<T>
     where
         F: Future<Output = KafkaResult<T>>,
     {
@@ -68,7 +68,7 @@ impl TopicAdmin {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
         })?;
-        let response = runtime.block_on(request(&admin, &options)).map_err(from_kafka);
+        let response = runtime.block_on(request(&admin, options)).map_err(from_kafka);
         // Closing the client blocks: not on the caller's thread.
         close_in_background(admin, |_| {});
         response
@@ -88,10 +88,7 @@ pub(crate) struct Topic {
     /// The configuration of a new topic that differs from the cluster's defaults.
     config: TopicConfig,
     state: watch::Sender<State>,
-    /// Its `min.insync.replicas`; 0 while it is unknown.
-    min_in_sync: AtomicU32,
-    /// Its `retention.ms`; 0 while it is unknown or unlimited.
-    retention: AtomicU64,
+    settings: Settings,
 }
 
 #[derive(Debug, Clone)]
@@ -100,7 +97,7 @@ pub(crate) enum State {
     Unknown,
     /// The topic existed at the last check. It is not checked before each use.
     Ready(Partitions),
-    /// The topic has never been available.
+    /// The topic has never been available, or must not be used.
     Failed(Error),
 }
 
@@ -134,26 +131,14 @@ impl Topic {
             replication_factor,
             create,
             not_created,
+            settings: Settings::default(),
             config,
             state,
-            min_in_sync: AtomicU32::new(0),
-            retention: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
-    }
-
-    /// Returns the minimum number of brokers that acknowledge a record, if it is known.
-    pub(crate) fn min_in_sync(&self) -> Option<u32> {
-        Some(self.min_in_sync.load(Ordering::Relaxed)).filter(|known| *known > 0)
-    }
-
-    /// Returns how long the topic keeps a record, if that is limited and known.
-    pub(crate) fn retention(&self) -> Option<Duration> {
-        let millis = Some(self.retention.load(Ordering::Relaxed)).filter(|millis| *millis > 0);
-        millis.map(Duration::from_millis)
     }
 
     /// Whether receipts are issued for records of this topic.
@@ -188,7 +173,8 @@ impl Topic {
         }
     }
 
-    /// Checks whether the topic exists, and creates it if it does not. Blocks.
+    /// Checks whether the topic exists, and creates it if it does not. Reads its settings before the first record is
+    /// acknowledged. Blocks.
     pub(crate) fn ensure(&self, admin: &TopicAdmin) {
         let result = self.describe(admin).and_then(|found| match found {
             Some(partitions) if partitions.some_have_leaders() => Ok(partitions),
@@ -196,7 +182,7 @@ impl Topic {
             None if !self.create => Err(self.missing()),
             None => self.create(admin).and_then(|()| self.wait_for_leaders(admin)),
         });
-        match result {
+        match result.and_then(|partitions| self.approve(admin, partitions)) {
             Ok(partitions) => {
                 admin.health.clear();
                 self.set(State::Ready(partitions));
@@ -207,6 +193,20 @@ impl Topic {
                 self.fail(admin.health.explain(error));
             }
         }
+    }
+
+    /// Reads the settings before the first use. A new topic may not be known to every broker yet.
+    fn approve(&self, admin: &TopicAdmin, partitions: Partitions) -> Result<Partitions> {
+        let deadline = Instant::now() + LEADER_TIMEOUT;
+        while self.has_receipts() && !self.is_approved() {
+            match self.read_settings(admin, &partitions) {
+                Err(error) if error.is_retryable() && Instant::now() < deadline => {
+                    drop(admin.observer.poll(LEADER_POLL_INTERVAL));
+                }
+                read => read?,
+            }
+        }
+        Ok(partitions)
     }
 
     /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
@@ -259,8 +259,12 @@ impl Topic {
         let Partitions { replicas, leaderless, .. } = match state {
             State::Unknown => return,
             State::Ready(partitions) => partitions,
-            State::Failed(error) => {
+            State::Failed(error) if error.is_retryable() => {
                 tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
+                return;
+            }
+            State::Failed(error) => {
+                tracing::error!(kafka.topic = topic, error = %error.chain(), "topic refused");
                 return;
             }
         };
@@ -324,7 +328,7 @@ impl Topic {
         let replication = TopicReplication::Fixed(self.replication_factor.map_or(-1, number));
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let created = admin.request(|client, options| client.create_topics([&topic], options))?;
+        let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
         for topic in created {
             match topic {
                 Ok(_) => {
@@ -336,33 +340,6 @@ impl Topic {
             }
         }
         Ok(None)
-    }
-
-    /// Reads `min.insync.replicas` and the retention. Keeps the known values if the brokers do not respond, and resets
-    /// them if the user may not read the topic's configuration. Blocks.
-    pub(crate) fn refresh_config(&self, admin: &TopicAdmin) {
-        let topic = ResourceSpecifier::Topic(&self.name);
-        let described = admin.request(|client, options| client.describe_configs([&topic], options));
-        let described = described.and_then(|resources| {
-            resources.into_iter().next().map(|resource| resource.map_err(from_code)).transpose()
-        });
-        let found = match described {
-            Ok(settings) => settings,
-            Err(error) => {
-                tracing::debug!(kafka.topic = %self.name, %error, "failed to read the topic's configuration");
-                if error.is_retryable() {
-                    return;
-                }
-                None
-            }
-        };
-        let retention = found.as_ref().and_then(retention_millis);
-        self.retention.store(retention.unwrap_or_default(), Ordering::Relaxed);
-        let found = found.as_ref().and_then(min_in_sync);
-        let known = self.min_in_sync.swap(found.unwrap_or_default(), Ordering::Relaxed);
-        if found.unwrap_or_default() != known {
-            tracing::info!(kafka.topic = %self.name, min_in_sync = found, "min.insync.replicas changed");
-        }
     }
 
     fn missing(&self) -> Error {
@@ -413,16 +390,20 @@ pub(crate) struct Partitions {
     leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
+    /// The leader of a partition.
+    leader: Option<i32>,
 }
 
 impl Partitions {
     fn from_metadata(topic: &MetadataTopic) -> Self {
         let partitions = topic.partitions();
         let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
-        let leaderless = partitions.iter().filter(|partition| partition.leader() < 0);
+        let (leaderless, led): (Vec<_>, Vec<_>) =
+            partitions.iter().partition(|partition| partition.leader() < 0);
         Self {
             count: partitions.len(),
-            leaderless: leaderless.map(MetadataPartition::id).collect(),
+            leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
+            leader: led.first().map(|partition| partition.leader()),
             replicas: replicas.unwrap_or_default(),
         }
     }
@@ -460,17 +441,6 @@ pub(crate) fn topic_error(metadata: &Metadata, topic: &str) -> Option<RDKafkaErr
             .then_some(RDKafkaErrorCode::LeaderNotAvailable)
     };
     found.error().map(RDKafkaErrorCode::from).or_else(leaderless)
-}
-
-fn min_in_sync(settings: &ConfigResource) -> Option<u32> {
-    settings.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
-}
-
-/// A topic that is only compacted deletes no record by its age, and -1 is no limit.
-fn retention_millis(settings: &ConfigResource) -> Option<u64> {
-    let value = |name: &str| settings.get(name)?.value.as_deref();
-    let deletes = value("cleanup.policy").is_none_or(|policies| policies.contains("delete"));
-    value("retention.ms")?.parse().ok().filter(|_| deletes)
 }
 
 #[cfg(test)]

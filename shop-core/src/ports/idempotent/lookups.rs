@@ -1,15 +1,15 @@
-//! Looks up the id of a buy with a key in the store before the buy is acknowledged.
+//! Looks up a given id in the store before its purchase is published.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shop_core::ports::PurchaseQuery;
-use shop_core::{Error, Purchase, PurchaseId, Timestamp, Uuid};
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::response::failure_log::INTERVAL;
-use crate::service::bounded::within;
+use crate::ports::{Lookup, PurchaseQuery};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, RequestContext, Result, Timestamp, Uuid};
 
 /// The maximum time a buy waits for its look-up, including the wait for a free slot.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -19,10 +19,12 @@ pub(super) const MAX_CONCURRENT: usize = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 /// An id whose timestamp is this close to now belongs to a first attempt: it cannot be in the store yet.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
+/// The minimum time between two lines of the log about failed look-ups.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The look-ups of one service.
+/// The look-ups of one sink.
 #[derive(Debug)]
-pub(crate) struct StoreLookup {
+pub(super) struct Lookups {
     slots: Semaphore,
     pause: Mutex<Pause>,
 }
@@ -34,27 +36,33 @@ struct Pause {
     logged: Option<Instant>,
 }
 
-impl StoreLookup {
-    pub(crate) const fn new() -> Self {
+impl Lookups {
+    pub(super) const fn new() -> Self {
         let pause = Mutex::new(Pause { until: None, logged: None });
         Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }
     }
 
-    /// The purchase that is stored under the id of `purchase`, if `query` returns it in time.
-    pub(crate) async fn stored(&self, query: &dyn PurchaseQuery, purchase: &Purchase) -> Option<Purchase> {
+    /// What `query` finds under the id of `purchase`; [`Missing`](Lookup::Missing) if it does not respond in time.
+    pub(super) async fn find(&self, query: &dyn PurchaseQuery, purchase: &Purchase) -> Lookup {
         if self.is_paused() {
-            return None;
+            return Lookup::Missing;
         }
-        let found = within(TIMEOUT, async {
-            // The semaphore is never closed.
-            let _slot = self.slots.acquire().await;
-            query.get(&purchase.id).await
-        });
-        let context = purchase.context.as_deref().cloned().unwrap_or_default();
-        Arc::new(context).scope(found).await.unwrap_or_else(|error| {
+        let context = purchase.context.as_deref().cloned().map(Arc::new).or_else(RequestContext::current);
+        let found = context.unwrap_or_default().scope(timeout(TIMEOUT, self.found(query, &purchase.id)));
+        let late =
+            |_| Err(Error::new(ErrorKind::DeadlineExceeded, format!("no response within {TIMEOUT:?}")));
+        found.await.unwrap_or_else(late).unwrap_or_else(|error| {
             self.pause(&error);
-            None
+            Lookup::Missing
         })
+    }
+
+    /// The result of the query. A port may be the embedder's own: a panic in it is an error.
+    async fn found(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        let found = AssertUnwindSafe(query.look_up(id)).catch_unwind().await;
+        found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
     }
 
     fn is_paused(&self) -> bool {
@@ -66,7 +74,7 @@ impl StoreLookup {
         let now = Instant::now();
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.until = Some(now + PAUSE);
-        if pause.logged.is_none_or(|logged| logged + INTERVAL <= now) {
+        if pause.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
             pause.logged = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
@@ -74,7 +82,7 @@ impl StoreLookup {
 }
 
 /// Whether `id` was made within the last or next 30 s, by its own timestamp: a UUIDv7 that is sent for the first time.
-pub(crate) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
+pub(super) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
     let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(Uuid::get_timestamp);
     made.is_some_and(|made| {
         let (seconds, nanos) = made.to_unix();

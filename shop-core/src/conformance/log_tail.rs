@@ -1,0 +1,63 @@
+//! The tests of following a log: [`LogAdmin::tail`](crate::log::LogAdmin::tail).
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+
+use super::LogFixture;
+use super::fixture::soon;
+use super::log_calls::{expected, ids, publish};
+use super::sample::purchases;
+use crate::log::{Batch, Offsets, Tail, TailStart};
+use crate::{ErrorKind, PurchaseId};
+
+/// The ids of the next `count` records of `tail`.
+async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
+    let mut batches: Vec<Batch> = Vec::new();
+    while batches.iter().map(|batch| batch.records.len()).sum::<usize>() < count {
+        batches.push(soon("tail", tail.batches.try_next()).await.expect("tail").expect("a tail has no end"));
+    }
+    ids(&batches)
+}
+
+/// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
+async fn tail(fixture: &dyn LogFixture, start: &TailStart) -> Option<Tail> {
+    let tail = soon("tail", fixture.log().admin().tail(start)).await;
+    if tail.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+        return None;
+    }
+    Some(tail.expect("tail"))
+}
+
+/// A tail yields the newest records, and those that are appended later.
+pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
+    let sink = fixture.sink().await;
+    let Some(mut empty) = tail(fixture, &TailStart::Newest(3)).await else { return };
+    assert_eq!(empty.start, empty.end);
+    publish(&*sink, &purchases(0..20)).await;
+    assert_eq!(next_of(&mut empty, 20).await, expected(0..20));
+    let mut newest = tail(fixture, &TailStart::Newest(u64::MAX)).await.expect("a second tail");
+    assert_eq!(newest.end.len(), empty.end.len(), "the partitions");
+    publish(&*sink, &purchases(20..25)).await;
+    assert_eq!(next_of(&mut newest, 25).await, expected(0..25));
+    assert_eq!(next_of(&mut empty, 5).await, expected(20..25), "without those that it has yielded");
+}
+
+/// A tail starts at the offsets that it is given, and reports where it starts if the log does not have them.
+pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
+    let sink = fixture.sink().await;
+    publish(&*sink, &purchases(0..20)).await;
+    let Some(newest) = tail(fixture, &TailStart::Newest(0)).await else { return };
+    assert_eq!(newest.start, newest.end);
+    publish(&*sink, &purchases(20..30)).await;
+    let mut later = tail(fixture, &TailStart::At(newest.end.clone())).await.expect("a second tail");
+    assert_eq!(later.start, newest.end);
+    assert_eq!(next_of(&mut later, 10).await, expected(20..30));
+    let first = fixture.log().admin().first_offset();
+    let behind = later.end.iter().map(|(partition, end)| (*partition, end + 1)).collect();
+    for start in [TailStart::At(behind), TailStart::At(Offsets::new())] {
+        let mut whole = tail(fixture, &start).await.expect("a third tail");
+        assert!(whole.start.values().all(|start| *start == first), "{start:?}: {whole:?}");
+        assert_eq!(next_of(&mut whole, 30).await, expected(0..30));
+    }
+}

@@ -1,0 +1,182 @@
+//! A cache of recent purchases by id: a repeated purchase gets the same response, another one is rejected at once.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use super::other_content;
+use crate::ports::Receipt;
+use crate::{Outcome, Purchase, PurchaseId, Result};
+
+/// Recent purchases by id. Purchases that are not cached, or were published elsewhere, are looked up in the store.
+#[derive(Debug)]
+pub(super) struct IdempotencyCache {
+    given: Mutex<LruCache<PurchaseId, Entry>>,
+    /// Purchases with generated ids, in a separate cache, as there may be many more of them. A client may send these ids
+    /// as keys later.
+    generated: Mutex<LruCache<PurchaseId, Entry>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    purchase: Purchase,
+    /// Set once it is acknowledged.
+    receipt: Option<Receipt>,
+}
+
+/// What is known of a purchase with a given id.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing: publish it, and record the outcome.
+    First,
+    /// An earlier attempt had an unknown outcome: publish that purchase again.
+    Again(Purchase),
+    /// It was acknowledged before, with this receipt.
+    Acknowledged(Purchase, Receipt),
+    /// Another purchase with the id is in flight, or had an unknown outcome: only the store can decide.
+    Contested,
+}
+
+/// What preceded an attempt to publish a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prior {
+    /// Its id was generated for it.
+    Generated,
+    /// No attempt with its id is known.
+    First,
+    /// An earlier attempt may still be in flight.
+    Repeated,
+}
+
+/// The number of purchases in each cache: at about 300 bytes each 3 MB, and never more than 15 MB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+impl IdempotencyCache {
+    pub(super) fn new() -> Self {
+        let cache = || Mutex::new(LruCache::new(REMEMBERED));
+        Self { given: cache(), generated: cache() }
+    }
+
+    /// Remembers an acknowledged purchase with a generated id.
+    pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
+        locked(&self.generated).put(purchase.id, Entry::acknowledged(purchase, receipt));
+    }
+
+    /// Records the results of purchases. One that was certainly not published is forgotten: its key may be used for
+    /// another.
+    pub(super) fn record<'a>(
+        &self,
+        results: impl Iterator<Item = (&'a Purchase, Prior, &'a Result<Receipt>)>,
+    ) {
+        let (mut given, mut generated) = (locked(&self.given), locked(&self.generated));
+        for (purchase, prior, result) in results {
+            match result {
+                Ok(receipt) => {
+                    let cache = if prior == Prior::Generated { &mut generated } else { &mut given };
+                    cache.put(purchase.id, Entry::acknowledged(purchase, receipt));
+                }
+                Err(error) if prior == Prior::First && error.outcome() == Outcome::NotApplied => {
+                    if given.peek(&purchase.id).is_some_and(|entry| entry.receipt.is_none()) {
+                        given.pop(&purchase.id);
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Remembers `purchase`, unless the id is known.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) when the id belongs to a purchase of other content.
+    pub(super) fn check_or_insert(&self, purchase: &Purchase) -> Result<Known> {
+        let mut given = locked(&self.given);
+        let generated = locked(&self.generated).get(&purchase.id).cloned();
+        match given.get(&purchase.id).or(generated.as_ref()) {
+            None => {
+                let entry = Entry { purchase: without_context(purchase), receipt: None };
+                given.put(purchase.id, entry);
+                Ok(Known::First)
+            }
+            Some(first) if !first.purchase.same_content(purchase) => match first.receipt {
+                Some(_) => Err(other_content()),
+                None => Ok(Known::Contested),
+            },
+            Some(Entry { purchase, receipt: Some(receipt) }) => {
+                Ok(Known::Acknowledged(purchase.clone(), receipt.clone()))
+            }
+            Some(Entry { purchase, receipt: None }) => Ok(Known::Again(purchase.clone())),
+        }
+    }
+}
+
+impl Entry {
+    fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
+        Self { purchase: without_context(purchase), receipt: Some(receipt.clone()) }
+    }
+}
+
+fn without_context(purchase: &Purchase) -> Purchase {
+    let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
+    Purchase::new(*id, user_id.clone(), user_name.clone(), *price, *timestamp)
+}
+
+fn locked(cache: &Mutex<LruCache<PurchaseId, Entry>>) -> MutexGuard<'_, LruCache<PurchaseId, Entry>> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Durability;
+    use crate::{Error, ErrorKind, Timestamp, Uuid};
+
+    fn purchase(number: u128, price: &str) -> Purchase {
+        let id = PurchaseId::from_uuid(Uuid::from_u128(number));
+        Purchase::new(
+            id,
+            "u1".parse().unwrap(),
+            "ada".parse().unwrap(),
+            price.parse().unwrap(),
+            Timestamp::MIN,
+        )
+    }
+
+    fn record(known: &IdempotencyCache, purchase: &Purchase, result: &Result<Receipt>) {
+        known.record(std::iter::once((purchase, Prior::First, result)));
+    }
+
+    #[test]
+    fn a_key_belongs_to_the_first_purchase_until_that_has_certainly_failed() {
+        let known = IdempotencyCache::new();
+        let (first, other) = (purchase(1, "5"), purchase(1, "6"));
+        assert_eq!(known.check_or_insert(&first).unwrap(), Known::First);
+        assert_eq!(known.check_or_insert(&other).unwrap(), Known::Contested);
+        let mut later = purchase(1, "5.00");
+        later.timestamp = Timestamp::MAX;
+        assert_eq!(known.check_or_insert(&later).unwrap(), Known::Again(first));
+        let not_sent = || Err::<Receipt, _>(Error::new(ErrorKind::Overloaded, "the queue is full"));
+        record(&known, &other, &not_sent());
+        assert_eq!(known.check_or_insert(&other).unwrap(), Known::First);
+        let receipt = Receipt::new(other.id, Durability::LocalDisk);
+        record(&known, &other, &Ok(receipt.clone()));
+        record(&known, &other, &not_sent());
+        assert_eq!(known.check_or_insert(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(known.check_or_insert(&other).unwrap(), Known::Acknowledged(other, receipt));
+    }
+
+    #[test]
+    fn it_remembers_so_many_and_no_more() {
+        let known = IdempotencyCache::new();
+        for number in 0..=REMEMBERED.get() as u128 {
+            known.check_or_insert(&purchase(number, "5")).unwrap();
+        }
+        assert_eq!(locked(&known.given).len(), REMEMBERED.get());
+        assert_eq!(
+            known.check_or_insert(&purchase(0, "6")).unwrap(),
+            Known::First,
+            "the oldest is forgotten"
+        );
+    }
+}
