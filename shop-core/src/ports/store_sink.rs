@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt};
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 /// Writes purchases straight into a store. They are listed as soon as they are published, and conflicts are detected at
 /// once.
@@ -48,21 +48,26 @@ impl StoreSink {
         }
         Ok(())
     }
+}
 
-    /// The receipt for a purchase that was inserted with `outcome`.
-    fn receipt(&self, id: PurchaseId, outcome: InsertOutcome) -> Result<Receipt> {
-        let (kind, message) = match outcome {
-            InsertOutcome::Inserted => return Ok(Receipt::new(id, self.durability)),
-            InsertOutcome::Duplicate => {
-                return Ok(Receipt { is_duplicate: true, ..Receipt::new(id, self.durability) });
-            }
-            InsertOutcome::Unknown(error) => return Err(error),
-            InsertOutcome::Conflict => {
+impl InsertOutcome {
+    /// The receipt for the purchase `id` that was inserted with this outcome, where a stored purchase has this
+    /// durability.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) or [`Invalid`](ErrorKind::Invalid) if it is not stored; the error of an unknown
+    /// outcome.
+    pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
+        let (kind, message) = match self {
+            Self::Inserted => return Ok(Receipt::new(id, durability)),
+            Self::Duplicate => return Ok(Receipt { is_duplicate: true, ..Receipt::new(id, durability) }),
+            Self::Unknown(error) => return Err(error),
+            Self::Conflict => {
                 (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
             }
-            InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
+            Self::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
         };
-        Err(Error::new(kind, message))
+        Err(Error::new(kind, message).with_outcome(Outcome::NotApplied))
     }
 }
 
@@ -76,7 +81,7 @@ impl From<StoreSink> for Arc<dyn PurchaseSink> {
 impl PurchaseSink for StoreSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        self.receipt(purchase.id, self.store.insert_one(purchase.clone()).await?)
+        self.store.insert_one(purchase.clone()).await?.into_receipt(purchase.id, self.durability)
     }
 
     /// Inserts all of them as one batch.
@@ -94,7 +99,7 @@ impl PurchaseSink for StoreSink {
                 purchases
                     .iter()
                     .zip(outcomes)
-                    .map(|(purchase, outcome)| self.receipt(purchase.id, outcome))
+                    .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
                     .collect()
             }
             Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
