@@ -75,6 +75,10 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
     let all = purchases(40);
     insert(&store, &all[..20]).await;
     tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    // The receiver of the write-ahead log may outlive the process that started it for a moment.
+    let primary = session(&cluster.url()).await;
+    let receivers = "select from pg_stat_replication";
+    until(async || primary.query(receivers, &[]).await.unwrap().is_empty()).await;
     let mut options = PostgresStoreOptions::new(cluster.url_of_both());
     options.insert_timeout = Duration::from_secs(1);
     let impatient = PostgresStore::open(options).unwrap();
