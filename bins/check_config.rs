@@ -145,7 +145,7 @@ impl Parts {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
                 let check = purchases(&*store);
-                self.add("store", store.store_file("store"), check).await;
+                self.add("store", store.purchases_file(), check).await;
             }
             if let Some(url) = &settings.management_url {
                 self.service(settings, "listings", url).await;
@@ -256,7 +256,12 @@ fn usable(file: &Path) -> Result<State> {
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
     if !file.exists() {
-        return Ok(State::ToBeMade);
+        let message = "the folder has files of an earlier version: run `management migrate`";
+        return if backend::needs_upgrade(file) {
+            Err(refused(folder, message))
+        } else {
+            Ok(State::ToBeMade)
+        };
     }
     access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
     Ok(backend::earlier_version(file).map_or(State::Works, State::ToBeMigrated))
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn missing_file_is_to_be_made_in_a_writable_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a/b/log.db");
+        let file = folder.path().join("a/b/shop.db");
         assert_eq!(usable(&file).unwrap(), State::ToBeMade);
         assert!(!folder.path().join("a").exists());
         std::fs::write(folder.path().join("a"), "").unwrap();

@@ -90,7 +90,7 @@ fn bare_inserts(all: &[Purchase]) -> Duration {
     two_threads().block_on(async {
         EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     });
-    let connection = Connection::open(folder.path().join("store.db")).unwrap();
+    let connection = Connection::open(folder.path().join("shop.db")).unwrap();
     connection.pragma_update(None, "synchronous", "full").unwrap();
     let start = Instant::now();
     for batch in all.chunks(1_000) {

@@ -90,7 +90,7 @@ async fn bare(all: &[Purchase], callers: usize) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     // The log's own table.
     drop(EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap());
-    let connection = Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = Connection::open(folder.path().join("shop.db")).unwrap();
     connection.pragma_update(None, "synchronous", "full").unwrap();
     let (sender, waiting) = mpsc::channel(10_000);
     let writer = std::thread::spawn(move || write_groups(&connection, waiting));

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::orders::{Order, OrderStore};
-use shop_core::ports::Durability;
+use shop_core::ports::{Durability, PurchaseSink};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
-    EmbeddedUsers, check_integrity,
+    EmbeddedUsers, FILE, check_integrity,
 };
 use tempfile::TempDir;
 
 use super::port::{
-    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints,
+    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
+    with_failpoints,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -26,24 +27,30 @@ pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 #[async_trait]
 impl Backend for Embedded<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
-        let options = self.log_options(topic);
-        let file = options.file.clone();
-        let log = EmbeddedLog::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
-        let closed = Box::pin(log.closed());
-        let (sinks, topic) = (log.clone(), topic.name.to_owned());
-        let sink = Arc::new(move || Arc::new(sinks.sink()) as _);
-        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
-        Ok(self.opened(port, &file, closed))
+        let log = self.open_log(topic).await?;
+        let sinks = log.clone();
+        Ok(self.topic_log(topic, log, Arc::new(move || Arc::new(sinks.sink()))))
     }
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let options = store_options(self.0.creates());
         let store = EmbeddedStore::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
-        let closed = Box::pin(store.closed());
-        let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
-        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        let port = PurchasesStore { store, query, erase, durability, unreadable: None, to_be_made: false };
-        Ok(self.opened(port, "store", closed))
+        Ok(self.purchases_store(store))
+    }
+
+    async fn log_and_purchases(
+        &self,
+        topic: Topic<'_>,
+    ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
+        if !self.0.stores_at_once() {
+            return Ok(None);
+        }
+        let log = self.open_log(topic).await?;
+        let open =
+            async { Ok((log.store(&store_options(self.0.creates())).await?, self.storing(&log).await?)) };
+        let (store, sink): (_, Arc<dyn PurchaseSink>) = open.await.map_err(CliError::about(ABOUT))?;
+        let log = self.topic_log(topic, log, Arc::new(move || Arc::clone(&sink)));
+        Ok(Some((log, self.purchases_store(store))))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
@@ -78,6 +85,16 @@ impl Backend for Embedded<'_> {
         ))
     }
 
+    async fn migrate(&self) -> Result<serde_json::Value> {
+        let moved = embedded::upgrade(&self.0.data_dir).await.map_err(CliError::about(ABOUT))?;
+        if moved.is_empty() {
+            let message = "there is nothing to migrate: the data folder has no log.db and no store.db of an earlier \
+                           version. For a collection of MongoDB set MONGODB_URI, or another name of it";
+            return Err(CliError::new(message).usage());
+        }
+        Ok(serde_json::json!({ "files": moved.iter().map(|file| &file.name).collect::<Vec<_>>() }))
+    }
+
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
         check_integrity(file).await.map_err(CliError::about(ABOUT))
     }
@@ -105,9 +122,36 @@ impl Backend for Embedded<'_> {
     fn store_file(&self, name: &str) -> Option<PathBuf> {
         Some(self.0.data_dir.join(format!("{name}.db")))
     }
+
+    fn purchases_file(&self) -> Option<PathBuf> {
+        self.store_file(FILE)
+    }
 }
 
 impl Embedded<'_> {
+    async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
+        EmbeddedLog::open(self.folder(), self.log_options(topic)).await.map_err(CliError::about(ABOUT))
+    }
+
+    async fn storing(&self, log: &EmbeddedLog) -> shop_core::Result<Arc<dyn PurchaseSink>> {
+        Ok(Arc::new(log.storing_sink(&self.0.kafka_group_id).await?))
+    }
+
+    fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
+        let (closed, file) = (Box::pin(log.closed()), self.log_options(topic).file);
+        let topic = topic.name.to_owned();
+        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
+        self.opened(port, &file, closed)
+    }
+
+    fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
+        let closed = Box::pin(store.closed());
+        let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
+        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
+        let port = PurchasesStore { store, query, erase, durability, unreadable: None, to_be_made: false };
+        self.opened(port, FILE, closed)
+    }
+
     /// The folder whose files are opened.
     fn folder(&self) -> &Path {
         self.0.copy.get().map_or(&self.0.data_dir, TempDir::path)
@@ -127,6 +171,7 @@ impl Embedded<'_> {
         if !topic.is_events {
             options.retention = self.0.log_retention.unwrap_or(options.retention);
             options.max_file_bytes = self.0.log_max_bytes;
+            options.feeds = self.0.store_address().unwrap_or(options.feeds);
         }
         topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();
@@ -143,8 +188,7 @@ impl Embedded<'_> {
     /// Whether the files of users and orders, and of their events, may be missing: a service creates them with the first
     /// user or order. A command that finds no other file either was given the wrong folder.
     fn is_lazy(&self) -> bool {
-        let files =
-            ["log", "store", "users", "orders"].map(|name| self.0.data_dir.join(format!("{name}.db")));
+        let files = [FILE, "users", "orders"].map(|name| self.0.data_dir.join(format!("{name}.db")));
         self.0.creates() || files.iter().any(|file| file.exists())
     }
 }

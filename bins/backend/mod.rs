@@ -17,9 +17,9 @@ mod unsupported;
 use crate::settings::Settings;
 
 #[cfg(feature = "embedded")]
-pub(crate) use shop_store::embedded::earlier_version;
+pub(crate) use shop_store::embedded::{earlier_version, needs_upgrade};
 #[cfg(not(feature = "embedded"))]
-pub(crate) use unsupported::earlier_version;
+pub(crate) use unsupported::{earlier_version, needs_upgrade};
 
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client,

@@ -39,6 +39,14 @@ pub(crate) trait Backend: Send + Sync {
         Err(self.unsupported())
     }
 
+    /// Opens the log of the purchases and their store, if they are one file: what the sink publishes is listed.
+    async fn log_and_purchases(
+        &self,
+        _topic: Topic<'_>,
+    ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
+        Ok(None)
+    }
+
     /// Opens the store of the users.
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         Err(self.unsupported())
@@ -54,9 +62,10 @@ pub(crate) trait Backend: Send + Sync {
         Err(self.unsupported())
     }
 
-    /// Converts the documents of the replaced systems to the current form. Returns how many there were.
+    /// Converts the documents of the replaced systems, or the files of an earlier version, to the current form. Returns
+    /// what it has converted.
     async fn migrate(&self) -> Result<serde_json::Value> {
-        let message = "migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it";
+        let message = "migrate is for a collection of MongoDB and for embedded files: set MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
     }
 
@@ -88,6 +97,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// The file of a topic's log, if it has one.
     fn log_file(&self, _topic: Topic<'_>) -> Option<PathBuf> {
+        None
+    }
+
+    /// The file of the purchases, if they have one.
+    fn purchases_file(&self) -> Option<PathBuf> {
         None
     }
 
@@ -152,12 +166,15 @@ impl<T: Send> OpenPort<T> {
     }
 }
 
+/// Makes sinks of a log.
+pub(crate) type Sinks = Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>;
+
 /// The log of a topic, with all its ports.
 #[derive(Clone)]
 pub(crate) struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
     /// Makes a sink. A process without one has no producer.
-    pub(crate) sink: Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>,
+    pub(crate) sink: Sinks,
     pub(crate) topic: String,
     /// The prefix of its errors.
     pub(crate) about: &'static str,

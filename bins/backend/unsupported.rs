@@ -13,6 +13,12 @@ pub(crate) fn earlier_version(_file: &std::path::Path) -> Option<usize> {
     None
 }
 
+/// Whether an embedded file is to be made of two files of an earlier version.
+#[cfg(not(feature = "embedded"))]
+pub(crate) fn needs_upgrade(_file: &std::path::Path) -> bool {
+    false
+}
+
 impl Backend for Unsupported<'_> {
     fn unsupported(&self) -> CliError {
         let Self(settings) = self;

@@ -1,5 +1,6 @@
 //! `management doctor`: finds what cannot be read in the store, and damaged files.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -72,8 +73,9 @@ async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
     let (log, store) = (backend::for_log(settings), backend::for_store(settings));
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
     let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
-    let stores = ["store", "users", "orders"].iter().filter_map(|name| store.store_file(name));
-    let all: Vec<_> = logs.chain(stores).filter(|file| file.exists()).collect();
+    let stores = ["users", "orders"].iter().filter_map(|name| store.store_file(name));
+    let files = logs.chain(store.purchases_file()).chain(stores).filter(|file| file.exists());
+    let all: BTreeSet<_> = files.collect();
     for file in all {
         let name = file.display().to_string();
         report.progress.show(format!("checking {name}"));

@@ -36,9 +36,14 @@ pub(super) async fn open(
     backends: &Backends<'_>,
     closed: &mut Vec<Closed>,
 ) -> Result<Purchases> {
-    let log = note(backends.log.log(Topic::purchases(settings)).await?, closed);
-    let mut store = None;
-    if settings.ingests() || settings.management_url.is_none() {
+    let topic = Topic::purchases(settings);
+    let (log, mut store) = match backends.log.log_and_purchases(topic).await? {
+        Some((log, store)) => (note(log, closed), Some(note(store, closed))),
+        None => (note(backends.log.log(topic).await?, closed), None),
+    };
+    if let Some(opened) = &mut store {
+        opened.store = with_failpoints::<dyn PurchaseStore>(Arc::clone(&opened.store));
+    } else if settings.ingests() || settings.management_url.is_none() {
         let mut opened = note(backends.store.purchases().await?, closed);
         opened.store = with_failpoints::<dyn PurchaseStore>(opened.store);
         store = Some(opened);

@@ -37,10 +37,12 @@ pub(super) struct Management {
 
 #[derive(Debug, Subcommands)]
 enum Subcommand {
-    /// Converts documents of the replaced systems in MongoDB to the current form, in place
+    /// Converts documents of the replaced systems in MongoDB to the current form, in place; or log.db and store.db of an
+    /// earlier version to one file
     ///
-    /// It can be stopped and restarted, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong
-    /// options or settings, 3 when MongoDB is unavailable.
+    /// Documents are converted beside services; it can be stopped and restarted. Files are converted while no service runs
+    /// on the folder; the old ones stay, as log.db.old and store.db.old. Exits with 0, 2 for wrong options or settings or
+    /// nothing to convert, 3 when MongoDB or a file is unavailable.
     Migrate(Variables),
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
     ///

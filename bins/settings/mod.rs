@@ -42,6 +42,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use conf::Conf;
+#[cfg(feature = "embedded")]
+use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_core::retention::retained_from;
@@ -192,6 +194,22 @@ impl Settings {
         self.service == ServiceKind::Management || self.ingest.unwrap_or(self.management_url.is_none())
     }
 
+    /// Whether a purchase is stored in the transaction that appends it to the log: both are in one file. A dialect that
+    /// logs each purchase that ingest receives keeps the ingest.
+    pub(crate) fn stores_at_once(&self) -> bool {
+        let is_one_file = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
+        is_one_file && self.ingests() && !self.dialect.logs_purchases()
+    }
+
+    /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn store_address(&self) -> Option<String> {
+        let url = self.mongodb_uri.as_ref().or(self.postgres_url.as_ref())?.expose_secret();
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let place = rest.split('?').next()?.rsplit('@').next()?;
+        Some(format!("{scheme}://{place}"))
+    }
+
     /// Whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
         let keeps = |role, url: &Option<String>| self.roles.has(role) && url.is_none();
@@ -254,7 +272,8 @@ impl Settings {
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
         // With a local log and store, a client can list its own purchases at once.
-        options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
+        options.read_your_writes =
+            self.kafka_bootstrap_servers.is_none() && self.has_local_store() && !self.stores_at_once();
         options
     }
 

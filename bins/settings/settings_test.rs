@@ -15,7 +15,7 @@ fn faults(service: ServiceKind, pairs: &[(&str, &str)]) -> String {
 fn settings_default_to_embedded() {
     let facing = read(ServiceKind::Facing, &[]).unwrap();
     assert_eq!(facing.url(), "http://127.0.0.1:3000");
-    assert!(facing.ingests() && facing.http_options().read_your_writes);
+    assert!(facing.ingests() && facing.stores_at_once() && !facing.http_options().read_your_writes);
     assert_eq!(
         (facing.kafka_topic.as_str(), facing.kafka_group_id.as_str()),
         ("purchases", "purchase-group")
@@ -35,7 +35,8 @@ fn facing_with_a_management_does_not_ingest_by_default() {
     assert_eq!(facing.management_url.as_deref(), Some("http://cm:3001"));
     assert!(!facing.ingests() && !facing.http_options().read_your_writes);
     assert!(read(ServiceKind::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingests());
-    assert!(!read(ServiceKind::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingests());
+    let reading = read(ServiceKind::Facing, &[("SHOP_INGEST", "off")]).unwrap();
+    assert!(!reading.ingests() && reading.http_options().read_your_writes);
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Error {
         self
     }
 
-    /// The same error with one more fact, such as `("path", "/data/log.db")`. Never a secret.
+    /// The same error with one more fact, such as `("path", "/data/shop.db")`. Never a secret.
     #[must_use]
     pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.inner_mut().context.push((name, value.to_string()));
@@ -338,12 +338,12 @@ mod tests {
     fn display_is_one_line_with_origin_and_context() {
         let error = Error::new(ErrorKind::Unavailable, "disk full: free some space")
             .with_origin("embedded log")
-            .with_context("path", "/data/log.db")
+            .with_context("path", "/data/shop.db")
             .with_context("code", 13)
             .with_source(std::io::Error::other("no space left on device"));
         assert_eq!(
             error.to_string(),
-            "embedded log: disk full: free some space (path=/data/log.db, code=13)"
+            "embedded log: disk full: free some space (path=/data/shop.db, code=13)"
         );
         assert!(error.chain().to_string().ends_with("code=13): no space left on device"));
     }

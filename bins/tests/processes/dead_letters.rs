@@ -7,8 +7,10 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::LogRecord;
+use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::kafka;
 use crate::process::{Binary, Process, get, plain, post, stored, until};
@@ -62,7 +64,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     assert!(management.terminate().await.success());
 
     // The operator keeps the second price, and deletes the first purchase from the store.
-    let store = Connection::open(folder.join("store.db")).unwrap();
+    let store = Connection::open(folder.join("shop.db")).unwrap();
     store.execute_batch("DELETE FROM purchases; DELETE FROM totals;").unwrap();
     let would = dlq(folder, &["replay", "--dry-run", "--reason", "conflict"]).await;
     assert!(would.starts_with("purchases-0-3  ") && would.ends_with("1 would be replayed\n"), "{would}");
@@ -113,9 +115,7 @@ async fn dlq_drop_selects_records() {
     assert!(said.contains("settled by hand 3\n"), "{said}");
     assert!(facing.terminate().await.success());
     // Other files are left as those of a service are: whole.
-    for wal in ["log.db-wal", "store.db-wal"] {
-        assert!(!folder.join(wal).exists(), "{wal}");
-    }
+    assert!(!folder.join("shop.db-wal").exists());
 }
 
 #[tokio::test]
@@ -125,14 +125,17 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     facing.client().buy(order("1")).await.unwrap();
     until("store it", async || stored(&facing, "u1").await == 1).await;
-    let store = Connection::open(folder.join("store.db")).unwrap();
+    let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases WHEN NEW.username = 'eve'
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
     store.execute_batch(rule).unwrap();
+    // Appended without being stored, as a process without ingest does.
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     for name in ["eve", "ada"] {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
-        facing.client().buy(purchase).await.unwrap();
+        log.sink().publish_new(purchase, None).await.unwrap();
     }
+    drop(log);
     let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
     until("report it as stuck", async || ingest().await["stuck"]["offset"] == 2).await;
     until("store the other one", async || stored(&facing, "u1").await == 2).await;

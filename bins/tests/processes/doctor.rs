@@ -36,7 +36,7 @@ async fn doctor_names_rows_that_cannot_be_read() {
     assert!(sound.status.success(), "{sound:?}");
     assert!(text(&sound.stdout).contains("5 purchases, unreadable 0\n"), "{sound:?}");
 
-    let store = Connection::open(folder.path().join("store.db")).unwrap();
+    let store = Connection::open(folder.path().join("shop.db")).unwrap();
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
     let id = store.query_row(&format!("SELECT lower(hex(({oldest})))"), [], |row| row.get::<_, String>(0));
     store.execute(&format!("UPDATE purchases SET price = 'free' WHERE id = ({oldest})"), []).unwrap();
@@ -57,10 +57,10 @@ async fn doctor_names_rows_that_cannot_be_read() {
 
 #[tokio::test]
 async fn doctor_names_damaged_files() {
-    for (name, table) in [("log", "records"), ("store", "purchases")] {
+    for table in ["records", "purchases"] {
         let folder = tempfile::tempdir().unwrap();
         five(folder.path()).await;
-        let file = folder.path().join(format!("{name}.db"));
+        let file = folder.path().join("shop.db");
         let connection = Connection::open(&file).unwrap();
         connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
         let query = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");

@@ -4,7 +4,7 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{Binary, Process, buy, get, until};
 
 /// What the binary says of a folder that was prepared.
 async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
@@ -17,19 +17,16 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 
 #[tokio::test]
 async fn unusable_folder_is_reported_with_path_and_remedy() {
-    for (name, kind) in [("log.db", "log"), ("store.db", "store")] {
-        let said =
-            refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
-        assert!(said.contains(name) && said.contains("not a database of this program"), "{kind}: {said}");
-        let newer = |folder: &std::path::Path| {
-            let connection = Connection::open(folder.join(name)).unwrap();
-            let id = if kind == "log" { 0x5368_6f4c } else { 0x5368_6f53 };
-            connection.pragma_update(None, "application_id", id).unwrap();
-            connection.pragma_update(None, "user_version", 99).unwrap();
-        };
-        let said = refusal(newer).await;
-        assert!(said.contains(name) && said.contains("newer version"), "{kind}: {said}");
-    }
+    let name = "shop.db";
+    let said = refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
+    assert!(said.contains(name) && said.contains("not a database of this program"), "{said}");
+    let newer = |folder: &std::path::Path| {
+        let connection = Connection::open(folder.join(name)).unwrap();
+        connection.pragma_update(None, "application_id", 0x5368_6f70).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+    };
+    let said = refusal(newer).await;
+    assert!(said.contains(name) && said.contains("newer version"), "{said}");
     let file = tempfile::NamedTempFile::new().unwrap();
     let output = Binary::Management.run(&[], &[("SHOP_DATA_DIR", file.path().to_str().unwrap())]).await;
     let said = String::from_utf8(output.stderr).unwrap();
@@ -43,7 +40,7 @@ async fn locked_log_is_a_503_until_unlocked() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
-    let connection = Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, body) = buy(&facing, ADA).await;
     assert_eq!(status, 503);
@@ -52,24 +49,6 @@ async fn locked_log_is_a_503_until_unlocked() {
     connection.execute_batch("ROLLBACK").unwrap();
     until("accept purchases again", async || buy(&facing, ADA).await.0 == 201).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
-}
-
-#[tokio::test]
-async fn purchases_are_accepted_while_the_store_is_locked() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let connection = Connection::open(folder.path().join("store.db")).unwrap();
-    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for _ in 0..10 {
-        assert_eq!(buy(&facing, ADA).await.0, 201);
-    }
-    // The ingest has met the lock when it says so; nothing is put aside meanwhile.
-    let waits = async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"].get("store").is_some();
-    until("wait for the store", waits).await;
-    connection.execute_batch("ROLLBACK").unwrap();
-    until("catch up", async || stored(&facing, "u1").await == 10).await;
-    let ingest = get(&facing.path("/health")).await.1["ingest"].clone();
-    assert_eq!(ingest["dead_lettered"], 0, "{ingest}");
 }
 
 #[tokio::test]
@@ -87,12 +66,12 @@ async fn deleted_folder_accepts_no_purchase() {
 #[tokio::test]
 async fn held_lock_is_reported_with_its_holder() {
     let said = refusal(|folder| {
-        let lock = fs::File::create(folder.join("store.lock")).unwrap();
+        let lock = fs::File::create(folder.join("shop.lock")).unwrap();
         lock.lock().unwrap();
         // Held until this process ends.
         std::mem::forget(lock);
     })
     .await;
-    let parts = ["SHOP_DATA_DIR", "another process holds the lock of this file", "store.lock", "process="];
+    let parts = ["SHOP_DATA_DIR", "another process holds the lock of this file", "shop.lock", "process="];
     assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }

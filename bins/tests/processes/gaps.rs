@@ -191,7 +191,7 @@ async fn records_missing_in_a_file_are_named_until_they_are_dropped() {
         assert!(facing.terminate().await.success());
     }
     // A damaged file whose readable rows were copied.
-    let log = Connection::open(folder.join("log.db")).unwrap();
+    let log = Connection::open(folder.join("shop.db")).unwrap();
     assert_eq!(log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", []).unwrap(), 3);
     drop(log);
     let facing = Process::start(Binary::Facing, folder, &[]).await;

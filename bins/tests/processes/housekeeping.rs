@@ -57,7 +57,7 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     assert!(code == Some(3) && said.contains("no group"), "{said}");
     assert_eq!(groups(folder, &["forget", "rehearsal"]).await, (Some(0), "rehearsal forgotten\n".to_owned()));
     assert!(facing.terminate().await.success());
-    let bytes = || folder.join("log.db").metadata().unwrap().len();
+    let bytes = || folder.join("shop.db").metadata().unwrap().len();
     let before = bytes();
 
     let facing = Process::start(Binary::Facing, folder, &retention).await;
@@ -100,7 +100,7 @@ async fn a_backup_under_load_is_restored_without_loss() {
         known = acknowledged.lock().unwrap().clone();
         let output = manage(&data, &["backup", path("backup").to_str().unwrap()]).await;
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("log.db  "), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("shop.db  "), "{}", text(&output.stdout));
     };
     tokio::select! {
         () = backup => {}

@@ -59,7 +59,7 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     }
     let threads = own_threads(&facing);
     assert!(threads.len() <= 9, "{threads:?}");
-    assert_eq!(databases(&facing), ["log.db", "store.db"]);
+    assert_eq!(databases(&facing), ["shop.db"]);
     let (started, before) = (Instant::now(), voluntary_switches(&facing));
     // Polling by 5 ms would be 200 a second for each log.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -74,7 +74,7 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     assert_eq!(get(&management.path("/users/1")).await.0, 200);
     until("know the user", async || post(&facing, "/orders", ORDER).await.0 == 201).await;
     assert_eq!(get(&management.path("/orders/1")).await.0, 200);
-    let all = ["log-order_created.db", "log-user_created.db", "log.db", "orders.db", "store.db", "users.db"];
+    let all = ["log-order_created.db", "log-user_created.db", "orders.db", "shop.db", "users.db"];
     until("open all", async || databases(&facing) == all).await;
     assert!(facing.terminate().await.success() && management.terminate().await.success());
 }

@@ -84,7 +84,7 @@ async fn store_outage_loses_no_purchase() {
 
 /// What was acknowledged, by the log.
 fn count(folder: &tempfile::TempDir) -> u64 {
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection
         .query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0))
         .unwrap()

@@ -52,14 +52,14 @@ async fn command_on_a_missing_folder_fails_and_creates_nothing() {
             assert!(is_empty(folder.path()), "{words:?}");
         }
     }
-    // A log without a store: nothing to hold it to, and the log is left as it was.
+    // A log that no service has read is left as it was.
     append(folder.path(), "poison").await;
-    std::fs::remove_file(folder.path().join("log.lock")).unwrap();
+    std::fs::remove_file(folder.path().join("shop.lock")).unwrap();
     let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
-    assert_code(&output, 3, "store.db");
+    assert_code(&output, 1, "missing 1");
     let names: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(names, ["log.db"]);
+    assert_eq!(names, ["shop.db"]);
 }
 
 #[tokio::test]
@@ -86,7 +86,8 @@ async fn unavailable_servers_exit_with_3_in_bounded_time() {
     let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
     let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
     for output in
-        join_all(COMMANDS.map(async |words| Binary::Management.run(words, &[data, kafka]).await)).await
+        join_all(COMMANDS.map(async |words| Binary::Management.run(words, &[data, kafka, mongodb]).await))
+            .await
     {
         assert_code(&output, 3, "");
     }
@@ -162,7 +163,7 @@ async fn check_config_creates_nothing() {
     for binary in [Binary::Facing, Binary::Management] {
         let settings = [("SHOP_DATA_DIR", data.to_str().unwrap()), ("KAFKA_GROUPID", "x")];
         let output = binary.run(&["--check-config"], &settings).await;
-        assert_code(&output, 0, "log.db (not there yet: a service makes it)");
+        assert_code(&output, 0, "shop.db (not there yet: a service makes it)");
         assert_code(&output, 0, "KAFKA_GROUP_ID from KAFKA_GROUPID, SHOP_DATA_DIR");
         assert!(is_empty(folder.path()));
     }
@@ -171,9 +172,13 @@ async fn check_config_creates_nothing() {
     assert_code(&output, 1, "there is a file where a folder is needed");
 }
 
-/// Replaces `store.db` by one of version 1, with the same purchases.
+/// Replaces `shop.db` by the log and the store of the first layout, with the same rows.
 fn downgrade(folder: &Path) {
-    let (current, old) = (folder.join("store.db"), folder.join("old.db"));
+    let [current, log, old] = ["shop.db", "log.db", "store.db"].map(|name| folder.join(name));
+    std::fs::copy(&current, &log).unwrap();
+    let without_store = "DROP TABLE purchases; DROP TABLE totals; DROP TABLE erased;
+        PRAGMA application_id = 0x53686f4c; PRAGMA user_version = 5; PRAGMA journal_mode = delete;";
+    Connection::open(log).unwrap().execute_batch(without_store).unwrap();
     let file = Connection::open(&old).unwrap();
     let schema = "
         PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal; PRAGMA application_id = 0x53686f53;
@@ -193,8 +198,8 @@ fn downgrade(folder: &Path) {
          DETACH current;",
     )
     .unwrap();
-    drop(file);
-    std::fs::rename(old, current).unwrap();
+    file.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(())).unwrap();
+    std::fs::remove_file(current).unwrap();
 }
 
 #[tokio::test]
@@ -216,15 +221,17 @@ async fn files_of_an_earlier_version_are_checked_in_a_copy() {
     let before = files();
     for (words, part) in [
         (&["verify"][..], "missing 0, twice 0, dead-lettered 0"),
-        (&["verify"], "store.db (a migrated copy): 3 purchases"),
+        (&["verify"], "shop.db (a migrated copy): 3 purchases"),
         (&["doctor"], "3 purchases, unreadable 0"),
-        (&["--check-config"], "store.db (version 1: a service migrates it)"),
+        (&["--check-config"], "run `management migrate`"),
     ] {
-        assert_code(&manage(folder.path(), words).await, 0, part);
+        let code = i32::from(words[0] == "--check-config");
+        assert_code(&manage(folder.path(), words).await, code, part);
         assert!(files() == before, "{words:?} has changed the folder");
     }
     // A command that writes needs the file itself.
     assert_code(&manage(folder.path(), &["erase", "user", "u1", "--confirm"]).await, 3, "earlier version");
+    assert_code(&manage(folder.path(), &["migrate", "--json"]).await, 0, "shop.db");
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     assert_eq!(count(&facing).await, 3);
     assert!(facing.terminate().await.success());

@@ -60,7 +60,7 @@ async fn check_config_prints_settings_and_checks_them() {
     let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data)]).await;
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
-    for part in ["http://127.0.0.1:3000", "log.db", "store.db", "all is well"] {
+    for part in ["http://127.0.0.1:3000", "shop.db", "all is well"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(

@@ -23,9 +23,7 @@ async fn purchases_survive_restart_and_kill_of_facing() {
     assert_eq!((status, &body["count"], &body["total_spent"]), (200, &json!(1), &json!(29.99)));
 
     assert!(facing.terminate().await.success());
-    for wal in ["log.db-wal", "store.db-wal"] {
-        assert!(!data.join(wal).exists(), "{wal}: what was closed in order is one file");
-    }
+    assert!(!data.join("shop.db-wal").exists(), "what was closed in order is one file");
     let facing = Process::start(Binary::Facing, &data, &[]).await;
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 1);
     buy(&facing, ADA).await;
@@ -73,7 +71,7 @@ async fn a_frozen_process_that_holds_the_lock_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    let lock = std::fs::File::open(folder.path().join("log.lock")).unwrap();
+    let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     let is_free = || lock.try_lock().is_ok_and(|()| lock.unlock().is_ok());
     let client = facing.client();
     let load = async {

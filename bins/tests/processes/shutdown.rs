@@ -71,7 +71,7 @@ async fn second_signal_ends_the_process_at_once() {
 async fn locked_log_does_not_delay_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "3")]).await;
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut stream = connect(&facing).await;
     let (head, body) = request("u1");
@@ -87,7 +87,7 @@ async fn locked_log_does_not_delay_shutdown() {
 #[tokio::test]
 async fn process_waiting_for_the_lock_can_be_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
+    let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     let mut command = Binary::Facing.command(&[("LOG_FORMAT", "text")]);
     command.env("SHOP_DATA_DIR", folder.path()).stderr(std::process::Stdio::piped());

@@ -51,13 +51,13 @@ async fn verify_is_clean_beside_a_running_service() {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
-    assert!(said.contains("log.db: 21 records") && said.contains("store.db: 20 purchases"), "{said}");
+    assert!(said.contains("shop.db: 21 records") && said.contains("shop.db: 20 purchases"), "{said}");
     assert!(said.contains("\ndead letters: 0 conflicts, 1 others\n"), "{said}");
     assert!(!said.contains("the log begins at"), "{said}");
     assert_eq!(text(&output.stderr), "", "no progress where nobody looks");
     assert!(facing.terminate().await.success());
     // Nobody has joined the log but the one group.
-    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    let log = Connection::open(folder.path().join("shop.db")).unwrap();
     let groups = log.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(groups, 1);
 }
@@ -74,7 +74,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
     until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6).await;
     assert!(facing.terminate().await.success());
     // As a backup that is too old, or a hand that slipped.
-    let store = Connection::open(folder.path().join("store.db")).unwrap();
+    let store = Connection::open(folder.path().join("shop.db")).unwrap();
     let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
     assert_eq!(store.execute(&format!("DELETE FROM purchases WHERE id = ({newest})"), []).unwrap(), 1);
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
@@ -130,7 +130,7 @@ async fn verify_reports_conflicts_and_the_first_offset() {
     assert_eq!(result, json!({ "dry_run": true, "dropped": 3 }));
 
     // As retention does it.
-    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    let log = Connection::open(folder.path().join("shop.db")).unwrap();
     assert_eq!(log.execute("DELETE FROM records WHERE offset < 3", []).unwrap(), 2);
     drop(log);
     let said = text(&manage(folder.path(), &["verify"]).await.stdout);
@@ -245,13 +245,13 @@ async fn verify_of_a_log_without_records_is_not_clean() {
     }
     until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 3).await;
     assert!(facing.terminate().await.success());
-    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    let log = Connection::open(folder.path().join("shop.db")).unwrap();
     assert_eq!(log.execute("DELETE FROM records", []).unwrap(), 3);
     drop(log);
     let (code, said, errors) = verify(&["verify"]).await;
     assert!(code == Some(3) && errors.contains("nothing verified: the log has no records"), "{errors}");
     assert!(
-        said.contains("log.db: 0 records, 3 ever written\n") && said.contains(": 3 purchases\n"),
+        said.contains("shop.db: 0 records, 3 ever written\n") && said.contains(": 3 purchases\n"),
         "{said}"
     );
     assert!(said.contains("the log begins at purchases-0-4: ") && !said.contains("missing 0"), "{said}");

@@ -198,7 +198,7 @@ async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
     let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
     // Held, so that nothing is committed before the client is gone.
-    let lock = std::fs::File::open(folder.path().join("log.lock")).unwrap();
+    let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     for path in ["/buy", "/v1/purchases"] {
         // Looked after once, then dropped: as a server does when the connection breaks.

@@ -15,20 +15,21 @@ use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::log::LOG;
 use super::permissions::{create_file, create_folder};
-use super::store::STORE;
+use super::schema::SHOP;
 use super::thread::{self, closed};
+use super::upgrade;
 
 /// A file that was copied by [`backup`] or [`restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopiedFile {
-    /// Its name, such as `log.db`.
+    /// Its name, such as `shop.db`.
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Copies the log and the stores in `folder` into the folder `into`, beside running processes.
+/// Copies the files in `folder` into the folder `into`, beside running processes.
 ///
 /// All copies are of one moment: for an instant, the write locks of all files are held together. Everything that was
 /// acknowledged before the call is in the copies. The files are copied while the processes continue to write; until then
@@ -55,7 +56,7 @@ pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result
     in_thread(from.as_ref(), folder.as_ref(), copy_all).await
 }
 
-/// Copies the log and the stores in `folder` into the folder `into` in the current version, if one of them has an earlier
+/// Copies the files in `folder` into the folder `into` in the current version, if one of them has an earlier
 /// one. Returns whether it did. `folder` is not changed, and running processes may use it.
 ///
 /// # Errors
@@ -79,13 +80,13 @@ fn earlier(file: &Path) -> Option<(Connection, &'static Kind, usize)> {
     let connection = open(file).ok()?;
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).ok();
     let (application, version) = (number("application_id")?, usize::try_from(number("user_version")?).ok()?);
-    let kind = [&LOG, &STORE, &USERS, &ORDERS].into_iter().find(|kind| kind.application_id == application)?;
+    let kind = [&SHOP, &LOG, &USERS, &ORDERS].into_iter().find(|kind| kind.application_id == application)?;
     (version < kind.migrations.len()).then_some((connection, kind, version))
 }
 
-type CopyFolder = fn(&Path, &Path) -> Result<Vec<CopiedFile>>;
+pub(super) type CopyFolder = fn(&Path, &Path) -> Result<Vec<CopiedFile>>;
 
-async fn in_thread(from: &Path, to: &Path, copy: CopyFolder) -> Result<Vec<CopiedFile>> {
+pub(super) async fn in_thread(from: &Path, to: &Path, copy: CopyFolder) -> Result<Vec<CopiedFile>> {
     let (from, to) = (from.to_owned(), to.to_owned());
     let (reply, copied) = oneshot::channel();
     drop(thread::start("shop-backup", move || drop(reply.send(copy(&from, &to))))?);
@@ -96,8 +97,8 @@ async fn in_thread(from: &Path, to: &Path, copy: CopyFolder) -> Result<Vec<Copie
 const APPLICATION: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
 const PAGES: i32 = 1_024;
-/// The log is renamed last: a folder with a log is complete.
-const LAST: &str = "log.db";
+/// The file of purchases is renamed last: a folder with it is complete.
+const LAST: &str = "shop.db";
 
 fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
@@ -124,11 +125,12 @@ fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
 fn copy_migrated(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
     // A folder that cannot be read has no files. Opening one says why.
     let names = databases(from).unwrap_or_default();
-    if names.iter().all(|name| earlier(&from.join(name)).is_none()) {
+    if names.iter().all(|name| earlier(&from.join(name)).is_none()) && !upgrade::is_due(from) {
         return Ok(Vec::new());
     }
     let copied = copy_all(from, to)?;
-    for path in copied.iter().map(|file| to.join(&file.name)) {
+    upgrade::upgrade_in(to)?;
+    for path in databases(to)?.iter().map(|name| to.join(name)) {
         let Some((connection, kind, version)) = earlier(&path) else { continue };
         let writable = connection.pragma_update(None, "query_only", false);
         let migrated = writable.and_then(|()| kind.migrate(&connection, version));
@@ -137,7 +139,7 @@ fn copy_migrated(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
     Ok(copied)
 }
 
-fn partial(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn partial(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.partial"))
 }
 
@@ -181,7 +183,7 @@ fn databases(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn open(path: &Path) -> Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(Duration::from_secs(1))?;
@@ -191,13 +193,13 @@ fn open(path: &Path) -> Result<Connection> {
     opened.map_err(|error| from_sqlite(error, path))
 }
 
-fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     Ok(id >> 8 == APPLICATION)
 }
 
 /// Copies the snapshot of `source` to a new file, and checks it.
-fn copy(source: &Connection, path: &Path) -> Result<()> {
+pub(super) fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).map_err(|error| from_io(error, path))?;
     }
@@ -259,8 +261,8 @@ mod tests {
             let (into, restored) = (path(&format!("backup{round}")), path(&format!("restored{round}")));
             let copied = backup(path("data"), &into).await.unwrap();
             let names: Vec<&str> = copied.iter().map(|file| file.name.as_str()).collect();
-            assert_eq!(names, ["store.db", "log.db"]);
-            assert_eq!(restore(&into, &restored).await.unwrap().len(), 2);
+            assert_eq!(names, ["shop.db"]);
+            assert_eq!(restore(&into, &restored).await.unwrap().len(), 1);
             let other = EmbeddedShop::open_with(&restored, EmbeddedShopOptions::default()).await.unwrap();
             let published = other.log().usage().await.unwrap().unwrap().next_offset - 1;
             let stored = async || other.shop().user("u1".parse().unwrap()).summary().await.unwrap().count;

@@ -22,7 +22,7 @@ use super::{
 };
 
 const PURCHASES: u32 = 600;
-const FILES: [&str; 2] = ["log.db", "store.db"];
+const FILES: [&str; 1] = ["shop.db"];
 
 /// The purchases of [`sound`], in their order.
 async fn fill(folder: &Path) -> (EmbeddedShop, Vec<Purchase>) {
@@ -34,7 +34,6 @@ async fn fill(folder: &Path) -> (EmbeddedShop, Vec<Purchase>) {
     });
     let bought: Vec<_> = shop.buy_all(stream::iter(orders), 64).try_collect().await.unwrap();
     let purchases: Vec<_> = bought.iter().map(|bought| bought.purchase.clone()).collect();
-    embedded.monitor().wait_for(|status| status.counters.inserted == u64::from(PURCHASES)).await;
     (embedded, purchases)
 }
 
@@ -211,29 +210,28 @@ async fn judge_copy(sound: &Path, expected: &[Purchase], what: &str, damage: imp
 async fn a_damaged_write_ahead_log_leaves_the_first_purchases() {
     let folder = tempfile::tempdir().unwrap();
     let (embedded, expected) = fill(folder.path()).await;
-    let names = ["log.db", "log.db-wal", "store.db", "store.db-wal"];
+    let names = ["shop.db", "shop.db-wal"];
     // Nothing is written now: the files on disk are those that a power failure would leave.
     let copied = tempfile::tempdir().unwrap();
     copy(folder.path(), copied.path(), &names);
     embedded.close(Duration::from_secs(10)).await.unwrap();
     let mut numbers = Numbers(7);
-    for file in ["log.db-wal", "store.db-wal"] {
-        let length = fs::metadata(copied.path().join(file)).unwrap().len();
-        let length = usize::try_from(length).unwrap();
-        assert!(length > 100_000, "{file}: {length}");
-        for case in 0..24 {
-            let (cut, at) = (case % 2 == 0, if case < 4 { numbers.below(32) } else { numbers.below(length) });
-            let case = tempfile::tempdir().unwrap();
-            copy(copied.path(), case.path(), &names);
-            let wal = case.path().join(file);
-            if cut {
-                fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(at as u64).unwrap();
-            } else {
-                flip(&wal, at, 3);
-            }
-            let what = format!("{file}, {} at {at}", if cut { "cut" } else { "flipped" });
-            judge_prefix(case.path(), &expected, &what).await;
+    let file = names[1];
+    let length = fs::metadata(copied.path().join(file)).unwrap().len();
+    let length = usize::try_from(length).unwrap();
+    assert!(length > 100_000, "{file}: {length}");
+    for case in 0..24 {
+        let (cut, at) = (case % 2 == 0, if case < 4 { numbers.below(32) } else { numbers.below(length) });
+        let case = tempfile::tempdir().unwrap();
+        copy(copied.path(), case.path(), &names);
+        let wal = case.path().join(file);
+        if cut {
+            fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(at as u64).unwrap();
+        } else {
+            flip(&wal, at, 3);
         }
+        let what = format!("{file}, {} at {at}", if cut { "cut" } else { "flipped" });
+        judge_prefix(case.path(), &expected, &what).await;
     }
 }
 

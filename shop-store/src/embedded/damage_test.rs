@@ -6,13 +6,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use shop_core::orders::OrderStore as _;
-use shop_core::ports::{PurchaseQuery, PurchaseSink as _, RecordStore as _};
+use shop_core::ports::{PurchaseQuery, RecordStore as _};
 use shop_core::users::UserStore as _;
 use shop_core::{ErrorKind, Result};
 
-use super::{
-    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
-};
+use super::{EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers};
 
 /// Every table and every index of a file, with the number of its first page.
 fn trees(file: &Path) -> Vec<(String, u32)> {
@@ -32,10 +30,6 @@ fn damage(file: &Path, page: u32) {
     file.write_all(&vec![0xff; size as usize]).unwrap();
 }
 
-async fn open_log(folder: &Path) -> Result<EmbeddedLog> {
-    EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await
-}
-
 async fn open_store(folder: &Path) -> Result<EmbeddedStore> {
     EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await
 }
@@ -44,15 +38,7 @@ async fn open_store(folder: &Path) -> Result<EmbeddedStore> {
 async fn check(folder: &Path, name: &str) -> Result<()> {
     let options = EmbeddedStoreOptions::default();
     match name {
-        "log" => {
-            let log = open_log(folder).await?;
-            let checked = log.sink().check().await;
-            let closed = log.closed();
-            drop(log);
-            closed.await;
-            checked
-        }
-        "store" => {
+        "shop" => {
             let store = open_store(folder).await?;
             let checked = (store.check().await, store.check_reads().await);
             let closed = store.closed();
@@ -68,7 +54,7 @@ async fn check(folder: &Path, name: &str) -> Result<()> {
 
 #[tokio::test]
 async fn check_detects_damage_in_every_table_and_index() {
-    for name in ["log", "store", "users", "orders"] {
+    for name in ["shop", "users", "orders"] {
         let sound = tempfile::tempdir().unwrap();
         check(sound.path(), name).await.unwrap();
         let file = format!("{name}.db");

@@ -35,7 +35,7 @@ impl StoreFile {
         committed: impl Fn() + Send + 'static,
     ) -> Result<Self> {
         let database = Database::new(kind, folder, name, options.max_file_bytes).with_create(options.create);
-        let writer = Writer::start(database.clone(), options.queue_capacity, move |_| committed()).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self { writer, readers })
     }

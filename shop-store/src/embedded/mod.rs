@@ -2,13 +2,12 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `log.db` | records, committed positions of groups, dead letters |
-//! | `store.db` | purchases |
+//! | `shop.db` | the log and the store of purchases: records, positions of groups, dead letters, purchases, sums |
 //! | `users.db`, `orders.db` | users and orders, with their references to each other and their outboxes |
-//! | `log-<topic>.db` | a topic of events, with the schema of `log.db` |
+//! | `log-<topic>.db` | a topic of events, with the tables of a log |
 //! | `*.db-wal`, `*.db-shm` | SQLite's write-ahead log and shared memory, part of the database |
 //! | `*.lock` | held during each write, for fairness between processes |
-//! | `shop.lock` | held by an [`EmbeddedShop`] |
+//! | `embedded-shop.lock` | held by an [`EmbeddedShop`] |
 //! | `<group>.consumer.lock` | held by the active consumer of the group |
 //!
 //! Several processes of one machine may use the folder concurrently. Each group has one active consumer; the others
@@ -40,11 +39,13 @@ mod options;
 mod outbox;
 mod permissions;
 mod readers;
+mod schema;
 mod shop;
 #[cfg(test)]
 mod shop_test;
 mod store;
 mod thread;
+mod upgrade;
 mod vacuum;
 mod writer;
 
@@ -56,6 +57,8 @@ pub use options::EmbeddedStoreOptions;
 pub use outbox::SqliteOutbox;
 /// The crate of the connections and transactions that [`SqliteOutbox`] takes.
 pub use rusqlite;
+pub use schema::FILE;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};
 pub use store::EmbeddedStore;
+pub use upgrade::{needs_upgrade, upgrade};
 pub use vacuum::vacuum;

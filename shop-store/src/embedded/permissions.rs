@@ -84,7 +84,7 @@ fn has_only_ours(folder: &Path) -> bool {
     if fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & STICKY != 0) {
         return false;
     }
-    let ours = [".db", ".db-wal", ".db-shm", ".lock", ".partial"];
+    let ours = [".db", ".db-wal", ".db-shm", ".lock", ".partial", ".old"];
     let is_ours = |entry: Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name();
         name.to_str().map(|name| ours.iter().any(|suffix| name.ends_with(suffix)))
@@ -133,13 +133,13 @@ mod tests {
         let opened = open(&folder).await;
         let found = modes(&folder);
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        let expected = ["group.consumer.lock", "log.db", "log.db-shm", "log.db-wal", "log.lock", "store.db"];
+        let expected = ["group.consumer.lock", "shop.db", "shop.db-shm", "shop.db-wal", "shop.lock"];
         assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
         assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
         assert_eq!(mode(&folder), 0o700);
         backup(&folder, &copies).await.unwrap();
         let found = modes(&copies);
-        assert!(found.len() == 2 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert!(found.len() == 1 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
         assert_eq!(mode(&copies), 0o700);
         drop(opened);
     }
@@ -171,6 +171,6 @@ mod tests {
         set_mode(folder.path(), 0o755);
         drop(open(folder.path()).await);
         assert_eq!((mode(folder.path()), mode(&other)), (0o755, 0o644));
-        assert_eq!(mode(&folder.path().join("log.db")), 0o600);
+        assert_eq!(mode(&folder.path().join("shop.db")), 0o600);
     }
 }

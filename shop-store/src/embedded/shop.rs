@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::lock::FileLock;
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 
-/// A shop in the files of one folder, without a server: the log, the store, and the ingest between them.
+/// A shop in a file, without a server: the log and the store.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,8 +27,8 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// # let folder = folder.path().join("shop-data");
 /// let embedded = EmbeddedShop::open(&folder).await?;
 /// let shop = embedded.shop();
-/// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-/// let user = shop.user("u1".parse()?).waiting_for(&bought.receipt);
+/// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// let user = shop.user("u1".parse()?);
 /// assert_eq!(user.summary().await?.count, 1);
 ///
 /// drop((shop, user));
@@ -37,9 +37,9 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// # }
 /// ```
 ///
-/// An acknowledged purchase is on the disk. Dropping the value without [`close`](Self::close) stops the ingest and loses
-/// nothing: what is not stored yet is stored after the next `open`. A clone of its [`shop`](Self::shop) that is used
-/// afterwards still publishes to the log.
+/// An acknowledged purchase is on the disk and listed. The ingest stores what others have appended to the log. Dropping
+/// the value without [`close`](Self::close) stops it and loses nothing. A clone of its [`shop`](Self::shop) that is used
+/// afterwards still publishes.
 ///
 /// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`] and
 /// [`EmbeddedStore`].
@@ -111,20 +111,20 @@ impl EmbeddedShop {
         let folder = folder.as_ref();
         // Creates the folder.
         let log = EmbeddedLog::open(folder, options.log).await?;
-        let lock = FileLock::open(&folder.join("shop.lock"))?.try_hold()?.ok_or_else(|| {
+        let lock = FileLock::open(&folder.join("embedded-shop.lock"))?.try_hold()?.ok_or_else(|| {
             let message = "another EmbeddedShop has this folder open: close it, or choose another folder";
             Error::new(ErrorKind::Unavailable, message)
                 .with_outcome(Outcome::NotApplied)
                 .with_origin("embedded shop")
                 .with_context("folder", folder.display())
         })?;
-        let store = EmbeddedStore::open(folder, options.store).await?;
+        let store = log.store(&options.store).await?;
         let (source, dead_letters) = (log.source(&options.group)?, log.dead_letters());
         let ingest =
             Ingest::new(Arc::new(source), Arc::new(store.clone()), Arc::new(dead_letters), options.ingest);
         let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
-        let shop = Shop::of(log.sink(), store.clone());
+        let shop = Shop::of(log.storing_sink(&options.group).await?, store.clone());
         Ok(Self { shop, log, store, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
     }
 

@@ -34,11 +34,11 @@ async fn purchases_survive_close_and_open() {
         user.purchases().try_collect::<Vec<_>>().await.unwrap(),
         std::slice::from_ref(&bought.purchase)
     );
-    assert_eq!(embedded.monitor().status().counters.inserted, 1);
+    assert_eq!(embedded.monitor().status().counters.inserted, 0, "it was stored when it was published");
     shop.check().await.unwrap();
     drop((shop, user));
     embedded.close(TIMEOUT).await.unwrap();
-    assert!(!has(&folder, "log.db-wal") && !has(&folder, "store.db-wal"), "the files are closed");
+    assert!(!has(&folder, "shop.db-wal"), "the file is closed");
 
     let again = EmbeddedShop::open(&folder).await.unwrap();
     assert_eq!(again.shop().get(&bought.receipt.id).await.unwrap(), Some(bought.purchase));

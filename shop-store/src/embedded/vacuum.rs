@@ -7,14 +7,14 @@ use shop_core::{ErrorKind, Result};
 use super::database::Database;
 use super::entities::USERS;
 use super::error::database_error;
-use super::store::STORE;
+use super::schema::{FILE, SHOP};
 
 /// Rewrites the files of purchases and users in `folder`, beside running processes.
 ///
 /// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in their unused parts. After
 /// an erasure, this removes them. Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient
-/// errors; a file of a million purchases takes seconds. Needs free disk space of twice the size of a file. Logs are not
-/// rewritten: their rows are not moved.
+/// errors; a file of a million purchases takes seconds. Needs free disk space of twice the size of a file. Logs of
+/// events are not rewritten: their rows are not moved.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) if a file cannot be used or the disk is full;
@@ -24,7 +24,7 @@ use super::store::STORE;
 /// Dropping the future does not cancel it.
 pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
-    let files = [(&STORE, "store"), (&USERS, "users")];
+    let files = [(&SHOP, FILE), (&USERS, "users")];
     let files = files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
     let vacuum = move || files.iter().filter(|file| file.path().exists()).try_for_each(Database::vacuum);
     let vacuumed = tokio::task::spawn_blocking(vacuum).await;

@@ -92,6 +92,29 @@ where
     }
 }
 
+/// What else happens in each transaction of a file, on its writer thread.
+pub(super) trait Transactions: Send + 'static {
+    /// A transaction has begun. An earlier one may have been rolled back.
+    fn begun(&self) {}
+
+    /// Completes a transaction in which all writes were applied.
+    ///
+    /// # Errors
+    /// Then the transaction is rolled back.
+    fn before_commit(&self, _connection: &Connection) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    /// The transaction is durable, under this lock.
+    fn committed(&self, lock: &WriteLock);
+}
+
+impl<F: Fn() + Send + 'static> Transactions for F {
+    fn committed(&self, _lock: &WriteLock) {
+        self();
+    }
+}
+
 /// A queued write, whose result is not known yet.
 pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 
@@ -101,11 +124,11 @@ pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
 }
 
 impl Writer {
-    /// Starts the thread, which opens the file. `committed` is called with the file's lock after every commit.
+    /// Starts the thread, which opens the file.
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
-        committed: impl Fn(&WriteLock) + Send + 'static,
+        transactions: impl Transactions,
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
@@ -118,7 +141,7 @@ impl Writer {
                 drop(ready.send(Ok(())));
                 let (path, wal) = (opening.path(), WriteAheadLog::new(opening.wal_path()));
                 let writer = WriterThread { connection, lock, path, wal, health: thread_health };
-                writer.run(waiting, committed);
+                writer.run(waiting, &transactions);
             }
         })?;
         // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
@@ -224,13 +247,13 @@ enum Failed {
 }
 
 impl WriterThread {
-    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, transactions: &impl Transactions) {
         let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             delay.add(&mut group, MAX_BATCH, &mut waiting);
             let mut damage = None;
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group) {
+                let outcome = match self.commit(&mut group, transactions) {
                     Err(Failed::One(position, error)) => {
                         let rejected = group.remove(position);
                         self.reject(rejected, error, &mut damage, group.is_empty());
@@ -244,7 +267,7 @@ impl WriterThread {
                 };
                 self.record_outcome(&outcome, &group, damage.take());
                 if outcome.is_ok() {
-                    committed(&self.lock);
+                    transactions.committed(&self.lock);
                 }
                 for job in group.drain(..) {
                     job.complete(outcome.clone());
@@ -305,7 +328,7 @@ impl WriterThread {
     }
 
     /// Commits all of the group or nothing.
-    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+    fn commit(&mut self, group: &mut [Box<dyn Job>], transactions: &impl Transactions) -> Result<(), Failed> {
         let Self { connection, lock, path, wal, .. } = self;
         let _guard = lock.lock().map_err(Failed::All)?;
         let mended = wal.mend(connection);
@@ -313,6 +336,7 @@ impl WriterThread {
             mended.and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
         wal.rewrite().map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
+        transactions.begun();
         for (position, job) in group.iter_mut().enumerate() {
             // The transaction is rolled back when it is dropped.
             let applied = catch_unwind(AssertUnwindSafe(|| job.apply(&transaction)));
@@ -327,6 +351,8 @@ impl WriterThread {
                 matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
             return Err(if is_about_job { Failed::One(position, error) } else { Failed::All(error) });
         }
+        let completed = transactions.before_commit(&transaction);
+        completed.map_err(|error| Failed::All(from_sqlite(error, path).with_outcome(Outcome::NotApplied)))?;
         transaction.commit().map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
             Failed::All(from_sqlite(failed, path).with_outcome(outcome))
@@ -342,7 +368,7 @@ mod tests {
     static KIND: Kind = Kind {
         application_id: 7,
         migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
-        check_queries: &["SELECT max(number) FROM numbers"],
+        check_queries: &[&["SELECT max(number) FROM numbers"]],
     };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
@@ -363,7 +389,7 @@ mod tests {
     async fn every_write_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database, 100, || ()).await.unwrap();
         let mode = |connection: &Connection| {
             connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
         };
@@ -375,7 +401,7 @@ mod tests {
     async fn check_fails_after_damage_until_a_write_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database, 100, || ()).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
@@ -393,7 +419,7 @@ mod tests {
     async fn a_failed_write_does_not_fail_its_group() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database.clone(), 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
         writer.write(insert(5)).await.unwrap();
         // While another process holds the lock, the writes are collected into one group.
         let lock = std::fs::File::open(folder.path().join("test.lock")).unwrap();

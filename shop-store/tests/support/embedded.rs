@@ -87,7 +87,7 @@ impl LogFixture for EmbeddedFixture {
     }
 
     async fn delete_before(&self, position: &RecordPosition) {
-        let connection = Connection::open(self.folder.path().join("log.db")).expect("the log's file");
+        let connection = Connection::open(self.folder.path().join("shop.db")).expect("the log's file");
         connection.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
         let offset = i64::try_from(position.offset).expect("an offset");
         connection.execute("DELETE FROM records WHERE offset < ?1", [offset]).expect("a deletion");

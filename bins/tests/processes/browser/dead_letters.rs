@@ -54,7 +54,7 @@ async fn pending(management: &Process) -> usize {
 
 /// Buys what the store of `folder` does not accept, finds it among what is stuck, and parks it. Returns the store.
 async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connection {
-    let store = Connection::open(folder.join("store.db")).unwrap();
+    let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();

@@ -201,7 +201,7 @@ impl Load {
         let bought: Vec<_> = stream::iter(0..1_500).map(buy).buffer_unordered(100).collect().await;
         drop((sink, log));
         // It is closed by its own thread.
-        until("close the log", async || !folder.join("log.db-wal").exists()).await;
+        until("close the log", async || !folder.join("shop.db-wal").exists()).await;
         bought.into_iter().collect()
     }
 

@@ -137,12 +137,11 @@ fn chosen_plant() -> Option<String> {
 }
 
 /// The files and folders whose syncs are left out: all, each folder, and the write-ahead log of each database.
-const PLANTED: [&str; 9] = [
+const PLANTED: [&str; 8] = [
     "*",
     "/",
     "data",
-    "log.db-wal",
-    "store.db-wal",
+    "shop.db-wal",
     "users.db-wal",
     "orders.db-wal",
     "log-user_created.db-wal",

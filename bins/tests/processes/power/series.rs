@@ -28,15 +28,13 @@ use crate::process::{Binary, PATIENCE, Process, get, pause};
 const FOLDER: &str = "data";
 
 /// The files whose syncs fail.
-const SYNCED: [&str; 8] = [
-    "log.db-wal",
-    "store.db-wal",
+const SYNCED: [&str; 6] = [
+    "shop.db-wal",
     "users.db-wal",
     "orders.db-wal",
     "log-user_created.db-wal",
     "log-order_created.db-wal",
-    "log.db",
-    "store.db",
+    "shop.db",
 ];
 
 /// What was found to be wrong.
@@ -291,7 +289,7 @@ impl Series {
         self.mount = None;
         self.disk.export(FOLDER, folder.path()).unwrap();
         if scene == Scene::Migration {
-            let files = ["log", "log-user_created", "log-order_created"];
+            let files = ["log-user_created", "log-order_created"];
             let path = |file: &&str| folder.path().join(format!("{file}.db"));
             // Those of events come with the first event.
             for file in files.iter().filter(|file| path(file).exists()) {
@@ -430,7 +428,7 @@ pub(super) async fn terminate(services: Services) -> Result<()> {
 
 /// No file is damaged.
 fn check_files(folder: &Path) -> Result<()> {
-    for file in ["log", "store", "users", "orders", "log-user_created", "log-order_created"] {
+    for file in ["shop", "users", "orders", "log-user_created", "log-order_created"] {
         let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
         let checked = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         if checked.as_deref() != Ok("ok") {
@@ -448,6 +446,9 @@ fn make_older(connection: &Connection) -> rusqlite::Result<()> {
     let added: Vec<String> = added.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for table in added {
         connection.execute_batch(&format!("DROP TABLE {table}"))?;
+    }
+    for column in ["feeds", "stored_from", "stored_to"] {
+        connection.execute_batch(&format!("ALTER TABLE groups DROP COLUMN {column}"))?;
     }
     connection.pragma_update(None, "user_version", 1)
 }

@@ -19,13 +19,13 @@ use crate::embedded::outbox::table;
 pub(in crate::embedded) const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
     migrations: &[VERSION_1, table::TABLE],
-    check_queries: &[
+    check_queries: &[&[
         "SELECT max(id) FROM orders",
         "SELECT max(key) FROM orders",
         "SELECT max(id) FROM known_users",
         "SELECT max(id) FROM outbox",
         "SELECT seq FROM sqlite_sequence",
-    ],
+    ]],
 };
 
 const VERSION_1: &str = "

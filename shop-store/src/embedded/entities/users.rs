@@ -19,7 +19,7 @@ use crate::embedded::outbox::table;
 pub(in crate::embedded) const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
     migrations: &[VERSION_1, table::TABLE],
-    check_queries: &[
+    check_queries: &[&[
         "SELECT max(id) FROM users",
         "SELECT max(key) FROM users",
         "SELECT max(email) FROM users",
@@ -27,7 +27,7 @@ pub(in crate::embedded) const USERS: Kind = Kind {
         "SELECT max(user_id) FROM orders_of_users",
         "SELECT max(id) FROM outbox",
         "SELECT seq FROM sqlite_sequence",
-    ],
+    ]],
 };
 
 const VERSION_1: &str = "

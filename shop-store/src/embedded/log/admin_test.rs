@@ -68,7 +68,7 @@ async fn scan_returns_all_records_and_creates_no_group() {
     let batches: Vec<_> = begun.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
     assert_eq!(scanned(&log).await.len(), 31);
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     let groups = connection.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0));
     assert_eq!(groups.unwrap(), 0);
 }
@@ -151,7 +151,7 @@ const DAY: i64 = 24 * 3_600_000;
 
 /// Another process has seen this time.
 fn see(folder: &tempfile::TempDir, time: i64) {
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute("UPDATE clock SET seen = ?1", [time]).unwrap();
 }
 
@@ -291,10 +291,10 @@ async fn open_without_create_creates_no_file() {
             assert!(error.to_string().contains("there is nothing here"), "{error}");
         }
     }
-    std::fs::write(folder.path().join("log.db"), "").unwrap();
+    std::fs::write(folder.path().join("shop.db"), "").unwrap();
     let error = EmbeddedLog::open(folder.path(), existing()).await.unwrap_err();
     assert!(error.to_string().contains("there is nothing here"), "an empty file is no log: {error}");
-    std::fs::remove_file(folder.path().join("log.db")).unwrap();
+    std::fs::remove_file(folder.path().join("shop.db")).unwrap();
     assert_eq!(names(folder.path()), [""; 0]);
 
     let log = open(&folder, EmbeddedLogOptions::default()).await;
@@ -304,16 +304,16 @@ async fn open_without_create_creates_no_file() {
     drop(log);
     closed.await;
     // As a backup is: without the files that only processes that run need.
-    std::fs::remove_file(folder.path().join("log.lock")).unwrap();
+    std::fs::remove_file(folder.path().join("shop.lock")).unwrap();
     let log = open(&folder, existing()).await;
     let letters = pending(&log).await;
     assert_eq!(letters.len(), 1);
     DeadLetters::check(&log.dead_letters()).await.unwrap();
     let while_open = names(folder.path());
-    assert!(while_open.iter().all(|name| name.starts_with("log.db")), "{while_open:?}");
+    assert!(while_open.iter().all(|name| name.starts_with("shop.db")), "{while_open:?}");
     assert_eq!(log.replay(&letters, OF).await.unwrap(), 1, "what writes takes its turn");
     let closed = log.closed();
     drop(log);
     closed.await;
-    assert_eq!(names(folder.path()), ["log.db", "log.lock"]);
+    assert_eq!(names(folder.path()), ["shop.db", "shop.lock"]);
 }

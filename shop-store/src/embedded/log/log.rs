@@ -1,24 +1,27 @@
 //! [`EmbeddedLog`], and the state that its ports share.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Error::QueryReturnedNoRows;
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
-use shop_core::{Result, Timestamp};
+use shop_core::{ErrorKind, Result, Timestamp};
 use uuid::Uuid;
 
 use super::notifier::CommitNotifier;
 use super::schema::LOG;
-use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-use crate::embedded::clock;
+use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource, position};
+use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::deferred::Deferred;
-use crate::embedded::error::from_sqlite;
+use crate::embedded::error::{database_error, from_sqlite};
 use crate::embedded::file::StoreFile;
 use crate::embedded::readers::Readers;
-use crate::embedded::writer::Writer;
+use crate::embedded::schema::{FILE, SHOP};
+use crate::embedded::writer::{Transactions, Writer};
+use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions, upgrade};
 
 /// Maximum number of queued reads.
 const READ_QUEUE: usize = 64;
@@ -56,6 +59,8 @@ pub(super) struct Shared {
     pub(super) topic: Arc<str>,
     pub(super) file: Deferred<LogFile>,
     pub(super) notifier: Arc<CommitNotifier>,
+    /// The records that the current transaction has appended with their purchases.
+    pub(super) stored: Arc<StoredRun>,
 }
 
 /// The file of an open log.
@@ -72,17 +77,70 @@ impl AsRef<StoreFile> for LogFile {
     }
 }
 
+/// What happens in the transactions of a log.
+#[derive(Debug, Clone, Default)]
+struct LogTransactions {
+    notifier: Arc<CommitNotifier>,
+    stored: Arc<StoredRun>,
+}
+
+impl Transactions for LogTransactions {
+    fn begun(&self) {
+        drop(self.stored.take());
+    }
+
+    fn before_commit(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.stored.take().map_or(Ok(()), |(group, run)| position::pass(connection, &group, &run))
+    }
+
+    fn committed(&self, lock: &WriteLock) {
+        lock.announce();
+        self.notifier.notify();
+    }
+}
+
+/// The consecutive records that a transaction has appended with their purchases, for a group.
+#[derive(Debug, Default)]
+pub(super) struct StoredRun(Mutex<Option<(Arc<str>, Range<u64>)>>);
+
+impl StoredRun {
+    /// Adds the record at `offset`. After another record or another group in the same transaction, the rest is left to
+    /// the group's consumer.
+    pub(super) fn add(&self, group: &Arc<str>, offset: u64) {
+        let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *run {
+            Some((of, range)) if of == group && range.end == offset => range.end += 1,
+            Some(_) => {}
+            None => *run = Some((Arc::clone(group), offset..offset + 1)),
+        }
+    }
+
+    fn take(&self) -> Option<(Arc<str>, Range<u64>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Shared {
+    /// Whether `group`, which feeds the store `known`, may feed that of this process.
+    pub(super) fn check_feeds(&self, group: &str, known: &str) -> Result<()> {
+        if known == self.options.feeds {
+            return Ok(());
+        }
+        let message = "the group feeds another store: use that store, another group, or forget the group";
+        Err(database_error(ErrorKind::Invalid, message)
+            .with_context("group", group)
+            .with_context("feeds", known)
+            .with_context("file", self.database.path().display()))
+    }
+}
+
 impl LogFile {
     async fn open(
         database: Database,
         options: EmbeddedLogOptions,
-        notifier: Arc<CommitNotifier>,
+        transactions: LogTransactions,
     ) -> Result<Self> {
-        let committed = move |lock: &WriteLock| {
-            lock.announce();
-            notifier.notify();
-        };
-        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, transactions).await?;
         let cluster = match options.create {
             true => {
                 let now = options.clock.now();
@@ -111,23 +169,54 @@ impl EmbeddedLog {
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
+        let kind = if options.file == FILE { &SHOP } else { &LOG };
+        upgrade::check(&folder)?;
         let database =
-            Database::new(&LOG, &folder, &options.file, options.max_file_bytes).with_create(options.create);
-        let notifier = Arc::new(CommitNotifier::default());
-        let parts = (database.clone(), options.clone(), Arc::clone(&notifier));
-        let open = move || {
-            let (database, options, notifier) = parts.clone();
-            LogFile::open(database, options, notifier)
-        };
+            Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
+        let transactions = LogTransactions::default();
+        let LogTransactions { notifier, stored } = transactions.clone();
+        let parts = (database.clone(), options.clone());
+        let open = move || LogFile::open(parts.0.clone(), parts.1.clone(), transactions.clone());
         let file = Deferred::new(database.path(), options.lazy, options.create, open).await?;
         let topic = options.topic.as_str().into();
-        Ok(Self { shared: Arc::new(Shared { options, database, folder, topic, file, notifier }) })
+        Ok(Self { shared: Arc::new(Shared { options, database, folder, topic, file, notifier, stored }) })
     }
 
     /// Returns a new sink.
     #[must_use]
     pub fn sink(&self) -> EmbeddedSink {
-        EmbeddedSink::new(Arc::clone(&self.shared))
+        EmbeddedSink::new(Arc::clone(&self.shared), None)
+    }
+
+    /// Returns a new sink that appends the record of a purchase and stores the purchase in one transaction: it is listed
+    /// when it is acknowledged, and one whose id is in use is not appended. The position of `group`, whose consumer
+    /// stores the other records in an [`EmbeddedStore`] of the same file, passes these records.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a write.
+    pub async fn storing_sink(&self, group: &str) -> Result<EmbeddedSink> {
+        self.require_store()?;
+        let (name, feeds) = (group.to_owned(), self.shared.options.feeds.clone());
+        let register = move |connection: &Connection| position::register(connection, &name, &feeds);
+        self.shared.check_feeds(group, &self.shared.file.write(register).await?)?;
+        Ok(EmbeddedSink::new(Arc::clone(&self.shared), Some(group.into())))
+    }
+
+    /// Opens the store in the log's file. It shares the log's writer.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a connection.
+    pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
+        self.require_store()?;
+        let file = &self.shared.file.open().await?.file;
+        EmbeddedStore::beside(&self.shared.database, &file.writer, options)
+    }
+
+    fn require_store(&self) -> Result<()> {
+        match self.shared.options.file.as_str() {
+            FILE => Ok(()),
+            _ => Err(database_error(ErrorKind::Invalid, "the file of this log is not that of a store")),
+        }
     }
 
     /// Starts a new consumer in `group`. Only one consumer of a group is active, over all processes. The others wait
@@ -176,18 +265,18 @@ fn known_cluster_id(database: &Database) -> Result<String> {
     known.and_then(|id| id.ok_or(QueryReturnedNoRows)).map_err(|error| from_sqlite(error, &database.path()))
 }
 
-fn find_cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<Option<String>> {
+fn find_cluster_id(connection: &Connection) -> rusqlite::Result<Option<String>> {
     connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()
 }
 
 /// Returns the log's id, created on first use. It is stored in the file and does not depend on the file's path. A new
 /// log trusts the clock.
-fn cluster_id(connection: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<String> {
+fn cluster_id(connection: &Connection, now: Timestamp) -> rusqlite::Result<String> {
     if let Some(cluster) = find_cluster_id(connection)? {
         return Ok(cluster);
     }
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
-    clock::store(connection, now)?;
+    clock::store(connection, Deletions::Log, now)?;
     Ok(cluster)
 }

@@ -150,7 +150,7 @@ async fn a_fenced_consumer_starts_a_new_epoch() {
     let source = log.source("group").unwrap();
     let (_, position) = offsets(&source, 1).await;
     // As another process does that has a turn of its own, since somebody has deleted the lock file.
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute("UPDATE groups SET epoch = epoch + 1", []).unwrap();
     assert_eq!(source.commit(std::slice::from_ref(&position)).await.unwrap(), [CommitOutcome::Fenced]);
     let (read, again) = offsets(&source, 1).await;
@@ -160,7 +160,7 @@ async fn a_fenced_consumer_starts_a_new_epoch() {
 
 #[tokio::test]
 async fn a_write_to_a_deleted_file_is_not_acknowledged() {
-    for name in ["log.db", "log.lock"] {
+    for name in ["shop.db", "shop.lock"] {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
         let sink = log.sink();
@@ -182,7 +182,7 @@ async fn closing_removes_the_write_ahead_log() {
     let (sink, source) = (log.sink(), log.source("group").unwrap());
     sink.publish(&purchase(1)).await.unwrap();
     offsets(&source, 1).await;
-    let wal = folder.path().join("log.db-wal");
+    let wal = folder.path().join("shop.db-wal");
     assert!(wal.exists());
     let closed = log.closed();
     source.close(Duration::from_secs(20)).await.unwrap();
@@ -195,19 +195,19 @@ async fn closing_removes_the_write_ahead_log() {
 #[tokio::test]
 async fn open_rejects_and_preserves_a_foreign_file() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.db");
+    let path = folder.path().join("shop.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
     assert!(error.to_string().contains("another program's"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
-    assert!(!folder.path().join("log.db-wal").exists());
+    assert!(!folder.path().join("shop.db-wal").exists());
 }
 
 #[tokio::test]
 async fn open_times_out_while_the_lock_is_held() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
+    let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     tokio::time::pause();
     let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
@@ -241,7 +241,7 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
     }
     clock.0.store(60_000, Ordering::Relaxed);
 
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     let kept =
         || connection.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(kept(), 2_500);
@@ -286,7 +286,7 @@ async fn a_full_queue_rejects_at_once() {
     let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };
     let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();
     // Another process's turn to write, which does not end.
-    let lock = std::fs::File::options().write(true).open(folder.path().join("log.lock")).unwrap();
+    let lock = std::fs::File::options().write(true).open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     let waiting: Vec<_> = (0..10)
         .map(|_| {
@@ -314,7 +314,7 @@ async fn every_check_fails_without_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
-    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("ALTER TABLE settled_letters RENAME TO lost").unwrap();
     for check in [sink.check().await, source.check().await, DeadLetters::check(&dead_letters).await] {
         assert_eq!(check.unwrap_err().kind(), ErrorKind::Internal);

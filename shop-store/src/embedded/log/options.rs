@@ -7,13 +7,16 @@ use std::time::Duration;
 use shop_core::{Clock, SystemClock};
 use uuid::Uuid;
 
+use crate::embedded::schema::FILE;
+
 /// Options of an [`EmbeddedLog`](super::EmbeddedLog).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EmbeddedLogOptions {
     /// The topic in the records' positions (default `purchases`).
     pub topic: String,
-    /// The file's name without its extension (default `log`).
+    /// The file's name without its extension (default `shop`: the file that also has the purchases of an
+    /// [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
     pub file: String,
     /// Maximum number of records in a batch (default 1,000).
     pub batch_records: usize,
@@ -34,6 +37,10 @@ pub struct EmbeddedLogOptions {
     pub create: bool,
     /// Whether a missing file is created with the first record instead of at once (default false).
     pub lazy: bool,
+    /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each group: a
+    /// consumer with another name is refused, because the records before the group's position are in the store of the
+    /// first one.
+    pub feeds: String,
     /// The clock for the records' timestamps.
     pub clock: Arc<dyn Clock>,
 }
@@ -49,6 +56,7 @@ shop_core::option_setters!(EmbeddedLogOptions {
     max_file_bytes: Option<u64>,
     create: bool,
     lazy: bool,
+    feeds: String,
     clock: Arc<dyn Clock>,
 });
 
@@ -65,6 +73,7 @@ impl Default for EmbeddedLogOptions {
             max_file_bytes: None,
             create: true,
             lazy: false,
+            feeds: "the store in this file".to_owned(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -77,15 +86,13 @@ impl EmbeddedLogOptions {
     pub fn for_events(topic: &str) -> Self {
         Self {
             topic: topic.to_owned(),
-            file: file_name(&format!("{FILE}-{topic}")),
+            file: file_name(&format!("log-{topic}")),
             retention: Duration::MAX,
             ..Self::default()
         }
     }
 }
 
-/// The file of the purchase log.
-pub(super) const FILE: &str = "log";
 /// With hash and extension, the name stays below the 255 bytes that common file systems allow.
 const MAX_NAME_BYTES: usize = 190;
 

@@ -1,19 +1,44 @@
 //! The committed position of a group, and the epoch that fences its earlier consumers.
 
-use rusqlite::{Connection, params};
+use std::ops::Range;
+
+use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{CommitOffset, CommitOutcome};
 
 /// Starts a new epoch of `group`. Returns its number and the offset to read from. Commits of earlier epochs are
-/// fenced from now on. A new group begins at the oldest record, and keeps that position: what is deleted from then on
-/// was not read.
+/// fenced from now on.
 pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Result<(u64, u64)> {
-    let sql = "INSERT INTO groups (name, epoch, next) VALUES (?1, 1, coalesce(
-                   (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
-               ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, next";
+    let sql = "UPDATE groups SET epoch = epoch + 1 WHERE name = ?1 RETURNING epoch, next";
     connection.query_row(sql, [group], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))
 }
 
-/// Commits `position` for `group`, unless its epoch is fenced.
+/// Creates `group` if it is missing, and returns the store that it feeds: `feeds`, unless it feeds another one already. A
+/// new group begins at the oldest record, and keeps that position: what is deleted from then on was not read.
+pub(super) fn register(connection: &Connection, group: &str, feeds: &str) -> rusqlite::Result<String> {
+    let sql = "INSERT INTO groups (name, epoch, feeds, next) VALUES (?1, 0, ?2, coalesce(
+                   (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
+               ON CONFLICT (name) DO UPDATE SET feeds = coalesce(feeds, excluded.feeds) RETURNING feeds";
+    connection.query_row(sql, [group, feeds], |row| row.get(0))
+}
+
+/// Returns the position of `group`.
+pub(super) fn read(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
+    let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
+    Ok(next.query_row([group], |row| row.get(0)).optional()?.map_or(0, unsigned))
+}
+
+/// Notes that the records of `run` were appended with their purchases. A position that has reached the records which
+/// were appended so, without another one in between, moves to the end of the run.
+pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> rusqlite::Result<()> {
+    let sql = "UPDATE groups SET stored_from = iif(stored_to = ?2, stored_from, ?2), stored_to = ?3,
+                   next = iif(next BETWEEN iif(stored_to = ?2, stored_from, ?2) AND ?3, ?3, next)
+               WHERE name = ?1";
+    let row = params![group, signed(run.start), signed(run.end)];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// Commits `position` for `group`, unless its epoch is fenced. It passes the records that were appended with their
+/// purchases.
 pub(super) fn commit(
     connection: &Connection,
     group: &str,
@@ -22,7 +47,8 @@ pub(super) fn commit(
     if position.partition.index != 0 {
         return Ok(CommitOutcome::Fenced);
     }
-    let sql = "UPDATE groups SET next = ?3 WHERE name = ?1 AND epoch = ?2";
+    let sql = "UPDATE groups SET next = iif(?3 BETWEEN stored_from AND stored_to, stored_to, ?3)
+               WHERE name = ?1 AND epoch = ?2";
     let row = params![group, signed(position.partition.epoch), signed(position.next_offset)];
     let updated = connection.prepare_cached(sql)?.execute(row)?;
     Ok(if updated == 1 { CommitOutcome::Committed } else { CommitOutcome::Fenced })

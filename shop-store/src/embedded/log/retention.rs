@@ -7,7 +7,7 @@ use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
 
 use super::position::{lowest, signed, unsigned};
-use crate::embedded::clock;
+use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::free_pages;
 
 /// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
@@ -23,7 +23,7 @@ pub(super) fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Tim
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     let consumed =
         lowest(connection)?.zip(oldest).map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
-    Ok((clock::last_seen(connection)?, consumed.unwrap_or_default()))
+    Ok((clock::last_seen(connection, Deletions::Log)?, consumed.unwrap_or_default()))
 }
 
 /// Deletes the oldest records that all groups have consumed and that are older than `before`, at most `limit`. Returns
@@ -100,7 +100,7 @@ pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> ru
 
 #[cfg(test)]
 mod tests {
-    use super::super::position::begin_epoch;
+    use super::super::position::register;
     use super::super::schema::LOG;
     use super::*;
 
@@ -118,7 +118,7 @@ mod tests {
             }
         }
         drop(insert);
-        begin_epoch(&connection, "group").unwrap();
+        register(&connection, "group", "store").unwrap();
         connection.execute("UPDATE groups SET next = 10000", []).unwrap();
         connection
     }

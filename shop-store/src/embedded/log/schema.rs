@@ -70,11 +70,18 @@ const VERSION_3: &str = "
     DROP TABLE old_letters;
 ";
 
+/// The store that a group feeds. The offsets from `stored_from` to before `stored_to` were appended in the transactions that stored their purchases.
+const VERSION_5: &str = "
+    ALTER TABLE groups ADD COLUMN feeds TEXT;
+    ALTER TABLE groups ADD COLUMN stored_from INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE groups ADD COLUMN stored_to INTEGER NOT NULL DEFAULT 0;
+";
+
 /// The application id is `ShoL` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const LOG: Kind = Kind {
     application_id: 0x5368_6f4c,
-    migrations: &[VERSION_1, VERSION_2, VERSION_3, clock::TABLE],
-    check_queries: &[
+    migrations: &[VERSION_1, VERSION_2, VERSION_3, clock::TABLE, VERSION_5],
+    check_queries: &[&[
         "SELECT cluster FROM log",
         "SELECT max(offset) FROM records",
         "SELECT seq FROM sqlite_sequence",
@@ -84,7 +91,7 @@ pub(in crate::embedded) const LOG: Kind = Kind {
         "SELECT max(rowid) FROM settled_letters",
         "SELECT 1 FROM settled_letters ORDER BY offset, place LIMIT 1",
         "SELECT seen FROM clock",
-    ],
+    ]],
 };
 
 #[cfg(test)]

@@ -7,20 +7,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use shop_core::log::{LogRecord, LogWriter, RecordPosition};
-use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
+use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 use super::EmbeddedLog;
 use super::log::{LogFile, Shared};
+use crate::embedded::store;
+use crate::embedded::thread::closed;
 use crate::embedded::writer::{PendingWrite, written};
 
-/// Publishes purchases to an [`EmbeddedLog`].
+/// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
+/// [`storing_sink`](EmbeddedLog::storing_sink).
 #[derive(Debug)]
 pub struct EmbeddedSink {
     log: Arc<Shared>,
+    /// The group whose records it stores, if it does.
+    group: Option<Arc<str>>,
     closed: AtomicBool,
 }
+
+/// A purchase that was published: its outcome, and the offset of its record if it was appended.
+type Published = (InsertOutcome, Option<u64>);
 
 /// The maximum number of rows that a batch of purchases adds to a transaction with one write: the writes of others are
 /// committed in between.
@@ -29,8 +37,8 @@ const MAX_ROWS: usize = 1_024;
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
 impl EmbeddedSink {
-    pub(super) const fn new(log: Arc<Shared>) -> Self {
-        Self { log, closed: AtomicBool::new(false) }
+    pub(super) const fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
+        Self { log, group, closed: AtomicBool::new(false) }
     }
 
     fn open(&self) -> Result<()> {
@@ -40,8 +48,40 @@ impl EmbeddedSink {
         Ok(())
     }
 
-    fn receipt(&self, purchase: &Purchase, offset: u64) -> Receipt {
-        Receipt::new(purchase.id, self.durability()).with_position(self.log.position(offset))
+    fn receipt(&self, purchase: &Purchase, (outcome, offset): Published) -> Result<Receipt> {
+        let receipt = outcome.into_receipt(purchase.id, self.durability())?;
+        Ok(match offset {
+            Some(offset) => receipt.with_position(self.log.position(offset)),
+            None => receipt,
+        })
+    }
+
+    /// The write that appends `purchases`, and stores them if this sink does.
+    fn write(
+        &self,
+        purchases: &[Purchase],
+    ) -> Result<impl Fn(&Connection) -> rusqlite::Result<Vec<Published>> + Send + 'static> {
+        let records = purchases.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let storing = self.group.clone().map(|group| (group, purchases.to_vec()));
+        let (clock, stored) = (Arc::clone(&self.log.options.clock), Arc::clone(&self.log.stored));
+        Ok(move |connection: &Connection| match &storing {
+            None => {
+                let offsets = insert_all(connection, &records, clock.now())?;
+                Ok(offsets.into_iter().map(|offset| (InsertOutcome::Inserted, Some(offset))).collect())
+            }
+            Some((group, purchases)) => {
+                let outcomes = store::insert(connection, purchases)?;
+                let append = |(outcome, record): (InsertOutcome, &LogRecord)| match outcome {
+                    InsertOutcome::Inserted => {
+                        let offset = insert(connection, record, clock.now())?;
+                        stored.add(group, offset);
+                        Ok((outcome, Some(offset)))
+                    }
+                    _ => Ok((outcome, None)),
+                };
+                outcomes.into_iter().zip(&records).map(append).collect()
+            }
+        })
     }
 }
 
@@ -49,16 +89,16 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let offset = self.log.append(encode(purchase)?).await?;
-        Ok(self.receipt(purchase, offset))
+        let published = self.log.file.write(self.write(std::slice::from_ref(purchase))?).await?;
+        self.receipt(purchase, published.into_iter().next().ok_or_else(closed)?)
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // All are enqueued before the first is awaited, in their order.
         let mut writes = Vec::new();
         for rows in purchases.chunks(MAX_ROWS) {
-            let write = match self.open().and_then(|()| rows.iter().map(encode).collect()) {
-                Ok(records) => self.log.append_all(records).await,
+            let write = match self.open().and_then(|()| self.write(rows)) {
+                Ok(write) => self.log.enqueue(write).await,
                 Err(error) => Err(error),
             };
             writes.push((rows, write));
@@ -70,9 +110,9 @@ impl PurchaseSink for EmbeddedSink {
                 Err(error) => Err(error),
             };
             match written {
-                Ok(offsets) => {
-                    let appended = rows.iter().zip(offsets);
-                    receipts.extend(appended.map(|(purchase, offset)| Ok(self.receipt(purchase, offset))));
+                Ok(all) => {
+                    let published = rows.iter().zip(all);
+                    receipts.extend(published.map(|(purchase, published)| self.receipt(purchase, published)));
                 }
                 // The database rejects one of the rows.
                 Err(error)
@@ -142,10 +182,11 @@ impl Shared {
         self.file.write(move |connection| insert(connection, &record, clock.now())).await
     }
 
-    /// Enqueues one write of all `records`, as soon as the queue has room. Its result are their offsets.
-    async fn append_all(&self, records: Vec<LogRecord>) -> Result<PendingWrite<Vec<u64>>> {
-        let clock = Arc::clone(&self.options.clock);
-        let write = move |connection: &Connection| insert_all(connection, &records, clock.now());
+    /// Enqueues a write as soon as the queue has room.
+    async fn enqueue<T: Send + 'static>(
+        &self,
+        write: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<PendingWrite<T>> {
         self.file.writer().await?.enqueue_when_free(write).await
     }
 

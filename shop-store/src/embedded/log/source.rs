@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::{LogFile, Shared};
 use super::notifier::Waiter;
-use super::options::{FILE, file_name};
+use super::options::file_name;
 use super::{gaps, position, retention, rows};
-use crate::embedded::clock;
+use crate::embedded::clock::{self, Deletions};
 use crate::embedded::error::{from_io, from_sqlite};
 use crate::embedded::lock::{FileLock, LockGuard};
+use crate::embedded::schema::FILE;
 use crate::embedded::thread::{self, ThreadExit};
 use crate::embedded::writer::Writer;
 
@@ -266,9 +267,7 @@ impl Reader {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let read = rows::read(&self.connection, next, max_records, max_bytes)
-                .and_then(|records| gaps::split(&self.connection, &partition, next, records));
-            let read = read.map_err(failed)?;
+            let read = self.read_batch(&partition, &mut next, max_records, max_bytes).map_err(failed)?;
             if read.is_empty() {
                 self.waiter.wait_for_commit(known, log.options.poll_interval);
             }
@@ -281,6 +280,21 @@ impl Reader {
             self.delete_old_rows();
         }
         Ok(())
+    }
+
+    /// Reads the records from `next` on, or from the position of the group if it has passed that. Position and records are
+    /// of one moment.
+    fn read_batch(
+        &self,
+        partition: &Partition,
+        next: &mut u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> rusqlite::Result<Vec<SourceEvent>> {
+        let _moment = self.connection.unchecked_transaction()?;
+        *next = position::read(&self.connection, &self.group)?.max(*next);
+        let records = rows::read(&self.connection, *next, max_records, max_bytes)?;
+        gaps::split(&self.connection, partition, *next, records)
     }
 
     /// Waits for the group's lock. Returns `None` if the source is closed before.
@@ -309,6 +323,9 @@ impl Reader {
         if self.is_over(events) {
             return Ok(None);
         }
+        let (group, feeds) = (self.group.clone(), self.log.options.feeds.clone());
+        let register = move |connection: &Connection| position::register(connection, &group, &feeds);
+        self.log.check_feeds(&self.group, &self.writer.write_blocking(register)?)?;
         let group = self.group.clone();
         self.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
     }
@@ -336,7 +353,7 @@ impl Reader {
         let before = now.saturating_sub(log.options.retention);
         let deleted = self.writer.write_blocking(move |connection| {
             let deleted = retention::delete_records(connection, before, now, limit)?;
-            seen.map_or(Ok(()), |seen| clock::store(connection, seen))?;
+            seen.map_or(Ok(()), |seen| clock::store(connection, Deletions::Log, seen))?;
             Ok(deleted)
         })?;
         let is_trusted = rows == u64::MAX;

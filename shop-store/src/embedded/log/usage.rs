@@ -37,7 +37,7 @@ pub(super) fn forget(connection: &Connection, group: &str) -> rusqlite::Result<b
 /// Sets the position of `group`, at the earliest to the oldest record: those before it are not lost for it. Returns
 /// whether there is such a group. Commits of earlier epochs are fenced.
 pub(super) fn reset(connection: &Connection, group: &str, next: u64) -> rusqlite::Result<bool> {
-    let sql = "UPDATE groups SET epoch = epoch + 1, next = max(?2, coalesce(
+    let sql = "UPDATE groups SET epoch = epoch + 1, stored_from = 0, stored_to = 0, next = max(?2, coalesce(
                    (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
                WHERE name = ?1";
     Ok(connection.execute(sql, rusqlite::params![group, signed(next)])? == 1)

@@ -11,7 +11,10 @@ use super::select::by_id;
 use super::totals::Totals;
 
 /// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase.
-pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::Result<Vec<InsertOutcome>> {
+pub(in crate::embedded) fn insert(
+    connection: &Connection,
+    batch: &[Purchase],
+) -> rusqlite::Result<Vec<InsertOutcome>> {
     let mut totals = Totals::default();
     let mut outcomes = Vec::with_capacity(batch.len());
     let sql = format!("INSERT INTO purchases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING");

@@ -1,4 +1,4 @@
-//! The embedded store: purchases and their totals in `store.db`.
+//! The embedded store: purchases and their totals in `shop.db`.
 
 mod erase;
 mod insert;
@@ -13,5 +13,6 @@ mod store;
 mod store_test;
 mod totals;
 
+pub(super) use insert::insert;
 pub(super) use schema::STORE;
 pub use store::EmbeddedStore;

@@ -38,7 +38,7 @@ const VERSION_2: &str = "
 pub(in crate::embedded) const STORE: Kind = Kind {
     application_id: 0x5368_6f53,
     migrations: &[VERSION_1, VERSION_2, clock::TABLE],
-    check_queries: &[
+    check_queries: &[&[
         "SELECT max(timestamp) FROM purchases",
         "SELECT max(id) FROM purchases INDEXED BY by_id",
         "SELECT max(userid) FROM purchases INDEXED BY by_user",
@@ -46,5 +46,5 @@ pub(in crate::embedded) const STORE: Kind = Kind {
         "SELECT kind FROM totals LIMIT 1",
         "SELECT max(id) FROM erased",
         "SELECT seen FROM clock",
-    ],
+    ]],
 };

@@ -10,12 +10,16 @@ use shop_core::ports::{
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
-use super::schema::STORE;
 use super::{erase, insert, periods, scan, select, totals};
-use crate::embedded::clock;
+use crate::embedded::clock::{self, Deletions};
+use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::readers::Readers;
+use crate::embedded::schema::{FILE, SHOP};
+use crate::embedded::upgrade;
+use crate::embedded::writer::Writer;
 
 /// Purchases in a file on the local disk, shared by the processes of one machine.
 ///
@@ -52,7 +56,18 @@ impl EmbeddedStore {
     /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded store, or was
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        Ok(Self { file: StoreFile::open(&STORE, folder.as_ref(), "store", &options, || ()).await? })
+        upgrade::check(folder.as_ref())?;
+        Ok(Self { file: StoreFile::open(&SHOP, folder.as_ref(), FILE, &options, || ()).await? })
+    }
+
+    /// The store in the file of a log, whose `writer` it shares.
+    pub(in crate::embedded) fn beside(
+        database: &Database,
+        writer: &Writer,
+        options: &EmbeddedStoreOptions,
+    ) -> Result<Self> {
+        let readers = Readers::start(database, writer, options.readers, options.queue_capacity)?;
+        Ok(Self { file: StoreFile { writer: writer.clone(), readers } })
     }
 
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
@@ -104,11 +119,11 @@ impl PurchaseErase for EmbeddedStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        self.file.readers.read(clock::last_seen).await
+        self.file.readers.read(|connection| clock::last_seen(connection, Deletions::Store)).await
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        self.file.writer.write(move |connection| clock::store(connection, time)).await
+        self.file.writer.write(move |connection| clock::store(connection, Deletions::Store, time)).await
     }
 }
 
@@ -157,6 +172,6 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn check_reads(&self) -> Result<()> {
-        self.file.readers.read(|connection| STORE.check(connection)).await
+        self.file.readers.read(|connection| SHOP.check(connection)).await
     }
 }

@@ -7,8 +7,8 @@ use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
 use super::EmbeddedStore;
-use super::schema::STORE;
 use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::schema::SHOP;
 
 fn purchase(number: u128) -> Purchase {
     Purchase::new(
@@ -47,7 +47,7 @@ async fn inserts_recover_after_a_full_disk() {
     let error = store.insert(batch(10..5_000)).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
     assert!(
-        error.to_string().contains("the disk is full") && error.to_string().contains("store.db"),
+        error.to_string().contains("the disk is full") && error.to_string().contains("shop.db"),
         "{error}"
     );
     // Nothing of the batch is there, and what fits is still taken.
@@ -71,29 +71,29 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 #[tokio::test]
 async fn open_errors_name_the_file_and_the_remedy() {
     let no_database =
-        refusal(|folder| std::fs::write(folder.join("store.db"), "x".repeat(5_000)).unwrap()).await;
+        refusal(|folder| std::fs::write(folder.join("shop.db"), "x".repeat(5_000)).unwrap()).await;
     assert!(
-        no_database.contains("store.db") && no_database.contains("not a database of this program"),
+        no_database.contains("shop.db") && no_database.contains("not a database of this program"),
         "{no_database}"
     );
 
     let of_another = refusal(|folder| {
-        let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
+        let connection = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
         connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
     })
     .await;
     assert!(of_another.contains("another program's database"), "{of_another}");
 
     let newer = refusal(|folder| {
-        let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
-        connection.pragma_update(None, "application_id", STORE.application_id).unwrap();
+        let connection = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
+        connection.pragma_update(None, "application_id", SHOP.application_id).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
     })
     .await;
     assert!(newer.contains("newer version") && newer.contains("file_version=99"), "{newer}");
 
-    let a_folder = refusal(|folder| std::fs::create_dir(folder.join("store.db")).unwrap()).await;
-    assert!(a_folder.contains("store.db") && a_folder.contains("cannot be opened"), "{a_folder}");
+    let a_folder = refusal(|folder| std::fs::create_dir(folder.join("shop.db")).unwrap()).await;
+    assert!(a_folder.contains("shop.db") && a_folder.contains("cannot be opened"), "{a_folder}");
 
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = EmbeddedStore::open(file.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
@@ -105,7 +105,7 @@ async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     store.insert(batch(0..1)).await.unwrap();
-    let connection = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute("UPDATE purchases SET price = 'much'", []).unwrap();
     let error = store.get(&purchase(0).id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -117,7 +117,7 @@ async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
 #[tokio::test]
 async fn closing_removes_the_write_ahead_log() {
     let folder = tempfile::tempdir().unwrap();
-    let wal = folder.path().join("store.db-wal");
+    let wal = folder.path().join("shop.db-wal");
     // Often, and with many connections: they must not be closed at once.
     for round in 0..20 {
         let options = EmbeddedStoreOptions { readers: 8, ..EmbeddedStoreOptions::default() };

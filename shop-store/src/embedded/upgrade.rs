@@ -1,0 +1,175 @@
+//! Moves the files of an earlier layout, `log.db` and `store.db`, into one.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rusqlite::Connection;
+use shop_core::{ErrorKind, Result};
+
+use super::backup::{CopiedFile, copy, in_thread, is_ours, open, partial};
+use super::clock::Deletions;
+use super::database::Kind;
+use super::error::{database_error, from_io, from_sqlite};
+use super::log::LOG;
+use super::permissions::create_file;
+use super::schema::{FILE, SHOP};
+use super::store::STORE;
+
+const OLD: [(&str, &Kind); 2] = [("log.db", &LOG), ("store.db", &STORE)];
+
+/// Moves the log and the store of an earlier version in `folder` into one file. No process may use the folder. The old
+/// files stay, as `log.db.old` and `store.db.old`. Returns the new file; none if there is nothing to move.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if a file cannot be used; [`Corrupt`](ErrorKind::Corrupt) if one is damaged.
+/// It can be called again.
+///
+/// # Cancel safety
+/// Dropping the future does not cancel it.
+pub async fn upgrade(folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
+    in_thread(folder.as_ref(), folder.as_ref(), |folder, _| upgrade_in(folder)).await
+}
+
+/// Whether `file` is the missing file of purchases, and its folder has those of an earlier version: it is to be
+/// [upgraded](upgrade). Blocks while it reads a page.
+#[must_use]
+pub fn needs_upgrade(file: impl AsRef<Path>) -> bool {
+    let file = file.as_ref();
+    file.file_stem().is_some_and(|name| name == FILE) && file.parent().is_some_and(is_due)
+}
+
+/// Whether `folder` has a file of the earlier layout, and none of this one.
+pub(super) fn is_due(folder: &Path) -> bool {
+    let is_old = |name: &&str| open(&folder.join(name)).is_ok_and(|file| is_ours(&file).unwrap_or_default());
+    !folder.join(format!("{FILE}.db")).exists() && OLD.iter().any(|(name, _)| is_old(name))
+}
+
+/// Checks that `folder` has this layout.
+pub(super) fn check(folder: &Path) -> Result<()> {
+    if !is_due(folder) {
+        return Ok(());
+    }
+    let message =
+        "the folder has the log and the store of an earlier version in two files: run `management migrate`";
+    Err(database_error(ErrorKind::Corrupt, message).with_context("folder", folder.display()))
+}
+
+pub(super) fn upgrade_in(folder: &Path) -> Result<Vec<CopiedFile>> {
+    if !is_due(folder) {
+        return Ok(Vec::new());
+    }
+    let name = format!("{FILE}.db");
+    let (path, new) = (folder.join(&name), partial(folder, &name));
+    drop(fs::remove_file(&new));
+    create_file(&new).map_err(|error| from_io(error, &new))?;
+    for (name, kind) in OLD {
+        let (old, copied) = (folder.join(name), partial(folder, name));
+        if old.exists() {
+            copy(&open(&old)?, &copied)?;
+            move_tables(&new, &copied, kind).map_err(|error| from_sqlite(error, &copied))?;
+        }
+    }
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(&new).and_then(|()| fs::rename(&new, &path)).map_err(|error| from_io(error, &path))?;
+    for (name, _) in OLD {
+        // What is left of them is found by its name, and does no harm.
+        for suffix in ["-wal", "-shm", ".partial"] {
+            drop(fs::remove_file(folder.join(format!("{name}{suffix}"))));
+        }
+        drop(fs::rename(folder.join(name), folder.join(format!("{name}.old"))));
+    }
+    sync(folder).map_err(|error| from_io(error, folder))?;
+    let bytes = fs::metadata(&path).map_err(|error| from_io(error, &path))?.len();
+    Ok(vec![CopiedFile { name, bytes }])
+}
+
+/// Moves the rows of the file `copied` into the file `new`, both in the current version.
+fn move_tables(new: &Path, copied: &Path, kind: &Kind) -> rusqlite::Result<()> {
+    let version =
+        |file: &Connection| file.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+    let old = Connection::open(copied)?;
+    kind.migrate(&old, version(&old)? as usize)?;
+    drop(old);
+    let connection = Connection::open(new)?;
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    SHOP.migrate(&connection, version(&connection)? as usize)?;
+    connection.execute("ATTACH ?1 AS old", [copied.display().to_string()])?;
+    let sql = "SELECT name FROM old.sqlite_schema WHERE type = 'table' AND name <> 'clock' ORDER BY name";
+    let mut names = connection.prepare(sql)?;
+    let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let of = if kind.application_id == LOG.application_id { Deletions::Log } else { Deletions::Store };
+    let mut script =
+        format!("BEGIN; INSERT INTO main.clock (rowid, seen) SELECT {}, seen FROM old.clock;", of as i64);
+    for name in names {
+        // The offsets of a log go on. SQLite's own table is last: the rows before it change it.
+        let of = if name == "sqlite_sequence" {
+            "WHERE name IN (SELECT name FROM old.sqlite_sequence)"
+        } else {
+            ""
+        };
+        script += &format!("DELETE FROM main.{name} {of}; INSERT INTO main.{name} SELECT * FROM old.{name};");
+    }
+    connection.execute_batch(&(script + "COMMIT; DETACH old;"))
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::log::LogAdmin;
+    use shop_core::ports::{PurchaseQuery, Selector};
+    use shop_core::{Clock, NewPurchase, SystemClock};
+
+    use super::*;
+    use crate::embedded::database::Database;
+    use crate::embedded::store::insert;
+    use crate::embedded::{
+        EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
+    };
+
+    fn purchase() -> shop_core::Purchase {
+        let new = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
+    }
+
+    #[tokio::test]
+    async fn two_files_become_one_with_all_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (purchase(), purchase());
+        {
+            let (store, _lock) = Database::new(&STORE, folder.path(), "store", None).open_to_write().unwrap();
+            insert(&store, std::slice::from_ref(&first)).unwrap();
+            let (log, _lock) = Database::new(&LOG, folder.path(), "log", None).open_to_write().unwrap();
+            let record = shop_core::record::encode(&second).unwrap();
+            let sql = "INSERT INTO records (offset, time, key, headers, value) VALUES (?1, 1, ?2, ?3, ?4)";
+            for offset in [7, 8] {
+                let row = rusqlite::params![
+                    offset,
+                    record.key.as_deref(),
+                    &record.headers.as_bytes()[..],
+                    record.value.as_deref()
+                ];
+                log.execute(sql, row).unwrap();
+            }
+            let rest = "DELETE FROM records WHERE offset = 8; INSERT INTO log VALUES ('cluster');
+                INSERT INTO groups (name, epoch, next) VALUES ('purchase-group', 3, 7)";
+            log.execute_batch(rest).unwrap();
+        }
+        let refused = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
+        assert!(refused.to_string().contains("management migrate"), "{refused}");
+        EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
+
+        assert_eq!(upgrade(folder.path()).await.unwrap()[0].name, "shop.db");
+        assert_eq!(upgrade(folder.path()).await.unwrap(), []);
+        let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
+        embedded.monitor().wait_for(|status| status.counters.inserted == 1).await;
+        let bought =
+            embedded.shop().buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+        assert_eq!(bought.receipt.position.unwrap().offset, 9, "offsets are not reused");
+        assert_eq!(embedded.shop().user("u1".parse().unwrap()).summary().await.unwrap().count, 3);
+        // Over the gap at 8.
+        while embedded.log().usage().await.unwrap().unwrap().groups[0].next_offset < 10 {
+            tokio::task::yield_now().await;
+        }
+        let store = embedded.log().store(&EmbeddedStoreOptions::default()).await.unwrap();
+        assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3);
+    }
+}
