@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{TryStreamExt, stream};
+use shop_core::log::{CommitOffset, LogAdmin as _, LogSource as _, SourceEvent};
+use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, NewPurchase, Shop};
 
-use super::{EmbeddedShop, EmbeddedShopOptions};
+use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -85,4 +87,36 @@ async fn a_shop_in_use_is_closed_for_purchases_only() {
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     assert_eq!(shop.buy(new("1")).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(count(&shop).await, 1);
+}
+
+#[tokio::test]
+async fn the_position_passes_records_that_were_stored_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let (storing, appending) = (log.storing_sink("group").await.unwrap(), log.sink());
+    let position = async || log.usage().await.unwrap().unwrap().groups[0].next_offset;
+    storing.publish_new(new("1"), None).await.unwrap();
+    assert_eq!(position().await, 2);
+    appending.publish_new(new("2"), None).await.unwrap();
+    let again = new("3").with_key("order-7".parse().unwrap());
+    for is_duplicate in [false, true] {
+        let published = storing.publish_new(again.clone(), None).await.unwrap();
+        assert_eq!(published.receipt.is_duplicate, is_duplicate, "the second is not appended");
+    }
+    assert_eq!(position().await, 2, "the record in between is not stored");
+
+    let source = log.source("group").unwrap();
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
+    let offsets: Vec<u64> = batch.records.iter().map(|record| record.offset).collect();
+    assert_eq!(offsets, [2, 3]);
+    source.commit(&[CommitOffset::new(batch.partition.clone(), 3)]).await.unwrap();
+    assert_eq!(position().await, 4, "the end of what is stored");
+    storing.publish_new(new("4"), None).await.unwrap();
+    assert_eq!(position().await, 5);
+
+    source.close(TIMEOUT).await.unwrap();
+    let other = EmbeddedLogOptions::default().feeds("mongodb://db/shop".to_owned());
+    let other = EmbeddedLog::open(folder.path(), other).await.unwrap();
+    let refused = other.source("group").unwrap().next().await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("feeds another store")));
 }
