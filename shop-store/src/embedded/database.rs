@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use shop_core::{Error, ErrorKind, Result};
 
@@ -200,6 +201,8 @@ impl Database {
             // Set first, so all later statements wait for locks instead of failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(32);
+            // Plans do not depend on bound values such as a limit. Otherwise a cached statement is compiled on each run.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
         }))
     }
