@@ -87,7 +87,6 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::super::schema::LOG;
-    use super::*;
     use crate::embedded::database::Database;
 
     #[test]
