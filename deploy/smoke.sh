@@ -180,8 +180,6 @@ shopping_system() {
   has '"type":"string_type"'
   get "shopping-system, ecommerce: the OpenAPI document" 200 /openapi.json
   has '"openapi":"3.1' '"/v1/purchases"'
-  get "shopping-system: the document of its routes" 200 /docs/compatibility/shopping-system.json
-  has '"openapi":"3.1' '"/api/v1/buy"'
   get "shopping-system, ecommerce: its page" 200 /docs
   has swagger-ui
   get "shopping-system, ecommerce: an unknown path" 404 /api/v1/nowhere

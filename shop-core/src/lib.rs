@@ -85,7 +85,6 @@
 //! |---|---|
 //! | `serde` | `Serialize` and `Deserialize` of the domain's types, in the forms of the HTTP API |
 //! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
-//! | `openapi` | `api`, with `utoipa::ToSchema` |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |
 //! | `fault` | the module `fault`: wrappers of the ports that inject faults |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
@@ -144,9 +143,6 @@ pub use ports::PublishedPurchase;
 /// The number in prices and totals.
 pub use rust_decimal::Decimal;
 pub use shop::{Shop, UserPurchases};
-/// The crate of the schemas of the HTTP API.
-#[cfg(feature = "openapi")]
-pub use utoipa;
 /// The number in ids.
 pub use uuid::Uuid;
 

@@ -93,7 +93,7 @@
 //! | [`V1`](RouteGroup::V1) | the native API under `/v1`, which `shop-client` calls |
 //! | [`Dialects`](RouteGroup::Dialects) | the paths of the replaced systems, in their response formats |
 //! | [`Page`](RouteGroup::Page) | the page for browsers at `/`, and for programs a list of all paths |
-//! | [`Docs`](RouteGroup::Docs) | `/openapi.json`, `/docs/compatibility/*.json`; Swagger UI at `/docs` and `/docs/compatibility` |
+//! | [`Docs`](RouteGroup::Docs) | `/openapi.json`; Swagger UI at `/docs` |
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
 //! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
 //!
@@ -132,7 +132,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
-// `openapi`: the document, generated from the routes and the dialects. `resources`: a handler per resource. `request`:
+// `openapi`: the document, of the routes that a service has. `resources`: a handler per resource. `request`:
 // parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every
 // route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values
 // that are read again when their files change. `response`: bodies, and failures in every dialect.

@@ -10,20 +10,16 @@ use crate::{IdempotencyKey, NewPurchase, Price, PurchaseId, Timestamp, UserId, U
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// One purchase of a batch: an element of the array, or a line.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = BatchPurchase))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct BatchPurchaseBody<'a> {
     /// The idempotency key.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
     pub key: Option<&'a IdempotencyKey>,
     /// The id of an exported purchase. Management keeps it; elsewhere it is the `key`, and must be a UUID of version 4
     /// or 7. Of both, one is given, or they are equal.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
     pub id: Option<PurchaseId>,
     /// The buyer's name.
     #[serde(with = "text")]
@@ -33,11 +29,9 @@ pub struct BatchPurchaseBody<'a> {
     pub userid: &'a UserId,
     /// The price.
     #[serde(with = "number")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_price))]
     pub price: Price,
     /// When it was made; the time of receipt when absent.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_timestamp))]
     pub timestamp: Option<Timestamp>,
 }
 
@@ -55,8 +49,6 @@ impl<'a> From<&'a NewPurchase> for BatchPurchaseBody<'a> {
 }
 
 /// The result of one purchase of a batch.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = BatchResult))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchResultBody {
@@ -66,34 +58,27 @@ pub struct BatchResultBody {
     pub status: BatchStatus,
     /// Of an acknowledged purchase: its id.
     #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub id: Option<PurchaseId>,
     /// Of an acknowledged purchase: when it was made.
     #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub timestamp: Option<Timestamp>,
     /// Of an acknowledged purchase: the proof that it is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub receipt: Option<ReceiptBody>,
     /// Whether it was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
     /// Of an unknown one: the key to repeat it with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub key: Option<String>,
     /// Of one that is not acknowledged: the type of the problem.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub problem_type: Option<String>,
     /// Of one that is not acknowledged: a description of the problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub detail: Option<String>,
     /// Of an unknown one: `not_sent`, or `unknown` if it may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::outcome))]
     pub outcome: Option<String>,
     /// Of a rejected one: its errors, if it has specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -101,7 +86,6 @@ pub struct BatchResultBody {
 }
 
 /// What became of a purchase of a batch.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

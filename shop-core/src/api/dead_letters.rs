@@ -8,7 +8,6 @@ use crate::json::text;
 use crate::log::{DeadLetter, RecordType};
 
 /// A dead letter. Its bytes may be anything: see [`BytesBody`].
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeadLetterBody {
@@ -31,16 +30,13 @@ pub struct DeadLetterBody {
     pub id: Option<String>,
     /// Of a gap: the number of lost records.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub lost: Option<u64>,
     /// The record. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub record: Option<RecordBody>,
 }
 
 /// The key, the headers and the value of a record.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RecordBody {
@@ -53,7 +49,6 @@ pub struct RecordBody {
 }
 
 /// A header of a record.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RecordHeaderBody {
@@ -65,7 +60,6 @@ pub struct RecordHeaderBody {
 
 /// Bytes: text, or base64 if they are not UTF-8 or have control characters other than line feeds and tabs, which could
 /// move a terminal's cursor.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]

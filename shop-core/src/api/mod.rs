@@ -7,7 +7,6 @@
 //! |---|---|
 //! | [`header`] | the names of headers |
 //! | this one | bodies of requests and responses |
-//! | `schema` | schemas of values in an OpenAPI document (feature `openapi`) |
 //! | [`problem`] | problem types of RFC 9457 and their additional members |
 
 mod batch;
@@ -18,8 +17,6 @@ pub mod problem;
 mod purchases;
 #[cfg(feature = "csv")]
 mod rows;
-#[cfg(feature = "openapi")]
-pub mod schema;
 mod users;
 
 pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};

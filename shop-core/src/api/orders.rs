@@ -7,24 +7,19 @@ use crate::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
 use crate::users::UserNumber;
 
 /// The body of `POST /v1/orders`.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = NewOrder))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewOrderBody<'a> {
     /// The number of the ordering user.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub user_id: i64,
     /// The product.
     #[serde(with = "text")]
     pub product: &'a Product,
     /// The quantity.
-    #[cfg_attr(feature = "openapi", schema(minimum = -2147483648, maximum = 2147483647))]
     pub quantity: i32,
     /// The total price.
     #[serde(with = "text")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_total_price))]
     pub total_price: TotalPrice,
 }
 
@@ -36,16 +31,12 @@ impl<'a> From<&'a NewOrder> for NewOrderBody<'a> {
 }
 
 /// An order. Its price is a string with two decimals.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Order))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OrderBody {
     /// The order's number.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub id: i64,
     /// The number of the user who ordered.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub user_id: i64,
     /// The product.
     #[serde(with = "text")]

@@ -5,48 +5,38 @@ use serde::{Deserialize, Serialize};
 use crate::{ErrorKind, Outcome};
 
 /// The additional members of a problem.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemMembers {
     /// The invalid member or parameter of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub field: Option<String>,
     /// Of a failed purchase request: `not_sent`, or `unknown` if it may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::outcome))]
     pub outcome: Option<String>,
     /// Of a failed purchase request: the `Idempotency-Key` with which a retry is safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub idempotency_key: Option<String>,
     /// All errors of the request; empty if it has no specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "openapi", schema(inline))]
     pub errors: Vec<ProblemError>,
 }
 
 /// One error of a request: one of three locations, and a description.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemError {
     /// In the body: a JSON pointer as a URI fragment, such as `#/price`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pointer: Option<String>,
     /// In the query or path: the parameter's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub parameter: Option<String>,
     /// In the head: the header's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub header: Option<String>,
     /// A description of the error.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub detail: String,
 }
 

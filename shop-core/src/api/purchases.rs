@@ -8,8 +8,6 @@ use crate::ports::{Bucket, Cursor, Durability, Page, PublishedPurchase, Receipt,
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
 /// The body of a purchase request.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = NewPurchase))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -22,11 +20,9 @@ pub struct NewPurchaseBody<'a> {
     pub userid: &'a UserId,
     /// The price.
     #[serde(with = "number")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_price))]
     pub price: Price,
     /// When it was made; the time of receipt when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_timestamp))]
     pub timestamp: Option<String>,
 }
 
@@ -42,8 +38,6 @@ impl<'a> From<&'a NewPurchase> for NewPurchaseBody<'a> {
 }
 
 /// A purchase.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Purchase))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PurchaseBody {
@@ -83,8 +77,6 @@ impl From<PurchaseBody> for Purchase {
 }
 
 /// The response to a purchase request.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Published))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedBody {
@@ -115,8 +107,6 @@ impl From<PublishedBody> for PublishedPurchase {
 }
 
 /// A receipt.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Receipt))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiptBody {
@@ -124,16 +114,13 @@ pub struct ReceiptBody {
     #[serde(with = "text")]
     pub id: PurchaseId,
     /// The durability: which failures the purchase survives.
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::durability))]
     pub durability: DurabilityName,
     /// The minimum number of brokers that acknowledge a purchase, if the durability is `broker` and the number is
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub replicas: Option<u32>,
     /// The position in the log, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub position: Option<PositionBody>,
 }
 
@@ -156,8 +143,6 @@ pub enum DurabilityName {
 }
 
 /// The position of a record.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Position))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PositionBody {
@@ -204,15 +189,12 @@ impl From<ReceiptBody> for Receipt {
 }
 
 /// One page of a listing.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Page))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PageBody {
     /// The purchases.
     pub items: Vec<PurchaseBody>,
     /// The cursor of the next page; `null` at the end.
-    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next: Option<String>,
 }
 
@@ -233,13 +215,10 @@ impl From<PageBody> for Page {
 }
 
 /// A summary of purchases.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Summary))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SummaryBody {
     /// The number of purchases.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub count: u64,
     /// Their total price, exactly.
     #[serde(with = "number")]
@@ -259,8 +238,6 @@ impl From<SummaryBody> for Summary {
 }
 
 /// The totals of a selection per period.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Totals))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TotalsBody {
@@ -269,8 +246,6 @@ pub struct TotalsBody {
 }
 
 /// The totals of one period.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Bucket))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BucketBody {
@@ -281,7 +256,6 @@ pub struct BucketBody {
     #[serde(with = "text")]
     pub to: Timestamp,
     /// The number of purchases.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub count: u64,
     /// Their total price, exactly.
     #[serde(with = "number")]

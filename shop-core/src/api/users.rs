@@ -7,8 +7,6 @@ use crate::orders::OrderNumber;
 use crate::users::{Email, NewUser, PersonName, User, UserNumber};
 
 /// The body of `POST /v1/users`.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = NewUser))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -28,13 +26,10 @@ impl<'a> From<&'a NewUser> for NewUserBody<'a> {
 }
 
 /// A user.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = User))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserBody {
     /// The user's number.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub id: i64,
     /// The e-mail address.
     #[serde(with = "text")]
@@ -57,16 +52,12 @@ impl From<UserBody> for User {
 }
 
 /// The known orders of a user.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = UserOrders))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserOrdersBody {
     /// The user's number.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub user_id: i64,
     /// The numbers of the orders in ascending order.
-    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::numbers))]
     pub orders: Vec<i64>,
 }
 

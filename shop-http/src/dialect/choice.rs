@@ -6,12 +6,12 @@ use axum::extract::FromRequestParts;
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
-use crate::dialect::ecommerce::ECOMMERCE;
+use crate::dialect::ecommerce::{self, ECOMMERCE};
 use crate::dialect::forms::Dialect;
 use crate::dialect::native::{self, DEFAULT, V1};
 use crate::dialect::purchase_tracking::PURCHASE_TRACKING;
 use crate::dialect::scalable_shop::SCALABLE_SHOP;
-use crate::dialect::shopping_system::SHOPPING_SYSTEM;
+use crate::dialect::shopping_system::{self, SHOPPING_SYSTEM};
 use crate::dialect::user_buy_list::USER_BUY_LIST;
 
 /// The dialects that can be configured. Two of the replaced systems have routes under their own prefixes only;
@@ -20,9 +20,9 @@ static NAMED: [&Dialect; 6] = [
     &DEFAULT,
     &SCALABLE_SHOP,
     &USER_BUY_LIST,
-    &Dialect { name: "ecommerce", has_document: true, ..native::BASE },
+    &Dialect { name: "ecommerce", document: Some(ecommerce::DOCUMENT), ..native::BASE },
     &PURCHASE_TRACKING,
-    &Dialect { name: "shopping-system", has_document: true, ..native::BASE },
+    &Dialect { name: "shopping-system", document: Some(shopping_system::DOCUMENT), ..native::BASE },
 ];
 
 /// A name that is not that of a dialect.
@@ -36,8 +36,6 @@ pub struct UnknownDialect {
 impl Dialect {
     /// The default dialect.
     pub const DEFAULT: &'static Self = &DEFAULT;
-    /// That of the native API.
-    pub(crate) const V1: &'static Self = &V1;
     /// That of paths below [`INGRESS_PREFIXES`].
     pub(crate) const BEHIND_INGRESS: &'static Self = &SCALABLE_SHOP;
 

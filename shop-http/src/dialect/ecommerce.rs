@@ -5,6 +5,9 @@ use axum::http::StatusCode;
 use super::forms::{Dialect, Errors, Outage, Outages};
 use super::native::BASE;
 
+/// The routes of the replaced system that its document has.
+pub(super) const DOCUMENT: &str = include_str!("../../openapi/ecommerce.json");
+
 const NOT_WRITTEN: Outage = Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Service Unavailable" };
 
 pub(super) static ECOMMERCE: Dialect = Dialect {

@@ -40,8 +40,8 @@ pub struct Dialect {
     pub(crate) health: HealthForm,
     /// Whether the log has a line per purchase.
     pub(super) logs_purchases: bool,
-    /// Whether the replaced system documents its routes at `/openapi.json`.
-    pub(crate) has_document: bool,
+    /// The OpenAPI document of the routes of the replaced system, if it had one at `/openapi.json`.
+    pub(crate) document: Option<&'static str>,
 }
 
 impl Dialect {

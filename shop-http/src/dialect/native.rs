@@ -46,7 +46,7 @@ pub(super) const BASE: Dialect = Dialect {
     },
     health: HealthForm { healthy: "healthy", reports_store: true, has_details: true },
     logs_purchases: false,
-    has_document: false,
+    document: None,
 };
 
 pub(super) static DEFAULT: Dialect = BASE;

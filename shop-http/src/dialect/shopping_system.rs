@@ -8,6 +8,9 @@ use super::forms::{
 };
 use super::native::BASE;
 
+/// The routes of the replaced system that its document has.
+pub(super) const DOCUMENT: &str = include_str!("../../openapi/shopping-system.json");
+
 const NOT_SENT: Outage = Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Service Unavailable" };
 
 const fn failed(text: &'static str) -> Option<Outage> {

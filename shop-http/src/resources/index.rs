@@ -20,8 +20,7 @@ type Paths = [(&'static str, &'static str)];
 const INDEX: &Paths = &[("/", "This description, or the page for a browser")];
 const DOCS: &Paths = &[
     ("/docs", "The API documentation, with a client to try it"),
-    ("/docs/compatibility", "The documentation of the other routes, in the forms of the replaced systems"),
-    ("/openapi.json", "The native API as an OpenAPI document"),
+    ("/openapi.json", "`/v1` as an OpenAPI document"),
 ];
 const METRICS: &Paths = &[("/metrics", "Metrics, for Prometheus")];
 const ALIVE: &Paths =

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod buy;
 pub(crate) mod dead_letters;
+#[cfg(feature = "docs")]
 pub(crate) mod docs;
 pub(crate) mod events;
 pub(crate) mod health;

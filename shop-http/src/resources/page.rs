@@ -104,11 +104,6 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-/// The names of the files that the documents load.
-pub(crate) fn asset_names() -> impl Iterator<Item = &'static str> {
-    ASSETS.iter().map(|file| file.name)
-}
-
 /// The page of a service, for a browser.
 pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
     respond(DOCUMENT, document_of(role), request)

@@ -145,10 +145,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_has_a_page() {
+    fn every_type_has_a_page_and_is_documented() {
         let names: Vec<_> = PROBLEMS.iter().map(|(name, ..)| format!("/problems/{name}")).collect();
         for known in types() {
             assert_eq!(names.iter().filter(|name| *name == known).count(), 1, "{known}");
+            let document = include_str!("../../openapi.json");
+            assert!(document.contains(&format!("\"{known}\"")), "{known} is not in openapi.json");
         }
         assert_eq!(types().count(), names.len());
         assert!(

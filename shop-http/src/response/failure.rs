@@ -159,16 +159,6 @@ impl Failure {
         Self::Write { error, key, of }
     }
 
-    /// The status, the media type and the body of the response in `dialect`, for the OpenAPI document.
-    pub(crate) fn shown(&self, dialect: &Dialect) -> (StatusCode, &'static str, Value) {
-        let (status, problem_type) = self.status_and_type(dialect);
-        if dialect.errors != Errors::Problem {
-            return (status, "application/json", self.object(dialect));
-        }
-        let problem = serde_json::to_value(self.problem(status, problem_type, dialect));
-        (status, "application/problem+json", problem.unwrap_or_default())
-    }
-
     /// The response in `dialect`.
     pub(crate) fn respond(&self, dialect: &Dialect) -> Response {
         let (status, problem_type) = self.status_and_type(dialect);

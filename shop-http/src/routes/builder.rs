@@ -291,6 +291,7 @@ impl RouterBuilder {
 fn router(service: Service, guards: &[Guard]) -> RouterService {
     let service = Arc::new(service);
     let routes = with_docs(services::routes(&service), &service);
+    let paths = routes.paths().into();
     let rates = Rates::new(&service.options);
     // Routes in front of the router have no layers but these.
     let authenticate = match guards {
@@ -312,7 +313,7 @@ fn router(service: Service, guards: &[Guard]) -> RouterService {
     let router = routes.into_router(Arc::clone(&service), guard);
     let layers = Layers::new(&service, !guards.is_empty());
     let fixed = authenticate.map(|authenticate| services::fixed(&service, authenticate));
-    RouterService::new(layers.around(router), &layers, fixed.into_iter().flatten())
+    RouterService::new(layers.around(router), paths, &layers, fixed.into_iter().flatten())
 }
 
 /// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.

@@ -11,8 +11,7 @@ pub enum RouteGroup {
     Dialects,
     /// The page for browsers, which uses [`V1`](Self::V1). Programs get a list of all paths there.
     Page,
-    /// `/openapi.json` and the documents of the dialects, and with the feature `docs` Swagger UI at `/docs` and
-    /// `/docs/compatibility`.
+    /// `/openapi.json`, and with the feature `docs` Swagger UI at `/docs`.
     Docs,
     /// `/livez`, `/readyz` and other probes, and the state of the service at `/health`.
     Health,

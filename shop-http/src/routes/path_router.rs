@@ -1,4 +1,4 @@
-//! A router that keeps the list of its paths, which axum's does not, for the OpenAPI document.
+//! A router that keeps the list of its paths, which axum's does not.
 
 use std::sync::Arc;
 

@@ -49,19 +49,28 @@ pub(crate) type FixedService = AuthenticateService<Buying>;
 pub struct RouterService {
     buying: Arc<[(&'static FixedRoute, Layered<FixedService>)]>,
     router: Router,
+    paths: Arc<[String]>,
 }
 
 impl RouterService {
-    /// `router`, with `buying` in front of it.
+    /// `router`, whose routes are at `paths`, with `buying` in front of it.
     pub(crate) fn new(
         router: Router,
+        paths: Arc<[String]>,
         layers: &Layers,
         buying: impl IntoIterator<Item = (&'static FixedRoute, FixedService)>,
     ) -> Self {
         let layered = |(route, buying): (&'static FixedRoute, FixedService)| {
             (route, layers.around_route(route, buying))
         };
-        Self { buying: buying.into_iter().map(layered).collect(), router }
+        Self { buying: buying.into_iter().map(layered).collect(), router, paths }
+    }
+
+    /// The paths of the routes, with the names of their parameters, such as `/v1/purchases/{id}`. Empty for a service that
+    /// was made of a [`Router`].
+    #[must_use]
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// The router alone, which has all routes.
@@ -78,7 +87,7 @@ impl RouterService {
 
 impl From<Router> for RouterService {
     fn from(router: Router) -> Self {
-        Self { buying: Arc::new([]), router }
+        Self { buying: Arc::new([]), router, paths: Arc::new([]) }
     }
 }
 

@@ -8,9 +8,9 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::ports::{Durability, PurchaseStore};
+use shop_core::ports::PurchaseStore;
 use shop_core::users::{User, UserNumber};
 use shop_core::{Purchase, ports::RecordStore};
 use shop_http::{
@@ -211,29 +211,6 @@ async fn a_layer_around_the_router_needs_its_own_cors() {
     let bought = asked(&app, "u1", Method::POST, "/v1/purchases", &body_of("u1")).await;
     let origins: Vec<_> = bought.headers.get_all("access-control-allow-origin").iter().collect();
     assert_eq!((bought.status, origins.len()), (StatusCode::CREATED, 1), "{bought:?}");
-}
-
-#[tokio::test]
-async fn the_document_has_the_refusals_of_a_policy() {
-    let denied = |document: &Value, path: &str, method: &str| {
-        document["paths"][path][method]["responses"]["403"].is_object()
-    };
-    let store = Arc::new(InMemoryStore::new());
-    let parts = || Management::new(Arc::clone(&store) as _, Durability::Memory, Arc::clone(&store) as _);
-    for (app, is_denied) in
-        [(routes(parts()).build(), false), (routes(parts()).authorize(OwnOnly).build(), true)]
-    {
-        let native = get_as(&app, "u1", "/openapi.json").await.json();
-        let dialect = get_as(&app, "u1", "/docs/compatibility/default.json").await.json();
-        for (document, path, method) in [
-            (&native, "/v1/purchases", "post"),
-            (&dialect, "/purchases/{who}", "get"),
-            (&native, "/v1/summary", "get"),
-        ] {
-            assert_eq!(denied(document, path, method), is_denied, "{path}");
-        }
-        assert!(!denied(&dialect, "/livez", "get"));
-    }
 }
 
 #[tokio::test(start_paused = true)]

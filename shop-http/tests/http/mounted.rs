@@ -10,7 +10,6 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, RouteGroup, UsersRole, facing, routes};
 
-use crate::document::documented_paths;
 use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -107,8 +106,6 @@ async fn links_and_locations_have_the_prefix() {
 
         let document = get(&router, "/shop/openapi.json").await.json();
         assert_eq!(document["servers"], json!([{"url": "/shop"}]));
-        let behind = get(&router, "/shop/docs/compatibility/scalable-shop.json").await.json();
-        assert_eq!(behind["servers"][1], json!({"url": "/shop/scalable-shop-cm-api"}));
     }
     let here = routes(parts().await).build();
     assert_eq!(get(&here, "/openapi.json").await.json().get("servers"), None);
@@ -164,7 +161,8 @@ async fn each_group_of_routes_can_be_left_out() {
         match group {
             RouteGroup::Page => assert_eq!(listed.status, StatusCode::NOT_FOUND),
             RouteGroup::Dialects => {
-                assert!(documented_paths(&without).await.len() < 30);
+                let paths = routes(parts().await).without([group]).into_service().paths().len();
+                assert!((10..40).contains(&paths), "{paths}");
                 assert_eq!(listed.json().get("/buy"), None);
             }
             RouteGroup::V1 => assert_eq!(listed.json().get("POST /v1/purchases"), None),

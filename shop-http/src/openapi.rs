@@ -1,0 +1,76 @@
+//! The API as an OpenAPI 3.1 document: `docs/openapi.json`, restricted to the routes of the service.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::routes::mount::Mount;
+use crate::service::Service;
+use crate::service_kind::ServiceKind;
+
+/// `/v1`, as it is with all roles on both services.
+const V1: &str = include_str!("../openapi.json");
+
+/// The document of a service.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Document {
+    openapi: String,
+    info: Map<String, Value>,
+    tags: Vec<Value>,
+    components: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The operations by path and method.
+    paths: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+}
+
+/// A document with the server that has its paths.
+#[derive(Serialize)]
+pub(crate) struct Mounted<'a> {
+    #[serde(flatten)]
+    document: &'a Document,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<Value>,
+}
+
+impl Document {
+    /// The document of `service`, whose routes are at `paths`.
+    pub(crate) fn new(service: &Service, paths: &[String]) -> Self {
+        let mut document = Self::parse(V1);
+        if let Some(routes_of_system) = service.options.dialect.document {
+            document.extend(Self::parse(routes_of_system));
+        }
+        let kind = match service.kind {
+            ServiceKind::Facing => "facing",
+            ServiceKind::Management => "management",
+        };
+        document.info.insert("title".to_owned(), format!("Purchase tracking: {kind}").into());
+        document.info.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+        document.paths.retain(|path, _| paths.contains(path));
+        if !service.policy.requires_token {
+            document.components.remove("securitySchemes");
+            let operations = document.paths.values_mut().flat_map(BTreeMap::values_mut);
+            operations.for_each(|operation| drop(operation.remove("security")));
+        }
+        document
+    }
+
+    /// One of the documents of this crate. A test reads each of them.
+    fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Adds the routes of another document.
+    fn extend(&mut self, other: Self) {
+        self.tags.extend(other.tags);
+        for (kind, components) in other.components {
+            self.components.entry(kind).or_default().extend(components);
+        }
+        self.paths.extend(other.paths);
+    }
+
+    /// The document for clients that reach the service at `mount`.
+    pub(crate) fn at(&self, mount: &Mount) -> Mounted<'_> {
+        let is_mounted = !mount.prefix().is_empty();
+        Mounted { document: self, servers: is_mounted.then(|| json!([{"url": mount.prefix()}])) }
+    }
+}
