@@ -24,6 +24,7 @@ pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
     let code = |outcome: &InsertOutcome| match outcome {
         InsertOutcome::Inserted => 'i',
         InsertOutcome::Duplicate => 'd',
+        InsertOutcome::Erased => 'e',
         InsertOutcome::Conflict => 'c',
         InsertOutcome::Rejected(_) => 'r',
         InsertOutcome::Unknown(_) => 'u',

@@ -230,7 +230,8 @@ impl<R: Record> BatchWorker<R> {
                     }
                     continue;
                 }
-                InsertOutcome::Duplicate => {
+                // The log has delivered it again.
+                InsertOutcome::Duplicate | InsertOutcome::Erased => {
                     stored.counters.duplicates += 1;
                     continue;
                 }

@@ -53,7 +53,7 @@ impl Tables {
             return if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
         }
         if self.erased.contains(&purchase.id) {
-            return InsertOutcome::Duplicate;
+            return InsertOutcome::Erased;
         }
         let key = Keyset::for_purchase(purchase);
         self.by_user.entry(purchase.user_id.clone()).or_default().insert(key);

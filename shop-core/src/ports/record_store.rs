@@ -110,8 +110,10 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
 pub enum InsertOutcome {
     /// Stored now, durably.
     Inserted,
-    /// Already stored with the same content, or [erased](super::PurchaseErase).
+    /// Already stored with the same content.
     Duplicate,
+    /// Its id is that of an [erased](super::PurchaseErase) purchase. It is not stored again.
+    Erased,
     /// Its id is used by a record with different content.
     Conflict,
     /// The store can never accept it.

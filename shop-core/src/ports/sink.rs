@@ -256,13 +256,15 @@ pub struct Receipt {
     pub position: Option<RecordPosition>,
     /// Whether the sink already had the purchase. Only a sink that writes into a store knows.
     pub is_duplicate: bool,
+    /// The purchase that it had, if it has read it.
+    pub first: Option<Box<Purchase>>,
 }
 
 impl Receipt {
     /// A receipt without a position.
     #[must_use]
     pub const fn new(id: PurchaseId, durability: Durability) -> Self {
-        Self { id, durability, position: None, is_duplicate: false }
+        Self { id, durability, position: None, is_duplicate: false, first: None }
     }
 
     /// The same receipt, with the record's position.

@@ -55,13 +55,14 @@ impl InsertOutcome {
     /// durability.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) or [`Invalid`](ErrorKind::Invalid) if it is not stored; the error of an unknown
-    /// outcome.
+    /// [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) or [`Invalid`](ErrorKind::Invalid) if it is not
+    /// stored; the error of an unknown outcome.
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
             Self::Inserted => return Ok(Receipt::new(id, durability)),
             Self::Duplicate => return Ok(Receipt { is_duplicate: true, ..Receipt::new(id, durability) }),
             Self::Unknown(error) => return Err(error),
+            Self::Erased => return Err(super::idempotent::erased()),
             Self::Conflict => {
                 (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
             }

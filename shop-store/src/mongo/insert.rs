@@ -39,8 +39,8 @@ pub(super) trait Identified: Insertable + 'static {
     /// Returns the id of `document` if it is valid.
     fn readable_id(document: &RawDocument) -> Option<Self::Id>;
 
-    /// Whether `document`, which has the same id, has the same content.
-    fn has_content_of(&self, document: &RawDocument) -> bool;
+    /// The outcome for a document whose id `stored` has.
+    fn compare(&self, stored: &RawDocument) -> InsertOutcome;
 }
 
 impl Identified for Purchase {
@@ -58,8 +58,14 @@ impl Identified for Purchase {
         document::readable_id(document)
     }
 
-    fn has_content_of(&self, document: &RawDocument) -> bool {
-        erase::is_mark(document) || document::purchase(document).is_ok_and(|first| first.same_content(self))
+    fn compare(&self, stored: &RawDocument) -> InsertOutcome {
+        if erase::is_mark(stored) {
+            return InsertOutcome::Erased;
+        }
+        match document::purchase(stored) {
+            Ok(first) if first.same_content(self) => InsertOutcome::Duplicate,
+            _ => InsertOutcome::Conflict,
+        }
     }
 }
 
@@ -213,8 +219,7 @@ async fn stored<D: Identified>(
 /// Compares a document with the stored one of the same id.
 fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
     match first {
-        Some(first) if sent.has_content_of(first) => InsertOutcome::Duplicate,
-        Some(_) => InsertOutcome::Conflict,
+        Some(first) => sent.compare(first),
         None if is_of_another_index(&error.message) => final_outcome(error),
         // Not visible to a majority yet, or deleted meanwhile: a retry decides.
         None => InsertOutcome::Unknown(transient(error)),

@@ -41,8 +41,9 @@ pub(super) struct Table {
     pub(super) columns: &'static str,
     /// The types of the columns.
     pub(super) types: &'static [&'static str],
-    /// Whether the content of the rows `stored` and `rest` is the same.
-    pub(super) same: &'static str,
+    /// Compares the row `rest` with the row `stored` of the same id: 1 for the same content, 2 for the mark of an erased
+    /// purchase, 0 otherwise.
+    pub(super) compared: &'static str,
 }
 
 impl Table {
@@ -81,15 +82,15 @@ impl Table {
         )
     }
 
-    /// Compares the rows of `rest` with the stored ones: true for the same content. Null for a row that is not in the
+    /// Compares the rows of `rest` with the stored ones. Null for a row that is not in the
     /// snapshot of the statement: another transaction has inserted it meanwhile.
     ///
     /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
     fn compare(&self) -> String {
-        let Self { name, same, .. } = self;
+        let Self { name, compared, .. } = self;
         format!(
-            "select rest.number, found.same from rest left join lateral (
-                select {same} as same from {name} as stored where stored.id = rest.id offset 0
+            "select rest.number, found.compared from rest left join lateral (
+                select {compared} as compared from {name} as stored where stored.id = rest.id offset 0
             ) as found on true"
         )
     }
@@ -101,8 +102,8 @@ impl Insertable for Purchase {
         name: "purchases",
         columns: r#"id, userid, username, price, "timestamp""#,
         types: &["text", "text", "text", "numeric", "timestamptz"],
-        same: "stored.userid is null or (stored.userid, stored.username, stored.price)
-            is not distinct from (rest.userid, rest.username, rest.price)",
+        compared: "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
+            is not distinct from (rest.userid, rest.username, rest.price))::int end",
     };
     type Id = PurchaseId;
 
@@ -199,11 +200,11 @@ impl<R: Insertable> Insertion<'_, R> {
     async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen = Vec::new();
-        for (number, same) in numbers(rest)? {
+        for (number, compared) in numbers(rest)? {
             let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
             is_new[number] = false;
-            match same {
-                Some(same) => self.outcomes[*index] = outcome(same),
+            match compared {
+                Some(compared) => self.outcomes[*index] = outcome(compared),
                 None => unseen.push(*index),
             }
         }
@@ -212,7 +213,7 @@ impl<R: Insertable> Insertion<'_, R> {
         for (index, _) in indices.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
             let row = &self.batch[*index];
             match first.filter(|first: &&R| first.id() == row.id()) {
-                Some(first) => self.outcomes[*index] = outcome(first.same_content(row)),
+                Some(first) => self.outcomes[*index] = outcome(first.same_content(row).into()),
                 None => (first, self.outcomes[*index]) = (Some(row), InsertOutcome::Inserted),
             }
         }
@@ -223,9 +224,9 @@ impl<R: Insertable> Insertion<'_, R> {
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
         let sql = format!("{}, rest as (table input) {}", R::TABLE.input(), R::TABLE.compare());
         let compare = self.statement(sql, indices);
-        for (number, same) in numbers(&self.connection.write_by(compare, self.deadline).await?)? {
+        for (number, compared) in numbers(&self.connection.write_by(compare, self.deadline).await?)? {
             let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
-            self.outcomes[*index] = same.map_or_else(
+            self.outcomes[*index] = compared.map_or_else(
                 || {
                     let message = "the row with this id was deleted meanwhile";
                     let error = postgres_error(ErrorKind::Unavailable, message);
@@ -249,8 +250,8 @@ pub(super) fn insertion<R: Insertable>(batch: &[R]) -> Statement {
     R::bind(Statement::new(R::TABLE.insert_new()), &batch.iter().collect::<Vec<_>>())
 }
 
-/// The index of each row of [`Table::compare`], and whether the stored one is the same.
-fn numbers(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, Option<bool>)>> {
+/// The index of each row of [`Table::compare`], and how it compares with the stored one.
+fn numbers(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, Option<i32>)>> {
     let read = |row: &tokio_postgres::Row| {
         let number = usize::try_from(row.try_get::<_, i64>(0).ok()? - 1).ok()?;
         Some((number, row.try_get(1).ok()?))
@@ -262,6 +263,10 @@ fn invalid_answer() -> shop_core::Error {
     postgres_error(ErrorKind::Internal, "PostgreSQL returned a row that was not sent")
 }
 
-const fn outcome(same: bool) -> InsertOutcome {
-    if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict }
+const fn outcome(compared: i32) -> InsertOutcome {
+    match compared {
+        1 => InsertOutcome::Duplicate,
+        2 => InsertOutcome::Erased,
+        _ => InsertOutcome::Conflict,
+    }
 }

@@ -113,7 +113,9 @@ impl IdempotencyCache {
 
 impl Entry {
     fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
-        Self { purchase: without_context(purchase), receipt: Some(receipt.clone()) }
+        let first = receipt.first.as_deref().unwrap_or(purchase);
+        let receipt = Receipt { first: None, ..receipt.clone() };
+        Self { purchase: without_context(first), receipt: Some(receipt) }
     }
 }
 

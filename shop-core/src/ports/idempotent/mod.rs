@@ -184,10 +184,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     async fn look_up(&self, purchase: &Purchase) -> Result<Option<PublishedPurchase>> {
         match self.lookups.find(&*self.query, purchase).await {
             Lookup::Missing => Ok(None),
-            Lookup::Erased => {
-                let message = "the id belongs to a purchase that was erased: use a new key";
-                Err(Error::new(ErrorKind::Erased, message))
-            }
+            Lookup::Erased => Err(erased()),
             Lookup::Stored(stored) => {
                 let receipt = Ok(Receipt::new(stored.id, self.sink.durability()));
                 self.cache.record(std::iter::once((&stored, Prior::Repeated, &receipt)));
@@ -200,10 +197,20 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 
     /// The result of a purchase that was published. Where the sink had it already, that is the first one.
-    async fn completed(&self, purchase: Purchase, receipt: Receipt) -> Result<PublishedPurchase> {
-        let first = if receipt.is_duplicate { self.look_up(&purchase).await? } else { None };
+    async fn completed(&self, purchase: Purchase, mut receipt: Receipt) -> Result<PublishedPurchase> {
+        let first = match receipt.first.take() {
+            Some(first) => return Ok(PublishedPurchase::new(*first, receipt)),
+            None if receipt.is_duplicate => self.look_up(&purchase).await?,
+            None => None,
+        };
         Ok(first.unwrap_or_else(|| PublishedPurchase::new(purchase.without_context(), receipt)))
     }
+}
+
+/// The error for the id of an erased purchase.
+pub(super) fn erased() -> Error {
+    let message = "the id belongs to a purchase that was erased: use a new key";
+    Error::new(ErrorKind::Erased, message).with_outcome(Outcome::NotApplied)
 }
 
 /// The error for an id that belongs to another purchase.

@@ -30,7 +30,7 @@ pub(in crate::embedded) fn insert(
             price.to_string()
         ];
         outcomes.push(if has_marks && is_marked(connection, id)? {
-            InsertOutcome::Duplicate
+            InsertOutcome::Erased
         } else if statement.execute(row)? == 1 {
             totals.add(purchase);
             InsertOutcome::Inserted

@@ -118,9 +118,12 @@ impl Identified for Reference {
         integer(document, "_id")
     }
 
-    fn has_content_of(&self, document: &RawDocument) -> bool {
+    fn compare(&self, stored: &RawDocument) -> InsertOutcome {
         let (_, owner) = self.0;
-        owner.is_none_or(|owner| integer(document, "user_id") == Some(owner))
+        match owner.is_none_or(|owner| integer(stored, "user_id") == Some(owner)) {
+            true => InsertOutcome::Duplicate,
+            false => InsertOutcome::Conflict,
+        }
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) struct UserReference(pub(super) i64);
 
 impl Insertable for UserReference {
     const TABLE: insert::Table =
-        insert::Table { name: "cached_users", columns: "id", types: &["int8"], same: "true" };
+        insert::Table { name: "cached_users", columns: "id", types: &["int8"], compared: "1" };
     type Id = i64;
 
     fn id(&self) -> i64 {

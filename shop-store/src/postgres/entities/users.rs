@@ -89,7 +89,7 @@ impl Insertable for OrderReference {
         name: "cached_orders",
         columns: "id, user_id",
         types: &["int8", "int8"],
-        same: "stored.user_id is not distinct from rest.user_id",
+        compared: "(stored.user_id is not distinct from rest.user_id)::int",
     };
     type Id = i64;
 
