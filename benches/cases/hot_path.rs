@@ -95,13 +95,16 @@ fn bare_inserts(all: &[Purchase]) -> Duration {
     let start = Instant::now();
     for batch in all.chunks(1_000) {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let sql =
-            "INSERT INTO purchases (timestamp, id, userid, username, price) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT OR IGNORE INTO buyers (userid, username) VALUES (?1, ?2)";
+        let mut buyer = connection.prepare_cached(sql).unwrap();
+        let sql = "INSERT INTO purchases (buyer, timestamp, id, price)
+                   SELECT buyer, ?3, ?4, ?5 FROM buyers WHERE userid = ?1 AND username = ?2";
         let mut statement = connection.prepare_cached(sql).unwrap();
         for purchase in batch {
             let id = [&[1], &purchase.id.as_uuid().unwrap().as_bytes()[..]].concat();
             let (user, name) = (purchase.user_id.as_str(), purchase.user_name.as_str());
-            let row = params![purchase.timestamp.as_millis(), id, user, name, purchase.price.to_string()];
+            buyer.execute([user, name]).unwrap();
+            let row = params![user, name, purchase.timestamp.as_millis(), id, purchase.price.to_string()];
             statement.execute(row).unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();

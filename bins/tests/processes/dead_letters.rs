@@ -65,7 +65,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
 
     // The operator keeps the second price, and deletes the first purchase from the store.
     let store = Connection::open(folder.join("shop.db")).unwrap();
-    store.execute_batch("DELETE FROM purchases; DELETE FROM totals;").unwrap();
+    store.execute_batch("DELETE FROM purchases; DELETE FROM unfolded WHERE buyer > 0;").unwrap();
     let would = dlq(folder, &["replay", "--dry-run", "--reason", "conflict"]).await;
     assert!(would.starts_with("purchases-0-3  ") && would.ends_with("1 would be replayed\n"), "{would}");
     assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 1, "nothing was done");
@@ -126,7 +126,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     facing.client().buy(order("1")).await.unwrap();
     until("store it", async || stored(&facing, "u1").await == 1).await;
     let store = Connection::open(folder.join("shop.db")).unwrap();
-    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases WHEN NEW.username = 'eve'
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
     store.execute_batch(rule).unwrap();
     // Appended without being stored, as a process without ingest does.

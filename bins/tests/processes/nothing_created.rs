@@ -176,7 +176,8 @@ async fn check_config_creates_nothing() {
 fn downgrade(folder: &Path) {
     let [current, log, old] = ["shop.db", "log.db", "store.db"].map(|name| folder.join(name));
     std::fs::copy(&current, &log).unwrap();
-    let without_store = "DROP TABLE purchases; DROP TABLE totals; DROP TABLE erased;
+    let without_store =
+        "DROP TABLE purchases; DROP TABLE buyers; DROP TABLE unfolded; DROP TABLE days; DROP TABLE erased;
         PRAGMA application_id = 0x53686f4c; PRAGMA user_version = 5; PRAGMA journal_mode = delete;";
     Connection::open(log).unwrap().execute_batch(without_store).unwrap();
     let file = Connection::open(&old).unwrap();
@@ -193,8 +194,8 @@ fn downgrade(folder: &Path) {
     file.execute_batch(schema).unwrap();
     file.execute("ATTACH ?1 AS current", [current.to_str().unwrap()]).unwrap();
     file.execute_batch(
-        "INSERT INTO purchases SELECT timestamp, id, userid, username, price FROM current.purchases;
-         INSERT INTO totals SELECT kind, text, count, high, low FROM current.totals;
+        "INSERT INTO purchases SELECT timestamp, id, userid, username, price
+             FROM current.purchases JOIN current.buyers USING (buyer);
          DETACH current;",
     )
     .unwrap();

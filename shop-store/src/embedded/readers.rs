@@ -1,6 +1,7 @@
 //! The reader threads of a file, each with its connection.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
@@ -12,7 +13,22 @@ use super::error::{database_error, from_sqlite};
 use super::thread::{self, closed};
 use super::writer::Writer;
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
+const STEPS: i32 = 100_000;
+
+/// The caller of a query.
+#[derive(Default)]
+struct Caller {
+    has_gone: Arc<AtomicBool>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.has_gone.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -30,12 +46,12 @@ impl Readers {
         let waiting = Arc::new(Mutex::new(waiting));
         // All connections are opened before a thread is started, so an error leaves no thread behind.
         let connections = (0..threads.max(1)).map(|_| database.reader()).collect::<Result<Vec<_>>>()?;
-        for connection in connections {
+        for mut connection in connections {
             let (waiting, writer) = (Arc::clone(&waiting), writer.clone());
             let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             thread::start("shop-reader", move || {
                 while let Ok(job) = next() {
-                    job(&connection);
+                    job(&mut connection);
                 }
                 drop(connection);
                 drop(writer);
@@ -44,7 +60,7 @@ impl Readers {
         Ok(Self { jobs, path: database.path().into() })
     }
 
-    /// Runs `query` on one of the connections.
+    /// Runs `query` on one of the connections. Dropping the future interrupts it.
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of `query`.
@@ -53,11 +69,15 @@ impl Readers {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, result) = oneshot::channel();
-        let job = move |connection: &Connection| {
-            // Skips the query if the caller was cancelled.
-            if !reply.is_closed() {
-                drop(reply.send(query(connection)));
+        let caller = Caller::default();
+        let has_gone = Arc::clone(&caller.has_gone);
+        let job = move |connection: &mut Connection| {
+            if has_gone.load(Ordering::Relaxed) {
+                return;
             }
+            let interrupts = move || has_gone.load(Ordering::Relaxed);
+            let found = connection.progress_handler(STEPS, Some(interrupts)).and_then(|()| query(connection));
+            drop(reply.send(found));
         };
         self.jobs.try_send(Box::new(job)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the read queue is full"),

@@ -2,7 +2,7 @@
 
 use super::database::Kind;
 use super::log::LOG;
-use super::store::STORE;
+use super::store::{CHECK_QUERIES, TABLES};
 
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";
@@ -17,8 +17,7 @@ pub(super) const SHOP: Kind = Kind {
         // The table of the clock, which both have.
         LOG.migrations[3],
         LOG.migrations[4],
-        STORE.migrations[0],
-        STORE.migrations[1],
+        TABLES,
     ],
-    check_queries: &[LOG.check_queries[0], STORE.check_queries[0]],
+    check_queries: &[LOG.check_queries[0], CHECK_QUERIES],
 };

@@ -7,15 +7,39 @@ use rusqlite::Connection;
 use shop_core::{ErrorKind, Result};
 
 use super::backup::{CopiedFile, copy, in_thread, is_ours, open, partial};
-use super::clock::Deletions;
+use super::clock::{self, Deletions};
 use super::database::Kind;
 use super::error::{database_error, from_io, from_sqlite};
 use super::log::LOG;
 use super::permissions::create_file;
 use super::schema::{FILE, SHOP};
-use super::store::STORE;
+use super::store;
+
+/// The store's file of an earlier version.
+const STORE: Kind = Kind {
+    application_id: 0x5368_6f53,
+    migrations: &[
+        "CREATE TABLE purchases (
+            timestamp INTEGER NOT NULL, id BLOB NOT NULL, userid TEXT NOT NULL, username TEXT NOT NULL,
+            price TEXT NOT NULL, PRIMARY KEY (timestamp, id)
+        ) STRICT, WITHOUT ROWID;",
+        "CREATE TABLE erased (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;",
+        clock::TABLE,
+    ],
+    check_queries: &[],
+};
 
 const OLD: [(&str, &Kind); 2] = [("log.db", &LOG), ("store.db", &STORE)];
+
+/// Moves the rows of an attached store to the tables of this version.
+const MOVE_PURCHASES: &str = "
+    INSERT INTO main.buyers (userid, username) SELECT DISTINCT userid, username FROM old.purchases;
+    INSERT INTO main.purchases (buyer, timestamp, id, price)
+        SELECT buyer, timestamp, id, price FROM old.purchases CROSS JOIN main.buyers USING (userid, username);
+    INSERT INTO main.unfolded (buyer, timestamp, price)
+        SELECT buyer, timestamp, price FROM main.purchases;
+    INSERT INTO main.erased SELECT * FROM old.erased;
+";
 
 /// Moves the log and the store of an earlier version in `folder` into one file. No process may use the folder. The old
 /// files stay, as `log.db.old` and `store.db.old`. Returns the new file; none if there is nothing to move.
@@ -94,12 +118,23 @@ fn move_tables(new: &Path, copied: &Path, kind: &Kind) -> rusqlite::Result<()> {
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
     SHOP.migrate(&connection, version(&connection)? as usize)?;
     connection.execute("ATTACH ?1 AS old", [copied.display().to_string()])?;
+    let is_log = kind.application_id == LOG.application_id;
+    let of = if is_log { Deletions::Log } else { Deletions::Store };
+    let clock = format!("INSERT INTO main.clock (rowid, seen) SELECT {}, seen FROM old.clock;", of as i64);
+    let move_rows = if is_log { move_all_tables(&connection)? } else { MOVE_PURCHASES.to_owned() };
+    connection.execute_batch(&["BEGIN;", &clock, &move_rows].concat())?;
+    if !is_log {
+        store::fold(&connection)?;
+    }
+    connection.execute_batch("COMMIT; DETACH old;")
+}
+
+/// The statements that move the rows of all tables of an attached log.
+fn move_all_tables(connection: &Connection) -> rusqlite::Result<String> {
     let sql = "SELECT name FROM old.sqlite_schema WHERE type = 'table' AND name <> 'clock' ORDER BY name";
     let mut names = connection.prepare(sql)?;
     let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let of = if kind.application_id == LOG.application_id { Deletions::Log } else { Deletions::Store };
-    let mut script =
-        format!("BEGIN; INSERT INTO main.clock (rowid, seen) SELECT {}, seen FROM old.clock;", of as i64);
+    let mut script = String::new();
     for name in names {
         // The offsets of a log go on. SQLite's own table is last: the rows before it change it.
         let of = if name == "sqlite_sequence" {
@@ -109,7 +144,7 @@ fn move_tables(new: &Path, copied: &Path, kind: &Kind) -> rusqlite::Result<()> {
         };
         script += &format!("DELETE FROM main.{name} {of}; INSERT INTO main.{name} SELECT * FROM old.{name};");
     }
-    connection.execute_batch(&(script + "COMMIT; DETACH old;"))
+    Ok(script)
 }
 
 #[cfg(test)]
@@ -120,7 +155,6 @@ mod tests {
 
     use super::*;
     use crate::embedded::database::Database;
-    use crate::embedded::store::insert;
     use crate::embedded::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
     };
@@ -136,7 +170,9 @@ mod tests {
         let (first, second) = (purchase(), purchase());
         {
             let (store, _lock) = Database::new(&STORE, folder.path(), "store", None).open_to_write().unwrap();
-            insert(&store, std::slice::from_ref(&first)).unwrap();
+            let id = [&[1], &first.id.as_uuid().unwrap().as_bytes()[..]].concat();
+            let row = rusqlite::params![first.timestamp.as_millis(), id, "u1", "ada", "29.99"];
+            store.execute("INSERT INTO purchases VALUES (?1, ?2, ?3, ?4, ?5)", row).unwrap();
             let (log, _lock) = Database::new(&LOG, folder.path(), "log", None).open_to_write().unwrap();
             let record = shop_core::record::encode(&second).unwrap();
             let sql = "INSERT INTO records (offset, time, key, headers, value) VALUES (?1, 1, ?2, ?3, ?4)";

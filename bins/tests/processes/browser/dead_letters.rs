@@ -55,7 +55,7 @@ async fn pending(management: &Process) -> usize {
 /// Buys what the store of `folder` does not accept, finds it among what is stuck, and parks it. Returns the store.
 async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connection {
     let store = Connection::open(folder.join("shop.db")).unwrap();
-    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases WHEN NEW.username = 'eve'
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();
     assert_eq!(buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);

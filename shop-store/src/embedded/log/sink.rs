@@ -27,8 +27,13 @@ pub struct EmbeddedSink {
     closed: AtomicBool,
 }
 
-/// A purchase that was published: its outcome, and the offset of its record if it was appended.
-type Published = (InsertOutcome, Option<u64>);
+/// A purchase that was published: the outcome, and the offset of its record.
+enum Published {
+    /// Only appended, or appended and stored.
+    Appended(u64),
+    /// Its id is in use. With the purchase that has it, if that has the same content.
+    Known(InsertOutcome, Option<Box<Purchase>>),
+}
 
 /// The maximum number of rows that a batch of purchases adds to a transaction with one write: the writes of others are
 /// committed in between.
@@ -48,12 +53,18 @@ impl EmbeddedSink {
         Ok(())
     }
 
-    fn receipt(&self, purchase: &Purchase, (outcome, offset): Published) -> Result<Receipt> {
-        let receipt = outcome.into_receipt(purchase.id, self.durability())?;
-        Ok(match offset {
-            Some(offset) => receipt.with_position(self.log.position(offset)),
-            None => receipt,
-        })
+    fn receipt(&self, purchase: &Purchase, published: Published) -> Result<Receipt> {
+        match published {
+            Published::Appended(offset) => {
+                let receipt = Receipt::new(purchase.id, self.durability());
+                Ok(receipt.with_position(self.log.position(offset)))
+            }
+            Published::Known(outcome, first) => {
+                let mut receipt = outcome.into_receipt(purchase.id, self.durability())?;
+                receipt.first = first;
+                Ok(receipt)
+            }
+        }
     }
 
     /// The write that appends `purchases`, and stores them if this sink does.
@@ -67,19 +78,24 @@ impl EmbeddedSink {
         Ok(move |connection: &Connection| match &storing {
             None => {
                 let offsets = insert_all(connection, &records, clock.now())?;
-                Ok(offsets.into_iter().map(|offset| (InsertOutcome::Inserted, Some(offset))).collect())
+                Ok(offsets.into_iter().map(Published::Appended).collect())
             }
             Some((group, purchases)) => {
                 let outcomes = store::insert(connection, purchases)?;
-                let append = |(outcome, record): (InsertOutcome, &LogRecord)| match outcome {
+                let append = |((outcome, record), purchase): ((InsertOutcome, &LogRecord), &Purchase)| match outcome
+                {
                     InsertOutcome::Inserted => {
                         let offset = insert(connection, record, clock.now())?;
                         stored.add(group, offset);
-                        Ok((outcome, Some(offset)))
+                        Ok(Published::Appended(offset))
                     }
-                    _ => Ok((outcome, None)),
+                    InsertOutcome::Duplicate => {
+                        let first = store::by_id(connection, &purchase.id)?;
+                        Ok(Published::Known(outcome, first.map(Box::new)))
+                    }
+                    _ => Ok(Published::Known(outcome, None)),
                 };
-                outcomes.into_iter().zip(&records).map(append).collect()
+                outcomes.into_iter().zip(&records).zip(purchases).map(append).collect()
             }
         })
     }

@@ -1,21 +1,23 @@
 //! Erases the purchases of a user, and deletes old ones.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::rows::{self, COLUMNS, IdColumn};
-use super::totals::Totals;
+use super::fold;
 use crate::embedded::database::free_pages;
 
-/// A row: its timestamp, its id, and its purchase if it can be read.
-type Row = (i64, Vec<u8>, Option<Purchase>);
+/// The primary key of a row, and its purchase if it can be read.
+type Found = (i64, i64, Vec<u8>, Option<Purchase>);
 
 /// Erases at most `limit` purchases of `user`, and marks their ids.
 pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rusqlite::Result<u64> {
-    let sql = format!("SELECT {COLUMNS} FROM purchases INDEXED BY by_user WHERE userid = ?1 LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer) WHERE userid = ?1 LIMIT ?2"
+    );
     let rows = select(connection, &sql, params![user.as_str(), count(limit)])?;
     let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
-    rows.iter().try_for_each(|(_, id, _)| mark.execute([id]).map(drop))?;
+    rows.iter().try_for_each(|(_, _, id, _)| mark.execute([id]).map(drop))?;
     delete(connection, &rows)
 }
 
@@ -39,7 +41,10 @@ pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::R
 
 /// Deletes at most `limit` purchases before `time`, the oldest first.
 pub(super) fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> rusqlite::Result<u64> {
-    let sql = format!("SELECT {COLUMNS} FROM purchases WHERE timestamp < ?1 ORDER BY timestamp, id LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS}, buyer FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer)
+         WHERE timestamp < ?1 ORDER BY timestamp, id LIMIT ?2"
+    );
     let rows = select(connection, &sql, params![time.as_millis(), count(limit)])?;
     let deleted = delete(connection, &rows)?;
     free_pages(connection)?;
@@ -63,20 +68,24 @@ fn select(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<Vec<Found>> {
     let mut statement = connection.prepare_cached(sql)?;
-    // A row that another program has damaged is deleted too. It is not part of the totals.
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, rows::purchase(row).ok()));
-    statement.query_map(parameters, row)?.collect()
+    // A row that another program has damaged is deleted too. It is not part of the sums.
+    let found = |row: &Row<'_>| Ok((row.get(5)?, row.get(0)?, row.get(1)?, rows::purchase(row).ok()));
+    statement.query_map(parameters, found)?.collect()
 }
 
-fn delete(connection: &Connection, rows: &[Row]) -> rusqlite::Result<u64> {
-    let mut totals = Totals::default();
-    let mut delete = connection.prepare_cached("DELETE FROM purchases WHERE timestamp = ?1 AND id = ?2")?;
-    for (timestamp, id, purchase) in rows {
-        delete.execute(params![timestamp, id])?;
-        purchase.iter().for_each(|purchase| totals.add(purchase));
+fn delete(connection: &Connection, rows: &[Found]) -> rusqlite::Result<u64> {
+    if rows.is_empty() {
+        return Ok(0);
     }
-    totals.subtract(connection)?;
+    fold::fold(connection)?;
+    let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
+    let mut delete = connection.prepare_cached(sql)?;
+    rows.iter().try_for_each(|(buyer, timestamp, id, _)| {
+        delete.execute(params![buyer, timestamp, id]).map(drop)
+    })?;
+    let readable = rows.iter().filter_map(|(buyer, .., purchase)| Some((*buyer, purchase.as_ref()?)));
+    fold::subtract(connection, readable)?;
     Ok(rows.len() as u64)
 }

@@ -6,40 +6,37 @@ use shop_core::Purchase;
 use shop_core::ports::InsertOutcome;
 
 use super::erase::{has_marks, is_marked};
-use super::rows::{COLUMNS, IdColumn};
+use super::rows::IdColumn;
 use super::select::by_id;
-use super::totals::Totals;
+use super::{buyers, fold};
 
 /// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase.
 pub(in crate::embedded) fn insert(
     connection: &Connection,
     batch: &[Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut totals = Totals::default();
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let sql = format!("INSERT INTO purchases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING");
-    let mut statement = connection.prepare_cached(&sql)?;
     let has_marks = has_marks(connection)?;
-    for purchase in batch {
-        let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
-        let row = params![
-            timestamp.as_millis(),
-            IdColumn(*id),
-            user_id.as_str(),
-            user_name.as_str(),
-            price.to_string()
-        ];
-        outcomes.push(if has_marks && is_marked(connection, id)? {
-            InsertOutcome::Erased
-        } else if statement.execute(row)? == 1 {
-            totals.add(purchase);
-            InsertOutcome::Inserted
-        } else {
-            compare(connection, purchase)?
-        });
+    let outcome = |purchase: &Purchase| {
+        if has_marks && is_marked(connection, &purchase.id)? {
+            return Ok(InsertOutcome::Erased);
+        }
+        insert_one(connection, purchase)
+    };
+    batch.iter().map(outcome).collect()
+}
+
+fn insert_one(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
+    let sql = "INSERT INTO purchases (buyer, timestamp, id, price) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO NOTHING";
+    let buyer = buyers::intern(connection, purchase)?;
+    let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
+    let row = params![buyer, timestamp, IdColumn(purchase.id), price];
+    if connection.prepare_cached(sql)?.execute(row)? == 1 {
+        fold::add(connection, buyer, timestamp, &price)?;
+        return Ok(InsertOutcome::Inserted);
     }
-    totals.write(connection)?;
-    Ok(outcomes)
+    buyers::remove_unused(connection, buyer)?;
+    compare(connection, purchase)
 }
 
 /// Compares `purchase` with the stored purchase of the same id.

@@ -1,6 +1,8 @@
-//! The embedded store: purchases and their totals in `shop.db`.
+//! The embedded store: purchases and their sums in `shop.db`.
 
+mod buyers;
 mod erase;
+mod fold;
 mod insert;
 mod periods;
 mod rows;
@@ -11,8 +13,10 @@ mod select;
 mod store;
 #[cfg(test)]
 mod store_test;
-mod totals;
+mod sums;
 
 pub(super) use insert::insert;
-pub(super) use schema::STORE;
+pub(super) use select::by_id;
+pub(super) use fold::fold;
+pub(super) use schema::{CHECK_QUERIES, TABLES};
 pub use store::EmbeddedStore;

@@ -1,47 +1,110 @@
-//! Totals per period, added up while the rows are read.
+//! Totals per period: from the sums per UTC day where the periods consist of such days, else from the rows.
 
-use rusqlite::Connection;
-use shop_core::ports::{Bucket, Selector, Totals, TotalsRequest};
-use shop_core::{Price, Result, Timestamp};
+use rusqlite::{Connection, params};
+use shop_core::ports::{Bucket, Period, Selector, Totals, TotalsRequest, UtcOffset};
+use shop_core::{Result, Timestamp};
 
-use super::select;
-use super::totals::Sums;
+use super::buyers;
+use super::fold::{self, day, day_start};
+use super::rows;
+use super::sums::Sums;
 use crate::embedded::error::unreadable;
 
-/// Reads the totals of the selected purchases. The index yields them in the order of time, so that the rows of a slot
-/// follow each other.
+/// Reads the totals of the selected purchases.
 pub(super) fn read(
     connection: &Connection,
     selector: &Selector,
     request: &TotalsRequest,
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
-    let (from, to) = (request.range.from(), request.range.to());
-    let sql = format!("SELECT timestamp, price FROM {}", select::selection(selector, from, to));
-    let (filter, [from, to]) = (select::filter(selector), [from, to].map(select::millis));
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(&*select::parameters(&filter, &from, &to))?;
-    let slots = Totals::slots(request);
-    let (mut totals, mut current) = (Totals::new(*request), None);
-    while let Some(row) = rows.next()? {
-        let millis: i64 = row.get(0)?;
-        let price: Price = row.get_ref(1)?.as_str()?.parse().map_err(|error| unreadable(1, error))?;
-        let slot = slots.map(|(shift, length)| (millis + shift) / length);
-        match &mut current {
-            Some((of, _, sums)) if *of == slot => Sums::add(sums, price),
-            _ => {
-                if let Err(error) = end(&mut totals, current.take())? {
-                    return Ok(Err(error));
-                }
-                current = Some((slot, millis, Sums::of(price)));
-            }
-        }
+    // The rows are of one moment.
+    let moment = connection.unchecked_transaction()?;
+    let keys = buyers::with_sums(&moment, selector)?.into_iter().map(|(buyer, _)| buyer).collect();
+    let mut periods = Periods { buyers: keys, request, totals: Totals::new(*request), failed: None };
+    let from = request.range.from().unwrap_or(Timestamp::MIN).as_millis();
+    // The last instant is part of a range without an end.
+    let to = request.range.to().map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
+    let (first, end) = (day(from - 1) + 1, day(to));
+    if request.per == Period::Hour || request.zone != UtcOffset::UTC || first >= end {
+        periods.add_rows(&moment, from, to)?;
+    } else {
+        periods.add_rows(&moment, from, day_start(first))?;
+        periods.add_days(&moment, first, end)?;
+        periods.add_rows(&moment, day_start(end), to)?;
     }
-    Ok(end(&mut totals, current)?.map(|()| totals.into_buckets()))
+    Ok(periods.failed.map_or_else(|| Ok(periods.totals.into_buckets()), Err))
 }
 
-/// Adds the sums of a slot, which contains this time.
-fn end(totals: &mut Totals, slot: Option<(Option<i64>, i64, Sums)>) -> rusqlite::Result<Result<()>> {
-    let Some((_, millis, sums)) = slot else { return Ok(Ok(())) };
-    let time = Timestamp::from_millis(millis).map_err(|error| unreadable(0, error))?;
-    Ok(sums.summary().and_then(|summary| totals.add_summary(time, summary)))
+struct Periods<'a> {
+    buyers: Vec<i64>,
+    request: &'a TotalsRequest,
+    totals: Totals,
+    /// The first error of `totals`.
+    failed: Option<shop_core::Error>,
+}
+
+impl Periods<'_> {
+    /// Adds the sums of the UTC days from `first` to before `end`.
+    fn add_days(&mut self, connection: &Connection, first: i64, end: i64) -> rusqlite::Result<()> {
+        // A day with purchases has a row for all buyers.
+        let sql = "SELECT one.day, one.count, one.high, one.low FROM days AS every CROSS JOIN days AS one
+                   ON one.day = every.day AND one.buyer = ?3
+                   WHERE every.buyer = 0 AND every.day >= ?1 AND every.day < ?2";
+        let mut statement = connection.prepare_cached(sql)?;
+        for buyer in self.buyers.clone() {
+            let mut found = statement.query(params![first, end, buyer])?;
+            while let Some(row) = found.next()? {
+                self.add(day_start(row.get(0)?), Sums::read(row, 1)?)?;
+            }
+        }
+        let mut failed = Ok(());
+        fold::each_unfolded(connection, i64::MIN, |row| {
+            let is_within = (first..end).contains(&day(row.timestamp));
+            if is_within && (self.buyers.contains(&row.buyer) || self.buyers == [buyers::ALL]) && failed.is_ok() {
+                failed = self.add(row.timestamp, row.price);
+            }
+        })?;
+        failed
+    }
+
+    /// Adds the rows from `from` to before `to`.
+    fn add_rows(&mut self, connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let sql = match self.buyers[..] {
+            [buyers::ALL] => "SELECT timestamp, price FROM purchases INDEXED BY by_time
+                              WHERE timestamp >= ?1 AND timestamp < ?2 AND ?3 = 0",
+            _ => "SELECT timestamp, price FROM purchases
+                  WHERE timestamp >= ?1 AND timestamp < ?2 AND buyer = ?3",
+        };
+        let slots = Totals::slots(self.request);
+        let mut statement = connection.prepare_cached(sql)?;
+        for buyer in self.buyers.clone() {
+            let mut found = statement.query(params![from, to, buyer])?;
+            // They are in the order of time, so the rows of a slot follow each other.
+            let mut current: Option<(Option<i64>, i64, Sums)> = None;
+            while let Some(row) = found.next()? {
+                let (millis, price) = (row.get(0)?, rows::price(row, 1)?);
+                let slot = slots.map(|(shift, length): (i64, i64)| (millis + shift) / length);
+                if current.is_none_or(|(of, ..)| of != slot)
+                    && let Some((_, time, sums)) = current.replace((slot, millis, Sums::default()))
+                {
+                    self.add(time, sums)?;
+                }
+                current.iter_mut().for_each(|(.., sums)| sums.add(price));
+            }
+            if let Some((_, time, sums)) = current {
+                self.add(time, sums)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of a slot that contains this time.
+    fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
+        let time = Timestamp::from_millis(millis).map_err(|error| unreadable(0, error))?;
+        let added = sums.summary().and_then(|summary| self.totals.add_summary(time, summary));
+        self.failed = self.failed.take().or(added.err());
+        Ok(())
+    }
 }

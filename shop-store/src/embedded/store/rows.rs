@@ -2,7 +2,7 @@
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use shop_core::{Purchase, PurchaseId, Timestamp};
+use shop_core::{Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
 use crate::embedded::error::unreadable;
@@ -32,17 +32,37 @@ impl FromSql for IdColumn {
     }
 }
 
-/// The columns that [`purchase`] reads.
-pub(super) const COLUMNS: &str = "timestamp, id, userid, username, price";
+/// The columns that [`purchase`] reads, of purchases and of their buyers.
+pub(super) const COLUMNS: &str = "timestamp, id, price, userid, username";
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
+    let user = || Ok((user_id(row, 3)?, user_name(row, 4)?));
+    purchase_of(row, user)
+}
+
+/// Reads a purchase of a known user from a row of the first three [`COLUMNS`].
+pub(super) fn purchase_of(
+    row: &Row<'_>,
+    user: impl FnOnce() -> rusqlite::Result<(UserId, UserName)>,
+) -> rusqlite::Result<Purchase> {
     let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
     let IdColumn(id) = row.get(1)?;
-    let user_id = text(row, 2)?.parse().map_err(|error| unreadable(2, error))?;
-    let user_name = text(row, 3)?.parse().map_err(|error| unreadable(3, error))?;
-    let price = text(row, 4)?.parse().map_err(|error| unreadable(4, error))?;
+    let price = price(row, 2)?;
+    let (user_id, user_name) = user()?;
     Ok(Purchase::new(id, user_id, user_name, price, timestamp))
+}
+
+pub(super) fn price(row: &Row<'_>, column: usize) -> rusqlite::Result<Price> {
+    text(row, column)?.parse().map_err(|error| unreadable(column, error))
+}
+
+pub(super) fn user_id(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {
+    text(row, column)?.parse().map_err(|error| unreadable(column, error))
+}
+
+pub(super) fn user_name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
+    text(row, column)?.parse().map_err(|error| unreadable(column, error))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {

@@ -1,4 +1,4 @@
-//! Reads all rows in the order of the table, including those that are not purchases.
+//! Reads all rows in the order of time, including those that are not purchases.
 
 use rusqlite::{Connection, Row, params};
 use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
@@ -8,13 +8,16 @@ use super::rows::{self, COLUMNS};
 /// Number of rows in a batch.
 const BATCH: usize = 1_000;
 
-/// The primary key of a row: its timestamp and its id.
+/// The position of a row: its timestamp and its id.
 type Key = (i64, Vec<u8>);
 
 /// The rows after `after`.
 pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::Result<ScanBatch> {
     let condition = if after.is_some() { "WHERE (timestamp, id) > (?1, ?2)" } else { "" };
-    let sql = format!("SELECT {COLUMNS} FROM purchases {condition} ORDER BY timestamp, id LIMIT {BATCH}");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer) {condition}
+         ORDER BY timestamp, id LIMIT {BATCH}"
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut found = match after {
         Some((timestamp, id)) => statement.query(params![timestamp, id])?,

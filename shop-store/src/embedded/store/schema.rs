@@ -1,50 +1,63 @@
-//! The schema of the store's file.
+//! The tables of the store.
 
-use crate::embedded::clock;
-use crate::embedded::database::Kind;
-
-/// Clustered by timestamp, so inserts append. SQLite appends the primary key to each index of such a table:
-/// `by_user` is (userid, timestamp, id).
-const VERSION_1: &str = "
-    CREATE TABLE purchases (
-        timestamp INTEGER NOT NULL,
-        id BLOB NOT NULL,
+/// A buyer is a pair of a user's id and name, interned to one integer, with the sums of its purchases. Buyer 0 stands for
+/// all buyers.
+///
+/// Purchases are clustered by buyer, so that a page of a user's listing is one range. `by_time` has all their columns.
+/// SQLite appends the rest of the primary key to each index of such a table.
+///
+/// The sums per buyer (in `buyers`) and per UTC day and buyer lack the purchases in `unfolded`, whose first row stands
+/// for those that were added before: its sequence is the watermark. A sequence is never reused.
+pub(in crate::embedded) const TABLES: &str = "
+    CREATE TABLE buyers (
+        buyer INTEGER PRIMARY KEY,
         userid TEXT NOT NULL,
         username TEXT NOT NULL,
+        count INTEGER NOT NULL DEFAULT 0,
+        high INTEGER NOT NULL DEFAULT 0,
+        low INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (userid, username)
+    ) STRICT;
+    CREATE INDEX by_name ON buyers (username);
+    INSERT INTO buyers (buyer, userid, username) VALUES (0, '', '');
+    CREATE TABLE purchases (
+        buyer INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL,
+        id BLOB NOT NULL,
         price TEXT NOT NULL,
-        PRIMARY KEY (timestamp, id)
+        PRIMARY KEY (buyer, timestamp, id)
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX by_id ON purchases (id);
-    CREATE INDEX by_user ON purchases (userid);
-    CREATE INDEX by_name ON purchases (username);
-    CREATE TABLE totals (
-        kind INTEGER NOT NULL,
-        text TEXT NOT NULL,
-        count INTEGER NOT NULL,
-        high INTEGER NOT NULL,
-        low INTEGER NOT NULL,
-        PRIMARY KEY (kind, text)
+    CREATE INDEX by_time ON purchases (timestamp, id, price);
+    CREATE TABLE unfolded (
+        sequence INTEGER PRIMARY KEY,
+        buyer INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL,
+        price TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO unfolded VALUES (1, 0, 0, '');
+    CREATE TABLE days (
+        day INTEGER NOT NULL,
+        buyer INTEGER NOT NULL,
+        count INTEGER NOT NULL DEFAULT 0,
+        high INTEGER NOT NULL DEFAULT 0,
+        low INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (day, buyer)
     ) STRICT, WITHOUT ROWID;
-";
-
-/// The ids of erased purchases, which are not stored again.
-const VERSION_2: &str = "
     CREATE TABLE erased (
         id BLOB PRIMARY KEY
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The application id is `ShoS` in ASCII, which the `file` command shows.
-pub(in crate::embedded) const STORE: Kind = Kind {
-    application_id: 0x5368_6f53,
-    migrations: &[VERSION_1, VERSION_2, clock::TABLE],
-    check_queries: &[&[
-        "SELECT max(timestamp) FROM purchases",
-        "SELECT max(id) FROM purchases INDEXED BY by_id",
-        "SELECT max(userid) FROM purchases INDEXED BY by_user",
-        "SELECT max(username) FROM purchases INDEXED BY by_name",
-        "SELECT kind FROM totals LIMIT 1",
-        "SELECT max(id) FROM erased",
-        "SELECT seen FROM clock",
-    ]],
-};
+/// Queries that read a row of every table and index.
+pub(in crate::embedded) const CHECK_QUERIES: &[&str] = &[
+    "SELECT max(buyer) FROM purchases",
+    "SELECT max(id) FROM purchases INDEXED BY by_id",
+    "SELECT max(timestamp) FROM purchases INDEXED BY by_time",
+    "SELECT max(buyer) FROM buyers",
+    "SELECT max(userid) FROM buyers INDEXED BY sqlite_autoindex_buyers_1",
+    "SELECT max(username) FROM buyers INDEXED BY by_name",
+    "SELECT max(sequence) FROM unfolded",
+    "SELECT max(day) FROM days",
+    "SELECT max(id) FROM erased",
+];

@@ -1,16 +1,18 @@
 //! [`EmbeddedStore`]: the storage ports on a file.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use shop_core::ports::{
     Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
     ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
-use super::{erase, insert, periods, scan, select, totals};
+use super::fold::Unfolded;
+use super::{erase, insert, periods, scan, select};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -45,6 +47,9 @@ use crate::embedded::writer::Writer;
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
     file: StoreFile,
+    /// For queries that may read many rows: they do not delay the others.
+    scans: Readers,
+    unfolded: Arc<Mutex<Unfolded>>,
 }
 
 impl EmbeddedStore {
@@ -57,7 +62,10 @@ impl EmbeddedStore {
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         upgrade::check(folder.as_ref())?;
-        Ok(Self { file: StoreFile::open(&SHOP, folder.as_ref(), FILE, &options, || ()).await? })
+        let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
+            .with_create(options.create);
+        let writer = Writer::start(database.clone(), options.queue_capacity, || ()).await?;
+        Self::beside(&database, &writer, &options)
     }
 
     /// The store in the file of a log, whose `writer` it shares.
@@ -66,8 +74,9 @@ impl EmbeddedStore {
         writer: &Writer,
         options: &EmbeddedStoreOptions,
     ) -> Result<Self> {
-        let readers = Readers::start(database, writer, options.readers, options.queue_capacity)?;
-        Ok(Self { file: StoreFile { writer: writer.clone(), readers } })
+        let readers = |threads| Readers::start(database, writer, threads, options.queue_capacity);
+        let file = StoreFile { writer: writer.clone(), readers: readers(options.readers)? };
+        Ok(Self { file, scans: readers(1)?, unfolded: Arc::default() })
     }
 
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
@@ -115,7 +124,7 @@ impl PurchaseErase for EmbeddedStore {
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.file.readers.read(move |connection| erase::count_before(connection, time, limit)).await
+        self.scans.read(move |connection| erase::count_before(connection, time, limit)).await
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
@@ -142,9 +151,11 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        let selector = selector.clone();
-        let totals = self.file.readers.read(move |connection| totals::read(connection, &selector)).await?;
-        totals.summary()
+        let (selector, unfolded) = (selector.clone(), Arc::clone(&self.unfolded));
+        let read = move |connection: &Connection| {
+            unfolded.lock().unwrap_or_else(PoisonError::into_inner).summary(connection, &selector)
+        };
+        self.file.readers.read(read).await?
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
@@ -152,7 +163,7 @@ impl PurchaseQuery for EmbeddedStore {
             return Ok(Bucket::of_everything(self.summary(selector).await?));
         }
         let (selector, request) = (selector.clone(), *request);
-        self.file.readers.read(move |connection| periods::read(connection, &selector, &request)).await?
+        self.scans.read(move |connection| periods::read(connection, &selector, &request)).await?
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -168,7 +179,7 @@ impl PurchaseQuery for EmbeddedStore {
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
         let foreign = || database_error(ErrorKind::Invalid, "the position does not belong to this store");
         let after = after.map(|after| scan::parse(after).ok_or_else(foreign)).transpose()?;
-        self.file.readers.read(move |connection| scan::batch(connection, after.as_ref())).await
+        self.scans.read(move |connection| scan::batch(connection, after.as_ref())).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use shop_core::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, RecordStore as _, Selector};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{
+    InsertOutcome, ListOrder, PageLimit, PageRequest, Period, PurchaseErase, PurchaseQuery, PurchaseStore,
+    RecordStore as _, Selector, TimeRange, TotalsRequest,
+};
 use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
@@ -129,4 +133,93 @@ async fn closing_removes_the_write_ahead_log() {
         tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.unwrap();
         assert!(!wal.exists(), "round {round}");
     }
+}
+
+/// Purchases of five users, some with one name for several of them and some with several names.
+fn varied(number: u64) -> Purchase {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (user, name) = (mixed >> 33 & 7, mixed >> 41 & 1);
+    Purchase::new(
+        PurchaseId::from_uuid(Uuid::from_u128(u128::from(mixed))),
+        format!("u{}", user % 5).parse().unwrap(),
+        format!("n{}", (user + name) % 3).parse().unwrap(),
+        format!("{}.{:02}", mixed % 1_000, mixed >> 50 & 63).parse().unwrap(),
+        Timestamp::from_millis((mixed >> 20 & 0xff_ffff) as i64 * 300).unwrap(),
+    )
+}
+
+/// Asserts that pages, sums and totals are those of `expected`.
+async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
+    let user = |number| Selector::User(format!("u{number}").parse().unwrap());
+    let name = |number| Selector::Name(format!("n{number}").parse().unwrap());
+    let at = |millis| Some(Timestamp::from_millis(millis).unwrap());
+    let ranges = [(None, None), (at(86_400_000), at(20 * 86_400_000)), (at(90_000_000), at(1_700_000_000))];
+    for selector in [user(0), user(4), user(9), name(0), name(2), Selector::All] {
+        let summary = store.summary(&selector).await.unwrap();
+        assert_eq!(summary, expected.summary(&selector).await.unwrap(), "{selector:?}");
+        for (from, to) in ranges {
+            let range = TimeRange::new(from, to).unwrap();
+            for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
+                let request = TotalsRequest::of(range, per);
+                let found = store.totals(&selector, &request).await.unwrap();
+                let of_rows = expected.totals(&selector, &request).await.unwrap();
+                assert_eq!(found, of_rows, "{selector:?} {range:?} {per:?}");
+            }
+            for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+                let mut request = PageRequest::first(order, PageLimit::new(7).unwrap()).with_range(range);
+                for _page in 0..3 {
+                    let page = store.page(&selector, &request).await.unwrap();
+                    let same = expected.page(&selector, &request).await.unwrap();
+                    assert_eq!(page, same, "{selector:?} {request:?}");
+                    let Some(next) = page.next_cursor(&request).unwrap() else { break };
+                    request = request.with_cursor(Some(next));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn listings_and_sums_of_two_processes_are_those_of_their_purchases() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default());
+    let (stores, expected) = ([open().await.unwrap(), open().await.unwrap()], InMemoryStore::new());
+    for round in 0..12_u64 {
+        let store = &stores[(round % 2) as usize];
+        let batch: Arc<[Purchase]> = (round * 40..round * 40 + 43).map(varied).collect();
+        store.insert(Arc::clone(&batch)).await.unwrap();
+        expected.insert(batch).await.unwrap();
+        if round % 4 == 2 {
+            let user = "u4".parse().unwrap();
+            let erased = store.erase(&user, 1_000).await.unwrap();
+            assert_eq!(erased, expected.erase(&user, 1_000).await.unwrap());
+            let time = Timestamp::from_millis(round as i64 * 30_000_000).unwrap();
+            let deleted = store.delete_before(time, 1_000).await.unwrap();
+            assert_eq!(deleted, expected.delete_before(time, 1_000).await.unwrap());
+        }
+        for store in &stores {
+            assert_same(store, &expected).await;
+        }
+    }
+    let left = expected.all().len();
+    assert!(left > 200, "{left}");
+    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let unfolded: i64 = file.query_row("SELECT count(*) FROM unfolded", [], |row| row.get(0)).unwrap();
+    assert!(unfolded <= 65, "{unfolded}");
+}
+
+#[tokio::test]
+async fn an_erased_user_leaves_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    store.insert((0..100).map(varied).collect()).await.unwrap();
+    for user in 0..5 {
+        store.erase(&format!("u{user}").parse().unwrap(), 1_000).await.unwrap();
+    }
+    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM erased"), 100);
+    // The row of all buyers, and the watermark.
+    assert_eq!((count("SELECT count(*) FROM buyers"), count("SELECT count(*) FROM unfolded")), (1, 1));
+    assert_eq!((count("SELECT count(*) FROM days"), count("SELECT count(*) FROM purchases")), (0, 0));
 }

@@ -1,0 +1,65 @@
+//! Buyers: pairs of a user's id and name, interned to one integer.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use shop_core::ports::Selector;
+use shop_core::{Purchase, UserId, UserName};
+
+use super::rows;
+use super::sums::Sums;
+
+/// Stands for all buyers in the tables of sums.
+pub(super) const ALL: i64 = 0;
+
+/// A buyer with its integer.
+#[derive(Debug)]
+pub(super) struct Buyer {
+    pub(super) key: i64,
+    pub(super) user_id: UserId,
+    pub(super) user_name: UserName,
+}
+
+/// The integer of the buyer of `purchase`, who is added if missing.
+pub(super) fn intern(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<i64> {
+    let row = params![purchase.user_id.as_str(), purchase.user_name.as_str()];
+    let sql = "SELECT buyer FROM buyers WHERE userid = ?1 AND username = ?2";
+    if let Some(buyer) = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()? {
+        return Ok(buyer);
+    }
+    let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.insert(row)
+}
+
+/// Removes a buyer without purchases: the row has personal data.
+pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM buyers
+               WHERE buyer = ?1 AND buyer <> 0 AND NOT EXISTS (SELECT 1 FROM purchases WHERE buyer = ?1)";
+    connection.prepare_cached(sql)?.execute([buyer]).map(drop)
+}
+
+/// The condition of the buyers of `selector`, with `?1` for its value.
+fn condition(selector: &Selector) -> (&'static str, &str) {
+    match selector {
+        Selector::User(id) => ("userid = ?1", id.as_str()),
+        Selector::Name(name) => ("username = ?1", name.as_str()),
+        _ => ("buyer = 0 AND ?1 = ''", ""),
+    }
+}
+
+/// The buyers of a user's id or name.
+pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
+    let (condition, value) = condition(selector);
+    let sql = format!("SELECT buyer, userid, username FROM buyers WHERE {condition}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map([value], |row| {
+        Ok(Buyer { key: row.get(0)?, user_id: rows::user_id(row, 1)?, user_name: rows::user_name(row, 2)? })
+    })?;
+    found.collect()
+}
+
+/// The integers of the buyers of `selector`, or [`ALL`], with their sums.
+pub(super) fn with_sums(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<(i64, Sums)>> {
+    let (condition, value) = condition(selector);
+    let sql = format!("SELECT buyer, count, high, low FROM buyers WHERE {condition}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map([value], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?.collect()
+}

@@ -1,0 +1,179 @@
+//! Maintains the sums per buyer, and per UTC day and buyer: a summary costs the same for any number of purchases.
+//!
+//! An insert appends to `unfolded`. Folding those rows into the sums later, in the order of the tables, writes each page
+//! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`Unfolded`]).
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Connection, params};
+use shop_core::ports::{Selector, Summary};
+use shop_core::{Purchase, Result};
+
+use super::buyers::{self, ALL};
+use super::rows;
+use super::sums::{ADD, Sums};
+
+/// The number of purchases that are folded together. More are slower to read after a start.
+const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// The UTC day of a time in milliseconds, counted from 1970.
+pub(super) const fn day(millis: i64) -> i64 {
+    millis.div_euclid(DAY_MILLIS)
+}
+
+/// The milliseconds at which a day begins.
+pub(super) const fn day_start(day: i64) -> i64 {
+    day.saturating_mul(DAY_MILLIS)
+}
+
+/// Adds an inserted purchase to the sums.
+pub(super) fn add(
+    connection: &Connection,
+    buyer: i64,
+    timestamp: i64,
+    price: &str,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO unfolded (buyer, timestamp, price) VALUES (?1, ?2, ?3)";
+    let sequence = connection.prepare_cached(sql)?.insert(params![buyer, timestamp, price])?;
+    if sequence % FOLD_AFTER == 0 { fold(connection) } else { Ok(()) }
+}
+
+/// Adds what is not folded yet to the sums. The newest row stays, as the watermark.
+pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    let mut deltas = Deltas::default();
+    let newest = each_unfolded(connection, i64::MIN, |row| {
+        deltas.add(row.buyer, row.timestamp, row.price, Sums::add_all);
+    })?;
+    deltas.write(connection)?;
+    connection.prepare_cached("DELETE FROM unfolded")?.execute([])?;
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price) VALUES (?1, 0, 0, '')";
+    connection.prepare_cached(sql)?.execute([newest]).map(drop)
+}
+
+/// Subtracts deleted purchases, with their buyers, from the sums. All purchases must be folded.
+pub(super) fn subtract<'a>(
+    connection: &Connection,
+    deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
+) -> rusqlite::Result<()> {
+    let mut deltas = Deltas::default();
+    for (buyer, purchase) in deleted {
+        let mut one = Sums::default();
+        one.add(purchase.price);
+        deltas.add(buyer, purchase.timestamp.as_millis(), one, Sums::subtract);
+    }
+    deltas.write(connection)?;
+    let mut remove = connection.prepare_cached("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0")?;
+    deltas.days.keys().try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
+    deltas.buyers.keys().try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
+}
+
+/// What is to be added to the sums, in the order of the tables.
+#[derive(Default)]
+struct Deltas {
+    buyers: BTreeMap<i64, Sums>,
+    days: BTreeMap<(i64, i64), Sums>,
+}
+
+impl Deltas {
+    fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums, apply: impl Fn(&mut Sums, Sums)) {
+        for buyer in [buyer, ALL] {
+            apply(self.buyers.entry(buyer).or_default(), sums);
+            apply(self.days.entry((day(timestamp), buyer)).or_default(), sums);
+        }
+    }
+
+    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?4");
+        let mut update = connection.prepare_cached(&sql)?;
+        for (buyer, sums) in &self.buyers {
+            let [count, high, low] = sums.columns()?;
+            update.execute([count, high, low, *buyer])?;
+        }
+        let sql = format!(
+            "INSERT INTO days (count, high, low, day, buyer) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (day, buyer) DO UPDATE SET {ADD}"
+        );
+        let mut upsert = connection.prepare_cached(&sql)?;
+        for ((day, buyer), sums) in &self.days {
+            let [count, high, low] = sums.columns()?;
+            upsert.execute([count, high, low, *day, *buyer])?;
+        }
+        Ok(())
+    }
+}
+
+/// A row of `unfolded`.
+pub(super) struct Row {
+    pub(super) buyer: i64,
+    pub(super) timestamp: i64,
+    pub(super) price: Sums,
+}
+
+/// Calls `add` for the purchases after `sequence` that are not folded. Returns the newest sequence.
+pub(super) fn each_unfolded(
+    connection: &Connection,
+    sequence: i64,
+    mut add: impl FnMut(Row),
+) -> rusqlite::Result<i64> {
+    let sql = "SELECT sequence, buyer, timestamp, price FROM unfolded WHERE sequence > ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let (mut found, mut newest) = (statement.query([sequence])?, sequence);
+    while let Some(row) = found.next()? {
+        newest = row.get(0)?;
+        let (buyer, timestamp) = (row.get(1)?, row.get(2)?);
+        // The watermark has no purchase.
+        if buyer != ALL {
+            let mut price = Sums::default();
+            price.add(rows::price(row, 3)?);
+            add(Row { buyer, timestamp, price });
+        }
+    }
+    Ok(newest)
+}
+
+/// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.
+#[derive(Debug, Default)]
+pub(super) struct Unfolded {
+    /// The sequence of the watermark.
+    watermark: i64,
+    newest: i64,
+    sums: HashMap<i64, Sums>,
+}
+
+impl Unfolded {
+    /// The summary of the purchases of `selector`.
+    pub(super) fn summary(
+        &mut self,
+        connection: &Connection,
+        selector: &Selector,
+    ) -> rusqlite::Result<Result<Summary>> {
+        // The rows are of one moment.
+        let moment = connection.unchecked_transaction()?;
+        let sql = "SELECT (SELECT min(sequence) FROM unfolded), (SELECT max(sequence) FROM unfolded)";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (watermark, newest) = moment.prepare_cached(sql)?.query_row([], read)?;
+        let mut fresh = Self { watermark, newest: watermark, sums: HashMap::new() };
+        let known = if watermark > self.watermark {
+            *self = fresh;
+            self
+        } else if (watermark, self.newest) == (self.watermark, self.newest.min(newest)) {
+            self
+        } else {
+            // Another reader has seen a later moment.
+            &mut fresh
+        };
+        known.newest = each_unfolded(&moment, known.newest, |row| {
+            for buyer in [row.buyer, ALL] {
+                known.sums.entry(buyer).or_default().add_all(row.price);
+            }
+        })?;
+        let mut total = Sums::default();
+        for (buyer, sums) in buyers::with_sums(&moment, selector)? {
+            total.add_all(sums);
+            total.add_all(known.sums.get(&buyer).copied().unwrap_or_default());
+        }
+        Ok(total.summary())
+    }
+}
