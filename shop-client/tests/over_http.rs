@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 #[path = "../../shop-store/tests/support/embedded.rs"]
 mod embedded;
 
-use embedded::EmbeddedFixture;
+use embedded::{EmbeddedFixture, OpenShop};
 
 /// A client of `router`, which is served as long as the test runs.
 async fn client_of(router: Router) -> ShopClient {
@@ -92,15 +92,23 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 }
 
-/// A shop that is served by facing, and used by a client.
+/// A shop that is served by facing, alone or with management behind it, and used by a client.
 #[derive(Debug)]
-struct ShopOverHttp<S>(S);
+struct ShopOverHttp<S>(S, Way);
 
 #[async_trait]
 impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     async fn shop(&self) -> Shop {
         let shop = self.0.shop().await;
-        client_of(facing(Facing::new(shop.sink(), shop.query()), HttpOptions::default())).await.shop()
+        let query: Arc<dyn PurchaseQuery> = match self.1 {
+            Way::Facing => shop.query(),
+            Way::Management => {
+                let store = Arc::new(InMemoryStore::new());
+                let parts = Management::new(store, Durability::Memory, shop.query());
+                Arc::new(client_of(management(parts, HttpOptions::default())).await)
+            }
+        };
+        client_of(facing(Facing::new(shop.sink(), query), HttpOptions::default())).await.shop()
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
@@ -188,8 +196,11 @@ store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Wa
 store_suite!(store_embedded, async { StoreOverHttp(EmbeddedFixture::new().await, Way::Management) });
 store_suite!(store_of_facing, async { StoreOverHttp(MemoryFixture::default(), Way::Facing) });
 shop_suite!(shop_in_memory, async {
-    ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)
+    let shop = ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await;
+    ShopOverHttp(shop, Way::Facing)
 });
-shop_suite!(shop_embedded, async {
-    ShopOverHttp(ShopOnLog::new(EmbeddedFixture::new().await, EmbeddedFixture::new().await).await)
+shop_suite!(shop_with_management, async {
+    let shop = ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await;
+    ShopOverHttp(shop, Way::Management)
 });
+shop_suite!(shop_embedded, async { ShopOverHttp(OpenShop::new().await, Way::Facing) });

@@ -11,7 +11,9 @@ use super::sample::at;
 use super::{EraseFixture, LogFixture};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::ports::{Durability, PublishedPurchase, PurchaseErase, StoreSink};
-use crate::{ErrorKind, IdempotencyKey, NewPurchase, Outcome, Result, Shop, UserPurchases, Uuid};
+use crate::{
+    Clock, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Result, Shop, SystemClock, UserPurchases, Uuid,
+};
 
 /// A fresh log and a fresh store, with an ingest between them.
 #[async_trait]
@@ -117,6 +119,21 @@ pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) 
     assert_eq!(count(&shop, &first).await, 1);
     repeated(&shop).await;
     repeated(&fixture.shop().await).await;
+    assert_eq!(count(&shop, &first).await, 1);
+}
+
+/// A repetition that no look-up precedes, because its key is as new as the purchase, returns the first purchase too.
+pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn ShopFixture) {
+    let (shop, key) = (fixture.shop().await, SystemClock.fresh_id().to_string());
+    let first = buy(&shop, order("29.99", &key).with_timestamp(at(5))).await.expect("buy");
+    assert_eq!(count(&shop, &first).await, 1);
+    let again = buy(&fixture.shop().await, order("29.99", &key).with_timestamp(at(6))).await.expect("buy");
+    assert_eq!(again.receipt.id, first.receipt.id);
+    assert_eq!(shop.get(&first.receipt.id).await.unwrap(), Some(first.purchase.clone()));
+    if again.receipt.position.is_none() {
+        assert!(again.replayed);
+        assert_eq!(again.purchase, first.purchase);
+    }
     assert_eq!(count(&shop, &first).await, 1);
 }
 

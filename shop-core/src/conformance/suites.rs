@@ -200,6 +200,7 @@ macro_rules! shop_suite {
             a_bought_purchase_is_listed,
             a_time_is_kept,
             a_repetition_returns_the_first_purchase,
+            a_repetition_of_a_new_key_returns_the_first_purchase,
             a_key_with_other_content_is_a_conflict,
             a_key_cannot_be_claimed_by_another_user,
             an_erased_key_is_refused,

@@ -167,7 +167,8 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     }
 
     /// Whether `publish_new` and `publish_new_many` recognise repetitions and conflicts, as an
-    /// [`IdempotentSink`](super::IdempotentSink) and another service do (default `false`).
+    /// [`IdempotentSink`](super::IdempotentSink) and another service do (default `false`). A sink around such a sink
+    /// forwards these three methods: the id of a key is assigned behind it.
     fn is_idempotent(&self) -> bool {
         false
     }

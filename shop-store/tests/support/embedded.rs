@@ -6,6 +6,7 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -50,24 +51,36 @@ impl EmbeddedFixture {
 
 /// An `EmbeddedShop` in a folder that goes with the fixture.
 #[derive(Debug)]
-pub(crate) struct OpenShop(EmbeddedShop, TempDir);
+pub(crate) struct OpenShop {
+    shop: EmbeddedShop,
+    /// Whether its own shop was given out.
+    is_used: AtomicBool,
+    folder: TempDir,
+}
 
 impl OpenShop {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        Self(EmbeddedShop::open(folder.path()).await.expect("a shop"), folder)
+        let shop = EmbeddedShop::open(folder.path()).await.expect("a shop");
+        Self { shop, is_used: AtomicBool::new(false), folder }
     }
 }
 
 #[async_trait]
 impl ShopFixture for OpenShop {
+    /// From the second one on a shop of another process.
     async fn shop(&self) -> Shop {
-        self.0.shop()
+        if !self.is_used.swap(true, Ordering::Relaxed) {
+            return self.shop.shop();
+        }
+        let log = EmbeddedLog::open(self.folder.path(), EmbeddedLogOptions::default()).await.expect("a log");
+        let sink = log.storing_sink("purchase-group").await.expect("a sink");
+        Shop::of(sink, log.store(&EmbeddedStoreOptions::default()).await.expect("a store"))
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
         let options = EmbeddedStoreOptions::default();
-        Arc::new(EmbeddedStore::open(self.1.path(), options).await.expect("the store of the shop"))
+        Arc::new(EmbeddedStore::open(self.folder.path(), options).await.expect("the store of the shop"))
     }
 }
 
