@@ -13,6 +13,7 @@ use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
+use crate::resources::carried_sums;
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
@@ -38,6 +39,8 @@ struct ListingRequest {
     candidates: Vec<Selector>,
     envelope: Envelope,
     request: PageRequest,
+    /// The sums of the whole listing, if the cursor has them.
+    sums: Option<Summary>,
     /// Whether the request is for a page rather than the whole listing.
     is_page: bool,
     /// The status of an empty listing.
@@ -121,7 +124,10 @@ impl ListingRequest {
         if !is_page {
             request.limit = listing_stream::FIRST_PAGE;
         }
-        Ok(Self { candidates: vec![Selector::All], envelope, request, is_page, nothing: form.nothing })
+        let (cursor, sums) = request.cursor.map(carried_sums::split).unzip();
+        request.cursor = cursor;
+        let (candidates, sums) = (vec![Selector::All], sums.flatten());
+        Ok(Self { candidates, envelope, request, sums, is_page, nothing: form.nothing })
     }
 
     /// Restricts the listing to one user.
@@ -182,10 +188,15 @@ async fn list(
     }
     let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
-    let (selector, page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
+    let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
     let body = if asked.is_page {
         let counts = is_found && asked.envelope.view.counts();
-        let summary = if counts { purchases.summary(&selector).await? } else { Summary::default() };
+        let summary = match asked.sums {
+            _ if !counts => Summary::default(),
+            Some(sums) => sums,
+            None => purchases.summary(&selector).await?,
+        };
+        page.next = page.next.map(|next| if counts { carried_sums::join(&next, summary) } else { next });
         page_body(&asked.envelope, &page, summary)
     } else {
         let (purchases, request) = (Arc::clone(purchases), asked.request.clone());

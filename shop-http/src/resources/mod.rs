@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod buy;
+mod carried_sums;
 pub(crate) mod dead_letters;
 #[cfg(feature = "docs")]
 pub(crate) mod docs;
