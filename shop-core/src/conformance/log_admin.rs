@@ -13,12 +13,13 @@ use super::log_calls::{commit, expected, ids, positions, publish, read};
 pub use super::log_tail::{a_tail_starts_at_offsets, a_tail_yields_later_records};
 use super::sample::{at, purchases};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt, LogRecord, Reason,
-    RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter, resolve,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt,
+    LogRecord, Reason, ReasonKind, RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter,
+    resolve,
 };
 use crate::record::{Record, decode};
 use crate::users::User;
-use crate::{ErrorKind, Purchase};
+use crate::{ErrorKind, Purchase, Timestamp};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -156,6 +157,34 @@ pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     assert_eq!(states(fixture).await.0, []);
     let records: usize = scan(&*admin).await.iter().map(|batch| batch.records.len()).sum();
     assert_eq!(records, 4, "one was published again");
+}
+
+/// Pages follow each other by position, whatever the order of the puts, and have those that the filter selects.
+pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
+    append(fixture, &["one", "two", "three", "four"]).await;
+    let mut all = as_dead_letters(fixture, OF).await;
+    all[2].reason = Reason::parked("by hand");
+    all.rotate_left(1);
+    soon("put", fixture.log().dead_letters().put(&all)).await.expect("put");
+    all.sort_by_key(DeadLetter::position);
+    let admin = fixture.log().admin();
+    let (mut filter, mut found) = (DeadLetterFilter::default(), Vec::new());
+    loop {
+        let page = soon("list", admin.dead_letters(&filter, 3)).await.expect("a page");
+        let Some(last) = page.last() else { break };
+        filter = filter.after(Some(last.position()));
+        found.extend(page);
+    }
+    assert_eq!(found, all);
+    let parked = DeadLetterFilter::default().reason(Some(ReasonKind::Parked));
+    let found = soon("list", admin.dead_letters(&parked, 3)).await.expect("a page");
+    let expected: Vec<_> =
+        all.iter().filter(|one| one.reason.kind() == ReasonKind::Parked).cloned().collect();
+    assert_eq!((found.len(), found), (1, expected));
+    let later = DeadLetterFilter::default().since(Some(Timestamp::MAX));
+    assert_eq!(soon("list", admin.dead_letters(&later, 3)).await.expect("a page"), []);
+    let positions = BTreeSet::from([all[1].position(), RecordPosition::new("elsewhere", 0, 7)]);
+    assert_eq!(soon("find", admin.dead_letters_at(&positions)).await.expect("found"), all[1..2]);
 }
 
 /// A dead letter that was put twice is listed once, with its record and reason.

@@ -74,6 +74,7 @@ macro_rules! log_admin_suite {
             dead_letters_at_one_offset_are_distinct,
             a_gap_is_not_replayed,
             dead_letters_are_resolved_by_position,
+            dead_letters_are_found_by_position,
             resolving_nothing_changes_nothing,
             an_erased_record_keeps_its_position,
             groups_are_listed_reset_and_forgotten,

@@ -1,5 +1,6 @@
 //! Ports with hooks around their calls, used by fault scripts and failpoints.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,9 +12,9 @@ use futures_util::stream::BoxStream;
 
 use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
-    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition, RecordType, SourceEvent,
-    Tail, TailStart,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterFilter, DeadLetterState,
+    DeadLetters, Lag, LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition,
+    RecordType, SourceEvent, Tail, TailStart,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -247,6 +248,8 @@ hooked!(LogAdmin {
     Query: tail(start: &TailStart) -> Tail;
     Query: find(index: u32, offset: u64) -> Option<(Partition, LogRecord)>;
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
+    Query: dead_letters(filter: &DeadLetterFilter, limit: usize) -> Vec<DeadLetter>;
+    Query: dead_letters_at(positions: &BTreeSet<RecordPosition>) -> Vec<DeadLetter>;
     Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Discard: discard(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Query: usage() -> Option<LogUsage>;

@@ -1,5 +1,6 @@
 //! Administrative access to a log, outside of any consumer group.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
+use super::dead_letter_page::{self, DeadLetterFilter};
 use super::{
     Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordPosition, RecordType, Tail,
     TailStart,
@@ -44,6 +46,8 @@ use crate::{Error, ErrorKind, Result};
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged
 ///   (`log_admin::pending_dead_letters_are_listed_once`), per partition in the order in which they were put
 ///   (`log_admin::pending_dead_letters_keep_their_order`).
+/// - `dead_letters` yields them by position, page by page, and `dead_letters_at` those at given positions
+///   (`log_admin::dead_letters_are_found_by_position`).
 /// - Dead letters that are put after a listing began are excluded from it
 ///   (`log_admin::a_listing_excludes_later_dead_letters`), even one that was yielded, replayed and dead-lettered again
 ///   (`log_admin::a_listing_does_not_repeat_a_replayed_dead_letter`).
@@ -105,6 +109,23 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>>;
+
+    /// The pending dead letters of the first `limit` positions that `filter` selects, in the order of the positions. By
+    /// default all are scanned; a log that finds them by position reads a page.
+    ///
+    /// # Errors
+    /// As [`scan_dead_letters`](Self::scan_dead_letters).
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
+        dead_letter_page::page(self, filter, limit).await
+    }
+
+    /// The pending dead letters at `positions`. By default all are scanned.
+    ///
+    /// # Errors
+    /// As [`scan_dead_letters`](Self::scan_dead_letters).
+    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
+        dead_letter_page::at(self, positions).await
+    }
 
     /// Publishes the records of `dead_letters`, which are of type `of`, and marks them as replayed. Returns their
     /// number.

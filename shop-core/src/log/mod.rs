@@ -1,6 +1,7 @@
 //! The log: its records, and the ports to append, read, dead-letter and administer them.
 
 mod admin;
+mod dead_letter_page;
 mod dead_letters;
 mod gap;
 mod headers;
@@ -18,6 +19,7 @@ mod writer;
 #[cfg(feature = "mock")]
 pub use admin::MockLogAdmin;
 pub use admin::{LogAdmin, LogAdminExt};
+pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetters};

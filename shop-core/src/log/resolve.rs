@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::TryStreamExt as _;
-
 use super::{DeadLetter, LogAdmin, ReasonKind, RecordPosition, RecordType, Resolution};
 use crate::Result;
 
-/// The maximum number of dead letters, and about the number of their bytes, that are in memory.
+/// The maximum number of dead letters, and about the number of their bytes, that are resolved together.
 const MAX_BATCH: usize = 100;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
@@ -38,14 +36,8 @@ pub async fn resolve(
     dry_run: bool,
 ) -> Result<BTreeMap<RecordPosition, Resolved>> {
     let (mut found, mut batch, mut bytes) = (BTreeMap::new(), Vec::<DeadLetter>::new(), 0);
-    let mut all = log.scan_dead_letters().await?;
-    while let Some(state) = all.try_next().await? {
-        // The pending ones come first.
-        let Some(dead_letter) = state.into_pending() else { break };
+    for dead_letter in log.dead_letters_at(positions).await? {
         let position = dead_letter.position();
-        if !positions.contains(&position) {
-            continue;
-        }
         if resolution == Resolution::Replayed && dead_letter.reason.kind() == ReasonKind::Gap {
             found.entry(position).or_insert(Resolved::IsGap);
             continue;

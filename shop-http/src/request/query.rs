@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::Query;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use shop_core::log::{ReasonKind, RecordPosition};
+use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
 };
@@ -16,7 +16,7 @@ use shop_core::{PurchaseId, Timestamp};
 use crate::dialect::{By, View};
 use crate::response::Failure;
 use crate::response::validation_error::{InvalidField, unknown};
-use crate::service::dead_letters::DeadLetterFilter;
+use crate::service::dead_letters::DeadLetterPage;
 use crate::service::waiting::DEFAULT_WAIT;
 
 /// The parameters of a request, each given at most once.
@@ -291,7 +291,7 @@ impl Strict {
     }
 
     /// The requested dead letters, of one of these topics or of all, 50 by default.
-    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> Option<DeadLetterFilter> {
+    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> Option<DeadLetterPage> {
         let get = |name| self.parameters.get(name);
         let topic = get("topic").map(|topic| {
             let known = topics.contains(&topic).then(|| topic.to_owned());
@@ -313,13 +313,8 @@ impl Strict {
         let (topic, reason) = (self.note(topic.transpose()), self.note(reason.transpose()));
         let (since, after, limit) =
             (self.note(since.transpose()), self.note(after.transpose()), self.note(limit));
-        Some(DeadLetterFilter {
-            topic: topic?,
-            reason: reason?,
-            since: since?,
-            after: after?,
-            limit: limit?.get(),
-        })
+        let filter = DeadLetterFilter::default().reason(reason?).since(since?).after(after?);
+        Some(DeadLetterPage { topic: topic?, filter, limit: limit?.get() })
     }
 
     /// Returns the parameters, and the value that was `read` from them.

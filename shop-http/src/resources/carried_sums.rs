@@ -14,8 +14,8 @@ pub(super) fn join(cursor: &Cursor, sums: Summary) -> Cursor {
 /// The cursor without sums, and the sums if it had them.
 pub(super) fn split(cursor: Cursor) -> (Cursor, Option<Summary>) {
     let Some((text, sums)) = cursor.as_str().split_once(SEPARATOR) else { return (cursor, None) };
-    let sums = sums.split_once(SEPARATOR).and_then(|(count, total_spent)| {
-        Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?))
-    });
+    let sums = sums
+        .split_once(SEPARATOR)
+        .and_then(|(count, total_spent)| Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?)));
     (Cursor::from_text(text.to_owned()), sums)
 }

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
 use shop_core::api::DeadLetterBody;
-use shop_core::log::{DeadLetter, ReasonKind, RecordPosition, Resolution, Resolved, resolve};
-use shop_core::{Error, ErrorKind, Result, Timestamp};
+use shop_core::log::{DeadLetterFilter, RecordPosition, Resolution, Resolved, resolve};
+use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::service::parts::DeadLetterLog;
@@ -21,21 +20,10 @@ pub(crate) struct DeadLetterLogs {
 
 /// Which dead letters are listed.
 #[derive(Debug)]
-pub(crate) struct DeadLetterFilter {
+pub(crate) struct DeadLetterPage {
     pub(crate) topic: Option<String>,
-    pub(crate) reason: Option<ReasonKind>,
-    pub(crate) since: Option<Timestamp>,
-    /// The position after which the page begins.
-    pub(crate) after: Option<RecordPosition>,
+    pub(crate) filter: DeadLetterFilter,
     pub(crate) limit: usize,
-}
-
-impl DeadLetterFilter {
-    fn has(&self, dead_letter: &DeadLetter) -> bool {
-        self.reason.is_none_or(|reason| reason == dead_letter.reason.kind())
-            && self.since.is_none_or(|since| dead_letter.record.time >= since)
-            && self.after.as_ref().is_none_or(|after| dead_letter.position() > *after)
-    }
 }
 
 impl DeadLetterLogs {
@@ -51,33 +39,19 @@ impl DeadLetterLogs {
         self.logs.iter().map(|log| &*log.topic)
     }
 
-    /// The page that `filter` selects, in the order of the positions, and the position of its last one if there are
+    /// The page that `asked` selects, in the order of the positions, and the position of its last one if there are
     /// more. The dead letters of one position are on one page.
-    ///
-    /// Each page reads all dead letters of the logs, and keeps those of the page.
-    pub(crate) async fn page(
-        &self,
-        filter: &DeadLetterFilter,
-    ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
+    pub(crate) async fn page(&self, asked: &DeadLetterPage) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in
-            self.logs.iter().filter(|log| filter.topic.as_ref().is_none_or(|topic| *topic == log.topic))
+        for log in self.logs.iter().filter(|log| asked.topic.as_ref().is_none_or(|topic| *topic == log.topic))
         {
-            let mut all = log.admin.scan_dead_letters().await?;
-            while let Some(state) = all.try_next().await? {
-                // The pending ones come first.
-                let Some(dead_letter) = state.into_pending() else { break };
-                if filter.has(&dead_letter) {
-                    let body = DeadLetterBody::summary(&dead_letter, log.record_type);
-                    page.entry(dead_letter.position()).or_default().push(body);
-                }
-                if page.len() > filter.limit + 1 {
-                    page.pop_last();
-                }
+            for dead_letter in log.admin.dead_letters(&asked.filter, asked.limit + 1).await? {
+                let body = DeadLetterBody::summary(&dead_letter, log.record_type);
+                page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let more = page.len() > filter.limit;
-        if more {
+        let more = page.len() > asked.limit;
+        while page.len() > asked.limit {
             page.pop_last();
         }
         let next = page.last_key_value().filter(|_| more).map(|(last, _)| last.to_string());
@@ -86,13 +60,10 @@ impl DeadLetterLogs {
 
     /// The first pending dead letter at `position`, with its record.
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
+        let positions = BTreeSet::from([position.clone()]);
         for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
-            let mut all = log.admin.scan_dead_letters().await?;
-            while let Some(state) = all.try_next().await? {
-                let Some(dead_letter) = state.into_pending() else { break };
-                if dead_letter.position() == *position {
-                    return Ok(Some(DeadLetterBody::whole(&dead_letter, log.record_type)));
-                }
+            if let Some(dead_letter) = log.admin.dead_letters_at(&positions).await?.first() {
+                return Ok(Some(DeadLetterBody::whole(dead_letter, log.record_type)));
             }
         }
         Ok(None)

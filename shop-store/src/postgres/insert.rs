@@ -102,7 +102,8 @@ impl Insertable for Purchase {
         name: "purchases",
         columns: r#"id, userid, username, price, "timestamp""#,
         types: &["text", "text", "text", "numeric", "timestamptz"],
-        compared: "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
+        compared:
+            "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
             is not distinct from (rest.userid, rest.username, rest.price))::int end",
     };
     type Id = PurchaseId;

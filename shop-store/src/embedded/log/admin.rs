@@ -1,5 +1,6 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,14 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition, RecordPosition, RecordType,
-    Resolution, Tail, TailStart,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition,
+    RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
 use super::position::signed;
 use super::source::lock_path;
-use super::{EmbeddedLog, resolution, rows, scan, tail, usage};
+use super::{EmbeddedLog, dead_letters, resolution, rows, scan, tail, usage};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -51,6 +52,16 @@ impl LogAdmin for EmbeddedLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         scan::dead_letters(&self.shared).await
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
+        let filter = filter.clone();
+        self.read_dead_letters(move |connection, of| dead_letters::page(connection, of, &filter, limit)).await
+    }
+
+    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
+        let positions = positions.clone();
+        self.read_dead_letters(move |connection, of| dead_letters::at(connection, of, &positions)).await
     }
 
     async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
@@ -112,6 +123,16 @@ impl EmbeddedLog {
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
         self.shared.file.write(write).await
+    }
+
+    /// Reads dead letters, of which there are none without a file. `read` gets the log's id.
+    async fn read_dead_letters(
+        &self,
+        read: impl FnOnce(&Connection, &Arc<str>) -> rusqlite::Result<Vec<DeadLetter>> + Send + 'static,
+    ) -> Result<Vec<DeadLetter>> {
+        let Some(opened) = self.shared.file.existing().await? else { return Ok(Vec::new()) };
+        let cluster = Arc::clone(&opened.cluster);
+        opened.file.readers.read(move |connection| read(connection, &cluster)).await
     }
 
     async fn resolve(

@@ -1,11 +1,15 @@
 //! Dead letters, in a table of the log's file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
-use shop_core::log::{DeadLetter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind, RecordId};
+use shop_core::log::{
+    DeadLetter, DeadLetterFilter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind, RecordId,
+    RecordPosition,
+};
 use shop_core::{Result, Timestamp};
 
 use super::log::Shared;
@@ -78,6 +82,56 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
         version,
     ])?;
     Ok(())
+}
+
+/// Reads the dead letters of the first `limit` positions that `filter` selects.
+pub(super) fn page(
+    connection: &Connection,
+    cluster: &Arc<str>,
+    filter: &DeadLetterFilter,
+    limit: usize,
+) -> rusqlite::Result<Vec<DeadLetter>> {
+    let first = RecordPosition::new("", 0, 0);
+    let RecordPosition { topic, partition, offset, .. } = filter.after.as_ref().unwrap_or(&first);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) > (?1, ?2, ?3)
+         ORDER BY topic, partition, offset"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![&**topic, partition, signed(*offset)])?;
+    let (mut page, mut last, mut positions) = (Vec::new(), None, 0);
+    while let Some(row) = rows.next()? {
+        let dead_letter = from_row(row, cluster)?;
+        if filter.selects(&dead_letter) {
+            let position = Some(dead_letter.position());
+            positions += usize::from(position != last);
+            if positions > limit {
+                break;
+            }
+            last = position;
+            page.push(dead_letter);
+        }
+    }
+    Ok(page)
+}
+
+/// Reads the dead letters at `positions`.
+pub(super) fn at(
+    connection: &Connection,
+    cluster: &Arc<str>,
+    positions: &BTreeSet<RecordPosition>,
+) -> rusqlite::Result<Vec<DeadLetter>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3");
+    let (mut statement, mut found) = (connection.prepare_cached(&sql)?, Vec::new());
+    for RecordPosition { topic, partition, offset, .. } in positions {
+        let rows = statement
+            .query_map(params![&**topic, partition, signed(*offset)], |row| from_row(row, cluster))?;
+        for dead_letter in rows {
+            found.push(dead_letter?);
+        }
+    }
+    Ok(found)
 }
 
 fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {

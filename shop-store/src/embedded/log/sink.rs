@@ -82,19 +82,19 @@ impl EmbeddedSink {
             }
             Some((group, purchases)) => {
                 let outcomes = store::insert(connection, purchases)?;
-                let append = |((outcome, record), purchase): ((InsertOutcome, &LogRecord), &Purchase)| match outcome
-                {
-                    InsertOutcome::Inserted => {
-                        let offset = insert(connection, record, clock.now())?;
-                        stored.add(group, offset);
-                        Ok(Published::Appended(offset))
-                    }
-                    InsertOutcome::Duplicate => {
-                        let first = store::by_id(connection, &purchase.id)?;
-                        Ok(Published::Known(outcome, first.map(Box::new)))
-                    }
-                    _ => Ok(Published::Known(outcome, None)),
-                };
+                let append =
+                    |((outcome, record), purchase): ((InsertOutcome, &LogRecord), &Purchase)| match outcome {
+                        InsertOutcome::Inserted => {
+                            let offset = insert(connection, record, clock.now())?;
+                            stored.add(group, offset);
+                            Ok(Published::Appended(offset))
+                        }
+                        InsertOutcome::Duplicate => {
+                            let first = store::by_id(connection, &purchase.id)?;
+                            Ok(Published::Known(outcome, first.map(Box::new)))
+                        }
+                        _ => Ok(Published::Known(outcome, None)),
+                    };
                 outcomes.into_iter().zip(&records).zip(purchases).map(append).collect()
             }
         })

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, Row, params};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
-use super::rows::{self, COLUMNS, IdColumn};
 use super::fold;
+use super::rows::{self, COLUMNS, IdColumn};
 use crate::embedded::database::free_pages;
 
 /// The primary key of a row, and its purchase if it can be read.
@@ -82,9 +82,8 @@ fn delete(connection: &Connection, rows: &[Found]) -> rusqlite::Result<u64> {
     fold::fold(connection)?;
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
-    rows.iter().try_for_each(|(buyer, timestamp, id, _)| {
-        delete.execute(params![buyer, timestamp, id]).map(drop)
-    })?;
+    rows.iter()
+        .try_for_each(|(buyer, timestamp, id, _)| delete.execute(params![buyer, timestamp, id]).map(drop))?;
     let readable = rows.iter().filter_map(|(buyer, .., purchase)| Some((*buyer, purchase.as_ref()?)));
     fold::subtract(connection, readable)?;
     Ok(rows.len() as u64)

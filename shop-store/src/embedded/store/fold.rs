@@ -29,12 +29,7 @@ pub(super) const fn day_start(day: i64) -> i64 {
 }
 
 /// Adds an inserted purchase to the sums.
-pub(super) fn add(
-    connection: &Connection,
-    buyer: i64,
-    timestamp: i64,
-    price: &str,
-) -> rusqlite::Result<()> {
+pub(super) fn add(connection: &Connection, buyer: i64, timestamp: i64, price: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO unfolded (buyer, timestamp, price) VALUES (?1, ?2, ?3)";
     let sequence = connection.prepare_cached(sql)?.insert(params![buyer, timestamp, price])?;
     if sequence % FOLD_AFTER == 0 { fold(connection) } else { Ok(()) }
@@ -64,7 +59,8 @@ pub(super) fn subtract<'a>(
         deltas.add(buyer, purchase.timestamp.as_millis(), one, Sums::subtract);
     }
     deltas.write(connection)?;
-    let mut remove = connection.prepare_cached("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0")?;
+    let mut remove =
+        connection.prepare_cached("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0")?;
     deltas.days.keys().try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
     deltas.buyers.keys().try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
 }

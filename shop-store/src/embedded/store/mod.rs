@@ -15,8 +15,8 @@ mod store;
 mod store_test;
 mod sums;
 
-pub(super) use insert::insert;
-pub(super) use select::by_id;
 pub(super) use fold::fold;
+pub(super) use insert::insert;
 pub(super) use schema::{CHECK_QUERIES, TABLES};
+pub(super) use select::by_id;
 pub use store::EmbeddedStore;

@@ -59,7 +59,10 @@ impl Periods<'_> {
         let mut failed = Ok(());
         fold::each_unfolded(connection, i64::MIN, |row| {
             let is_within = (first..end).contains(&day(row.timestamp));
-            if is_within && (self.buyers.contains(&row.buyer) || self.buyers == [buyers::ALL]) && failed.is_ok() {
+            if is_within
+                && (self.buyers.contains(&row.buyer) || self.buyers == [buyers::ALL])
+                && failed.is_ok()
+            {
                 failed = self.add(row.timestamp, row.price);
             }
         })?;
@@ -72,10 +75,14 @@ impl Periods<'_> {
             return Ok(());
         }
         let sql = match self.buyers[..] {
-            [buyers::ALL] => "SELECT timestamp, price FROM purchases INDEXED BY by_time
-                              WHERE timestamp >= ?1 AND timestamp < ?2 AND ?3 = 0",
-            _ => "SELECT timestamp, price FROM purchases
-                  WHERE timestamp >= ?1 AND timestamp < ?2 AND buyer = ?3",
+            [buyers::ALL] => {
+                "SELECT timestamp, price FROM purchases INDEXED BY by_time
+                              WHERE timestamp >= ?1 AND timestamp < ?2 AND ?3 = 0"
+            }
+            _ => {
+                "SELECT timestamp, price FROM purchases
+                  WHERE timestamp >= ?1 AND timestamp < ?2 AND buyer = ?3"
+            }
         };
         let slots = Totals::slots(self.request);
         let mut statement = connection.prepare_cached(sql)?;

@@ -92,7 +92,9 @@ fn read(
 fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
     let selection = match of_buyer {
         true => "timestamp, id, price FROM purchases WHERE buyer = :buyer".to_owned(),
-        false => format!("{COLUMNS} FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true"),
+        false => {
+            format!("{COLUMNS} FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true")
+        }
     };
     let from = if bounds.from.is_some() { "AND timestamp >= :from" } else { "" };
     let to = if bounds.to.is_some() { "AND timestamp < :to" } else { "" };
@@ -111,7 +113,10 @@ fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
 }
 
 /// Returns the purchase with this id.
-pub(in crate::embedded) fn by_id(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
+pub(in crate::embedded) fn by_id(
+    connection: &Connection,
+    id: &PurchaseId,
+) -> rusqlite::Result<Option<Purchase>> {
     let sql = format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
     connection.prepare_cached(&sql)?.query_row([IdColumn(*id)], rows::purchase).optional()
 }
@@ -137,8 +142,7 @@ mod tests {
     #[test]
     fn every_listing_uses_its_index_without_sorting() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) =
-            Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
+        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
         let times = [Timestamp::MIN, Timestamp::MAX].map(Some);
         for (selector, index) in
             [(Selector::User("u".parse().unwrap()), "PRIMARY KEY (buyer=?"), (Selector::All, "by_time")]

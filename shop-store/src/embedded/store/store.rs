@@ -62,8 +62,8 @@ impl EmbeddedStore {
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         upgrade::check(folder.as_ref())?;
-        let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
-            .with_create(options.create);
+        let database =
+            Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes).with_create(options.create);
         let writer = Writer::start(database.clone(), options.queue_capacity, || ()).await?;
         Self::beside(&database, &writer, &options)
     }
