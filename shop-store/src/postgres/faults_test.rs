@@ -10,8 +10,8 @@ use shop_core::ports::{
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
 use super::connection::Connection;
-use super::fixture::{PostgresFixture, fresh_schema, session, with_option};
-use super::{PostgresStore, PostgresStoreOptions, schema};
+use super::fixture::{PostgresAccounts, PostgresFixture, fresh_schema, session, with_option};
+use super::{PostgresStore, PostgresStoreOptions, PostgresUsers, schema};
 
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
@@ -359,12 +359,53 @@ async fn a_check_writes_and_leaves_nothing() {
     let error = store.inspect().await.unwrap_err();
     let missing = "missing=INSERT on purchases, UPDATE on purchases, DELETE on purchases";
     assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(missing), "{error}");
-    session.batch_execute(&format!("grant insert, update, delete on purchases to {role}")).await.unwrap();
+    let all = "grant select, insert, update, delete on purchases, purchases_clock to";
+    session.batch_execute(&format!("{all} {role}")).await.unwrap();
     store.check().await.unwrap();
     assert!(store.inspect().await.unwrap().exists);
     let rows = session.query("select from purchases", &[]).await.unwrap();
     assert!(rows.is_empty());
     session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_inspection_finds_each_right_that_is_missing() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (as_role, role) = of_new_role(fixture.url()).await;
+    let owner = session(fixture.url()).await;
+    // As an earlier version has left it.
+    let sql = format!(
+        "drop table purchases_clock; update shop_schema set version = 1;
+         grant all on purchases, shop_schema to {role}"
+    );
+    owner.batch_execute(&sql).await.unwrap();
+    let options = |url: &str| PostgresStoreOptions::new(url).create_schema(false);
+    let error = PostgresStore::open(options(&as_role)).unwrap().inspect().await.unwrap_err();
+    let missing = error.context("missing").unwrap();
+    assert!(missing.starts_with("CREATE on schema") && !missing.contains(','), "{error}");
+
+    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
+    let (as_role, other) = of_new_role(accounts.url()).await;
+    let owner_of_users = session(accounts.url()).await;
+    let sql = format!(
+        "grant all on users, cached_orders, users_keys to {other}; grant select on shop_schema to {other}"
+    );
+    owner_of_users.batch_execute(&sql).await.unwrap();
+    let users = PostgresUsers::open(options(&as_role)).unwrap();
+    let error = users.inspect().await.unwrap_err();
+    let missing = error.context("missing").unwrap();
+    for right in ["INSERT on users_outbox", "UPDATE on shop_numbers", "users_id_seq"] {
+        assert!(missing.contains(right), "{error}");
+    }
+    assert!(!missing.contains("CREATE") && !missing.contains("users_keys"), "{error}");
+    let sql = format!(
+        "grant all on users_outbox, shop_numbers to {other}; grant update on sequence users_id_seq to {other}"
+    );
+    owner_of_users.batch_execute(&sql).await.unwrap();
+    assert!(users.inspect().await.unwrap().exists);
+    for (session, role) in [(owner, role), (owner_of_users, other)] {
+        session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -19,34 +19,57 @@ pub struct Inspection {
     pub taken_over: Option<i64>,
 }
 
+/// Which of the tables `$1` exist, and which rights on them are missing. A new row sets the sequence of the main table
+/// `$2`, and indexes are created on the tables `$3`.
+const RIGHTS: &str = "
+    with present as (select name from unnest($1::text[]) as name where to_regclass(name) is not null)
+    select current_schema()::text, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+        array(select name from present),
+        array(
+            select wanted || ' on ' || name
+                from present, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as wanted
+                where not has_table_privilege(name, wanted)
+            union all select 'UPDATE on ' || sequence from present,
+                lateral (select case name when $2 then pg_get_serial_sequence(name, 'id') end) as of (sequence)
+                where not has_sequence_privilege(sequence, 'UPDATE')
+            union all select 'ownership of ' || name from present join pg_class on oid = to_regclass(name)
+                where name = any ($3) and not pg_has_role(relowner, 'USAGE')
+        )";
+
 impl Connection {
     /// See [`PostgresStore::inspect`](super::PostgresStore::inspect).
     pub(super) async fn inspect(&self) -> Result<Inspection> {
-        let Definition { name, adoptable, .. } = *self.definition;
-        let tables = if adoptable.is_empty() { vec![name] } else { adoptable.to_vec() };
-        let sql = "
-            with present as (select name from unnest($1::text[]) as name where to_regclass(name) is not null)
-            select current_schema()::text, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
-                to_regclass('shop_schema') is not null, array(select name from present),
-                array(select wanted || ' on ' || name from present, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE'])
-                    as wanted where not has_table_privilege(name, wanted))";
+        let Definition { name, adoptable, tables, changes, .. } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let rows = self.query_by(Statement::new(sql).bind(tables, Type::TEXT_ARRAY), deadline).await?;
+        let has_versions = Statement::new("select to_regclass('shop_schema') is not null");
+        let mut version = 0_i32;
+        if cell(&self.query_by(has_versions, deadline).await?, 0)? {
+            let sql = format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
+            version = cell(&self.query_by(Statement::new(sql), deadline).await?, 0)?;
+        }
+        let is_complete = usize::try_from(version).is_ok_and(|made| made >= changes.len());
+        let mut used = tables.to_vec();
+        // A change notes its number.
+        used.extend((!is_complete).then_some("shop_schema"));
+        let adoptable = if version == 0 { adoptable } else { &[] };
+        let rights = Statement::new(RIGHTS).bind(used, Type::TEXT_ARRAY).bind(name, Type::TEXT);
+        let rights = rights.bind(adoptable, Type::TEXT_ARRAY);
+        let rows = self.query_by(rights, deadline).await?;
         let schema: Option<String> = cell(&rows, 0)?;
-        let (present, missing): (Vec<String>, Vec<String>) = (cell(&rows, 3)?, cell(&rows, 4)?);
-        let sql = format!("select from shop_schema where name = '{name}'");
-        let is_ours = cell(&rows, 2)? && !self.query_by(Statement::new(sql), deadline).await?.is_empty();
+        let (present, mut missing): (Vec<String>, Vec<String>) = (cell(&rows, 2)?, cell(&rows, 3)?);
         let exists = present.iter().any(|table| table == name);
-        let foreign = if is_ours || adoptable.is_empty() { Vec::new() } else { present };
+        let is_foreign = |table: &String| adoptable.contains(&table.as_str());
+        let foreign: Vec<String> = present.into_iter().filter(is_foreign).collect();
         if !foreign.is_empty() && !self.options.adopt_tables {
             return Err(of_another_program(&foreign));
         }
-        let creates = !is_ours && (!exists || !foreign.is_empty());
-        let missing = match schema {
-            None if creates => vec!["a schema of the search_path".to_owned()],
-            Some(schema) if creates && !cell::<bool>(&rows, 1)? => vec![format!("CREATE on schema {schema}")],
-            _ => missing,
-        };
+        match schema {
+            None if !is_complete => missing.push("a schema of the search_path".to_owned()),
+            Some(schema) if !is_complete && !cell::<bool>(&rows, 1)? => {
+                missing.push(format!("CREATE on schema {schema}"));
+            }
+            _ => {}
+        }
         if !missing.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
             let error = postgres_error(ErrorKind::Denied, message);

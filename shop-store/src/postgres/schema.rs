@@ -23,6 +23,8 @@ pub(super) struct Definition {
     pub(super) name: &'static str,
     /// An expression of an id that no row has.
     pub(super) unused_id: &'static str,
+    /// All tables that it reads and writes.
+    pub(super) tables: &'static [&'static str],
     /// The tables that may be those of the replaced system.
     pub(super) adoptable: &'static [&'static str],
     /// The changes. Only append to them.
@@ -33,6 +35,7 @@ pub(super) struct Definition {
 pub(super) const PURCHASES: Definition = Definition {
     name: "purchases",
     unused_id: "gen_random_uuid()::text",
+    tables: &["purchases", "purchases_clock"],
     adoptable: &[],
     changes: &["\
     create table purchases (

@@ -19,6 +19,7 @@ use crate::postgres::schema::Definition;
 const ORDERS: Definition = Definition {
     name: "orders",
     unused_id: UNUSED_NUMBER,
+    tables: &["orders", "cached_users", "orders_keys", "orders_outbox", "shop_numbers"],
     adoptable: &["orders", "cached_users"],
     changes: &[
         // As SQLAlchemy creates them.

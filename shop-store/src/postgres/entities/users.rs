@@ -19,6 +19,7 @@ use crate::postgres::schema::Definition;
 pub(super) const USERS: Definition = Definition {
     name: "users",
     unused_id: UNUSED_NUMBER,
+    tables: &["users", "cached_orders", "users_keys", "users_outbox", "shop_numbers"],
     adoptable: &["users", "cached_orders"],
     changes: &[
         // As SQLAlchemy creates them.
