@@ -270,10 +270,11 @@ fn pool(connector: &Connector, timeout: Duration, size: usize) -> Result<Pool> {
 
 /// Reads the URL, and adds our defaults for the options that it does not set.
 fn parsed(url: &str, tls: &Tls) -> Result<Config> {
-    if url.matches('@').count() > 1 {
+    let (address, rest) = url.split_once('?').unwrap_or((url, ""));
+    if address.matches('@').count() > 1 || rest.contains('@') {
         // The driver would take the rest of a password for a host, which is printed.
-        let message =
-            "the PostgreSQL URL has more than one @: write %40 for it in user, password and database";
+        let message = "the PostgreSQL URL has more than one @, or one after a ?: in user, password, database and \
+                       options, write %40 for @ and %3F for ?";
         return Err(postgres_error(ErrorKind::Invalid, message));
     }
     let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {

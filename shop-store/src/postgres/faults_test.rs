@@ -424,6 +424,7 @@ async fn a_url_is_named_with_all_hosts_and_without_a_password() {
         "postgresql://u:p@hunter2@h/x",
         "postgresql://u:p@hunter2/4@h:5432/x",
         "postgresql://u:p@h?x@hunter2=1",
+        "postgresql://h/x?user=u&password=p@hunter2",
     ] {
         let error = opened(url).unwrap_err();
         assert!(error.kind() == ErrorKind::Invalid && !format!("{error:?}").contains("hunter2"), "{error:?}");
