@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Formatter};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -26,6 +26,8 @@ use crate::unreadable::Unreadables;
 
 /// The timeout of a check of a server with one host.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a successful check of writes is valid while no statement fails. Each one leaves a dead row.
+const CHECK_VALIDITY: Duration = Duration::from_secs(5);
 /// The default timeout of a new connection to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After this time without an acknowledgement of the host, a connection is closed.
@@ -99,6 +101,8 @@ pub(super) struct Connection {
     /// The number of batches of which rows that are stored already are still expected.
     pub(super) repeats: AtomicU32,
     pub(super) check_timeout: Duration,
+    /// The time of the last check of writes, unless a statement has failed since.
+    checked: Mutex<Option<Instant>>,
     schema: Option<Schema>,
     _closing_idle: DropGuard,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
@@ -131,6 +135,7 @@ impl Connection {
             unreadables,
             repeats,
             check_timeout,
+            checked: Mutex::default(),
             schema,
             _closing_idle: closing_idle,
             reads,
@@ -166,7 +171,15 @@ impl Connection {
         }
         let pool = if statement.end.is_some() { &self.writes } else { &self.reads };
         let statement = Arc::new(statement);
-        retried(deadline, is_retryable, || run(pool, &statement, deadline)).await
+        let rows = retried(deadline, is_retryable, || run(pool, &statement, deadline)).await;
+        if rows.is_err() {
+            self.set_checked(None);
+        }
+        rows
+    }
+
+    fn set_checked(&self, at: Option<Instant>) {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Checks that the table can be read.
@@ -175,12 +188,18 @@ impl Connection {
         self.query_by(check, Instant::now() + self.check_timeout).await.map(drop)
     }
 
-    /// Checks that the table can be written: inserts a row, and rolls back.
+    /// Checks that the table can be written: inserts a row, and rolls back. A recent success is not repeated.
     pub(super) async fn check_writes(&self) -> Result<()> {
+        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
+            return Ok(());
+        }
         let Definition { name, unused_id, .. } = self.definition;
         let check = Statement::new(format!("insert into {name} (id) values ({unused_id})"));
         let check = Statement { end: Some("rollback"), ..check };
-        self.retried(check, Instant::now() + self.check_timeout).await.map(drop)
+        self.retried(check, Instant::now() + self.check_timeout).await?;
+        self.set_checked(Some(Instant::now()));
+        Ok(())
     }
 
     /// Waits until the table exists or the server has rejected its creation.

@@ -363,6 +363,10 @@ async fn a_check_writes_and_leaves_nothing() {
     session.batch_execute(&format!("{all} {role}")).await.unwrap();
     store.check().await.unwrap();
     assert!(store.inspect().await.unwrap().exists);
+    session.batch_execute(&format!("revoke insert on purchases from {role}")).await.unwrap();
+    store.check().await.expect("a recent check counts until a statement fails");
+    store.apply(purchases(1).into()).await.unwrap_err();
+    assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Denied);
     let rows = session.query("select from purchases", &[]).await.unwrap();
     assert!(rows.is_empty());
     session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
