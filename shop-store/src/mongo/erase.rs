@@ -119,7 +119,7 @@ fn old(time: Timestamp) -> Document {
 pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
     let timeout = connection.options.insert_timeout;
     let count = || {
-        let collection = connection.collection.clone();
+        let collection = connection.on_primary();
         async move { collection.count_documents(old(time)).limit(limit as u64).max_time(timeout).await }
     };
     connection.query(timeout, count).await
@@ -129,7 +129,7 @@ pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit
 pub(super) async fn last_seen(connection: &Connection) -> Result<Option<Timestamp>> {
     let timeout = connection.options.query_timeout;
     let find = || {
-        let collection = connection.collection.clone_with_type::<Document>();
+        let collection = connection.on_primary().clone_with_type::<Document>();
         async move { collection.find_one(doc! { "_id": CLOCK }).max_time(timeout).await }
     };
     let clock = connection.query(timeout, find).await?;

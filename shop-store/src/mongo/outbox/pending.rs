@@ -22,7 +22,7 @@ pub(in crate::mongo) async fn pending(connection: &Connection, limit: usize) -> 
     }
     let time = connection.options.query_timeout;
     let find = || {
-        let collection = connection.collection.clone();
+        let collection = connection.on_primary();
         async move {
             // Sorted by their oldest events, the first `limit` documents have the `limit` oldest events.
             let found =
@@ -62,7 +62,7 @@ pub(in crate::mongo) async fn delete(connection: &Connection, ids: &[i64], updat
 pub(in crate::mongo) async fn backlog(connection: &Connection) -> Result<Backlog> {
     let time = connection.options.query_timeout;
     let count = || {
-        let collection = connection.collection.clone();
+        let collection = connection.on_primary();
         let stages =
             [doc! { "$match": with_events() }, doc! { "$unwind": "$outbox" }, doc! { "$count": "entries" }];
         async move {
