@@ -106,15 +106,18 @@ impl Connection {
     }
 
     /// Checks that the user may write, to a server that has decimals. Changes nothing: some compatible servers create a
-    /// missing collection with an update, so that one is not written to.
+    /// missing collection with an update, so that one is only read.
     pub(super) async fn check_writes(&self) -> Result<()> {
+        let (collection, decimal) = (self.on_primary(), Decimal128::from_bytes([0; 16]));
+        let none = doc! { "_id": decimal };
         match self.exists(CHECK_TIMEOUT).await {
-            Ok(false) => return Ok(()),
+            Ok(false) => {
+                let find = async move { collection.find_one(none).await };
+                return call(&self.query_permits, CHECK_TIMEOUT, find).await.map(drop);
+            }
             Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
             Ok(true) | Err(_) => {}
         }
-        let (collection, decimal) = (self.on_primary(), Decimal128::from_bytes([0; 16]));
-        let none = doc! { "_id": decimal };
         let update = async move { collection.update_one(none, doc! { "$set": { "price": decimal } }).await };
         call(&self.write_permits, CHECK_TIMEOUT, update).await.map(drop)
     }

@@ -200,4 +200,10 @@ async fn a_check_writes_and_leaves_nothing() {
     // As a server without decimals does.
     faulty.server.next("update", [Fault::NotArrived, Fault::NotArrived]);
     assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    // Without the collection too.
+    faulty.direct.mongo().connection().collection.drop().await.unwrap();
+    faulty.store.check().await.unwrap();
+    assert!(!faulty.direct.mongo().connection().exists(Duration::from_secs(5)).await.unwrap());
+    faulty.server.next("find", (0..20).map(|_| Fault::NotArrived));
+    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
