@@ -36,7 +36,7 @@ struct SubBatch<R> {
     attempts: u32,
     /// The number of attempts with its single record alone.
     attempts_alone: u32,
-    /// How many records the store had taken before its last attempt as a part of several, or before its first one.
+    /// How many records the store had taken before its last attempt as a part of several, or after its first one.
     taken_before: u64,
 }
 
@@ -208,7 +208,7 @@ impl<R: Record> BatchWorker<R> {
     ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
         let count = sub_batch.len();
         // A record that is split off keeps the number: what else the store takes of its batch is evidence too.
-        if count > 1 || sub_batch.attempts == 0 {
+        if count > 1 {
             sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
         }
         sub_batch.attempts += 1;
@@ -256,6 +256,10 @@ impl<R: Record> BatchWorker<R> {
             }
             return Ok(None);
         };
+        // What is taken during the call may have been written before the store began to fail.
+        if count == 1 && sub_batch.attempts == 1 {
+            sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
+        }
         Ok(Some((if unknown.len() < count { sub_batch.only(&unknown) } else { sub_batch }, error)))
     }
 

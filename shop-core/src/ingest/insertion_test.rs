@@ -220,6 +220,60 @@ async fn no_record_is_stuck_while_the_store_takes_none() {
     .await;
 }
 
+/// A store that takes the second purchase during its call with the first one, and nothing afterwards.
+#[derive(Debug, Default)]
+struct LastTaken {
+    inner: InMemoryStore,
+    calls: Mutex<usize>,
+    taken: Notify,
+    called: Notify,
+}
+
+#[async_trait]
+impl RecordStore<Purchase> for LastTaken {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        let call = {
+            let mut calls = self.calls.lock().unwrap();
+            *calls += 1;
+            *calls
+        };
+        self.called.notify_one();
+        match call {
+            1 => self.taken.notified().await,
+            2 => {
+                let outcomes = self.inner.insert(batch).await;
+                self.taken.notify_one();
+                return outcomes;
+            }
+            _ => {}
+        }
+        Err(Error::new(ErrorKind::Unavailable, "takes nothing more"))
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_not_stuck_by_what_was_taken_during_its_first_call() {
+    in_time(async {
+        let store = Arc::new(LastTaken::default());
+        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });
+        publish(&log, 2).await;
+        let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+        let ingest = Ingest::new(source, Arc::clone(&store) as _, dead_letters, IngestOptions::default());
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        while *store.calls.lock().unwrap() < 50 {
+            store.called.notified().await;
+        }
+        let status = monitor.status();
+        assert!(status.stuck.is_none() && status.counters.inserted == 1, "{status:?}");
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_counts_its_attempts() {
     in_time(async {
