@@ -8,6 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
+use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
 use shop_core::log::{Gap, Lag};
 use shop_core::ports::PurchaseSink;
@@ -68,7 +69,7 @@ struct Ports {
     log: bool,
     /// The stores respond.
     store: bool,
-    /// No ingest of this process has stopped.
+    /// No ingest of this process has stopped, or is refused by its log.
     ingest: bool,
 }
 
@@ -78,7 +79,8 @@ impl Ports {
     }
 
     async fn check(service: &Service) -> Self {
-        let ingest = service.ingests().all(|ingest| ingest.status().phase != Phase::Stopped);
+        let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
+        let ingest = !service.ingests().map(IngestMonitor::status).any(needs_operator);
         match service.kind {
             ServiceKind::Facing => Self { log: sink_is_healthy(service).await, store: true, ingest },
             ServiceKind::Management => {
@@ -108,7 +110,12 @@ async fn query_is_healthy(service: &Service) -> bool {
 
 /// Whether ingest runs, including while it waits to become the active consumer or for the end of an outage.
 fn runs(status: &IngestStatus) -> bool {
-    matches!(status.phase, Phase::Running)
+    matches!(status.phase, Phase::Running) && !is_refused(status)
+}
+
+/// Whether the log refuses to be read: an operator has to change its settings or grant a right.
+fn is_refused(status: &IngestStatus) -> bool {
+    status.errors.get(&Component::Source).is_some_and(|error| error.kind() == ErrorKind::Denied)
 }
 
 /// `GET /-/ready`: whether the service is ready for requests.
@@ -315,5 +322,5 @@ fn asks_for_details(uri: &Uri) -> bool {
 /// Whether an ingest needs an operator: it does not recover by itself.
 fn is_degraded(ingest: &IngestMonitor) -> bool {
     let status = ingest.status();
-    status.phase == Phase::Stopped || status.stuck.is_some()
+    status.phase == Phase::Stopped || status.stuck.is_some() || is_refused(&status)
 }

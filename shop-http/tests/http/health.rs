@@ -6,12 +6,12 @@ use axum::Router;
 use axum::http::StatusCode;
 use serde_json::json;
 use shop_core::fault::{Call, Fault, Faults};
-use shop_core::ingest::{Ingest, IngestOptions, Phase};
+use shop_core::ingest::{Component, Ingest, IngestOptions, Phase};
 use shop_core::log::LogRecord;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
-use shop_core::{Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
+use shop_core::{Error, ErrorKind, Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
 use shop_http::{HttpOptions, LocalPorts, Management, PurchasesRole, UsersRole, facing, management};
 use tokio::sync::oneshot;
 
@@ -160,7 +160,8 @@ impl UserStore for HangingUsers {
 fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) {
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
     let stored = faults.store(Arc::new(store.clone()));
-    let ingest = Ingest::new(Arc::new(log.source("group")), stored, Arc::new(log.dead_letters()), options);
+    let source = faults.source(Arc::new(log.source("group")));
+    let ingest = Ingest::new(source, stored, Arc::new(log.dead_letters()), options);
     let mut purchases =
         PurchasesRole::with_store(Arc::new(store.clone()), Durability::Memory, Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
@@ -200,6 +201,24 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
     task.await.unwrap().unwrap();
     let ready = get(&router, "/-/ready").await;
     assert_eq!(ready.json(), json!({"detail": {"status": "not_ready", "mongo": "up", "kafka": "down"}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn management_is_not_ready_while_its_log_refuses_to_be_read() {
+    let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    for (kind, status, word) in [
+        (ErrorKind::Unavailable, StatusCode::OK, "healthy"),
+        (ErrorKind::Denied, StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+    ] {
+        faults.once(Call::Next, Fault::Refuse(Error::new(kind, "on purpose")));
+        append(&log, GOOD);
+        let fails = |error: &Error| error.kind() == kind;
+        monitor.wait_for(|status| status.errors.get(&Component::Source).is_some_and(fails)).await;
+        assert_eq!(get(&router, "/-/ready").await.status, status);
+        assert_eq!(get(&router, "/health").await.json()["status"], word);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,6 +141,10 @@ impl Reader {
     /// Polls until the source is closed. An error ends the membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         while !self.member.queue.is_closed() {
+            // `join` waits until it is accepted.
+            if let Some(error) = self.member.log.topic.refusal() {
+                return Err(error);
+            }
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
             for gap in self.positions.check_assigned(&(&*self.member, consumer)) {

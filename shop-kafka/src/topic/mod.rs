@@ -141,6 +141,14 @@ impl Topic {
         self.state.borrow().clone()
     }
 
+    /// The reason why the topic must not be used, if an operator has to change something first.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Failed(error) if !error.is_retryable() => Some(error.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether receipts are issued for records of this topic.
     pub(crate) const fn has_receipts(&self) -> bool {
         matches!(self.config, TopicConfig::Required(_))
@@ -445,8 +453,28 @@ pub(crate) fn topic_error(metadata: &Metadata, topic: &str) -> Option<RDKafkaErr
 
 #[cfg(test)]
 mod tests {
+    use shop_core::Timestamp;
+    use shop_core::log::{LogRecord, LogSource as _, SourceEvent};
+
     use super::*;
     use crate::fixture::KafkaFixture;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_topic_that_is_refused_later_is_not_read_until_it_is_accepted() {
+        let fixture = KafkaFixture::in_process().await;
+        let append = async || fixture.log().append(LogRecord::new(0, Timestamp::MIN, None)).await.unwrap();
+        append().await;
+        let source = fixture.log().source("group").unwrap();
+        let next = async || tokio::time::timeout(Duration::from_secs(60), source.next()).await.unwrap();
+        assert!(matches!(next().await, Ok(SourceEvent::Batch(_))));
+        let topic = &fixture.log().shared.topic;
+        let accepted = topic.state();
+        topic.fail(kafka_error(ErrorKind::Denied, "compacted"));
+        while !next().await.is_err_and(|error| error.kind() == ErrorKind::Denied) {}
+        topic.set(accepted);
+        append().await;
+        while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn create_drops_preferred_settings_but_not_required_ones() {
