@@ -53,6 +53,8 @@ pub(crate) enum ScanRange {
 
 /// The offsets from which partitions are read, and their ends at that time.
 pub(crate) type Spans = BTreeMap<u32, (u64, u64)>;
+/// The number of offsets behind the ends of partitions.
+pub(crate) type Unstable = BTreeMap<u32, u64>;
 
 impl ScanRange {
     /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
@@ -100,7 +102,7 @@ pub(crate) async fn scan_spans(
     log: &Arc<Shared>,
     topic: &Arc<str>,
     range: ScanRange,
-) -> Result<((Spans, u64), impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
+) -> Result<((Spans, Unstable), impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
@@ -133,7 +135,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, u64))> {
+    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
         let mut config = config::observer(&log.options);
         // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
         config
@@ -149,7 +151,7 @@ impl Scan {
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
         authenticate(&consumer);
         let mut assignment = TopicPartitionList::new();
-        let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), 0);
+        let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
         // Before the stable ends, which are behind them unless a transaction is open.
         let unstable_ends = match log.monitor.observer().filter(|_| range.follows()) {
             Some(observer) => spans(observer, &topic, &ScanRange::All)?,
@@ -159,11 +161,13 @@ impl Scan {
             let offset = Offset::Offset(start);
             assignment.add_partition_offset(&topic, partition, offset).map_err(from_kafka)?;
             ends.insert(partition, end);
-            let unread = unstable_ends.get(&partition).map_or(0, |(_, unstable)| unstable - end);
-            unstable += u64::try_from(unread).unwrap_or_default();
             // Neither partition numbers nor offsets are ever negative.
             let unsigned = |offset| u64::try_from(offset).unwrap_or_default();
-            read.insert(u32::try_from(partition).unwrap_or_default(), (unsigned(start), unsigned(end)));
+            let index = u32::try_from(partition).unwrap_or_default();
+            read.insert(index, (unsigned(start), unsigned(end)));
+            if let Some((_, last)) = unstable_ends.get(&partition).filter(|(_, last)| *last > end) {
+                unstable.insert(index, unsigned(last - end));
+            }
         }
         consumer.assign(&assignment).map_err(from_kafka)?;
         let (follows, buffered) = (range.follows(), BTreeMap::new());

@@ -47,8 +47,9 @@ pub struct Tail {
     pub start: Offsets,
     /// The end of each partition at the time of the call, as far as it can be read.
     pub end: Offsets,
-    /// The number of offsets behind these ends: other producers had not ended their transactions.
-    pub unstable: u64,
+    /// The number of offsets behind these ends, by partition: other producers had not ended their transactions.
+    /// Partitions without any are absent.
+    pub unstable: BTreeMap<u32, u64>,
     /// Batches of one partition each, with epoch 0, as soon as they are in the log.
     pub batches: BoxStream<'static, Result<Batch>>,
 }
@@ -64,7 +65,7 @@ impl Tail {
     ) -> Self {
         let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
         let (start, end) = spans.unzip();
-        Self { cluster, topic, start, end, unstable: 0, batches }
+        Self { cluster, topic, start, end, unstable: BTreeMap::new(), batches }
     }
 }
 

@@ -160,8 +160,8 @@ pub struct VerifyReport {
     pub gaps: Findings<Gap>,
     /// The number of records in all of them.
     pub lost: u64,
-    /// The number of offsets at the ends of the partitions that could not be read: other producers had not ended their
-    /// transactions.
+    /// The number of offsets at the ends of the partitions that could not be read: other producers did not end their
+    /// transactions until the [`quiet_period`](VerifyOptions::quiet_period) after the scan.
     pub unstable: u64,
 }
 

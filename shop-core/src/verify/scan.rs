@@ -1,6 +1,6 @@
 //! Scans the log and looks up each record in the store. Records that are not found are looked up again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(super) struct LogScan<'a, T> {
     /// The ids that were reported as missing, up to the window of ids.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
+    /// The end of each partition at the start, and the number of offsets behind it, if there are any.
+    unstable: BTreeMap<u32, (u64, u64)>,
 }
 
 /// A record to look up.
@@ -52,10 +54,20 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         progress: &'a T,
     ) -> Result<LogScan<'a, T>> {
         let mut report = VerifyReport::default();
-        read_bounds(log, &mut report).await?;
+        let unstable = read_bounds(log, &mut report).await?;
         let dead_letters = DeadLetterIndex::read(log).await?;
         let (pending, missing) = (Vec::new(), BTreeSet::new());
-        Ok(LogScan { verify, log, progress, dead_letters, pending, last_found: None, missing, report })
+        Ok(LogScan {
+            verify,
+            log,
+            progress,
+            dead_letters,
+            pending,
+            last_found: None,
+            missing,
+            report,
+            unstable,
+        })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -93,6 +105,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     pub(super) async fn end(mut self) -> Result<VerifyReport> {
         self.wait().await?;
+        self.count_unstable().await?;
         for gap in self.dead_letters.gaps() {
             self.report.lost += gap.count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
@@ -161,6 +174,23 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         Ok(())
     }
 
+    /// Counts the offsets of transactions that do not end. While they do, the end of their partition moves.
+    async fn count_unstable(&mut self) -> Result<()> {
+        let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
+        while !self.unstable.is_empty() {
+            let ends = self.log.tail(&TailStart::At(Offsets::new())).await?.end;
+            self.unstable.retain(|partition, (end, _)| ends.get(partition) == Some(end));
+            let left = self.verify.options.quiet_period.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        self.report.unstable = self.unstable.values().map(|(_, count)| count).sum();
+        Ok(())
+    }
+
     fn take_dead_lettered(&mut self) {
         for record in std::mem::take(&mut self.pending) {
             let chosen = record.differs && self.dead_letters.was_replayed(&record.id);
@@ -187,19 +217,19 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 }
 
 /// Reads the first offset of each partition, and the number of offsets that were ever assigned. A log that cannot be
-/// followed has the offset of the first record that is scanned.
-async fn read_bounds(log: &dyn LogAdmin, report: &mut VerifyReport) -> Result<()> {
+/// followed has the offset of the first record that is scanned. Returns the ends with offsets behind them.
+async fn read_bounds(log: &dyn LogAdmin, report: &mut VerifyReport) -> Result<BTreeMap<u32, (u64, u64)>> {
     let bounds = match log.tail(&TailStart::At(Offsets::new())).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(BTreeMap::new()),
         bounds => bounds?,
     };
     let (topic, first) = (bounds.topic, log.first_offset());
-    report.unstable = bounds.unstable;
     report.written = Some(bounds.end.values().map(|end| end.saturating_sub(first)).sum());
     let used = |partition: &u32| bounds.end.get(partition).is_some_and(|end| *end > first);
     let starts = bounds.start.into_iter().filter(|(partition, _)| used(partition));
     report.first_offsets = starts.map(|(index, start)| ((topic.to_string(), index), start)).collect();
-    Ok(())
+    let end = |partition| bounds.end.get(&partition).copied().unwrap_or_default();
+    Ok(bounds.unstable.into_iter().map(|(partition, count)| (partition, (end(partition), count))).collect())
 }
 
 /// What the store has of a record.
