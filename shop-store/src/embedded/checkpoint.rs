@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::statvfs;
 
@@ -29,7 +30,7 @@ pub(super) struct WriteAheadLog {
     path: PathBuf,
     /// Whether all that can be read of it is on the disk.
     is_on_disk: bool,
-    /// Whether pages may be missing on the disk that SQLite will not copy again.
+    /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy again.
     is_torn: bool,
     /// The length in pages at which it is copied.
     limit: u32,
@@ -68,10 +69,18 @@ impl WriteAheadLog {
         self.is_on_disk = false;
     }
 
+    /// A copy has failed whose first part was not synced. Until all pages are written again, the log must stay when the
+    /// file is closed: the next process to open it copies the log from its beginning.
+    fn tear(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.is_torn = true;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+    }
+
     /// Writes all pages again if a copy has failed whose first part was not synced. The write lock must be held.
     pub(super) fn mend(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if self.is_torn {
             connection.execute_batch("VACUUM")?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
             self.is_torn = false;
         }
         Ok(())
@@ -93,18 +102,31 @@ impl WriteAheadLog {
 
     /// Copies all pages, unless a reader needs older ones. The write lock must be held.
     pub(super) fn copy(&mut self, connection: &Connection, mode: Mode) -> rusqlite::Result<()> {
+        if self.is_torn {
+            // After a complete copy, the log is overwritten.
+            return Ok(());
+        }
         let (_, copied_before) = checkpoint(connection, LOOK)?;
         connection.busy_timeout(READERS_TIMEOUT)?;
         let done = checkpoint(connection, mode);
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        let (pages, copied) = done.inspect_err(|error| {
-            self.is_on_disk = false;
-            // SQLite repeats this copy, but not an earlier one that a reader has kept from its end, and so from its sync.
-            self.is_torn |= copied_before > 0 && is_failed_sync(error);
-        })?;
-        // Not with each commit while a reader needs older pages.
-        self.limit = if pages > copied { pages + PAGES } else { PAGES };
-        Ok(())
+        match done {
+            Ok((pages, copied)) => {
+                // Not with each commit while a reader needs older pages.
+                self.limit = if pages > copied { pages + PAGES } else { PAGES };
+                Ok(())
+            }
+            Err(error) => {
+                self.is_on_disk = false;
+                // SQLite repeats this copy, but not an earlier one that a reader has kept from its end, and so from its sync.
+                if copied_before > 0 && is_failed_sync(&error) {
+                    self.tear(connection)?;
+                    // At once, before another process copies the rest.
+                    self.mend(connection)?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Makes room on a full disk: cuts off what a failed transaction has left in the log, and copies the rest. The write
@@ -227,9 +249,39 @@ mod tests {
         wal.copy(&connection, TRUNCATE).unwrap();
         wal.mend(&connection).unwrap();
         assert_eq!(checkpoint(&connection, LOOK).unwrap().0, 0);
-        wal.is_torn = true;
+        wal.tear(&connection).unwrap();
         wal.mend(&connection).unwrap();
         assert!(checkpoint(&connection, LOOK).unwrap().0 > 10);
-        assert!(!wal.is_torn);
+        drop(connection);
+        assert!(!wal.path.exists(), "the file has all of it");
+    }
+
+    #[test]
+    fn a_torn_log_is_kept_when_the_file_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, lock) = database(folder.path()).open_to_write().unwrap();
+        let path = folder.path().join("test.db");
+        let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
+        fill(&connection, 10).unwrap();
+        let on_disk = fs::read(&path).unwrap();
+        // The first part of a copy, which is not synced.
+        let mut reader = database(folder.path()).reader().unwrap();
+        let reading = reader.transaction().unwrap();
+        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        fill(&connection, 10).unwrap();
+        wal.copy(&connection, RESTART).unwrap();
+        drop(reading);
+        drop(reader);
+        assert_ne!(fs::read(&path).unwrap(), on_disk);
+        wal.tear(&connection).unwrap();
+        wal.copy(&connection, TRUNCATE).unwrap();
+        drop((connection, lock));
+        // The memory of the machine forgets what the disk does not have.
+        fs::write(&path, on_disk).unwrap();
+        let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
+        let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
+        assert_eq!(count.unwrap(), 2);
+        let checked = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        assert_eq!(checked.unwrap(), "ok");
     }
 }
