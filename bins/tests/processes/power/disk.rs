@@ -96,6 +96,14 @@ pub(super) struct State {
     moment: Option<Moment>,
     /// The sync that fails.
     failing: Option<Moment>,
+    /// Whether everything that is done to its file fails from then on.
+    breaks: bool,
+    /// The file that has failed in this way.
+    broken: Option<u64>,
+    /// How often a sync has failed, by the name of the file.
+    failed: BTreeMap<String, u64>,
+    /// Whether a write of what a file already contains does nothing, a planted defect: no repair has an effect.
+    ignores_repairs: bool,
     /// The bytes that all files may have.
     limit: usize,
     /// The names of files whose syncs are left out, a planted defect.
@@ -124,6 +132,10 @@ impl Disk {
             is_cut_off: false,
             moment: None,
             failing: None,
+            breaks: false,
+            broken: None,
+            failed: BTreeMap::new(),
+            ignores_repairs: false,
             limit: usize::MAX,
             left_out,
             syncs: BTreeMap::new(),
@@ -163,6 +175,27 @@ impl Disk {
         self.state.lock().unwrap().failing = Some(moment);
     }
 
+    /// The same. All that is done to the file fails afterwards, until [`heal`](Self::heal).
+    pub(super) fn break_file(&self, moment: Moment) {
+        let mut state = self.state.lock().unwrap();
+        (state.failing, state.breaks) = (Some(moment), true);
+    }
+
+    pub(super) fn heal(&self) {
+        let mut state = self.state.lock().unwrap();
+        (state.breaks, state.broken) = (false, None);
+    }
+
+    /// How often a sync has failed, by the name of the file.
+    pub(super) fn failed(&self) -> BTreeMap<String, u64> {
+        self.state.lock().unwrap().failed.clone()
+    }
+
+    /// From now on, no repair of what a failed sync has forgotten has an effect.
+    pub(super) fn ignore_repairs(&self) {
+        self.state.lock().unwrap().ignores_repairs = true;
+    }
+
     /// Whether the sync that fails is yet to come.
     pub(super) fn is_failing(&self) -> bool {
         self.state.lock().unwrap().failing.is_some()
@@ -171,7 +204,7 @@ impl Disk {
     /// Leaves this much room for more, in bytes.
     pub(super) fn limit(&self, room: usize) {
         let mut state = self.state.lock().unwrap();
-        state.limit = state.used() + room;
+        state.limit = state.used().saturating_add(room);
     }
 
     /// Leaves out the syncs of these files from now on.
@@ -212,7 +245,7 @@ impl Disk {
         state.boot += 1;
         state.is_cut_off = false;
         state.moment = None;
-        state.failing = None;
+        (state.failing, state.breaks, state.broken) = (None, false, None);
         self.cut_off.send_replace(false);
         self.booted.notify_all();
     }
@@ -350,7 +383,16 @@ impl State {
     }
 
     fn change(&mut self, node: u64, change: Change) -> Option<()> {
-        let Node::File { live, pending, .. } = self.nodes.get_mut(&node)? else { return None };
+        let is_broken = self.broken == Some(node);
+        let Node::File { live, pending, .. } = self.nodes.get_mut(&node).filter(|_| !is_broken)? else {
+            return None;
+        };
+        if self.ignores_repairs
+            && let Change::Write { at, data } = &change
+            && live.get(*at..at + data.len()) == Some(data)
+        {
+            return Some(());
+        }
         change.apply(live);
         pending.push(change);
         Some(())
@@ -360,7 +402,14 @@ impl State {
         let title = self.titles.get(&node).cloned().unwrap_or_default();
         let is_left_out = self.left_out.as_ref().is_some_and(|name| name == "*" || *name == title);
         let is_file = matches!(self.nodes.get(&node), Some(Node::File { .. }));
+        if self.broken == Some(node) {
+            return None;
+        }
         let failing = self.failing.take_if(|moment| is_file && moment.has_come(Operation::Sync, &title));
+        if failing.is_some() {
+            *self.failed.entry(title.clone()).or_default() += 1;
+            self.broken = self.breaks.then_some(node);
+        }
         *self.syncs.entry(title).or_default() += 1;
         if is_left_out {
             return Some(());

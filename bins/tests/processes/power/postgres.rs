@@ -52,7 +52,8 @@ impl PostgresSeries {
     }
 
     /// What became of the cuts.
-    pub(super) const fn report(&self) -> &Report {
+    pub(super) fn report(&mut self) -> &Report {
+        self.report.failed = self.disk.failed();
         &self.report
     }
 

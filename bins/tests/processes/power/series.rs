@@ -27,15 +27,21 @@ use crate::process::{Binary, PATIENCE, Process, get, pause};
 /// The folder of the services.
 const FOLDER: &str = "data";
 
-/// The files whose syncs fail.
-const SYNCED: [&str; 6] = [
+/// The files whose syncs fail, one after the other.
+pub(super) const SYNCED: [&str; 10] = [
     "shop.db-wal",
     "users.db-wal",
     "orders.db-wal",
     "log-user_created.db-wal",
     "log-order_created.db-wal",
     "shop.db",
+    "users.db",
+    "orders.db",
+    "log-user_created.db",
+    "log-order_created.db",
 ];
+/// The bytes that are free until the sync of a database fails, so that its write-ahead log is soon copied.
+const ROOM: usize = 512 << 10;
 
 /// What was found to be wrong.
 pub(super) type Result<T> = std::result::Result<T, String>;
@@ -46,6 +52,8 @@ pub(super) struct Report {
     cuts: BTreeMap<(Scene, Survival), u64>,
     /// Cuts at the moment of their scene; the others came after some time.
     pub(super) on_time: u64,
+    /// Syncs that have failed, by the name of the file.
+    pub(super) failed: BTreeMap<String, u64>,
     acknowledged: usize,
     missing: usize,
     twice: usize,
@@ -65,6 +73,9 @@ impl Report {
         for (kind, count) in other.cuts {
             *self.cuts.entry(kind).or_default() += count;
         }
+        for (file, count) in other.failed {
+            *self.failed.entry(file).or_default() += count;
+        }
         self.on_time += other.on_time;
         self.acknowledged += other.acknowledged;
         self.missing += other.missing;
@@ -81,6 +92,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cuts: u64 = self.cuts.values().sum();
         writeln!(f, "{cuts} power cuts, {} at their moment: {:?}", self.on_time, self.cuts)?;
+        if !self.failed.is_empty() {
+            writeln!(f, "failed syncs: {:?}", self.failed)?;
+        }
         let Self { acknowledged, missing, twice, stale, reads, .. } = self;
         write!(f, "acknowledged {acknowledged}, missing {missing}, twice {twice}, ")?;
         let Self { users, orders, dead_letters, .. } = self;
@@ -120,8 +134,14 @@ impl Series {
         series
     }
 
-    pub(super) fn report(self) -> Report {
+    pub(super) fn report(mut self) -> Report {
+        self.report.failed = self.disk.failed();
         self.report
+    }
+
+    /// From now on, no repair of what a failed sync has forgotten has an effect, a planted defect.
+    pub(super) fn ignore_repairs(&self) {
+        self.disk.ignore_repairs();
     }
 
     async fn mount(&mut self) {
@@ -160,19 +180,22 @@ impl Series {
 
     /// So often: fails one sync of a file, lets the services go on, and cuts the power.
     pub(super) async fn survive_failed_syncs(&mut self, rounds: u64) -> Result<()> {
+        self.survive_failed_syncs_of(&SYNCED, rounds).await
+    }
+
+    /// The same, only of these files.
+    pub(super) async fn survive_failed_syncs_of(
+        &mut self,
+        files: &[&'static str],
+        rounds: u64,
+    ) -> Result<()> {
         let mut services = self.start().await?;
-        for round in 0..rounds {
+        for (round, file) in (0..rounds).zip(files.iter().cycle()) {
             let survival = Survival::of(round, true, &mut self.random);
-            let (checked, file) = match self.fail_sync(round, survival, services).await {
-                Ok((started, file)) => {
-                    let checked = check(&self.load, &mut self.report, &started, Load::users(round)).await;
-                    services = started;
-                    (checked, file)
-                }
-                Err(error) => return Err(format!("round {round} ({survival:?}): {error}")),
-            };
+            let failed = |error| format!("round {round} ({file}, {survival:?}): {error}");
+            services = self.fail_sync(round, file, survival, services).await.map_err(failed)?;
             self.report.add_cut(Scene::FailedSync, survival);
-            checked.map_err(|error| format!("round {round} ({file}, {survival:?}): {error}"))?;
+            check(&self.load, &mut self.report, &services, Load::users(round)).await.map_err(failed)?;
         }
         Box::pin(self.count(rounds, services)).await
     }
@@ -180,21 +203,28 @@ impl Series {
     async fn fail_sync(
         &mut self,
         round: u64,
+        file: &'static str,
         survival: Survival,
         mut services: Services,
-    ) -> Result<(Services, &'static str)> {
-        let file = SYNCED[usize::try_from(self.random.below(SYNCED.len() as u64)).unwrap()];
-        self.disk.fail_sync(Moment::of(Operation::Sync, file, 1 + self.random.below(20)));
+    ) -> Result<Services> {
+        let (is_log, is_killed) = (file.ends_with("-wal"), self.random.below(2) == 0);
+        let moment = Moment::of(Operation::Sync, file, 1 + self.random.below(if is_log { 20 } else { 2 }));
+        if is_killed && self.random.below(2) == 0 {
+            self.disk.break_file(moment);
+        } else {
+            self.disk.fail_sync(moment);
+        }
+        self.disk.limit(if is_log { usize::MAX } else { ROOM });
         let mut calls = self.load.start(round, &Place::new(&services.facing, &services.management));
         let failed = async {
             while self.disk.is_failing() {
                 pause().await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(2), failed).await.is_ok() {
-            self.report.on_time += 1;
-        }
-        if self.random.below(3) == 0 {
+        within("fail a sync", failed).await?;
+        self.report.on_time += 1;
+        self.disk.limit(usize::MAX);
+        if is_killed {
             // The memory of the machine outlives the processes.
             self.load.stop();
             services.facing.kill().await;
@@ -202,12 +232,13 @@ impl Series {
             while let Some(ended) = within("end the calls", calls.join_next()).await? {
                 ended.map_err(|error| error.to_string())?;
             }
+            self.disk.heal();
             services = self.start().await?;
             calls = self.load.start(round, &Place::new(&services.facing, &services.management));
         }
         tokio::time::sleep(Duration::from_millis(self.random.below(400))).await;
         self.cut(survival, Some(services), calls).await?;
-        Ok((self.start().await?, file))
+        self.start().await
     }
 
     /// Buys on a disk that has little room left.
