@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shop_core::log::{DeadLetter, Log, LogRecord, Partition, Reason, RecordPosition};
+use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
 use super::output::{print, print_json};
@@ -26,16 +27,14 @@ pub(super) async fn run(
     let groups = admin.usage().await?.map_or_else(Vec::new, |usage| usage.groups);
     let passed = groups.iter().map(|group| group.next_offset).min().unwrap_or_default();
     for position in &selection.places {
-        match admin.find(position.partition, position.offset).await? {
-            None => faults.push(format!("there is no record at {position}")),
-            Some((partition, record))
-                if record.offset < passed || is_stored(settings, &record, &partition).await? =>
-            {
-                faults.push(format!("{position} is stored, or dead-lettered already"));
-            }
-            Some((partition, record)) => {
-                dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0));
-            }
+        let Some((partition, record)) = admin.find(position.partition, position.offset).await? else {
+            faults.push(format!("there is no record at {position}"));
+            continue;
+        };
+        match outcome(settings, log, &record, &partition).await? {
+            Some(outcome) => faults.push(format!("{position} is {outcome}")),
+            None if record.offset < passed => faults.push(format!("{position} is processed")),
+            None => dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0)),
         }
     }
     CliError::if_any(faults)?;
@@ -47,11 +46,23 @@ pub(super) async fn run(
     }
 }
 
-/// Whether the store has the purchase of `record`.
-async fn is_stored(settings: &Settings, record: &LogRecord, partition: &Partition) -> Result<bool> {
-    let Ok(purchase) = decode(record, partition) else { return Ok(false) };
+/// Why `record` needs no dead letter; `None` if it needs one.
+async fn outcome(
+    settings: &Settings,
+    log: &dyn Log,
+    record: &LogRecord,
+    partition: &Partition,
+) -> Result<Option<&'static str>> {
+    if log.dead_letters().contains(record, partition).await? {
+        return Ok(Some("dead-lettered already, or was replayed or dropped"));
+    }
+    let Ok(purchase) = decode(record, partition) else { return Ok(None) };
     let store = backend::for_store(settings).purchases().await?;
-    let stored = store.port.query.get(&purchase.id).await;
+    let found = store.port.query.look_up(&purchase.id).await;
     store.close().await;
-    Ok(stored?.is_some_and(|stored| stored.same_content(&purchase)))
+    Ok(match found? {
+        Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
+        Lookup::Erased => Some("erased"),
+        _ => None,
+    })
 }
