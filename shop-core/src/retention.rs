@@ -100,7 +100,7 @@ impl Retention {
     /// A retention for `store`. It deletes nothing before it [runs](Self::run).
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseErase>, options: RetentionOptions) -> Self {
-        Self { store, options, guard: DeletionGuard::default(), monitor: Arc::default() }
+        Self { store, options, guard: DeletionGuard::counting_to(MAX_COUNT as u64), monitor: Arc::default() }
     }
 
     /// What it has deleted, and what it will delete.
@@ -159,10 +159,12 @@ impl Retention {
 ///
 /// The last time that a round has seen is stored beside the rows. If the clock is more than a day past it, or behind it,
 /// rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due. Then the
-/// clock is trusted.
+/// clock is trusted. While more is due than is counted, each round deletes a tenth of the count, and is none of the ten.
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
     suspect: Option<Suspect>,
+    /// The count at which counting ends, if it does.
+    max_count: Option<u64>,
 }
 
 /// A clock that may be wrong.
@@ -182,6 +184,15 @@ pub struct Allowance {
     pub seen: Option<Timestamp>,
 }
 
+impl Allowance {
+    /// What a round that deletes in slices may delete after `deleted` rows; `None` if the clock is trusted, so that each
+    /// slice may be a round.
+    #[must_use]
+    pub fn after(self, deleted: u64) -> Option<Self> {
+        (self.rows < u64::MAX).then(|| Self { rows: self.rows.saturating_sub(deleted), ..self })
+    }
+}
+
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 /// The clocks of two processes differ.
 const MAX_BEHIND: Duration = Duration::from_secs(5 * 60);
@@ -191,6 +202,12 @@ const HOLD: Duration = Duration::from_secs(6 * 3_600);
 const ROUNDS: u64 = 10;
 
 impl DeletionGuard {
+    /// A guard for rows that are counted up to `max_count`.
+    #[must_use]
+    pub const fn counting_to(max_count: u64) -> Self {
+        Self { suspect: None, max_count: Some(max_count) }
+    }
+
     /// Returns what a round at `now` may delete of the `due` rows. Without a stored time the clock is trusted if no row
     /// is due. Logs a warning when deletion is suspended, and for each round that deletes a tenth.
     pub fn round(&mut self, now: Timestamp, last_seen: Option<Timestamp>, due: u64) -> Allowance {
@@ -210,8 +227,12 @@ impl DeletionGuard {
         if suspect.since.elapsed() < HOLD {
             return Allowance { rows: 0, seen: None };
         }
-        let (rows, is_last) = (due.div_ceil(suspect.rounds_left), due == 0 || suspect.rounds_left == 1);
-        suspect.rounds_left = (suspect.rounds_left - 1).max(1);
+        let is_counted = self.max_count.is_none_or(|max| due < max);
+        let rows = due.div_ceil(if is_counted { suspect.rounds_left } else { ROUNDS });
+        let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
+        if is_counted {
+            suspect.rounds_left = (suspect.rounds_left - 1).max(1);
+        }
         tracing::warn!(%now, last_seen, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
         Allowance { rows, seen: is_last.then_some(now) }
     }
@@ -324,11 +345,37 @@ mod tests {
         assert_eq!(round(NOW + DAY), Allowance { rows: u64::MAX, seen });
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_are_not_counted_are_deleted_by_tenths_of_the_count() {
+        let (mut guard, mut due) = (DeletionGuard::counting_to(1_000), 3_000_u64);
+        let mut round = |due: u64| guard.round(at(NOW + DAY + 1), Some(at(NOW)), due.min(1_000));
+        assert_eq!(round(due).rows, 0);
+        tokio::time::advance(HOLD).await;
+        let mut rounds = 0;
+        while due > 0 {
+            let Allowance { rows, seen } = round(due);
+            assert!(rows <= 100, "{rows} of {due}");
+            due -= rows;
+            rounds += 1;
+            assert_eq!(seen.is_some(), due == 0, "{due} are left");
+        }
+        assert_eq!(rounds, 31);
+    }
+
     #[test]
     fn without_a_stored_time_the_clock_is_trusted_if_nothing_is_due() {
         let first = |due| DeletionGuard::default().round(at(NOW), None, due);
         assert_eq!(first(0), Allowance { rows: u64::MAX, seen: Some(at(NOW)) });
         assert_eq!(first(1), Allowance { rows: 0, seen: None });
+    }
+
+    #[test]
+    fn a_round_of_slices_ends_when_its_allowance_is_used() {
+        let allowance = Allowance { rows: 1_500, seen: Some(at(NOW)) };
+        let rest = allowance.after(1_000).unwrap();
+        assert_eq!(rest, Allowance { rows: 500, ..allowance });
+        assert_eq!(rest.after(500).unwrap().rows, 0);
+        assert_eq!(Allowance { rows: u64::MAX, seen: None }.after(1_000), None);
     }
 
     #[test]

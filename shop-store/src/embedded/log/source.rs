@@ -76,6 +76,7 @@ impl EmbeddedSource {
             next_deletion: Instant::now(),
             next_conflict_deletion: Instant::now(),
             guard: DeletionGuard::default(),
+            rest: None,
         };
         // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&reader.lock_path)?;
@@ -215,6 +216,8 @@ struct Reader {
     next_deletion: Instant,
     next_conflict_deletion: Instant,
     guard: DeletionGuard,
+    /// What a round may still delete while the clock may be wrong.
+    rest: Option<Allowance>,
 }
 
 /// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead process at once, so
@@ -343,12 +346,18 @@ impl Reader {
     }
 
     /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
-    /// left. While the clock may be wrong, a slice is a round, and conflicts stay.
+    /// left in this round. While the clock may be wrong, conflicts stay.
     fn delete_slices(&mut self) -> Result<bool> {
         let (log, now) = (Arc::clone(&self.log), self.log.options.clock.now());
-        let (last_seen, consumed) = retention::last_seen(&self.connection)
-            .map_err(|error| from_sqlite(error, &log.database.path()))?;
-        let Allowance { rows, seen, .. } = self.guard.round(now, last_seen, consumed);
+        let allowance = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let (last_seen, consumed) = retention::last_seen(&self.connection)
+                    .map_err(|error| from_sqlite(error, &log.database.path()))?;
+                self.guard.round(now, last_seen, consumed)
+            }
+        };
+        let Allowance { rows, seen, .. } = allowance;
         let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(retention::SLICE);
         let before = now.saturating_sub(log.options.retention);
         let deleted = self.writer.write_blocking(move |connection| {
@@ -356,9 +365,12 @@ impl Reader {
             seen.map_or(Ok(()), |seen| clock::store(connection, Deletions::Log, seen))?;
             Ok(deleted)
         })?;
-        let is_trusted = rows == u64::MAX;
-        if deleted == retention::SLICE || !is_trusted || self.next_conflict_deletion > Instant::now() {
-            return Ok(is_trusted && deleted == retention::SLICE);
+        let (is_trusted, has_more) = (rows == u64::MAX, deleted == retention::SLICE);
+        if has_more {
+            self.rest = allowance.after(deleted as u64);
+        }
+        if has_more || !is_trusted || self.next_conflict_deletion > Instant::now() {
+            return Ok(has_more);
         }
         self.next_conflict_deletion = Instant::now() + CONFLICT_DELETION_INTERVAL;
         let before = now.saturating_sub(retention::CONFLICTS);
