@@ -64,10 +64,10 @@ async fn power_cuts_lose_and_duplicate_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_syncs_lose_and_duplicate_nothing() {
     let Some(report) = rounds(CUTS / 2, Series::survive_failed_syncs).await else { return };
-    let least = (report.on_time / SYNCED.len() as u64).div_ceil(2);
+    let minimum = (report.on_time / SYNCED.len() as u64).div_ceil(2);
     for file in SYNCED {
         let failed = report.failed.get(file).copied().unwrap_or_default();
-        assert!(failed >= least, "{failed} syncs of {file} have failed");
+        assert!(failed >= minimum, "{failed} syncs of {file} have failed");
     }
 }
 
