@@ -64,7 +64,12 @@ pub(super) fn code(error: &Error) -> Option<&str> {
 }
 
 fn from_server(error: &DbError) -> Error {
-    let (kind, message) = match sqlstate::classify(error.code().code()) {
+    let class = match sqlstate::classify(error.code().code()) {
+        // It ends the session: files that cannot be read have a code of a row (22023).
+        Class::Row if error.parsed_severity() != Some(Severity::Error) => sqlstate::UNKNOWN,
+        class => class,
+    };
+    let (kind, message) = match class {
         Class::Row => (ErrorKind::Invalid, "PostgreSQL rejected the row"),
         Class::Transient(message) => (ErrorKind::Unavailable, message),
         Class::Cancelled => {

@@ -48,6 +48,17 @@ async fn a_rejected_row_does_not_affect_the_others() {
 }
 
 #[tokio::test]
+async fn a_rejected_session_rejects_no_row() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    // 22023, as of a server that cannot read its files.
+    let url = fixture.url().replace("options=", "options=-c%20work_mem%3Dmuch%20");
+    let store = PostgresStore::open(PostgresStoreOptions::new(url)).unwrap();
+    let error = store.apply(purchases(3).into()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    assert!(format!("{error:?}").contains("22023"), "{error:?}");
+}
+
+#[tokio::test]
 async fn statements_look_for_stored_rows_while_batches_repeat_them() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let (store, all) = (fixture.postgres(), purchases(130));

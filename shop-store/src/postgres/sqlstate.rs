@@ -3,7 +3,7 @@
 //! Reference: <https://www.postgresql.org/docs/current/errcodes-appendix.html> (appendix A). The first two characters of
 //! a code are its class.
 
-use shop_core::Error;
+use shop_core::{Error, ErrorKind};
 
 use super::error;
 
@@ -25,6 +25,9 @@ pub(super) enum Class {
 use Class::{Cancelled, Denied, Row, Transient, Unsupported};
 
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
+
+/// The class of codes that are not known.
+pub(super) const UNKNOWN: Class = Transient("PostgreSQL cannot serve the operation now");
 
 /// Single codes, before their classes.
 const CODES: [(&str, Class); 9] = [
@@ -72,13 +75,12 @@ pub(super) fn classify(code: &str) -> Class {
     let class = || CLASSES.iter().find(|(class, _)| code.starts_with(class));
     // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
     // (55P03), operator intervention (57), system errors (58, XX), and others.
-    let transient = Transient("PostgreSQL cannot serve the operation now");
-    single.or_else(class).map_or(transient, |(_, class)| *class)
+    single.or_else(class).map_or(UNKNOWN, |(_, class)| *class)
 }
 
 /// Whether `error` is about one row of the statement, and not about the server.
 pub(super) fn is_about_rows(error: &Error) -> bool {
-    error::code(error).is_some_and(|code| classify(code) == Row)
+    error.kind() == ErrorKind::Invalid && error::code(error).is_some()
 }
 
 #[cfg(test)]
