@@ -18,7 +18,7 @@ async fn purchases_survive_restart_and_kill_of_facing() {
     let facing = Process::start(Binary::Facing, &data, &[]).await;
     let (status, body) = buy(&facing, ADA).await;
     assert_eq!((status, &body["purchase"]["price"]), (201, &json!(29.99)));
-    // The two pasted lines of the README: the listing waits for what was just bought.
+    // The two pasted lines of the README: what was just bought is listed.
     let (status, body) = get(&facing.path("/getAllUserBuys/u1")).await;
     assert_eq!((status, &body["count"], &body["total_spent"]), (200, &json!(1), &json!(29.99)));
 

@@ -1,14 +1,16 @@
 //! A shop in the files of a folder.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{TryStreamExt, stream};
 use shop_core::log::{CommitOffset, LogAdmin as _, LogSource as _, SourceEvent};
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{ErrorKind, NewPurchase, Shop};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{IdempotentSink, PurchaseErase as _, PurchaseSink as _};
+use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
 
-use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions};
+use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -119,4 +121,31 @@ async fn the_position_passes_records_that_were_stored_with_them() {
     let other = EmbeddedLog::open(folder.path(), other).await.unwrap();
     let refused = other.source("group").unwrap().next().await;
     assert!(refused.is_err_and(|error| error.to_string().contains("feeds another store")));
+}
+
+#[tokio::test]
+async fn a_key_is_decided_in_the_transaction_without_a_look_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
+    let keyed = |price, millis| {
+        let time = Timestamp::from_millis(millis).unwrap();
+        new(price).with_key("order-7".parse().unwrap()).with_timestamp(time)
+    };
+    // Each is a process that remembers nothing, and whose look-ups find nothing.
+    let publish = async |new| {
+        let sink = log.storing_sink("group").await.unwrap();
+        IdempotentSink::new(sink, Arc::new(InMemoryStore::new())).publish_new(new, None).await
+    };
+    let first = publish(keyed("1.50", 5)).await.unwrap();
+    let again = publish(keyed("1.5", 6)).await.unwrap();
+    assert_eq!((again.replayed, &again.purchase), (true, &first.purchase));
+    assert_eq!(again.purchase.price.to_string(), "1.50", "as it was stored");
+    assert_eq!(publish(keyed("2", 5)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    store.erase(&first.purchase.user_id, 10).await.unwrap();
+    for price in ["1.50", "2"] {
+        let error = publish(keyed(price, 5)).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Erased, Outcome::NotApplied));
+    }
+    assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 2, "one record was appended");
 }
