@@ -1,10 +1,10 @@
 //! Keyset pagination: each page continues on an index after the last purchase of the previous page.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 use shop_core::ports::{ListOrder, Lookup, PageBounds, Selector};
 use shop_core::{Purchase, PurchaseId, Timestamp};
 
-use super::buyers;
+use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, IdColumn};
 
@@ -16,27 +16,53 @@ pub(super) fn page(
     bounds: &PageBounds,
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
-    let mut page = Page { purchases: Vec::new(), order, limit };
+    let mut page = Page { order, bounds, limit, purchases: Vec::new() };
     if *selector == Selector::All {
-        read(connection, None, order, bounds, limit, |row| Ok(page.add(rows::purchase(row)?)))?;
+        page.read(connection, None)?;
     } else {
-        for buyer in buyers::of(connection, selector)? {
-            let user = || Ok((buyer.user_id.clone(), buyer.user_name.clone()));
-            let add = |row: &Row<'_>| Ok(page.add(rows::purchase_of(row, user)?));
-            read(connection, Some(buyer.key), order, bounds, limit, add)?;
-        }
+        buyers::of(connection, selector)?.iter().try_for_each(|buyer| page.read(connection, Some(buyer)))?;
     }
     Ok(page.purchases)
 }
 
-/// The first purchases of several ordered lists.
-struct Page {
-    purchases: Vec<Purchase>,
+/// The first purchases of several buyers.
+struct Page<'a> {
     order: ListOrder,
+    bounds: &'a PageBounds,
     limit: usize,
+    purchases: Vec<Purchase>,
 }
 
-impl Page {
+impl Page<'_> {
+    /// Adds the purchases of a buyer, or of all, that are among the first.
+    fn read(&mut self, connection: &Connection, buyer: Option<&Buyer>) -> rusqlite::Result<()> {
+        let sql = statement(buyer.is_some(), self.order, self.bounds);
+        let keyset = self.bounds.after.map(|keyset| (keyset.timestamp.as_millis(), IdColumn(keyset.id)));
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        let [from, to] = [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
+        let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
+        parameters.extend(buyer.map(|buyer| (":buyer", &buyer.key as &dyn ToSql)));
+        parameters.extend(from.as_ref().map(|from| (":from", from as &dyn ToSql)));
+        parameters.extend(to.as_ref().map(|to| (":to", to as &dyn ToSql)));
+        if let Some((timestamp, id)) = &keyset {
+            parameters.extend([(":timestamp", timestamp as &dyn ToSql), (":id", id)]);
+        }
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut found = statement.query(&*parameters)?;
+        while let Some(row) = found.next()? {
+            let purchase = match buyer {
+                Some(Buyer { user_id, user_name, .. }) => {
+                    rows::purchase_of(row, || Ok((user_id.clone(), user_name.clone())))?
+                }
+                None => rows::purchase(row)?,
+            };
+            if !self.add(purchase) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a purchase if it is among the first. Returns whether it was.
     fn add(&mut self, purchase: Purchase) -> bool {
         let key = |purchase: &Purchase| (purchase.timestamp, purchase.id);
@@ -56,36 +82,6 @@ impl Page {
         self.purchases.truncate(self.limit);
         true
     }
-}
-
-/// Calls `add` with the rows of a buyer, or of all, in `order` until it returns false.
-fn read(
-    connection: &Connection,
-    buyer: Option<i64>,
-    order: ListOrder,
-    bounds: &PageBounds,
-    limit: usize,
-    mut add: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<()> {
-    let sql = statement(buyer.is_some(), order, bounds);
-    let keyset = bounds.after.map(|keyset| (keyset.timestamp.as_millis(), IdColumn(keyset.id)));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let [from, to] = [bounds.from, bounds.to].map(|time| time.map(Timestamp::as_millis));
-    let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
-    parameters.extend(buyer.as_ref().map(|buyer| (":buyer", buyer as &dyn ToSql)));
-    parameters.extend(from.as_ref().map(|from| (":from", from as &dyn ToSql)));
-    parameters.extend(to.as_ref().map(|to| (":to", to as &dyn ToSql)));
-    if let Some((timestamp, id)) = &keyset {
-        parameters.extend([(":timestamp", timestamp as &dyn ToSql), (":id", id)]);
-    }
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut found = statement.query(&*parameters)?;
-    while let Some(row) = found.next()? {
-        if !add(row)? {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The statement of a page of one buyer or of all.

@@ -148,6 +148,21 @@ fn varied(number: u64) -> Purchase {
     )
 }
 
+/// Asserts that the first pages are those of `expected`.
+async fn assert_same_pages(
+    store: &EmbeddedStore,
+    expected: &InMemoryStore,
+    selector: &Selector,
+    mut request: PageRequest,
+) {
+    for _page in 0..3 {
+        let page = store.page(selector, &request).await.unwrap();
+        assert_eq!(page, expected.page(selector, &request).await.unwrap(), "{selector:?} {request:?}");
+        let Some(next) = page.next_cursor(&request).unwrap() else { break };
+        request = request.with_cursor(Some(next));
+    }
+}
+
 /// Asserts that pages, sums and totals are those of `expected`.
 async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
     let user = |number| Selector::User(format!("u{number}").parse().unwrap());
@@ -166,14 +181,8 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
                 assert_eq!(found, of_rows, "{selector:?} {range:?} {per:?}");
             }
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-                let mut request = PageRequest::first(order, PageLimit::new(7).unwrap()).with_range(range);
-                for _page in 0..3 {
-                    let page = store.page(&selector, &request).await.unwrap();
-                    let same = expected.page(&selector, &request).await.unwrap();
-                    assert_eq!(page, same, "{selector:?} {request:?}");
-                    let Some(next) = page.next_cursor(&request).unwrap() else { break };
-                    request = request.with_cursor(Some(next));
-                }
+                let request = PageRequest::first(order, PageLimit::new(7).unwrap()).with_range(range);
+                assert_same_pages(store, expected, &selector, request).await;
             }
         }
     }
