@@ -196,9 +196,13 @@ async fn client(servers: &Servers) -> Client {
 }
 
 pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.unwrap();
+    try_session(cluster).await.unwrap()
+}
+
+pub(crate) async fn try_session(cluster: &Cluster) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await?;
     tokio::spawn(connection);
-    client
+    Ok(client)
 }
 
 async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {

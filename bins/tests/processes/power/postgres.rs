@@ -12,10 +12,10 @@ use super::load::{Load, Place};
 use super::mount::{Mount, Owner};
 use super::plan::{Moment, Operation, Scene, Survival};
 use super::series::{Report, Result, Services, check, count_letters, within};
-use crate::accounts::backends::{self, session};
+use crate::accounts::backends::{self, session, try_session};
 use crate::kills::Random;
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process};
+use crate::process::{Binary, Process, pause};
 
 /// A server and its disk, and the services that use it.
 pub(super) struct PostgresSeries {
@@ -95,7 +95,10 @@ impl PostgresSeries {
         if tokio::time::timeout(time, self.disk.until_cut_off()).await.is_ok() {
             self.report.on_time += 1;
         }
-        self.report.on_time += u64::from(scene == Scene::FailedSync && !self.disk.is_failing());
+        if scene == Scene::FailedSync && !self.disk.is_failing() {
+            self.report.on_time += 1;
+            within("start again after a failed sync", self.until_synced()).await?;
+        }
         self.disk.cut_off();
         // The server fails from here on: its disk is of an earlier boot.
         self.disk.forget(survival, &mut self.random);
@@ -112,6 +115,16 @@ impl PostgresSeries {
         }
         let started = AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
         started.catch_unwind().await.map_err(|_panic| "the server does not start".to_owned())
+    }
+
+    /// Waits for a checkpoint. After a failed sync, PostgreSQL recovers from what it reads of its log, which may be in
+    /// memory only, and does not write that again: a power cut before the next checkpoint finds pages that are newer than
+    /// the log.
+    async fn until_synced(&self) {
+        let checkpoint = async || try_session(&self.cluster).await?.batch_execute("checkpoint").await;
+        while checkpoint().await.is_err() {
+            pause().await;
+        }
     }
 
     /// Counts everything that was ever acknowledged, and has the server read all its pages.
