@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use shop_core::feed::PurchaseFeed;
+use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{Ingest, IngestMonitor};
+use shop_core::log::{GroupPositions, IngestPositions};
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
@@ -54,17 +55,26 @@ pub(super) async fn open(
             settings.data_dir.display()
         );
     }
-    let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
-        (Some(url), _) => Arc::new(client(url, settings).await?),
-        (None, Some(store)) => Arc::clone(&store.query),
-        (None, None) => return Err(CliError::new("there is no store to list purchases from")),
-    };
+    let admin = log.log.admin();
+    let (query, positions): (Arc<dyn PurchaseQuery>, Arc<dyn IngestPositions>) =
+        match (&settings.management_url, &store) {
+            // Which group feeds the store of management is its own setting.
+            (Some(url), _) => {
+                let management = Arc::new(client(url, settings).await?);
+                (Arc::clone(&management) as _, management)
+            }
+            (None, Some(store)) => {
+                let positions = GroupPositions::new(Arc::clone(&admin), &settings.kafka_group_id);
+                (Arc::clone(&store.query), Arc::new(positions))
+            }
+            (None, None) => return Err(CliError::new("there is no store to list purchases from")),
+        };
     let sink = (settings.service == ServiceKind::Facing).then(|| {
         let sink = with_failpoints::<dyn PurchaseSink>((log.sink)());
         traces::sink_with_spans(sink, &log.topic, settings)
     });
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
-    let feed = PurchaseFeed::new(log.log.admin(), Arc::clone(&query));
+    let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
     Ok(Purchases { sink, log, store, query, local, ingest: None, feed })
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::api::{PageBody, SummaryBody, TotalsBody};
+use shop_core::api::{PageBody, PositionsBody, SummaryBody, TotalsBody};
+use shop_core::log::{IngestPositions, Offsets};
 use shop_core::ports::{Lookup, Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
 
@@ -170,6 +171,17 @@ impl ShopClient {
         let url = transport.url("v1/summary", &parameters);
         let call = Call::query("summary", url, transport.timeouts.summary);
         self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
+    }
+}
+
+/// The positions of management's ingest.
+#[async_trait]
+impl IngestPositions for ShopClient {
+    async fn positions(&self) -> Result<Offsets> {
+        let transport = &self.inner.transport;
+        let call =
+            Call::query("positions", transport.url("v1/purchases:positions", &[]), transport.timeouts.get);
+        self.query(&call).await?.parsed().map(|body: PositionsBody| body.into())
     }
 }
 

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use shop_core::conformance::{
     Capabilities, EraseFixture, EraseUsersFixture, InMemoryEntities, LogFixture, MemoryFixture,
     OrdersFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, ShopOnStore,
-    StoreFixture, UsersFixture, UsersOfOrders, erase_suite, erase_users_suite, log_admin_suite, log_suite,
-    orders_suite, outbox_suite, pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
+    StoreFixture, UsersFixture, UsersOfOrders, erase_suite, erase_users_suite, feed_suite, log_admin_suite,
+    log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, shop_suite, store_suite,
+    users_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
@@ -161,6 +162,10 @@ pipeline_suite!(pipeline_five_partitions, async {
     (partitions(5, Rebalancing::Cooperative), MemoryFixture::default())
 });
 pipeline_suite!(pipeline_eager, async { (partitions(5, Rebalancing::Eager), MemoryFixture::default()) });
+feed_suite!(feed_one_partition, async { (MemoryFixture::default(), MemoryFixture::default()) });
+feed_suite!(feed_five_partitions, async {
+    (partitions(5, Rebalancing::Cooperative), MemoryFixture::default())
+});
 pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });
 users_suite!(users, async { InMemoryEntities::default() });
 orders_suite!(orders, async { InMemoryEntities::default() });

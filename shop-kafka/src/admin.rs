@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution, Tail,
-    TailStart,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition, RecordType, Resolution,
+    Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result};
 
@@ -27,6 +27,12 @@ impl LogAdmin for KafkaLog {
 
     async fn tail(&self, start: &TailStart) -> Result<Tail> {
         self.scan_range(ScanRange::Tail(start.clone())).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.shared.topic.ready(self.shared.options.publish_timeout).await?;
+        let positions = self.shared.positions.of(&self.shared, group).await;
+        positions.map_err(|error| self.shared.health.explain(error))
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {

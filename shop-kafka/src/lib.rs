@@ -99,6 +99,7 @@ mod fixture;
 mod log;
 mod oauth;
 mod options;
+mod positions;
 mod producer;
 mod record;
 mod resolution;

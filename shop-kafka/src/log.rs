@@ -10,6 +10,7 @@ use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
 use crate::batch::BatchSlot;
 use crate::client::Health;
+use crate::positions::Positions;
 use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
 use crate::topic::Topic;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) producer: Arc<ProducerHandle>,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
+    pub(crate) positions: Positions,
     last_epoch: AtomicU64,
 }
 
@@ -89,8 +91,9 @@ impl KafkaLog {
     ) -> Self {
         let topic = Arc::new(Topic::for_log(&options));
         monitor.add(Arc::clone(&topic));
-        let (dead_letters, last_epoch) = (OnceLock::new(), AtomicU64::new(0));
-        let shared = Shared { options, health, monitor, producer, topic, dead_letters, last_epoch };
+        let (dead_letters, positions, last_epoch) = Default::default();
+        let shared =
+            Shared { options, health, monitor, producer, topic, dead_letters, positions, last_epoch };
         Self { shared: Arc::new(shared) }
     }
 

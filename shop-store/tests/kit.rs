@@ -2,8 +2,8 @@
 
 use shop_core::conformance::{
     MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, UsersOfOrders,
-    erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    record_store_suite, shop_suite, store_suite, users_suite,
+    erase_suite, erase_users_suite, feed_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
+    pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
 };
 
 #[path = "support/container.rs"]
@@ -21,7 +21,7 @@ mod postgres_tls;
 #[path = "support/properties.rs"]
 mod properties;
 
-use embedded::{EmbeddedAccounts, EmbeddedFixture, OpenShop, OwnDatabase};
+use embedded::{EmbeddedAccounts, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture, OwnCollection};
 use postgres::{PostgresAccounts, PostgresFixture};
 
@@ -31,6 +31,7 @@ store_suite!(embedded_store, EmbeddedFixture::new());
 erase_suite!(embedded_erase, EmbeddedFixture::new());
 erase_users_suite!(embedded_erase_users, EmbeddedAccounts::new());
 shop_suite!(embedded_shop, OpenShop::new());
+feed_suite!(embedded_feed, OneFile::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });

@@ -117,6 +117,21 @@ async fn management_follows_purchases_of_facing() {
     assert_eq!(all.next().await, None);
 }
 
+/// Facing follows the log in the folder, and asks management for what is stored and how far ingest is. Management has
+/// another group than its own setting says.
+#[tokio::test]
+async fn facing_sends_what_management_has_ingested() {
+    let folder = tempfile::tempdir().unwrap();
+    let group = [("KAFKA_GROUP_ID", "another-group")];
+    let management = Process::start(Binary::Management, folder.path(), &group).await;
+    let settings = [("MANAGEMENT_URL", &*management.url)];
+    let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
+    let mut reader = Reader::connected(&facing, "username=ada").await;
+    let bought = buy_all(&facing, 20).await;
+    assert_eq!(reader.ids(&facing, 20).await, bought);
+    assert!(facing.terminate().await.success() && management.terminate().await.success());
+}
+
 /// Facing follows the topic by itself, and asks management for what is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_on_kafka_and_mongodb_get_every_purchase() {

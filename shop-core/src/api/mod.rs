@@ -13,6 +13,7 @@ mod batch;
 mod dead_letters;
 pub mod header;
 mod orders;
+mod positions;
 pub mod problem;
 mod purchases;
 #[cfg(feature = "csv")]
@@ -22,6 +23,7 @@ mod users;
 pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};
 pub use dead_letters::{BytesBody, DeadLetterBody, RecordBody, RecordHeaderBody};
 pub use orders::{NewOrderBody, OrderBody};
+pub use positions::{PartitionPosition, PositionsBody};
 pub use problem::{ProblemError, ProblemMembers};
 pub use purchases::{
     BucketBody, DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody,

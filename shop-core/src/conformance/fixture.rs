@@ -33,9 +33,14 @@ pub trait LogFixture: Debug + Send + Sync {
     /// A publisher of purchases.
     async fn sink(&self) -> Arc<dyn PurchaseSink>;
 
-    /// A new member of `group`.
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        self.log().source(group).expect("a source")
+    /// The name in the log of the test's group `name`.
+    fn group(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// A new member of the test's group `name`.
+    async fn source(&self, name: &str) -> Arc<dyn LogSource> {
+        self.log().source(&self.group(name)).expect("a source")
     }
 
     /// The dead letters.

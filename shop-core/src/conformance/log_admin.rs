@@ -10,7 +10,9 @@ use futures_util::TryStreamExt;
 use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{commit, expected, ids, positions, publish, read};
-pub use super::log_tail::{a_tail_starts_at_offsets, a_tail_yields_later_records};
+pub use super::log_tail::{
+    a_tail_starts_at_offsets, a_tail_yields_later_records, positions_are_those_that_a_group_has_committed,
+};
 use super::sample::{at, purchases};
 use crate::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt,

@@ -1,4 +1,5 @@
-//! The tests of following a log: [`LogAdmin::tail`](crate::log::LogAdmin::tail).
+//! The tests of following a log: [`LogAdmin::tail`](crate::log::LogAdmin::tail) and
+//! [`LogAdmin::positions`](crate::log::LogAdmin::positions).
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,7 @@ use futures_util::TryStreamExt;
 
 use super::LogFixture;
 use super::fixture::soon;
-use super::log_calls::{expected, ids, publish};
+use super::log_calls::{commit, expected, ids, positions, publish, read};
 use super::sample::purchases;
 use crate::log::{Batch, Offsets, Tail, TailStart};
 use crate::{ErrorKind, PurchaseId};
@@ -60,4 +61,29 @@ pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
         assert!(whole.start.values().all(|start| *start == first), "{start:?}: {whole:?}");
         assert_eq!(next_of(&mut whole, 30).await, expected(0..30));
     }
+}
+
+/// The positions of a group are those that it has committed. A group that does not exist has none.
+pub async fn positions_are_those_that_a_group_has_committed(fixture: &dyn LogFixture) {
+    let (sink, source, admin) = (fixture.sink().await, fixture.source("group").await, fixture.log().admin());
+    let of = async |group: &str| soon("positions", admin.positions(&fixture.group(group))).await;
+    if of("group").await.is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+        return;
+    }
+    publish(&*sink, &purchases(0..30)).await;
+    let consumed = read(&*source, 30).await;
+    let first = admin.first_offset();
+    let before = of("group").await.expect("the positions");
+    assert!(before.values().all(|next| *next == first), "nothing is committed: {before:?}");
+    for count in [1, consumed.len()] {
+        let mut expected = before.clone();
+        let committed = positions(&consumed[..count]);
+        commit(&*source, &committed).await;
+        expected.extend(committed.iter().map(|position| (position.partition.index, position.next_offset)));
+        let mut found = of("group").await.expect("the positions");
+        // A partition without records may have got its first position meanwhile.
+        found.retain(|partition, next| expected.contains_key(partition) || *next != first);
+        assert_eq!(found, expected);
+    }
+    assert_eq!(of("another").await.expect("the positions"), Offsets::new());
 }

@@ -26,6 +26,7 @@
 mod entities;
 pub mod erase;
 pub mod erase_users;
+pub mod feed;
 mod fixture;
 pub mod log;
 pub mod log_admin;
@@ -62,6 +63,6 @@ pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};
 pub use skip::skip;
 
 pub use crate::{
-    erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    record_store_suite, shop_suite, store_suite, users_suite,
+    erase_suite, erase_users_suite, feed_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
+    pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
 };

@@ -116,5 +116,6 @@ fn every_function_is_in_its_suite() {
     let mut written = written();
     written.extend(functions("pipeline", include_str!("pipeline.rs")));
     written.extend(functions("shop", include_str!("shop.rs")));
+    written.extend(functions("feed", include_str!("feed.rs")));
     assert_eq!(run(), written);
 }

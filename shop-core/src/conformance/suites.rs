@@ -60,6 +60,7 @@ macro_rules! log_admin_suite {
             a_scan_disturbs_no_group,
             a_tail_starts_at_offsets,
             a_tail_yields_later_records,
+            positions_are_those_that_a_group_has_committed,
             a_record_is_found_by_its_position,
             a_dead_letter_is_found_by_its_record,
             pending_dead_letters_are_listed_once,
@@ -188,6 +189,25 @@ macro_rules! pipeline_suite {
             too_many_dead_letters_stop_the_pipeline,
             conflicts_do_not_count_towards_the_limit,
             members_may_join_and_leave,
+        );
+    };
+}
+
+/// One `#[tokio::test]` per case of a [`PurchaseFeed`](crate::feed::PurchaseFeed) over a log and a store, in a module with
+/// the given name. The expression creates a fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh
+/// [`StoreFixture`](crate::conformance::StoreFixture).
+#[macro_export]
+macro_rules! feed_suite {
+    ($name:ident, $($fixtures:tt)+) => {
+        $crate::conformance_cases!($name, fixtures = ($($fixtures)+), feed, (&fixtures.0, &fixtures.1);
+            purchases_are_yielded_in_order_and_once,
+            what_is_in_flight_at_the_first_subscription_is_yielded,
+            an_error_of_the_store_skips_nothing,
+            what_is_never_listed_delays_nothing,
+            a_cursor_yields_exactly_the_rest,
+            a_new_subscription_yields_nothing_old,
+            a_slow_subscription_ends_and_continues,
+            a_partition_delays_no_other_one,
         );
     };
 }

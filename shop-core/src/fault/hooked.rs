@@ -13,8 +13,8 @@ use futures_util::stream::BoxStream;
 use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterFilter, DeadLetterState,
-    DeadLetters, Lag, LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition,
-    RecordType, SourceEvent, Tail, TailStart,
+    DeadLetters, Lag, LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Offsets, Partition,
+    RecordPosition, RecordType, SourceEvent, Tail, TailStart,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -246,6 +246,7 @@ hooked!(LogWriter {
 hooked!(LogAdmin {
     Query: scan() -> BoxStream<'static, Result<Batch>>;
     Query: tail(start: &TailStart) -> Tail;
+    Query: positions(group: &str) -> Offsets;
     Query: find(index: u32, offset: u64) -> Option<(Partition, LogRecord)>;
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
     Query: dead_letters(filter: &DeadLetterFilter, limit: usize) -> Vec<DeadLetter>;

@@ -5,16 +5,16 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::log::Offsets;
+use crate::log::{Offsets, Tail};
 use crate::{Error, ErrorKind, Result};
 
 /// The place in a log behind a purchase of a [`PurchaseFeed`](super::PurchaseFeed). Its text form is opaque to clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedCursor {
     /// Which log it is of.
-    log: u32,
+    pub(super) log: u32,
     /// The next offset of each partition. Partitions that are missing had no records.
-    offsets: Offsets,
+    pub(super) offsets: Offsets,
 }
 
 /// A text that is not a [`FeedCursor`].
@@ -23,33 +23,40 @@ pub struct FeedCursor {
 #[non_exhaustive]
 pub struct InvalidFeedCursor;
 
-/// A short digest of the name of a topic: a position in another log is recognized.
-pub(super) fn digest(cluster: &str, topic: &str) -> u32 {
-    let of_cluster = Uuid::new_v5(&Uuid::NAMESPACE_OID, cluster.as_bytes());
-    Uuid::new_v5(&of_cluster, topic.as_bytes()).as_fields().0
+/// A short digest of what identifies a log: a position in another one is recognized.
+pub(super) fn digest(Tail { cluster, topic, generation, .. }: &Tail) -> u32 {
+    let names = [Some(cluster), generation.as_ref(), Some(topic)];
+    let digest = names
+        .into_iter()
+        .flatten()
+        .fold(Uuid::NAMESPACE_OID, |digest, name| Uuid::new_v5(&digest, name.as_bytes()));
+    digest.as_fields().0
 }
 
 impl FeedCursor {
-    pub(super) const fn new(log: u32, offsets: Offsets) -> Self {
-        Self { log, offsets }
-    }
-
-    pub(super) const fn offsets(&self) -> &Offsets {
-        &self.offsets
-    }
-
     /// The next offset of `partition`.
     pub(super) fn offset(&self, partition: u32) -> u64 {
         self.offsets.get(&partition).copied().unwrap_or_default()
     }
 
-    /// Checks that a subscription can continue here, in `log`, which was read up to `read`.
-    pub(super) fn check(&self, log: u32, read: &Offsets, max_catch_up: u64) -> Result<()> {
-        let behind = read.iter().map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
-        let is_ahead = read.iter().any(|(partition, next)| self.offset(*partition) > *next);
-        if self.log != log || is_ahead {
+    /// Moves to `offset` of `partition`, never back.
+    pub(super) fn advance(&mut self, partition: u32, offset: u64) {
+        let next = self.offsets.entry(partition).or_default();
+        *next = offset.max(*next);
+    }
+
+    /// Moves to `offsets`, where these are ahead.
+    pub(super) fn advance_to(&mut self, offsets: &Offsets) {
+        offsets.iter().for_each(|(partition, offset)| self.advance(*partition, *offset));
+    }
+
+    /// Checks that a subscription can continue here, in `log`, of which `passed` was passed on. It may be ahead of that:
+    /// another process may know newer positions.
+    pub(super) fn check(&self, log: u32, passed: &Offsets, max_catch_up: u64) -> Result<()> {
+        if self.log != log {
             return Err(Error::new(ErrorKind::Invalid, "the cursor is of another log"));
         }
+        let behind = passed.iter().map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
         if behind.fold(0, u64::saturating_add) > max_catch_up {
             return Err(Error::new(ErrorKind::Invalid, "the cursor is too far behind"));
         }
@@ -58,16 +65,10 @@ impl FeedCursor {
 
     /// Checks that the log still has the records from here on: it is read from `start` on.
     pub(super) fn check_start(&self, start: &Offsets) -> Result<()> {
-        match self
-            .offsets
-            .iter()
-            .find(|(partition, at)| start.get(partition).is_some_and(|start| start != *at))
-        {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::new(ErrorKind::Invalid, "the log no longer has the records after the cursor"))
-            }
-        }
+        let is_there = |(partition, at)| start.get(partition).is_none_or(|start| start == at);
+        self.offsets.iter().all(is_there).then_some(()).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "the log does not have the records after the cursor")
+        })
     }
 }
 
@@ -97,10 +98,19 @@ impl FromStr for FeedCursor {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
 
+    fn log(topic: &str, generation: Option<&str>) -> u32 {
+        let batches = futures_util::stream::empty().boxed();
+        let mut tail = Tail::new(("cluster".into(), topic.into()), [], batches);
+        tail.generation = generation.map(Into::into);
+        digest(&tail)
+    }
+
     fn cursor(offsets: &[(u32, u64)]) -> FeedCursor {
-        FeedCursor::new(digest("cluster", "purchases"), offsets.iter().copied().collect())
+        FeedCursor { log: log("purchases", None), offsets: offsets.iter().copied().collect() }
     }
 
     #[test]
@@ -109,20 +119,21 @@ mod tests {
             let cursor = cursor(offsets);
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
-        for text in
-            ["", ".", "0-1", "+1234567", "12345678.", "12345678.1", "12345678.1-", "12345678.1-2-3", "é"]
-        {
+        let texts = "|.|0-1|+1234567|12345678.|12345678.1|12345678.1-|12345678.1-2-3|é";
+        for text in texts.split('|') {
             assert_eq!(text.parse::<FeedCursor>(), Err(InvalidFeedCursor), "{text}");
         }
     }
 
     #[test]
     fn a_cursor_of_another_log_or_too_far_behind_is_refused() {
-        let (log, read) = (digest("cluster", "purchases"), Offsets::from([(0, 20), (1, 5)]));
-        assert!(cursor(&[(0, 15)]).check(log, &read, 10).is_ok(), "5 of each partition");
-        assert!(cursor(&[(0, 14)]).check(log, &read, 10).is_err());
-        assert!(cursor(&[(0, 21)]).check(log, &read, 10).is_err(), "ahead of the log");
-        assert!(cursor(&[(0, 20)]).check(digest("cluster", "other"), &read, 10).is_err());
+        let (known, passed) = (log("purchases", None), Offsets::from([(0, 20), (1, 5)]));
+        assert!(cursor(&[(0, 15)]).check(known, &passed, 10).is_ok(), "5 of each partition");
+        assert!(cursor(&[(0, 14)]).check(known, &passed, 10).is_err());
+        assert!(cursor(&[(0, 21)]).check(known, &passed, 10).is_ok(), "another process was ahead");
+        for other in [log("other", None), log("purchases", Some("restored"))] {
+            assert!(cursor(&[(0, 20)]).check(other, &passed, 10).is_err());
+        }
         assert!(cursor(&[(0, 15)]).check_start(&Offsets::from([(0, 15), (1, 0)])).is_ok());
         assert!(cursor(&[(0, 15)]).check_start(&Offsets::from([(0, 16)])).is_err(), "deleted by retention");
     }

@@ -10,8 +10,8 @@ use futures_util::stream::BoxStream;
 
 use super::dead_letter_page::{self, DeadLetterFilter};
 use super::{
-    Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordPosition, RecordType, Tail,
-    TailStart,
+    Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Offsets, Partition, RecordPosition, RecordType,
+    Tail, TailStart,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -41,6 +41,8 @@ use crate::{Error, ErrorKind, Result};
 /// - `tail` yields the records from its start on, per partition in order, and those that are appended later, and joins
 ///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports
 ///   where it starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
+/// - `positions` returns the next offset of each partition for which a group has committed one; or it is unsupported
+///   (`log_admin::positions_are_those_that_a_group_has_committed`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged
@@ -85,6 +87,17 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     async fn tail(&self, start: &TailStart) -> Result<Tail> {
         let _unused = start;
         Err(Error::new(ErrorKind::Unsupported, "this log cannot be followed"))
+    }
+
+    /// The positions that `group` has committed: the next offset of each partition. Partitions without one, and groups that
+    /// do not exist, have none.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log does not report them, as by default;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        let message = "this log does not report the positions of a group";
+        Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group))
     }
 
     /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to

@@ -7,6 +7,7 @@ mod gap;
 mod headers;
 mod identity;
 mod port;
+mod positions;
 mod reason;
 mod record;
 mod resolution;
@@ -29,6 +30,8 @@ pub use identity::{InvalidRecordId, RecordId, RecordType};
 pub use port::Log;
 #[cfg(feature = "mock")]
 pub use port::MockLog;
+pub(crate) use positions::follow_positions;
+pub use positions::{GroupPositions, IngestPositions};
 pub use reason::{InvalidReasonKind, Reason, ReasonKind};
 pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
 pub use resolution::{DeadLetterState, InvalidResolution, Resolution, ResolvedDeadLetter};

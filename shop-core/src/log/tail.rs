@@ -43,6 +43,9 @@ pub struct Tail {
     pub cluster: Arc<str>,
     /// The topic.
     pub topic: Arc<str>,
+    /// Replaced when the log is restored from a backup: the same offsets may have other records then. `None` for a log
+    /// that was not restored.
+    pub generation: Option<Arc<str>>,
     /// The offset at which each partition starts.
     pub start: Offsets,
     /// The end of each partition at the time of the call, as far as it can be read.
@@ -65,16 +68,17 @@ impl Tail {
     ) -> Self {
         let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
         let (start, end) = spans.unzip();
-        Self { cluster, topic, start, end, unstable: BTreeMap::new(), batches }
+        Self { cluster, topic, generation: None, start, end, unstable: BTreeMap::new(), batches }
     }
 }
 
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cluster, topic, start, end, .. } = self;
+        let Self { cluster, topic, generation, start, end, .. } = self;
         f.debug_struct("Tail")
             .field("cluster", cluster)
             .field("topic", topic)
+            .field("generation", generation)
             .field("start", start)
             .field("end", end)
             .finish_non_exhaustive()

@@ -90,6 +90,10 @@ impl LogAdmin for InMemoryLog {
         Ok(Tail::new(topic, spans, batches.boxed()))
     }
 
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        Ok(self.committed(group))
+    }
+
     fn first_offset(&self) -> u64 {
         0
     }

@@ -103,6 +103,8 @@ pub enum Action<'a> {
     ReadPurchases(&'a Selector),
     /// Learn that the id of a purchase was erased. Its user is not known any more.
     ReadErased,
+    /// Read how far the log of purchases is ingested.
+    ReadPositions,
     /// Register a user.
     RegisterUser,
     /// Read this user.
@@ -137,7 +139,11 @@ impl Action<'_> {
             Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
                 number.to_string() == user
             }
-            Self::ReadPurchases(_) | Self::ReadErased | Self::RegisterUser | Self::Operate => false,
+            Self::ReadPurchases(_)
+            | Self::ReadErased
+            | Self::ReadPositions
+            | Self::RegisterUser
+            | Self::Operate => false,
         }
     }
 }

@@ -55,7 +55,7 @@ const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
     match action {
         Action::Buy(_) => (Some("purchases:write"), "purchases:write:any"),
         Action::ReadPurchases(Selector::All) | Action::Operate => (None, OPERATE),
-        Action::ReadErased => (None, "purchases:read:any"),
+        Action::ReadErased | Action::ReadPositions => (None, "purchases:read:any"),
         Action::ReadPurchases(_) => (Some("purchases:read"), "purchases:read:any"),
         Action::RegisterUser => (None, "users:write:any"),
         Action::ReadUser(_) => (Some("users:read"), "users:read:any"),
@@ -107,6 +107,7 @@ mod tests {
             ("operate", Action::ReadPurchases(&Selector::All)),
             ("purchases:read:any", Action::ReadPurchases(&name)),
             ("purchases:read:any", Action::ReadErased),
+            ("purchases:read:any", Action::ReadPositions),
             ("users:write:any", Action::RegisterUser),
         ] {
             let all_others =

@@ -86,6 +86,6 @@ fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)
         Action::ReadUser(user) => ("read_user", Some(user.to_string()), false),
         Action::PlaceOrder(user) => ("place_order", Some(user.to_string()), true),
         Action::ReadOrders(user) => ("read_orders", Some(user.to_string()), false),
-        Action::ReadErased | Action::Operate => return None,
+        Action::ReadErased | Action::ReadPositions | Action::Operate => return None,
     })
 }

@@ -1,4 +1,5 @@
-//! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events.
+//! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events. `GET /v1/purchases:positions`: how
+//! far ingest is, for the events of other services.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,16 +10,16 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use shop_core::api::PurchaseBody;
+use shop_core::api::{PositionsBody, PurchaseBody};
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
-use shop_core::{ErrorKind, RequestContext};
+use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::Caller;
+use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::resources::v1_purchases::may_select;
-use crate::response::Failure;
+use crate::response::{Failure, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 use crate::service::bounded::within;
@@ -47,17 +48,39 @@ pub(crate) async fn get(
         let feed = purchases.feed.as_ref().ok_or(Failure::NoEvents)?;
         let subscribed = feed.subscribe(selector, after.as_ref());
         let subscribed = within(purchases.options.request_timeout, subscribed).await;
-        let subscription = subscribed.map_err(|error| match error.kind() {
-            ErrorKind::Invalid => Failure::CursorExpired,
-            ErrorKind::Unsupported => Failure::NoEvents,
-            ErrorKind::Overloaded => Failure::Overloaded { writes: false },
-            _ => Failure::Query(error, purchases.subject()),
-        })?;
+        let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
         // Streams have a limit of their own.
         drop(slot.take());
         Ok::<_, Failure>(respond(subscription))
     };
     events.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /v1/purchases:positions`.
+pub(crate) async fn positions(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    uri: Uri,
+) -> Response {
+    let positions = async {
+        Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+        purchases.policy.check(&caller, &Action::ReadPositions)?;
+        let feed = purchases.feed.as_ref().ok_or(Failure::NoEvents)?;
+        let positions = within(purchases.options.request_timeout, feed.positions()).await;
+        let positions = positions.map_err(|error| failure(error, &purchases))?;
+        Ok::<_, Failure>(Json(PositionsBody::from(positions)).into_response())
+    };
+    positions.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+fn failure(error: Error, purchases: &Purchases) -> Failure {
+    match error.kind() {
+        ErrorKind::Invalid => Failure::CursorExpired,
+        ErrorKind::Unsupported => Failure::NoEvents,
+        ErrorKind::Overloaded => Failure::Overloaded { writes: false },
+        _ => Failure::Query(error, purchases.subject()),
+    }
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<FeedCursor>, Failure> {

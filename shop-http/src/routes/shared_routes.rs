@@ -13,6 +13,7 @@ use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
 use crate::service::{Purchases, Service};
+use crate::service_kind::ServiceKind;
 
 /// All routes of `service` in its groups. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
 pub(crate) fn shared_routes(
@@ -35,6 +36,11 @@ pub(crate) fn shared_routes(
             .route("/v1/purchases/{id}", read(v1_purchases::get))
             .route("/v1/summary", read(v1_purchases::summary))
             .route("/v1/totals", read(v1_purchases::totals));
+        // Facing follows management, and no service follows facing.
+        let v1 = match service.kind {
+            ServiceKind::Facing => v1,
+            ServiceKind::Management => v1.route("/v1/purchases:positions", read(events::positions)),
+        };
         with_purchases(v1)
     });
     let assets =

@@ -195,6 +195,8 @@ async fn bodies_have_the_members_that_are_documented() {
         ("/v1/purchases?userid=u1&limit=0", None),
         ("/v1/summary?userid=u1", None),
         ("/v1/totals?userid=u1", None),
+        ("/v1/purchases:positions", None),
+        ("/v1/purchases:positions?topic=other", None),
         ("/v1/users/1", None),
         ("/v1/users/1/orders", None),
         ("/v1/orders/1", None),

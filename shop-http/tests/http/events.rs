@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::log::GroupPositions;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_http::{Facing, HttpOptions, Management, facing, management};
@@ -28,7 +29,9 @@ impl Shop {
         let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
         let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
         tokio::spawn(ingest.run(std::future::pending()));
-        let feed = PurchaseFeed::with_options(Arc::new(log.clone()), Arc::new(store.clone()), options);
+        let admin = Arc::new(log.clone());
+        let positions = Arc::new(GroupPositions::new(Arc::clone(&admin) as _, "group"));
+        let feed = PurchaseFeed::with_options(admin, positions, Arc::new(store.clone()), options);
         let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());
         let store = Arc::new(store);
@@ -109,6 +112,9 @@ async fn each_reader_gets_the_purchases_of_its_selection() {
             assert_eq!(stream.purchase().await, *purchase);
         }
     }
+    let positions = get(&shop.management, "/v1/purchases:positions").await;
+    assert_eq!(positions.text, r#"{"positions":[{"partition":0,"next_offset":3}]}"#);
+    assert_eq!(get(&shop.facing, "/v1/purchases:positions").await.status, StatusCode::NOT_FOUND);
     let event = mine.next().await.unwrap();
     assert_eq!((event.purchase.as_ref(), mine.purchase().await), (Some(&first), second.clone()));
     let comment = mine.next().await.unwrap();

@@ -74,6 +74,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("operate"),
         ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/events") => Rule::Own("purchases:read"),
+        ("GET", "/purchases:positions") => Rule::Scope("purchases:read:any"),
         ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
         ("POST", "/users") => Rule::Scope("users:write:any"),
         ("GET", "/users/{user_id}") => Rule::Own("users:read"),

@@ -19,7 +19,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, skip};
-use shop_core::log::{Log, LogSource, RecordPosition};
+use shop_core::log::{Log, RecordPosition};
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
@@ -158,10 +158,9 @@ impl LogFixture for KafkaFixture {
         Arc::new(self.log.sink())
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        // Real brokers keep the groups of all tests, and of those before.
-        let group = format!("{}-{group}", self.topic);
-        Arc::new(self.log.source(&group).expect("a source"))
+    /// Real brokers keep the groups of all tests, and of those before.
+    fn group(&self, name: &str) -> String {
+        format!("{}-{name}", self.topic)
     }
 
     async fn delete_before(&self, position: &RecordPosition) {

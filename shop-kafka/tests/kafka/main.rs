@@ -3,7 +3,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
 
 use shop_core::conformance::{
-    MemoryFixture, ShopOnLog, log_admin_suite, log_suite, pipeline_suite, shop_suite,
+    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, pipeline_suite, shop_suite,
 };
 
 mod broker_faults;
@@ -35,6 +35,7 @@ use postgres::PostgresFixture;
 log_suite!(in_process_log, KafkaFixture::in_process());
 log_admin_suite!(in_process_admin, KafkaFixture::in_process());
 pipeline_suite!(in_process_to_memory, async { (KafkaFixture::in_process().await, MemoryFixture::default()) });
+feed_suite!(in_process_feed, async { (KafkaFixture::in_process().await, MemoryFixture::default()) });
 shop_suite!(in_process_shop, async {
     ShopOnLog::new(KafkaFixture::in_process().await, MemoryFixture::default()).await
 });
@@ -55,6 +56,7 @@ log_admin_suite!(broker_admin, if servers::on_broker());
 pipeline_suite!(broker_to_memory, if async {
     Some((servers::on_broker().await?, MemoryFixture::default()))
 });
+feed_suite!(broker_feed, if async { Some((servers::on_broker().await?, MemoryFixture::default())) });
 shop_suite!(broker_shop, if async {
     Some(ShopOnLog::new(servers::on_broker().await?, MemoryFixture::default()).await)
 });

@@ -8,6 +8,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::database::Kind;
 use super::entities::{ORDERS, USERS};
@@ -45,7 +46,8 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
     in_thread(folder.as_ref(), into.as_ref(), copy_all).await
 }
 
-/// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`.
+/// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`. Cursors of
+/// purchase events from before are refused then: their offsets may have other records.
 ///
 /// # Errors
 /// As [`backup`].
@@ -53,7 +55,7 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(from.as_ref(), folder.as_ref(), copy_all).await
+    in_thread(from.as_ref(), folder.as_ref(), copy_restored).await
 }
 
 /// Copies the files in `folder` into the folder `into` in the current version, if one of them has an earlier
@@ -101,6 +103,26 @@ const PAGES: i32 = 1_024;
 const LAST: &str = "shop.db";
 
 fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+    copy_each(from, to, |_copy| Ok(()))
+}
+
+fn copy_restored(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+    copy_each(from, to, |copy| renew(copy).map_err(|error| from_sqlite(error, copy)))
+}
+
+/// Sets a new generation of the log in the file `path`, if it has one.
+fn renew(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    // The migration of a file of an earlier version adds the column.
+    let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
+        connection.execute("UPDATE log SET generation = ?1", [Uuid::now_v7().to_string()])?;
+    }
+    Ok(())
+}
+
+/// Copies the files, and calls `complete` with the path of each copy.
+fn copy_each(from: &Path, to: &Path, complete: impl Fn(&Path) -> Result<()>) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
     create_folder(to).map_err(|error| from_io(error, to))?;
     if let Some(name) = databases(to)?.first() {
@@ -112,6 +134,7 @@ fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
     let mut copied = Vec::new();
     for (name, source) in &sources {
         copy(source, &partial(to, name))?;
+        complete(&partial(to, name))?;
         let bytes = fs::metadata(partial(to, name)).map_err(|error| from_io(error, to))?.len();
         copied.push(CopiedFile { name: name.clone(), bytes });
     }
@@ -229,8 +252,11 @@ fn damaged(path: &Path, state: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use shop_core::feed::PurchaseFeed;
     use shop_core::log::{LogAdmin, LogRecord};
-    use shop_core::ports::PurchaseSink;
+    use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
     use super::super::{
@@ -274,6 +300,28 @@ mod tests {
             assert!(error.chain().to_string().contains("already"), "{}", error.chain());
         }
         load.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_cursor_of_before_a_restore_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let feed_of = |embedded: &EmbeddedShop, store: EmbeddedStore| {
+            PurchaseFeed::new(Arc::new(embedded.log().clone()), "purchase-group", Arc::new(store))
+        };
+        let store = async |folder| EmbeddedStore::open(path(folder), EmbeddedStoreOptions::default()).await;
+        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
+        let feed = feed_of(&embedded, store("data").await.unwrap());
+        let mut events = feed.subscribe(Selector::All, None).await.unwrap();
+        buy(&embedded.shop(), 1).await;
+        let cursor = events.next().await.unwrap().cursor;
+        drop(feed.subscribe(Selector::All, Some(&cursor)).await.unwrap());
+        backup(path("data"), path("backup")).await.unwrap();
+        restore(path("backup"), path("restored")).await.unwrap();
+        let embedded = EmbeddedShop::open(path("restored")).await.unwrap();
+        let feed = feed_of(&embedded, store("restored").await.unwrap());
+        let refused = feed.subscribe(Selector::All, Some(&cursor)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
     }
 
     #[tokio::test]

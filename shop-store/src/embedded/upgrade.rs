@@ -185,7 +185,7 @@ mod tests {
                 ];
                 log.execute(sql, row).unwrap();
             }
-            let rest = "DELETE FROM records WHERE offset = 8; INSERT INTO log VALUES ('cluster');
+            let rest = "DELETE FROM records WHERE offset = 8; INSERT INTO log (cluster) VALUES ('cluster');
                 INSERT INTO groups (name, epoch, next) VALUES ('purchase-group', 3, 7)";
             log.execute_batch(rest).unwrap();
         }

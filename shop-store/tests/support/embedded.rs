@@ -49,6 +49,49 @@ impl EmbeddedFixture {
     }
 }
 
+/// A log and a store in one file, whose sink stores what it appends.
+#[derive(Debug)]
+pub(crate) struct OneFile(EmbeddedFixture);
+
+impl OneFile {
+    /// The log, and the store of the same file.
+    pub(crate) async fn new() -> (Self, StoreOfFile) {
+        let fixture = EmbeddedFixture::new().await;
+        let store = fixture.log.store(&EmbeddedStoreOptions::default()).await.expect("the store of the file");
+        (Self(fixture), StoreOfFile(store))
+    }
+}
+
+#[async_trait]
+impl LogFixture for OneFile {
+    fn capabilities(&self) -> Capabilities {
+        LogFixture::capabilities(&self.0)
+    }
+
+    fn log(&self) -> Arc<dyn Log> {
+        LogFixture::log(&self.0)
+    }
+
+    async fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::new(self.0.log.storing_sink("group").await.expect("a sink"))
+    }
+}
+
+/// The store in the file of a log.
+#[derive(Debug)]
+pub(crate) struct StoreOfFile(EmbeddedStore);
+
+#[async_trait]
+impl StoreFixture for StoreOfFile {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.0.clone())
+    }
+}
+
 /// An `EmbeddedShop` in a folder that goes with the fixture.
 #[derive(Debug)]
 pub(crate) struct OpenShop {

@@ -478,8 +478,10 @@ fn make_older(connection: &Connection) -> rusqlite::Result<()> {
     for table in added {
         connection.execute_batch(&format!("DROP TABLE {table}"))?;
     }
-    for column in ["feeds", "stored_from", "stored_to"] {
-        connection.execute_batch(&format!("ALTER TABLE groups DROP COLUMN {column}"))?;
+    for (table, column) in
+        [("groups", "feeds"), ("groups", "stored_from"), ("groups", "stored_to"), ("log", "generation")]
+    {
+        connection.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))?;
     }
     connection.pragma_update(None, "user_version", 1)
 }

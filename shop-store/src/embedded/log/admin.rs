@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Offsets, Partition,
     RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
 use super::position::signed;
 use super::source::lock_path;
-use super::{EmbeddedLog, dead_letters, resolution, rows, scan, tail, usage};
+use super::{EmbeddedLog, dead_letters, position, resolution, rows, scan, tail, usage};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -31,6 +31,12 @@ impl LogAdmin for EmbeddedLog {
     /// Uses no group position, as [`scan`](LogAdmin::scan).
     async fn tail(&self, start: &TailStart) -> Result<Tail> {
         tail::records(&self.shared, start).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        let group = group.to_owned();
+        let next = self.shared.file.read(move |connection| position::find(connection, &group)).await?;
+        Ok(next.into_iter().map(|next| (0, next)).collect())
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {

@@ -69,6 +69,8 @@ pub(super) struct LogFile {
     /// Its reader is for reads that must not delay writes.
     pub(super) file: StoreFile,
     pub(super) cluster: Arc<str>,
+    /// What the last restore of the file has set.
+    pub(super) generation: Option<Arc<str>>,
 }
 
 impl AsRef<StoreFile> for LogFile {
@@ -141,15 +143,16 @@ impl LogFile {
         transactions: LogTransactions,
     ) -> Result<Self> {
         let writer = Writer::start(database.clone(), options.queue_capacity, transactions).await?;
-        let cluster = match options.create {
+        let (cluster, generation) = match options.create {
             true => {
                 let now = options.clock.now();
-                writer.write(move |connection| cluster_id(connection, now)).await?
+                writer.write(move |connection| identity(connection, now)).await?
             }
-            false => known_cluster_id(&database)?,
+            false => known_identity(&database)?,
         };
         let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
-        Ok(Self { file: StoreFile { writer, readers }, cluster: cluster.into() })
+        let generation = generation.map(Into::into);
+        Ok(Self { file: StoreFile { writer, readers }, cluster: cluster.into(), generation })
     }
 
     /// The partition of `log` in `epoch`.
@@ -259,24 +262,28 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// Reads the log's id without writing.
-fn known_cluster_id(database: &Database) -> Result<String> {
-    let known = find_cluster_id(&database.reader()?);
+/// The log's id, and what its last restore has set.
+type Identity = (String, Option<String>);
+
+/// Reads the log's identity without writing.
+fn known_identity(database: &Database) -> Result<Identity> {
+    let known = find_identity(&database.reader()?);
     known.and_then(|id| id.ok_or(QueryReturnedNoRows)).map_err(|error| from_sqlite(error, &database.path()))
 }
 
-fn find_cluster_id(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()
+fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
+    let sql = "SELECT cluster, generation FROM log";
+    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-/// Returns the log's id, created on first use. It is stored in the file and does not depend on the file's path. A new
-/// log trusts the clock.
-fn cluster_id(connection: &Connection, now: Timestamp) -> rusqlite::Result<String> {
-    if let Some(cluster) = find_cluster_id(connection)? {
-        return Ok(cluster);
+/// Returns the log's identity. Its id is created on first use, stored in the file, and does not depend on the file's path.
+/// A new log trusts the clock.
+fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<Identity> {
+    if let Some(known) = find_identity(connection)? {
+        return Ok(known);
     }
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
     clock::store(connection, Deletions::Log, now)?;
-    Ok(cluster)
+    Ok((cluster, None))
 }

@@ -21,10 +21,15 @@ pub(super) fn register(connection: &Connection, group: &str, feeds: &str) -> rus
     connection.query_row(sql, [group, feeds], |row| row.get(0))
 }
 
-/// Returns the position of `group`.
+/// Returns the position of `group`; 0 without one.
 pub(super) fn read(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
+    Ok(find(connection, group)?.unwrap_or_default())
+}
+
+/// Returns the position of `group`, if it has one.
+pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
     let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
-    Ok(next.query_row([group], |row| row.get(0)).optional()?.map_or(0, unsigned))
+    next.query_row([group], |row| Ok(unsigned(row.get(0)?))).optional()
 }
 
 /// Notes that the records of `run` were appended with their purchases. A position that has reached the records which

@@ -70,8 +70,10 @@ const VERSION_3: &str = "
     DROP TABLE old_letters;
 ";
 
-/// The store that a group feeds. The offsets from `stored_from` to before `stored_to` were appended in the transactions that stored their purchases.
+/// What `restore` replaces, by which cursors and the like of the time before are recognized. The store that a group feeds.
+/// The offsets from `stored_from` to before `stored_to` were appended in the transactions that stored their purchases.
 const VERSION_5: &str = "
+    ALTER TABLE log ADD COLUMN generation TEXT;
     ALTER TABLE groups ADD COLUMN feeds TEXT;
     ALTER TABLE groups ADD COLUMN stored_from INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE groups ADD COLUMN stored_to INTEGER NOT NULL DEFAULT 0;
@@ -82,7 +84,7 @@ pub(in crate::embedded) const LOG: Kind = Kind {
     application_id: 0x5368_6f4c,
     migrations: &[VERSION_1, VERSION_2, VERSION_3, clock::TABLE, VERSION_5],
     check_queries: &[&[
-        "SELECT cluster FROM log",
+        "SELECT cluster, generation FROM log",
         "SELECT max(offset) FROM records",
         "SELECT seq FROM sqlite_sequence",
         "SELECT next FROM groups LIMIT 1",

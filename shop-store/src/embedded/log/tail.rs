@@ -28,6 +28,7 @@ pub(super) async fn records(log: &Arc<Shared>, start: &TailStart) -> Result<Tail
     let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
     let partition = opened.partition(log, 0);
     let topic = (Arc::clone(&partition.cluster), Arc::clone(&partition.topic));
+    let generation = opened.generation.clone();
     let batches = stream::try_unfold(start, move |next| {
         let (readers, partition, waiter) = (readers.clone(), partition.clone(), Arc::clone(&waiter));
         async move {
@@ -48,7 +49,9 @@ pub(super) async fn records(log: &Arc<Shared>, start: &TailStart) -> Result<Tail
             }
         }
     });
-    Ok(Tail::new(topic, [(0, (start, end))], batches.boxed()))
+    let mut tail = Tail::new(topic, [(0, (start, end))], batches.boxed());
+    tail.generation = generation;
+    Ok(tail)
 }
 
 /// The offset of the first record, and that of the next one.
