@@ -1,6 +1,7 @@
 //! `management verify`: checks the store against the log.
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,13 +17,12 @@ use crate::{CliError, Result};
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
     open::migrate_copy(settings).await?;
     let backend = backend::for_store(settings);
-    let ports = async { Ok(backend.purchases().await?.map(|store| (store.query, store.erase))) };
+    let ports = async { Ok(backend.purchases().await?.map(|store| store.query)) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;
     let mut options = VerifyOptions::default();
     (options.quiet_period, options.max_reported) = (wait, named);
     options.retained_from = settings.purchases_retained_from();
-    let (query, erase) = store.port.clone();
-    let verify = Verify::new(query, options).with_erase(erase);
+    let verify = Verify::new(Arc::clone(&store.port), options);
     let verified = run_with_progress(&verify, &*log.port).await;
     drop(verify);
     let first_offset = log.port.first_offset();

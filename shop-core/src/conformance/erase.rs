@@ -110,7 +110,7 @@ pub async fn erasing_again_changes_nothing(fixture: &dyn EraseFixture) {
     assert_eq!(mark(fixture, &[]).await, 0);
 }
 
-/// The same record, or another one with its id, is a duplicate that stores nothing, also beside others.
+/// The same record, or another one with its id, stores nothing, also beside others.
 pub async fn an_erased_purchase_does_not_come_back(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     insert(fixture, &stored).await;
@@ -123,7 +123,7 @@ pub async fn an_erased_purchase_does_not_come_back(fixture: &dyn EraseFixture) {
         let legacy = Purchase { id: object_id, ..purchase(11) };
         assert_eq!(insert(fixture, std::slice::from_ref(&legacy)).await, "i");
         assert_eq!(erase(fixture, "user-1", 100).await, 1);
-        assert_eq!(insert(fixture, &[legacy]).await, "d");
+        assert_eq!(insert(fixture, &[legacy]).await, "e");
         assert_eq!(get(fixture, &object_id).await, None);
     }
 }
@@ -149,7 +149,6 @@ pub async fn marking_does_not_change_stored_purchases(fixture: &dyn EraseFixture
     insert(fixture, &purchases(0..2)).await;
     assert_eq!(mark(fixture, &[id(0), id(1)]).await, 0);
     assert_eq!(get(fixture, &id(1)).await, Some(purchase(1)));
-    assert!(!soon("mark", fixture.erase().await.is_erased(&id(1))).await.expect("mark"));
 }
 
 /// Marks of erased purchases and of ids that were never stored.
@@ -157,11 +156,6 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
     insert(fixture, &purchases(0..3)).await;
     erase(fixture, "user-1", 100).await;
     mark(fixture, &[id(7)]).await;
-    let mut found = Vec::new();
-    for number in [0, 1, 2, 7, 8] {
-        found.push(soon("mark", fixture.erase().await.is_erased(&id(number))).await.expect("mark"));
-    }
-    assert_eq!(found, [false, true, false, true, false]);
     let query = fixture.query().await;
     let expected = [Lookup::Stored(purchase(0)), Lookup::Erased, Lookup::Erased, Lookup::Missing];
     for (number, expected) in [0, 1, 7, 8].into_iter().zip(expected) {

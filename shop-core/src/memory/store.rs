@@ -137,10 +137,6 @@ impl PurchaseErase for InMemoryStore {
         Ok(unknown.map(|id| u64::from(tables.erased.insert(*id))).sum())
     }
 
-    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        Ok(lock(&self.tables).erased.contains(id))
-    }
-
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let mut tables = lock(&self.tables);
         let old = tables.by_time.iter().take_while(|key| key.timestamp < time);

@@ -34,13 +34,12 @@ use crate::{PurchaseId, Result, Timestamp, UserId};
 ///   (`erase::purchases_of_the_user_are_erased`). Listings, summaries and scans no longer include them
 ///   (`erase::erased_purchases_are_not_listed`).
 /// - Erasing again changes nothing (`erase::erasing_again_changes_nothing`).
-/// - An erased purchase is not stored again: the outcome of its insert is a duplicate, whatever its content
+/// - An erased purchase is not stored again: the outcome of its insert is `Erased`, whatever its content
 ///   (`erase::an_erased_purchase_does_not_come_back`). The user's later purchases are stored
 ///   (`erase::later_purchases_are_stored`).
 /// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number
 ///   (`erase::a_marked_purchase_is_never_stored`). It does not change stored purchases
 ///   (`erase::marking_does_not_change_stored_purchases`).
-/// - `is_erased` is true for marked ids only (`erase::marks_are_found`).
 /// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns their number
 ///   (`erase::the_oldest_purchases_are_deleted`). They leave no mark and may be stored again
 ///   (`erase::a_deleted_purchase_may_be_stored_again`).
@@ -70,12 +69,6 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Dropping the future may mark some of them or all.
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64>;
 
-    /// Whether this id is marked as erased.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
-    async fn is_erased(&self, id: &PurchaseId) -> Result<bool>;
-
     /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first. Returns their number.
     ///
     /// # Errors
@@ -88,13 +81,13 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// The number of purchases with a timestamp before `time`; it may stop at `limit`.
     ///
     /// # Errors
-    /// As [`is_erased`](Self::is_erased).
+    /// As [`erase`](Self::erase).
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
 
     /// The time that was last stored, by any process; `None` if none was.
     ///
     /// # Errors
-    /// As [`is_erased`](Self::is_erased).
+    /// As [`erase`](Self::erase).
     async fn last_seen(&self) -> Result<Option<Timestamp>>;
 
     /// Stores the time of a round of deletions, durably: see [`DeletionGuard`](crate::retention::DeletionGuard).

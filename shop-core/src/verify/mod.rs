@@ -33,7 +33,7 @@ use futures_util::TryStreamExt;
 
 use crate::log::{Gap, LogAdmin, RecordPosition};
 use crate::option_setters;
-use crate::ports::{PurchaseErase, PurchaseQuery};
+use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result, Timestamp};
 
 use duplicates::Stored;
@@ -64,7 +64,6 @@ use scan::LogScan;
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
-    erase: Option<Arc<dyn PurchaseErase>>,
     options: VerifyOptions,
 }
 
@@ -232,14 +231,7 @@ impl Verify {
     /// A verification of the store behind `query`.
     #[must_use]
     pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
-        Self { query, erase: None, options }
-    }
-
-    /// The same verification of a store from which purchases may have been erased.
-    #[must_use]
-    pub fn with_erase(mut self, erase: Arc<dyn PurchaseErase>) -> Self {
-        self.erase = Some(erase);
-        self
+        Self { query, options }
     }
 
     /// Scans `log` and its dead letters. Dead letters are read at the start, and again before any record is reported as

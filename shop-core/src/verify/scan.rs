@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::dead_letters::{DeadLetterIndex, Disposition};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::log::{Batch, LogAdmin, Offsets, Partition, ReasonKind, RecordId, RecordPosition, TailStart};
-use crate::ports::{PurchaseQuery, retried};
+use crate::ports::{self, PurchaseQuery, retried};
 use crate::record::decode;
 use crate::{ErrorKind, Purchase, PurchaseId, Result};
 
@@ -246,18 +246,14 @@ enum Lookup {
 
 async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Lookup> {
     let Some(purchase) = &record.purchase else { return Ok(Lookup::NotFound(record)) };
-    match retried(|| verify.query.get(&purchase.id)).await? {
-        Some(stored) if stored.same_content(purchase) => return Ok(Lookup::Stored),
-        Some(_) => record.differs = true,
-        None => {
+    match retried(|| verify.query.look_up(&purchase.id)).await? {
+        ports::Lookup::Stored(stored) if stored.same_content(purchase) => return Ok(Lookup::Stored),
+        ports::Lookup::Stored(_) => record.differs = true,
+        ports::Lookup::Erased => return Ok(Lookup::Erased),
+        ports::Lookup::Missing => {
             record.differs = false;
             if verify.options.retained_from.is_some_and(|from| purchase.timestamp < from) {
                 return Ok(Lookup::Expired);
-            }
-            if let Some(erase) = &verify.erase
-                && retried(|| erase.is_erased(&purchase.id)).await?
-            {
-                return Ok(Lookup::Erased);
             }
         }
     }

@@ -114,10 +114,6 @@ impl PurchaseErase for MongoStore {
         erase::mark(&self.connection, ids).await
     }
 
-    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        Ok(self.look_up(id).await? == Lookup::Erased)
-    }
-
     /// Documents that were not [migrated](Self::migrate) are not deleted.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         erase::delete_before(&self.connection, time, limit).await

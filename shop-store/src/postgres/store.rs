@@ -98,10 +98,6 @@ impl PurchaseErase for PostgresStore {
         erase::mark(&self.connection, ids).await
     }
 
-    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        Ok(self.look_up(id).await? == Lookup::Erased)
-    }
-
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         erase::delete_before(&self.connection, time, limit).await
     }

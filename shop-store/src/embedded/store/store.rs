@@ -114,11 +114,6 @@ impl PurchaseErase for EmbeddedStore {
         self.file.writer.write(move |connection| erase::mark(connection, &ids)).await
     }
 
-    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
-        let id = *id;
-        self.file.readers.read(move |connection| erase::is_marked(connection, &id)).await
-    }
-
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         self.file.writer.write(move |connection| erase::delete_before(connection, time, limit)).await
     }
