@@ -1,6 +1,8 @@
 //! A sink that publishes each purchase once: it recognises repetitions and conflicts.
 
 mod cache;
+#[cfg(test)]
+mod idempotent_test;
 mod lookups;
 mod many;
 
