@@ -1,5 +1,6 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition, RecordType, Resolution,
-    Tail, TailStart,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
+    RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result};
 
@@ -17,8 +18,8 @@ use crate::KafkaLog;
 use crate::scan::{ScanRange, scan_spans};
 
 /// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
-/// [`KafkaDeadLetters`](crate::KafkaDeadLetters). Listing reads the dead-letter topic twice and keeps all record ids
-/// in memory, because a marker may be anywhere behind its dead letter.
+/// [`KafkaDeadLetters`](crate::KafkaDeadLetters). The first listing reads the dead-letter topic and keeps an index of it
+/// in memory, because a marker may be anywhere behind its dead letter; later ones read what was added, and their page.
 #[async_trait]
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
@@ -36,7 +37,12 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let batch = self.scan_range(ScanRange::One(index, offset)).await?.batches.try_next().await?;
+        let batch = self
+            .scan_range(ScanRange::Between([(index, (offset, offset.saturating_add(1)))].into()))
+            .await?
+            .batches
+            .try_next()
+            .await?;
         Ok(batch.and_then(|Batch { partition, records, .. }| {
             records.into_iter().find(|record| record.offset == offset).map(|record| (partition, record))
         }))
@@ -52,16 +58,24 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        self.dead_letters().scan().await
+        Self::dead_letters(self).scan().await
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
+        Self::dead_letters(self).select(|index| index.page(filter, limit)).await
+    }
+
+    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
+        Self::dead_letters(self).select(|index| index.at(positions)).await
     }
 
     async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         DeadLetter::check_replayable(dead_letters)?;
-        self.dead_letters().replay(dead_letters, record_type).await
+        Self::dead_letters(self).replay(dead_letters, record_type).await
     }
 
     async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        self.dead_letters().mark_resolved(dead_letters, record_type, Resolution::Dropped).await
+        Self::dead_letters(self).mark_resolved(dead_letters, record_type, Resolution::Dropped).await
     }
 }
 

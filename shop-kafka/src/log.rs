@@ -10,9 +10,11 @@ use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
 use crate::batch::BatchSlot;
 use crate::client::Health;
+use crate::dead_letters::index::Index;
 use crate::positions::Positions;
 use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
+use crate::scan::Scanners;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) producer: Arc<ProducerHandle>,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
+    pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
+    pub(crate) scanners: Scanners,
     pub(crate) positions: Positions,
     last_epoch: AtomicU64,
 }
@@ -91,9 +95,18 @@ impl KafkaLog {
     ) -> Self {
         let topic = Arc::new(Topic::for_log(&options));
         monitor.add(Arc::clone(&topic));
-        let (dead_letters, positions, last_epoch) = Default::default();
-        let shared =
-            Shared { options, health, monitor, producer, topic, dead_letters, positions, last_epoch };
+        let shared = Shared {
+            options,
+            health,
+            monitor,
+            producer,
+            topic,
+            dead_letters: OnceLock::default(),
+            dead_letter_index: tokio::sync::Mutex::default(),
+            scanners: Scanners::default(),
+            positions: Positions::default(),
+            last_epoch: AtomicU64::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -130,11 +143,7 @@ impl KafkaLog {
     /// The dead letters of the log, in the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
-        KafkaDeadLetters {
-            log: Arc::clone(&self.shared),
-            topic: self.shared.dead_letters(),
-            known: Arc::default(),
-        }
+        KafkaDeadLetters { log: Arc::clone(&self.shared), topic: self.shared.dead_letters() }
     }
 
     /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike

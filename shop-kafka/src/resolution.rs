@@ -1,21 +1,20 @@
 //! Resolves dead letters: replays or discards them. A topic cannot delete single records, so a marker record is
 //! written for each resolved dead letter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::kafka_error;
-use crate::log::Shared;
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, Headers, LogRecord, ReasonKind, RecordId, RecordType, Resolution,
-    ResolvedDeadLetter,
+    DeadLetter, DeadLetterState, Headers, LogRecord, RecordType, Resolution, ResolvedDeadLetter,
 };
 use shop_core::{ErrorKind, Result};
 
 use crate::dead_letters::codec::decode;
+use crate::dead_letters::index::{self, Index, Place};
 use crate::dead_letters::{KafkaDeadLetters, deliver};
 use crate::producer::OutgoingRecord;
 use crate::record::to_headers;
@@ -34,32 +33,38 @@ impl KafkaDeadLetters {
     /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
     /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        self.topic.ready(self.log.options.publish_timeout).await?;
-        let ResolutionMarkers { until, resolved } =
-            ResolutionMarkers::read(scan(&self.log, &self.topic.name, ScanRange::All).await?).await?;
-        let mut seen = BTreeSet::new();
-        let pending = scan(&self.log, &self.topic.name, ScanRange::All).await?.map_ok(
-            move |ScanBatch { partition, records }| {
-                let mut batch = Vec::new();
-                for record in records {
-                    let Some(dead_letter) = decode(&record) else { continue };
-                    let id = dead_letter.record_id();
-                    let is_resolved = match dead_letter.reason.kind() {
-                        // The same offsets may be lost again.
-                        ReasonKind::Gap => {
-                            until.get(&(id, partition)).is_some_and(|until| record.offset < *until)
-                        }
-                        _ => until.range((id, 0)..=(id, u32::MAX)).next().is_some(),
-                    };
-                    if !is_resolved && seen.insert(id) {
-                        batch.push(Ok(DeadLetterState::Pending(dead_letter)));
-                    }
-                }
-                stream::iter(batch)
-            },
-        );
+        let (places, resolved) = self.indexed(|index| (index.places(), index.resolved().clone())).await?;
+        let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?;
+        let pending = batches.map_ok(move |ScanBatch { partition, records }| {
+            let pending = records.iter().filter(|record| places.contains(&(partition, record.offset)));
+            let pending = pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));
+            stream::iter(pending.collect::<Vec<_>>())
+        });
         let resolved = resolved.into_values().map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
+    }
+
+    /// The pending dead letters at the places that `select` finds in the index, in the order of their positions.
+    pub(crate) async fn select(
+        &self,
+        select: impl Fn(&Index) -> BTreeSet<Place> + Send + Sync,
+    ) -> Result<Vec<DeadLetter>> {
+        loop {
+            let places = self.indexed(&select).await?;
+            if let Some(dead_letters) = index::read(&self.log, &self.topic.name, &places).await? {
+                return Ok(dead_letters);
+            }
+            // Deleted by the retention of the topic, or the topic was created again.
+            *self.log.dead_letter_index.lock().await = Index::default();
+        }
+    }
+
+    /// Returns what `read` finds in the index, which is brought up to date first.
+    pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&Index) -> T + Send) -> Result<T> {
+        self.topic.ready(self.log.options.publish_timeout).await?;
+        let mut index = self.log.dead_letter_index.lock().await;
+        index.catch_up(&self.log, &self.topic.name).await?;
+        Ok(read(&index))
     }
 
     /// Publishes the records of `dead_letters`, then marks them as replayed. Returns their number.
@@ -111,59 +116,8 @@ fn marker(dead_letter: &DeadLetter, record_type: RecordType, resolution: Resolut
     to_headers(&Headers::EMPTY, &own)
 }
 
-/// The markers of a dead-letter topic.
-#[derive(Default)]
-struct ResolutionMarkers {
-    /// The offset of the last marker, by record and partition. Gaps before it are resolved, records everywhere.
-    until: BTreeMap<(RecordId, u32), u64>,
-    resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
-}
-
-impl ResolutionMarkers {
-    async fn read(topic: impl Stream<Item = Result<ScanBatch>> + Send) -> Result<Self> {
-        let mut markers = Self::default();
-        let mut topic = std::pin::pin!(topic);
-        while let Some(ScanBatch { partition, records }) = topic.try_next().await? {
-            for record in records {
-                let Some(resolved) = resolved(&record) else { continue };
-                markers.until.insert((resolved.record_id, partition), record.offset);
-                markers.resolved.insert(resolved.record_id, resolved);
-            }
-        }
-        Ok(markers)
-    }
-}
-
-/// The ids of all records that are or were among the dead letters, as far as the topic was read.
-#[derive(Debug, Default)]
-pub(crate) struct KnownRecords {
-    ids: BTreeSet<RecordId>,
-    /// The next offset to read, by partition.
-    next: BTreeMap<u32, u64>,
-}
-
-impl KnownRecords {
-    /// Reads what was written since the last call, and returns whether `id` is known.
-    pub(crate) async fn contains(
-        &mut self,
-        log: &Arc<Shared>,
-        topic: &Arc<str>,
-        id: RecordId,
-    ) -> Result<bool> {
-        let mut batches = std::pin::pin!(scan(log, topic, ScanRange::From(self.next.clone())).await?);
-        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
-            for record in records {
-                let known = decode(&record).map(|dead_letter| dead_letter.record_id());
-                self.ids.extend(known.or_else(|| Some(resolved(&record)?.record_id)));
-                self.next.insert(partition, record.offset + 1);
-            }
-        }
-        Ok(self.ids.contains(&id))
-    }
-}
-
 /// Decodes a marker; `None` if `record` is not a marker.
-fn resolved(record: &LogRecord) -> Option<ResolvedDeadLetter> {
+pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let is_marker = record.headers.iter().next().is_some_and(|(name, _)| name == RESOLUTION);
     // A dead letter starts with the headers of the original record, which may contain any names.
     if !is_marker || decode(record).is_some() {
@@ -199,8 +153,8 @@ mod tests {
         };
         let other = dead_letter(Headers::EMPTY);
         let marker = stored(&marker(&other, Purchase::TYPE, Resolution::Replayed));
-        assert_eq!(resolved(&marker).unwrap().record_id, other.record_id());
+        assert_eq!(marker_of(&marker).unwrap().record_id, other.record_id());
         let forged = dead_letter(marker.headers);
-        assert!(resolved(&stored(&codec::headers(&forged))).is_none());
+        assert!(marker_of(&stored(&codec::headers(&forged))).is_none());
     }
 }

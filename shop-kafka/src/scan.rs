@@ -1,7 +1,8 @@
 //! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable as _, ConstantBuilder};
@@ -16,7 +17,7 @@ use shop_core::log::{LogRecord, TailStart};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Context, authenticate};
+use crate::client::{Context, authenticate, lock};
 use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
 use crate::record::from_message;
@@ -45,8 +46,8 @@ pub(crate) enum ScanRange {
     All,
     /// From these offsets, by partition. Partitions without one are scanned from their start.
     From(BTreeMap<u32, u64>),
-    /// The record at this offset of a partition.
-    One(u32, u64),
+    /// From an offset to an end, by partition. Other partitions are not scanned.
+    Between(Spans),
     /// Everything from this start on, and what is appended later.
     Tail(TailStart),
 }
@@ -70,10 +71,11 @@ impl ScanRange {
                     high,
                 )
             }
-            Self::One(index, offset) if i64::from(*index) == i64::from(partition) => {
-                (signed(*offset).max(low), signed(*offset).saturating_add(1).min(high))
+            Self::Between(spans) => {
+                let index = u32::try_from(partition).unwrap_or_default();
+                let (start, end) = spans.get(&index).copied().unwrap_or_default();
+                (signed(start).max(low), signed(end).min(high))
             }
-            Self::One(..) => (high, high),
             Self::Tail(start) => {
                 let offset = |offset| u64::try_from(offset).unwrap_or_default();
                 let index = u32::try_from(partition).unwrap_or_default();
@@ -136,20 +138,10 @@ struct Scan {
 
 impl Scan {
     fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
-        let mut config = config::observer(&log.options);
-        // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
-        config
-            .set("group.id", &*topic)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            // Skips records that are deleted during the scan.
-            .set("auto.offset.reset", "earliest")
-            .set("queued.max.messages.kbytes", (log.options.consumer_queue_bytes / 1024).max(1).to_string())
-            .set("fetch.queue.backoff.ms", "5");
-        let context = Context::new(Arc::clone(&log.health), None, ());
-        let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
-        authenticate(&consumer);
+        let consumer = match log.scanners.take(&topic) {
+            Some(idle) => idle,
+            None => connect(log, &topic)?,
+        };
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
         // Before the stable ends, which are behind them unless a transaction is open.
@@ -170,6 +162,8 @@ impl Scan {
             }
         }
         consumer.assign(&assignment).map_err(from_kafka)?;
+        // The last scan of the client has paused them.
+        consumer.resume(&assignment).map_err(from_kafka)?;
         let (follows, buffered) = (range.follows(), BTreeMap::new());
         Ok((
             Self { consumer, topic, ends, follows, buffered, bytes: 0, buffer: BytesMut::new() },
@@ -224,6 +218,9 @@ impl Scan {
             // Taken after the flush: the receiver may be slow.
             last_read = Instant::now();
         }
+        if self.ends.is_empty() && !self.follows {
+            log.scanners.keep(self.topic, self.consumer);
+        }
     }
 
     fn count(&self) -> usize {
@@ -264,6 +261,58 @@ impl Scan {
             let partition = u32::try_from(partition).unwrap_or_default();
             batches.blocking_send(Ok(ScanBatch { partition, records })).is_ok()
         })
+    }
+}
+
+fn connect(log: &Shared, topic: &str) -> Result<Observer> {
+    let mut config = config::observer(&log.options);
+    // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
+    config
+        .set("group.id", topic)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        // Skips records that are deleted during the scan.
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", (log.options.consumer_queue_bytes / 1024).max(1).to_string())
+        .set("fetch.queue.backoff.ms", "5");
+    let context = Context::new(Arc::clone(&log.health), None, ());
+    let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
+    authenticate(&consumer);
+    Ok(consumer)
+}
+
+/// The client of the last complete scan of each topic, for the next one: a new client has to find the cluster first.
+#[derive(Default)]
+pub(crate) struct Scanners(Mutex<HashMap<Arc<str>, Observer>>);
+
+impl Scanners {
+    fn take(&self, topic: &str) -> Option<Observer> {
+        lock(&self.0).remove(topic)
+    }
+
+    fn keep(&self, topic: Arc<str>, consumer: Observer) {
+        if consumer.unassign().is_ok() {
+            // Another scan may have ended meanwhile.
+            let replaced = lock(&self.0).insert(topic, consumer);
+            drop(replaced);
+        }
+    }
+}
+
+impl fmt::Debug for Scanners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanners").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Scanners {
+    fn drop(&mut self) {
+        let consumers = std::mem::take(&mut *lock(&self.0));
+        if !consumers.is_empty() {
+            // Closing a client blocks until its threads have ended: not in an async task.
+            thread::close_in_background(consumers, |_| {});
+        }
     }
 }
 

@@ -29,9 +29,15 @@ impl DeadLetterFilter {
     /// Whether `dead_letter` is selected.
     #[must_use]
     pub fn selects(&self, dead_letter: &DeadLetter) -> bool {
-        self.reason.is_none_or(|reason| reason == dead_letter.reason.kind())
-            && self.since.is_none_or(|since| dead_letter.record.time >= since)
-            && self.after.as_ref().is_none_or(|after| dead_letter.position() > *after)
+        self.selects_at(&dead_letter.position(), dead_letter.reason.kind(), dead_letter.record.time)
+    }
+
+    /// Whether a dead letter with this position, reason and time of its record is selected.
+    #[must_use]
+    pub fn selects_at(&self, position: &RecordPosition, reason: ReasonKind, time: Timestamp) -> bool {
+        self.reason.is_none_or(|kind| kind == reason)
+            && self.since.is_none_or(|since| time >= since)
+            && self.after.as_ref().is_none_or(|after| position > after)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Dead letters in a separate topic.
 
 pub(crate) mod codec;
+pub(crate) mod index;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,11 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, Partition, RecordId};
 use shop_core::{ErrorKind, Result, Retry};
-use tokio::sync::Mutex;
 
 use crate::log::Shared;
 use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
-use crate::resolution::KnownRecords;
 use crate::topic::Topic;
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
@@ -46,8 +45,6 @@ use crate::topic::Topic;
 pub struct KafkaDeadLetters {
     pub(crate) log: Arc<Shared>,
     pub(crate) topic: Arc<Topic>,
-    /// Read on demand, by [`contains`](DeadLetters::contains).
-    pub(crate) known: Arc<Mutex<KnownRecords>>,
 }
 
 #[async_trait]
@@ -69,11 +66,10 @@ impl DeadLetters for KafkaDeadLetters {
         deliver(producer, dead_letters.len(), enqueue).await
     }
 
-    /// Reads the topic once, then what was added, and keeps the ids of all its records in memory.
+    /// By an index in memory: reads the topic once, then what was added.
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        self.topic.ready(self.log.options.publish_timeout).await?;
         let id = RecordId::new(record, partition);
-        self.known.lock().await.contains(&self.log, &self.topic.name, id).await
+        self.indexed(|index| index.contains(id)).await
     }
 
     async fn check(&self) -> Result<()> {

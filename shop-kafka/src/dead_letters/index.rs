@@ -1,0 +1,177 @@
+//! An index of a dead-letter topic: where its pending dead letters are.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::ops::Bound;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use shop_core::log::{
+    DeadLetter, DeadLetterFilter, LogRecord, ReasonKind, RecordId, RecordPosition, ResolvedDeadLetter,
+};
+use shop_core::{Result, Timestamp};
+
+use super::codec::decode;
+use crate::log::Shared;
+use crate::resolution::marker_of;
+use crate::scan::{ScanBatch, ScanRange, Spans, scan};
+
+/// The greatest distance of two records that are read by one request. The records between them are skipped.
+const MAX_DISTANCE: u64 = 256;
+
+/// Kept in memory, and brought up to date by reading what was written since the last call: about 200 bytes per pending
+/// dead letter, and 100 per resolved one.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// The next offset to read, by partition.
+    next: BTreeMap<u32, u64>,
+    /// The pending dead letters, by record and partition: several partitions may have copies of one.
+    pending: BTreeMap<(RecordId, u32), Entry>,
+    /// Their records, by position: a gap may start at the offset of a record.
+    positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
+    resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    position: RecordPosition,
+    kind: ReasonKind,
+    time: Timestamp,
+    /// Its offset in the dead-letter topic.
+    offset: u64,
+}
+
+/// The partition and the offset of a dead letter in the dead-letter topic.
+pub(crate) type Place = (u32, u64);
+
+impl Index {
+    /// Reads what was written since the last call.
+    pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
+        let mut batches = pin!(scan(log, topic, ScanRange::From(self.next.clone())).await?);
+        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
+            for record in records {
+                self.add(partition, &record);
+                self.next.insert(partition, record.offset + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `id` is or was among the dead letters.
+    pub(crate) fn contains(&self, id: RecordId) -> bool {
+        self.resolved.contains_key(&id) || self.first(id).is_some()
+    }
+
+    pub(crate) const fn resolved(&self) -> &BTreeMap<RecordId, ResolvedDeadLetter> {
+        &self.resolved
+    }
+
+    /// Where all pending dead letters are.
+    pub(crate) fn places(&self) -> BTreeSet<Place> {
+        self.positions.values().flatten().filter_map(|id| Some(self.first(*id)?.0)).collect()
+    }
+
+    /// Where the dead letters are that `filter` selects, of the first `limit` positions.
+    pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<Place> {
+        let after = filter.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let selected = |id: &RecordId| {
+            let (place, entry) = self.first(*id)?;
+            filter.selects_at(&entry.position, entry.kind, entry.time).then_some(place)
+        };
+        let pages = self.positions.range((after, Bound::Unbounded));
+        let pages = pages.map(|(_, ids)| ids.iter().filter_map(selected).collect::<Vec<_>>());
+        pages.filter(|places| !places.is_empty()).take(limit).flatten().collect()
+    }
+
+    /// Where the dead letters at `positions` are.
+    pub(crate) fn at(&self, positions: &BTreeSet<RecordPosition>) -> BTreeSet<Place> {
+        let ids = positions.iter().filter_map(|position| self.positions.get(position)).flatten();
+        ids.filter_map(|id| Some(self.first(*id)?.0)).collect()
+    }
+
+    /// The first copy of the dead letter `id`.
+    fn first(&self, id: RecordId) -> Option<(Place, &Entry)> {
+        let ((_, partition), entry) = self.pending.range((id, 0)..=(id, u32::MAX)).next()?;
+        Some(((*partition, entry.offset), entry))
+    }
+
+    fn add(&mut self, partition: u32, record: &LogRecord) {
+        if let Some(dead_letter) = decode(record) {
+            let (id, kind) = (dead_letter.record_id(), dead_letter.reason.kind());
+            // The same offsets may be lost again.
+            let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
+            if is_resolved || self.pending.contains_key(&(id, partition)) {
+                return;
+            }
+            let mut position = dead_letter.position();
+            if let Some((other, _)) = self.positions.first_key_value()
+                && other.topic == position.topic
+            {
+                position.topic = Arc::clone(&other.topic);
+            }
+            self.positions.entry(position.clone()).or_default().insert(id);
+            let entry = Entry { position, kind, time: dead_letter.record.time, offset: record.offset };
+            self.pending.insert((id, partition), entry);
+        } else if let Some(marker) = marker_of(record) {
+            self.resolve(marker, partition);
+        }
+    }
+
+    /// A marker resolves a record in all partitions, and a gap in its own `partition`, where it was put before.
+    fn resolve(&mut self, marker: ResolvedDeadLetter, partition: u32) {
+        let id = marker.record_id;
+        self.resolved.insert(id, marker);
+        let all = self.pending.range((id, 0)..=(id, u32::MAX));
+        let resolved = all.filter(|((_, other), entry)| entry.kind != ReasonKind::Gap || *other == partition);
+        let keys: Vec<_> = resolved.map(|(key, _)| *key).collect();
+        let removed = keys.iter().filter_map(|key| self.pending.remove(key)).last();
+        let Some(Entry { position, .. }) = removed else { return };
+        if self.first(id).is_none()
+            && let btree_map::Entry::Occupied(mut ids) = self.positions.entry(position)
+        {
+            ids.get_mut().remove(&id);
+            if ids.get().is_empty() {
+                ids.remove();
+            }
+        }
+    }
+}
+
+/// The dead letters at `places`, in the order of their positions; `None` if one of them is not there any more.
+pub(crate) async fn read(
+    log: &Arc<Shared>,
+    topic: &Arc<str>,
+    places: &BTreeSet<Place>,
+) -> Result<Option<Vec<DeadLetter>>> {
+    let mut wanted = BTreeMap::<u32, BTreeSet<u64>>::new();
+    for (partition, offset) in places {
+        wanted.entry(*partition).or_default().insert(*offset);
+    }
+    let mut found = BTreeMap::new();
+    while !wanted.is_empty() {
+        let spans: Spans =
+            wanted.iter().map(|(partition, offsets)| (*partition, first_run(offsets))).collect();
+        let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?);
+        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
+            for record in records.iter().filter(|record| places.contains(&(partition, record.offset))) {
+                let Some(dead_letter) = decode(record) else { return Ok(None) };
+                found.insert((dead_letter.position(), partition, record.offset), dead_letter);
+            }
+        }
+        wanted.retain(|partition, offsets| {
+            let end = spans.get(partition).map_or(0, |(_, end)| *end);
+            offsets.retain(|offset| *offset >= end);
+            !offsets.is_empty()
+        });
+    }
+    Ok((found.len() == places.len()).then(|| found.into_values().collect()))
+}
+
+/// From the first offset to the end of those that are not far behind each other.
+fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
+    let first = offsets.first().copied().unwrap_or_default();
+    let near = |last: u64, next: &u64| (*next - last <= MAX_DISTANCE).then_some(*next);
+    let last = offsets.iter().try_fold(first, |last, next| near(last, next).ok_or(last));
+    let (Ok(last) | Err(last)) = last;
+    (first, last + 1)
+}
