@@ -29,6 +29,8 @@ pub struct Load {
     pub batch: usize,
     /// The number of requests per second over all connections; unlimited by default.
     pub rate: Option<f64>,
+    /// The number of users who buy in turn; at least one per connection.
+    pub users: usize,
 }
 
 /// The result.
@@ -84,14 +86,21 @@ impl Load {
         // Staggered start.
         let mut due = begun + pause.unwrap_or_default().mul_f64(number as f64 / self.connections as f64);
         let mut connection = Connection::open(self.address).await;
-        let user = format!("user-{number:05}");
-        let (request, expected) =
-            if self.batch > 1 { (batch(&user, self.batch), 200) } else { (buy(&user), 201) };
+        let of = |user: usize| match self.batch {
+            1 => (buy(&format!("user-{user:05}")), 201),
+            batch_size => (batch(&format!("user-{user:05}"), batch_size), 200),
+        };
+        let (mut request, expected) = of(number);
+        let mut user = number;
         let (mut answered, mut times) = (0, Vec::new());
         loop {
             if let Some(pause) = pause {
                 sleep_until(due.min(end)).await;
                 due += pause;
+            }
+            if self.users > self.connections && answered > 0 {
+                user = (user + self.connections) % self.users;
+                request = of(user).0;
             }
             let sent = Instant::now();
             if sent >= end {

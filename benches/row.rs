@@ -34,6 +34,8 @@ pub enum Unit {
     Each,
     /// MiB.
     Mebibytes,
+    /// Milliseconds.
+    Milliseconds,
 }
 
 /// The goal of a median.
@@ -129,6 +131,7 @@ impl Unit {
             Self::PerSecond => format!("{}/s", thousands(figure)),
             Self::Ratio | Self::Each => format!("{figure:.2}"),
             Self::Mebibytes => format!("{figure:.1} MiB"),
+            Self::Milliseconds => format!("{figure:.2} ms"),
         }
     }
 }

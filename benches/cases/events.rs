@@ -74,7 +74,8 @@ fn measure(readers: usize, time: Duration) -> (Measured, f64) {
         }
     });
     let memory = resident() - before;
-    let load = Load { address: server.address(), connections: BUYERS, time, batch: 1, rate: Some(RATE) };
+    let load =
+        Load { address: server.address(), connections: BUYERS, time, batch: 1, rate: Some(RATE), users: 0 };
     let measured = measure_load(&server, &load);
     // Each purchase has a reader.
     let expected = if readers == 0 { 0 } else { measured.loaded.answered };

@@ -91,7 +91,14 @@ fn measure(alone: Store, start: impl FnOnce() -> Server, size: Size) -> Fresh {
     let rate = (probes.block_on(highest_rate(&server, size)) / 2.0).max(1.0);
     // Longer than the probes take. The load is stopped when they are done.
     let time = Duration::from_secs(3_600);
-    let load = Load { address: server.address(), connections: CONNECTIONS, time, batch: 1, rate: Some(rate) };
+    let load = Load {
+        address: server.address(),
+        connections: CONNECTIONS,
+        time,
+        batch: 1,
+        rate: Some(rate),
+        users: 0,
+    };
     let mut load = Run::new(load::RUN, &load).command().stdout(std::process::Stdio::null()).spawn().unwrap();
     let seen = probes.block_on(probe(&server, size.probes));
     load.kill().unwrap();
@@ -118,8 +125,14 @@ async fn listings_alone(server: &Server, count: usize) -> Vec<f64> {
 async fn highest_rate(server: &Server, size: Size) -> f64 {
     let mut connection = Connection::open(server.address()).await;
     let (before, start) = (stored(&mut connection).await, Instant::now());
-    let load =
-        Load { address: server.address(), connections: CONNECTIONS, time: size.load, batch: 1, rate: None };
+    let load = Load {
+        address: server.address(),
+        connections: CONNECTIONS,
+        time: size.load,
+        batch: 1,
+        rate: None,
+        users: 0,
+    };
     let taken: Loaded =
         tokio::task::spawn_blocking(move || Run::new(load::RUN, &load).in_own_process()).await.unwrap();
     let after = stored(&mut connection).await;

@@ -17,13 +17,9 @@ pub(super) struct Measured {
     pub(super) memory: f64,
 }
 
-fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
-    measure_batches(server, connections, time, 1)
-}
-
 /// Measures requests of this many purchases.
 pub(super) fn measure_batches(server: &Server, connections: usize, time: Duration, batch: usize) -> Measured {
-    measure_load(server, &Load { address: server.address(), connections, time, batch, rate: None })
+    measure_load(server, &Load { address: server.address(), connections, time, batch, rate: None, users: 0 })
 }
 
 /// Measures `load` on `server`.
@@ -48,6 +44,8 @@ enum Beside {
 struct Case<'a> {
     on: &'static str,
     settings: &'a [(&'a str, &'a str)],
+    /// The number of users, if there are more than connections.
+    users: usize,
     beside: Beside,
     rate: [Option<f64>; 2],
     processor: [Option<f64>; 2],
@@ -56,9 +54,13 @@ struct Case<'a> {
 impl Case<'_> {
     fn measure(&self, scale: Scale, (connections, goals): (usize, usize), emit: &mut dyn FnMut(Row)) {
         let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
+        let measure = |server: &Server| {
+            let (address, users) = (server.address(), self.users);
+            measure_load(server, &Load { address, connections, time, batch: 1, rate: None, users })
+        };
         let facing = |settings| {
             let folder = tempfile::tempdir().unwrap();
-            measure(&Server::facing(folder.path(), settings), connections, time)
+            measure(&Server::facing(folder.path(), settings))
         };
         let (name, what) = match self.beside {
             Beside::Echo => ("bare axum echo", String::new()),
@@ -66,12 +68,13 @@ impl Case<'_> {
             Beside::Ours => ("without it", String::new()),
         };
         let beside = || match self.beside {
-            Beside::Echo => measure(&Server::echo(), connections, time),
-            Beside::Naive => measure(&Server::naive(self.settings), connections, time),
+            Beside::Echo => measure(&Server::echo()),
+            Beside::Naive => measure(&Server::naive(self.settings)),
             Beside::Ours => facing(&self.settings[..1]),
         };
         let pairs = Pairs::alternate(scale.pairs(), || facing(self.settings), beside);
-        let what = format!("POST /buy, {}, {connections} connections{what}", self.on);
+        let users = if self.users > 0 { format!(", {} users", self.users) } else { String::new() };
+        let what = format!("POST /buy, {}, {connections} connections{users}{what}", self.on);
         let row = pairs.row(&what, |run| run.loaded.per_second, name, show);
         emit(row.with_goal(self.rate[goals].map(Goal::AtLeast)));
         let what = format!("{what}: processor time of the server");
@@ -90,11 +93,17 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let logged = [EDGE_ONLY, ("SHOP_ACCESS_LOG", "on")];
     // This dialect logs each purchase.
     let dialect = [EDGE_ONLY, ("SHOP_DIALECT", "purchase-tracking")];
-    let case = |on, settings, beside, rate, processor| Case { on, settings, beside, rate, processor };
-    let with_store = "embedded log, ingested into the embedded store by the same process";
+    let case =
+        |on, settings, beside, rate, processor| Case { on, settings, users: 0, beside, rate, processor };
+    let with_store = "embedded log and store";
+    let many_users = Case {
+        users: scale.pick(1_000, 100_000, 100_000),
+        ..case(with_store, &on_kafka[..0], Beside::Echo, [None, Some(0.52)], [None, Some(2.6)])
+    };
     let mut cases = vec![
         case("embedded log", &on_kafka[..1], Beside::Echo, [None, Some(0.65)], [None, Some(1.8)]),
-        case(with_store, &on_kafka[..0], Beside::Echo, [None, Some(0.5)], [None, Some(2.8)]),
+        case(with_store, &on_kafka[..0], Beside::Echo, [None; 2], [None; 2]),
+        many_users,
         case("embedded log, a line per request in the log", &logged, Beside::Ours, [None; 2], [None; 2]),
         case("embedded log, a line per purchase in the log", &dialect, Beside::Ours, [None; 2], [None; 2]),
     ];

@@ -4,6 +4,7 @@ pub mod batch;
 mod collection;
 pub mod events;
 pub mod freshness;
+pub mod growth;
 pub mod hot_path;
 pub mod http_post;
 pub mod kafka_to_mongodb;

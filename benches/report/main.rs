@@ -61,7 +61,7 @@ const fn part(name: &'static str, title: &'static str, bench: Option<&'static st
     Part { name, title, bench }
 }
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
     part("kafka-to-postgres", "From Kafka into PostgreSQL", Some("kafka_to_postgres")),
     part("hot-path", "From the log into the store", Some("consume_to_insert")),
@@ -73,6 +73,7 @@ const PARTS: [Part; 14] = [
     part("freshness", "Until it is in a listing", Some("freshness")),
     part("events", "Readers of events", Some("events")),
     part("listing", "Listings", Some("listing")),
+    part("growth", "Among very many", Some("growth")),
     part("allocations", "Allocations", Some("allocations")),
     part("start", "Start, idle memory, size", None),
     part("resources", "The programs as they are started by default", None),

@@ -84,7 +84,8 @@ fn embedded(facing: &Path, management: &Path, time: Duration, emit: &mut dyn FnM
 fn connections(facing: &Path, time: Duration, emit: &mut dyn FnMut(Row)) {
     let folder = tempfile::tempdir().unwrap();
     let server = started(facing, folder.path(), &[]);
-    let loaded = Load { address: server.address(), connections: 512, time, batch: 1, rate: None }.run();
+    let loaded =
+        Load { address: server.address(), connections: 512, time, batch: 1, rate: None, users: 0 }.run();
     let peak = memory_of(&server.process()).unwrap().peak;
     let rate = format!("{:.0}/s", loaded.per_second);
     let row = Row::new("facing, 512 connections: peak memory", vec![peak], Unit::Mebibytes, rate);
