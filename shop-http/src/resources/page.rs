@@ -85,7 +85,7 @@ const FACING: &str = include_str!("../../page/facing.html");
 const MANAGEMENT: &str = include_str!("../../page/management.html");
 
 /// Where the runbooks are in the repository, as management's document names it.
-const RUNBOOKS: &str = "docs/operations.md";
+const RUNBOOKS: &str = "docs/runbooks.md";
 /// The end of the placeholder that a release replaces by its repository.
 const NO_REPOSITORY: &str = "/OWNER/REPOSITORY";
 
@@ -195,6 +195,6 @@ mod tests {
         }
         let released = with_runbooks(MANAGEMENT, "https://example.org/shop");
         let version = env!("CARGO_PKG_VERSION");
-        assert!(names(&released, &format!("https://example.org/shop/blob/v{version}/docs/operations.md")));
+        assert!(names(&released, &format!("https://example.org/shop/blob/v{version}/docs/runbooks.md")));
     }
 }

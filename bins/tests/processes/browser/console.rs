@@ -52,7 +52,7 @@ async fn the_overview_follows_the_pipeline() {
     browser.shows("dead-letters", "1").await;
     browser.shows("state", "Degraded").await;
     assert!(problems(&browser).await.starts_with("Dead letters to be replayed or discarded: 1."));
-    assert!(problems(&browser).await.contains("docs/operations.md#shopdeadletterswaiting"));
+    assert!(problems(&browser).await.contains("docs/runbooks.md#shopdeadletterswaiting"));
     assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 1);
     browser.was_quiet(&management.url).await;
     browser.end().await;
