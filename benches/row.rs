@@ -100,7 +100,7 @@ impl Row {
         let (low, high) = self.spread();
         let spread = match figures.len() {
             1 => String::new(),
-            _ => format!("{} to {}", unit.show(low), unit.show(high)),
+            _ => format!("{}–{}", unit.show(low), unit.show(high)),
         };
         let (goal, reached) = self.goal_text();
         let reached = reached.replace("missed", "**missed**");
@@ -171,7 +171,7 @@ mod tests {
             Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s").with_goal(Goal::AtLeast(0.85));
         let row = Row { baseline: "a bare loop, 100/s".to_owned(), ..row };
         assert_eq!(row.is_reached(), Some(false));
-        let line = "| publish | 0.80 | 0.70 to 0.90 | 3 | ≥ 0.85 | **missed** | 80/s | a bare loop, 100/s |";
+        let line = "| publish | 0.80 | 0.70–0.90 | 3 | ≥ 0.85 | **missed** | 80/s | a bare loop, 100/s |";
         assert_eq!(row.markdown(), line);
         let text =
             "publish: 0.80 (0.70 to 0.90), goal ≥ 0.85: missed\n  ours    80/s\n  beside  a bare loop, 100/s";

@@ -52,7 +52,7 @@ impl Cost {
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rate, processor, memory } = self;
-        write!(f, "{rate:7.0}/s, {processor:.2} s of processor per 100,000, {memory:3.0} MiB")
+        write!(f, "{rate:7.0}/s, {processor:.2} s/100,000, {memory:3.0} MiB")
     }
 }
 

@@ -18,7 +18,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let brokers = scale::kafka().unwrap_or_default();
     // The topic is not read: one is sufficient for all runs.
     let on_kafka = [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-batch")];
-    let on_embedded = "embedded log, ingested into the embedded store by the same process";
+    let on_embedded = "embedded log and store";
     let mut cases = vec![
         ("embedded log", &on_kafka[..1], Some(250_000.0)),
         (on_embedded, &on_kafka[..0], None),
@@ -49,7 +49,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let figures = runs.iter().map(purchases).collect();
         emit(Row::new(&*what, figures, Unit::PerSecond, ours).with_goal(goal.map(Goal::AtLeast)));
         let figures = runs.iter().map(processor).collect();
-        let what = format!("{what}: processor time of the server per purchase, in µs");
+        let what = format!("{what}: processor time per purchase, in µs");
         let goal = goal.map(|_| Goal::AtMost(PROCESSOR));
         emit(Row::new(what, figures, Unit::Each, "").with_goal(goal));
     }

@@ -77,7 +77,7 @@ impl Case<'_> {
         let what = format!("POST /buy, {}, {connections} connections{users}{what}", self.on);
         let row = pairs.row(&what, |run| run.loaded.per_second, name, show);
         emit(row.with_goal(self.rate[goals].map(Goal::AtLeast)));
-        let what = format!("{what}: processor time of the server");
+        let what = format!("{what}: processor time");
         let show = |runs: &[Measured]| format!("{:.1} µs", median_of(runs, |run| run.processor));
         let row = pairs.row(what, |run| run.processor, name, show);
         emit(row.with_goal(self.processor[goals].map(Goal::AtMost)));
