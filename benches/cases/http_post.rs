@@ -104,8 +104,8 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         case("embedded log", &on_kafka[..1], Beside::Echo, [None, Some(0.65)], [None, Some(1.8)]),
         case(with_store, &on_kafka[..0], Beside::Echo, [None; 2], [None; 2]),
         many_users,
-        case("embedded log, a line per request in the log", &logged, Beside::Ours, [None; 2], [None; 2]),
-        case("embedded log, a line per purchase in the log", &dialect, Beside::Ours, [None; 2], [None; 2]),
+        case("embedded log, access log", &logged, Beside::Ours, [None; 2], [None; 2]),
+        case("embedded log, purchase lines", &dialect, Beside::Ours, [None; 2], [None; 2]),
     ];
     if brokers.is_empty() {
         eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA is not set");

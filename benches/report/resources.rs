@@ -55,7 +55,7 @@ fn idle(what: &str, server: &Server, time: Duration, goals: [f64; 3], emit: &mut
         emit(row.with_goal(Goal::AtMost(goal)));
     };
     row(used, "percent of a core", goals[0]);
-    row(switched, "context switches per second", goals[1]);
+    row(switched, "switches per second", goals[1]);
     row(threads, "threads", goals[2]);
     let memory = memory_of(&process).unwrap().resident;
     emit(Row::new(format!("{what}: memory"), vec![memory], Unit::Mebibytes, ""));
@@ -77,8 +77,8 @@ fn embedded(facing: &Path, management: &Path, time: Duration, emit: &mut dyn FnM
     idle("facing, idle", &alone, time, [0.2, 50.0, 12.0], emit);
     let beside = started(management, folder.path(), &[]);
     pause(SETTLED);
-    idle("facing, idle, with management on its folder", &alone, time, [0.2, 50.0, 12.0], emit);
-    idle("management, idle, on the folder of facing", &beside, time, [0.2, 50.0, 12.0], emit);
+    idle("facing beside management, idle", &alone, time, [0.2, 50.0, 12.0], emit);
+    idle("management beside facing, idle", &beside, time, [0.2, 50.0, 12.0], emit);
 }
 
 fn connections(facing: &Path, time: Duration, emit: &mut dyn FnMut(Row)) {
@@ -114,7 +114,7 @@ fn on_servers(management: &Path, records: u64, time: Duration, emit: &mut dyn Fn
     let with_roles = |roles| [&settings[..], &[("SHOP_ROLES", roles)]].concat();
     let all = started(management, folder.path(), &with_roles("purchases,users,orders"));
     pause(SETTLED);
-    idle("management on Kafka and MongoDB, idle, all roles", &all, time, [0.5, 200.0, 20.0], emit);
+    idle("management on servers, idle", &all, time, [0.5, 200.0, 20.0], emit);
     drop(all);
     let mut options = KafkaLogOptions::new(&*kafka);
     (options.topic, options.partitions) = (format!("{name}-backlog"), PARTITIONS);
