@@ -141,7 +141,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     until("store the other one", async || stored(&facing, "u1").await == 2).await;
     let metrics = plain().get(facing.path("/metrics")).send().await.unwrap().text().await.unwrap();
     let series = metrics.lines().find(|line| line.starts_with("shop_ingest_stuck_seconds{")).unwrap();
-    assert!(series.contains(r#"topic="purchases",partition="0",offset="2",id="#), "{series}");
+    assert!(series.contains(r#"topic="purchases",partition="0",offset="2",error="#), "{series}");
 
     let unknown = manage(folder, &["dlq", "park", "purchases-0-99"]).await;
     let said = text(&unknown.stderr);

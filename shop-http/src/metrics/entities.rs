@@ -7,9 +7,9 @@ use shop_core::outbox::{Backlog, RelayMonitor};
 
 use super::ingest::{approximately, outcomes};
 use super::names;
-use super::registry::Metrics;
+use super::registry::Scrape;
 
-impl Metrics {
+impl Scrape {
     /// Exports the state of the relay of `role`; its `backlog` was queried before.
     pub(crate) fn note_relay(
         &self,
@@ -20,12 +20,10 @@ impl Metrics {
     ) {
         let labels = [("role", role)];
         self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(relay.status().published);
-        let (pending, oldest) =
-            (self.gauge(names::OUTBOX_PENDING, &labels), self.gauge(names::OUTBOX_OLDEST, &labels));
-        // Unknown values stay as they were.
         if let Some(backlog) = backlog {
-            pending.set(approximately(backlog.entries));
-            oldest.set(backlog.oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64()));
+            let oldest = backlog.oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
+            self.gauge(names::OUTBOX_PENDING, &labels).set(approximately(backlog.entries));
+            self.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
         }
     }
 

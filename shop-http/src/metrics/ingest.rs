@@ -12,7 +12,7 @@ use shop_core::log::{Gap, Lag, LogUsage, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::names::{self, Name};
-use super::registry::{Labels, Metrics};
+use super::registry::{Labels, Metrics, Scrape};
 use crate::resources::health::kind_word;
 
 /// Measures batches.
@@ -58,75 +58,6 @@ impl Metrics {
         Arc::new(Observer::new(self))
     }
 
-    /// Exports the state of `monitor` at `now`; its `lag` was queried before.
-    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
-        let status = monitor.status();
-        self.note_counters(&status);
-        self.note_load(&status);
-        for part in Component::ALL {
-            let retries = status.retries.get(&part).copied().unwrap_or_default();
-            self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
-        }
-        self.note_waiting(names::INGEST_WAITING, &status, &[]);
-        for phase in Phase::ALL {
-            let is_it = f64::from(u8::from(phase == status.phase));
-            self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
-        }
-        self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
-        self.note_lost(&status, lag);
-        lag.into_iter().for_each(|lag| self.note_lag(lag));
-    }
-
-    /// For how long each part of an ingest has been failing.
-    pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
-        for part in Component::ALL {
-            let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
-        }
-    }
-
-    /// The stuck record of an ingest, if it has one.
-    fn note_stuck(&self, status: &IngestStatus) {
-        let mut known = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        let stuck = status.stuck.as_ref().map(|stuck| {
-            let StuckRecord { topic, partition, offset, id, error, .. } = stuck;
-            let id = id.clone().unwrap_or_default();
-            [topic.to_string(), partition.to_string(), offset.to_string(), id, kind_word(error)]
-        });
-        known.extend(stuck.clone());
-        // Other topics are exported by the ingests that consume them.
-        for series in
-            known.iter().filter(|[topic, ..]| status.oldest_uncommitted.contains_key(topic.as_str()))
-        {
-            let [topic, partition, offset, id, error] = series.each_ref().map(String::as_str);
-            let labels = [
-                ("topic", topic),
-                ("partition", partition),
-                ("offset", offset),
-                ("id", id),
-                ("error", error),
-            ];
-            let since =
-                status.stuck.as_ref().filter(|_| stuck.as_ref() == Some(series)).map(|stuck| stuck.since);
-            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.gauge(names::INGEST_STUCK, &labels).set(age);
-        }
-    }
-
-    /// Per topic that was consumed. `topic` has a series before its first record.
-    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
-        self.note_stuck(status);
-        let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
-        let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
-        for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
-            let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
-            self.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
-            let unread = status.oldest_unread.get(topic).copied().flatten();
-            let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
-            self.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
-        }
-    }
-
     /// Exports the number of pending dead letters of `topic`, by reason, as counted in the log of an ingest of this
     /// process. A reason that is missing in `counts` has none.
     pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
@@ -161,17 +92,6 @@ impl Metrics {
         gaps.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, gaps)| gaps.clone()).collect()
     }
 
-    /// Per partition that was assigned or has lost records. Others are unknown.
-    pub(super) fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
-        let assigned = lag.into_iter().flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
-        let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
-        for (topic, index) in assigned.chain(lost) {
-            let count = status.lost.get(&(Arc::clone(topic), index)).copied().unwrap_or_default();
-            let labels = [("topic", &**topic), ("partition", &*index.to_string())];
-            self.counter(names::INGEST_LOST, &labels).absolute(count);
-        }
-    }
-
     /// Exports the size of the log of `topic`, which manages its own files.
     pub fn note_log_usage(&self, topic: &str, usage: &LogUsage) {
         let labels = [("topic", topic)];
@@ -191,6 +111,72 @@ impl Metrics {
         let pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
         let selected = pending.iter().filter(|(topic, _)| includes(topic));
         selected.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
+    }
+}
+
+impl Scrape {
+    /// Exports the state of `monitor` at `now`; its `lag` was queried before.
+    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
+        let status = monitor.status();
+        self.note_counters(&status);
+        self.note_load(&status);
+        for part in Component::ALL {
+            let retries = status.retries.get(&part).copied().unwrap_or_default();
+            self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
+        }
+        self.note_waiting(names::INGEST_WAITING, &status, &[]);
+        for phase in Phase::ALL {
+            let is_it = f64::from(u8::from(phase == status.phase));
+            self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
+        }
+        self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
+        self.note_lost(&status, lag);
+        lag.into_iter().for_each(|lag| self.note_lag(lag));
+    }
+
+    /// For how long each part of an ingest has been failing.
+    pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
+        for part in Component::ALL {
+            let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
+        }
+    }
+
+    /// The stuck record of an ingest, if it has one.
+    fn note_stuck(&self, status: &IngestStatus) {
+        let Some(StuckRecord { topic, partition, offset, since, error, .. }) = &status.stuck else { return };
+        let labels = [
+            ("topic", &**topic),
+            ("partition", &partition.to_string()),
+            ("offset", &offset.to_string()),
+            ("error", &kind_word(error)),
+        ];
+        self.gauge(names::INGEST_STUCK, &labels).set(since.elapsed().as_secs_f64());
+    }
+
+    /// Per topic that was consumed. `topic` has a series before its first record.
+    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
+        self.note_stuck(status);
+        let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
+        let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
+        for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
+            let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
+            self.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
+            let unread = status.oldest_unread.get(topic).copied().flatten();
+            let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
+            self.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
+        }
+    }
+
+    /// Per partition that was assigned or has lost records. Others are unknown.
+    pub(super) fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
+        let assigned = lag.into_iter().flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
+        let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
+        for (topic, index) in assigned.chain(lost) {
+            let count = status.lost.get(&(Arc::clone(topic), index)).copied().unwrap_or_default();
+            let labels = [("topic", &**topic), ("partition", &*index.to_string())];
+            self.counter(names::INGEST_LOST, &labels).absolute(count);
+        }
     }
 
     fn note_counters(&self, IngestStatus { counters, .. }: &IngestStatus) {
@@ -221,16 +207,9 @@ impl Metrics {
         let Lag { topic, group, records, .. } = lag;
         let waiting = lag.transaction_since().map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
-        let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
-        // Other topics are exported by the ingests that consume them.
-        let of_this = known.iter().filter(|(of, reader, _)| of == topic && reader == group);
-        for (of, reader, index) in of_this {
-            let partition = index.to_string();
-            let labels = [("topic", &**of), ("group", reader.as_str()), ("partition", &partition)];
-            // A partition that is assigned to another process is exported there; here it would count twice.
-            let behind = records.get(index).copied().unwrap_or_default();
-            self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(behind));
+        for (index, behind) in records {
+            let labels = [("topic", &**topic), ("group", group), ("partition", &index.to_string())];
+            self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(*behind));
         }
     }
 }
@@ -271,7 +250,7 @@ mod tests {
         let series = |topic, reason, count| {
             format!("shop_dead_letters_waiting{{topic=\"{topic}\",reason=\"{reason}\"}} {count}\n")
         };
-        let text = metrics.text();
+        let text = metrics.scrape().text();
         for (topic, reason, count) in [
             ("purchases", "conflict", 2),
             ("purchases", "refused", 0),
@@ -282,20 +261,20 @@ mod tests {
         }
         assert_eq!(metrics.dead_letters_waiting(|topic| topic == "purchases"), Some(2));
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
-        assert!(metrics.text().contains(&series("purchases", "conflict", 0)));
+        assert!(metrics.scrape().text().contains(&series("purchases", "conflict", 0)));
         assert_eq!(metrics.dead_letters_waiting(|_| true), Some(1));
     }
 
     #[test]
     fn documents_that_cannot_be_read_are_shown_once_a_store_counts_them() {
         let metrics = Metrics::new();
-        assert!(!metrics.text().contains("shop_store_unreadable_documents_total "));
+        assert!(!metrics.scrape().text().contains("shop_store_unreadable_documents_total "));
         metrics.count_unreadable(Arc::new(3.into()));
         let retention = Arc::<RetentionMonitor>::default();
         retention.deleted.store(7, Ordering::Relaxed);
         retention.due.store(5, Ordering::Relaxed);
         metrics.count_expired(retention);
-        let text = metrics.text();
+        let text = metrics.scrape().text();
         assert!(text.contains("\nshop_store_unreadable_documents_total 3\n"));
         assert!(text.contains("\nshop_store_expired_purchases_total 7\n"));
         assert!(text.contains("\nshop_store_expiring_purchases 5\n"));

@@ -1,7 +1,7 @@
 //! Metrics, and their exposition to Prometheus. `docs/metrics.md` lists all of them.
 //!
-//! Every service has its own recorder, so that services in one process do not share metrics. No label value comes from
-//! a client: a route is its template, a method one of those of HTTP.
+//! Every service has its own recorder, so that services in one process do not share metrics. What is known only at a
+//! scrape is read for it. No label value comes from a client: a route is its template, a method one of those of HTTP.
 
 mod entities;
 mod ingest;
@@ -12,4 +12,5 @@ mod requests;
 
 pub(crate) use publishing::Publishing;
 pub use registry::Metrics;
+pub(crate) use registry::Scrape;
 pub(crate) use requests::{HasPanicked, RequestTimer, Requests};

@@ -127,7 +127,7 @@ names! {
         "Time since the oldest record was read whose offset is not committed; 0 when there is none.");
     INGEST_STUCK = gauge(
         "shop_ingest_stuck_seconds",
-        "Time since the oldest record was read that the healthy store fails over; 0 when it is not stuck any more.");
+        "Time since the oldest record was read that the healthy store fails over; absent while there is none.");
     INGEST_OPEN_TRANSACTION = gauge(
         "shop_ingest_open_transaction_seconds",
         "Time for which records have waited for the end of another producer's transaction; 0 when none waits.");

@@ -1,6 +1,7 @@
 //! The metrics registry of one service: its recorder, and the text for Prometheus.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -42,17 +43,13 @@ pub struct Metrics {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
+    /// What is counted between the scrapes.
+    registry: Registry,
     process: Collector,
     /// Held while the text is rendered, which takes milliseconds of processor time.
     rendering: tokio::sync::Mutex<()>,
     /// The number of histogram samples so far.
     samples: AtomicUsize,
-    /// The topic, group and partition of every lag that was exported before.
-    pub(super) lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
-    /// Topic, partition, offset, id and error of every stuck record that was exported before.
-    pub(super) stuck: Mutex<BTreeSet<[String; 5]>>,
     /// The pending dead letters of each topic, by reason.
     pub(super) dead_letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
     /// The pending gaps of each topic.
@@ -75,21 +72,17 @@ impl Metrics {
     /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
-        let recorder = recorder();
         let shared = Shared {
-            handle: recorder.handle(),
-            recorder,
+            registry: Registry::new(),
             process: Collector::default(),
             rendering: tokio::sync::Mutex::default(),
             samples: AtomicUsize::new(0),
-            stuck: Mutex::default(),
-            lags: Mutex::default(),
             dead_letters: Mutex::default(),
             gaps: Mutex::default(),
             unreadable: OnceLock::new(),
             expired: OnceLock::new(),
         };
-        with_local_recorder(&shared.recorder, || shared.process.describe());
+        with_local_recorder(&shared.registry.recorder, || shared.process.describe());
         let metrics = Self { shared: Arc::new(shared) };
         let version: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
         metrics.gauge(names::APP_INFO, version).set(1);
@@ -112,42 +105,28 @@ impl Metrics {
         self.shared.expired.get_or_init(|| monitor);
     }
 
-    /// The same as [`text`](Self::text), when no other call renders it.
-    pub(crate) async fn rendered(&self) -> String {
-        let _one = self.shared.rendering.lock().await;
-        self.text()
-    }
-
-    /// All metrics in Prometheus' text format, version 0.0.4.
-    pub(crate) fn text(&self) -> String {
-        with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
-        if let Some(count) = self.shared.unreadable.get() {
-            self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
-        }
-        if let Some(RetentionMonitor { deleted, due, .. }) = self.shared.expired.get().map(Arc::as_ref) {
-            self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
-            self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
-        }
-        self.shared.handle.render()
+    /// Starts a scrape.
+    pub(crate) fn scrape(&self) -> Scrape {
+        Scrape { registry: Registry::new(), metrics: self.clone() }
     }
 
     pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
-        self.shared.recorder.register_counter(&key(name, labels), &METADATA)
+        self.shared.registry.counter(name, labels)
     }
 
     pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
-        self.shared.recorder.register_gauge(&key(name, labels), &METADATA)
+        self.shared.registry.gauge(name, labels)
     }
 
     pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
-        self.shared.recorder.register_histogram(&key(name, labels), &METADATA)
+        self.shared.registry.recorder.register_histogram(&key(name, labels), &METADATA)
     }
 
     /// Counts histogram samples.
     pub(super) fn sampled(&self, count: usize) {
         let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
         if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
-            self.shared.handle.run_upkeep();
+            self.shared.registry.handle.run_upkeep();
         }
     }
 }
@@ -158,24 +137,83 @@ impl Default for Metrics {
     }
 }
 
-#[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
-fn recorder() -> PrometheusRecorder {
-    let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
-        Kind::Histogram(buckets) => builder
-            .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
-            .expect("a list of buckets"),
-        Kind::Counter | Kind::Gauge => builder,
-    };
-    let recorder = ALL.iter().fold(PrometheusBuilder::new(), with_buckets).build_recorder();
-    for &Name { name, kind, help } in ALL {
-        let help = SharedString::const_str(help);
-        match kind {
-            Kind::Counter => recorder.describe_counter(name.into(), None, help),
-            Kind::Gauge => recorder.describe_gauge(name.into(), None, help),
-            Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
-        }
+/// The metrics of one scrape: what is read for it, and what the service has counted. A series that is not read is absent,
+/// such as the lag of a partition that another process has.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    registry: Registry,
+    metrics: Metrics,
+}
+
+impl Scrape {
+    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
+        self.registry.counter(name, labels)
     }
-    recorder
+
+    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
+        self.registry.gauge(name, labels)
+    }
+
+    /// The same as [`text`](Self::text), when no other call renders it.
+    pub(crate) async fn rendered(self) -> String {
+        let _one = self.metrics.shared.rendering.lock().await;
+        self.text()
+    }
+
+    /// All metrics in Prometheus' text format, version 0.0.4.
+    pub(crate) fn text(&self) -> String {
+        let Shared { registry, process, unreadable, expired, .. } = &*self.metrics.shared;
+        with_local_recorder(&registry.recorder, || process.collect());
+        if let Some(count) = unreadable.get() {
+            self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
+        }
+        if let Some(RetentionMonitor { deleted, due, .. }) = expired.get().map(Arc::as_ref) {
+            self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
+            self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
+        }
+        registry.handle.render() + &self.registry.handle.render()
+    }
+}
+
+struct Registry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+impl Registry {
+    #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
+    fn new() -> Self {
+        let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
+            Kind::Histogram(buckets) => builder
+                .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
+                .expect("a list of buckets"),
+            Kind::Counter | Kind::Gauge => builder,
+        };
+        let recorder = ALL.iter().fold(PrometheusBuilder::new(), with_buckets).build_recorder();
+        for &Name { name, kind, help } in ALL {
+            let help = SharedString::const_str(help);
+            match kind {
+                Kind::Counter => recorder.describe_counter(name.into(), None, help),
+                Kind::Gauge => recorder.describe_gauge(name.into(), None, help),
+                Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
+            }
+        }
+        Self { handle: recorder.handle(), recorder }
+    }
+
+    fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
+        self.recorder.register_counter(&key(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
+        self.recorder.register_gauge(&key(name, labels), &METADATA)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
 }
 
 fn key(name: Name, labels: Labels<'_>) -> Key {

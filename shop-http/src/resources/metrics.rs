@@ -9,23 +9,24 @@ use futures_util::future::join_all;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
+use crate::metrics::Scrape;
 use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Exports the current state of users, or of orders.
-async fn note(service: &Service, entity: Entity<'_>) {
+async fn note(scrape: &Scrape, service: &Service, entity: Entity<'_>) {
     let relay = async {
         if let Some(relay) = entity.relay {
             let backlog = check_with_timeout(relay.backlog()).await.ok();
-            service.metrics.note_relay(entity.name, relay, backlog.as_ref(), service.clock.now());
+            scrape.note_relay(entity.name, relay, backlog.as_ref(), service.clock.now());
         }
     };
     let events = async {
         if let Some(events) = entity.ingest {
             let lag = check_with_timeout(events.lag()).await.ok();
-            service.metrics.note_events(entity.subscribed_topic, events, lag.as_ref(), service.clock.now());
+            scrape.note_events(entity.subscribed_topic, events, lag.as_ref(), service.clock.now());
         }
     };
     tokio::join!(relay, events);
@@ -39,14 +40,15 @@ pub(crate) async fn get(
     if let Err(failure) = service.may_inspect(&caller) {
         return failure.respond(dialect);
     }
+    let scrape = service.metrics.scrape();
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
     let purchases = async {
         if let Some(ingest) = service.ingest() {
             let lag = check_with_timeout(ingest.lag()).await.ok();
-            service.metrics.note_ingest(ingest, lag.as_ref(), service.clock.now());
+            scrape.note_ingest(ingest, lag.as_ref(), service.clock.now());
         }
     };
-    let entities = join_all(service.own_entities().map(|entity| note(&service, entity)));
+    let entities = join_all(service.own_entities().map(|entity| note(&scrape, &service, entity)));
     tokio::join!(purchases, entities);
-    ([(CONTENT_TYPE, TEXT)], service.metrics.rendered().await).into_response()
+    ([(CONTENT_TYPE, TEXT)], scrape.rendered().await).into_response()
 }
