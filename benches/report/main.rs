@@ -2,7 +2,7 @@
 //! Missed goals are reported like the others.
 //!
 //! ```text
-//! cargo run --release -p benches --bin report -- --quick
+//! cargo run --profile dist -p benches --bin report -- --quick
 //! ```
 
 #![expect(

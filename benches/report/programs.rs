@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) fn built(what: &[&str]) -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
-    command.args(["build", "--release", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--profile", "dist", "--quiet", "--message-format=json-render-diagnostics"]);
     let mut executable = None;
     each_line(command.args(["--manifest-path", manifest]).args(what), |line| {
         let message: Value = serde_json::from_str(line).unwrap();
