@@ -25,7 +25,8 @@ pub(crate) fn this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'stat
         ("compiler", printed_by("rustc", &["--version"])),
         (
             "build",
-            if cfg!(debug_assertions) { "**debug**: build it with --profile dist" } else { "release" }.to_owned(),
+            if cfg!(debug_assertions) { "**debug**: build it with --profile dist" } else { "release" }
+                .to_owned(),
         ),
         ("commit", printed_by("git", &["describe", "--always", "--dirty"])),
         ("servers", servers),

@@ -59,7 +59,7 @@ fn most_examined(plan: &Bson) -> Option<i64> {
 async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     let collection = store.connection().collection.name();
     let filter = totals::filter(selector, TimeRange::ALL);
-    let pipeline = totals::pipeline(filter, &TotalsRequest::default()).to_vec();
+    let pipeline = totals::pipeline(filter, selector, &TotalsRequest::default()).to_vec();
     let mut commands = vec![doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} }];
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let first = PageRequest::first(order, PageLimit::new(50).unwrap());

@@ -19,9 +19,9 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let filter = filter(selector, request.range);
-    let others = doc! { "$and": [filter.clone(), { "$nor": [current()] }] };
+    let others = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }] };
     let (current, others) = tokio::try_join!(
-        by_server(connection, pipeline(filter.clone(), request)),
+        by_server(connection, pipeline(filter.clone(), selector, request)),
         by_client(connection, others, request)
     )?;
     let Some(current) = current else {
@@ -66,7 +66,7 @@ async fn by_server(
 
 /// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`]. The index finds the selected
 /// documents. It does not contain prices, so each is read. One slot too many is enough to reject the request.
-pub(super) fn pipeline(filter: Document, request: &TotalsRequest) -> [Document; 3] {
+pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRequest) -> [Document; 3] {
     let slot = Totals::slots(request).map_or(Bson::Null, |(shift, length)| {
         let millis = doc! { "$subtract": ["$timestamp", DateTime::from_millis(-shift)] };
         bson!({ "$subtract": [millis.clone(), { "$mod": [millis, length] }] })
@@ -78,18 +78,29 @@ pub(super) fn pipeline(filter: Document, request: &TotalsRequest) -> [Document; 
         "first": { "$min": "$timestamp" },
     };
     let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
-    [doc! { "$match": { "$and": [filter, current()] } }, doc! { "$group": sums }, doc! { "$limit": limit }]
+    [
+        doc! { "$match": { "$and": [filter, current(selector)] } },
+        doc! { "$group": sums },
+        doc! { "$limit": limit },
+    ]
 }
 
 /// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
 /// too many decimals. Purchases in another format do not match.
-fn current() -> Document {
+fn current(selector: &Selector) -> Document {
     let (min, max) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
     let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
     // At least one visible character, and no control character. `$` would match before a trailing line feed.
     let text = |max_chars: usize| {
         let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
         doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
+    };
+    // What is selected equals a valid id or name.
+    let selected = doc! { "$type": "string", "$not": { "$type": "array" } };
+    let (user_id, user_name) = match selector {
+        Selector::User(_) => (selected, text(UserName::MAX_CHARS)),
+        Selector::Name(_) => (text(UserId::MAX_CHARS), selected),
+        _ => (text(UserId::MAX_CHARS), text(UserName::MAX_CHARS)),
     };
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {
@@ -98,8 +109,8 @@ fn current() -> Document {
             { "_id": { "$not": { "$type": "objectId" } } },
             { "_id": { "$not": { "$regex": uuid } } },
         ] }],
-        "userid": text(UserId::MAX_CHARS),
-        "username": text(UserName::MAX_CHARS),
+        "userid": user_id,
+        "username": user_name,
         "price": { "$type": "decimal", "$gte": min, "$lte": max, "$not": { "$type": "array" } },
         "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
     }
