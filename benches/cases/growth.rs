@@ -136,7 +136,7 @@ async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
             (link, serde_json::from_slice::<Value>(&body).unwrap())
         }
     };
-    let next = |path: &str, (link, body): (Option<String>, Value)| match &body["next_cursor"] {
+    let next = |path: &str, (link, body): (Option<String>, Value)| match &body["next"] {
         Value::String(cursor) => format!("{path}&cursor={cursor}"),
         _ => link.and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned())).unwrap(),
     };

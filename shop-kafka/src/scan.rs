@@ -84,6 +84,11 @@ impl ScanRange {
         }
     }
 
+    /// Whether it has few records, so that more than those should not be fetched.
+    const fn is_few(&self) -> bool {
+        matches!(self, Self::Between(_))
+    }
+
     /// Whether it has no end.
     const fn follows(&self) -> bool {
         matches!(self, Self::Tail(_))
@@ -129,6 +134,8 @@ struct Scan {
     ends: BTreeMap<i32, i64>,
     /// Whether it continues behind them.
     follows: bool,
+    /// Whether the client fetches few records.
+    few: bool,
     /// Records that were read and not yet sent, and their size in bytes.
     buffered: BTreeMap<i32, Vec<LogRecord>>,
     bytes: usize,
@@ -138,9 +145,10 @@ struct Scan {
 
 impl Scan {
     fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
-        let consumer = match log.scanners.take(&topic) {
+        let few = range.is_few();
+        let consumer = match log.scanners.take(&topic, few) {
             Some(idle) => idle,
-            None => connect(log, &topic)?,
+            None => connect(log, &topic, few)?,
         };
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
@@ -166,7 +174,7 @@ impl Scan {
         consumer.resume(&assignment).map_err(from_kafka)?;
         let (follows, buffered) = (range.follows(), BTreeMap::new());
         Ok((
-            Self { consumer, topic, ends, follows, buffered, bytes: 0, buffer: BytesMut::new() },
+            Self { consumer, topic, ends, follows, few, buffered, bytes: 0, buffer: BytesMut::new() },
             (read, unstable),
         ))
     }
@@ -219,7 +227,7 @@ impl Scan {
             last_read = Instant::now();
         }
         if self.ends.is_empty() && !self.follows {
-            log.scanners.keep(self.topic, self.consumer);
+            log.scanners.keep(self.topic, self.few, self.consumer);
         }
     }
 
@@ -264,8 +272,11 @@ impl Scan {
     }
 }
 
-fn connect(log: &Shared, topic: &str) -> Result<Observer> {
+fn connect(log: &Shared, topic: &str, few: bool) -> Result<Observer> {
     let mut config = config::observer(&log.options);
+    if few {
+        config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
+    }
     // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
     config
         .set("group.id", topic)
@@ -282,19 +293,20 @@ fn connect(log: &Shared, topic: &str) -> Result<Observer> {
     Ok(consumer)
 }
 
-/// The client of the last complete scan of each topic, for the next one: a new client has to find the cluster first.
+/// The client of the last complete scan of each topic and size, for the next one: a new client has to find the cluster
+/// first.
 #[derive(Default)]
-pub(crate) struct Scanners(Mutex<HashMap<Arc<str>, Observer>>);
+pub(crate) struct Scanners(Mutex<HashMap<(Arc<str>, bool), Observer>>);
 
 impl Scanners {
-    fn take(&self, topic: &str) -> Option<Observer> {
-        lock(&self.0).remove(topic)
+    fn take(&self, topic: &Arc<str>, few: bool) -> Option<Observer> {
+        lock(&self.0).remove(&(Arc::clone(topic), few))
     }
 
-    fn keep(&self, topic: Arc<str>, consumer: Observer) {
+    fn keep(&self, topic: Arc<str>, few: bool, consumer: Observer) {
         if consumer.unassign().is_ok() {
             // Another scan may have ended meanwhile.
-            let replaced = lock(&self.0).insert(topic, consumer);
+            let replaced = lock(&self.0).insert((topic, few), consumer);
             drop(replaced);
         }
     }
