@@ -140,17 +140,17 @@ impl Parts {
                 Err(fault) => self.faults.push(fault.to_string()),
             }
         }
-        let store = backend::for_store(settings);
         if settings.roles.has(ProcessRole::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
-                let check = purchases(&*store);
-                self.add("store", store.purchases_file(), check).await;
+                let store = backend::for_purchases(settings);
+                self.add("store", store.purchases_file(), purchases(&*store)).await;
             }
             if let Some(url) = &settings.management_url {
                 self.service(settings, "listings", url).await;
             }
         }
+        let store = backend::for_entities(settings);
         let (keeps_users, keeps_orders) = settings.keeps();
         match &settings.users_url {
             Some(url) if settings.roles.has(ProcessRole::Users) => self.service(settings, "users", url).await,
@@ -197,7 +197,7 @@ impl Parts {
             };
             Ok((opened.close().await, state))
         };
-        self.add(what, backend::for_store(settings).store_file(what), check).await;
+        self.add(what, backend::for_entities(settings).store_file(what), check).await;
     }
 
     async fn service(&mut self, settings: &Settings, what: &'static str, url: &str) {

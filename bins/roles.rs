@@ -36,17 +36,6 @@ impl Roles {
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         self.0.contains(&role)
     }
-
-    /// The database of `role`, users or orders. `given` is the database of the process: it is used if the process has
-    /// no other role.
-    pub(crate) fn database_of(&self, role: ProcessRole, given: Option<String>) -> String {
-        let word = role.as_str();
-        match given {
-            Some(given) if self.0.iter().all(|other| *other == role) => given,
-            Some(given) => format!("{given}_{word}"),
-            None => format!("{word}_db"),
-        }
-    }
 }
 
 impl fmt::Display for Roles {
@@ -86,18 +75,5 @@ mod tests {
         for text in ["", "users,", "klingons", "Users;orders"] {
             assert!(text.parse::<Roles>().unwrap_err().contains("purchases, users, orders"), "{text}");
         }
-    }
-
-    #[test]
-    fn database_of_differs_by_role_unless_it_is_the_only_one() {
-        let database = |roles: &str, given: Option<&str>| {
-            let roles: Roles = roles.parse().unwrap();
-            roles.database_of(ProcessRole::Users, given.map(str::to_owned))
-        };
-        assert_eq!(database("users", Some("shop")), "shop");
-        assert_eq!(database("users,users", Some("shop")), "shop");
-        assert_eq!(database("users,orders", Some("shop")), "shop_users");
-        assert_eq!(database("purchases,users,orders", None), "users_db");
-        assert_eq!(database("users", None), "users_db");
     }
 }

@@ -42,20 +42,29 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
 pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
     match settings.kafka_bootstrap_servers {
         None => for_log(settings),
-        Some(_) => for_store(settings),
+        Some(_) => for_purchases(settings),
     }
 }
 
-/// The backend of purchases, users and orders, by the settings.
-pub(crate) fn for_store(settings: &Settings) -> Box<dyn Backend + '_> {
-    match (&settings.mongodb_uri, &settings.postgres_url) {
-        #[cfg(feature = "mongodb")]
-        (Some(uri), _) => Box::new(mongodb::Mongodb { settings, uri, client: std::sync::OnceLock::new() }),
+/// The backend of users and orders, by the settings.
+pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
+    match &settings.postgres_url {
         #[cfg(feature = "postgres")]
-        (None, Some(url)) => Box::new(postgres::Postgres { settings, url }),
+        Some(url) => Box::new(postgres::Postgres { settings, url }),
         #[cfg(feature = "embedded")]
-        (None, None) => Box::new(embedded::Embedded(settings)),
-        #[cfg(not(all(feature = "embedded", feature = "mongodb", feature = "postgres")))]
+        None => Box::new(embedded::Embedded(settings)),
+        #[cfg(not(all(feature = "embedded", feature = "postgres")))]
         _ => Box::new(unsupported::Unsupported(settings)),
+    }
+}
+
+/// The backend of purchases, by the settings.
+pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
+    match &settings.mongodb_uri {
+        #[cfg(feature = "mongodb")]
+        Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),
+        #[cfg(not(feature = "mongodb"))]
+        Some(_) => Box::new(unsupported::Unsupported(settings)),
+        None => for_entities(settings),
     }
 }

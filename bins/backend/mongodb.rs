@@ -1,22 +1,16 @@
-//! Stores in MongoDB.
+//! Purchases in MongoDB.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::{Durability, RecordStore as _};
-use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_core::{Error, ErrorKind};
-use shop_store::mongo::mongodb::Client;
-use shop_store::mongo::{
-    Migration, MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_in_uri,
-};
+use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
-use super::port::{Backend, EntityStore, OpenPort, PurchasesStore, with_failpoints};
-use crate::roles::ProcessRole;
+use super::port::{Backend, OpenPort, PurchasesStore};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -27,8 +21,6 @@ const DNS_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
     pub(super) uri: &'a SecretString,
-    /// The client of the first store, which the others use too.
-    pub(super) client: OnceLock<Client>,
 }
 
 #[async_trait]
@@ -44,29 +36,8 @@ impl Backend for Mongodb<'_> {
             durability: Durability::Replicated,
             to_be_made: false,
         };
-        Ok(opened(port, &namespace))
-    }
-
-    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
-        let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
-        let store = self.open(|| MongoUsers::open(options.clone())).await?;
-        self.client.get_or_init(|| store.client());
-        let namespace = store.namespace();
-        Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
-    }
-
-    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
-        let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
-        Ok(store.erase_user(id).await?)
-    }
-
-    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
-        let options = self.entity_options(ProcessRole::Orders, self.settings.orders_database.as_ref());
-        let store = self.open(|| MongoOrders::open(options.clone())).await?;
-        self.client.get_or_init(|| store.client());
-        let namespace = store.namespace();
-        Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
+        let name = format!("MongoDB, {namespace}");
+        Ok(OpenPort { port, name, closed: Box::pin(std::future::ready(())) })
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {
@@ -90,9 +61,7 @@ impl Mongodb<'_> {
         options.database.clone_from(&self.settings.mongodb_database);
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
-        options.client = self.client.get().cloned();
-        let store = self.open(|| MongoStore::open(options.clone())).await?;
-        self.client.get_or_init(|| store.client());
+        let store = self.open(options).await?;
         if self.settings.command.is_some() {
             is_there(&store).await.map_err(CliError::about(ABOUT))?;
         }
@@ -100,12 +69,9 @@ impl Mongodb<'_> {
     }
 
     /// Opens a store. A service waits for the name server of a `mongodb+srv://…`, as it does for other servers.
-    async fn open<T: Send, F>(&self, open: impl Fn() -> F + Send + Sync) -> Result<T>
-    where
-        F: Future<Output = shop_core::Result<T>> + Send,
-    {
+    async fn open(&self, options: MongoStoreOptions) -> Result<MongoStore> {
         loop {
-            match open().await {
+            match MongoStore::open(options.clone()).await {
                 Err(error) if self.settings.serves() && error.is_retryable() => {
                     tracing::warn!(error = %error.chain(), "MongoDB's addresses are unknown, retrying");
                     sleep(DNS_PAUSE).await;
@@ -114,17 +80,6 @@ impl Mongodb<'_> {
             }
         }
     }
-
-    /// The options of a database of users or of orders.
-    fn entity_options(&self, role: ProcessRole, chosen: Option<&String>) -> MongoEntityOptions {
-        let given = self.settings.mongodb_database.clone().or_else(|| database_in_uri(self.uri));
-        let database = chosen.cloned().unwrap_or_else(|| self.settings.roles.database_of(role, given));
-        MongoEntityOptions::new(self.uri.clone(), database).client(self.client.get().cloned())
-    }
-}
-
-fn opened<T>(port: T, namespace: &str) -> OpenPort<T> {
-    OpenPort { port, name: format!("MongoDB, {namespace}"), closed: Box::pin(std::future::ready(())) }
 }
 
 /// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist.

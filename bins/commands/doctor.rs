@@ -20,7 +20,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     files(settings, &mut report).await?;
     let store = async {
         open::migrate_copy(settings).await?;
-        backend::for_store(settings).purchases().await
+        backend::for_purchases(settings).purchases().await
     };
     // A damaged file may not open: that is a finding, not a failure of this command.
     match store.await {
@@ -70,7 +70,7 @@ impl Report {
 
 /// Checks the files of the embedded log and stores that exist.
 async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
-    let (log, store) = (backend::for_log(settings), backend::for_store(settings));
+    let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
     let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
     let stores = ["users", "orders"].iter().filter_map(|name| store.store_file(name));

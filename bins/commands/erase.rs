@@ -35,7 +35,7 @@ pub(super) async fn run(settings: &Settings, command: &EraseUser) -> Result<()> 
     }
     if command.vacuum && !command.dry_run {
         erasure.progress.show("rewriting the files of purchases and users".to_owned());
-        backend::for_store(settings).vacuum().await?;
+        backend::for_purchases(settings).vacuum().await?;
     }
     drop(erasure);
     if !command.dry_run {
@@ -97,7 +97,7 @@ type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
 impl Erasure<'_> {
     async fn purchases(&self, settings: &Settings, report: &mut Report) -> Result<()> {
         let topic = Topic::purchases(settings);
-        let backend = backend::for_store(settings);
+        let backend = backend::for_purchases(settings);
         let (log, store) = open::log_and_store(settings, topic, backend.purchases()).await?;
         let erased = self.erase_purchases(&log, topic, &store.port, report).await;
         log.close().await;
@@ -123,7 +123,7 @@ impl Erasure<'_> {
 
     async fn user(&self, settings: &Settings, number: UserNumber, report: &mut Report) -> Result<()> {
         let topic = Topic::users(settings);
-        let store = backend::for_store(settings);
+        let store = backend::for_entities(settings);
         report.user = if self.is_dry_run {
             let users = store.users().await?;
             let found = users.port.store.user(number).await;

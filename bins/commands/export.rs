@@ -12,7 +12,7 @@ use crate::settings::{Export, Settings};
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, command: &Export) -> Result<()> {
-    let store = backend::for_store(settings).purchases().await?.map(|store| store.query);
+    let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
     let progress = Progress::begin();
     let written = write_all(Arc::clone(&store.port), command, &progress).await;
     drop(progress);

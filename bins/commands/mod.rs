@@ -60,7 +60,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
 
 async fn migrate(settings: &Settings) -> Result<()> {
     let has_server = settings.mongodb_uri.is_some();
-    let backend = if has_server { backend::for_store(settings) } else { backend::for_files(settings) };
+    let backend = if has_server { backend::for_purchases(settings) } else { backend::for_files(settings) };
     let report = backend.migrate().await?;
     if settings.json {
         print_json(&report)?;

@@ -57,7 +57,7 @@ async fn outcome(
         return Ok(Some("dead-lettered already, or was replayed or dropped"));
     }
     let Ok(purchase) = decode(record, partition) else { return Ok(None) };
-    let store = backend::for_store(settings).purchases().await?;
+    let store = backend::for_purchases(settings).purchases().await?;
     let found = store.port.query.look_up(&purchase.id).await;
     store.close().await;
     Ok(match found? {

@@ -24,7 +24,7 @@ struct ReplayCounters {
 
 /// Replays the events that `role` consumes into its store.
 pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
-    let store = backend::for_store(settings);
+    let store = backend::for_entities(settings);
     match role {
         ProcessRole::Users => replay(settings, role, Topic::orders(settings), store.users()).await,
         ProcessRole::Orders => replay(settings, role, Topic::users(settings), store.orders()).await,

@@ -16,7 +16,7 @@ use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
     open::migrate_copy(settings).await?;
-    let backend = backend::for_store(settings);
+    let backend = backend::for_purchases(settings);
     let ports = async { Ok(backend.purchases().await?.map(|store| store.query)) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;
     let mut options = VerifyOptions::default();

@@ -66,7 +66,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         let Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) = &self.local else {
             return Ok(());
         };
-        self.role.is_local = !settings.has_store_server();
+        self.role.is_local = settings.postgres_url.is_none();
         let relay = Relay::new(Arc::clone(outbox), Arc::clone(event_writer), RelayOptions::default());
         self.role.relay = Some(background.relay(relay));
         if settings.ingests() {
@@ -84,7 +84,7 @@ type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderSt
 /// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(
     settings: &Settings,
-    Backends { log, store }: &Backends<'_>,
+    Backends { log, entities, .. }: &Backends<'_>,
     closed: &mut Vec<Closed>,
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
@@ -103,11 +103,11 @@ pub(super) async fn open(
     let user_events = note(log.log(Topic::users(settings)).await?, closed);
     let order_events = note(log.log(Topic::orders(settings)).await?, closed);
     if keeps_users {
-        let rows = note(store.users().await?, closed);
+        let rows = note(entities.users().await?, closed);
         users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
     }
     if keeps_orders {
-        let rows = note(store.orders().await?, closed);
+        let rows = note(entities.orders().await?, closed);
         orders = Some(Entity::local(rows, &order_events, &user_events, &settings.orders_group_id));
     }
     Ok((users, orders))

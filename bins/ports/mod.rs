@@ -37,7 +37,8 @@ pub(crate) struct Ports {
 /// The backends of a process. What they open shares their clients.
 struct Backends<'a> {
     log: Box<dyn Backend + 'a>,
-    store: Box<dyn Backend + 'a>,
+    purchases: Box<dyn Backend + 'a>,
+    entities: Box<dyn Backend + 'a>,
 }
 
 impl Ports {
@@ -48,7 +49,11 @@ impl Ports {
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         #[cfg(feature = "failpoints")]
         shop_core::fault::init_failpoints();
-        let backends = Backends { log: backend::for_log(settings), store: backend::for_store(settings) };
+        let backends = Backends {
+            log: backend::for_log(settings),
+            purchases: backend::for_purchases(settings),
+            entities: backend::for_entities(settings),
+        };
         let mut ports = Self::default();
         if settings.roles.has(ProcessRole::Purchases) {
             ports.purchases = Some(purchases::open(settings, &backends, &mut ports.closed).await?);

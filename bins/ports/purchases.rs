@@ -45,7 +45,7 @@ pub(super) async fn open(
     if let Some(opened) = &mut store {
         opened.store = with_failpoints::<dyn PurchaseStore>(Arc::clone(&opened.store));
     } else if settings.ingests() || settings.management_url.is_none() {
-        let mut opened = note(backends.store.purchases().await?, closed);
+        let mut opened = note(backends.purchases.purchases().await?, closed);
         opened.store = with_failpoints::<dyn PurchaseStore>(opened.store);
         store = Some(opened);
     } else if settings.kafka_bootstrap_servers.is_none() {

@@ -104,7 +104,7 @@ fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
         .collect();
     let more = match is_root {
         true => {
-            "MONGODB_URI names MongoDB, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables."
+            "MONGODB_URI names MongoDB for purchases, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables."
         }
         false => "The settings of the service apply too: `--help` lists them.",
     };

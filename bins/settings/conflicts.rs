@@ -52,14 +52,18 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
     if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
         faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
     }
-    faults.extend(postgres.into_iter().flat_map(|url| postgres_conflicts(given, url)));
+    if postgres.is_some_and(|url| !url.starts_with("postgresql://") && !url.starts_with("postgres://")) {
+        faults.push("POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned());
+    }
     faults.extend(kafka_conflicts(given));
-    let (needs_log, needs_store) = required(service, command, given);
+    let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
+    faults.extend(store_conflicts(given, opens_entities));
     for (name, embedded, is_missing) in [
-        ("KAFKA_BOOTSTRAP_SERVERS", "log", needs_log && !has_kafka),
-        ("MONGODB_URI", "store", needs_store && !has_store),
+        ("KAFKA_BOOTSTRAP_SERVERS", "log", opens_log && !has_kafka),
+        ("MONGODB_URI", "store", opens_purchases && !has_store),
+        ("POSTGRES_URL", "store", opens_entities && !has_store),
     ] {
-        if is_missing {
+        if given.require_servers && is_missing {
             faults.push(format!(
                 "{name}: not set, but SHOP_REQUIRE_SERVERS is on: name the server, or set \
                  SHOP_REQUIRE_SERVERS=off to use the embedded {embedded}"
@@ -86,19 +90,24 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
     faults
 }
 
-/// A URL of another form, and another store.
-fn postgres_conflicts(given: &Variables, url: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-        faults.push("POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned());
-    }
-    if given.mongodb_uri.is_some() {
-        faults.push(
-            "MONGODB_URI and POSTGRES_URL (or other names of them) name two stores: unset one of them"
-                .to_owned(),
-        );
-    }
-    faults
+/// Two stores of purchases, and a server that has no store of a role.
+fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
+    let has_entities = given.roles.has(ProcessRole::Users) || given.roles.has(ProcessRole::Orders);
+    let fault = match (given.mongodb_uri.is_some(), given.postgres_url.is_some()) {
+        (true, false) if opens_entities => {
+            "MONGODB_URI has no users and orders: set POSTGRES_URL beside it, with a database of each service's own, or \
+             unset it to use the embedded files, or name only purchases in SHOP_ROLES"
+        }
+        (true, true) if !has_entities => {
+            "MONGODB_URI and POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
+             add users or orders, which PostgreSQL stores, to SHOP_ROLES"
+        }
+        (true, true) if !given.roles.has(ProcessRole::Purchases) => {
+            "MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; POSTGRES_URL stores users and orders"
+        }
+        _ => return None,
+    };
+    Some(fault.to_owned())
 }
 
 /// Settings of authentication that are incomplete, or of another way than the chosen one.
@@ -252,25 +261,27 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     faults
 }
 
-/// Whether the service or the command requires a server for its log, and one for its store.
-fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) -> (bool, bool) {
+/// Whether the service or the command opens a log, the store of purchases, and a store of users or orders.
+fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
+    let has = |role| given.roles.has(role);
     match command {
-        _ if !given.require_servers => (false, false),
-        Some(Command::Migrate | Command::Doctor | Command::Export(_)) => (false, true),
-        Some(Command::Dlq(_) | Command::Import(_)) => (true, false),
+        Some(Command::Migrate | Command::Doctor | Command::Export(_)) => [false, true, false],
+        Some(Command::Dlq(_) | Command::Import(_)) => [true, false, false],
         // They are for the embedded files.
-        Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => (false, false),
-        Some(Command::Verify { .. } | Command::Replay(_) | Command::EraseUser(_)) => (true, true),
+        Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => [false; 3],
+        Some(Command::Verify { .. }) => [true, true, false],
+        Some(Command::Replay(_)) => [true, false, true],
+        Some(Command::EraseUser(_)) => [true, has(ProcessRole::Purchases), has(ProcessRole::Users)],
         None => {
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
             };
             // Without MANAGEMENT_URL, listings come from the store.
             let lists = !forwards(&None) || given.ingest == Some(true);
-            let keeps = given.roles.has(ProcessRole::Purchases) && lists
-                || given.roles.has(ProcessRole::Users) && !forwards(&given.users_url)
-                || given.roles.has(ProcessRole::Orders) && !forwards(&given.orders_url);
-            (true, keeps)
+            let keeps = |role, url: &Option<String>| has(role) && !forwards(url);
+            let keeps_entities =
+                keeps(ProcessRole::Users, &given.users_url) || keeps(ProcessRole::Orders, &given.orders_url);
+            [true, has(ProcessRole::Purchases) && lists, keeps_entities]
         }
     }
 }

@@ -106,7 +106,7 @@ fn conflicting_settings_are_errors() {
         drop(read(ServiceKind::Facing, pairs).unwrap());
     }
     let both = faults(ServiceKind::Facing, &[url, ("MONGODB_URI", "mongodb://h")]);
-    assert!(both.contains("MONGODB_URI and POSTGRES_URL") && !both.contains("hunter2"), "{both}");
+    assert!(both.contains("two stores of purchases") && !both.contains("hunter2"), "{both}");
     let other = faults(ServiceKind::Facing, &[("POSTGRES_URL", "mysql://h")]);
     assert!(other.contains("must begin with postgresql://"), "{other}");
 }
@@ -130,7 +130,27 @@ fn required_servers_depend_on_service_and_roles() {
     assert_eq!(missing(ServiceKind::Facing, &[on, log, management]), [false, false], "management keeps all");
     let ingests = [on, log, management, ("SHOP_INGEST", "on")];
     assert_eq!(missing(ServiceKind::Facing, &ingests), [false, true]);
-    assert_eq!(missing(ServiceKind::Management, &[on, log, ("SHOP_ROLES", "users")]), [false, true]);
+    let users = faults(ServiceKind::Management, &[on, log, ("SHOP_ROLES", "users")]);
+    assert!(users.contains("POSTGRES_URL: not set") && !users.contains("MONGODB_URI"), "{users}");
+}
+
+#[test]
+fn users_and_orders_are_in_postgresql_or_in_files_beside_any_store_of_purchases() {
+    let (mongodb, postgres) = (("MONGODB_URI", "mongodb://h"), ("POSTGRES_URL", "postgresql://h/db"));
+    for roles in ["users", "orders", "purchases,users,orders"] {
+        let roles = ("SHOP_ROLES", roles);
+        let refused = faults(ServiceKind::Management, &[roles, mongodb]);
+        assert!(refused.contains("MONGODB_URI has no users and orders: set POSTGRES_URL"), "{refused}");
+        for store in [&[roles][..], &[roles, postgres]] {
+            drop(read(ServiceKind::Management, store).unwrap());
+        }
+    }
+    let all = ("SHOP_ROLES", "purchases,users,orders");
+    drop(read(ServiceKind::Management, &[all, mongodb, postgres]).unwrap());
+    let facing = [all, mongodb, ("MANAGEMENT_URL", "http://m:1"), ("SHOP_INGEST", "on")];
+    drop(read(ServiceKind::Facing, &facing).unwrap());
+    let users = faults(ServiceKind::Management, &[("SHOP_ROLES", "users"), mongodb, postgres]);
+    assert!(users.contains("MONGODB_URI stores purchases, which are not in SHOP_ROLES"), "{users}");
 }
 
 #[test]

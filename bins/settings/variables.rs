@@ -160,8 +160,8 @@ pub(crate) struct Variables {
     #[conf(long, env = "KAFKA_COMPRESSION", default_value = "none")]
     pub(crate) kafka_compression: Compression,
 
-    /// Connection string of MongoDB, mongodb://…; the embedded store when unset [also: MONGODB_URI_FILE, DATABASE_URL,
-    /// MONGO_HOSTNAME + MONGO_PORT, MONGODB_HOSTS + MONGODB_USERNAME + MONGODB_PASSWORD + MONGODB_AUTHDB]
+    /// Connection string of MongoDB, mongodb://…, for purchases; the embedded store when unset [also: MONGODB_URI_FILE,
+    /// DATABASE_URL, MONGO_HOSTNAME + MONGO_PORT, MONGODB_HOSTS + MONGODB_USERNAME + MONGODB_PASSWORD + MONGODB_AUTHDB]
     #[conf(env = "MONGODB_URI", secret, value_parser = read_secret)]
     pub(crate) mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases] [also: MONGODB_DB, MONGO_DB_NAME]
@@ -170,8 +170,8 @@ pub(crate) struct Variables {
     /// Collection of purchases [also: MONGO_COLLECTION_NAME]
     #[conf(long, env = "MONGODB_COLLECTION", default_value = "purchases")]
     pub(crate) mongodb_collection: String,
-    /// URL of PostgreSQL, postgresql://…, in place of MONGODB_URI; all roles of the process use its database [also:
-    /// POSTGRES_URL_FILE, DATABASE_URL]
+    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with MONGODB_URI beside it for users and orders
+    /// only [also: POSTGRES_URL_FILE, DATABASE_URL]
     #[conf(env = "POSTGRES_URL", secret, value_parser = read_secret)]
     pub(crate) postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
@@ -197,15 +197,8 @@ pub(crate) struct Variables {
     #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
     /// Roles of this process, separated by commas: purchases, users, orders
-    #[conf(long, env = "SHOP_ROLES", default_value = "purchases,users,orders")]
+    #[conf(long, env = "SHOP_ROLES", default_value = "purchases")]
     pub(crate) roles: Roles,
-    /// Database of users in MongoDB [default: users_db; with a database in MONGODB_DATABASE or in the URI's path: that
-    /// one if users are the only role, else that name and _users]
-    #[conf(long, env = "SHOP_USERS_DATABASE")]
-    pub(crate) users_database: Option<String>,
-    /// Database of orders in MongoDB [default: orders_db; else as SHOP_USERS_DATABASE, with _orders]
-    #[conf(long, env = "SHOP_ORDERS_DATABASE")]
-    pub(crate) orders_database: Option<String>,
     /// Topic of user events
     #[conf(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,

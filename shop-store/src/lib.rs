@@ -3,7 +3,7 @@
 //! | backend | log | stores | feature |
 //! |---|---|---|---|
 //! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore), [`EmbeddedUsers`](embedded::EmbeddedUsers), [`EmbeddedOrders`](embedded::EmbeddedOrders) | `embedded` (default) |
-//! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore), [`MongoUsers`](mongo::MongoUsers), [`MongoOrders`](mongo::MongoOrders) | `mongodb` |
+//! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore) | `mongodb` |
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore), [`PostgresUsers`](postgres::PostgresUsers), [`PostgresOrders`](postgres::PostgresOrders) | `postgres` |
 //!
 //! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can exchange them.

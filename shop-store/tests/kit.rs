@@ -22,7 +22,7 @@ mod postgres_tls;
 mod properties;
 
 use embedded::{EmbeddedAccounts, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
-use mongo::{MongoAccounts, MongoFixture, OwnCollection};
+use mongo::{MongoFixture, OwnCollection};
 use postgres::{PostgresAccounts, PostgresFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
@@ -47,7 +47,6 @@ record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAcco
 
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());
-erase_users_suite!(mongo_erase_users, if MongoAccounts::on_test_server());
 pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });
@@ -84,21 +83,7 @@ record_store_suite!(postgres_users_of_orders, if async {
     PostgresAccounts::on_test_server().await.map(UsersOfOrders)
 });
 
-users_suite!(mongo_users, if MongoAccounts::on_test_server());
-orders_suite!(mongo_orders, if MongoAccounts::on_test_server());
-outbox_suite!(mongo_outbox_of_users, if async {
-    MongoAccounts::on_test_server().await.map(OutboxOfUsers::new)
-});
-outbox_suite!(mongo_outbox_of_orders, if async {
-    MongoAccounts::on_test_server().await.map(OutboxOfOrders)
-});
 outbox_suite!(mongo_outbox, if OwnCollection::on_test_server());
 record_store_suite!(mongo_purchase_records, if async {
     MongoFixture::on_test_server().await.map(PurchaseRecords)
-});
-record_store_suite!(mongo_orders_of_users, if async {
-    MongoAccounts::on_test_server().await.map(OrdersOfUsers)
-});
-record_store_suite!(mongo_users_of_orders, if async {
-    MongoAccounts::on_test_server().await.map(UsersOfOrders)
 });

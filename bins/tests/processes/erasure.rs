@@ -10,12 +10,13 @@ use shop_client::NewPurchase;
 
 use crate::kafka;
 use crate::kills::{Random, seed};
-use crate::process::{Binary, Process, buy, get, plain, soon, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, plain, soon, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 async fn erase(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
-    let output = manage(folder, &[&["erase", "user"], words].concat()).await;
+    let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
+    let output = Binary::Management.run(&[&["erase", "user"], words].concat(), &settings).await;
     (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
 }
 
@@ -51,7 +52,7 @@ async fn register_both(facing: &Process) {
 async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
     register_both(&facing).await;
     for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
         assert_eq!(buy(&facing, body).await.0, 201);
@@ -177,7 +178,7 @@ async fn erase_despite_kills(settings: &[(&str, &str)]) {
 async fn killed_erasures_are_completed_by_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
     register_both(&facing).await;
     buy_many(&facing, 300).await;
     for price in ["much", "more"] {
@@ -187,7 +188,7 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     until("store them", async || stored(&facing, "1").await == 3_000 && stored(&facing, "2").await == 300)
         .await;
     until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
-    let settings = [("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
+    let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
     erase_despite_kills(&settings).await;
     assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 300));
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::accounts::post;
-use crate::process::{Binary, Process, buy, get, plain, stored, until};
+use crate::entities::post;
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, plain, stored, until};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
@@ -51,7 +51,7 @@ fn watches(process: &Process) -> bool {
 #[tokio::test]
 async fn facing_opens_only_what_is_used_and_sleeps() {
     let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     buy(&facing, ADA).await;
     until("be stored", async || stored(&facing, "u1").await == 1).await;
     for path in ["/health", "/metrics", "/readyz", "/-/ready"] {
@@ -68,7 +68,7 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     assert!(switches / seconds < 100, "{switches} in {seconds} s");
 
     // What the first user needs is opened then, in the other process too.
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     assert_eq!(get(&management.path("/users/1")).await.0, 404);
     assert_eq!(post(&facing, "/users", USER).await.0, 201);
     assert_eq!(get(&management.path("/users/1")).await.0, 200);

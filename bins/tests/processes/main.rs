@@ -9,7 +9,6 @@
 )]
 
 mod access_log;
-mod accounts;
 mod admin_listener;
 mod attacks;
 mod authentication;
@@ -19,6 +18,7 @@ mod conflicts;
 mod dead_letters;
 mod disk_faults;
 mod doctor;
+mod entities;
 mod erasure;
 mod events;
 mod failpoints;

@@ -6,10 +6,10 @@ use shop_client::PageRequest;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::accounts::backends::session;
-use crate::accounts::post;
+use crate::entities::backends::session;
+use crate::entities::post;
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, PATIENCE, Process, buy, get, plain, stored, until, within};
+use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, plain, stored, until, within};
 use crate::servers::skipped;
 use crate::verify::text;
 
@@ -20,7 +20,7 @@ pub(crate) fn cluster() -> Option<Cluster> {
 }
 
 async fn facing(folder: &Path, url: &str) -> Process {
-    Process::start(Binary::Facing, folder, &[("DATABASE_URL", url)]).await
+    Process::start(Binary::Facing, folder, &[ALL_ROLES, ("DATABASE_URL", url)]).await
 }
 
 async fn count(facing: &Process) -> u64 {
@@ -146,7 +146,7 @@ async fn commands_and_checks_create_no_table() {
     let Some(cluster) = cluster() else { return };
     let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
     let data = folder.path().to_str().unwrap();
-    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+    let settings = [ALL_ROLES, ("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let output = Binary::Management.run(&["doctor"], &settings).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(3) && said.contains("the table does not exist"), "{said}");
@@ -176,14 +176,14 @@ async fn tables_of_another_program_end_the_start_unless_they_are_adopted() {
     let session = session(&cluster).await;
     session.batch_execute(foreign).await.unwrap();
     let data = folder.path().to_str().unwrap();
-    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data), ("PORT", "0")];
+    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data), ("PORT", "0"), ALL_ROLES];
     for arguments in [&[][..], &["--check-config"]] {
         let output = Binary::Facing.run(arguments, &settings).await;
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("tables=users") && said.contains("SHOP_ADOPT_TABLES=on"), "{said}");
     }
-    let adopting = [settings[0], settings[1], settings[2], ("SHOP_ADOPT_TABLES", "on")];
+    let adopting = [settings[0], settings[1], settings[2], ALL_ROLES, ("SHOP_ADOPT_TABLES", "on")];
     let output = Binary::Facing.run(&["--check-config"], &adopting).await;
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("takes over 2 rows"), "{said}");
@@ -191,7 +191,7 @@ async fn tables_of_another_program_end_the_start_unless_they_are_adopted() {
     until("take it over", async || get(&facing.path("/users/2")).await.1["name"] == "Eve").await;
     assert!(facing.terminate().await.success());
     // It is ours from now on.
-    let others = [settings[0], ("POSTGRES_MAX_CONNECTIONS", "12")];
+    let others = [settings[0], ALL_ROLES, ("POSTGRES_MAX_CONNECTIONS", "12")];
     let facing = Process::start(Binary::Facing, folder.path(), &others).await;
     for number in 0..20 {
         let body = format!(r#"{{"email":"user{number}@example.com","name":"x"}}"#);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use crate::kafka::start;
-use crate::process::{Binary, Process, get, plain, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, plain, until};
 use crate::servers::Servers;
 
 /// How often the probes are asked while the broker is unavailable, once a second.
@@ -23,8 +23,10 @@ async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_users_and_orders_are_served_without_the_broker() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
-    let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let management =
+        start(Binary::Management, &servers, &[ALL_ROLES, ("POSTGRES_URL", &cluster.url())]).await;
+    let facing = start(Binary::Facing, &servers, &[ALL_ROLES, ("MANAGEMENT_URL", &management.url)]).await;
     const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
     // With a key: an attempt that fails may have been recorded, and one purchase is listed below.
     let buy = async |key: &str| {

@@ -149,10 +149,8 @@ impl Servers {
                 ("KAFKA_GROUP_ID", "purchase-group"),
                 ("SHOP_USERS_TOPIC", "user_created"),
                 ("SHOP_USERS_GROUP_ID", "user_service_group"),
-                ("SHOP_USERS_DATABASE", "users_db"),
                 ("SHOP_ORDERS_TOPIC", "order_created"),
                 ("SHOP_ORDERS_GROUP_ID", "order_service_group"),
-                ("SHOP_ORDERS_DATABASE", "orders_db"),
             ];
             settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
         }

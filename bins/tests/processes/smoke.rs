@@ -5,12 +5,12 @@ use std::process::Output;
 
 use tokio::process::Command;
 
-use crate::process::{Binary, Process, soon};
+use crate::process::{ALL_ROLES, Binary, Process, soon};
 
 /// `deploy/smoke.sh` on facing as `spoken`, held against what `expected` answers.
 async fn smoke(spoken: &str, expected: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DIALECT", spoken)]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES, ("SHOP_DIALECT", spoken)]).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/smoke.sh");
     let mut command = Command::new("sh");
     command.arg(script).args([&facing.url, expected]).kill_on_drop(true);

@@ -1,6 +1,6 @@
 """Cases: values, and the expected documents. Each case is also checked by the rules, the schemas and the linter."""
 
-from rendering import SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
+from rendering import ENTITIES, SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
 
 CASES = []
 INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", mongodb__password=SECRETS["mongodb.password"])
@@ -46,10 +46,8 @@ def default_values(r):
     assert not {"KAFKA_REPLICAS", "KAFKA_CREATE_TOPICS"} & set(facing)
     assert not [name for name in facing if name.startswith("MONGO")], "facing does not connect to MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
-    assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases,users,orders" and "USERS_URL" not in facing
-    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "the default of the chart differs from that of the services"
-    databases = [management[f"{name}_DATABASE"] for name in ("MONGODB", "SHOP_USERS", "SHOP_ORDERS")]
-    assert databases == ["purchases", "purchases_users", "purchases_orders"], databases
+    assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases" and "USERS_URL" not in facing
+    assert management["MONGODB_DATABASE"] == "purchases" and "POSTGRES_URL_FILE" not in management
     assert r.all("Secret")[0]["stringData"] == {"uri": "mongodb://mongo:27018/"}
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert egress == {53, 9092, 9094, 27018}, egress
@@ -82,12 +80,13 @@ def at_kafka(variables):
     return {value for name, value in variables.items() if name.endswith(("_TOPIC", "_GROUP_ID"))}
 
 
-@case(SERVERS)
+@case(SERVERS, ENTITIES)
 def releases_on_one_kafka_share_no_topics(r):
     mine = at_kafka(r.variables("management"))
     assert mine == set(named("purchases", "purchase-group", "user_created", "user_service_group", "order_created", "order_service_group"))
     assert at_kafka(r.variables("facing")) <= mine
-    for other in (Rendering(SERVERS, "other"), Rendering(SERVERS, namespace="elsewhere"), Rendering(SERVERS + sets(nameOverride="store"))):
+    all_roles = SERVERS + ENTITIES
+    for other in (Rendering(all_roles, "other"), Rendering(all_roles, namespace="elsewhere"), Rendering(all_roles + sets(nameOverride="store"))):
         component = other.of("ConfigMap", "management")["data"]
         assert not mine & at_kafka(component), "the releases would consume each other's purchases"
 
@@ -143,10 +142,7 @@ def internal_servers(r):
     users = r.of("ConfigMap", "mongodb")["data"]["users.js"]
     management = r.variables("management")
     assert f'user: "{management["MONGODB_USERNAME"]}"' in users
-    assert 'roles: ["shopdb","shopdb_users","shopdb_orders"].map((db) => ({ role: "dbOwner", db })),' in users
-    assert (management["MONGODB_DATABASE"], management["SHOP_USERS_DATABASE"], management["SHOP_ORDERS_DATABASE"]) == (
-        "shopdb", "shopdb_users", "shopdb_orders",
-    )  # fmt: skip
+    assert 'roles: [{ role: "dbOwner", db: "shopdb" }],' in users and management["MONGODB_DATABASE"] == "shopdb"
     assert f'getSiblingDB("{management["MONGODB_AUTHDB"]}")' in users and management["MONGODB_PASSWORD_FILE"] in users
     kafka = {variable["name"]: variable.get("value") for variable in container(r, "kafka", "StatefulSet")["env"]}
     assert kafka["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://rel-shop-kafka.$(POD_NAMESPACE).svc:9092"
@@ -249,7 +245,7 @@ def keda_with_internal_kafka(r):
     assert reached == {"facing", "management", "kafka-exporter", "topic-job"}
 
 
-@case(LOGINS, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
+@case(LOGINS, ENTITIES, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
 def exporter_and_topic_job(r):
     exporter = container(r, "kafka-exporter")
     topics = named("purchases", "user_created", "order_created")
@@ -285,7 +281,7 @@ def replicas_set_by_the_services(r):
         assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nothing would create the topics that it waits for"
 
 
-@case(SERVERS, sets(kafka__replicationFactor=3, topicJob__enabled="true", users__enabled="true"))
+@case(SERVERS, ENTITIES, sets(kafka__replicationFactor=3, topicJob__enabled="true", users__enabled="true"))
 def replicas_set_by_the_job(r):
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
     assert variables["REPLICATION"] == "3" and "KAFKA_REPLICAS" not in r.variables("management")

@@ -1,10 +1,10 @@
 """Users and orders: deployments, databases, settings and network policies."""
 
 from cases import INTERNAL, LOGINS, SERVERS, case, container, named, ports, replicas
-from rendering import SECRETS, component_of, preset, sets
+from rendering import ENTITIES, component_of, default_of, preset, sets
 
-SEPARATE = sets(users__enabled="true", orders__enabled="true")
-PURCHASES_ONLY = ["--set-json", 'settings.roles=["purchases"]']
+SEPARATE = ENTITIES + sets(users__enabled="true", orders__enabled="true")
+KAFKA = sets(kafka__bootstrapServers="k:9092")
 NO_PURCHASES = ["--set-json", 'settings.roles=["users","orders"]']
 
 
@@ -20,28 +20,28 @@ def separate_deployments(r):
     facing, management, users, orders = (r.variables(name) for name in ("facing", "management", "users", "orders"))
     assert (management["SHOP_ROLES"], users["SHOP_ROLES"], orders["SHOP_ROLES"]) == ("purchases", "users", "orders")
     assert facing["USERS_URL"] == "http://rel-shop-users:8001" and facing["ORDERS_URL"] == "http://rel-shop-orders:8002"
-    assert (users["SHOP_USERS_DATABASE"], orders["SHOP_ORDERS_DATABASE"]) == ("shop_users", "shop_orders")
-    for own, other in ((users, "MONGODB_DATABASE"), (users, "KAFKA_TOPIC"), (users, "SHOP_ORDERS_DATABASE"), (orders, "SHOP_USERS_DATABASE")):
-        assert other not in own, f"{other} belongs to another role"
+    assert "KAFKA_TOPIC" not in users, "it belongs to another role"
     for own in (users, orders):
+        assert own["POSTGRES_URL_FILE"] and not [name for name in own if name.startswith("MONGODB")], own
         assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each publishes one topic and consumes the other"
     assert [users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]] == named("user_service_group", "order_service_group")
     assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
-    assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
+    assert "POSTGRES_URL_FILE" not in management and "SHOP_USERS_TOPIC" not in management
     assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "each deployment has the default number of replicas"
     assert len(r.all("PodDisruptionBudget")) == len(r.all("NetworkPolicy")) == 4
     assert peers(r, "users") == ["facing", "test"] and peers(r, "facing") is None
     to = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"]]
     assert to == ["management", "users", "orders"], to
     egress = {port["port"] for rule in r.of("NetworkPolicy", "orders")["spec"]["egress"] for port in rule["ports"]}
-    assert 27018 in egress and 9092 in egress
+    assert 27018 not in egress and {5432, 9092} < egress
     tests = {pod["metadata"]["name"]: pod["spec"]["containers"][0]["args"][0] for pod in r.all("Pod")}
     assert "/-/ready" in tests["rel-shop-users-test"] and "/v1/purchases" not in tests["rel-shop-orders-test"]
 
 
-@case(SERVERS, sets(users__enabled="true", users__database="people", users__service__type="LoadBalancer"))
+@case(SERVERS, ENTITIES, sets(users__enabled="true", users__postgres__existingSecret="people", users__service__type="LoadBalancer"))
 def separate_users_only(r):
-    assert (r.variables("management")["SHOP_ROLES"], r.variables("users")["SHOP_USERS_DATABASE"]) == ("purchases,orders", "people")
+    assert r.variables("management")["SHOP_ROLES"] == "purchases,orders"
+    assert secrets_of(r, "users")["postgres-url"] == ("people", "url") and secrets_of(r, "management")["postgres-url"] == ("shop-db", "url")
     assert "ORDERS_URL" not in r.variables("facing") and "orders" not in {component_of(one) for one in r.all("Deployment")}
     assert peers(r, "users") is None, "the policy would block the load balancer"
 
@@ -49,17 +49,17 @@ def separate_users_only(r):
 @case(LOGINS, SEPARATE, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
 def roles_with_shared_credentials(r):
     users, facing = r.variables("users"), r.variables("facing")
-    assert users["KAFKA_PASSWORD_FILE"] and users["MONGODB_PASSWORD_FILE"] and "MONGODB_PASSWORD_FILE" not in facing
+    assert users["KAFKA_PASSWORD_FILE"] and not {"MONGODB_PASSWORD_FILE", "POSTGRES_URL_FILE"} & set(facing)
     assert "checksum/secrets" in r.of("Deployment", "orders")["spec"]["template"]["metadata"]["annotations"]
 
 
 @case(INTERNAL, SEPARATE)
 def roles_on_internal_servers(r):
-    assert peers(r, "mongodb") == ["management", "users", "orders"]
+    assert peers(r, "mongodb") == ["management"]
     assert {"facing", "management", "users", "orders"} <= set(peers(r, "kafka"))
 
 
-@case(SERVERS, PURCHASES_ONLY, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
+@case(SERVERS, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
 def purchases_only(r):
     management = r.variables("management")
     assert management["SHOP_ROLES"] == r.variables("facing")["SHOP_ROLES"] == "purchases"
@@ -69,14 +69,14 @@ def purchases_only(r):
     assert ([variables["TOPIC"]], variables["EVENT_TOPICS"]) == (named("purchases"), "")
 
 
-@case(SERVERS, NO_PURCHASES)
+@case(KAFKA, ENTITIES, NO_PURCHASES)
 def users_and_orders_in_management(r):
     assert r.names("Deployment") == {"rel-shop-management"} and r.variables("management")["SHOP_ROLES"] == "users,orders"
     assert peers(r, "management") is None, "without facing, clients connect to management"
     assert "KAFKA_TOPIC" not in r.variables("management")
 
 
-@case(SERVERS, SEPARATE, NO_PURCHASES, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app.kubernetes.io/component":"gateway"}}}]'])
+@case(KAFKA, SEPARATE, NO_PURCHASES, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app.kubernetes.io/component":"gateway"}}}]'])
 def facing_peers_apply_to_roles_without_facing(r):
     assert peers(r, "users") == peers(r, "orders") == ["gateway", "test"]
 
@@ -101,12 +101,14 @@ def metrics_of_the_roles(r):
     assert annotations["prometheus.io/port"] == "8002"
 
 
-@case(preset("ecommerce"), SERVERS)
+DATABASES = sets(users__postgres__existingSecret="users-db", orders__postgres__existingSecret="orders-db")
+
+
+@case(preset("ecommerce"), KAFKA, DATABASES)
 def ecommerce_preset(r):
     assert r.names("Deployment") == r.names("Service") == {"ecommerce-user-service", "ecommerce-order-service"}
     users, orders = r.variables("users"), r.variables("orders")
     assert (ports(r, "users")["port"], ports(r, "orders")["port"]) == (8001, 8002)
-    assert (users["SHOP_USERS_DATABASE"], orders["SHOP_ORDERS_DATABASE"]) == ("users_db", "orders_db")
     assert (users["SHOP_USERS_TOPIC"], users["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created")
     assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
     assert users["SHOP_DIALECT"] == "ecommerce" and int(orders["ORDER_USER_WAIT_MS"]) > 0
@@ -114,9 +116,9 @@ def ecommerce_preset(r):
     assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("", "user_created order_created")
 
 
-@case(preset("ecommerce"), sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", kafkaExporter__enabled="true"))
-def ecommerce_with_internal_servers(r):
-    assert 'roles: ["users_db","orders_db"].map(' in r.of("ConfigMap", "mongodb")["data"]["users.js"]
+@case(preset("ecommerce"), DATABASES, sets(kafka__internal__enabled="true", kafkaExporter__enabled="true"))
+def ecommerce_with_internal_kafka(r):
+    assert {component_of(one) for one in r.all("StatefulSet")} == {"kafka"}
     assert "--topic.filter=^(user_created|order_created)([.]dlq)?$" in container(r, "kafka-exporter")["args"]
 
 
@@ -127,42 +129,7 @@ def secrets_of(rendering, component, kind="Deployment"):
     return {item["path"]: (secret["name"], item["key"]) for secret in sources for item in secret["items"]}
 
 
-OWN_PASSWORDS = sets(
-    users__mongodb__username="shop-users", users__mongodb__password=SECRETS["users.mongodb.password"],
-    orders__mongodb__username="shop-orders", orders__mongodb__existingSecret="theirs", orders__mongodb__passwordKey="word",
-)  # fmt: skip
-
-
-@case(LOGINS, SEPARATE, OWN_PASSWORDS)
-def separate_credentials_for_each_role(r):
-    assert [r.variables(one)["MONGODB_USERNAME"] for one in ("management", "users", "orders")] == ["shop", "shop-users", "shop-orders"]
-    assert secrets_of(r, "management")["mongodb-password"] == ("rel-shop-mongodb-login", "password")
-    assert secrets_of(r, "users")["mongodb-password"] == ("rel-shop-users-mongodb-login", "password")
-    assert secrets_of(r, "orders")["mongodb-password"] == ("theirs", "word")
-    secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in r.all("Secret") if "mongodb" in secret["metadata"]["name"]}
-    assert secrets == {
-        "rel-shop-mongodb-login": {"password": SECRETS["mongodb.password"]},
-        "rel-shop-users-mongodb-login": {"password": SECRETS["users.mongodb.password"]},
-    }, "each login has its own Secret"
-
-
-@case(
-    SERVERS, SEPARATE,
-    sets(users__mongodb__uri="mongodb://shop-users:pass@mongo:27019/", orders__mongodb__existingSecret="theirs", orders__mongodb__uriKey="address"),
-)  # fmt: skip
-def separate_uri_for_each_role(r):
-    assert secrets_of(r, "management")["mongodb-uri"] == ("rel-shop-mongodb-login", "uri")
-    assert secrets_of(r, "users")["mongodb-uri"] == ("rel-shop-users-mongodb-login", "uri")
-    assert secrets_of(r, "orders")["mongodb-uri"] == ("theirs", "address")
-    assert r.one("Secret", "rel-shop-users-mongodb-login")["stringData"] == {"uri": "mongodb://shop-users:pass@mongo:27019/"}
-    egress = {component: {port["port"] for rule in r.of("NetworkPolicy", component)["spec"]["egress"] for port in rule["ports"]} for component in ("users", "orders")}
-    assert 27019 in egress["users"] and 27018 not in egress["users"] and 27017 in egress["orders"], egress
-
-
-@case(
-    preset("ecommerce"),
-    sets(kafka__bootstrapServers="k:9092", users__postgres__existingSecret="users-db", orders__postgres__existingSecret="orders-db", orders__postgres__urlKey="address"),
-)  # fmt: skip
+@case(preset("ecommerce"), KAFKA, DATABASES, sets(orders__postgres__urlKey="address"))
 def databases_of_the_replaced_system(r):
     assert secrets_of(r, "users") == {"postgres-url": ("users-db", "url")} and secrets_of(r, "orders") == {"postgres-url": ("orders-db", "address")}
     for role in ("users", "orders"):
@@ -173,7 +140,7 @@ def databases_of_the_replaced_system(r):
         assert 5432 in {port["port"] for rule in r.of("NetworkPolicy", role)["spec"]["egress"] for port in rule["ports"]}
 
 
-@case(sets(kafka__bootstrapServers="k:9092", postgres__existingSecret="shop-db", postgres__port=6432, postgres__maxConnections=12))
+@case(KAFKA, ENTITIES, sets(postgres__port=6432, postgres__maxConnections=12))
 def postgres_for_all_roles(r):
     variables = r.variables("management")
     assert variables["POSTGRES_MAX_CONNECTIONS"] == "12" and "SHOP_ADOPT_TABLES" not in variables
@@ -183,12 +150,11 @@ def postgres_for_all_roles(r):
     assert 6432 in egress and 27017 not in egress, egress
 
 
-@case(INTERNAL, SEPARATE, OWN_PASSWORDS, sets(mongodb__database="shopdb"))
-def internal_mongodb_creates_the_users(r):
-    script = r.of("ConfigMap", "mongodb")["data"]["users.js"]
-    files = secrets_of(r, "mongodb", "StatefulSet")
-    for user, databases, file in (("shop", '["shopdb"]', "mongodb-password"), ("shop-users", '["shopdb_users"]', "users-mongodb-password"), ("shop-orders", '["shopdb_orders"]', "orders-mongodb-password")):
-        login = f'user: "{user}",\n  pwd: require("fs").readFileSync("/etc/shop/secrets/{file}", "utf8").trim(),\n  roles: {databases}.map'
-        assert login in script, f"{login} is not in {script}"
-        assert file in files
-    assert files["orders-mongodb-password"] == ("theirs", "word")
+@case(SERVERS, ENTITIES)
+def purchases_in_mongodb_beside_users_and_orders_in_postgres(r):
+    management = r.variables("management")
+    assert management["MONGODB_URI_FILE"] and management["POSTGRES_URL_FILE"] and management["MONGODB_DATABASE"] == "purchases"
+    assert set(secrets_of(r, "management")) == {"mongodb-uri", "postgres-url"}
+    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "the default of the chart differs from that of the services"
+    egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
+    assert {5432, 27018} < egress, egress

@@ -6,7 +6,7 @@ import tempfile
 
 import yaml
 
-from rendering import CHART, KUBERNETES, OPEN, SERVERS, helm, preset, sets
+from rendering import CHART, ENTITIES, KUBERNETES, OPEN, SERVERS, helm, preset, sets
 
 QUOTES = """note: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}\n"""
 
@@ -26,8 +26,8 @@ def check():
     assert "Topic ns.rel-shop.purchases, group ns.rel-shop.purchase-group, at kafka-0:9092,kafka-1:9094." in default
     assert "scale by consumer lag with KEDA" in default and "delete pvc" not in default
     assert "delete pvc,secret" in notes(sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
-    assert "/v1/purchases" in default and "/users" in default and "separate deployment" not in default
-    ecommerce = notes(SERVERS + preset("ecommerce"))
+    assert "/v1/purchases" in default and "/users" not in default and "/users" in notes(SERVERS + ENTITIES)
+    ecommerce = notes(preset("ecommerce") + ["--set", "kafka.bootstrapServers=k:9092,postgres.existingSecret=s"])
     assert "port-forward service/ecommerce-user-service 8001:8001" in ecommerce and "purchases" not in ecommerce
     assert "Orders have a separate deployment, ecommerce-order-service, port 8002." in ecommerce
     embedded = notes(sets(mode="embedded"))

@@ -25,11 +25,17 @@ REJECTIONS = {
     "Kafka and MongoDB missing: one error for both": ([], ["kafka.bootstrapServers", "mongodb.uri"]),
     "internal and external Kafka": (SERVERS + sets(kafka__internal__enabled="true"), ["kafka.internal.enabled with kafka.bootstrapServers"]),
     "PostgreSQL and MongoDB": (SERVERS + sets(postgres__existingSecret="s"), ["postgres.existingSecret with mongodb"]),
-    "PostgreSQL of users without a deployment": (SERVERS + sets(users__postgres__existingSecret="s"), ["users.postgres.existingSecret", "users.enabled"]),
-    "two stores of users": (
-        SERVERS + sets(users__enabled="true", users__postgres__existingSecret="s", users__mongodb__uri="mongodb://u:p@m/"),
-        ["users.postgres with users.mongodb"],
+    "users without PostgreSQL": (
+        SERVERS + ["--set", "settings.roles={purchases,users}"], ["settings.roles has users", "set postgres.existingSecret, or"]
     ),
+    "separate orders without PostgreSQL": (
+        SERVERS + ["--set", "settings.roles={purchases,orders},orders.enabled=true"],
+        ["settings.roles has orders", "set postgres.existingSecret or orders.postgres.existingSecret"],
+    ),
+    "MongoDB without purchases": (
+        SERVERS + ["--set", "settings.roles={users},postgres.existingSecret=s"], ["mongodb with settings.roles without purchases"]
+    ),
+    "PostgreSQL of users without a deployment": (SERVERS + sets(users__postgres__existingSecret="s"), ["users.postgres.existingSecret", "users.enabled"]),
     "internal and external MongoDB": (SERVERS + sets(mongodb__internal__enabled="true"), ["mongodb.internal.enabled with mongodb.uri"]),
     "MongoDB URI and hosts": (SERVERS + sets(mongodb__hosts="m:1"), ["mongodb.uri with mongodb.hosts"]),
     "MongoDB username without password": (
@@ -47,30 +53,6 @@ REJECTIONS = {
         ),
         ["mongodb.password with mongodb.existingSecret"],
     ),
-    "credentials of users that management stores": (
-        SERVERS + sets(users__mongodb__uri="mongodb://u:p@m/"), ["users.mongodb has credentials", "users.enabled"]
-    ),
-    "URI of orders with hosts": (
-        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__uri="mongodb://o:p@m/"),
-        ["orders.mongodb.uri with mongodb.hosts", "orders.mongodb.username"],
-    ),
-    "password of users with a URI": (
-        SERVERS + sets(users__enabled="true", users__mongodb__username="u", users__mongodb__password="p"),
-        ["users.mongodb.username", "mongodb.hosts", "users.mongodb.uri"],
-    ),
-    "username of users without password": (
-        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", users__enabled="true", users__mongodb__username="u"),
-        ["users.mongodb.username", "users.mongodb.password", "users.mongodb.existingSecret"],
-    ),
-    "password of orders without username": (
-        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__existingSecret="s"),
-        ["orders.mongodb.password or existingSecret without orders.mongodb.username"],
-    ),
-    "URI of users and existing Secret": (
-        SERVERS + sets(users__enabled="true", users__mongodb__uri="mongodb://u:p@m/", users__mongodb__existingSecret="s"),
-        ["users.mongodb.existingSecret with users.mongodb.uri"],
-    ),
-    "hosts of users": (SERVERS + sets(users__enabled="true", users__mongodb__hosts="m:1"), ["/users/mongodb", "hosts", "not allowed"]),
     "invalid MongoDB URI": (SERVERS + sets(mongodb__uri="http://m"), ["/mongodb/uri"]),
     "SASL without username": (
         SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__password="p"), ["kafka.sasl.username"]

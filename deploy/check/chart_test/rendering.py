@@ -15,12 +15,12 @@ KUBERNETES = ["--kube-version", "1.33"]
 
 # Addresses of Kafka and MongoDB, for cases that do not depend on them.
 SERVERS = ["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://mongo:27018/"]
+# Users and orders, too.
+ENTITIES = ["--set-json", 'settings.roles=["purchases","users","orders"]', "--set", "postgres.existingSecret=shop-db"]
 # Cases are without authentication, unless they set another mode.
 OPEN = ["--set", "auth.mode=off"]
 # Values that must not appear outside of Secrets.
-SECRETS = {
-    "kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text", "users.mongodb.password": "users-secret-text",
-}  # fmt: skip
+SECRETS = {"kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text"}
 
 
 def sets(**values):

@@ -104,14 +104,8 @@ fn text(bytes: &mut Vec<u8>, name: &[u8], text: impl Display) {
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a member with an integer.
-pub(super) fn integer(bytes: &mut Vec<u8>, name: &[u8], number: i64) {
-    element(bytes, ElementType::Int64, name);
-    bytes.extend_from_slice(&number.to_le_bytes());
-}
-
 /// Appends a document or an array: the length, the elements that `fill` appends, and the terminator.
-pub(super) fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     fill(bytes);

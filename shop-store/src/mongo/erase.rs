@@ -79,7 +79,7 @@ pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<
     let mut marked = 0;
     for ids in ids.chunks(MAX_DOCUMENTS) {
         let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
-        let insert = insert::send(connection, connection.collection.name(), &marks);
+        let insert = insert::send(connection, &marks);
         let reply = connection.write(connection.options.insert_timeout, insert).await?;
         marked += (ids.len() - reply.rejected()?) as u64;
     }

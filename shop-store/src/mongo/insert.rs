@@ -1,10 +1,9 @@
 //! Inserts documents whose id is not stored yet.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use super::error::mongo_error;
-use bson::{Bson, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
@@ -25,61 +24,13 @@ pub(super) const MAX_DOCUMENTS: usize = 4_000;
 /// the error.
 pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 
-/// A document identified by `_id`. The same id with the same content is a duplicate.
-pub(super) trait Identified: Insertable + 'static {
-    /// The type of the id.
-    type Id: Copy + Eq + Hash + Send + Sync;
-
-    /// Returns the id.
-    fn id(&self) -> Self::Id;
-
-    /// Converts an id to a value of `_id`.
-    fn id_value(id: &Self::Id) -> Bson;
-
-    /// Returns the id of `document` if it is valid.
-    fn readable_id(document: &RawDocument) -> Option<Self::Id>;
-
-    /// The outcome for a document whose id `stored` has.
-    fn compare(&self, stored: &RawDocument) -> InsertOutcome;
-}
-
-impl Identified for Purchase {
-    type Id = PurchaseId;
-
-    fn id(&self) -> PurchaseId {
-        self.id
-    }
-
-    fn id_value(id: &PurchaseId) -> Bson {
-        document::id_value(id)
-    }
-
-    fn readable_id(document: &RawDocument) -> Option<PurchaseId> {
-        document::readable_id(document)
-    }
-
-    fn compare(&self, stored: &RawDocument) -> InsertOutcome {
-        if erase::is_mark(stored) {
-            return InsertOutcome::Erased;
-        }
-        match document::purchase(stored) {
-            Ok(first) if first.same_content(self) => InsertOutcome::Duplicate,
-            _ => InsertOutcome::Conflict,
-        }
-    }
-}
-
-/// Inserts `batch` into `collection`. Returns one outcome for each document.
-pub(super) async fn insert<D: Identified>(
-    connection: &Connection,
-    collection: &str,
-    batch: &[D],
-) -> Result<Vec<InsertOutcome>> {
+/// Inserts `batch`. Returns one outcome for each purchase.
+pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for chunk in batch.chunks(MAX_DOCUMENTS) {
-        let insert = send(connection, collection, chunk);
+        let insert = send(connection, chunk);
         let reply = connection.write(connection.options.insert_timeout, insert).await?;
-        outcomes.extend(reply_outcomes(connection, collection, chunk, reply).await?);
+        outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
     Ok(outcomes)
 }
@@ -109,31 +60,13 @@ struct ConcernError {
 /// Sends `batch` as one command.
 pub(super) fn send<D: Insertable + 'static>(
     connection: &Connection,
-    collection: &str,
     batch: &[D],
 ) -> impl Future<Output = mongodb::error::Result<InsertReply>> + Send + use<D> {
     let database = connection.database.clone();
-    let command = command::insert(collection, batch, WRITE_TIMEOUT);
+    let command = command::insert(connection.collection.name(), batch, WRITE_TIMEOUT);
     async move {
         let reply = database.run_raw_command(command?).await?;
         Ok(bson::deserialize_from_document(reply)?)
-    }
-}
-
-impl InsertReply {
-    /// For a single document: returns whether it was stored. False means that one of the indexes named in `unique` has
-    /// the value already.
-    pub(super) fn is_stored(&self, unique: &[&str]) -> Result<bool> {
-        let Some(error) = self.write_errors.first() else {
-            return self.write_concern_error.as_ref().map_or(Ok(true), |concern| Err(not_durable(concern)));
-        };
-        match classify(error.code) {
-            ErrorClass::Duplicate if index(&error.message).is_none_or(|name| unique.contains(&name)) => {
-                Ok(false)
-            }
-            ErrorClass::Duplicate | ErrorClass::Final => Err(rejected(error)),
-            ErrorClass::Transient => Err(transient(error)),
-        }
     }
 }
 
@@ -157,17 +90,16 @@ impl InsertReply {
 }
 
 /// A document whose id or another unique value exists.
-struct DuplicateKey<Id> {
+struct DuplicateKey {
     /// Its index in the batch.
     index: usize,
-    id: Id,
+    id: PurchaseId,
     error: WriteError,
 }
 
-async fn reply_outcomes<D: Identified>(
+async fn reply_outcomes(
     connection: &Connection,
-    collection: &str,
-    batch: &[D],
+    batch: &[Purchase],
     reply: InsertReply,
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
@@ -182,14 +114,14 @@ async fn reply_outcomes<D: Identified>(
         };
         match classify(error.code) {
             ErrorClass::Duplicate => {
-                duplicates.push(DuplicateKey { index: error.index, id: sent.id(), error });
+                duplicates.push(DuplicateKey { index: error.index, id: sent.id, error });
             }
             ErrorClass::Final => *outcome = final_outcome(&error),
             ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
         }
     }
     if !duplicates.is_empty() {
-        let first = stored::<D>(connection, collection, &duplicates).await?;
+        let first = stored(connection, &duplicates).await?;
         for duplicate in duplicates {
             outcomes[duplicate.index] =
                 compare(&batch[duplicate.index], first.get(&duplicate.id), &duplicate.error);
@@ -199,13 +131,12 @@ async fn reply_outcomes<D: Identified>(
 }
 
 /// Returns the stored documents with these ids, as far as a majority has them.
-async fn stored<D: Identified>(
+async fn stored(
     connection: &Connection,
-    collection: &str,
-    duplicates: &[DuplicateKey<D::Id>],
-) -> Result<HashMap<D::Id, RawDocumentBuf>> {
-    let ids: Vec<Bson> = duplicates.iter().map(|duplicate| D::id_value(&duplicate.id)).collect();
-    let collection = connection.database.collection::<RawDocumentBuf>(collection);
+    duplicates: &[DuplicateKey],
+) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
+    let ids: Vec<Bson> = duplicates.iter().map(|duplicate| document::id_value(&duplicate.id)).collect();
+    let collection = connection.on_primary();
     let time = connection.options.query_timeout;
     let found = async move {
         let found = collection.find(doc! { "_id": { "$in": ids } });
@@ -213,13 +144,17 @@ async fn stored<D: Identified>(
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
     let found = connection.write(time, found).await?;
-    Ok(found.into_iter().filter_map(|document| Some((D::readable_id(&document)?, document))).collect())
+    Ok(found.into_iter().filter_map(|document| Some((document::readable_id(&document)?, document))).collect())
 }
 
-/// Compares a document with the stored one of the same id.
-fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
+/// Compares a purchase with the stored document of the same id.
+fn compare(sent: &Purchase, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
     match first {
-        Some(first) => sent.compare(first),
+        Some(first) if erase::is_mark(first) => InsertOutcome::Erased,
+        Some(first) => match document::purchase(first) {
+            Ok(first) if first.same_content(sent) => InsertOutcome::Duplicate,
+            _ => InsertOutcome::Conflict,
+        },
         None if is_of_another_index(&error.message) => final_outcome(error),
         // Not visible to a majority yet, or deleted meanwhile: a retry decides.
         None => InsertOutcome::Unknown(transient(error)),
@@ -278,22 +213,6 @@ mod tests {
     fn reply(errors: &[(i32, &str)], is_durable: bool) -> InsertReply {
         let write_concern_error = (!is_durable).then_some(ConcernError { code: 64 });
         InsertReply { write_errors: errors.iter().copied().map(error).collect(), write_concern_error }
-    }
-
-    #[test]
-    fn a_single_document_is_stored_or_exists_or_the_reply_is_an_error() {
-        let is_stored = |errors: &[(i32, &str)], is_durable| {
-            reply(errors, is_durable).is_stored(&["_id_"]).map_err(|error| (error.kind(), error.outcome()))
-        };
-        let (invalid, unavailable) = (ErrorKind::Invalid, ErrorKind::Unavailable);
-        assert_eq!(is_stored(&[], true), Ok(true));
-        assert_eq!(is_stored(&[], false), Err((unavailable, Outcome::Unknown)));
-        assert_eq!(is_stored(&[(DUPLICATE, BY_ID)], true), Ok(false));
-        assert_eq!(is_stored(&[(DUPLICATE, "E11000")], true), Ok(false));
-        for rejected in [(DUPLICATE, BY_NAME), (VALIDATION, "")] {
-            assert_eq!(is_stored(&[rejected], true).unwrap_err().0, invalid);
-        }
-        assert_eq!(is_stored(&[(NOT_PRIMARY, "")], true), Err((unavailable, Outcome::NotApplied)));
     }
 
     #[test]

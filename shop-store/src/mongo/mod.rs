@@ -1,4 +1,4 @@
-//! Stores in MongoDB: purchases in a collection, users and orders in separate databases.
+//! Purchases in a MongoDB collection, and an outbox in collections of your own.
 //!
 //! | module | content |
 //! |---|---|
@@ -15,8 +15,7 @@
 //! | `unreadable` | documents that are not purchases: logged once, and counted |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
-//! | `outbox` | events in the documents of their rows, and the outbox of a collection of your own |
-//! | `entities` | users and orders: numbered rows, each with its event |
+//! | `outbox` | the outbox of a collection of your own: events in its documents |
 //! | `error` | mapping of the driver's errors |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the
@@ -26,7 +25,6 @@ mod codes;
 mod command;
 mod connection;
 mod document;
-mod entities;
 mod erase;
 mod error;
 #[cfg(test)]
@@ -53,9 +51,8 @@ mod totals;
 mod unreadable;
 mod uri;
 
-pub use entities::{MongoOrders, MongoRows, MongoUsers};
 pub use migrate::Migration;
-pub use options::{MongoEntityOptions, MongoStoreOptions};
+pub use options::MongoStoreOptions;
 pub use outbox::MongoOutbox;
 pub use store::MongoStore;
 pub use uri::database_in_uri;

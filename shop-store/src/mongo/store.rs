@@ -95,7 +95,7 @@ impl MongoStore {
 impl RecordStore<Purchase> for MongoStore {
     /// Inserts with majority and journal.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, self.connection.collection.name(), &batch).await
+        insert::insert(&self.connection, &batch).await
     }
 
     async fn check(&self) -> Result<()> {

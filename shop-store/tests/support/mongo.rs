@@ -8,11 +8,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{EntityStores, EraseFixture, OutboxFixture, StoreFixture, skip};
+use shop_core::conformance::{EraseFixture, OutboxFixture, StoreFixture, skip};
 use shop_core::log::LogRecord;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
@@ -22,9 +21,7 @@ use shop_core::users::{User, UserNumber};
 use crate::container;
 use shop_store::mongo::bson::{Document, doc};
 use shop_store::mongo::mongodb::{Client, Collection};
-use shop_store::mongo::{
-    MongoEntityOptions, MongoOrders, MongoOutbox, MongoStore, MongoStoreOptions, MongoUsers,
-};
+use shop_store::mongo::{MongoOutbox, MongoStore, MongoStoreOptions};
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
@@ -116,48 +113,6 @@ impl StoreFixture for MongoFixture {
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
-    }
-}
-
-/// Users and orders, each in a database of its own.
-#[derive(Debug)]
-pub(crate) struct MongoAccounts {
-    users: MongoUsers,
-    orders: MongoOrders,
-    server: TestServer,
-}
-
-impl MongoAccounts {
-    /// Nobody, and nothing ordered, on the server of [`MongoFixture::on_test_server`].
-    pub(crate) async fn on_test_server() -> Option<Self> {
-        let server = TestServer::find().await?;
-        let options = || {
-            let mut options = MongoEntityOptions::new(server.uri.as_str(), fresh_database());
-            // Many tests at a time, on a server of two processors perhaps.
-            options.insert_timeout = Duration::from_secs(30);
-            options
-        };
-        let users = MongoUsers::open(options()).await.expect("an address of MongoDB");
-        let orders = MongoOrders::open(options()).await.expect("an address of MongoDB");
-        Some(Self { users, orders, server })
-    }
-
-    /// The server's address.
-    pub(crate) fn uri(&self) -> &str {
-        &self.server.uri
-    }
-}
-
-impl EntityStores for MongoAccounts {
-    type Users = MongoUsers;
-    type Orders = MongoOrders;
-
-    fn user_store(&self) -> &MongoUsers {
-        &self.users
-    }
-
-    fn order_store(&self) -> &MongoOrders {
-        &self.orders
     }
 }
 

@@ -8,7 +8,7 @@ use thirtyfour::By;
 use super::driver::Browser;
 use super::states::{hold, texts};
 use super::{rows, state};
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
 use crate::verify::append;
 
 const LISTING: &str = "/v1/purchases";
@@ -28,7 +28,7 @@ async fn go(browser: &Browser, view: &str) {
 async fn the_overview_follows_the_pipeline() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     // So that management carries all of it.
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for number in 0..3 {

@@ -11,7 +11,7 @@ use thirtyfour::By;
 
 use super::driver::Browser;
 use super::{rows, state};
-use crate::process::{Binary, Process, buy, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::verify::{append, manage};
 
 /// Writes `count` dead letters, and one about a gap, whose records the log of `folder` never had.
@@ -141,7 +141,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), 59).await;
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     let list = "return document.getElementById('dead-letter-list').dataset.state";
     browser.open(&management.path("/#dead-letters")).await;
     until("list a page", async || letters(&browser).await.len() == 50).await;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{dead_letters, open_as};
-use crate::process::{Binary, Process, buy, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, until};
 
 /// The fields and buttons of which something else is in front, wherever the page is scrolled to.
 const COVERED: &str = "
@@ -62,7 +62,7 @@ async fn nothing_covers_a_field() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     dead_letters::put(folder.path(), 3).await;
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for _ in 0..25 {
         assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);

@@ -6,10 +6,10 @@ use crate::process::{Binary, Process, buy, stored, until};
 use driver::Browser;
 
 mod access;
-mod accounts;
 mod console;
 mod dead_letters;
 mod driver;
+mod entities;
 mod layout;
 mod listing;
 mod states;

@@ -14,7 +14,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::accounts::ledger::Ledger;
+use crate::entities::ledger::Ledger;
 use crate::history::{Call, History, Outcome, Sees};
 use crate::process::{Process, pause, plain, until};
 
@@ -213,13 +213,13 @@ impl Load {
     }
 
     /// The number of registered users and of placed orders.
-    pub(super) fn accounts(&self) -> (u64, u64) {
+    pub(super) fn entities(&self) -> (u64, u64) {
         (self.users.load(Ordering::Relaxed), self.orders.load(Ordering::Relaxed))
     }
 
     /// Registers and places what the last cut may have left unanswered.
     pub(super) async fn finish(&self) -> bool {
-        let (user, order) = self.accounts();
+        let (user, order) = self.entities();
         self.ledger.register(user).await && self.ledger.place(order).await
     }
 

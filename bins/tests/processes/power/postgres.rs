@@ -12,10 +12,10 @@ use super::load::{Load, Place};
 use super::mount::{Mount, Owner};
 use super::plan::{Moment, Operation, Scene, Survival};
 use super::series::{Report, Result, Services, check, count_letters, within};
-use crate::accounts::backends::{self, session, try_session};
+use crate::entities::backends::{self, session, try_session};
 use crate::kills::Random;
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, pause};
+use crate::process::{ALL_ROLES, Binary, Process, pause};
 
 /// A server and its disk, and the services that use it.
 pub(super) struct PostgresSeries {
@@ -40,7 +40,7 @@ impl PostgresSeries {
         let mount = Some(mount(&disk, &at, owner).await);
         let cluster = Cluster::start_in(at.path())?;
         let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
-        let settings = [("DATABASE_URL", url.as_str())];
+        let settings = [ALL_ROLES, ("DATABASE_URL", url.as_str())];
         let services = Services {
             facing: Process::start(Binary::Facing, folder.path(), &settings).await,
             management: Process::start(Binary::Management, folder.path(), &settings).await,
@@ -137,7 +137,7 @@ impl PostgresSeries {
         let count = self.load.ledger.count(&place, &self.services.facing, &self.services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
         counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
-        (self.report.users, self.report.orders) = self.load.accounts();
+        (self.report.users, self.report.orders) = self.load.entities();
         let sql = "create extension amcheck;
             select bt_index_check(oid, true) from pg_class where relkind = 'i' and relam = 403";
         let intact = session(&self.cluster).await.batch_execute(sql).await;

@@ -20,9 +20,9 @@ use super::disk::Disk;
 use super::load::{Load, Place};
 use super::mount::{Mount, Owner};
 use super::plan::{Moment, Operation, Scene, Survival};
-use crate::accounts::backends;
+use crate::entities::backends;
 use crate::kills::Random;
-use crate::process::{Binary, PATIENCE, Process, get, pause};
+use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, get, pause};
 
 /// The folder of the services.
 const FOLDER: &str = "data";
@@ -342,8 +342,8 @@ impl Series {
     async fn start_on(&self, folder: &Path) -> Result<Services> {
         let started = async {
             tokio::try_join!(
-                Process::try_start(Binary::Facing, folder, &[]),
-                Process::try_start(Binary::Management, folder, &[]),
+                Process::try_start(Binary::Facing, folder, &[ALL_ROLES]),
+                Process::try_start(Binary::Management, folder, &[ALL_ROLES]),
             )
         };
         let (facing, management) = within("start", started).await??;
@@ -391,7 +391,7 @@ impl Series {
         let count = self.load.ledger.count(&place, &services.facing, &services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
         counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
-        (self.report.users, self.report.orders) = self.load.accounts();
+        (self.report.users, self.report.orders) = self.load.entities();
         terminate(services).await?;
         check_files(folder.path())
     }

@@ -9,7 +9,6 @@
 {{- $faults = concat $faults (include "shop.checks.names" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.mongodb" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.postgres" . | fromJsonArray) -}}
-{{- $faults = concat $faults (include "shop.checks.logins" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
 {{- end -}}
 {{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
@@ -139,36 +138,6 @@
 {{- end -}}
 {{- if and .password .existingSecret -}}
 {{- $faults = append $faults "mongodb.password with mongodb.existingSecret: unset one of them" -}}
-{{- end -}}
-{{- end -}}
-{{- $faults | toJson -}}
-{{- end -}}
-
-{{/* MongoDB credentials of the deployments of users and orders. */}}
-{{- define "shop.checks.logins" -}}
-{{- $faults := list -}}
-{{- $hosts := include "shop.mongodb.hosts" . -}}
-{{- range $role := list "users" "orders" -}}
-{{- $enabled := (get $.Values $role).enabled -}}
-{{- with (get $.Values $role).mongodb -}}
-{{- if and (not $enabled) (or .uri .username .password .existingSecret) -}}
-{{- $faults = append $faults (printf "%s.mongodb has credentials, but management stores %s with the credentials of mongodb: unset them, or set %s.enabled" $role $role $role) -}}
-{{- else if $hosts -}}
-{{- if .uri -}}
-{{- $faults = append $faults (printf "%s.mongodb.uri with mongodb.hosts or mongodb.internal: set %s.mongodb.username, and password or existingSecret" $role $role) -}}
-{{- end -}}
-{{- if and .username (not (or .password .existingSecret)) -}}
-{{- $faults = append $faults (printf "%s.mongodb.username with neither %s.mongodb.password nor %s.mongodb.existingSecret" $role $role $role) -}}
-{{- end -}}
-{{- if and (or .password .existingSecret) (not .username) -}}
-{{- $faults = append $faults (printf "%s.mongodb.password or existingSecret without %s.mongodb.username" $role $role) -}}
-{{- end -}}
-{{- else if or .username .password -}}
-{{- $faults = append $faults (printf "%s.mongodb.username or password without mongodb.hosts: the URI includes the credentials; set %s.mongodb.uri or existingSecret" $role $role) -}}
-{{- end -}}
-{{- if and .existingSecret (or .uri .password) -}}
-{{- $faults = append $faults (printf "%s.mongodb.existingSecret with %s.mongodb.uri or password: unset one of them" $role $role) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $faults | toJson -}}

@@ -234,7 +234,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{- end }}
 {{- end }}
 {{- else }}
-{{ include "shop.store.variables" . }}
+{{- include "shop.store.variables" . }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -255,8 +255,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{/* Secret values of the chart. Pods are replaced when they change. */}}
 {{- define "shop.secretsMade" -}}
 {{- (index . 0).Values.kafka.sasl.password -}}
-{{- if ne (index . 1) "facing" -}}
-{{- $own := include "shop.mongodb.login" (list (index . 0) (include "shop.mongodb.loginOf" .)) | fromJson -}}
-{{- print $own.uri $own.password -}}
+{{- if include "shop.mongodb.usedBy" . -}}
+{{- print (index . 0).Values.mongodb.uri (index . 0).Values.mongodb.password -}}
 {{- end -}}
 {{- end -}}

@@ -1,18 +1,22 @@
-{{/* The Secret with the PostgreSQL URL of a service, as JSON; {} if it uses MongoDB: (list $ "users"). */}}
+{{/* The Secret with the PostgreSQL URL of a service, as JSON; {} if it has none: (list $ "users"). */}}
 {{- define "shop.postgres.secret" -}}
-{{- $values := (index . 0).Values -}}
-{{- $own := $values.postgres -}}
+{{- $root := index . 0 -}}
+{{- $own := $root.Values.postgres -}}
 {{- if has (index . 1) (list "users" "orders") -}}
-{{- with (get $values (index . 1)).postgres -}}
+{{- with (get $root.Values (index . 1)).postgres -}}
 {{- if .existingSecret -}}{{- $own = . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if $own.existingSecret }}{{ pick $own "existingSecret" "urlKey" | toJson }}{{ else }}{}{{ end -}}
+{{- $stores := or (include "shop.has" (append . "users")) (include "shop.has" (append . "orders")) (not (include "shop.mongodb.used" $root)) -}}
+{{- if and $stores $own.existingSecret }}{{ pick $own "existingSecret" "urlKey" | toJson }}{{ else }}{}{{ end -}}
 {{- end -}}
 
-{{/* The settings of the store of a service: (list $ "management"). */}}
+{{/* The settings of the stores of a service: (list $ "management"). */}}
 {{- define "shop.store.variables" -}}
-{{- if include "shop.postgres.secret" . | fromJson -}}
+{{- if include "shop.mongodb.usedBy" . }}
+{{ include "shop.mongodb.variables" (index . 0) }}
+{{- end }}
+{{- if include "shop.postgres.secret" . | fromJson }}
 POSTGRES_URL_FILE: /etc/shop/secrets/postgres-url
 {{- with (index . 0).Values.postgres }}
 POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int | quote }}
@@ -20,54 +24,57 @@ POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int | quote }}
 SHOP_ADOPT_TABLES: "on"
 {{- end }}
 {{- end }}
-{{- else -}}
-{{- include "shop.mongodb.variables" . -}}
-{{- end -}}
+{{- end }}
 {{- end -}}
 
-{{/* The secret files of the store of a service: (list $ "management"). */}}
+{{/* The secret files of the stores of a service: (list $ "management"). */}}
 {{- define "shop.store.files" -}}
-{{- $secret := include "shop.postgres.secret" . | fromJson -}}
-{{- if $secret }}
+{{- if include "shop.mongodb.usedBy" . -}}
+{{- include "shop.mongodb.files" (index . 0) -}}
+{{- end -}}
+{{- with include "shop.postgres.secret" . | fromJson }}
 - secret:
-    name: {{ $secret.existingSecret }}
+    name: {{ .existingSecret }}
     items:
-      - key: {{ $secret.urlKey }}
+      - key: {{ .urlKey }}
         path: postgres-url
-{{- else -}}
-{{- include "shop.mongodb.files" . -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The ports of the store of a service: (list $ "management"). */}}
+{{/* The ports of the stores of a service: (list $ "management"). */}}
 {{- define "shop.store.ports" -}}
+{{- $ports := list -}}
+{{- if include "shop.mongodb.usedBy" . -}}
+{{- $ports = append $ports (include "shop.mongodb.ports" (index . 0)) -}}
+{{- end -}}
 {{- if include "shop.postgres.secret" . | fromJson -}}
-{{- (index . 0).Values.postgres.port -}}
-{{- else -}}
-{{- include "shop.mongodb.ports" . -}}
+{{- $ports = append $ports ((index . 0).Values.postgres.port | int | toString) -}}
 {{- end -}}
-{{- end -}}
-
-{{/* Whether a service uses MongoDB. */}}
-{{- define "shop.mongodb.used" -}}
-{{- range $service := without (splitList " " (include "shop.services" .)) "facing" -}}
-{{- if not (include "shop.postgres.secret" (list $ $service) | fromJson) -}}{{ $service }}{{- end -}}
-{{- end -}}
+{{- join " " $ports -}}
 {{- end -}}
 
 {{- define "shop.checks.postgres" -}}
 {{- $faults := list -}}
-{{- with .Values.mongodb -}}
-{{- if and (not (include "shop.mongodb.used" $)) (or .uri .hosts .existingSecret .internal.enabled) -}}
-{{- $faults = append $faults "postgres.existingSecret with mongodb: each service has PostgreSQL; unset one of them" -}}
+{{- $entities := without .Values.settings.roles "purchases" -}}
+{{- if include "shop.mongodb.configured" . -}}
+{{- if not (include "shop.mongodb.used" .) -}}
+{{- $faults = append $faults "mongodb with settings.roles without purchases: PostgreSQL stores users and orders; unset mongodb" -}}
+{{- else if and .Values.postgres.existingSecret (not $entities) -}}
+{{- $faults = append $faults "postgres.existingSecret with mongodb: both would store the purchases; unset one of them, or add users or orders to settings.roles" -}}
+{{- end -}}
+{{- end -}}
+{{- range $role := $entities -}}
+{{- with get $.Values $role -}}
+{{- $service := ternary $role "management" .enabled -}}
+{{- if not (include "shop.postgres.secret" (list $ $service) | fromJson) -}}
+{{- $faults = append $faults (printf "settings.roles has %s, which are stored in PostgreSQL: set postgres.existingSecret%s, or mode to embedded" $role (ternary (printf " or %s.postgres.existingSecret" $role) "" .enabled)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $role := list "users" "orders" -}}
 {{- with get $.Values $role -}}
 {{- if and .postgres.existingSecret (not .enabled) -}}
 {{- $faults = append $faults (printf "%s.postgres.existingSecret, but management stores %s in its own store: unset it, or set %s.enabled" $role $role $role) -}}
-{{- else if and .postgres.existingSecret (or .mongodb.uri .mongodb.username .mongodb.existingSecret) -}}
-{{- $faults = append $faults (printf "%s.postgres with %s.mongodb: unset one of them" $role $role) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -12,16 +12,16 @@ use shop_core::{Bytes, Clock, Error, ErrorKind, Result, SystemClock, Timestamp};
 use crate::mongo::error::mongo_error;
 
 /// The number of an event, for an index that contains only documents with events.
-pub(in crate::mongo) const NUMBER: &str = "outbox.number";
+pub(super) const NUMBER: &str = "outbox.number";
 
 /// The sparse index of pending events.
-pub(in crate::mongo) fn index() -> IndexModel {
+pub(super) fn index() -> IndexModel {
     let options = IndexOptions::builder().sparse(true).build();
     IndexModel::builder().keys(doc! { NUMBER: 1 }).options(options).build()
 }
 
 /// Event `number` as a document.
-pub(in crate::mongo) fn encode(number: i64, event: &LogRecord) -> RawDocumentBuf {
+pub(super) fn encode(number: i64, event: &LogRecord) -> RawDocumentBuf {
     let binary = |bytes: &Bytes| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
     let time = DateTime::from_millis(SystemClock.now().as_millis());
     let mut document =

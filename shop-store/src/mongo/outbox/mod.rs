@@ -1,17 +1,17 @@
 //! [`MongoOutbox`]: the outbox of a MongoDB collection of your own.
 
-pub(super) mod event;
+mod event;
 #[cfg(test)]
 mod outbox_test;
-pub(super) mod pending;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bson::{Document, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
 use mongodb::Collection;
-use mongodb::options::{ReturnDocument, WriteConcern};
+use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use serde::Deserialize;
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::MongoStoreOptions;
 use super::connection::Connection;
 use super::error::mongo_error;
+use event::{NUMBER, Row};
 
 /// The timeout of each call.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,19 +150,76 @@ impl MongoOutbox {
 #[async_trait]
 impl Outbox for MongoOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        pending::pending(&self.connection, limit).await
+        // The server reads 0 as no limit.
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let time = self.connection.options.query_timeout;
+        let find = || {
+            let collection = self.connection.on_primary();
+            async move {
+                // Sorted by their oldest events, the first `limit` documents have the `limit` oldest events.
+                let found =
+                    collection.find(with_events()).sort(doc! { NUMBER: 1 }).projection(doc! { "outbox": 1 });
+                let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX)).max_time(time);
+                // As a majority has them.
+                found.read_concern(ReadConcern::majority()).await?.try_collect::<Vec<RawDocumentBuf>>().await
+            }
+        };
+        let mut entries = Vec::new();
+        for document in self.connection.query(time, find).await? {
+            let row = bson::deserialize_from_slice::<Row>(document.as_bytes());
+            entries.extend(row.map_err(|error| event::unreadable(&id(&document), error))?.entries()?);
+        }
+        entries.sort_by_key(|entry| entry.id);
+        entries.truncate(limit);
+        Ok(entries)
     }
 
+    /// Writes with majority, because `pending` reads with majority.
     async fn delete(&self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (collection, published) = (self.connection.collection.clone(), doc! { NUMBER: { "$in": ids } });
         let remove = doc! { "$pull": { "outbox": { "number": { "$in": ids } } } };
-        pending::delete(&self.connection, ids, remove).await
+        let delete = async move {
+            collection.update_many(published, remove).write_concern(WriteConcern::majority()).await
+        };
+        self.connection.write(self.connection.options.insert_timeout, delete).await.map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        pending::backlog(&self.connection).await
+        let time = self.connection.options.query_timeout;
+        let count = || {
+            let collection = self.connection.on_primary();
+            let stages = [
+                doc! { "$match": with_events() },
+                doc! { "$unwind": "$outbox" },
+                doc! { "$count": "entries" },
+            ];
+            async move {
+                let counted = collection.aggregate(stages).max_time(time);
+                counted.await?.try_collect::<Vec<Document>>().await
+            }
+        };
+        let (counted, oldest) = tokio::try_join!(self.connection.query(time, count), self.pending(1))?;
+        let entries = counted.first().and_then(|counted| counted.get("entries"));
+        let entries = entries.and_then(|entries| entries.as_i64().or(entries.as_i32().map(i64::from)));
+        let oldest = oldest.first().map(|entry| entry.time);
+        Ok(Backlog::new(entries.unwrap_or_default().unsigned_abs(), oldest))
     }
 
     async fn wait_for_entries(&self) {
         self.written.notified().await;
     }
+}
+
+/// The filter of documents with a pending event.
+fn with_events() -> Document {
+    doc! { NUMBER: { "$gt": 0 } }
+}
+
+fn id(document: &RawDocumentBuf) -> Bson {
+    document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()).unwrap_or(Bson::Null)
 }

@@ -109,7 +109,8 @@ async fn kills_lose_and_duplicate_no_event_in_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_lose_and_duplicate_no_event_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    survive(Place::Servers(&servers)).await;
+async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
+    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    survive(Place::Kafka(&servers, &cluster)).await;
 }

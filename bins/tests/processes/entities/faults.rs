@@ -21,8 +21,9 @@ fn order(user: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_is_registered_without_kafka_and_published_later() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
-    let place = Place::Servers(&servers);
+    let Some(servers) = Servers::start(&["kafka"]).await else { return };
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let place = Place::Kafka(&servers, &cluster);
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
     assert_eq!(post(&users, "/users", &user(1)).await.0, 201);
@@ -42,11 +43,11 @@ async fn user_is_registered_without_kafka_and_published_later() {
     until("consume the second", async || post(&orders, "/orders", &order(2)).await.0 == 201).await;
     until("show everything", async || outbox(&users, "users").await == Some(0)).await;
 
-    servers.ctl("pause", "mongo").await;
+    tokio::task::block_in_place(|| cluster.ctl("kill"));
     let (status, body) = post(&users, "/users", &user(3)).await;
     assert_eq!(status, 503, "{body}");
     assert!(body["detail"].is_string() && body["outcome"].is_string(), "{body}");
-    servers.ctl("resume", "mongo").await;
+    tokio::task::block_in_place(|| cluster.ctl("start"));
     until("recover", async || get(&users.path("/-/ready")).await.0 == 200).await;
 }
 

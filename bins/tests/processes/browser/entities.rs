@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::NASTY;
 use super::driver::Browser;
-use crate::process::{Binary, Process, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, until};
 
 /// An order may come before the event that tells of its user.
 const WAIT: (&str, &str) = ("ORDER_USER_WAIT_MS", "4000");
@@ -14,7 +14,7 @@ const FOCUS: &str = "return document.activeElement.id";
 async fn user_and_order_are_created_and_shown() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[WAIT]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES, WAIT]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
 
@@ -67,7 +67,7 @@ async fn user_and_order_are_created_and_shown() {
 async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
     browser.fill(&[("new-email", "ada@example.com"), ("new-name", "Ada")]).await;
@@ -118,7 +118,7 @@ async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
 async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
     browser.lose_answers().await;

@@ -6,7 +6,7 @@ use shop_core::users::User;
 
 use super::backends::Place;
 use super::post;
-use crate::process::{Binary, Process, buy, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::servers::Servers;
 
 const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
@@ -31,12 +31,12 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_process_without_any_settings_answers_the_documented_calls() {
+async fn one_process_answers_the_documented_calls() {
     let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     call(&Place::Files(folder.path()), &facing, &facing).await;
     facing.kill().await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     assert_eq!(get(&facing.path("/users/1")).await.0, 200);
     assert_eq!(get(&facing.path("/orders/2")).await.1["total_price"], "50.00");
     assert_eq!(get(&facing.path("/orders/3")).await, (404, json!({"detail": "Order not found"})));
@@ -49,7 +49,12 @@ async fn facing_forwards_users_and_orders() {
     let purchases = place.start(Binary::Management, "purchases", &[]).await;
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
-    let urls = [("MANAGEMENT_URL", &*purchases.url), ("USERS_URL", &users.url), ("ORDERS_URL", &orders.url)];
+    let urls = [
+        ALL_ROLES,
+        ("MANAGEMENT_URL", &*purchases.url),
+        ("USERS_URL", &users.url),
+        ("ORDERS_URL", &orders.url),
+    ];
     let facing = Process::start(Binary::Facing, folder.path(), &urls).await;
     call(&place, &facing, &facing).await;
     assert_eq!(get(&purchases.path("/users/1")).await.0, 404, "it has no such role");
@@ -65,9 +70,9 @@ async fn facing_forwards_users_and_orders() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_serve_users_and_orders_over_kafka() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    let place = Place::Servers(&servers);
-    serve(&place).await;
+    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    serve(&Place::Kafka(&servers, &cluster)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

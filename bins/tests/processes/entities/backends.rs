@@ -1,13 +1,11 @@
-//! Where users and orders are kept in a test: in files, on Kafka and MongoDB, or in PostgreSQL; and a look behind the
-//! services.
+//! Where a test stores users and orders: in files or in PostgreSQL, with the log in files or on Kafka. Reads what the
+//! services have stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use bson::{Document, doc};
 use futures_util::{Stream, TryStreamExt};
-use mongodb::Client;
 use rusqlite::Connection;
 use shop_core::log::{Batch, DeadLetter, Log, LogAdminExt as _, LogRecord};
 use shop_core::record::{Event, Record};
@@ -24,7 +22,8 @@ use crate::servers::Servers;
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     Files(&'a Path),
-    Servers(&'a Servers),
+    /// The log on Kafka, and the rows in a private cluster.
+    Kafka(&'a Servers, &'a Cluster),
     /// Rows in a private cluster, and the log in files.
     Postgres(&'a Cluster, &'a Path),
 }
@@ -36,17 +35,15 @@ pub(crate) struct Views {
     pub(crate) orders_of_users: BTreeMap<i64, i64>,
 }
 
-const USERS: &str = "users_db";
-const ORDERS: &str = "orders_db";
-
 impl Place<'_> {
     /// The settings of a process with these roles.
     fn settings(&self, roles: &'static str) -> Vec<(&'static str, String)> {
         let mut settings = vec![("SHOP_ROLES", roles.to_owned())];
         match self {
             Place::Files(_) => {}
-            Place::Servers(servers) => {
+            Place::Kafka(servers, cluster) => {
                 settings.extend(servers.settings());
+                settings.push(("POSTGRES_URL", cluster.url()));
                 // So that the partitions are back at once, and not when the session of one that was killed is over.
                 settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
             }
@@ -58,7 +55,7 @@ impl Place<'_> {
     fn folder(&self) -> &Path {
         match self {
             Place::Files(folder) | Place::Postgres(_, folder) => folder,
-            Place::Servers(_) => Path::new("/nonexistent/shop-data"),
+            Place::Kafka(..) => Path::new("/nonexistent/shop-data"),
         }
     }
 
@@ -89,17 +86,7 @@ impl Place<'_> {
                 known_users: rows(folder, "orders", "SELECT id, 0 FROM known_users").into_keys().collect(),
                 orders_of_users: rows(folder, "users", "SELECT id, user_id FROM orders_of_users"),
             },
-            Place::Servers(_) => {
-                let known = self.documents(ORDERS, "known_users").await;
-                let orders = self.documents(USERS, "orders_of_users").await;
-                let id = |document: &Document| document.get_i64("_id").unwrap();
-                let user = |document: &Document| document.get_i64("user_id").unwrap();
-                Views {
-                    known_users: known.iter().map(id).collect(),
-                    orders_of_users: orders.iter().map(|order| (id(order), user(order))).collect(),
-                }
-            }
-            Place::Postgres(cluster, _) => Views {
+            Place::Postgres(cluster, _) | Place::Kafka(_, cluster) => Views {
                 known_users: numbers(cluster, "select id, id from cached_users").await.into_keys().collect(),
                 orders_of_users: numbers(cluster, "select id, user_id from cached_orders").await,
             },
@@ -108,7 +95,7 @@ impl Place<'_> {
 
     /// Kills the server of the rows, and starts it again.
     pub(crate) fn kill_server(&self) {
-        if let Place::Postgres(cluster, _) = self {
+        if let Place::Postgres(cluster, _) | Place::Kafka(_, cluster) = self {
             tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
         }
     }
@@ -120,33 +107,12 @@ impl Place<'_> {
                 execute(folder, "orders", "DELETE FROM known_users");
                 execute(folder, "users", "DELETE FROM orders_of_users");
             }
-            Place::Servers(servers) => {
-                let client = client(servers).await;
-                client
-                    .database(&servers.name(ORDERS))
-                    .collection::<Document>("known_users")
-                    .drop()
-                    .await
-                    .unwrap();
-                client
-                    .database(&servers.name(USERS))
-                    .collection::<Document>("orders_of_users")
-                    .drop()
-                    .await
-                    .unwrap();
-            }
-            Place::Postgres(cluster, _) => {
+            Place::Postgres(cluster, _) | Place::Kafka(_, cluster) => {
                 let truncate =
                     session(cluster).await.batch_execute("truncate cached_users, cached_orders").await;
                 truncate.unwrap();
             }
         }
-    }
-
-    async fn documents(&self, database: &str, collection: &str) -> Vec<Document> {
-        let Place::Servers(servers) = self else { unreachable!() };
-        let collection = client(servers).await.database(&servers.name(database)).collection(collection);
-        collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
     }
 
     /// Every event of this kind that was ever published, once for each time.
@@ -168,17 +134,12 @@ impl Place<'_> {
     async fn log<E: Event>(&self) -> Arc<dyn Log> {
         match self {
             Place::Files(_) | Place::Postgres(..) => Arc::new(self.file::<E>().await),
-            Place::Servers(_) => Arc::new(self.topic::<E>().await),
+            Place::Kafka(servers, _) => Arc::new(KafkaLog::open(servers.log(E::TOPIC)).await.unwrap()),
         }
     }
 
     async fn file<E: Event>(&self) -> EmbeddedLog {
         EmbeddedLog::open(self.folder(), EmbeddedLogOptions::for_events(E::TOPIC)).await.unwrap()
-    }
-
-    async fn topic<E: Event>(&self) -> KafkaLog {
-        let Place::Servers(servers) = self else { unreachable!() };
-        KafkaLog::open(servers.log(E::TOPIC)).await.unwrap()
     }
 }
 
@@ -189,10 +150,6 @@ async fn all<E: Record>(batches: impl Stream<Item = shop_core::Result<Batch>>) -
         batch.records.iter().filter_map(decode).collect::<Vec<E>>()
     };
     batches.into_iter().flat_map(of).collect()
-}
-
-async fn client(servers: &Servers) -> Client {
-    Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap()
 }
 
 pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
