@@ -10,7 +10,7 @@ use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
 use shop_http::{AccessLog, CorsOrigins};
 
-use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
+use crate::backend::{self, Backend, EntityPorts, OpenPort, Topic, client};
 use crate::log_file::LogFile;
 use crate::roles::ProcessRole;
 use crate::settings::{ServiceKind, Settings};
@@ -187,7 +187,7 @@ impl Parts {
         &mut self,
         settings: &Settings,
         what: &'static str,
-        opening: impl Future<Output = Result<OpenPort<EntityStore<S, R>>>> + Send,
+        opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
     ) {
         let check = async {
             let opened = opening.await?;

@@ -4,14 +4,14 @@
 //! cargo run --example users_and_orders
 //!
 //! user 1 is ada@example.com
-//! once more with the same key: AlreadyRegistered(1), with another: EmailTaken
+//! once more with the same key: AlreadyInserted(1), with another: Refused
 //! order 1: 2 × Notebook for 50.00
-//! order of an unknown user: UnknownUser
+//! order of an unknown user: Refused
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use shop_client::{NewUser, Placement, Registration, ShopClient, UserNumber};
+use shop_client::{Insertion, NewUser, ShopClient, UserNumber};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,12 +22,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // With your own key a registration can be repeated safely.
     let ada = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
-    let Registration::Registered(user) = users.register(&ada).await? else {
+    let Insertion::Inserted(user) = users.insert(&ada).await? else {
         return Err("the address is taken".into());
     };
     println!("user {} is {}", user.id, user.email);
-    let again = match users.register(&ada).await? {
-        Registration::AlreadyRegistered(first) => format!("AlreadyRegistered({})", first.id),
+    let again = match users.insert(&ada).await? {
+        Insertion::AlreadyInserted(first) => format!("AlreadyInserted({})", first.id),
         other => format!("{other:?}"),
     };
     let other = users.register_new(ada.email, "Another Ada".parse()?).await?;
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The service of orders has received the user's event, or waits for it.
     match orders.place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
-        Placement::Placed(order) => {
+        Insertion::Inserted(order) => {
             println!("order {}: {} × {} for {}", order.id, order.quantity, order.product, order.total_price);
         }
         other => println!("{other:?}"),

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::orders::{Order, OrderStore};
+use shop_core::entity::EntityStore;
+use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseSink};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_store::embedded::{
@@ -14,7 +15,7 @@ use shop_store::embedded::{
 use tempfile::TempDir;
 
 use super::port::{
-    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
+    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
     with_failpoints,
 };
 use crate::settings::{Command, Settings};
@@ -53,12 +54,12 @@ impl Backend for Embedded<'_> {
         Ok(Some((log, self.purchases_store(store))))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
         let options = self.entity_options();
         let store = EmbeddedUsers::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
-            EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)),
+            EntityPorts::new(store, |store| with_failpoints::<dyn UserStore>(store)),
             "users",
             closed,
         ))
@@ -74,12 +75,12 @@ impl Backend for Embedded<'_> {
         Ok(erased?)
     }
 
-    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
+    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let options = self.entity_options();
         let store = EmbeddedOrders::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
-            EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)),
+            EntityPorts::new(store, |store| with_failpoints::<dyn EntityStore<Order>>(store)),
             "orders",
             closed,
         ))

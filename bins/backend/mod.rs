@@ -22,7 +22,7 @@ pub(crate) use shop_store::embedded::{earlier_version, needs_upgrade};
 pub(crate) use unsupported::{earlier_version, needs_upgrade};
 
 pub(crate) use port::{
-    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client,
+    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, client,
     with_failpoints,
 };
 

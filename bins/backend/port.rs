@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 use shop_client::{BearerToken, RetryPolicy, ShopClient};
 use shop_core::Purchase;
+use shop_core::entity::EntityStore;
 #[cfg(feature = "failpoints")]
 pub(crate) use shop_core::fault::with_failpoints;
 use shop_core::log::{Log, LogSource, RecordType};
-use shop_core::orders::{Order, OrderStore};
+use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::record::Record;
@@ -48,7 +49,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// Opens the store of the users.
-    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
         Err(self.unsupported())
     }
 
@@ -58,7 +59,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// Opens the store of the orders.
-    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
+    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         Err(self.unsupported())
     }
 
@@ -202,7 +203,7 @@ pub(crate) struct PurchasesStore {
 }
 
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
-pub(crate) struct EntityStore<S: ?Sized, R: Record> {
+pub(crate) struct EntityPorts<S: ?Sized, R: Record> {
     pub(crate) store: Arc<S>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) projection: Arc<dyn RecordStore<R>>,
@@ -210,7 +211,7 @@ pub(crate) struct EntityStore<S: ?Sized, R: Record> {
     pub(crate) to_be_made: bool,
 }
 
-impl<S: ?Sized, R: Record> EntityStore<S, R> {
+impl<S: ?Sized, R: Record> EntityPorts<S, R> {
     /// All ports of `store`; `as_store` converts it to the store itself.
     pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
         let store = Arc::new(store);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use shop_core::orders::{Order, OrderStore};
+use shop_core::entity::EntityStore;
+use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
 
-use super::port::{Backend, EntityStore, OpenPort, PurchasesStore, with_failpoints};
+use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, with_failpoints};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -41,13 +42,13 @@ impl Backend for Postgres<'_> {
         Ok(opened(port, &name, &found))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
         let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityStore<dyn UserStore, Order> =
-            EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store));
-        Ok(opened(EntityStore { to_be_made: !found.exists, ..port }, &name, &found))
+        let port: EntityPorts<dyn UserStore, Order> =
+            EntityPorts::new(store, |store| with_failpoints::<dyn UserStore>(store));
+        Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
@@ -55,13 +56,13 @@ impl Backend for Postgres<'_> {
         Ok(store.erase_user(id).await?)
     }
 
-    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
+    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let store = PostgresOrders::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityStore<dyn OrderStore, User> =
-            EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store));
-        Ok(opened(EntityStore { to_be_made: !found.exists, ..port }, &name, &found))
+        let port: EntityPorts<dyn EntityStore<Order>, User> =
+            EntityPorts::new(store, |store| with_failpoints::<dyn EntityStore<Order>>(store));
+        Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
     }
 }
 

@@ -126,7 +126,7 @@ impl Erasure<'_> {
         let store = backend::for_entities(settings);
         report.user = if self.is_dry_run {
             let users = store.users().await?;
-            let found = users.port.store.user(number).await;
+            let found = users.port.store.get(number).await;
             users.close().await;
             found?.is_some()
         } else {

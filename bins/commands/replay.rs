@@ -8,7 +8,7 @@ use shop_core::record::Record;
 
 use super::open;
 use super::output::{Progress, print, print_json};
-use crate::backend::{self, EntityStore, OpenPort, Topic};
+use crate::backend::{self, EntityPorts, OpenPort, Topic};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -38,7 +38,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     settings: &Settings,
     role: ProcessRole,
     topic: Topic<'_>,
-    opening: impl Future<Output = Result<OpenPort<EntityStore<S, R>>>> + Send,
+    opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
     let projection = async { Ok(opening.await?.map(|store| store.projection)) };
     let (log, store) = open::log_and_store(settings, topic, projection).await?;

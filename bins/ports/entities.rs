@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use shop_core::entity::EntityStore;
 use shop_core::ingest::Ingest;
 use shop_core::log::LogWriter;
-use shop_core::orders::{Order, OrderStore};
+use shop_core::orders::Order;
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
@@ -13,7 +14,7 @@ use shop_http::{EntityRole, Metrics};
 
 use super::{Backends, Background, note};
 use crate::Result;
-use crate::backend::{Closed, EntityStore, Topic, TopicLog, client, with_failpoints};
+use crate::backend::{Closed, EntityPorts, Topic, TopicLog, client, with_failpoints};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 
@@ -41,8 +42,8 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
     }
 
     /// Rows that this process stores. It publishes their events to `own`, and consumes those in `subscribed`.
-    fn local(store: EntityStore<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
-        let EntityStore { store, outbox, projection, .. } = store;
+    fn local(store: EntityPorts<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
+        let EntityPorts { store, outbox, projection, .. } = store;
         let mut role = EntityRole::new(store);
         role.subscribed_topic = Some(subscribed.topic.clone());
         let event_writer = with_failpoints(own.log.writer());
@@ -79,7 +80,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 }
 
 /// Users and orders, if they are roles of this process.
-type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderStore, User>>);
+type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn EntityStore<Order>, User>>);
 
 /// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(
@@ -89,12 +90,14 @@ pub(super) async fn open(
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
-        users =
-            Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url, settings).await?))));
+        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(
+            client(url, settings).await?.users(),
+        ))));
     }
     if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
-        orders =
-            Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url, settings).await?))));
+        orders = Some(Entity::remote(with_failpoints::<dyn EntityStore<Order>>(Arc::new(
+            client(url, settings).await?.orders(),
+        ))));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {

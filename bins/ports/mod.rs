@@ -9,8 +9,9 @@ mod received;
 use std::time::Duration;
 
 use shop_core::Purchase;
+use shop_core::entity::EntityStore;
 use shop_core::log::RecordType;
-use shop_core::orders::{Order, OrderStore};
+use shop_core::orders::Order;
 use shop_core::record::Record as _;
 use shop_core::users::{User, UserStore};
 use shop_http::{DeadLetterLog, Facing, Management, Metrics, Parts, PurchasesRole};
@@ -30,7 +31,7 @@ pub(crate) use background::Background;
 pub(crate) struct Ports {
     purchases: Option<Purchases>,
     users: Option<Entity<dyn UserStore, Order>>,
-    orders: Option<Entity<dyn OrderStore, User>>,
+    orders: Option<Entity<dyn EntityStore<Order>, User>>,
     closed: Vec<Closed>,
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
+use shop_core::entity::EntityStore;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::orders::OrderStore;
+use shop_core::orders::Order;
 use shop_core::ports::Durability;
 use shop_core::users::UserStore;
 use shop_core::{Clock, SystemClock};
@@ -52,7 +53,7 @@ impl Shop {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         let facing = || {
             let mut facing = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
-            let (users, orders): (Arc<dyn UserStore>, Arc<dyn OrderStore>) =
+            let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) =
                 (Arc::new(InMemoryUsers::new()), Arc::new(InMemoryOrders::new()));
             (facing.users, facing.orders) = (Some(EntityRole::new(users)), Some(EntityRole::new(orders)));
             facing

@@ -53,13 +53,13 @@
 //! error.
 //!
 //! ```no_run
-//! use shop_client::{Placement, Registration, ShopClient};
+//! use shop_client::{Insertion, ShopClient};
 //!
 //! # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
 //! let registration = client.users().register_new("ada@example.com".parse()?, "Ada".parse()?).await?;
-//! if let Registration::Registered(user) = registration {
+//! if let Insertion::Inserted(user) = registration {
 //!     match client.orders().place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
-//!         Placement::Placed(order) => println!("order {}: {}", order.id, order.total_price),
+//!         Insertion::Inserted(order) => println!("order {}: {}", order.id, order.total_price),
 //!         other => println!("{other:?}"),
 //!     }
 //! }
@@ -95,11 +95,11 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]: the ports of
-//! [`shop_core`].
+//! A [`ShopClient`] is also a [`PurchaseSink`] and a [`PurchaseQuery`], and [`Users`] and [`Orders`] are an
+//! [`EntityStore`]: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockUserStore` and `MockOrderStore`, for tests
-//! that need a specific error or count calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockEntityStore` and `MockUserOrders`, for
+//! tests that need a specific error or count calls.
 //!
 //! # Trace requests
 //!
@@ -126,11 +126,11 @@
 
 // `builder`: the builder and its options
 // `blocking`: the client for programs without a runtime
-// `client`, `resource`, `users`, `orders`: the calls
+// `client`, `entities`: the calls
 // `error`, `problem`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
-// `ports`: the client as a sink, a query, and a store of users and of orders
+// `ports`: the client as a sink and a query
 // `transport`, `response`: one call and its response, with limits of time and size
 // `correlation`: request ids and trace contexts
 // `observer`: the observer of calls
@@ -141,40 +141,38 @@ mod blocking;
 mod builder;
 mod client;
 mod correlation;
+mod entities;
 mod error;
 #[cfg(test)]
 mod misbehaving_service_test;
 mod observer;
-mod orders;
 mod ports;
 mod problem;
-mod resource;
 mod response;
 mod retries;
 mod tokens;
 mod transport;
-mod users;
 
 #[cfg(feature = "blocking")]
 pub use blocking::BlockingShopClient;
 pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
+pub use entities::{Entities, Orders, Users};
 pub use error::HttpErrorExt;
 pub use observer::{CallEvent, CallState};
-pub use orders::Orders;
 pub use problem::Problem;
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
-pub use resource::Resource;
 pub use retries::RetryPolicy;
 /// The ports, their error and the other types that an implementation of a port needs.
 pub use shop_core;
 pub use shop_core::api::ProblemError;
+#[cfg(feature = "mock")]
+pub use shop_core::entity::MockEntityStore;
+pub use shop_core::entity::{EntityStore, Insertion};
 pub use shop_core::log::RecordPosition;
 pub use shop_core::memory;
-#[cfg(feature = "mock")]
-pub use shop_core::orders::MockOrderStore;
-pub use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, Product, TotalPrice};
+pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
 pub use shop_core::ports::{
     Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink,
     Receipt, Selector, Summary, TimeRange, UtcOffset,
@@ -182,14 +180,13 @@ pub use shop_core::ports::{
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
 #[cfg(feature = "mock")]
-pub use shop_core::users::MockUserStore;
-pub use shop_core::users::{Email, NewUser, PersonName, Registration, User, UserNumber, UserStore};
+pub use shop_core::users::MockUserOrders;
+pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
 pub use shop_core::{
     Error, ErrorKind, IdempotencyKey, Invalid, NewPurchase, Outcome, Price, PublishedPurchase, Purchase,
     PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId, UserName, UserPurchases,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
-pub use users::Users;
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

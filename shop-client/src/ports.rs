@@ -1,4 +1,4 @@
-//! The client as an implementation of the ports: sink, query, and store of users and of orders.
+//! The client as an implementation of the ports of purchases: sink and query.
 
 use std::time::Duration;
 
@@ -12,10 +12,9 @@ use crate::client::{MAX_WAIT, generate_key};
 use crate::error::client_error;
 use crate::transport::{Call, PAGE_BYTES};
 use crate::{
-    Bucket, Durability, ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore,
-    Page, PageRequest, Period, Placement, PublishedPurchase, Purchase, PurchaseId, PurchaseQuery,
-    PurchaseSink, Receipt, Registration, RequestContext, Result, Selector, ShopClient, Summary, TimeRange,
-    Timestamp, User, UserNumber, UserStore,
+    Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period, PublishedPurchase,
+    Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, RequestContext, Result, Selector, ShopClient,
+    Summary, TimeRange, Timestamp,
 };
 
 #[async_trait]
@@ -192,43 +191,5 @@ fn selection(selector: &Selector) -> Option<(&'static str, String)> {
         Selector::Name(name) => Some(("username", name.to_string())),
         Selector::All => Some(("everyone", "true".to_owned())),
         _ => None,
-    }
-}
-
-/// A dropped call is still sent: the row and its event are written together, or neither is.
-#[async_trait]
-impl UserStore for ShopClient {
-    async fn register(&self, new: &NewUser) -> Result<Registration> {
-        self.users().register(new).await
-    }
-
-    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.users().get(id).await
-    }
-
-    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.users().orders_of(id).await
-    }
-
-    /// Checks whether the service is ready, with all its roles.
-    async fn check_users(&self) -> Result<()> {
-        Self::check(self).await
-    }
-}
-
-/// A dropped call is still sent: the row and its event are written together, or neither is.
-#[async_trait]
-impl OrderStore for ShopClient {
-    async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        self.orders().place(new).await
-    }
-
-    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.orders().get(id).await
-    }
-
-    /// Checks whether the service is ready, with all its roles.
-    async fn check_orders(&self) -> Result<()> {
-        Self::check(self).await
     }
 }

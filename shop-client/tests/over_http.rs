@@ -10,12 +10,13 @@ use axum::Router;
 use shop_client::ShopClient;
 use shop_core::Shop;
 use shop_core::conformance::{
-    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, ShopFixture, ShopOnLog,
+    Capabilities, LogFixture, MemoryEntities, MemoryFixture, OrdersFixture, ShopFixture, ShopOnLog,
     StoreFixture, UsersFixture, log_suite, orders_suite, shop_suite, store_suite, users_suite,
 };
+use shop_core::entity::EntityStore;
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::orders::{Order, OrderStore};
+use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserStore};
@@ -135,11 +136,11 @@ impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
         parts.users = Some(UsersRole::new(self.0.users().await));
         let client = client_of(management(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {
-            Way::Management => client,
+            Way::Management => client.users(),
             Way::Facing => {
                 let mut parts = facing_in_memory();
-                parts.users = Some(UsersRole::new(Arc::new(client)));
-                client_of(facing(parts, HttpOptions::default())).await
+                parts.users = Some(UsersRole::new(Arc::new(client.users())));
+                client_of(facing(parts, HttpOptions::default())).await.users()
             }
         })
     }
@@ -159,16 +160,16 @@ struct OrdersOverHttp<O>(O, Way);
 
 #[async_trait]
 impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
+    async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
         let mut parts = Management::default();
         parts.orders = Some(OrdersRole::new(self.0.orders().await));
         let client = client_of(management(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {
-            Way::Management => client,
+            Way::Management => client.orders(),
             Way::Facing => {
                 let mut parts = facing_in_memory();
-                parts.orders = Some(OrdersRole::new(Arc::new(client)));
-                client_of(facing(parts, HttpOptions::default())).await
+                parts.orders = Some(OrdersRole::new(Arc::new(client.orders())));
+                client_of(facing(parts, HttpOptions::default())).await.orders()
             }
         })
     }
@@ -186,10 +187,10 @@ fn facing_in_memory() -> Facing {
     Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
 }
 
-users_suite!(users_of_management, async { UsersOverHttp(InMemoryEntities::default(), Way::Management) });
-users_suite!(users_of_facing, async { UsersOverHttp(InMemoryEntities::default(), Way::Facing) });
-orders_suite!(orders_of_management, async { OrdersOverHttp(InMemoryEntities::default(), Way::Management) });
-orders_suite!(orders_of_facing, async { OrdersOverHttp(InMemoryEntities::default(), Way::Facing) });
+users_suite!(users_of_management, async { UsersOverHttp(MemoryEntities::default(), Way::Management) });
+users_suite!(users_of_facing, async { UsersOverHttp(MemoryEntities::default(), Way::Facing) });
+orders_suite!(orders_of_management, async { OrdersOverHttp(MemoryEntities::default(), Way::Management) });
+orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryEntities::default(), Way::Facing) });
 log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
 log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
 store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });

@@ -1,6 +1,8 @@
-//! The common properties of users and orders, for stores that implement both.
+//! What users and orders have in common, and the port of the stores that own them.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+
+use async_trait::async_trait;
 
 use crate::log::LogRecord;
 use crate::record::{Event, Record};
@@ -9,6 +11,8 @@ use crate::{IdempotencyKey, Result};
 /// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or an
 /// [`Order`](crate::orders::Order).
 pub trait Entity: Event + PartialEq {
+    /// Its number: from 1, without gaps.
+    type Number: Copy + Ord + Debug + Display + From<i64> + Into<i64> + Send + Sync + 'static;
     /// The input for a new row.
     type New: Debug + Clone + Send + Sync + 'static;
     /// The events of the other service that its store consumes.
@@ -33,10 +37,10 @@ pub trait Entity: Event + PartialEq {
     }
 
     /// The row with its number.
-    fn with_number(new: &Self::New, number: i64) -> Self;
+    fn with_number(new: &Self::New, number: Self::Number) -> Self;
 
     /// Its number.
-    fn number(&self) -> i64;
+    fn number(&self) -> Self::Number;
 
     /// The record of its event, with the context of the request that created it.
     ///
@@ -48,16 +52,66 @@ pub trait Entity: Event + PartialEq {
     fn reference(other: &Self::Other) -> (i64, Option<i64>);
 }
 
+/// Inserts and finds users, or orders. A store of orders learns of users from their events.
+///
+/// Every call completes within a time that the implementation bounds.
+///
+/// # Behavior
+/// Each line names the functions of the conformance kit that check it.
+///
+/// - Rows are numbered from 1 without gaps, regardless of refused ones (`users::numbers_have_no_gaps`,
+///   `orders::numbers_have_no_gaps`) and of concurrent calls (`users::racing_users_leave_no_gap`,
+///   `orders::racing_orders_leave_no_gap`).
+/// - A row that was inserted is found, unchanged (`users::a_registered_user_is_found`,
+///   `orders::a_placed_order_is_found`).
+/// - Of concurrent inserts of users with one address, one succeeds and the others are refused
+///   (`users::an_email_is_unique`). The domain is case-insensitive (`users::an_email_domain_is_case_insensitive`).
+/// - An order is refused until an event of its user was applied (`orders::user_events_are_applied_once`). Applying the
+///   event again changes nothing (`orders::user_events_are_idempotent`).
+/// - The same key with the same content returns the first row and writes no event
+///   (`users::a_key_makes_registration_idempotent`, `orders::a_key_makes_placement_idempotent`). With other content the
+///   key is taken (`users::a_key_belongs_to_one_user`, `orders::a_key_belongs_to_one_order`). Keys of orders count per
+///   user, unless they are UUIDs of version 4 or 7 (`orders::keys_count_per_user`).
+/// - A row and its event in the outbox are written atomically, one event per row (`users::each_user_has_one_event`,
+///   `orders::each_order_has_one_event`).
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
+pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
+    /// Inserts a row, unless its key or its unique member is taken, or the row that it requires is unknown.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The error's
+    /// [`outcome`](crate::Error::outcome) states whether the row may have been inserted. Retrying with the same key is
+    /// safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future inserts the row with its event, or neither.
+    async fn insert(&self, new: &E::New) -> Result<Insertion<E>>;
+
+    /// The row with this number, if there is one.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
+    async fn get(&self, number: E::Number) -> Result<Option<E>>;
+
+    /// Checks whether a row can be inserted now. Writes nothing.
+    ///
+    /// # Errors
+    /// The reason why not.
+    async fn check(&self) -> Result<()>;
+}
+
 /// The outcome of inserting a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Insertion<E> {
-    /// Inserted now, with its event.
+    /// Inserted now, durably. Its event will be published.
     Inserted(E),
     /// Already inserted with this key and the same content.
     AlreadyInserted(E),
     /// The key was used for another row.
     KeyTaken,
-    /// The unique member is taken, or the required row is not known.
+    /// Another user has the address, or no event of the order's user has been received yet.
     Refused,
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, EraseFixture, EraseUsersFixture, InMemoryEntities, LogFixture, MemoryFixture,
-    OrdersFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, ShopOnStore,
-    StoreFixture, UsersFixture, UsersOfOrders, erase_suite, erase_users_suite, feed_suite, log_admin_suite,
-    log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, shop_suite, store_suite,
-    users_suite,
+    Capabilities, EraseFixture, EraseUsersFixture, LogFixture, MemoryEntities, MemoryFixture, OrdersFixture,
+    OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, ShopOnStore, StoreFixture,
+    UsersFixture, UsersOfOrders, erase_suite, erase_users_suite, feed_suite, log_admin_suite, log_suite,
+    orders_suite, outbox_suite, pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
 };
+use shop_core::entity::EntityStore;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
-use shop_core::orders::{Order, OrderStore};
+use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserErase, UserStore};
@@ -98,7 +98,7 @@ impl StoreFixture for Boxed {
 
 /// Users and orders, each port behind one more pointer.
 #[derive(Debug, Default)]
-struct BoxedEntities(InMemoryEntities);
+struct BoxedEntities(MemoryEntities);
 
 #[async_trait]
 impl UsersFixture for BoxedEntities {
@@ -128,8 +128,8 @@ impl EraseUsersFixture for BoxedEntities {
 
 #[async_trait]
 impl OrdersFixture for BoxedEntities {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
-        let orders: Box<dyn OrderStore> = Box::new(self.0.orders().await);
+    async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
+        let orders: Box<dyn EntityStore<Order>> = Box::new(self.0.orders().await);
         Arc::new(orders)
     }
 
@@ -153,7 +153,7 @@ log_admin_suite!(admin_of_five_partitions, async { partitions(5, Rebalancing::Co
 log_admin_suite!(boxed_admin, async { Boxed::default() });
 erase_suite!(memory_erase, async { MemoryFixture::default() });
 erase_suite!(boxed_erase, async { Boxed::default() });
-erase_users_suite!(erase_users, async { InMemoryEntities::default() });
+erase_users_suite!(erase_users, async { MemoryEntities::default() });
 erase_users_suite!(boxed_erase_users, async { BoxedEntities::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 store_suite!(boxed_store, async { Boxed::default() });
@@ -167,17 +167,17 @@ feed_suite!(feed_five_partitions, async {
     (partitions(5, Rebalancing::Cooperative), MemoryFixture::default())
 });
 pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });
-users_suite!(users, async { InMemoryEntities::default() });
-orders_suite!(orders, async { InMemoryEntities::default() });
-outbox_suite!(outbox, async { InMemoryEntities::default() });
-outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(InMemoryEntities::default()) });
-outbox_suite!(outbox_of_orders, async { OutboxOfOrders(InMemoryEntities::default()) });
+users_suite!(users, async { MemoryEntities::default() });
+orders_suite!(orders, async { MemoryEntities::default() });
+outbox_suite!(outbox, async { MemoryEntities::default() });
+outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryEntities::default()) });
+outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryEntities::default()) });
 users_suite!(boxed_users, async { BoxedEntities::default() });
 orders_suite!(boxed_orders, async { BoxedEntities::default() });
 outbox_suite!(boxed_outbox, async { OutboxOfUsers::new(BoxedEntities::default()) });
 record_store_suite!(purchase_records, async { PurchaseRecords(MemoryFixture::default()) });
-record_store_suite!(orders_of_users, async { OrdersOfUsers(InMemoryEntities::default()) });
-record_store_suite!(users_of_orders, async { UsersOfOrders(InMemoryEntities::default()) });
+record_store_suite!(orders_of_users, async { OrdersOfUsers(MemoryEntities::default()) });
+record_store_suite!(users_of_orders, async { UsersOfOrders(MemoryEntities::default()) });
 record_store_suite!(boxed_records, async { OrdersOfUsers(BoxedEntities::default()) });
 shop_suite!(shop_on_store, async { ShopOnStore(MemoryFixture::default()) });
 shop_suite!(shop_on_log, ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()));

@@ -21,29 +21,29 @@ mod postgres_tls;
 #[path = "support/properties.rs"]
 mod properties;
 
-use embedded::{EmbeddedAccounts, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
+use embedded::{EmbeddedEntitiesFixture, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
 use mongo::{MongoFixture, OwnCollection};
-use postgres::{PostgresAccounts, PostgresFixture};
+use postgres::{PostgresEntitiesFixture, PostgresFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
 erase_suite!(embedded_erase, EmbeddedFixture::new());
-erase_users_suite!(embedded_erase_users, EmbeddedAccounts::new());
+erase_users_suite!(embedded_erase_users, EmbeddedEntitiesFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
 feed_suite!(embedded_feed, OneFile::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
 
-users_suite!(embedded_users, EmbeddedAccounts::new());
-orders_suite!(embedded_orders, EmbeddedAccounts::new());
-outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedAccounts::new().await) });
-outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedAccounts::new().await) });
+users_suite!(embedded_users, EmbeddedEntitiesFixture::new());
+orders_suite!(embedded_orders, EmbeddedEntitiesFixture::new());
+outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedEntitiesFixture::new().await) });
+outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedEntitiesFixture::new().await) });
 outbox_suite!(sqlite_outbox, OwnDatabase::new());
 record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
-record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedAccounts::new().await) });
-record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAccounts::new().await) });
+record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedEntitiesFixture::new().await) });
+record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedEntitiesFixture::new().await) });
 
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());
@@ -67,20 +67,20 @@ record_store_suite!(postgres_purchase_records, if async {
     PostgresFixture::on_test_server().await.map(PurchaseRecords)
 });
 
-users_suite!(postgres_users, if PostgresAccounts::on_test_server());
-orders_suite!(postgres_orders, if PostgresAccounts::on_test_server());
-erase_users_suite!(postgres_erase_users, if PostgresAccounts::on_test_server());
+users_suite!(postgres_users, if PostgresEntitiesFixture::on_test_server());
+orders_suite!(postgres_orders, if PostgresEntitiesFixture::on_test_server());
+erase_users_suite!(postgres_erase_users, if PostgresEntitiesFixture::on_test_server());
 outbox_suite!(postgres_outbox_of_users, if async {
-    PostgresAccounts::on_test_server().await.map(OutboxOfUsers::new)
+    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfUsers::new)
 });
 outbox_suite!(postgres_outbox_of_orders, if async {
-    PostgresAccounts::on_test_server().await.map(OutboxOfOrders)
+    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfOrders)
 });
 record_store_suite!(postgres_orders_of_users, if async {
-    PostgresAccounts::on_test_server().await.map(OrdersOfUsers)
+    PostgresEntitiesFixture::on_test_server().await.map(OrdersOfUsers)
 });
 record_store_suite!(postgres_users_of_orders, if async {
-    PostgresAccounts::on_test_server().await.map(UsersOfOrders)
+    PostgresEntitiesFixture::on_test_server().await.map(UsersOfOrders)
 });
 
 outbox_suite!(mongo_outbox, if OwnCollection::on_test_server());

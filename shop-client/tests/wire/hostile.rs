@@ -12,7 +12,7 @@ use shop_client::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::accounts::{new_order, new_user};
+use crate::entities::{new_order, new_user};
 use crate::shop::ada;
 
 /// A server that responds to each connection with `first`, then continues as `then` says.
@@ -68,8 +68,8 @@ impl Hostile {
         let calls = async {
             vec![
                 client.buy(ada("1")).await.unwrap_err(),
-                users.register(&new_user()).await.unwrap_err(),
-                orders.place(&new_order()).await.unwrap_err(),
+                users.insert(&new_user()).await.unwrap_err(),
+                orders.insert(&new_order()).await.unwrap_err(),
                 user.summary().await.unwrap_err(),
                 user.page(&PageRequest::default()).await.unwrap_err(),
                 client.get(&id).await.unwrap_err(),

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-mod accounts;
 mod batches;
 mod correlation;
+mod entities;
 mod hostile;
 mod many;
 mod options;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, poll, stream};
 use shop_client::{ErrorKind, NewPurchase, Outcome, RetryPolicy};
 
-use crate::accounts::new_user;
+use crate::entities::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
 fn order(number: usize) -> NewPurchase {
@@ -75,7 +75,7 @@ async fn abandoned_buys_count_towards_max_in_flight() {
         assert!(error.is_retryable() && error.attempts() == 0);
         assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
     }
-    assert_eq!(other.users().register(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(other.users().insert(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
     while script.seen().len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

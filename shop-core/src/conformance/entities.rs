@@ -11,13 +11,14 @@ use super::StoreFixture;
 use super::sample::purchase;
 use super::store::contradicting;
 use crate::Purchase;
+use crate::entity::{EntityStore, Insertion};
 use crate::log::LogRecord;
 use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
-use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::orders::{NewOrder, Order, OrderNumber};
 use crate::outbox::Outbox;
 use crate::ports::RecordStore;
 use crate::record::Record;
-use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{NewUser, User, UserNumber, UserStore};
 
 /// A fresh store of users with its ports.
 #[async_trait]
@@ -36,7 +37,7 @@ pub trait UsersFixture: Debug + Send + Sync {
 #[async_trait]
 pub trait OrdersFixture: Debug + Send + Sync {
     /// The store.
-    async fn orders(&self) -> Arc<dyn OrderStore>;
+    async fn orders(&self) -> Arc<dyn EntityStore<Order>>;
 
     /// Applies the events of users.
     async fn events(&self) -> Arc<dyn RecordStore<User>>;
@@ -140,7 +141,7 @@ pub trait EntityStores: Debug + Send + Sync {
     /// The store of users.
     type Users: UserStore + RecordStore<Order> + Outbox + Clone;
     /// The store of orders.
-    type Orders: OrderStore + RecordStore<User> + Outbox + Clone;
+    type Orders: EntityStore<Order> + RecordStore<User> + Outbox + Clone;
 
     /// The users.
     fn user_store(&self) -> &Self::Users;
@@ -166,7 +167,7 @@ impl<A: EntityStores> UsersFixture for A {
 
 #[async_trait]
 impl<A: EntityStores> OrdersFixture for A {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
+    async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
         Arc::new(self.order_store().clone())
     }
 
@@ -181,14 +182,14 @@ impl<A: EntityStores> OrdersFixture for A {
 
 /// In-memory stores of users and orders with their outboxes.
 #[derive(Debug, Default)]
-pub struct InMemoryEntities {
+pub struct MemoryEntities {
     users: InMemoryUsers,
     orders: InMemoryOrders,
     outbox: InMemoryOutbox,
     written: AtomicI64,
 }
 
-impl EntityStores for InMemoryEntities {
+impl EntityStores for MemoryEntities {
     type Users = InMemoryUsers;
     type Orders = InMemoryOrders;
 
@@ -202,7 +203,7 @@ impl EntityStores for InMemoryEntities {
 }
 
 #[async_trait]
-impl OutboxFixture for InMemoryEntities {
+impl OutboxFixture for MemoryEntities {
     async fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(self.outbox.clone())
     }
@@ -234,8 +235,8 @@ impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
 
     async fn write(&self) -> LogRecord {
         let new = new_user(&format!("user-{}", self.1.fetch_add(1, Ordering::Relaxed)));
-        match self.0.users().await.register(&new).await.expect("register") {
-            Registration::Registered(user) => new.event(&user).expect("an event"),
+        match self.0.users().await.insert(&new).await.expect("register") {
+            Insertion::Inserted(user) => new.event(&user).expect("an event"),
             other => panic!("{other:?}"),
         }
     }
@@ -253,13 +254,13 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
 
     async fn write(&self) -> LogRecord {
         let (orders, new) = (self.0.orders().await, new_order(1));
-        let mut placed = orders.place(&new).await.expect("place");
-        if placed == Placement::UnknownUser {
+        let mut placed = orders.insert(&new).await.expect("place");
+        if placed == Insertion::Refused {
             self.0.events().await.apply(Arc::new([user(1)])).await.expect("apply");
-            placed = orders.place(&new).await.expect("place");
+            placed = orders.insert(&new).await.expect("place");
         }
         match placed {
-            Placement::Placed(order) => new.event(&order).expect("an event"),
+            Insertion::Inserted(order) => new.event(&order).expect("an event"),
             other => panic!("{other:?}"),
         }
     }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::UsersFixture;
 use super::entities::{EntityStores, new_user};
 use super::fixture::soon;
-use crate::users::{NewUser, Registration, User, UserErase, UserNumber};
+use crate::entity::Insertion;
+use crate::users::{NewUser, User, UserErase, UserNumber};
 
 /// A fresh store from which users can be erased.
 #[async_trait]
@@ -27,14 +28,14 @@ where
 }
 
 async fn register(fixture: &dyn EraseUsersFixture, new: &NewUser) -> User {
-    match soon("register", fixture.users().await.register(new)).await.expect("register") {
-        Registration::Registered(user) => user,
+    match soon("register", fixture.users().await.insert(new)).await.expect("register") {
+        Insertion::Inserted(user) => user,
         other => panic!("{other:?}"),
     }
 }
 
 async fn find(fixture: &dyn EraseUsersFixture, id: UserNumber) -> Option<User> {
-    soon("user", fixture.users().await.user(id)).await.expect("user")
+    soon("user", fixture.users().await.get(id)).await.expect("user")
 }
 
 async fn erase(fixture: &dyn EraseUsersFixture, id: UserNumber) -> bool {

@@ -52,8 +52,8 @@ mod suites;
 pub mod users;
 
 pub use entities::{
-    EntityStores, InMemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
-    OutboxOfUsers, PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
+    EntityStores, MemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders, OutboxOfUsers,
+    PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
 };
 pub use erase::EraseFixture;
 pub use erase_users::EraseUsersFixture;

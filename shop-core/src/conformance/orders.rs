@@ -1,4 +1,4 @@
-//! The tests of every [`OrderStore`].
+//! The tests of every store of orders.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,20 +8,21 @@ use futures_util::future::join_all;
 use super::OrdersFixture;
 use super::entities::{new_order, user};
 use super::fixture::soon;
+use crate::entity::{EntityStore, Insertion};
 use crate::log::LogRecord;
-use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::orders::{NewOrder, Order, OrderNumber};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
 use crate::users::UserNumber;
 use crate::{IdempotencyKey, RequestContext, Uuid};
 
-async fn place(orders: &dyn OrderStore, new: &NewOrder) -> Placement {
-    soon("place", orders.place(new)).await.expect("place")
+async fn place(orders: &dyn EntityStore<Order>, new: &NewOrder) -> Insertion<Order> {
+    soon("place", orders.insert(new)).await.expect("place")
 }
 
-async fn placed(orders: &dyn OrderStore, new: &NewOrder) -> Order {
+async fn placed(orders: &dyn EntityStore<Order>, new: &NewOrder) -> Order {
     match place(orders, new).await {
-        Placement::Placed(order) => order,
+        Insertion::Inserted(order) => order,
         other => panic!("{other:?}"),
     }
 }
@@ -43,11 +44,11 @@ async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
 pub async fn user_events_are_applied_once(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     let new = new_order(1);
-    assert_eq!(place(&*orders, &new).await, Placement::UnknownUser);
+    assert_eq!(place(&*orders, &new).await, Insertion::Refused);
     assert!(matches!(consume_users(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
     assert_eq!(placed(&*orders, &new).await.id, OrderNumber::FIRST);
     for unknown in [2, 0, -1, i64::MAX] {
-        assert_eq!(place(&*orders, &new_order(unknown)).await, Placement::UnknownUser);
+        assert_eq!(place(&*orders, &new_order(unknown)).await, Insertion::Refused);
     }
 }
 
@@ -74,9 +75,9 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     consume_users(fixture, 1..=2).await;
     let first = new_order(1);
     assert_eq!(placed(&*orders, &first).await.id, OrderNumber::FIRST);
-    assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
-    assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Placement::KeyTaken);
-    assert!(matches!(place(&*orders, &first).await, Placement::AlreadyPlaced(_)));
+    assert_eq!(place(&*orders, &new_order(9)).await, Insertion::Refused);
+    assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Insertion::KeyTaken);
+    assert!(matches!(place(&*orders, &first).await, Insertion::AlreadyInserted(_)));
     for number in 2..5 {
         assert_eq!(placed(&*orders, &new_order(1 + number % 2)).await.id, OrderNumber::new(number));
     }
@@ -110,10 +111,10 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
         let new = NewOrder::new(Uuid::now_v7().into(), user, product, quantity, price.parse().unwrap());
         let order = placed(&*orders, &new).await;
         assert_eq!(order, new.with_id(order.id));
-        assert_eq!(soon("order", orders.order(order.id)).await.unwrap(), Some(order));
+        assert_eq!(soon("order", orders.get(order.id)).await.unwrap(), Some(order));
     }
     for none in [0, -1, 5, i64::MAX] {
-        assert_eq!(soon("order", orders.order(OrderNumber::new(none))).await.unwrap(), None);
+        assert_eq!(soon("order", orders.get(OrderNumber::new(none))).await.unwrap(), None);
     }
 }
 
@@ -124,7 +125,7 @@ pub async fn a_key_makes_placement_idempotent(fixture: &dyn OrdersFixture) {
     let new = new_order(1);
     let order = placed(&*orders, &new).await;
     for _ in 0..3 {
-        assert_eq!(place(&*orders, &new).await, Placement::AlreadyPlaced(order.clone()));
+        assert_eq!(place(&*orders, &new).await, Insertion::AlreadyInserted(order.clone()));
     }
     assert_eq!(published_events(&*outbox).await.len(), 1);
 }
@@ -141,7 +142,7 @@ pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
         NewOrder { quantity: 3, ..first.clone() },
         NewOrder { total_price: "50.01".parse().unwrap(), ..first.clone() },
     ] {
-        assert_eq!(place(&*orders, &other).await, Placement::KeyTaken);
+        assert_eq!(place(&*orders, &other).await, Insertion::KeyTaken);
     }
 }
 
@@ -155,7 +156,7 @@ pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
             let new = NewOrder { key: key.clone(), ..new_order(user) };
             let order = placed(&*orders, &new).await;
             assert_eq!((order.id, order.user_id), (OrderNumber::new(number), UserNumber::new(user)));
-            assert_eq!(place(&*orders, &new).await, Placement::AlreadyPlaced(order));
+            assert_eq!(place(&*orders, &new).await, Insertion::AlreadyInserted(order));
         }
     }
 }
@@ -170,7 +171,7 @@ pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
         let new = new_order(1 + number % 3).with_context(Some(Box::new(context)));
         let order = placed(&*orders, &new).await;
         expected.push(new.event(&order).unwrap());
-        assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
+        assert_eq!(place(&*orders, &new_order(9)).await, Insertion::Refused);
     }
     assert_eq!(published_events(&*outbox).await, expected);
 }

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 14] = [
+const PORTS: [&str; 13] = [
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/record_store.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
     include_str!("../ports/erase.rs"),
-    include_str!("../users/erase.rs"),
     include_str!("../log/dead_letters.rs"),
     include_str!("../log/writer.rs"),
     include_str!("../log/admin.rs"),
     include_str!("../log/port.rs"),
     include_str!("../users/store.rs"),
-    include_str!("../orders/store.rs"),
+    include_str!("../entity.rs"),
     include_str!("../outbox/mod.rs"),
 ];
 
@@ -23,8 +22,11 @@ const PORTS: [&str; 14] = [
 fn promises() -> Vec<String> {
     let mut promises: Vec<String> = Vec::new();
     for port in PORTS {
-        let behavior = port.split("# Behavior").nth(1).expect("every port documents its behavior");
-        for line in behavior.lines().map(str::trim).take_while(|line| !line.starts_with("#[")) {
+        let behaviors = port.split("# Behavior").skip(1);
+        assert!(behaviors.clone().next().is_some(), "every port documents its behavior");
+        let lines =
+            behaviors.flat_map(|behavior| behavior.lines().take_while(|line| !line.starts_with("#[")));
+        for line in lines.map(str::trim) {
             let text = line.trim_start_matches("///").trim();
             match text.strip_prefix("- ") {
                 Some(promise) => promises.push(promise.to_owned()),

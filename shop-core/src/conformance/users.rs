@@ -1,4 +1,4 @@
-//! The tests of every [`UserStore`].
+//! The tests of every store of users.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,20 +8,21 @@ use futures_util::future::join_all;
 use super::UsersFixture;
 use super::entities::{new_order, new_user};
 use super::fixture::soon;
+use crate::entity::Insertion;
 use crate::log::LogRecord;
 use crate::orders::{Order, OrderNumber};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
-use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{NewUser, User, UserNumber, UserStore};
 use crate::{RequestContext, Uuid};
 
-async fn register(users: &dyn UserStore, new: &NewUser) -> Registration {
-    soon("register", users.register(new)).await.expect("register")
+async fn register(users: &dyn UserStore, new: &NewUser) -> Insertion<User> {
+    soon("register", users.insert(new)).await.expect("register")
 }
 
 async fn registered(users: &dyn UserStore, new: &NewUser) -> User {
     match register(users, new).await {
-        Registration::Registered(user) => user,
+        Insertion::Inserted(user) => user,
         other => panic!("{other:?}"),
     }
 }
@@ -36,10 +37,10 @@ pub async fn numbers_have_no_gaps(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let first = new_user("ada");
     assert_eq!(registered(&*users, &first).await.id, UserNumber::FIRST);
-    assert_eq!(register(&*users, &new_user("ada")).await, Registration::EmailTaken);
+    assert_eq!(register(&*users, &new_user("ada")).await, Insertion::Refused);
     let other = NewUser::new(first.key.clone(), new_user("bob").email, first.name.clone());
-    assert_eq!(register(&*users, &other).await, Registration::KeyTaken);
-    assert!(matches!(register(&*users, &first).await, Registration::AlreadyRegistered(_)));
+    assert_eq!(register(&*users, &other).await, Insertion::KeyTaken);
+    assert!(matches!(register(&*users, &first).await, Insertion::AlreadyInserted(_)));
     for number in 2..5 {
         let user = registered(&*users, &new_user(&format!("user-{number}"))).await;
         assert_eq!(user.id, UserNumber::new(number));
@@ -58,7 +59,7 @@ pub async fn racing_users_leave_no_gap(fixture: &dyn UsersFixture) {
     };
     let mut numbers = BTreeSet::new();
     for registration in join_all((1..=USERS).map(register)).await {
-        if let Registration::Registered(user) = registration.unwrap() {
+        if let Insertion::Inserted(user) = registration.unwrap() {
             assert!(numbers.insert(user.id.get()), "{user:?}");
         }
     }
@@ -78,10 +79,10 @@ pub async fn a_registered_user_is_found(fixture: &dyn UsersFixture) {
         let new = NewUser::new(Uuid::now_v7().into(), email.parse().unwrap(), name.parse().unwrap());
         let user = registered(&*users, &new).await;
         assert_eq!((user.email.as_str(), user.name.as_str()), (email, name));
-        assert_eq!(soon("user", users.user(user.id)).await.unwrap(), Some(user));
+        assert_eq!(soon("user", users.get(user.id)).await.unwrap(), Some(user));
     }
     for unknown in [0, -1, 4, i64::MAX, i64::MIN] {
-        assert_eq!(soon("user", users.user(UserNumber::new(unknown))).await.unwrap(), None);
+        assert_eq!(soon("user", users.get(UserNumber::new(unknown))).await.unwrap(), None);
     }
 }
 
@@ -93,10 +94,10 @@ pub async fn an_email_is_unique(fixture: &dyn UsersFixture) {
         tokio::spawn(async move { register(&*users, &new_user("ada")).await })
     };
     let outcomes = join_all((0..50).map(register)).await;
-    let outcomes: Vec<Registration> = outcomes.into_iter().map(Result::unwrap).collect();
-    let taken = outcomes.iter().filter(|outcome| **outcome == Registration::EmailTaken).count();
+    let outcomes: Vec<Insertion<User>> = outcomes.into_iter().map(Result::unwrap).collect();
+    let taken = outcomes.iter().filter(|outcome| **outcome == Insertion::Refused).count();
     assert_eq!(taken, 49, "{outcomes:?}");
-    assert!(outcomes.iter().any(|outcome| matches!(outcome, Registration::Registered(_))));
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Insertion::Inserted(_))));
 }
 
 /// The case of a domain matters neither for comparison nor in the event.
@@ -105,7 +106,7 @@ pub async fn an_email_domain_is_case_insensitive(fixture: &dyn UsersFixture) {
     let with_email = |email: &str| NewUser { email: email.parse().unwrap(), ..new_user("ada") };
     let user = registered(&*users, &with_email("Ada@Example.COM")).await;
     assert_eq!(user.email.as_str(), "Ada@example.com");
-    assert_eq!(register(&*users, &with_email("Ada@EXAMPLE.com")).await, Registration::EmailTaken);
+    assert_eq!(register(&*users, &with_email("Ada@EXAMPLE.com")).await, Insertion::Refused);
     assert_eq!(registered(&*users, &with_email("ada@example.com")).await.id.get(), 2);
 }
 
@@ -115,7 +116,7 @@ pub async fn a_key_makes_registration_idempotent(fixture: &dyn UsersFixture) {
     let new = new_user("ada");
     let user = registered(&*users, &new).await;
     for _ in 0..3 {
-        assert_eq!(register(&*users, &new).await, Registration::AlreadyRegistered(user.clone()));
+        assert_eq!(register(&*users, &new).await, Insertion::AlreadyInserted(user.clone()));
     }
     assert_eq!(published_events(&*outbox).await.len(), 1);
 }
@@ -128,7 +129,7 @@ pub async fn a_key_belongs_to_one_user(fixture: &dyn UsersFixture) {
     let other_name = NewUser { name: "Eva".parse().unwrap(), ..first.clone() };
     let other_email = NewUser { email: new_user("eva").email, ..first.clone() };
     for other in [other_name, other_email] {
-        assert_eq!(register(&*users, &other).await, Registration::KeyTaken);
+        assert_eq!(register(&*users, &other).await, Insertion::KeyTaken);
     }
 }
 
@@ -141,7 +142,7 @@ pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
         let new = new_user(&format!("user-{number}")).with_context(Some(Box::new(context)));
         let user = registered(&*users, &new).await;
         expected.push(new.event(&user).unwrap());
-        assert_eq!(register(&*users, &new_user(&format!("user-{number}"))).await, Registration::EmailTaken);
+        assert_eq!(register(&*users, &new_user(&format!("user-{number}"))).await, Insertion::Refused);
     }
     assert_eq!(published_events(&*outbox).await, expected);
 }

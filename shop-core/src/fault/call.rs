@@ -38,10 +38,8 @@ pub enum Call {
     Pending,
     /// [`Outbox::delete`](crate::outbox::Outbox::delete).
     Delete,
-    /// [`UserStore::register`](crate::users::UserStore::register).
-    Register,
-    /// [`OrderStore::place`](crate::orders::OrderStore::place).
-    Place,
+    /// [`EntityStore::insert`](crate::entity::EntityStore::insert).
+    InsertEntity,
     /// `close` of any port.
     Close,
 }

@@ -49,14 +49,13 @@ pub fn with_failpoints<P: ?Sized>(port: Arc<P>) -> Arc<Hooked<P>> {
 }
 
 /// The failpoints before and after a call, if any.
-const AROUND: [(Call, &str, Option<&str>); 10] = [
+const AROUND: [(Call, &str, Option<&str>); 9] = [
     (Call::Publish, "before-publish", Some("published")),
     (Call::Insert, "before-insert", Some("inserted")),
     (Call::PutDeadLetters, "before-dead-letters", Some("dead-letters-put")),
     (Call::Commit, "before-commit", Some("committed")),
     (Call::Close, "before-close", None),
-    (Call::Register, "before-row", Some("row-written")),
-    (Call::Place, "before-row", Some("row-written")),
+    (Call::InsertEntity, "before-row", Some("row-written")),
     (Call::Append, "before-append", Some("appended")),
     (Call::Delete, "before-forget", Some("forgotten")),
     (Call::Apply, "before-apply", Some("applied")),

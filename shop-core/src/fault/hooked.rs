@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::call::{Call, Fault, complete_later, no_answer};
+use crate::entity::{Entity, EntityStore, Insertion};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterFilter, DeadLetterState,
     DeadLetters, Lag, LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Offsets, Partition,
     RecordPosition, RecordType, SourceEvent, Tail, TailStart,
 };
-use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::orders::OrderNumber;
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
     Bucket, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
@@ -24,7 +25,7 @@ use crate::ports::{
     TotalsRequest,
 };
 use crate::record::Record;
-use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{UserNumber, UserOrders};
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
 /// Hooks around the calls of a port.
@@ -291,18 +292,28 @@ hooked!(LogSource {
     }
 );
 
-hooked!(UserStore {
-    Register: register(new: &NewUser) -> Registration;
-    Query: user(id: UserNumber) -> Option<User>;
-    Query: orders_of(id: UserNumber) -> Option<Vec<OrderNumber>>;
-    Check: check_users() -> ();
-});
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<E: Entity, S: EntityStore<E> + ?Sized> EntityStore<E> for Hooked<S> {
+    async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
+        self.call(Call::InsertEntity, self.port.insert(new)).await
+    }
 
-hooked!(OrderStore {
-    Place: place(new: &NewOrder) -> Placement;
-    Query: order(id: OrderNumber) -> Option<Order>;
-    Check: check_orders() -> ();
-});
+    async fn get(&self, number: E::Number) -> Result<Option<E>> {
+        self.call(Call::Query, self.port.get(number)).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.call(Call::Check, self.port.check()).await
+    }
+}
+
+#[async_trait]
+impl<S: UserOrders + ?Sized> UserOrders for Hooked<S> {
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        self.call(Call::Query, self.port.orders_of(id)).await
+    }
+}
 
 hooked!(Outbox {
     Pending: pending(limit: usize) -> Vec<OutboxEntry>;

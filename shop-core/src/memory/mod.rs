@@ -6,19 +6,19 @@
 
 mod admin;
 mod dead_letters;
+mod entities;
 mod group;
 mod log;
 mod outbox;
-mod rows;
 mod sink;
 mod source;
 mod store;
 
 pub use dead_letters::InMemoryDeadLetters;
+pub use entities::{InMemoryEntities, InMemoryOrders, InMemoryUsers};
 pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions};
 pub use outbox::InMemoryOutbox;
-pub use rows::{InMemoryOrders, InMemoryRows, InMemoryUsers};
 pub use sink::InMemorySink;
 pub use source::InMemorySource;
 pub use store::InMemoryStore;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Placement, TotalPrice};
+use super::TotalPrice;
 use crate::domain::{row_number, short_text};
-use crate::entity::{Entity, Insertion};
+use crate::entity::Entity;
 use crate::json::number;
 use crate::log::{LogRecord, Partition};
 use crate::record::{DecodeError, Event, Record, event};
@@ -151,6 +151,7 @@ impl Order {
 }
 
 impl Entity for Order {
+    type Number = OrderNumber;
     type New = NewOrder;
     type Other = User;
 
@@ -166,12 +167,12 @@ impl Entity for Order {
         Some(new.user_id.get())
     }
 
-    fn with_number(new: &NewOrder, number: i64) -> Self {
-        new.with_id(OrderNumber::new(number))
+    fn with_number(new: &NewOrder, number: OrderNumber) -> Self {
+        new.with_id(number)
     }
 
-    fn number(&self) -> i64 {
-        self.id.get()
+    fn number(&self) -> OrderNumber {
+        self.id
     }
 
     fn event(&self, new: &NewOrder) -> Result<LogRecord> {
@@ -180,16 +181,5 @@ impl Entity for Order {
 
     fn reference(user: &User) -> (i64, Option<i64>) {
         (user.id.get(), None)
-    }
-}
-
-impl From<Insertion<Order>> for Placement {
-    fn from(insertion: Insertion<Order>) -> Self {
-        match insertion {
-            Insertion::Inserted(order) => Self::Placed(order),
-            Insertion::AlreadyInserted(order) => Self::AlreadyPlaced(order),
-            Insertion::KeyTaken => Self::KeyTaken,
-            Insertion::Refused => Self::UnknownUser,
-        }
     }
 }

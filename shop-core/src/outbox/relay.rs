@@ -83,15 +83,16 @@ pub struct RelayStatus {
 /// ```
 /// use std::sync::Arc;
 ///
+/// use shop_core::entity::EntityStore;
 /// use shop_core::memory::{InMemoryLog, InMemoryUsers};
 /// use shop_core::outbox::{Relay, RelayOptions};
-/// use shop_core::users::{NewUser, UserStore};
+/// use shop_core::users::NewUser;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // A store of users writes each user with its event.
 /// let (users, log) = (InMemoryUsers::new(), InMemoryLog::default());
-/// users.register(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
+/// users.insert(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
 ///
 /// let relay = Relay::new(Arc::new(users), Arc::new(log), RelayOptions::default());
 /// let monitor = relay.monitor();

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Email, Registration};
+use super::Email;
 use crate::domain::{row_number, short_text};
-use crate::entity::{Entity, Insertion};
+use crate::entity::Entity;
 use crate::log::{LogRecord, Partition};
 use crate::orders::Order;
 use crate::record::{DecodeError, Event, Record, event};
@@ -123,6 +123,7 @@ impl User {
 }
 
 impl Entity for User {
+    type Number = UserNumber;
     type New = NewUser;
     type Other = Order;
 
@@ -134,12 +135,12 @@ impl Entity for User {
         Some(("email", new.email.as_str()))
     }
 
-    fn with_number(new: &NewUser, number: i64) -> Self {
-        new.with_id(UserNumber::new(number))
+    fn with_number(new: &NewUser, number: UserNumber) -> Self {
+        new.with_id(number)
     }
 
-    fn number(&self) -> i64 {
-        self.id.get()
+    fn number(&self) -> UserNumber {
+        self.id
     }
 
     fn event(&self, new: &NewUser) -> Result<LogRecord> {
@@ -148,16 +149,5 @@ impl Entity for User {
 
     fn reference(order: &Order) -> (i64, Option<i64>) {
         (order.id.get(), Some(order.user_id.get()))
-    }
-}
-
-impl From<Insertion<User>> for Registration {
-    fn from(insertion: Insertion<User>) -> Self {
-        match insertion {
-            Insertion::Inserted(user) => Self::Registered(user),
-            Insertion::AlreadyInserted(user) => Self::AlreadyRegistered(user),
-            Insertion::KeyTaken => Self::KeyTaken,
-            Insertion::Refused => Self::EmailTaken,
-        }
     }
 }

@@ -6,15 +6,14 @@ mod carried_sums;
 pub(crate) mod dead_letters;
 #[cfg(feature = "docs")]
 pub(crate) mod docs;
+pub(crate) mod entities;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod listing;
 mod listing_stream;
 pub(crate) mod metrics;
-pub(crate) mod orders;
 pub(crate) mod page;
 pub(crate) mod problems;
 mod script;
-pub(crate) mod users;
 pub(crate) mod v1_purchases;

@@ -152,13 +152,6 @@ impl Failure {
         InvalidField::new(field, problem).into()
     }
 
-    /// A store has returned an outcome that this version does not know.
-    pub(crate) fn unknown_outcome(key: IdempotencyKey, of: Subject) -> Self {
-        let error =
-            Error::new(ErrorKind::Internal, "the store returned an outcome that this version does not know");
-        Self::Write { error, key, of }
-    }
-
     /// The response in `dialect`.
     pub(crate) fn respond(&self, dialect: &Dialect) -> Response {
         let (status, problem_type) = self.status_and_type(dialect);

@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::buy::Buying;
 use crate::resources::{
-    batch, dead_letters, events, health, index, metrics, orders, page, problems, users, v1_purchases,
+    batch, dead_letters, entities, events, health, index, metrics, page, problems, v1_purchases,
 };
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
@@ -104,21 +104,22 @@ fn operations(service: &Service) -> Routes {
 /// Adds the routes of the roles users and orders, if the service has them: the native API under `/v1`, and the replaced
 /// system's paths.
 fn with_entities(routes: Routes, service: &Service) -> Routes {
-    let mut accounts = Routes::new();
+    let mut routed = Routes::new();
     if service.users.is_some() {
-        accounts = accounts
-            .route("/users", post(users::post))
-            .route("/users/{user_id}", read(users::get))
-            .route("/users/{user_id}/orders", read(users::orders));
+        routed = routed
+            .route("/users", post(entities::post_user))
+            .route("/users/{user_id}", read(entities::get_user))
+            .route("/users/{user_id}/orders", read(entities::get_orders_of_user));
     }
     if service.orders.is_some() {
-        accounts =
-            accounts.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
+        routed = routed
+            .route("/orders", post(entities::post_order))
+            .route("/orders/{order_id}", read(entities::get_order));
     }
     let native = of_group(service, RouteGroup::V1, || {
-        Routes::new().nest("/v1", accounts.clone()).open("/problems/{name}", read(problems::get))
+        Routes::new().nest("/v1", routed.clone()).open("/problems/{name}", read(problems::get))
     });
-    routes.merge(of_group(service, RouteGroup::Dialects, || accounts.with_slashes())).merge(native)
+    routes.merge(of_group(service, RouteGroup::Dialects, || routed.with_slashes())).merge(native)
 }
 
 /// Adds `nested` below `prefix`, with `index` at the prefix with a slash.

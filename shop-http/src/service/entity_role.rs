@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use shop_core::Result;
+use shop_core::entity::EntityStore;
 use shop_core::ingest::IngestMonitor;
-use shop_core::orders::OrderStore;
+use shop_core::orders::Order;
 use shop_core::outbox::RelayMonitor;
 use shop_core::users::UserStore;
 
 /// The role users. It consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
 /// The role orders. It consumes the events of users.
-pub type OrdersRole = EntityRole<Arc<dyn OrderStore>>;
+pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
 
 /// Rows of one kind in the store `S`, and the tasks of this process for them.
 ///

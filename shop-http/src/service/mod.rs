@@ -141,9 +141,9 @@ impl Service {
     /// The roles users and orders, if this service has them.
     pub(crate) fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let users = self.users.iter();
-        let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check_users()));
+        let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check()));
         let orders = self.orders.iter();
-        users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check_orders())))
+        users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check())))
     }
 
     /// All ingests of this process: of purchases and of events.

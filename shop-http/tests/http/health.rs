@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use serde_json::json;
+use shop_core::entity::{EntityStore, Insertion};
 use shop_core::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Component, Ingest, IngestOptions, Phase};
 use shop_core::log::LogRecord;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
-use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{NewUser, User, UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
 use shop_http::{HttpOptions, LocalPorts, Management, PurchasesRole, UsersRole, facing, management};
 use tokio::sync::oneshot;
@@ -138,20 +139,23 @@ async fn the_parts_of_health_are_checked_at_the_same_time() {
 struct HangingUsers;
 
 #[async_trait::async_trait]
-impl UserStore for HangingUsers {
-    async fn register(&self, _new: &NewUser) -> Result<Registration> {
+impl EntityStore<User> for HangingUsers {
+    async fn insert(&self, _new: &NewUser) -> Result<Insertion<User>> {
         std::future::pending().await
     }
 
-    async fn user(&self, _id: UserNumber) -> Result<Option<User>> {
+    async fn get(&self, _number: UserNumber) -> Result<Option<User>> {
         std::future::pending().await
     }
 
+    async fn check(&self) -> Result<()> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait::async_trait]
+impl UserOrders for HangingUsers {
     async fn orders_of(&self, _id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        std::future::pending().await
-    }
-
-    async fn check_users(&self) -> Result<()> {
         std::future::pending().await
     }
 }

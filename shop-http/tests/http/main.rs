@@ -3,7 +3,6 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod access_log;
-mod accounts;
 mod authorize;
 mod bad_input;
 mod bad_requests;
@@ -14,6 +13,7 @@ mod connections;
 mod dead_letters;
 mod dialects;
 mod document;
+mod entities;
 mod events;
 mod files;
 mod health;

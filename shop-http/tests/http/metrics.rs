@@ -19,7 +19,7 @@ use shop_http::{Facing, HttpOptions, Management, Metrics, PurchasesRole, facing,
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::accounts::Accounts;
+use crate::entities::Entities;
 use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
 
 /// Both services in one process, with an ingest between them that is not started yet, nor is what users and orders have.
@@ -32,7 +32,7 @@ pub(crate) struct Measured {
     ingest: Option<Ingest>,
     monitor: IngestMonitor,
     /// Their monitors tell nothing of what is gone.
-    _accounts: Accounts,
+    _entities: Entities,
 }
 
 impl Measured {
@@ -60,15 +60,15 @@ impl Measured {
         purchases.ingest = Some(ingest.monitor());
         let mut back = Management::from(purchases);
         back.metrics = metrics;
-        let accounts = Accounts::new();
-        (back.users, back.orders) = (Some(accounts.users_role()), Some(accounts.orders_role()));
+        let entities = Entities::new();
+        (back.users, back.orders) = (Some(entities.users_role()), Some(entities.orders_role()));
         let query = faults.query(Arc::new(store.clone()));
         let mut front = Facing::new(faults.sink(Arc::new(log.sink())), query);
         front.clock = clock;
         let options = HttpOptions::default();
         let (facing, management) = (facing(front, options.clone()), management(back, options));
         let monitor = ingest.monitor();
-        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor, _accounts: accounts }
+        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor, _entities: entities }
     }
 
     pub(crate) fn start(&mut self) -> IngestMonitor {

@@ -8,12 +8,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_core::entity::EntityStore as _;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::orders::{NewOrder, OrderStore as _};
+use shop_core::orders::NewOrder;
 use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
-use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserStore as _};
+use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
 use shop_http::{DeadLetterLog, Facing, Management, OrdersRole, RouterBuilder, UsersRole};
 
@@ -102,9 +103,12 @@ async fn services(key: SigningKey) -> Services {
         let key: IdempotencyKey = format!("key-{number}").parse().unwrap();
         let email: Email = format!("{number}@example.com").parse().unwrap();
         let (id, name) = (UserNumber::new(number), "Ada".parse::<PersonName>().unwrap());
-        users.register(&NewUser::new(key.clone(), email.clone(), name.clone())).await.unwrap();
+        users.insert(&NewUser::new(key.clone(), email.clone(), name.clone())).await.unwrap();
         RecordStore::<User>::apply(&orders, vec![User::new(id, email, name)].into()).await.unwrap();
-        orders.place(&NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap())).await.unwrap();
+        orders
+            .insert(&NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap()))
+            .await
+            .unwrap();
     }
     let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
     // As `serve` gets them.

@@ -5,9 +5,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rusqlite::Connection;
-use shop_core::orders::OrderStore as _;
+use shop_core::entity::EntityStore;
 use shop_core::ports::{PurchaseQuery, RecordStore as _};
-use shop_core::users::UserStore as _;
 use shop_core::{ErrorKind, Result};
 
 use super::{EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers};
@@ -47,8 +46,8 @@ async fn check(folder: &Path, name: &str) -> Result<()> {
             assert_eq!(checked.0.is_ok(), checked.1.is_ok(), "{checked:?}");
             checked.0
         }
-        "users" => EmbeddedUsers::open(folder, options).await?.check_users().await,
-        _ => EmbeddedOrders::open(folder, options).await?.check_orders().await,
+        "users" => EntityStore::check(&EmbeddedUsers::open(folder, options).await?).await,
+        _ => EntityStore::check(&EmbeddedOrders::open(folder, options).await?).await,
     }
 }
 

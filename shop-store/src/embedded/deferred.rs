@@ -158,8 +158,9 @@ impl<T> Debug for Deferred<T> {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::entity::EntityStore;
     use shop_core::outbox::{Backlog, Outbox};
-    use shop_core::users::{NewUser, UserErase, UserNumber, UserStore};
+    use shop_core::users::{NewUser, UserErase, UserNumber, UserOrders};
 
     use crate::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
 
@@ -173,16 +174,16 @@ mod tests {
         let (folder, number) = (folder.path().join("data"), UserNumber::new(1));
         let open = || EmbeddedUsers::open(&folder, EmbeddedStoreOptions::default().lazy(true));
         let (one, two) = (open().await.unwrap(), open().await.unwrap());
-        one.check_users().await.unwrap();
-        assert!(one.user(number).await.unwrap().is_none() && one.orders_of(number).await.unwrap().is_none());
+        EntityStore::check(&one).await.unwrap();
+        assert!(one.get(number).await.unwrap().is_none() && one.orders_of(number).await.unwrap().is_none());
         assert!(!one.erase_user(number).await.unwrap());
         assert!(one.pending(10).await.unwrap().is_empty());
         assert_eq!(one.backlog().await.unwrap(), Backlog::default());
         assert!(!folder.join("users.db").exists());
 
-        one.register(&ada()).await.unwrap();
+        one.insert(&ada()).await.unwrap();
         // As another process does.
-        assert!(two.user(number).await.unwrap().is_some());
+        assert!(two.get(number).await.unwrap().is_some());
         assert_eq!(two.pending(10).await.unwrap().len(), 1);
         // One after the other: of connections that are closed concurrently, none removes the write-ahead log.
         for file in [one, two] {
@@ -191,7 +192,7 @@ mod tests {
             tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.unwrap();
         }
         assert!(!folder.join("users.db-wal").exists(), "closed in order");
-        assert!(open().await.unwrap().user(number).await.unwrap().is_some());
+        assert!(open().await.unwrap().get(number).await.unwrap().is_some());
     }
 
     #[tokio::test]
@@ -200,8 +201,8 @@ mod tests {
         let folder = folder.path().join("data");
         let options = EmbeddedStoreOptions::default().lazy(true).create(false);
         let users = EmbeddedUsers::open(&folder, options).await.unwrap();
-        assert!(users.user(UserNumber::new(1)).await.unwrap().is_none());
-        users.register(&ada()).await.unwrap_err();
+        assert!(users.get(UserNumber::new(1)).await.unwrap().is_none());
+        users.insert(&ada()).await.unwrap_err();
         assert!(!folder.exists());
     }
 }

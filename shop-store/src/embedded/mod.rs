@@ -50,7 +50,7 @@ mod vacuum;
 mod writer;
 
 pub use backup::{CopiedFile, backup, earlier_version, migrated_copy, restore};
-pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
+pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
 pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use options::EmbeddedStoreOptions;

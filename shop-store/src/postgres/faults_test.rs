@@ -10,7 +10,7 @@ use shop_core::ports::{
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
 use super::connection::Connection;
-use super::fixture::{PostgresAccounts, PostgresFixture, fresh_schema, session, with_option};
+use super::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session, with_option};
 use super::{PostgresStore, PostgresStoreOptions, PostgresUsers, schema};
 
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
@@ -399,9 +399,9 @@ async fn an_inspection_finds_each_right_that_is_missing() {
     let missing = error.context("missing").unwrap();
     assert!(missing.starts_with("CREATE on schema") && !missing.contains(','), "{error}");
 
-    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
-    let (as_role, other) = of_new_role(accounts.url()).await;
-    let owner_of_users = session(accounts.url()).await;
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let (as_role, other) = of_new_role(entities.url()).await;
+    let owner_of_users = session(entities.url()).await;
     let sql = format!(
         "grant all on users, cached_orders, users_keys to {other}; grant select on shop_schema to {other}"
     );

@@ -68,7 +68,7 @@ mod store;
 mod tls;
 mod totals;
 
-pub use entities::{PostgresOrders, PostgresRows, PostgresUsers};
+pub use entities::{PostgresEntities, PostgresOrders, PostgresUsers};
 pub use inspect::Inspection;
 pub use options::PostgresStoreOptions;
 pub use store::PostgresStore;

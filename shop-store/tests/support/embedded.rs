@@ -170,13 +170,13 @@ impl StoreFixture for EmbeddedFixture {
 
 /// Users and orders in a folder that goes with the fixture.
 #[derive(Debug)]
-pub(crate) struct EmbeddedAccounts {
+pub(crate) struct EmbeddedEntitiesFixture {
     users: EmbeddedUsers,
     orders: EmbeddedOrders,
     _folder: TempDir,
 }
 
-impl EmbeddedAccounts {
+impl EmbeddedEntitiesFixture {
     /// Nobody, and nothing ordered.
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
@@ -187,7 +187,7 @@ impl EmbeddedAccounts {
     }
 }
 
-impl EntityStores for EmbeddedAccounts {
+impl EntityStores for EmbeddedEntitiesFixture {
     type Users = EmbeddedUsers;
     type Orders = EmbeddedOrders;
 

@@ -159,14 +159,14 @@ impl StoreFixture for PostgresFixture {
 
 /// Users and orders, side by side in one schema.
 #[derive(Debug)]
-pub(crate) struct PostgresAccounts {
+pub(crate) struct PostgresEntitiesFixture {
     users: PostgresUsers,
     orders: PostgresOrders,
     url: String,
     _server: TestServer,
 }
 
-impl PostgresAccounts {
+impl PostgresEntitiesFixture {
     /// Empty stores on the server of [`PostgresFixture::on_test_server`].
     pub(crate) async fn on_test_server() -> Option<Self> {
         Self::after("").await
@@ -192,7 +192,7 @@ impl PostgresAccounts {
     }
 }
 
-impl EntityStores for PostgresAccounts {
+impl EntityStores for PostgresEntitiesFixture {
     type Users = PostgresUsers;
     type Orders = PostgresOrders;
 

@@ -8,10 +8,11 @@ use reqwest::header::HeaderMap;
 use shop_client::{
     Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
 };
+use shop_core::entity::Insertion;
 use shop_core::id_from_key;
-use shop_core::orders::{NewOrder, Order, OrderNumber, Placement};
+use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::ports::PageLimit;
-use shop_core::users::{NewUser, Registration, User, UserNumber};
+use shop_core::users::{NewUser, User, UserNumber};
 use tokio::sync::Mutex;
 
 use super::{Call, Entry, History, Outcome, Sees, judge};
@@ -113,10 +114,8 @@ impl History {
     /// Registers once. `None` if that was not acknowledged.
     pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
         let registered = async {
-            match client.users().register(&new).await {
-                Ok(Registration::Registered(user) | Registration::AlreadyRegistered(user)) => {
-                    Outcome::Registered(user)
-                }
+            match client.users().insert(&new).await {
+                Ok(Insertion::Inserted(user) | Insertion::AlreadyInserted(user)) => Outcome::Registered(user),
                 Ok(other) => Outcome::Unexpected(format!("{other:?}")),
                 Err(error) => Outcome::of(&error),
             }
@@ -130,9 +129,9 @@ impl History {
     /// Places once. `None` if that was not acknowledged.
     pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
         let placed = async {
-            match client.orders().place(&new).await {
-                Ok(Placement::Placed(order) | Placement::AlreadyPlaced(order)) => Outcome::Placed(order),
-                Ok(Placement::UnknownUser) => Outcome::UnknownUser,
+            match client.orders().insert(&new).await {
+                Ok(Insertion::Inserted(order) | Insertion::AlreadyInserted(order)) => Outcome::Placed(order),
+                Ok(Insertion::Refused) => Outcome::UnknownUser,
                 Ok(other) => Outcome::Unexpected(format!("{other:?}")),
                 Err(error) => Outcome::of(&error),
             }

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use async_trait::async_trait;
 use rusqlite::Row;
 use rusqlite::types::Value;
 use shop_core::Result;
-use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
+use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::UserNumber;
 
-use super::rows::{self, EmbeddedRows, Table};
+use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
@@ -43,7 +42,7 @@ const VERSION_1: &str = "
 ";
 
 /// Orders in `orders.db`.
-pub type EmbeddedOrders = EmbeddedRows<Order>;
+pub type EmbeddedOrders = EmbeddedEntities<Order>;
 
 impl EmbeddedOrders {
     /// Opens the orders in `folder`. A missing folder or file is created if the options say so.
@@ -51,7 +50,7 @@ impl EmbeddedOrders {
     /// # Errors
     /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        rows::open(folder.as_ref(), &options).await
+        store::open(folder.as_ref(), &options).await
     }
 }
 
@@ -73,21 +72,5 @@ impl Table for Order {
         let product = row.get_ref(2)?.as_str()?.parse().map_err(|error| unreadable(2, error))?;
         let price = TotalPrice::from_cents(row.get(4)?).map_err(|error| unreadable(4, error))?;
         Ok(Self::new(id, user, product, row.get(3)?, price))
-    }
-}
-
-#[async_trait]
-impl OrderStore for EmbeddedOrders {
-    async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        let new = new.clone();
-        Ok(self.file.write(move |connection| rows::add::<Order>(connection, &new)).await?.into())
-    }
-
-    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
-    }
-
-    async fn check_orders(&self) -> Result<()> {
-        self.file.check().await
     }
 }

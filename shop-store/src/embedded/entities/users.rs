@@ -7,9 +7,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::Result;
 use shop_core::orders::OrderNumber;
-use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
-use super::rows::{self, EmbeddedRows, Table};
+use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
@@ -47,19 +47,20 @@ const VERSION_1: &str = "
 /// Users in `users.db`.
 ///
 /// ```
-/// use shop_core::users::{NewUser, UserNumber, UserStore};
+/// use shop_core::entity::EntityStore;
+/// use shop_core::users::{NewUser, UserNumber};
 /// use shop_store::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await?;
-/// users.register(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
-/// assert!(users.user(UserNumber::new(1)).await?.is_some());
+/// users.insert(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
+/// assert!(users.get(UserNumber::new(1)).await?.is_some());
 /// # Ok(())
 /// # }
 /// ```
-pub type EmbeddedUsers = EmbeddedRows<User>;
+pub type EmbeddedUsers = EmbeddedEntities<User>;
 
 impl EmbeddedUsers {
     /// Opens the users in `folder`. A missing folder or file is created if the options say so.
@@ -67,7 +68,7 @@ impl EmbeddedUsers {
     /// # Errors
     /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        rows::open(folder.as_ref(), &options).await
+        store::open(folder.as_ref(), &options).await
     }
 }
 
@@ -94,7 +95,7 @@ impl Table for User {
 }
 
 fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option<Vec<OrderNumber>>> {
-    if rows::find::<User>(connection, "id", id.get())?.is_none() {
+    if store::find::<User>(connection, "id", id.get())?.is_none() {
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
@@ -124,21 +125,8 @@ impl UserErase for EmbeddedUsers {
 }
 
 #[async_trait]
-impl UserStore for EmbeddedUsers {
-    async fn register(&self, new: &NewUser) -> Result<Registration> {
-        let new = new.clone();
-        Ok(self.file.write(move |connection| rows::add::<User>(connection, &new)).await?.into())
-    }
-
-    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
-    }
-
+impl UserOrders for EmbeddedUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         self.file.read(move |connection| orders_of(connection, id)).await
-    }
-
-    async fn check_users(&self) -> Result<()> {
-        self.file.check().await
     }
 }

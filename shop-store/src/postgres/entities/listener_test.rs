@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::Uuid;
+use shop_core::entity::{EntityStore as _, Insertion};
 use shop_core::memory::InMemoryLog;
 use shop_core::outbox::{Backlog, Outbox as _, Relay, RelayMonitor, RelayOptions};
-use shop_core::users::{NewUser, Registration, UserStore as _};
+use shop_core::users::NewUser;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::PostgresUsers;
 use crate::postgres::PostgresStoreOptions;
-use crate::postgres::fixture::{PostgresAccounts, session, with_option};
+use crate::postgres::fixture::{PostgresEntitiesFixture, session, with_option};
 use crate::postgres::outage_test::cluster;
 
 fn users(url: &str) -> PostgresUsers {
@@ -23,7 +24,7 @@ async fn register(users: &PostgresUsers) {
     let name = Uuid::now_v7();
     let email = format!("{name}@example.com").parse().unwrap();
     let new = NewUser::new(name.into(), email, "Ada".parse().unwrap());
-    assert!(matches!(users.register(&new).await.unwrap(), Registration::Registered(_)));
+    assert!(matches!(users.insert(&new).await.unwrap(), Insertion::Inserted(_)));
 }
 
 /// Waits for a condition that something else brings about.
@@ -68,8 +69,8 @@ impl Drop for Reader {
 
 #[tokio::test]
 async fn each_write_of_another_process_wakes_the_relay() {
-    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
-    let (reader, writer) = (Reader::start(accounts.url()), users(accounts.url()));
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let (reader, writer) = (Reader::start(entities.url()), users(entities.url()));
     for count in 1..=20 {
         register(&writer).await;
         reader.has_published(count).await;
@@ -78,10 +79,10 @@ async fn each_write_of_another_process_wakes_the_relay() {
 
 #[tokio::test]
 async fn a_relay_whose_listening_connection_breaks_publishes_everything() {
-    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
     let name = format!("reader_{}", Uuid::now_v7().simple());
-    let reader = Reader::start(&with_option(accounts.url(), &format!("application_name={name}")));
-    let (writer, operator) = (users(accounts.url()), session(accounts.url()).await);
+    let reader = Reader::start(&with_option(entities.url(), &format!("application_name={name}")));
+    let (writer, operator) = (users(entities.url()), session(entities.url()).await);
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
                where application_name = $1 and query like 'listen %'";
     for count in 1..=5 {

@@ -8,11 +8,11 @@ mod listener;
 mod listener_test;
 mod orders;
 mod outbox;
-mod rows;
+mod store;
 #[cfg(test)]
 mod takeover_test;
 mod users;
 
 pub use orders::PostgresOrders;
-pub use rows::PostgresRows;
+pub use store::PostgresEntities;
 pub use users::PostgresUsers;

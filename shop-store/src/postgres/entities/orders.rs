@@ -1,15 +1,14 @@
 //! Orders, and references to users.
 
-use async_trait::async_trait;
 use rust_decimal::Decimal;
 use shop_core::Result;
-use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
+use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{User, UserNumber};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
-use super::rows::{self, PostgresRows, Table, UNUSED_NUMBER};
+use super::store::{self, PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::insert::{self, Insertable};
@@ -32,7 +31,7 @@ const ORDERS: Definition = Definition {
 };
 
 /// Orders in a PostgreSQL database.
-pub type PostgresOrders = PostgresRows<Order>;
+pub type PostgresOrders = PostgresEntities<Order>;
 
 impl PostgresOrders {
     /// Opens the orders in the database of `options`. Does not wait for the server.
@@ -40,7 +39,7 @@ impl PostgresOrders {
     /// # Errors
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
     pub fn open(options: PostgresStoreOptions) -> Result<Self> {
-        rows::open(options)
+        store::open(options)
     }
 }
 
@@ -91,20 +90,5 @@ impl Insertable for UserReference {
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
         statement.bind(rows.iter().map(|row| row.0).collect::<Vec<_>>(), Type::INT8_ARRAY)
-    }
-}
-
-#[async_trait]
-impl OrderStore for PostgresOrders {
-    async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        Ok(rows::create::<Order>(&self.rows, new).await?.into())
-    }
-
-    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.rows.get(id.get()).await
-    }
-
-    async fn check_orders(&self) -> Result<()> {
-        self.rows.connection.check_writes().await
     }
 }

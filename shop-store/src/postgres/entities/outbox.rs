@@ -9,7 +9,7 @@ use shop_core::{Bytes, ErrorKind, Result, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::rows::{PostgresRows, Table};
+use super::store::{PostgresEntities, Table};
 use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
 
@@ -56,7 +56,7 @@ fn entry(row: &Row) -> Option<OutboxEntry> {
 }
 
 #[async_trait]
-impl<E: Table> Outbox for PostgresRows<E> {
+impl<E: Table> Outbox for PostgresEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         let rows = self.rows.connection.query(pending::<E>(limit)).await?;
         let unreadable = |row: &Row| {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use shop_core::conformance::EntityStores as _;
-use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore as _, Placement};
+use shop_core::entity::{EntityStore, Insertion};
+use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::users::{NewUser, Registration, User, UserErase as _, UserNumber, UserStore as _};
+use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as _};
 use shop_core::{ErrorKind, Outcome, Uuid};
 
 use super::{PostgresOrders, PostgresUsers, orders, users};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
-use crate::postgres::fixture::{PostgresAccounts, PostgresFixture, fresh_schema, session};
+use crate::postgres::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session};
 use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
@@ -51,8 +52,8 @@ fn new_order(user: i64) -> NewOrder {
 }
 
 async fn registered(users: &PostgresUsers, new: &NewUser) -> i64 {
-    match users.register(new).await.unwrap() {
-        Registration::Registered(user) => user.id.get(),
+    match users.insert(new).await.unwrap() {
+        Insertion::Inserted(user) => user.id.get(),
         other => panic!("{other:?}"),
     }
 }
@@ -63,20 +64,20 @@ async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
 
 #[tokio::test]
 async fn rows_and_numbers_of_the_replaced_system_continue() {
-    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
-    let (users, orders) = (accounts.user_store(), accounts.order_store());
-    let ada = users.user(UserNumber::new(7)).await.unwrap().unwrap();
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
+    let (users, orders) = (entities.user_store(), entities.order_store());
+    let ada = users.get(UserNumber::new(7)).await.unwrap().unwrap();
     assert_eq!((ada.email.as_str(), ada.name.as_str()), ("user7@example.com", "User 7"));
-    let order = orders.order(OrderNumber::new(3)).await.unwrap().unwrap();
+    let order = orders.get(OrderNumber::new(3)).await.unwrap().unwrap();
     assert_eq!((order.quantity, order.total_price.to_string().as_str()), (-3, "58.50"));
     let of_ada: Vec<_> = users.orders_of(ada.id).await.unwrap().unwrap().iter().map(|id| id.get()).collect();
     assert_eq!(of_ada, [6, 46]);
-    assert_eq!(users.register(&new_user("user7")).await.unwrap(), Registration::EmailTaken);
+    assert_eq!(users.insert(&new_user("user7")).await.unwrap(), Insertion::Refused);
     assert_eq!(registered(users, &new_user("eva")).await, 42, "41 was used");
     assert!(
-        matches!(orders.place(&new_order(40)).await.unwrap(), Placement::Placed(order) if order.id.get() == 61)
+        matches!(orders.insert(&new_order(40)).await.unwrap(), Insertion::Inserted(order) if order.id.get() == 61)
     );
-    assert_eq!(orders.place(&new_order(41)).await.unwrap(), Placement::UnknownUser);
+    assert_eq!(orders.insert(&new_order(41)).await.unwrap(), Insertion::Refused);
     assert_eq!(
         (pending(users).await, pending(orders).await),
         (vec![42], vec![61]),
@@ -84,15 +85,15 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
     );
 
     // The replaced system runs again, and then ours.
-    let sqlalchemy = session(accounts.url()).await;
+    let sqlalchemy = session(entities.url()).await;
     let inserted = sqlalchemy
         .query_one("insert into users (email, name) values ('bob@example.com', 'Bob') returning id", &[])
         .await;
     assert_eq!(inserted.unwrap().get::<_, i32>(0), 43);
-    assert_eq!(users.register(&new_user("bob")).await.unwrap(), Registration::EmailTaken);
+    assert_eq!(users.insert(&new_user("bob")).await.unwrap(), Insertion::Refused);
     assert_eq!(registered(users, &new_user("max")).await, 44);
     assert!(users.erase_user(UserNumber::new(7)).await.unwrap());
-    assert_eq!(users.user(UserNumber::new(7)).await.unwrap(), None);
+    assert_eq!(users.get(UserNumber::new(7)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -111,11 +112,11 @@ async fn tables_of_another_program_are_used_only_when_asked() {
     let (users, orders) = (PostgresUsers::open(options()).unwrap(), PostgresOrders::open(options()).unwrap());
     let seven = UserNumber::new(7);
     for error in [
-        users.user(seven).await.unwrap_err(),
-        users.register(&new_user("eva")).await.unwrap_err(),
+        users.get(seven).await.unwrap_err(),
+        users.insert(&new_user("eva")).await.unwrap_err(),
         users.erase_user(seven).await.unwrap_err(),
         users.inspect().await.unwrap_err(),
-        users.check_users().await.unwrap_err(),
+        EntityStore::check(&users).await.unwrap_err(),
     ] {
         let found = (error.kind(), error.outcome(), error.context("tables"));
         assert_eq!(found, (ErrorKind::Denied, Outcome::NotApplied, Some("users, cached_orders")), "{error}");
@@ -127,7 +128,7 @@ async fn tables_of_another_program_are_used_only_when_asked() {
     let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false)).unwrap();
     assert_eq!(adopting.inspect().await.unwrap().taken_over, Some(40));
     let adopting = PostgresUsers::open(options().adopt_tables(true)).unwrap();
-    assert_eq!(adopting.user(seven).await.unwrap().unwrap().name.as_str(), "User 7");
+    assert_eq!(adopting.get(seven).await.unwrap().unwrap().name.as_str(), "User 7");
     // They are ours from now on.
     let users = PostgresUsers::open(options()).unwrap();
     assert_eq!(users.inspect().await.unwrap().taken_over, None);
@@ -136,10 +137,10 @@ async fn tables_of_another_program_are_used_only_when_asked() {
 
 #[tokio::test]
 async fn references_beyond_the_replaced_columns_are_rejected_alone() {
-    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
     let user = |id: i64| new_user("eva").with_id(UserNumber::new(id));
     let batch: Arc<[User]> = [user(100), user(i64::from(i32::MAX) + 1), user(101), user(5)].into();
-    let outcomes = accounts.order_store().apply(batch).await.unwrap();
+    let outcomes = entities.order_store().apply(batch).await.unwrap();
     assert!(
         matches!(
             outcomes[..],
@@ -156,14 +157,14 @@ async fn references_beyond_the_replaced_columns_are_rejected_alone() {
 
 #[tokio::test]
 async fn failed_inserts_leave_no_gap() {
-    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
-    let users = accounts.user_store();
-    let session = session(accounts.url()).await;
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let users = entities.user_store();
+    let session = session(entities.url()).await;
     assert_eq!(registered(users, &new_user("first")).await, 1);
     // After the number was taken, in the same transaction.
     let fail = "alter table users_outbox add constraint own check (false) not valid";
     session.batch_execute(fail).await.unwrap();
-    let error = users.register(&new_user("ada")).await.unwrap_err();
+    let error = users.insert(&new_user("ada")).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false));
     let heal = "alter table users_outbox drop constraint own; create unique index own on users (name)";
     session.batch_execute(heal).await.unwrap();
@@ -171,7 +172,7 @@ async fn failed_inserts_leave_no_gap() {
     // A unique index of the operator.
     let mut same_name = new_user("eva");
     same_name.name = "ada".parse().unwrap();
-    let error = users.register(&same_name).await.unwrap_err();
+    let error = users.insert(&same_name).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false), "{error:?}");
     assert_eq!(registered(users, &new_user("eva")).await, 3);
     assert_eq!(pending(users).await, [1, 2, 3]);
@@ -179,21 +180,21 @@ async fn failed_inserts_leave_no_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_race_without_gaps_and_with_unique_emails() {
-    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
-    let one = accounts.user_store().clone();
-    let other = PostgresUsers::open(PostgresStoreOptions::new(accounts.url())).unwrap();
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
+    let one = entities.user_store().clone();
+    let other = PostgresUsers::open(PostgresStoreOptions::new(entities.url())).unwrap();
     let calls = (0..40).flat_map(|number: usize| {
         [(one.clone(), "one"), (other.clone(), "other")].map(|(users, whose)| {
             let whose = if number.is_multiple_of(4) { "both" } else { whose };
             let new = new_user(&format!("{whose}-{number}"));
-            tokio::spawn(async move { users.register(&new).await.unwrap() })
+            tokio::spawn(async move { users.insert(&new).await.unwrap() })
         })
     });
     let (mut numbers, mut taken) = (Vec::new(), 0);
     for registration in join_all(calls).await {
         match registration.unwrap() {
-            Registration::Registered(user) => numbers.push(user.id.get()),
-            Registration::EmailTaken => taken += 1,
+            Insertion::Inserted(user) => numbers.push(user.id.get()),
+            Insertion::Refused => taken += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -207,26 +208,26 @@ async fn processes_race_without_gaps_and_with_unique_emails() {
 async fn every_statement_uses_an_index() {
     let many =
         REPLACED.replace("(1, 40)", "(1, 20000)").replace("(1, 60)", "(1, 20000)").replace("% 40", "% 5000");
-    let Some(accounts) = PostgresAccounts::after(&many).await else { return };
+    let Some(entities) = PostgresEntitiesFixture::after(&many).await else { return };
     let keys_and_events = "
         insert into users_keys (id, key) select id, 'key ' || id from users;
         insert into orders_keys (id, key) select id, 'key ' || id from orders;
         insert into users_outbox (id, created, headers) select id, now(), '' from users;
         analyze";
-    session(accounts.url()).await.batch_execute(keys_and_events).await.unwrap();
+    session(entities.url()).await.batch_execute(keys_and_events).await.unwrap();
     let (user, order) = (new_user("eva"), new_order(7));
     let (seven, references) = (UserNumber::new(7), [users::OrderReference { id: 5, user_id: 7 }]);
     let statements = [
-        (vec!["Index Scan"], super::rows::row_by_id::<User>(7)),
-        (vec!["users_keys_key_key", "ix_users_email"], super::rows::state::<User>(&user)),
+        (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
+        (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::rows::insertion(&user.with_id(seven), &user, String::new()).unwrap(),
+            super::store::insertion(&user.with_id(seven), &user, String::new()).unwrap(),
         ),
-        (vec!["orders_keys_key_key", "cached_users"], super::rows::state::<Order>(&order)),
+        (vec!["orders_keys_key_key", "cached_users"], super::store::state::<Order>(&order)),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::rows::insertion(&order.with_id(OrderNumber::new(7)), &order, String::new()).unwrap(),
+            super::store::insertion(&order.with_id(OrderNumber::new(7)), &order, String::new()).unwrap(),
         ),
         (vec!["cached_orders_by_user"], users::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], users::erasure(seven)),
@@ -235,7 +236,7 @@ async fn every_statement_uses_an_index() {
         (vec!["users_outbox_pkey"], super::outbox::pending::<User>(100)),
         (vec!["users_outbox_pkey"], super::outbox::deletion::<User>(&[1, 2, 3])),
     ];
-    let connection = Connection::open(PostgresStoreOptions::new(accounts.url()), &users::USERS).unwrap();
+    let connection = Connection::open(PostgresStoreOptions::new(entities.url()), &users::USERS).unwrap();
     for (indexes, statement) in statements {
         let sql = statement.sql.clone();
         let plan = plan(&connection, statement).await;

@@ -1,14 +1,15 @@
 //! Users, and references to their orders.
 
 use async_trait::async_trait;
+use shop_core::entity::EntityStore;
 use shop_core::orders::{Order, OrderNumber};
-use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
-use super::rows::{self, PostgresRows, Table, UNUSED_NUMBER};
+use super::store::{self, PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
@@ -34,17 +35,18 @@ pub(super) const USERS: Definition = Definition {
 /// Users in a PostgreSQL database.
 ///
 /// ```no_run
-/// use shop_core::users::{NewUser, UserStore};
+/// use shop_core::entity::EntityStore;
+/// use shop_core::users::NewUser;
 /// use shop_store::postgres::{PostgresStoreOptions, PostgresUsers};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let users = PostgresUsers::open(PostgresStoreOptions::new("postgresql://localhost/users_db"))?;
 /// let new = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
-/// println!("{:?}", users.register(&new).await?);
+/// println!("{:?}", users.insert(&new).await?);
 /// # Ok(())
 /// # }
 /// ```
-pub type PostgresUsers = PostgresRows<User>;
+pub type PostgresUsers = PostgresEntities<User>;
 
 impl PostgresUsers {
     /// Opens the users in the database of `options`. Does not wait for the server.
@@ -52,7 +54,7 @@ impl PostgresUsers {
     /// # Errors
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
     pub fn open(options: PostgresStoreOptions) -> Result<Self> {
-        rows::open(options)
+        store::open(options)
     }
 }
 
@@ -136,17 +138,9 @@ impl UserErase for PostgresUsers {
 }
 
 #[async_trait]
-impl UserStore for PostgresUsers {
-    async fn register(&self, new: &NewUser) -> Result<Registration> {
-        Ok(rows::create::<User>(&self.rows, new).await?.into())
-    }
-
-    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.rows.get(id.get()).await
-    }
-
+impl UserOrders for PostgresUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        if self.user(id).await?.is_none() {
+        if self.get(id).await?.is_none() {
             return Ok(None);
         }
         let rows = self.rows.connection.query(orders_of(id)).await?;
@@ -155,9 +149,5 @@ impl UserStore for PostgresUsers {
         orders.map(Some).map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read").with_source(error)
         })
-    }
-
-    async fn check_users(&self) -> Result<()> {
-        self.rows.connection.check_writes().await
     }
 }

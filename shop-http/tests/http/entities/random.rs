@@ -7,7 +7,7 @@ use serde_json::Value;
 use shop_http::HttpOptions;
 use tokio::runtime::Runtime;
 
-use super::{ADA, Accounts};
+use super::{ADA, Entities};
 use crate::bad_input::random::value;
 use crate::shop::{ask, get, post};
 
@@ -36,16 +36,16 @@ proptest! {
     #[test]
     fn no_row_is_the_services_fault(user in user(), order in order(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
         Runtime::new().unwrap().block_on(async {
-            let mut accounts = Accounts::new();
-            accounts.start();
+            let mut entities = Entities::new();
+            entities.start();
             let mut options = HttpOptions::default();
             options.unknown_user_wait = std::time::Duration::from_secs(4);
-            let router = accounts.management(options);
+            let router = entities.management(options);
             assert_eq!(post(&router, "/users", ADA).await.status, 201);
             // Now user 1 is known.
             let first = post(&router, "/orders", super::PEN).await;
             assert_eq!(first.status, 201, "{}", first.text);
-            let router = accounts.management(HttpOptions::default());
+            let router = entities.management(HttpOptions::default());
             for (path, body) in [("/users", &user), ("/orders", &order)] {
                 let answer = post(&router, path, body.clone()).await;
                 let told = answer.json();
@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn no_path_is_the_services_fault(text in "(%[0-9a-fA-F]{2}|[!-~&&[^#?/%]]){1,12}") {
-        let router = Accounts::new().management(HttpOptions::default());
+        let router = Entities::new().management(HttpOptions::default());
         Runtime::new().unwrap().block_on(async {
             for path in ["/users/x", "/users/x/orders", "/orders/x"] {
                 let Ok(request) = Request::get(path.replace('x', &text)).body(Body::empty()) else { return };

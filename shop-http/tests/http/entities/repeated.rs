@@ -8,13 +8,13 @@ use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use uuid::Uuid;
 
-use super::{ADA, Accounts, PEN, is, post_with_key};
+use super::{ADA, Entities, PEN, is, post_with_key};
 use crate::shop::{get, post};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_fifty_with_one_address_one_is_registered() {
-    let accounts = Accounts::new();
-    let router = accounts.management(HttpOptions::default());
+    let entities = Entities::new();
+    let router = entities.management(HttpOptions::default());
     let racing = (0..50).map(|_| {
         let router = router.clone();
         tokio::spawn(async move { post(&router, "/users", ADA).await })
@@ -26,16 +26,16 @@ async fn of_fifty_with_one_address_one_is_registered() {
     for answer in refused {
         is(answer, 400, &json!({"detail": "Email already registered"}));
     }
-    assert_eq!(accounts.users.backlog().await.unwrap().entries, 1);
+    assert_eq!(entities.users.backlog().await.unwrap().entries, 1);
 }
 
 #[tokio::test]
 async fn a_key_makes_both_repeatable() {
-    let accounts = Accounts::new();
+    let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-    RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
+    RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     let mut said = Vec::new();
-    for router in [accounts.management(HttpOptions::default()), accounts.facing(HttpOptions::default())] {
+    for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {
         for _ in 0..2 {
             let user = post_with_key(&router, "/users", "k", ADA).await;
             is(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
@@ -56,19 +56,19 @@ async fn a_key_makes_both_repeatable() {
     }
     let again = || Some("true".to_owned());
     assert_eq!(said, [None, again(), again(), again()], "all but the first say so");
-    let router = accounts.management(HttpOptions::default());
+    let router = entities.management(HttpOptions::default());
     is(&get(&router, "/orders/2").await, 404, &json!({"detail": "Order not found"}));
 }
 
 #[tokio::test]
 async fn an_event_carries_the_request_that_it_comes_from() {
-    let accounts = Accounts::new();
-    let router = accounts.management(HttpOptions::default());
+    let entities = Entities::new();
+    let router = entities.management(HttpOptions::default());
     let trace = format!("00-{}-00f067aa0ba902b7-01", Uuid::from_u128(7).simple());
     let headers = [crate::shop::JSON, ("x-request-id", "r-1"), ("traceparent", &trace)];
     let request = crate::shop::request(axum::http::Method::POST, "/users", &headers, ADA);
     assert_eq!(crate::shop::ask(&router, request).await.status, 201);
-    let pending = accounts.users.pending(2).await.unwrap();
+    let pending = entities.users.pending(2).await.unwrap();
     let headers = format!("{:?}", pending[0].record.headers);
     assert!(headers.contains("r-1") && headers.contains(&trace), "{headers}");
 }

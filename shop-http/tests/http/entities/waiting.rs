@@ -8,7 +8,7 @@ use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use tokio::time::{Instant, sleep};
 
-use super::{Accounts, PEN, is};
+use super::{Entities, PEN, is};
 use crate::shop::post;
 
 fn waiting(wait: Duration) -> HttpOptions {
@@ -19,13 +19,13 @@ fn waiting(wait: Duration) -> HttpOptions {
 
 /// The answer to an order of user 1, of whom is told after a time, and how long it took.
 async fn order(options: HttpOptions, told_after: Option<Duration>) -> (u16, Duration) {
-    let accounts = Accounts::new();
-    let router = accounts.management(options);
+    let entities = Entities::new();
+    let router = entities.management(options);
     let telling = async {
         let Some(time) = told_after else { return };
         sleep(time).await;
         let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-        RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
+        RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     };
     let begun = Instant::now();
     let ordering = async {

@@ -31,8 +31,8 @@ use tokio::time::{sleep, timeout};
 use crate::shop::{Answer, JSON, ask, request};
 
 /// Users and orders in memory, that know each other only through two logs. Nothing goes through them until
-/// [`Accounts::start`].
-pub(crate) struct Accounts {
+/// [`Entities::start`].
+pub(crate) struct Entities {
     pub(crate) users: InMemoryUsers,
     pub(crate) orders: InMemoryOrders,
     users_monitors: (IngestMonitor, RelayMonitor),
@@ -42,7 +42,7 @@ pub(crate) struct Accounts {
 
 type Running = (Relay, Relay, Ingest<User>, Ingest<Order>);
 
-impl Accounts {
+impl Entities {
     pub(crate) fn new() -> Self {
         let log = |topic: &str| {
             let mut options = InMemoryLogOptions::default();

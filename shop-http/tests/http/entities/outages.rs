@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
-use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
-use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::orders::OrderNumber;
+use shop_core::users::{UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
 use tokio::time::Instant;
 
-use super::{ADA, Accounts, PEN, is, post_with_key};
+use super::{ADA, Entities, PEN, is, post_with_key};
 use crate::shop::{get, post};
 
 /// A store that does not do what it is asked for.
@@ -50,35 +51,23 @@ impl Odd {
 }
 
 #[async_trait]
-impl UserStore for Odd {
-    async fn register(&self, _new: &NewUser) -> Result<Registration> {
+impl<E: Entity> EntityStore<E> for Odd {
+    async fn insert(&self, _new: &E::New) -> Result<Insertion<E>> {
         self.answer().await
     }
 
-    async fn user(&self, _id: UserNumber) -> Result<Option<User>> {
+    async fn get(&self, _number: E::Number) -> Result<Option<E>> {
         self.answer().await
     }
 
-    async fn orders_of(&self, _id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.answer().await
-    }
-
-    async fn check_users(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         self.answer().await
     }
 }
 
 #[async_trait]
-impl OrderStore for Odd {
-    async fn place(&self, _new: &NewOrder) -> Result<Placement> {
-        self.answer().await
-    }
-
-    async fn order(&self, _id: OrderNumber) -> Result<Option<Order>> {
-        self.answer().await
-    }
-
-    async fn check_orders(&self) -> Result<()> {
+impl UserOrders for Odd {
+    async fn orders_of(&self, _id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         self.answer().await
     }
 }
@@ -143,8 +132,8 @@ async fn what_cannot_be_read_is_told_without_details() {
 #[tokio::test]
 async fn the_log_is_not_asked() {
     // Nothing runs between the stores and the logs: the row and its event are safe all the same.
-    let accounts = Accounts::new();
-    let router = accounts.management(HttpOptions::default());
+    let entities = Entities::new();
+    let router = entities.management(HttpOptions::default());
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
     let health = get(&router, "/health").await.json();
     assert_eq!((&health["users"]["store"], &health["users"]["outbox"]), (&json!(true), &json!(1)));

@@ -15,7 +15,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_http::HttpOptions;
 
 use super::outages::Odd;
-use super::{ADA, Accounts, PEN, is, until};
+use super::{ADA, Entities, PEN, is, until};
 use crate::metrics::value;
 use crate::shop::{get, post};
 
@@ -39,7 +39,7 @@ impl LogWriter for AtTimes {
 }
 
 /// Both roles, their logs, and a switch that takes the logs away.
-fn with_logs() -> (Accounts, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
+fn with_logs() -> (Entities, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
     let log = |topic: &str| {
         let mut options = InMemoryLogOptions::default();
         topic.clone_into(&mut options.topic);
@@ -47,7 +47,7 @@ fn with_logs() -> (Accounts, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
     };
     let (users, orders, away) = (log(User::TOPIC), log(Order::TOPIC), Arc::new(AtomicBool::new(false)));
     let sink = |log: &InMemoryLog| Arc::new(AtTimes(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>;
-    (Accounts::over(&users, &orders, sink), users, orders, away)
+    (Entities::over(&users, &orders, sink), users, orders, away)
 }
 
 async fn figure(router: &Router, series: &str) -> f64 {
@@ -57,15 +57,15 @@ async fn figure(router: &Router, series: &str) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_role_is_ready_when_its_events_run() {
-    let mut accounts = Accounts::new();
-    let router = accounts.management(HttpOptions::default());
+    let mut entities = Entities::new();
+    let router = entities.management(HttpOptions::default());
     let detail = json!({"status": "not_ready", "mongo": "up", "kafka": "down"});
     is(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
     assert_eq!(get(&router, "/ready").await.status, 503);
-    let facing = accounts.facing(HttpOptions::default());
+    let facing = entities.facing(HttpOptions::default());
     is(&get(&facing, "/-/ready").await, 200, &json!({"status": "ready"}));
     is(&get(&facing, "/health").await, 200, &json!({"status": "healthy", "kafkaReady": true}));
-    accounts.start();
+    entities.start();
     until(async || get(&router, "/-/ready").await.status == 200).await;
     let events = get(&router, "/health").await.json()["orders"]["events"].clone();
     assert_eq!((&events["phase"], &events["waiting_for"]), (&json!("running"), &json!({})));
@@ -87,15 +87,15 @@ async fn a_role_is_not_ready_when_its_store_is_away() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_in_the_outbox_shows() {
-    let (mut accounts, _users, _orders, away) = with_logs();
-    let router = accounts.management(HttpOptions::default());
+    let (mut entities, _users, _orders, away) = with_logs();
+    let router = entities.management(HttpOptions::default());
     let pending =
         async |role: &str| figure(&router, &format!("shop_outbox_pending{{role=\"{role}\"}}")).await;
     let published =
         async |role: &str| figure(&router, &format!("shop_outbox_published_total{{role=\"{role}\"}}")).await;
     assert!(pending("users").await < 0.5 && pending("orders").await < 0.5, "there from the start");
     away.store(true, Ordering::SeqCst);
-    accounts.start();
+    entities.start();
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
     until(async || pending("users").await > 0.5).await;
     assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 1);
@@ -116,12 +116,12 @@ async fn what_waits_in_the_outbox_shows() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_heard_is_counted_by_topic() {
-    let (mut accounts, users, _orders, _away) = with_logs();
-    let router = accounts.management(HttpOptions::default());
+    let (mut entities, users, _orders, _away) = with_logs();
+    let router = entities.management(HttpOptions::default());
     drop(users.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
     let lag = r#"kafka_consumer_group_lag{topic="user_created",group="order_service_group",partition="0"}"#;
     until(async || figure(&router, lag).await > 0.5).await;
-    accounts.start();
+    entities.start();
     let aside = r#"shop_event_records_total{topic="user_created",outcome="dead_lettered"}"#;
     until(async || figure(&router, aside).await > 0.5).await;
     until(async || figure(&router, lag).await < 0.5).await;

@@ -7,16 +7,16 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{ADA, Accounts, PEN, is, post_with_key};
+use super::{ADA, Entities, PEN, is, post_with_key};
 use crate::shop::{Answer, JSON, ask, get, post, request};
 
 /// The services of users and orders, of whom the orders know user 1.
-async fn services() -> (Accounts, [axum::Router; 2]) {
-    let accounts = Accounts::new();
+async fn services() -> (Entities, [axum::Router; 2]) {
+    let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-    RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
-    let services = [accounts.management(HttpOptions::default()), accounts.facing(HttpOptions::default())];
-    (accounts, services)
+    RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
+    let services = [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())];
+    (entities, services)
 }
 
 #[track_caller]
@@ -38,7 +38,7 @@ fn places(answer: &Answer) -> Vec<String> {
 
 #[tokio::test]
 async fn a_row_is_created_once_and_located() {
-    let (_accounts, services) = services().await;
+    let (_entities, services) = services().await;
     for (number, router) in services.iter().enumerate() {
         let user = post_with_key(router, "/v1/users", "k", ADA).await;
         is(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
@@ -62,7 +62,7 @@ async fn a_row_is_created_once_and_located() {
 
 #[tokio::test]
 async fn each_failure_is_a_problem_of_its_own_type() {
-    let (_accounts, services) = services().await;
+    let (_entities, services) = services().await;
     for router in &services {
         post_with_key(router, "/v1/users", "k", ADA).await;
         post_with_key(router, "/v1/orders", "k", PEN).await;
@@ -92,7 +92,7 @@ async fn each_failure_is_a_problem_of_its_own_type() {
 
 #[tokio::test]
 async fn all_faults_are_named_at_once() {
-    let (accounts, services) = services().await;
+    let (entities, services) = services().await;
     for router in &services {
         let user = r#"{"email":"Ada <ada@example.com>","name":7,"Name":"Ada","more":{"x":[]}}"#;
         let answer = post(router, "/v1/users", user).await;
@@ -131,5 +131,5 @@ async fn all_faults_are_named_at_once() {
         201,
         &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
     );
-    drop(accounts);
+    drop(entities);
 }

@@ -9,15 +9,15 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{Accounts, is};
+use super::{Entities, is};
 use crate::shop::{ask, get, post, request};
 
 /// A service of orders that knows user 1.
 async fn knowing_ada() -> Router {
-    let accounts = Accounts::new();
+    let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-    RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
-    accounts.management(HttpOptions::default())
+    RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
+    entities.management(HttpOptions::default())
 }
 
 /// An order of which this member is this JSON.

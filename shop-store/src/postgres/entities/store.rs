@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::entity::{Entity, Insertion};
+use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Bytes, Error, ErrorKind, Outcome, Result};
 use tokio::sync::Mutex;
@@ -27,11 +27,11 @@ use crate::postgres::sqlstate;
 use crate::postgres::{Inspection, PostgresStoreOptions};
 use crate::retries::pauses;
 
-/// Rows of one entity type in a PostgreSQL database, shared by all processes that use it, with an outbox.
+/// Entities of one type in a PostgreSQL database, shared by all processes that use it, with an outbox.
 ///
 /// Clones share the connections.
 #[derive(Debug, Clone)]
-pub struct PostgresRows<E> {
+pub struct PostgresEntities<E> {
     pub(super) rows: Arc<Rows>,
     kind: PhantomData<E>,
 }
@@ -70,29 +70,14 @@ pub(super) struct Rows {
     pub(super) listener: Listener,
 }
 
-pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresRows<E>> {
+pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresEntities<E>> {
     let connection = Connection::open(options, E::DEFINITION)?;
     let listener = Listener::new(connection.connector.clone(), E::DEFINITION.name);
     let rows = Rows { connection, last: Mutex::new(0), listener };
-    Ok(PostgresRows { rows: Arc::new(rows), kind: PhantomData })
+    Ok(PostgresEntities { rows: Arc::new(rows), kind: PhantomData })
 }
 
-/// Adds a row with its event, unless its key or another unique value exists or its reference is unknown.
-///
-/// In a separate task, which also notifies the relay if the caller has gone.
-pub(super) async fn create<E: Table>(rows: &Arc<Rows>, new: &E::New) -> Result<Insertion<E>> {
-    let (rows, new) = (Arc::clone(rows), new.clone());
-    let created = tokio::spawn(async move {
-        let created = rows.create(&new).await;
-        rows.listener.notify();
-        created
-    });
-    created.await.unwrap_or_else(|panicked| {
-        Err(postgres_error(ErrorKind::Internal, "insert aborted").with_source(panicked))
-    })
-}
-
-impl<E: Sync> PostgresRows<E> {
+impl<E: Sync> PostgresEntities<E> {
     /// Returns the database as `host:port/database`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -121,7 +106,7 @@ impl Rows {
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
             let number = last.saturating_add(1);
-            let row = E::with_number(new, number);
+            let row = E::with_number(new, number.into());
             let insertion = insertion(&row, new, self.listener.sender())?;
             let rejected = match self.connection.write_by(insertion, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
@@ -163,8 +148,7 @@ impl Rows {
         state.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table"))
     }
 
-    /// Returns the row with this number.
-    pub(super) async fn get<E: Table>(&self, id: i64) -> Result<Option<E>> {
+    async fn get<E: Table>(&self, id: i64) -> Result<Option<E>> {
         let rows = self.connection.query(row_by_id::<E>(id)).await?;
         rows.first().map(E::from_row).transpose().map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row cannot be read")
@@ -213,7 +197,7 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New, sender: String) -> Resu
     let event = row.event(new)?;
     let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
     Ok(with_values(Statement::new(sql), row, new)
-        .bind(row.number(), Type::INT8)
+        .bind(row.number().into(), Type::INT8)
         .bind(bytes(event.key), Type::BYTEA)
         .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
         .bind(bytes(event.value), Type::BYTEA)
@@ -235,7 +219,7 @@ pub(super) fn state<E: Table>(new: &E::New) -> Statement {
         "select {last}, {is_free}, (select id from {table}_keys where key = $1)
          from shop_numbers where name = '{table}'"
     );
-    with_values(Statement::new(sql), &E::with_number(new, 1), new)
+    with_values(Statement::new(sql), &E::with_number(new, 1.into()), new)
 }
 
 /// Binds the key and the values of the columns.
@@ -251,10 +235,34 @@ fn overloaded() -> Error {
 }
 
 #[async_trait]
-impl<E: Table> RecordStore<E::Other> for PostgresRows<E> {
+impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
         let references: Vec<E::Reference> = batch.iter().map(E::reference_of).collect();
         insert::insert(&self.rows.connection, &references).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.rows.connection.check_writes().await
+    }
+}
+
+#[async_trait]
+impl<E: Table> EntityStore<E> for PostgresEntities<E> {
+    /// In a separate task, which also notifies the relay if the caller has gone.
+    async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
+        let (rows, new) = (Arc::clone(&self.rows), new.clone());
+        let created = tokio::spawn(async move {
+            let created = rows.create(&new).await;
+            rows.listener.notify();
+            created
+        });
+        created.await.unwrap_or_else(|panicked| {
+            Err(postgres_error(ErrorKind::Internal, "insert aborted").with_source(panicked))
+        })
+    }
+
+    async fn get(&self, number: E::Number) -> Result<Option<E>> {
+        self.rows.get(number.into()).await
     }
 
     async fn check(&self) -> Result<()> {

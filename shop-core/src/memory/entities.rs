@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::{InMemoryOutbox, lock};
-use crate::entity::{Entity, Insertion};
-use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::entity::{Entity, EntityStore, Insertion};
+use crate::orders::{Order, OrderNumber};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{InsertOutcome, RecordStore};
-use crate::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
+use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 use crate::{IdempotencyKey, Result};
 
 /// An in-memory store of users, with the ids of their orders.
-pub type InMemoryUsers = InMemoryRows<User>;
+pub type InMemoryUsers = InMemoryEntities<User>;
 
 /// An in-memory store of orders, with the ids of users.
-pub type InMemoryOrders = InMemoryRows<Order>;
+pub type InMemoryOrders = InMemoryEntities<Order>;
 
-/// Rows of one entity in memory, with references to the other entity.
+/// Entities of one type in memory, with references to the other type.
 ///
-/// Clones share the rows.
+/// Clones share them.
 #[derive(Debug, Clone)]
-pub struct InMemoryRows<E> {
+pub struct InMemoryEntities<E> {
     tables: Arc<Mutex<Tables<E>>>,
     outbox: InMemoryOutbox,
 }
@@ -47,45 +47,17 @@ impl<E> Default for Tables<E> {
     }
 }
 
-impl<E> Default for InMemoryRows<E> {
+impl<E> Default for InMemoryEntities<E> {
     fn default() -> Self {
         Self { tables: Arc::default(), outbox: InMemoryOutbox::default() }
     }
 }
 
-impl<E: Entity> InMemoryRows<E> {
+impl<E: Entity> InMemoryEntities<E> {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn add(&self, new: &E::New) -> Result<Insertion<E>> {
-        let mut tables = lock(&self.tables);
-        if let Some(first) = tables.by_key.get(&E::stored_key(new)).and_then(|number| tables.rows.get(number))
-        {
-            return Ok(Insertion::with_key_of(new, first.clone()));
-        }
-        let unique = E::unique(new).map(|(_, text)| text.to_owned());
-        let is_taken = unique.as_ref().is_some_and(|text| tables.unique.contains(text));
-        let is_known = E::requires(new).is_none_or(|id| tables.others.contains_key(&id));
-        if is_taken || !is_known {
-            return Ok(Insertion::Refused);
-        }
-        let number = tables.last + 1;
-        let row = E::with_number(new, number);
-        let event = row.event(new)?;
-        tables.last = number;
-        tables.by_key.insert(E::stored_key(new), number);
-        tables.unique.extend(unique);
-        tables.rows.insert(number, row.clone());
-        // Locked together, so readers never see a row without its event.
-        self.outbox.write(event);
-        Ok(Insertion::Inserted(row))
-    }
-
-    fn get(&self, number: i64) -> Option<E> {
-        lock(&self.tables).rows.get(&number).cloned()
     }
 }
 
@@ -101,7 +73,7 @@ impl<E> Tables<E> {
 }
 
 #[async_trait]
-impl<E: Entity> RecordStore<E::Other> for InMemoryRows<E> {
+impl<E: Entity> RecordStore<E::Other> for InMemoryEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
         Ok(batch.iter().map(|other| tables.apply(E::reference(other))).collect())
@@ -113,7 +85,7 @@ impl<E: Entity> RecordStore<E::Other> for InMemoryRows<E> {
 }
 
 #[async_trait]
-impl<E: Entity> Outbox for InMemoryRows<E> {
+impl<E: Entity> Outbox for InMemoryEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         self.outbox.pending(limit).await
     }
@@ -132,24 +104,47 @@ impl<E: Entity> Outbox for InMemoryRows<E> {
 }
 
 #[async_trait]
-impl UserStore for InMemoryUsers {
-    async fn register(&self, new: &NewUser) -> Result<Registration> {
-        Ok(self.add(new)?.into())
+impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
+    async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
+        let mut tables = lock(&self.tables);
+        if let Some(first) = tables.by_key.get(&E::stored_key(new)).and_then(|number| tables.rows.get(number))
+        {
+            return Ok(Insertion::with_key_of(new, first.clone()));
+        }
+        let unique = E::unique(new).map(|(_, text)| text.to_owned());
+        let is_taken = unique.as_ref().is_some_and(|text| tables.unique.contains(text));
+        let is_known = E::requires(new).is_none_or(|id| tables.others.contains_key(&id));
+        if is_taken || !is_known {
+            return Ok(Insertion::Refused);
+        }
+        let number = tables.last + 1;
+        let row = E::with_number(new, number.into());
+        let event = row.event(new)?;
+        tables.last = number;
+        tables.by_key.insert(E::stored_key(new), number);
+        tables.unique.extend(unique);
+        tables.rows.insert(number, row.clone());
+        // Locked together, so readers never see a row without its event.
+        self.outbox.write(event);
+        Ok(Insertion::Inserted(row))
     }
 
-    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        Ok(self.get(id.get()))
+    async fn get(&self, number: E::Number) -> Result<Option<E>> {
+        Ok(lock(&self.tables).rows.get(&number.into()).cloned())
     }
 
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl UserOrders for InMemoryUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let (tables, id) = (lock(&self.tables), id.get());
         let orders = tables.by_owner.range((id, i64::MIN)..=(id, i64::MAX)).take(MAX_LISTED_ORDERS);
         let orders = orders.map(|(_, order)| OrderNumber::new(*order));
         Ok(tables.rows.contains_key(&id).then(|| orders.collect()))
-    }
-
-    async fn check_users(&self) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -162,20 +157,5 @@ impl UserErase for InMemoryUsers {
         tables.unique.remove(user.email.as_str());
         self.outbox.delete_key(id.to_string().as_bytes());
         Ok(true)
-    }
-}
-
-#[async_trait]
-impl OrderStore for InMemoryOrders {
-    async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        Ok(self.add(new)?.into())
-    }
-
-    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        Ok(self.get(id.get()))
-    }
-
-    async fn check_orders(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use shop_client::{
-    BearerToken, Error, ErrorKind, HttpErrorExt, NewOrder, NewUser, Order, OrderNumber, Outcome, Placement,
-    Registration, RequestContext, RetryPolicy, ShopClient, User, UserNumber,
+    BearerToken, Error, ErrorKind, HttpErrorExt, Insertion, NewOrder, NewUser, Order, OrderNumber, Outcome,
+    RequestContext, RetryPolicy, ShopClient, User, UserNumber,
 };
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -51,8 +51,8 @@ async fn errors_of(status: u16, body: &str) -> [Error; 5] {
     let client = client_of(status, body).await;
     let (users, orders) = (client.users(), client.orders());
     [
-        users.register(&new_user()).await.unwrap_err(),
-        orders.place(&new_order()).await.unwrap_err(),
+        users.insert(&new_user()).await.unwrap_err(),
+        orders.insert(&new_order()).await.unwrap_err(),
         users.get(UserNumber::FIRST).await.unwrap_err(),
         users.orders_of(UserNumber::FIRST).await.unwrap_err(),
         orders.get(OrderNumber::new(7)).await.unwrap_err(),
@@ -68,8 +68,8 @@ async fn requests_are_what_the_service_reads() {
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let own = RequestContext::new(Some("r-2".to_owned()), Some(traceparent.to_owned()));
     let (users, orders) = (client.users(), client.orders());
-    users.register(&new_user()).await.unwrap_err();
-    orders.place(&new_order().with_context(Some(Box::new(own)))).await.unwrap_err();
+    users.insert(&new_user()).await.unwrap_err();
+    orders.insert(&new_order().with_context(Some(Box::new(own)))).await.unwrap_err();
     users.get(UserNumber::new(-1)).await.unwrap_err();
     users.orders_of(UserNumber::new(i64::MAX)).await.unwrap_err();
     orders.get(OrderNumber::new(7)).await.unwrap_err();
@@ -108,35 +108,35 @@ async fn requests_are_what_the_service_reads() {
 #[tokio::test]
 async fn register_returns_registered_or_email_taken() {
     for (status, body, expected) in [
-        (201, USER, Registration::Registered(user())),
-        (409, r#"{"type":"/problems/email-taken"}"#, Registration::EmailTaken),
-        (409, r#"{"type":"/problems/key-taken","detail":"in other words"}"#, Registration::KeyTaken),
+        (201, USER, Insertion::Inserted(user())),
+        (409, r#"{"type":"/problems/email-taken"}"#, Insertion::Refused),
+        (409, r#"{"type":"/problems/key-taken","detail":"in other words"}"#, Insertion::KeyTaken),
     ] {
         let users = client_of(status, body).await.users();
-        assert_eq!(users.register(&new_user()).await.unwrap(), expected);
+        assert_eq!(users.insert(&new_user()).await.unwrap(), expected);
         let (email, name) = (new_user().email, new_user().name);
         assert_eq!(users.register_new(email, name).await.unwrap(), expected);
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], USER));
     let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
-    assert_eq!(client.users().register(&new_user()).await.unwrap(), Registration::AlreadyRegistered(user()));
+    assert_eq!(client.users().insert(&new_user()).await.unwrap(), Insertion::AlreadyInserted(user()));
 }
 
 #[tokio::test]
 async fn place_returns_placed_or_unknown_user() {
     for (status, body, expected) in [
-        (201, ORDER, Placement::Placed(order())),
-        (404, r#"{"type":"/problems/unknown-user"}"#, Placement::UnknownUser),
-        (409, r#"{"type":"/problems/key-taken"}"#, Placement::KeyTaken),
+        (201, ORDER, Insertion::Inserted(order())),
+        (404, r#"{"type":"/problems/unknown-user"}"#, Insertion::Refused),
+        (409, r#"{"type":"/problems/key-taken"}"#, Insertion::KeyTaken),
     ] {
         let orders = client_of(status, body).await.orders();
         let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
-        assert_eq!(orders.place(&new_order()).await.unwrap(), expected);
+        assert_eq!(orders.insert(&new_order()).await.unwrap(), expected);
         assert_eq!(orders.place_new(user_id, product, quantity, total_price).await.unwrap(), expected);
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], ORDER));
     let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
-    assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::AlreadyPlaced(order()));
+    assert_eq!(client.orders().insert(&new_order()).await.unwrap(), Insertion::AlreadyInserted(order()));
 }
 
 #[tokio::test]
@@ -181,15 +181,15 @@ async fn a_missing_role_differs_from_an_unknown_row() {
     // A response of another path is not an outcome either.
     let misled = client_of(404, r#"{"type":"/problems/unknown-order"}"#).await;
     misled.users().get(UserNumber::FIRST).await.unwrap_err();
-    misled.orders().place(&new_order()).await.unwrap_err();
+    misled.orders().insert(&new_order()).await.unwrap_err();
     let misled = client_of(400, r#"{"detail":"There was an error parsing the body"}"#).await;
-    let error = misled.users().register(&new_user()).await.unwrap_err();
+    let error = misled.users().insert(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "There was an error parsing the body"));
     // A failure of the service is not an outcome, whatever its body.
     let failed = client_of(500, r#"{"type":"/problems/unknown-user"}"#).await;
     failed.users().get(UserNumber::FIRST).await.unwrap_err();
     let other = client_of(409, r#"{"detail":"no"}"#).await;
-    assert_eq!(other.orders().place(&new_order()).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(other.orders().insert(&new_order()).await.unwrap_err().kind(), ErrorKind::Conflict);
 }
 
 #[tokio::test]
@@ -215,14 +215,14 @@ async fn an_outage_has_an_outcome_and_retry_after() {
         let turn = || Turn::Say(refusal(503, &[("retry-after", "7"), ("idempotency-key", "theirs")], body));
         let script = Script::new([turn(), turn(), turn()]);
         let client = script.before(saying(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
-        let error = client.users().register(&new_user()).await.unwrap_err();
+        let error = client.users().insert(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
         assert_eq!((error.message(), error.status()), ("the store is unavailable", Some(503)));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         // The key that was sent, not the one in the response.
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         assert!(error.is_retryable());
-        let error = client.orders().place(&new_order()).await.unwrap_err();
+        let error = client.orders().insert(&new_order()).await.unwrap_err();
         assert_eq!((error.outcome(), error.idempotency_key()), (outcome, Some(&new_order().key)));
         // With a generated key, the repeated call would be another user.
         let error = client.users().register_new(new_user().email, new_user().name).await.unwrap_err();
@@ -233,7 +233,7 @@ async fn an_outage_has_an_outcome_and_retry_after() {
     }
     // Nothing listens at the address: nothing took effect.
     let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
-    let error = nowhere.orders().place(&new_order()).await.unwrap_err();
+    let error = nowhere.orders().insert(&new_order()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
 }
 
@@ -243,7 +243,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
         let script = Script::new([turn(), turn()]);
         let client = script.before(saying(201, USER)).await.build().unwrap();
         let registered = client.users().register_new(new_user().email, new_user().name).await.unwrap();
-        assert_eq!(registered, Registration::Registered(user()));
+        assert_eq!(registered, Insertion::Inserted(user()));
         let seen = script.seen();
         assert_eq!(seen.len(), 3);
         for header in ["idempotency-key", "x-request-id"] {
@@ -253,7 +253,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
 
         let script = Script::new([turn()]);
         let client = script.before(saying(201, ORDER)).await.build().unwrap();
-        assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::Placed(order()));
+        assert_eq!(client.orders().insert(&new_order()).await.unwrap(), Insertion::Inserted(order()));
         assert!(script.seen().iter().all(|seen| seen.header("idempotency-key") == "basket-7"));
         assert_eq!(script.seen().len(), 2);
     }
@@ -263,9 +263,9 @@ async fn a_lost_request_is_retried_with_the_same_key() {
 async fn a_truncated_response_has_an_unknown_outcome() {
     let script = Script::new([Turn::Cut, Turn::Cut]);
     let client = script.before(saying(201, USER)).await.retries(RetryPolicy::none()).build().unwrap();
-    let error = client.users().register(&new_user()).await.unwrap_err();
+    let error = client.users().insert(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
-    let error = client.orders().place(&new_order()).await.unwrap_err();
+    let error = client.orders().insert(&new_order()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
 }
 
@@ -274,13 +274,13 @@ async fn a_dropped_register_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
     let client = script.before(saying(201, USER)).await.build().unwrap();
     let (users, orders, new) = (client.users(), client.orders(), new_user());
-    let mut registering = Box::pin(users.register(&new));
+    let mut registering = Box::pin(users.insert(&new));
     assert!(futures_util::poll!(&mut registering).is_pending());
     drop(registering);
     client.close(Duration::from_secs(30)).await.unwrap();
     assert_eq!(script.seen().len(), 2);
-    assert_eq!(users.register(&new).await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(orders.place(&new_order()).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(users.insert(&new).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(orders.insert(&new_order()).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn invalid_and_mismatched_rows_are_errors() {
     ];
     for (number, body) in users.iter().enumerate() {
         let body = body.to_string();
-        let error = client_of(201, &body).await.users().register(&new_user()).await.unwrap_err();
+        let error = client_of(201, &body).await.users().insert(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         let found = client_of(200, &body).await.users().get(UserNumber::FIRST).await;
@@ -321,7 +321,7 @@ async fn invalid_and_mismatched_rows_are_errors() {
     ];
     for (number, body) in orders.iter().enumerate() {
         let body = body.to_string();
-        let error = client_of(201, &body).await.orders().place(&new_order()).await.unwrap_err();
+        let error = client_of(201, &body).await.orders().insert(&new_order()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
         let found = client_of(200, &body).await.orders().get(OrderNumber::new(7)).await;
         assert_eq!(found.is_ok(), number < 4, "{body}: {found:?}");

@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde_json::json;
 use shop_http::HttpOptions;
 
-use super::{ADA, Accounts, PEN, is, until};
+use super::{ADA, Entities, PEN, is, until};
 use crate::shop::{Answer, JSON, ask, get, post, request};
 
 /// As curl sends it in the description, with a header that nobody knows.
@@ -19,11 +19,11 @@ async fn curl(router: &axum::Router, path: &str, body: &'static str) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn the_six_curls_in_their_order() {
     for through_facing in [false, true] {
-        let mut accounts = Accounts::new();
-        accounts.start();
+        let mut entities = Entities::new();
+        entities.start();
         let mut options = HttpOptions::default();
         options.unknown_user_wait = Duration::from_secs(2);
-        let router = if through_facing { accounts.facing(options) } else { accounts.management(options) };
+        let router = if through_facing { entities.facing(options) } else { entities.management(options) };
         let ada = json!({"id": 1, "email": "ada@example.com", "name": "Ada"});
         is(&curl(&router, "/users", ADA).await, 201, &ada);
         is(&get(&router, "/users/1").await, 200, &ada);
@@ -42,8 +42,8 @@ async fn the_six_curls_in_their_order() {
 
 #[tokio::test]
 async fn what_is_not_there_is_said_so() {
-    let accounts = Accounts::new();
-    for router in [accounts.management(HttpOptions::default()), accounts.facing(HttpOptions::default())] {
+    let entities = Entities::new();
+    for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {
         let (user, order) = (json!({"detail": "User not found"}), json!({"detail": "Order not found"}));
         for path in ["/users/1", "/users/0", "/users/-1", "/users/99999999999999999999", "/users/1/orders"] {
             is(&get(&router, path).await, 404, &user);
@@ -60,7 +60,7 @@ async fn what_is_not_there_is_said_so() {
 
 #[tokio::test]
 async fn an_email_has_the_form_in_which_it_is_compared() {
-    let router = Accounts::new().management(HttpOptions::default());
+    let router = Entities::new().management(HttpOptions::default());
     let taken = json!({"detail": "Email already registered"});
     let sent = r#"{"email":"Ada <Ada@Example.COM> ","name":"","more":[1]}"#;
     let ada = json!({"id": 1, "email": "Ada@example.com", "name": ""});

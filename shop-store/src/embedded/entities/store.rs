@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 use shop_core::Result;
-use shop_core::entity::{Entity, Insertion};
+use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
@@ -18,14 +19,14 @@ use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
 
-/// Rows of one entity type in a file on the local disk, shared by the processes of one machine.
+/// Entities of one type in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
-pub struct EmbeddedRows<E> {
+pub struct EmbeddedEntities<E> {
     pub(super) file: Arc<Deferred<StoreFile>>,
     /// Notified after every commit. The relay checks whether there are new events.
-    pub(super) changed: Arc<Notify>,
+    changed: Arc<Notify>,
     kind: PhantomData<E>,
 }
 
@@ -52,22 +53,25 @@ pub(super) trait Table: Entity {
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self>;
 }
 
-impl<E> EmbeddedRows<E> {
+impl<E> EmbeddedEntities<E> {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
         self.file.closed()
     }
 }
 
-pub(super) async fn open<E: Table>(folder: &Path, options: &EmbeddedStoreOptions) -> Result<EmbeddedRows<E>> {
+pub(super) async fn open<E: Table>(
+    folder: &Path,
+    options: &EmbeddedStoreOptions,
+) -> Result<EmbeddedEntities<E>> {
     let changed = Arc::new(Notify::new());
     let committed = Arc::clone(&changed);
     let file = StoreFile::deferred(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
-    Ok(EmbeddedRows { file, changed, kind: PhantomData })
+    Ok(EmbeddedEntities { file, changed, kind: PhantomData })
 }
 
 /// Adds a row and its event within the caller's transaction.
-pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
+fn insert<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
     if let Some(first) = find(connection, "key", E::stored_key(new).as_str())? {
         return Ok(Insertion::with_key_of(new, first));
     }
@@ -84,7 +88,7 @@ pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::
     }
     let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
     let last: i64 = connection.prepare_cached(&last)?.query_row([], |row| row.get(0))?;
-    let row = E::with_number(new, last.saturating_add(1));
+    let row = E::with_number(new, last.saturating_add(1).into());
     let mut values = row.values();
     values.push(E::stored_key(new).as_str().to_owned().into());
     let placeholders = vec!["?"; values.len()].join(", ");
@@ -120,12 +124,49 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
 }
 
 #[async_trait]
-impl<E: Table> RecordStore<E::Other> for EmbeddedRows<E> {
+impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
         self.file.write(move |connection| apply::<E>(connection, &batch)).await
     }
 
     async fn check(&self) -> Result<()> {
         self.file.check().await
+    }
+}
+
+#[async_trait]
+impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
+    async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
+        let new = new.clone();
+        self.file.write(move |connection| insert::<E>(connection, &new)).await
+    }
+
+    async fn get(&self, number: E::Number) -> Result<Option<E>> {
+        let number: i64 = number.into();
+        self.file.read(move |connection| find(connection, "id", number)).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.file.check().await
+    }
+}
+
+#[async_trait]
+impl<E: Entity> Outbox for EmbeddedEntities<E> {
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.file.read(move |connection| table::pending(connection, limit)).await
+    }
+
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
+        let ids = ids.to_vec();
+        self.file.write(move |connection| table::delete(connection, &ids)).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.file.read(table::backlog).await
+    }
+
+    async fn wait_for_entries(&self) {
+        self.changed.notified().await;
     }
 }

@@ -1,0 +1,195 @@
+//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`, `POST /orders` and `GET /orders/{order_id}`:
+//! users and orders, under `/v1` and as in the replaced system.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shop_core::Result as PortResult;
+use shop_core::api::{OrderBody, UserBody, UserOrdersBody};
+use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::orders::{NewOrder, Order, OrderNumber};
+use shop_core::users::{User, UserNumber};
+use tokio::time::{Instant, sleep};
+
+use crate::auth::{Action, Caller};
+use crate::dialect::{Dialect, RequestDialect};
+use crate::header_names::REPLAYED;
+use crate::options::HttpOptions;
+use crate::request::entity::{CreateRequest, number};
+use crate::response::failure::{Failure, Subject};
+use crate::response::json::Json;
+use crate::routes::mount::Mount;
+use crate::service::Service;
+use crate::service::entity_role::{OrdersRole, UsersRole};
+
+/// The bounds of the pauses between two attempts to place an order of an unknown user: short at first, as the user's
+/// event usually is in flight.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn post_user(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    mount: Mount,
+    request: Request,
+) -> Response {
+    let user = async {
+        let store = &users(&service)?.store;
+        let caller = Caller::of(request.extensions());
+        service.policy.check(&caller, &Action::RegisterUser)?;
+        let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
+        // Anonymous callers share their keys.
+        let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+        let key = std::mem::replace(&mut new.key, own);
+        let inserted = service.write(Subject::User, &key, store.insert(&new)).await?;
+        created(inserted, dialect, &mount)
+    };
+    user.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+pub(crate) async fn post_order(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    mount: Mount,
+    request: Request,
+) -> Response {
+    let order = async {
+        let store = &orders(&service)?.store;
+        let caller = Caller::of(request.extensions());
+        let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
+        service.policy.check(&caller, &Action::PlaceOrder(new.user_id))?;
+        let placing = place(&**store, &new, &service.options);
+        created(service.write(Subject::Order, &new.key, placing).await?, dialect, &mount)
+    };
+    order.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// Places an order, with retries while its user is unknown and there is time.
+async fn place(
+    store: &dyn EntityStore<Order>,
+    new: &NewOrder,
+    options: &HttpOptions,
+) -> PortResult<Insertion<Order>> {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let placed = store.insert(new).await?;
+        let waited = begun.elapsed();
+        let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
+        // No attempt starts that the time-out would cut off: the user is known to be unknown.
+        let is_over = pause_left.is_zero() || waited + pause >= options.publish_timeout;
+        if placed != Insertion::Refused || is_over {
+            return Ok(placed);
+        }
+        sleep(pause_left).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Users or orders in responses.
+trait Resource: Entity {
+    type Body: From<Self> + Serialize;
+    const PATH: &'static str;
+    const SUBJECT: Subject;
+    const REFUSED: fn() -> Failure;
+}
+
+impl Resource for User {
+    type Body = UserBody;
+    const PATH: &'static str = "/v1/users";
+    const SUBJECT: Subject = Subject::User;
+    const REFUSED: fn() -> Failure = || Failure::EmailTaken;
+}
+
+impl Resource for Order {
+    type Body = OrderBody;
+    const PATH: &'static str = "/v1/orders";
+    const SUBJECT: Subject = Subject::Order;
+    const REFUSED: fn() -> Failure = || Failure::UnknownUser;
+}
+
+/// The response to an insert. Under `/v1` it has a location, and says whether the key was used before.
+fn created<E: Resource>(
+    insertion: Insertion<E>,
+    dialect: &Dialect,
+    mount: &Mount,
+) -> Result<Response, Failure> {
+    let (row, is_replayed) = match insertion {
+        Insertion::Inserted(row) => (row, false),
+        Insertion::AlreadyInserted(row) => (row, true),
+        Insertion::KeyTaken => return Err(Failure::KeyTaken(E::SUBJECT)),
+        Insertion::Refused => return Err(E::REFUSED()),
+    };
+    let location = || [(header::LOCATION, mount.path(format_args!("{}/{}", E::PATH, row.number())))];
+    let location = dialect.is_strict.then(location);
+    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
+    Ok((StatusCode::CREATED, location, replayed, Json(E::Body::from(row))).into_response())
+}
+
+pub(crate) async fn get_user(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Response {
+    let user = async {
+        let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+        service.policy.check(&caller, &Action::ReadUser(id))?;
+        let found = service.query_for(Subject::User, store.get(id)).await?;
+        Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
+    };
+    user.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /users/{user_id}/orders`: the known orders of a user.
+pub(crate) async fn get_orders_of_user(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Response {
+    let orders = async {
+        let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+        service.policy.check(&caller, &Action::ReadOrders(id))?;
+        let found = service.query_for(Subject::User, store.orders_of(id)).await?;
+        let orders = found.ok_or(Failure::UnknownUser)?;
+        Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())
+    };
+    orders.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+pub(crate) async fn get_order(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Response {
+    let order = async {
+        let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
+        let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
+        let order = found.ok_or(Failure::UnknownOrder)?;
+        let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
+        // A client does not learn which orders of others exist.
+        may.map_err(|_denied| Failure::UnknownOrder)?;
+        Ok::<_, Failure>(Json(OrderBody::from(order)).into_response())
+    };
+    order.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// The role exists wherever its routes do.
+fn users(service: &Service) -> Result<&UsersRole, Failure> {
+    service.users.as_ref().ok_or(Failure::NoRoute)
+}
+
+/// The role exists wherever its routes do.
+fn orders(service: &Service) -> Result<&OrdersRole, Failure> {
+    service.orders.as_ref().ok_or(Failure::NoRoute)
+}
