@@ -151,7 +151,6 @@ mod response;
 mod routes;
 mod server;
 mod service;
-mod service_kind;
 
 /// The macro for implementations of [`Authenticate`].
 pub use async_trait::async_trait;

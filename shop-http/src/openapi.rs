@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::routes::mount::Mount;
 use crate::service::Service;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// `/v1`, as it is with all roles on both services.
 const V1: &str = include_str!("../openapi.json");

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::logged::Logged;
-use super::time_limit::in_time;
+use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestMonitor, IngestOptions};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogAdmin, LogAdminExt, Reason, ReasonKind};

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::logged::Logged;
-use super::time_limit::in_time;
+use super::time_limit_test::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource, ReasonKind};

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::logged::Logged;
-use super::time_limit::in_time;
+use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, IngestStatus, Phase};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource, Partition,

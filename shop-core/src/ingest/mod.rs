@@ -44,7 +44,7 @@ mod pipeline;
 mod shutdown_test;
 mod status;
 #[cfg(test)]
-mod time_limit;
+mod time_limit_test;
 mod worker;
 
 use std::future::Future;

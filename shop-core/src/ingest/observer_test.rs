@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::time_limit::in_time;
+use super::time_limit_test::in_time;
 use super::{BatchReport, Component, Ingest, IngestCounters, IngestMonitor, IngestObserver, IngestOptions};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};

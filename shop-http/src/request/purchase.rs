@@ -17,8 +17,8 @@ use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::response::failure::Failure;
 use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
 use crate::service::Purchases;
+use crate::service::ServiceKind;
 use crate::service::batch::InBatch;
-use crate::service_kind::ServiceKind;
 
 /// JSON that counts as empty: the falsy values of the replaced systems' languages, the first four of them falsy in
 /// JavaScript too, and an empty object.

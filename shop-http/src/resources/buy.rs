@@ -22,7 +22,7 @@ use crate::response::{Failure, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::server::layers::BoxedAnswer;
 use crate::service::Purchases;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// Accepts purchases into the log. It is a service, so that it can be in front of the router as well as behind it.
 #[derive(Debug, Clone)]

@@ -17,9 +17,9 @@ use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::response::Json;
 use crate::routes::listener::Listener;
+use crate::service::ServiceKind;
 use crate::service::parts::LocalPorts;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};
-use crate::service_kind::ServiceKind;
 
 /// The status in `/health` of a service that needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";

@@ -13,7 +13,7 @@ use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::mount::Mount;
 use crate::service::Service;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 type Paths = [(&'static str, &'static str)];
 

@@ -7,13 +7,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
+use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
-use crate::resources::carried_sums;
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
@@ -124,7 +123,7 @@ impl ListingRequest {
         if !is_page {
             request.limit = listing_stream::FIRST_PAGE;
         }
-        let (cursor, sums) = request.cursor.map(carried_sums::split).unzip();
+        let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
         let (candidates, sums) = (vec![Selector::All], sums.flatten());
         Ok(Self { candidates, envelope, request, sums, is_page, nothing: form.nothing })
@@ -196,7 +195,7 @@ async fn list(
             Some(sums) => sums,
             None => purchases.summary(&selector).await?,
         };
-        page.next = page.next.map(|next| if counts { carried_sums::join(&next, summary) } else { next });
+        page.next = page.next.map(|next| if counts { with_sums(&next, summary) } else { next });
         page_body(&asked.envelope, &page, summary)
     } else {
         let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
@@ -252,4 +251,22 @@ async fn has_namesake(purchases: &Purchases, asked: &ListingRequest) -> bool {
     let first = PageRequest::first(asked.request.order, PageLimit::DEFAULT);
     let page = purchases.page(name, &first).await;
     page.is_ok_and(|page| page.next.is_some() || page.items.iter().any(|item| item.user_id != *id))
+}
+
+/// Separates a cursor and the sums of the listing, which are added up for the first page only. Cursors do not contain it.
+const SEPARATOR: char = '~';
+
+/// The cursor with the sums of the whole listing.
+fn with_sums(cursor: &Cursor, sums: Summary) -> Cursor {
+    let Summary { count, total_spent, .. } = sums;
+    Cursor::from_text(format!("{}{SEPARATOR}{count}{SEPARATOR}{total_spent}", cursor.as_str()))
+}
+
+/// The cursor without sums, and the sums if it had them.
+fn without_sums(cursor: Cursor) -> (Cursor, Option<Summary>) {
+    let Some((text, sums)) = cursor.as_str().split_once(SEPARATOR) else { return (cursor, None) };
+    let sums = sums
+        .split_once(SEPARATOR)
+        .and_then(|(count, total_spent)| Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?)));
+    (Cursor::from_text(text.to_owned()), sums)
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod batch;
 pub(crate) mod buy;
-mod carried_sums;
 pub(crate) mod dead_letters;
 #[cfg(feature = "docs")]
 pub(crate) mod docs;

@@ -15,7 +15,7 @@ use crate::dialect::RequestDialect;
 use crate::request::accept::weight;
 use crate::resources::script::{Module, joined};
 use crate::response::Failure;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// A file of the page.
 #[derive(Debug)]

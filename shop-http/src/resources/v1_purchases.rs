@@ -18,8 +18,8 @@ use crate::request::accept::row_format;
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::{Failure, InvalidField, Json};
 use crate::server::pools::ReadSlot;
+use crate::service::ServiceKind;
 use crate::service::{Purchases, Visibility};
-use crate::service_kind::ServiceKind;
 
 /// Only management lists all users' purchases. The policy decides the rest.
 pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Result<(), Failure> {

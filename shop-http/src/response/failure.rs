@@ -20,7 +20,7 @@ use crate::response::failure_log::FailedBy;
 use crate::response::json::Json;
 use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject};
 use crate::server::gate::HeadFault;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// The failure of a request.
 #[derive(Debug)]

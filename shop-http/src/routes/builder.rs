@@ -23,8 +23,8 @@ use crate::routes::services;
 use crate::server::layers::Layers;
 use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
+use crate::service::ServiceKind;
 use crate::service::parts::{Facing, Management};
-use crate::service_kind::ServiceKind;
 
 /// Starts the router of a service: of facing with [`Facing`], of management with [`Management`].
 ///

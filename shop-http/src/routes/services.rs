@@ -13,7 +13,7 @@ use crate::routes::path_router::{Routes, read};
 use crate::routes::router_service::FixedService;
 use crate::routes::shared_routes::shared_routes;
 use crate::service::Service;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// The routes of `service`, without those of the documentation.
 pub(crate) fn routes(service: &Service) -> Routes {

@@ -12,8 +12,8 @@ use crate::resources::{
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
+use crate::service::ServiceKind;
 use crate::service::{Purchases, Service};
-use crate::service_kind::ServiceKind;
 
 /// All routes of `service` in its groups. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
 pub(crate) fn shared_routes(

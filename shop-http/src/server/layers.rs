@@ -26,7 +26,7 @@ use crate::server::default_headers::{DefaultHeaders, DefaultHeadersService};
 use crate::server::limits::{Limits, LimitsService};
 use crate::server::observe::{ObserveService, Observer};
 use crate::service::Service;
-use crate::service_kind::ServiceKind;
+use crate::service::ServiceKind;
 
 /// All layers of a router. Services with clones of it share its limits and its metrics.
 #[derive(Clone)]

@@ -34,7 +34,15 @@ use crate::service::bounded::within;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::{Facing, LocalPorts};
-use crate::service_kind::ServiceKind;
+
+/// Which of the two services this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServiceKind {
+    /// Takes purchases into the log.
+    Facing,
+    /// Owns the store.
+    Management,
+}
 
 /// The state of all routes.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};
+use crate::service::ServiceKind;
 use crate::service::batch::BatchPools;
 use crate::service::bounded::within;
 use crate::service::parts::{LocalPorts, PurchasesRole};
 use crate::service::publisher::Publisher;
 use crate::service::recent::LastPurchases;
-use crate::service_kind::ServiceKind;
 
 /// The purchases of a service.
 #[derive(Debug)]

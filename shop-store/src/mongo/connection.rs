@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Decimal128, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, DatabaseOptions, ReadPreference, SelectionCriteria};
+use mongodb::options::{ClientOptions, ConnectionString, DatabaseOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
+use super::MongoStoreOptions;
 use super::error::{from_driver, from_uri, is_retryable};
-use super::{MongoStoreOptions, database_in_uri};
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
@@ -173,4 +173,28 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     // Ingest retries inserts, which are idempotent by id. A standalone server has no retryable writes.
     options.retry_writes.get_or_insert(false);
     options
+}
+
+/// Databases that a URI contains for authentication, and not for data.
+const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
+
+/// Returns the database in the path of a MongoDB URI, unless it is `admin`, `local` or `config`, which are for
+/// authentication. Also `None` if the URI is invalid.
+fn database_in_uri(uri: &SecretString) -> Option<String> {
+    let parsed = ConnectionString::parse(uri.expose_secret()).ok()?;
+    parsed.default_database.filter(|name| !SYSTEM_DATABASES.contains(&name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_in_uri_ignores_system_databases() {
+        let named = |uri: &str| database_in_uri(&uri.to_owned().into());
+        assert_eq!(named("mongodb://u:p@h:27017/shop?directConnection=true").as_deref(), Some("shop"));
+        for uri in ["mongodb://h", "mongodb://h/", "mongodb://u:p@h/admin?x=y", "http://h/shop", ""] {
+            assert_eq!(named(uri), None, "{uri}");
+        }
+    }
 }

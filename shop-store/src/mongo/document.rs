@@ -5,6 +5,9 @@ use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, RawDocument};
 use shop_core::{Decimal, InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
 
+use super::erase;
+use crate::unreadable::Unreadables;
+
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
 /// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the coefficient.
@@ -138,6 +141,25 @@ pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson
     };
     let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
     (time, id)
+}
+
+impl Unreadables {
+    /// Returns the purchase in `document`, if it is one.
+    pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
+        if erase::is_mark(document) {
+            return None;
+        }
+        purchase(document).inspect_err(|error| self.note("document", &name(document), error)).ok()
+    }
+}
+
+/// Returns the `_id` of a document, of any type, as a single line.
+pub(super) fn name(document: &RawDocument) -> String {
+    match document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()) {
+        Some(Bson::String(text)) => format!("{text:?}"),
+        Some(id) => id.to_string().replace(char::is_control, " "),
+        None => "none".to_owned(),
+    }
 }
 
 #[cfg(test)]

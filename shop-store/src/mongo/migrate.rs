@@ -9,8 +9,8 @@ use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::Connection;
+use super::document::name;
 use super::scan::{self, Position};
-use super::unreadable::name;
 use super::{MongoStore, document, erase};
 use crate::retries::pauses;
 

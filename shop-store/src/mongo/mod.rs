@@ -12,7 +12,6 @@
 //! | `select` | keyset pagination in two ranges: documents with a date, then those not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
-//! | `unreadable` | documents that are not purchases: logged once, and counted |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
 //! | `outbox` | the outbox of a collection of your own: events in its documents |
@@ -48,14 +47,11 @@ mod scan;
 mod select;
 mod store;
 mod totals;
-mod unreadable;
-mod uri;
 
 pub use migrate::Migration;
 pub use options::MongoStoreOptions;
 pub use outbox::MongoOutbox;
 pub use store::MongoStore;
-pub use uri::database_in_uri;
 
 /// The crates of the collection that [`MongoOutbox`] takes and of the entries that it returns.
 pub use {bson, mongodb};

@@ -9,8 +9,8 @@ use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
 use super::connection::Connection;
+use super::document::name;
 use super::error::mongo_error;
-use super::unreadable::name;
 use super::{document, erase, select};
 
 /// Number of documents in a slice.

@@ -26,8 +26,8 @@ use crate::response::json::no_json;
 use crate::server::pools::HeldBytes;
 use crate::server::rates::Charge;
 use crate::service::Purchases;
+use crate::service::ServiceKind;
 use crate::service::batch::{BatchResult, InBatch};
-use crate::service_kind::ServiceKind;
 
 use lines::Line;
 
