@@ -37,11 +37,11 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
     let mut lines = vec![("listen", settings.url())];
     lines.extend(settings.admin_addr.as_ref().map(|addr| ("admin listener", format!("http://{addr}"))));
     lines.extend(parts);
-    if settings.roles.has(ProcessRole::Purchases) {
+    if settings.roles().has(ProcessRole::Purchases) {
         lines.push(("topic", settings.kafka_topic.clone()));
         lines.push(("group", settings.kafka_group_id.clone()));
     }
-    lines.push(("roles", settings.roles.to_string()));
+    lines.push(("roles", settings.roles().to_string()));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
     lines.push(("dialect", settings.dialect.name().to_owned()));
     if settings.service == ServiceKind::Facing {
@@ -140,7 +140,7 @@ impl Parts {
                 Err(fault) => self.faults.push(fault.to_string()),
             }
         }
-        if settings.roles.has(ProcessRole::Purchases) {
+        if settings.roles().has(ProcessRole::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
                 let store = backend::for_purchases(settings);
@@ -153,12 +153,14 @@ impl Parts {
         let store = backend::for_entities(settings);
         let (keeps_users, keeps_orders) = settings.keeps();
         match &settings.users_url {
-            Some(url) if settings.roles.has(ProcessRole::Users) => self.service(settings, "users", url).await,
+            Some(url) if settings.roles().has(ProcessRole::Users) => {
+                self.service(settings, "users", url).await;
+            }
             _ if keeps_users => self.entities(settings, "users", store.users()).await,
             _ => {}
         }
         match &settings.orders_url {
-            Some(url) if settings.roles.has(ProcessRole::Orders) => {
+            Some(url) if settings.roles().has(ProcessRole::Orders) => {
                 self.service(settings, "orders", url).await;
             }
             _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,

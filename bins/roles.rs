@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use shop_http::Dialect;
+
 /// A role that a process may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProcessRole {
@@ -32,6 +34,15 @@ impl ProcessRole {
 pub(crate) struct Roles(Vec<ProcessRole>);
 
 impl Roles {
+    /// Those of a process that names none.
+    pub(crate) fn default_of(dialect: &Dialect) -> Self {
+        // Its system has users and orders.
+        match dialect.name() {
+            "ecommerce" => Self(ProcessRole::ALL.to_vec()),
+            _ => Self(vec![ProcessRole::Purchases]),
+        }
+    }
+
     /// Whether `role` is one of them.
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         self.0.contains(&role)

@@ -27,7 +27,7 @@ pub(super) async fn run(settings: &Settings, command: &EraseUser) -> Result<()> 
     let (keeps_users, _) = settings.keeps();
     let erasure = Erasure { user: &command.user, is_dry_run: command.dry_run, progress: Progress::begin() };
     let mut report = Report::default();
-    if settings.roles.has(ProcessRole::Purchases) {
+    if settings.roles().has(ProcessRole::Purchases) {
         erasure.purchases(settings, &mut report).await?;
     }
     if let Some(number) = number(&command.user).filter(|_| keeps_users) {

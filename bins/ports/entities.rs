@@ -89,12 +89,12 @@ pub(super) async fn open(
     closed: &mut Vec<Closed>,
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
-    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
+    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles().has(ProcessRole::Users)) {
         users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(
             client(url, settings).await?.users(),
         ))));
     }
-    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
+    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles().has(ProcessRole::Orders)) {
         orders = Some(Entity::remote(with_failpoints::<dyn EntityStore<Order>>(Arc::new(
             client(url, settings).await?.orders(),
         ))));

@@ -56,7 +56,7 @@ impl Ports {
             entities: backend::for_entities(settings),
         };
         let mut ports = Self::default();
-        if settings.roles.has(ProcessRole::Purchases) {
+        if settings.roles().has(ProcessRole::Purchases) {
             ports.purchases = Some(purchases::open(settings, &backends, &mut ports.closed).await?);
         }
         (ports.users, ports.orders) = entities::open(settings, &backends, &mut ports.closed).await?;

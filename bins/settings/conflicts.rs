@@ -78,7 +78,7 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
                 .to_owned(),
         );
     }
-    if service == ServiceKind::Facing && !given.roles.has(ProcessRole::Purchases) {
+    if service == ServiceKind::Facing && !given.roles().has(ProcessRole::Purchases) {
         faults.push(
             "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management"
                 .to_owned(),
@@ -92,7 +92,7 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
 
 /// Two stores of purchases, and a server that has no store of a role.
 fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
-    let has_entities = given.roles.has(ProcessRole::Users) || given.roles.has(ProcessRole::Orders);
+    let has_entities = given.roles().has(ProcessRole::Users) || given.roles().has(ProcessRole::Orders);
     let fault = match (given.mongodb_uri.is_some(), given.postgres_url.is_some()) {
         (true, false) if opens_entities => {
             "MONGODB_URI has no users and orders: set POSTGRES_URL beside it, with a database of each service's own, or \
@@ -102,7 +102,7 @@ fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
             "MONGODB_URI and POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
              add users or orders, which PostgreSQL stores, to SHOP_ROLES"
         }
-        (true, true) if !given.roles.has(ProcessRole::Purchases) => {
+        (true, true) if !given.roles().has(ProcessRole::Purchases) => {
             "MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; POSTGRES_URL stores users and orders"
         }
         _ => return None,
@@ -263,7 +263,7 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
 
 /// Whether the service or the command opens a log, the store of purchases, and a store of users or orders.
 fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
-    let has = |role| given.roles.has(role);
+    let has = |role| given.roles().has(role);
     match command {
         Some(Command::Migrate | Command::Doctor | Command::Export(_)) => [false, true, false],
         Some(Command::Dlq(_) | Command::Import(_)) => [true, false, false],

@@ -212,7 +212,7 @@ impl Settings {
 
     /// Whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
-        let keeps = |role, url: &Option<String>| self.roles.has(role) && url.is_none();
+        let keeps = |role, url: &Option<String>| self.roles().has(role) && url.is_none();
         (keeps(ProcessRole::Users, &self.users_url), keeps(ProcessRole::Orders, &self.orders_url))
     }
 

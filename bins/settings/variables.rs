@@ -196,9 +196,10 @@ pub(crate) struct Variables {
     /// purchase-tracking or shopping-system
     #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
-    /// Roles of this process, separated by commas: purchases, users, orders
-    #[conf(long, env = "SHOP_ROLES", default_value = "purchases")]
-    pub(crate) roles: Roles,
+    /// Roles of this process, separated by commas: purchases, users, orders [default: purchases; all three with
+    /// SHOP_DIALECT=ecommerce]
+    #[conf(long = "roles", env = "SHOP_ROLES")]
+    pub(crate) chosen_roles: Option<Roles>,
     /// Topic of user events
     #[conf(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,
@@ -391,6 +392,13 @@ fn read_order_user_wait(text: &str) -> Result<Duration, String> {
         return Err(format!("must be at most {MAX_ORDER_USER_WAIT_MS}"));
     }
     Ok(Duration::from_millis(millis))
+}
+
+impl Variables {
+    /// The roles of this process.
+    pub(crate) fn roles(&self) -> Roles {
+        self.chosen_roles.clone().unwrap_or_else(|| Roles::default_of(self.dialect))
+    }
 }
 
 #[cfg(test)]

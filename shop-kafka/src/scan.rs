@@ -169,9 +169,11 @@ impl Scan {
                 unstable.insert(index, unsigned(last - end));
             }
         }
-        consumer.assign(&assignment).map_err(from_kafka)?;
-        // The last scan of the client has paused them.
-        consumer.resume(&assignment).map_err(from_kafka)?;
+        if !ends.is_empty() {
+            consumer.assign(&assignment).map_err(from_kafka)?;
+            // The last scan of the client has paused them.
+            consumer.resume(&assignment).map_err(from_kafka)?;
+        }
         let (follows, buffered) = (range.follows(), BTreeMap::new());
         Ok((
             Self { consumer, topic, ends, follows, few, buffered, bytes: 0, buffer: BytesMut::new() },
