@@ -1,8 +1,7 @@
-//! Text and JSON of dead-lettered records. Their bytes may be anything: only text reaches the terminal as it is.
+//! Text of dead-lettered records. Their bytes may be anything: only text reaches the terminal as it is.
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
 use shop_core::api::BytesBody;
 use shop_core::log::{DeadLetter, RecordType};
 
@@ -56,31 +55,6 @@ pub(super) fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
     text
 }
 
-/// The whole record of the type `of`, as one line of JSON.
-pub(super) fn json(dead_letter: &DeadLetter, of: RecordType) -> String {
-    let record = &dead_letter.record;
-    let headers = record.headers.iter();
-    let headers = headers.map(|(name, value)| json!([json_bytes(name.as_bytes()), value.map(json_bytes)]));
-    let value = json!({
-        "position": dead_letter.position().to_string(),
-        "time": record.time.to_string(),
-        "reason": dead_letter.reason.kind().as_str(),
-        "detail": json_bytes(dead_letter.reason.to_string().as_bytes()),
-        "attempts": dead_letter.attempts,
-        "version": json_bytes(dead_letter.version.as_bytes()),
-        "cluster": &*dead_letter.partition.cluster,
-        "id": dead_letter.id(of),
-        "key": record.key.as_deref().map(json_bytes),
-        "headers": headers.collect::<Vec<_>>(),
-        "value": record.value.as_deref().map(json_bytes),
-    });
-    format!("{value}\n")
-}
-
-fn json_bytes(bytes: &[u8]) -> Value {
-    json!(BytesBody::from(bytes))
-}
-
 /// The bytes as text, or as base64 if they are not text.
 fn readable(bytes: &[u8]) -> String {
     BytesBody::from(bytes).into_line()
@@ -129,16 +103,5 @@ mod tests {
         assert!(!whole(&dead_letter(b"{}"), User::TYPE).contains("\n  purchase"));
         assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
         assert!(whole(&dead_letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
-    }
-
-    #[test]
-    fn json_is_one_line_with_text_or_base64() {
-        let line = json(&dead_letter(b"{\"price\": 1}\n"), OF);
-        assert_eq!(line.matches('\n').count(), 1, "{line}");
-        let value: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&value["position"], &value["reason"]), (&json!("t-3-42"), &json!("conflict")));
-        assert_eq!((&value["key"], &value["value"]), (&json!("u1"), &json!("{\"price\": 1}\n")));
-        let value: Value = serde_json::from_str(&json(&dead_letter(b"\x1b[2J"), OF)).unwrap();
-        assert_eq!(value["value"], json!({ "base64": "G1sySg==" }));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use conf::introspection::ProgramOptionMeta as _;
 use conf::{Conf, Subcommands};
-use shop_core::log::RecordPosition;
+use shop_core::log::{RecordPosition, Resolution, ResolveOptions};
 
 use super::command::{Action, Command, DlqCommand, Selection};
 use super::erase_arguments::EraseArguments;
@@ -304,9 +304,8 @@ impl Management {
             Some(Subcommand::Export(arguments)) => arguments.into_parts(),
             Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
             Some(Subcommand::Dlq(arguments)) => {
-                let (SelectionArguments { topic, mut selection, settings }, action) =
+                let (SelectionArguments { topic, selection, settings }, action) =
                     arguments.action.into_parts();
-                selection.places.sort();
                 (Command::Dlq(DlqCommand { topic, selection, action }), settings)
             }
         };
@@ -320,9 +319,12 @@ impl DlqSubcommand {
             Self::Ls(which) => (which, Action::List),
             Self::Show(which) => (which, Action::Show),
             Self::Replay(ReplayArguments { which, dry_run, rate }) => {
-                (which, Action::Replay { dry_run, rate })
+                let options = ResolveOptions::new(Resolution::Replayed).dry_run(dry_run).rate(rate);
+                (which, Action::Resolve(options))
             }
-            Self::Drop(DropArguments { which, dry_run, .. }) => (which, Action::Drop { dry_run }),
+            Self::Drop(DropArguments { which, dry_run, .. }) => {
+                (which, Action::Resolve(ResolveOptions::new(Resolution::Dropped).dry_run(dry_run)))
+            }
             Self::Park(ParkArguments { places, note, topic, settings }) => {
                 let selection = Selection { places, reason: None, since: None, until: None };
                 (SelectionArguments { topic, selection, settings }, Action::Park { note })
@@ -442,7 +444,10 @@ mod tests {
         let (command, settings) = parsed.into_parts();
         assert_eq!(settings.kafka_topic, "x");
         let Some(Command::Dlq(DlqCommand { topic, action, .. })) = command else { panic!("{command:?}") };
-        assert_eq!((topic.as_deref(), action), (Some("y"), Action::Drop { dry_run: false }));
+        assert_eq!(
+            (topic.as_deref(), action),
+            (Some("y"), Action::Resolve(ResolveOptions::new(Resolution::Dropped)))
+        );
     }
 
     #[test]

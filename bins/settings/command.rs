@@ -1,12 +1,12 @@
 //! The commands of management.
 
-use std::num::NonZeroU32;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use conf::Conf;
 use shop_core::api::RowFormat;
-use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
+use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition, ResolveOptions};
 use shop_core::{Timestamp, UserId};
 
 use crate::roles::ProcessRole;
@@ -109,13 +109,7 @@ pub(crate) struct DlqCommand {
 pub(crate) enum Action {
     List,
     Show,
-    Replay {
-        dry_run: bool,
-        rate: Option<NonZeroU32>,
-    },
-    Drop {
-        dry_run: bool,
-    },
+    Resolve(ResolveOptions),
     /// Dead-letter the records at the selected positions.
     Park {
         note: String,
@@ -140,13 +134,14 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Whether the record is selected. `places` must be sorted.
-    pub(crate) fn has(&self, dead_letter: &DeadLetter) -> bool {
-        let time = dead_letter.record.time;
-        self.reason.is_none_or(|reason| reason == dead_letter.reason.kind())
-            && self.since.is_none_or(|since| time >= since)
-            && self.until.is_none_or(|until| time < until)
-            && (self.places.is_empty() || self.places.binary_search(&dead_letter.position()).is_ok())
+    /// The positions; none for all.
+    pub(crate) fn positions(&self) -> BTreeSet<RecordPosition> {
+        self.places.iter().cloned().collect()
+    }
+
+    /// The other criteria.
+    pub(crate) fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter::default().reason(self.reason).since(self.since).until(self.until)
     }
 }
 
@@ -154,44 +149,4 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
     let midnight = || format!("{text}T00:00:00Z").parse();
     let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
     read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
-}
-
-#[cfg(test)]
-mod tests {
-    use shop_core::Purchase;
-    use shop_core::log::{LogRecord, Partition, Reason};
-    use shop_core::record::Record as _;
-
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn selection_matches_all_criteria() {
-        let record = LogRecord::new(7, at("2026-03-01T09:00:00Z"), None);
-        let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
-        let dead_letter = DeadLetter::new(record, partition, Reason::conflict(Purchase::TYPE), 1);
-        let all = Selection { places: Vec::new(), reason: None, since: None, until: None };
-        assert!(all.has(&dead_letter));
-        let place = |text: &str| vec![text.parse().unwrap()];
-        let (day, next) = (at("2026-03-01T00:00:00Z"), at("2026-03-02T00:00:00Z"));
-        let whole = Selection {
-            places: place("purchases-0-7"),
-            reason: Some(ReasonKind::Conflict),
-            since: Some(dead_letter.record.time),
-            until: Some(next),
-        };
-        assert!(whole.has(&dead_letter));
-        for other in [
-            Selection { places: place("purchases-0-8"), ..whole.clone() },
-            Selection { reason: Some(ReasonKind::Refused), ..whole.clone() },
-            Selection { since: Some(next), ..whole.clone() },
-            Selection { until: Some(dead_letter.record.time), ..whole.clone() },
-            Selection { until: Some(day), ..all },
-        ] {
-            assert!(!other.has(&dead_letter), "{other:?}");
-        }
-    }
 }

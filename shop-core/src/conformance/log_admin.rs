@@ -183,10 +183,14 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
     let expected: Vec<_> =
         all.iter().filter(|one| one.reason.kind() == ReasonKind::Parked).cloned().collect();
     assert_eq!((found.len(), found), (1, expected));
-    let later = DeadLetterFilter::default().since(Some(Timestamp::MAX));
-    assert_eq!(soon("list", admin.dead_letters(&later, 3)).await.expect("a page"), []);
+    let none = DeadLetterFilter::default().since(Some(Timestamp::MAX));
+    assert_eq!(soon("list", admin.dead_letters(&none, 3)).await.expect("a page"), []);
+    let none = DeadLetterFilter::default().until(Some(Timestamp::MIN));
+    assert_eq!(soon("list", admin.dead_letters(&none, 3)).await.expect("a page"), []);
     let positions = BTreeSet::from([all[1].position(), RecordPosition::new("elsewhere", 0, 7)]);
     assert_eq!(soon("find", admin.dead_letters_at(&positions)).await.expect("found"), all[1..2]);
+    let selected = admin.select_dead_letters(&none.until(None), &positions).await.expect("select");
+    assert_eq!(soon("select", selected.try_collect::<Vec<_>>()).await.expect("select"), all[1..2]);
 }
 
 /// A dead letter that was put twice is listed once, with its record and reason.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::future::ready;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::dead_letter_page::{self, DeadLetterFilter};
 use super::{
@@ -219,7 +220,28 @@ pub trait LogAdminExt: LogAdmin {
     /// As [`LogAdmin::scan_dead_letters`].
     async fn pending_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let all = self.scan_dead_letters().await?;
-        all.try_filter_map(|state| std::future::ready(Ok(state.into_pending()))).try_collect().await
+        all.try_filter_map(|state| ready(Ok(state.into_pending()))).try_collect().await
+    }
+
+    /// The pending dead letters that `filter` selects, and of these only those at `positions` if there are any. Dead
+    /// letters that are put later are excluded, so that they can be resolved while they are read.
+    ///
+    /// # Errors
+    /// As [`LogAdmin::scan_dead_letters`].
+    async fn select_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        positions: &BTreeSet<RecordPosition>,
+    ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
+        let filter = filter.clone();
+        let all = match positions.is_empty() {
+            true => {
+                let all = self.scan_dead_letters().await?;
+                all.try_filter_map(|state| ready(Ok(state.into_pending()))).boxed()
+            }
+            false => stream::iter(self.dead_letters_at(positions).await?.into_iter().map(Ok)).boxed(),
+        };
+        Ok(all.try_filter(move |dead_letter| ready(filter.selects(dead_letter))).boxed())
     }
 }
 

@@ -15,6 +15,8 @@ pub struct DeadLetterFilter {
     pub reason: Option<ReasonKind>,
     /// The earliest time of a record.
     pub since: Option<Timestamp>,
+    /// The time before which records are.
+    pub until: Option<Timestamp>,
     /// The position after which the page begins.
     pub after: Option<RecordPosition>,
 }
@@ -22,6 +24,7 @@ pub struct DeadLetterFilter {
 crate::option_setters!(DeadLetterFilter {
     reason: Option<ReasonKind>,
     since: Option<Timestamp>,
+    until: Option<Timestamp>,
     after: Option<RecordPosition>,
 });
 
@@ -37,6 +40,7 @@ impl DeadLetterFilter {
     pub fn selects_at(&self, position: &RecordPosition, reason: ReasonKind, time: Timestamp) -> bool {
         self.reason.is_none_or(|kind| kind == reason)
             && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
             && self.after.as_ref().is_none_or(|after| position > after)
     }
 }

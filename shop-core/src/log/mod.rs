@@ -35,7 +35,7 @@ pub use positions::{GroupPositions, IngestPositions};
 pub use reason::{InvalidReasonKind, Reason, ReasonKind};
 pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
 pub use resolution::{DeadLetterState, InvalidResolution, Resolution, ResolvedDeadLetter};
-pub use resolve::{Resolved, resolve};
+pub use resolve::{ResolveOptions, Resolved, resolve, resolve_all};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
 pub use source::{
