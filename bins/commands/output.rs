@@ -1,9 +1,11 @@
 //! Output of the commands: results on standard output, progress on standard error.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{CliError, Result};
@@ -39,6 +41,23 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// Prints a report: its `text`, or as JSON the members of `report` and those of `names`.
+pub(super) fn print_report(
+    is_json: bool,
+    names: &[(&str, &str)],
+    text: impl Display,
+    report: &impl Serialize,
+) -> Result<()> {
+    if !is_json {
+        return print(&format!("{text}\n")).map(drop);
+    }
+    let mut value = serde_json::to_value(report).map_err(CliError::new)?;
+    for (member, name) in names {
+        value[*member] = (*name).into();
+    }
+    print_json(&value).map(drop)
 }
 
 /// Writes `value` as one line of JSON to standard output. Returns whether it is still read.

@@ -101,6 +101,7 @@ mod clock;
 pub mod conformance;
 pub mod domain;
 pub mod entity;
+pub mod erase;
 mod error;
 #[cfg(feature = "fault")]
 pub mod fault;

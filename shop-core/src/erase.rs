@@ -1,0 +1,344 @@
+//! Erases a user: the purchases in a store, the records of a log, and the dead letters.
+//!
+//! ```
+//! use shop_core::erase::Erase;
+//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+//! let mut erase = Erase::new("u1".parse()?, |_progress| ());
+//! erase.purchases("memory", &log, &store, &store).await?;
+//! assert_eq!(erase.report.purchases, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+
+use crate::json::{RawPurchase, optional_text, text};
+use crate::log::{DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType};
+use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
+use crate::record::Record as _;
+use crate::users::{User, UserNumber};
+use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
+
+/// The number of purchases or dead letters that are erased together.
+const BATCH: usize = 500;
+
+/// The erasure of a user. It can be stopped and repeated, and runs beside services; purchases that are made after it
+/// began are not erased.
+#[derive(Debug)]
+pub struct Erase<F> {
+    progress: F,
+    scanned: u64,
+    /// What was erased so far.
+    pub report: EraseReport,
+}
+
+/// The progress of an [`Erase`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct EraseProgress {
+    /// Records of logs that were read.
+    pub records: u64,
+    /// Purchases that were erased.
+    pub purchases: u64,
+}
+
+/// What was erased, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct EraseReport {
+    /// The user.
+    #[serde(with = "text")]
+    pub user: UserId,
+    /// Whether nothing was erased, only counted.
+    pub dry_run: bool,
+    /// Stored purchases.
+    pub purchases: u64,
+    /// Registered users: one or none. A caller sets it.
+    pub users: u64,
+    /// Records of logs.
+    pub records: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// What logs keep until their retention deletes it.
+    pub kept: Vec<KeptRecords>,
+}
+
+/// Records that a log keeps until its retention deletes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeptRecords {
+    /// The name of the log.
+    pub log: String,
+    /// The topic.
+    pub topic: String,
+    /// Their number.
+    pub records: u64,
+    /// The position of the last one.
+    #[serde(with = "text")]
+    pub last: RecordPosition,
+    /// The time of the last one.
+    #[serde(with = "text")]
+    pub last_time: Timestamp,
+    /// When the retention ends; `None` if the log deletes nothing.
+    #[serde(with = "optional_text")]
+    pub until: Option<Timestamp>,
+}
+
+/// Whether a record is about the user.
+type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
+
+impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
+    /// An erasure of `user`, which calls `progress` after each batch.
+    pub fn new(user: UserId, progress: F) -> Self {
+        let (purchases, users, records, dead_letters, kept) = (0, 0, 0, 0, Vec::new());
+        let report = EraseReport { user, dry_run: false, purchases, users, records, dead_letters, kept };
+        Self { progress, scanned: 0, report }
+    }
+
+    /// The same erasure, which only counts if `dry_run`.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.report.dry_run = dry_run;
+        self
+    }
+
+    /// The number of the user, if the id is the text of one: the id of a registered user.
+    pub fn user_number(&self) -> Option<UserNumber> {
+        let number = self.report.user.as_str().parse().ok().map(UserNumber::new)?;
+        (number.to_string() == self.report.user.as_str()).then_some(number)
+    }
+
+    /// Erases the user's purchases from the store behind `query` and `store`, and the records about them from `log`, which
+    /// is `name` in the report.
+    ///
+    /// # Errors
+    /// Those of the log and of the store. Repeating it erases the rest.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a part erased.
+    pub async fn purchases(
+        &mut self,
+        name: &str,
+        log: &dyn LogAdmin,
+        query: &dyn PurchaseQuery,
+        store: &dyn PurchaseErase,
+    ) -> Result<()> {
+        let user = self.report.user.clone();
+        let is_about = |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
+        // The ids in the log are marked before the store is erased, so that a purchase that is not stored yet never is.
+        self.records(name, log, &is_about, (!self.report.dry_run).then_some(store)).await?;
+        if self.report.dry_run {
+            self.report.purchases += query.summary(&Selector::User(user.clone())).await?.count;
+        }
+        while !self.report.dry_run {
+            match store.erase(&user, BATCH).await? {
+                0 => break,
+                batch => self.report.purchases += batch,
+            }
+            self.show();
+        }
+        self.dead_letters(log, Purchase::TYPE, &is_about).await
+    }
+
+    /// Erases the events about the registered user `number` from `log`, which is `name` in the report. Its row must have
+    /// been erased before: otherwise its outbox may publish another event.
+    ///
+    /// # Errors
+    /// As [`purchases`](Self::purchases).
+    ///
+    /// # Cancel safety
+    /// As [`purchases`](Self::purchases).
+    pub async fn user_events(&mut self, name: &str, log: &dyn LogAdmin, number: UserNumber) -> Result<()> {
+        let is_about = |record: &LogRecord, partition: &Partition| match User::decode(record, partition) {
+            Ok(user) => user.id == number,
+            Err(_) => has_key(record, &number.to_string()),
+        };
+        self.records(name, log, &is_about, None).await?;
+        self.dead_letters(log, User::TYPE, &is_about).await
+    }
+
+    fn show(&self) {
+        (self.progress)(EraseProgress { records: self.scanned, purchases: self.report.purchases });
+    }
+
+    /// Erases the records about the user, or notes those that the log keeps. Purchases are marked in `marks`.
+    async fn records(
+        &mut self,
+        name: &str,
+        log: &dyn LogAdmin,
+        is_about: &IsAbout<'_>,
+        marks: Option<&dyn PurchaseErase>,
+    ) -> Result<()> {
+        let mut batches = log.scan().await?;
+        let mut kept: Option<KeptRecords> = None;
+        while let Some(batch) = batches.try_next().await? {
+            self.scanned += batch.records.len() as u64;
+            self.show();
+            let partition = &batch.partition;
+            let about: Vec<_> = batch.records.iter().filter(|record| is_about(record, partition)).collect();
+            let Some(last) = about.last() else { continue };
+            if let Some(marks) = marks {
+                let purchases = about.iter().filter_map(|record| Purchase::decode(record, partition).ok());
+                let ids: Vec<PurchaseId> = purchases.map(|purchase| purchase.id).collect();
+                marks.mark_erased(&ids).await?;
+            }
+            let position = |record: &&LogRecord| {
+                RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
+            };
+            let positions: Vec<_> = about.iter().map(position).collect();
+            // Erasing none says whether the log can.
+            let (erased, would) =
+                if self.report.dry_run { (&[][..], positions.len()) } else { (&*positions, 0) };
+            match log.erase(erased).await {
+                Ok(count) => self.report.records += count + would as u64,
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let kept = kept.get_or_insert_with(|| KeptRecords {
+                        log: name.to_owned(),
+                        topic: partition.topic.to_string(),
+                        records: 0,
+                        last: position(last),
+                        last_time: last.time,
+                        until: None,
+                    });
+                    kept.records += about.len() as u64;
+                    if last.time >= kept.last_time {
+                        (kept.last, kept.last_time) = (position(last), last.time);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(kept) = &mut kept {
+            kept.until = log.retention().map(|time| kept.last_time.saturating_add(time));
+        }
+        self.report.kept.extend(kept);
+        Ok(())
+    }
+
+    /// Discards the dead letters about the user, whose records are of type `of`.
+    async fn dead_letters(
+        &mut self,
+        log: &dyn LogAdmin,
+        of: RecordType,
+        is_about: &IsAbout<'_>,
+    ) -> Result<()> {
+        let mut all = log.scan_dead_letters().await?;
+        let mut selected: Vec<DeadLetter> = Vec::new();
+        loop {
+            let state = all.try_next().await?;
+            let is_end = state.is_none();
+            let pending = state.and_then(DeadLetterState::into_pending);
+            selected.extend(pending.filter(|letter| is_about(&letter.record, &letter.partition)));
+            if selected.len() >= BATCH || is_end {
+                self.report.dead_letters += match self.report.dry_run {
+                    true => selected.len() as u64,
+                    false => log.discard(&selected, of).await?,
+                };
+                selected.clear();
+            }
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether a record is a purchase of `user`, or was to be one.
+fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool {
+    if let Ok(purchase) = Purchase::decode(record, partition) {
+        return purchase.user_id == *user;
+    }
+    let named = || {
+        let members = RawPurchase::parse(record.value.as_deref()?).ok()?;
+        members.userid?.text_or_integer().map(|text| text == user.as_str())
+    };
+    has_key(record, user.as_str()) || named().unwrap_or_default()
+}
+
+fn has_key(record: &LogRecord, key: &str) -> bool {
+    record.key.as_deref() == Some(key.as_bytes())
+}
+
+impl fmt::Display for EraseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { purchases, users, records, dead_letters, .. } = self;
+        let would = if self.dry_run { "would be erased" } else { "erased" };
+        let records = format_args!("records of the log {records}, dead letters {dead_letters}");
+        write!(f, "purchases {purchases}, users {users}, {records}: {would}")?;
+        for KeptRecords { log, topic, records, last, last_time, until } in &self.kept {
+            write!(f, "\nkept: {records} records in {log}, the last {last} of {last_time}: ")?;
+            match until {
+                Some(until) => write!(f, "it deletes them from {until} on, a whole segment at a time")?,
+                None => write!(f, "the topic {topic} has no retention, so it never deletes them")?,
+            }
+            let backups = "backups have what they had when they were made";
+            write!(f, "\ndiscarded dead letters stay in {topic}.dlq, and {backups}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{DeadLetters as _, LogAdminExt as _, Reason};
+    use crate::memory::{InMemoryLog, InMemoryStore};
+    use crate::ports::{Lookup, PurchaseSink as _, PurchaseStore as _};
+    use crate::{NewPurchase, Uuid};
+
+    fn purchase(user: &str, number: u128) -> Purchase {
+        let new = NewPurchase::of(user).named("ada").priced("5").unwrap();
+        new.into_purchase(Timestamp::MIN, || Uuid::from_u128(number))
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_in_a_dry_run_is_erased() {
+        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+        for (user, number) in [("1", 1), ("1", 2), ("2", 3)] {
+            log.sink().publish(&purchase(user, number)).await.unwrap();
+        }
+        let poison = LogRecord::new(0, Timestamp::MIN, Some("{\"userid\":\"1\"}".into()));
+        let _position = log.append(poison);
+        // The second one is not stored yet.
+        store.insert([purchase("1", 1), purchase("2", 3)].into()).await.unwrap();
+        let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
+        for batch in batches {
+            let poison = batch.records.iter().filter(|record| record.key.is_none());
+            let dead_letter = |record: &LogRecord| {
+                DeadLetter::new(record.clone(), batch.partition.clone(), Reason::parked("by hand"), 1)
+            };
+            log.dead_letters().put(&poison.map(dead_letter).collect::<Vec<_>>()).await.unwrap();
+        }
+        let erase = async |dry_run| {
+            let mut erase = Erase::new("1".parse().unwrap(), |_| ()).dry_run(dry_run);
+            erase.purchases("memory", &log, &store, &store).await.unwrap();
+            let counts = (erase.report.purchases, erase.report.dead_letters);
+            let in_log =
+                erase.report.records + erase.report.kept.iter().map(|kept| kept.records).sum::<u64>();
+            assert_eq!(in_log, if counts == (0, 0) { 0 } else { 3 });
+            (counts, erase)
+        };
+        let (counts, counted) = erase(true).await;
+        assert_eq!((counts, counted.user_number()), ((1, 1), Some(UserNumber::new(1))));
+        assert!(counted.report.to_string().ends_with(": would be erased"), "{}", counted.report);
+        let (counts, erased) = erase(false).await;
+        assert_eq!(counts, (1, 1));
+        let json = serde_json::to_value(&erased.report).unwrap();
+        assert_eq!(
+            (&json["user"], &json["dry_run"], &json["purchases"]),
+            (&"1".into(), &false.into(), &1.into())
+        );
+        assert!(matches!(store.look_up(&purchase("1", 2).id).await.unwrap(), Lookup::Erased), "it is marked");
+        assert!(matches!(store.look_up(&purchase("2", 3).id).await.unwrap(), Lookup::Stored(_)));
+        assert_eq!(log.pending_dead_letters().await.unwrap(), []);
+        assert_eq!(erase(false).await.0, (0, 0));
+    }
+}
