@@ -12,7 +12,6 @@ mod open;
 mod output;
 mod park;
 mod replay;
-mod rows;
 mod text;
 mod verify;
 

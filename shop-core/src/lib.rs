@@ -84,6 +84,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `serde` | `Serialize` and `Deserialize` of the domain's types, in the forms of the HTTP API |
+//! | `csv` | purchases as rows of CSV or NDJSON, and the module `import`, which publishes those of a file |
 //! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |
 //! | `fault` | the module `fault`: wrappers of the ports that inject faults |
@@ -107,6 +108,8 @@ mod error;
 pub mod fault;
 pub mod feed;
 mod format;
+#[cfg(feature = "csv")]
+pub mod import;
 pub mod ingest;
 pub mod json;
 pub mod log;

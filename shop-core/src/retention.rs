@@ -96,6 +96,49 @@ pub fn retained_from(now: Timestamp, keep: Duration) -> Timestamp {
     Timestamp::from_millis(now.as_millis().saturating_sub(keep)).unwrap_or(Timestamp::MIN)
 }
 
+/// How far a client's clock may be ahead: a timestamp in the future would be the newest of a listing until then.
+const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// The timestamps that a new purchase may have. An older one than the retention would be deleted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedTimes {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Why a timestamp is not one of the [`AcceptedTimes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTime {
+    /// It is too far ahead of the clock.
+    #[error("must not be more than 5 minutes in the future")]
+    Ahead,
+    /// It is older than the retention.
+    #[error("must not be older than the retention of purchases")]
+    Expired,
+}
+
+impl AcceptedTimes {
+    /// Those at `now`, of a store that keeps purchases for `keep`; `None` is for ever.
+    #[must_use]
+    pub fn new(now: Timestamp, keep: Option<Duration>) -> Self {
+        let first = retained_from(now, keep.unwrap_or(Duration::MAX));
+        Self { first, last: now.saturating_add(MAX_CLIENT_AHEAD) }
+    }
+
+    /// Checks `time`.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    pub fn check(self, time: Timestamp) -> Result<Timestamp, InvalidTime> {
+        match time {
+            time if time > self.last => Err(InvalidTime::Ahead),
+            time if time < self.first => Err(InvalidTime::Expired),
+            time => Ok(time),
+        }
+    }
+}
+
 impl Retention {
     /// A retention for `store`. It deletes nothing before it [runs](Self::run).
     #[must_use]

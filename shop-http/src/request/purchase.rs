@@ -1,12 +1,9 @@
 //! The request to buy, validated as its dialect defines.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
 use axum::http::{HeaderMap, HeaderName};
 use serde::de::IgnoredAny;
 use shop_core::json::{RawPurchase, RawScalar};
-use shop_core::retention::retained_from;
+use shop_core::retention::AcceptedTimes;
 use shop_core::{
     IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId, RequestContext,
     Timestamp, UserId, UserName,
@@ -24,9 +21,6 @@ use crate::service::batch::InBatch;
 /// JavaScript too, and an empty object.
 const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
-/// How far a client's clock may be ahead: a timestamp in the future would be the newest of a listing until then.
-const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
-
 /// The maximum of unknown members that are collected: one is enough to reject a body.
 const MAX_UNKNOWN: usize = 1_000;
 
@@ -42,10 +36,9 @@ const LINE_MEMBERS: &[&str] = &["key", "id", "username", "userid", "price", "tim
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
-/// The times that a client may give. An older one than the retention of `purchases` would be deleted at once.
-pub(crate) fn accepted_times(purchases: &Purchases) -> RangeInclusive<Timestamp> {
-    let (now, retention) = (purchases.clock.now(), purchases.options.purchase_retention);
-    retained_from(now, retention.unwrap_or(Duration::MAX))..=now.saturating_add(MAX_AHEAD)
+/// The times that a client may give.
+pub(crate) fn accepted_times(purchases: &Purchases) -> AcceptedTimes {
+    AcceptedTimes::new(purchases.clock.now(), purchases.options.purchase_retention)
 }
 
 /// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; it must be in `times`.
@@ -54,7 +47,7 @@ pub(crate) fn read(
     dialect: &Dialect,
     timestamps: Timestamps,
     key: Option<IdempotencyKey>,
-    times: &RangeInclusive<Timestamp>,
+    times: &AcceptedTimes,
 ) -> Result<NewPurchase, Failure> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.distinguishes_empty_bodies && says_nothing() {
@@ -76,7 +69,7 @@ pub(crate) fn read(
 pub(crate) fn read_line(
     line: &[u8],
     dialect: &Dialect,
-    times: &RangeInclusive<Timestamp>,
+    times: &AcceptedTimes,
     kind: ServiceKind,
 ) -> Result<InBatch, Failure> {
     let mut members = RawPurchase::parse_line(line).map_err(|error| no_object(line, &error))?;
@@ -119,7 +112,7 @@ pub(crate) fn read_line(
 struct Rules<'a> {
     dialect: &'a Dialect,
     timestamps: Timestamps,
-    times: &'a RangeInclusive<Timestamp>,
+    times: &'a AcceptedTimes,
 }
 
 /// The purchase of `members`, without a key, unless something is `wrong` already. `known` are the names of members.
@@ -265,7 +258,7 @@ pub(super) fn is_json_number(value: RawScalar<'_>) -> bool {
 fn timestamp(
     value: RawScalar<'_>,
     timestamps: Timestamps,
-    times: &RangeInclusive<Timestamp>,
+    times: &AcceptedTimes,
 ) -> Result<Option<Timestamp>, (Problem, String)> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
@@ -273,16 +266,11 @@ fn timestamp(
         Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
     };
     match read {
-        Some(time) if time > *times.end() => {
-            Err((Problem::Value, "must not be more than 5 minutes in the future".to_owned()))
-        }
-        Some(time) if time < *times.start() => {
-            Err((Problem::Value, "must not be older than the retention of purchases".to_owned()))
-        }
+        Some(time) => times.check(time).map(Some).map_err(|error| (Problem::Value, error.to_string())),
         None if timestamps != Timestamps::LenientOrReceipt => {
             Err((Problem::Value, InvalidTimestamp.to_string()))
         }
-        read => Ok(read),
+        None => Ok(None),
     }
 }
 
