@@ -176,7 +176,7 @@ async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None, postgres: None };
+    let plan = Plan { rounds: 6, victims: &SERVICES, pauses: true, servers: None, postgres: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
@@ -187,7 +187,7 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
     let Some(cluster) = crate::postgres::cluster() else { return };
     let folder = tempfile::tempdir().unwrap();
     let victims = [SERVICES[0], SERVICES[1], Victim::Server("postgres")];
-    let plan = Plan { rounds: 20, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
+    let plan = Plan { rounds: 6, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
     let pair = plan.survive(folder.path(), vec![("DATABASE_URL", cluster.url())]).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);

@@ -14,7 +14,7 @@ async fn published(log: &InMemoryLog) -> BTreeMap<PurchaseId, Purchase> {
     let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
     let records = batches.iter().flat_map(|batch| batch.records.iter().map(move |record| (batch, record)));
     let purchases = records.map(|(batch, record)| decode(record, &batch.partition).unwrap());
-    purchases.map(|purchase| (purchase.id.clone(), purchase)).collect()
+    purchases.map(|purchase| (purchase.id, purchase)).collect()
 }
 
 async fn import(import: Import, text: &str) -> Result<(ImportReport, BTreeMap<PurchaseId, Purchase>)> {

@@ -21,8 +21,10 @@ use plan::Scene;
 use postgres::PostgresSeries;
 use series::{Report, Result, SYNCED, Series};
 
-/// Power cuts, unless the environment chooses another number.
-const CUTS: u64 = 24;
+/// Power cuts, one in each scene, unless the environment chooses another number.
+const CUTS: u64 = 8;
+/// Rounds in which a sync fails, unless the environment chooses another number.
+const FAILED_SYNCS: u64 = 12;
 /// Power cuts of one disk, which is empty at first.
 const CUTS_OF_A_DISK: u64 = 24;
 
@@ -63,7 +65,7 @@ async fn power_cuts_lose_and_duplicate_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_syncs_lose_and_duplicate_nothing() {
-    let Some(report) = rounds(CUTS / 2, Series::survive_failed_syncs).await else { return };
+    let Some(report) = rounds(FAILED_SYNCS, Series::survive_failed_syncs).await else { return };
     let minimum = (report.on_time / SYNCED.len() as u64).div_ceil(2);
     for file in SYNCED {
         let failed = report.failed.get(file).copied().unwrap_or_default();
