@@ -8,8 +8,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::conformance::LogFixture as _;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{
-    DeadLetter, DeadLetterState, DeadLetters as _, LogAdmin as _, LogAdminExt as _, LogRecord, Reason,
-    RecordType, Resolution,
+    DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters as _, LogAdmin, LogAdminExt as _, LogRecord,
+    Reason, RecordPosition, RecordType, Resolution,
 };
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseSink as _;
@@ -167,6 +167,23 @@ async fn on_a_broker_scan_returns_all_records() {
 async fn on_a_broker_dead_letters_are_resolved() {
     let Some(fixture) = servers::on_broker().await else { return };
     dead_letters_are_resolved(&fixture).await;
+}
+
+/// An operator may have given the topic of dead letters a retention.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_broker_deleted_dead_letters_are_not_listed() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    let log = fixture.log();
+    for value in ["poison 1", "poison 2", "poison 3"] {
+        log.append(record(Some("u1"), value)).await.unwrap();
+    }
+    let letters = scanned(log).await;
+    log.dead_letters().put(&letters).await.unwrap();
+    let page = async || LogAdmin::dead_letters(log, &DeadLetterFilter::default(), 10).await.unwrap();
+    assert_eq!(page().await, letters);
+    let dead_letter_topic = format!("{}.dlq", letters[0].partition.topic);
+    fixture.delete_before(&RecordPosition::new(dead_letter_topic, 0, 1)).await;
+    assert_eq!(page().await, letters[1..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
