@@ -182,7 +182,7 @@ impl Embedded<'_> {
 
     /// The options of users and of orders. A replay may rebuild a missing store from nothing.
     fn entity_options(&self) -> EmbeddedStoreOptions {
-        let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)));
+        let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay { .. }));
         store_options(creates).lazy(self.is_lazy())
     }
 

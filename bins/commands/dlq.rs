@@ -4,24 +4,36 @@ use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_core::api::DeadLetterBody;
 use shop_core::log::{
-    DeadLetter, LogAdmin, LogAdminExt as _, RecordPosition, ResolveOptions, Resolved, resolve_all,
+    DeadLetter, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution, ResolveOptions, Resolved,
+    resolve_all,
 };
 
 use super::output::{Progress, print, print_json};
 use super::{park, text};
 use crate::backend::{self, Topic};
-use crate::settings::{Action, DlqCommand, Selection, Settings};
+use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::{CliError, Result};
 
-pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()> {
-    let DlqCommand { topic, selection, action } = command;
-    let topic = named_topic(settings, topic.as_deref())?;
+pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
+    let topic = named_topic(settings, command.topic.as_deref())?;
     let log = backend::for_log(settings).log(topic).await?;
     let admin = log.port.log.admin();
-    let done = match action {
-        Action::Park { note } => park::run(settings, &*log.port.log, topic, selection, note).await,
-        Action::List | Action::Show => list(settings, &*admin, topic, selection, action).await,
-        Action::Resolve(options) => resolve(settings, &*admin, topic, selection, options).await,
+    let done = match &command.action {
+        DlqAction::Ls(selection) => {
+            list(settings, &*admin, topic, selection, |letter, _| text::line(letter)).await
+        }
+        DlqAction::Show(selection) => list(settings, &*admin, topic, selection, text::whole).await,
+        DlqAction::Replay { dry_run, rate, selection } => {
+            let options = ResolveOptions::new(Resolution::Replayed).dry_run(*dry_run).rate(*rate);
+            resolve(settings, &*admin, topic, selection, &options).await
+        }
+        DlqAction::Drop { dry_run, selection, .. } => {
+            let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
+            resolve(settings, &*admin, topic, selection, &options).await
+        }
+        DlqAction::Park { positions, note } => {
+            park::run(settings, &*log.port.log, topic, positions, note).await
+        }
     };
     drop(admin);
     log.close().await;
@@ -47,17 +59,16 @@ async fn list(
     log: &dyn LogAdmin,
     topic: Topic<'_>,
     selection: &Selection,
-    action: &Action,
+    show: fn(&DeadLetter, RecordType) -> String,
 ) -> Result<()> {
     let progress = begin();
     let mut unknown = selection.positions();
     let mut selected = log.select_dead_letters(&selection.filter(), &unknown).await?;
     while let Some(dead_letter) = selected.try_next().await? {
         unknown.remove(&dead_letter.position());
-        let text = match action {
-            _ if settings.json => line_of_json(&dead_letter, topic),
-            Action::Show => text::whole(&dead_letter, topic.record),
-            _ => text::line(&dead_letter),
+        let text = match settings.json {
+            true => line_of_json(&dead_letter, topic),
+            false => show(&dead_letter, topic.record),
         };
         if !progress.suspend(|| print(&text))? {
             return Ok(());

@@ -8,16 +8,17 @@ use super::output::{Progress, print_report};
 use crate::Result;
 use crate::backend::{self, Topic};
 use crate::roles::ProcessRole;
-use crate::settings::{EraseUser, Settings};
+use crate::settings::{self, Settings};
 
 /// Erases the purchases of the user, and the user of that number.
-pub(super) async fn run(settings: &Settings, command: &EraseUser) -> Result<()> {
+pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
+    let settings::Erase::User { user: id, dry_run, vacuum, .. } = command;
     let (keeps_users, _) = settings.keeps();
     let progress = Progress::begin();
     let show = |EraseProgress { records, purchases, .. }: EraseProgress| {
         progress.show(format!("{records} records read, {purchases} purchases erased"));
     };
-    let mut erase = Erase::new(command.user.clone(), show).dry_run(command.dry_run);
+    let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     if settings.roles().has(ProcessRole::Purchases) {
         let ports = backend::for_purchases(settings);
         let (log, store) =
@@ -28,19 +29,19 @@ pub(super) async fn run(settings: &Settings, command: &EraseUser) -> Result<()> 
         erased?;
     }
     if let Some(number) = erase.user_number().filter(|_| keeps_users) {
-        erase.report.users = u64::from(user(settings, number, command.dry_run).await?);
+        erase.report.users = u64::from(user(settings, number, *dry_run).await?);
         let log = open::log(settings, Topic::users(settings)).await?;
         let erased = erase.user_events(&log.name, &*log.port, number).await;
         log.close().await;
         erased?;
     }
-    if command.vacuum && !command.dry_run {
+    if *vacuum && !dry_run {
         progress.show("rewriting the files of purchases and users".to_owned());
         backend::for_purchases(settings).vacuum().await?;
     }
     let report = erase.report;
     drop(progress);
-    if !command.dry_run {
+    if !dry_run {
         audit(&report);
     }
     print_report(settings.json, &[], &report, &report)

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use shop_core::Purchase;
+use shop_core::api::RowFormat;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
+use shop_core::{Purchase, UserId};
 
 use super::output::{Progress, print};
 use crate::backend;
-use crate::settings::{Export, Settings};
+use crate::settings::Settings;
 use crate::{CliError, Result};
 
-pub(super) async fn run(settings: &Settings, command: &Export) -> Result<()> {
+pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowFormat) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
     let progress = Progress::begin();
-    let written = write_all(Arc::clone(&store.port), command, &progress).await;
+    let written = write_all(Arc::clone(&store.port), user, format, &progress).await;
     drop(progress);
     let name = store.close().await;
     match written? {
@@ -27,8 +28,12 @@ pub(super) async fn run(settings: &Settings, command: &Export) -> Result<()> {
 }
 
 /// Writes the selected purchases. Returns the number of unreadable entries.
-async fn write_all(query: Arc<dyn PurchaseQuery>, command: &Export, progress: &Progress) -> Result<u64> {
-    let format = command.format;
+async fn write_all(
+    query: Arc<dyn PurchaseQuery>,
+    user: Option<&UserId>,
+    format: RowFormat,
+    progress: &Progress,
+) -> Result<u64> {
     let mut head = Vec::new();
     format.write_head(&mut head);
     print(&text(head)?)?;
@@ -41,7 +46,7 @@ async fn write_all(query: Arc<dyn PurchaseQuery>, command: &Export, progress: &P
         let rows = text(rows)?;
         progress.suspend(|| print(&rows))
     };
-    if let Some(user) = &command.user {
+    if let Some(user) = user {
         let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         let mut pages = Box::pin(query.pages(Selector::User(user.clone()), first));
         while let Some(page) = pages.try_next().await? {

@@ -8,10 +8,10 @@ use shop_core::log::{LogAdmin, LogUsage};
 use super::dlq::named_topic;
 use super::open;
 use super::output::print;
-use crate::settings::{GroupsAction, GroupsCommand, ResetTo, Settings};
+use crate::settings::{GroupsAction, OfTopic, ResetTo, Settings};
 use crate::{CliError, Result};
 
-pub(super) async fn run(settings: &Settings, command: &GroupsCommand) -> Result<()> {
+pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
     if let Some(brokers) = &settings.kafka_bootstrap_servers {
         let tool = format!("kafka-consumer-groups.sh --bootstrap-server {brokers}");
         let message = "management groups is for the embedded log. For Kafka, use";
@@ -28,9 +28,9 @@ pub(super) async fn run(settings: &Settings, command: &GroupsCommand) -> Result<
 async fn apply(log: &dyn LogAdmin, action: &GroupsAction, as_json: bool) -> Result<String> {
     let usage = log.usage().await?.ok_or_else(|| CliError::new("the groups of this log are not known"))?;
     let (group, next_offset) = match action {
-        GroupsAction::List if as_json => return Ok(json_list(&usage)),
-        GroupsAction::List => return Ok(list(&usage)),
-        GroupsAction::Forget(group) => {
+        GroupsAction::Ls if as_json => return Ok(line(&json!(usage))),
+        GroupsAction::Ls => return Ok(list(&usage)),
+        GroupsAction::Forget { group } => {
             found(log.forget_group(group).await?, group)?;
             return Ok(if as_json {
                 line(&json!({ "forgotten": group }))
@@ -38,13 +38,14 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction, as_json: bool) -> Resu
                 format!("{group} forgotten\n")
             });
         }
-        GroupsAction::Reset { group, to: ResetTo::Beginning } => (group, log.first_offset()),
-        GroupsAction::Reset { group, to: ResetTo::End } => (group, usage.next_offset),
-        GroupsAction::Reset { to: ResetTo::Offset(offset), .. } if *offset > usage.next_offset => {
+        GroupsAction::Reset { to: ResetTo { to_offset: Some(offset), .. }, .. }
+            if *offset > usage.next_offset =>
+        {
             let fault = format!("--to-offset {offset} is behind the end of the log, {}", usage.next_offset);
             return Err(CliError::new(fault).usage());
         }
-        GroupsAction::Reset { group, to: ResetTo::Offset(offset) } => (group, *offset),
+        GroupsAction::Reset { group, to: ResetTo { to_end: true, .. } } => (group, usage.next_offset),
+        GroupsAction::Reset { group, to } => (group, to.to_offset.unwrap_or_else(|| log.first_offset())),
     };
     found(log.reset_group(group, next_offset).await?, group)?;
     // Records before the first one do not exist any more.
@@ -72,19 +73,6 @@ fn list(usage: &LogUsage) -> String {
     let oldest = usage.oldest.map_or("no records".to_owned(), |time| format!("oldest record {time}"));
     let _infallible = writeln!(text, "log  {} bytes, {oldest}, {} bytes free", usage.bytes, usage.free_bytes);
     text
-}
-
-fn json_list(usage: &LogUsage) -> String {
-    let groups = usage.groups.iter().map(
-        |group| json!({ "group": group.name, "next_offset": group.next_offset, "behind": group.behind }),
-    );
-    line(&json!({
-        "groups": groups.collect::<Vec<_>>(),
-        "bytes": usage.bytes,
-        "free_bytes": usage.free_bytes,
-        "oldest": usage.oldest.map(|time| time.to_string()),
-        "next_offset": usage.next_offset,
-    }))
 }
 
 fn line(value: &serde_json::Value) -> String {

@@ -4,19 +4,26 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use shop_core::import::{self, ImportReport};
+use shop_core::api::RowFormat;
+use shop_core::import::{Import, ImportReport};
 
 use super::output::{Progress, print_report};
 use crate::backend::{self, Topic};
-use crate::settings::{Import, Settings};
+use crate::settings::Settings;
 use crate::{CliError, Result};
 
-pub(super) async fn run(settings: &Settings, command: &Import) -> Result<()> {
-    let input = open(&command.file)?;
+/// Imports `file`; without a `format`, it follows from the file's name.
+pub(super) async fn run(
+    settings: &Settings,
+    file: &Path,
+    format: Option<RowFormat>,
+    from_line: u64,
+) -> Result<()> {
+    let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let format = format.unwrap_or(if is_csv { RowFormat::Csv } else { RowFormat::Ndjson });
+    let input = open(file)?;
     let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
-    let import = import::Import::new(command.format)
-        .from_line(command.from_line)
-        .retention(settings.purchase_retention);
+    let import = Import::new(format).from_line(from_line).retention(settings.purchase_retention);
     let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), Progress::begin());
     let show = |report: &ImportReport| {
         progress.show(format!("{} purchases imported, {} lines rejected", report.imported, report.rejected));
@@ -32,7 +39,7 @@ pub(super) async fn run(settings: &Settings, command: &Import) -> Result<()> {
             let error = error.chain();
             CliError::new(format!("line {line}: {error}: run it again, with --from-line {line} for the rest"))
         }
-        None => CliError::about(&command.file.display().to_string())(error),
+        None => CliError::about(&file.display().to_string())(error),
     })?;
     match report.rejected {
         0 => Ok(()),

@@ -15,6 +15,8 @@ mod replay;
 mod text;
 mod verify;
 
+use std::time::Duration;
+
 use crate::backend;
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
@@ -27,34 +29,29 @@ pub(crate) use output::{print, print_json};
 /// # Errors
 /// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let done = match command {
-        // A migration that was stopped resumes when it is run again.
-        Command::Migrate => shutdown.run_until_cancelled(migrate(settings)).await.or(Some(Ok(()))),
-        Command::Verify { wait, named } => {
-            shutdown.run_until_cancelled(Box::pin(verify::run(settings, *wait, *named))).await
-        }
-        Command::Doctor => shutdown.run_until_cancelled(Box::pin(doctor::run(settings))).await,
-        Command::Replay(role) => shutdown.run_until_cancelled(Box::pin(replay::run(settings, *role))).await,
-        Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
-        Command::Groups(command) => {
-            shutdown.run_until_cancelled(Box::pin(groups::run(settings, command))).await
-        }
-        // An erasure that was stopped is completed when it is run again.
-        Command::EraseUser(command) => {
-            shutdown.run_until_cancelled(Box::pin(erase::run(settings, command))).await
-        }
-        // An import that was stopped publishes nothing twice when it is run again.
-        Command::Import(command) => {
-            shutdown.run_until_cancelled(Box::pin(import::run(settings, command))).await
-        }
-        Command::Export(command) => {
-            shutdown.run_until_cancelled(Box::pin(export::run(settings, command))).await
-        }
-        Command::Backup(into) => shutdown.run_until_cancelled(backup::backup(settings, into)).await,
-        Command::Restore(from) => shutdown.run_until_cancelled(backup::restore(settings, from)).await,
-    };
+    let done = shutdown.run_until_cancelled(Box::pin(work(command, settings))).await;
+    // A migration that was stopped resumes when it is run again.
+    let done = if *command == Command::Migrate { done.or(Some(Ok(()))) } else { done };
     let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
     done.map_err(CliError::for_command)
+}
+
+async fn work(command: &Command, settings: &Settings) -> Result<()> {
+    match command {
+        Command::Migrate => migrate(settings).await,
+        Command::Verify { wait, named } => {
+            verify::run(settings, Duration::from_secs((*wait).into()), *named).await
+        }
+        Command::Doctor => doctor::run(settings).await,
+        Command::Replay { role, .. } => replay::run(settings, *role).await,
+        Command::Dlq(command) => dlq::run(settings, command).await,
+        Command::Groups(command) => groups::run(settings, command).await,
+        Command::Erase(command) => erase::run(settings, command).await,
+        Command::Import { file, format, from_line } => import::run(settings, file, *format, *from_line).await,
+        Command::Export { user, format } => export::run(settings, user.as_ref(), *format).await,
+        Command::Backup { folder } => backup::backup(settings, folder).await,
+        Command::Restore { folder } => backup::restore(settings, folder).await,
+    }
 }
 
 async fn migrate(settings: &Settings) -> Result<()> {

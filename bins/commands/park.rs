@@ -7,7 +7,7 @@ use shop_core::record::decode;
 
 use super::output::{print, print_json};
 use crate::backend::{self, Topic};
-use crate::settings::{Selection, Settings};
+use crate::settings::Settings;
 use crate::{CliError, Result};
 
 /// Dead-letters the selected records of `topic`: all of them, or none if one does not exist or needs no dead letter.
@@ -15,18 +15,18 @@ pub(super) async fn run(
     settings: &Settings,
     log: &dyn Log,
     topic: Topic<'_>,
-    selection: &Selection,
+    positions: &[RecordPosition],
     note: &str,
 ) -> Result<()> {
     let is_other = |position: &&RecordPosition| *position.topic != *topic.name;
-    let others = selection.places.iter().filter(is_other);
+    let others = positions.iter().filter(is_other);
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
     let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
     // A log that does not know the positions of groups has none.
     let groups = admin.usage().await?.map_or_else(Vec::new, |usage| usage.groups);
     let passed = groups.iter().map(|group| group.next_offset).min().unwrap_or_default();
-    for position in &selection.places {
+    for position in positions {
         let Some((partition, record)) = admin.find(position.partition, position.offset).await? else {
             faults.push(format!("there is no record at {position}"));
             continue;

@@ -19,7 +19,7 @@ struct ReplayCounters {
     records: u64,
     new: u64,
     known: u64,
-    passed_over: u64,
+    skipped: u64,
 }
 
 /// Replays the events that `role` consumes into its store.
@@ -49,16 +49,16 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     };
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
-    let ReplayCounters { records, new, known, passed_over } = replayed?;
+    let ReplayCounters { records, new, known, skipped } = replayed?;
     if settings.json {
         return print_json(&json!({
             "log": log, "store": store, "role": role.as_str(), "records": records, "new": new, "known": known,
-            "skipped": passed_over,
+            "skipped": skipped,
         }))
         .map(drop);
     }
     print(&format!(
-        "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n",
+        "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, skipped {skipped}\n",
         role.as_str()
     ))?;
     Ok(())
@@ -88,13 +88,13 @@ async fn apply<R: Record>(
     let events: Vec<R> =
         batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
     counters.records += batch.records.len() as u64;
-    counters.passed_over += (batch.records.len() - events.len()) as u64;
+    counters.skipped += (batch.records.len() - events.len()) as u64;
     for outcome in store.apply(events.into()).await? {
         match outcome {
             InsertOutcome::Inserted => counters.new += 1,
             InsertOutcome::Duplicate => counters.known += 1,
             InsertOutcome::Unknown(error) => return Err(error.into()),
-            _ => counters.passed_over += 1,
+            _ => counters.skipped += 1,
         }
     }
     Ok(())

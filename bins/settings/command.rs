@@ -1,148 +1,397 @@
-//! The commands of management.
+//! The commands of management, as clap parses them. The settings are parsed beside them: see `command_line`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use conf::Conf;
+use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
-use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition, ResolveOptions};
+use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::{Timestamp, UserId};
 
 use crate::roles::ProcessRole;
 
 /// A command of management.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Convert the documents of the replaced systems.
+    /// Converts documents of the replaced systems in MongoDB to the current form, in place; or log.db and store.db of an
+    /// earlier version to one file
+    ///
+    /// Documents are converted beside services; it can be stopped and restarted. Files are converted while no service runs
+    /// on the folder; the old ones stay, as log.db.old and store.db.old. Exits with 0, 2 for wrong options or settings or
+    /// nothing to convert, 3 when MongoDB or a file is unavailable.
+    #[command(verbatim_doc_comment)]
     Migrate,
-    /// Verify the store against the log.
+    /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
+    ///
+    /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names the
+    /// purchases that are missing, stored with other content than the log's, or duplicated, and exits with 1. It
+    /// changes nothing and runs beside a service: it waits for records in flight. Dead-lettered records are not
+    /// missing, nor are those that were replayed or dropped. Conflicts are counted separately. If retention has deleted
+    /// the first records, it prints the first offset. It exits with 2 for wrong options or settings, and with 3 when a
+    /// server is unavailable, there is no log or store, or the log has no records.
+    ///
+    /// management verify
+    /// management verify --wait 60 --named 1000
+    ///
+    /// It takes the settings of the service: give the same values.
+    #[command(verbatim_doc_comment)]
     Verify {
-        /// The time without a new purchase after which a purchase that was not found is missing.
-        wait: Duration,
-        /// The maximum number of findings of each kind that are named.
+        /// Seconds without a new purchase after which a purchase that was not found is missing
+        #[arg(long, default_value_t = 10)]
+        wait: u32,
+        /// Maximum number of findings of each kind that are named
+        #[arg(long, default_value_t = 20)]
         named: usize,
     },
-    /// Find what cannot be read.
+    /// Finds what cannot be read: documents or rows that are not purchases, and damaged files
+    ///
+    /// Prints one line each, the id and the reason, and exits with 1 when there are any. It reads the whole store, and
+    /// every page of the embedded log's and store's files. It changes nothing and runs beside a service. It exits with
+    /// 2 for wrong options or settings, and with 3 when a server is unavailable or there is no store.
+    ///
+    /// management doctor
+    /// management doctor --json
+    ///
+    /// It takes the settings of the service: give the same values.
+    #[command(verbatim_doc_comment)]
     Doctor,
-    /// Replay all events into a role.
-    Replay(ProcessRole),
-    /// List or resolve dead-lettered records.
-    Dlq(DlqCommand),
-    /// List or change the groups of the embedded log.
-    Groups(GroupsCommand),
-    /// Copy the embedded files into a folder.
-    Backup(PathBuf),
-    /// Copy the files of a backup into the data folder.
-    Restore(PathBuf),
-    /// Erase a user.
-    EraseUser(EraseUser),
-    /// Publish the purchases of a file.
-    Import(Import),
-    /// Write the stored purchases to standard output.
-    Export(Export),
+    /// Replays events into users or orders, from the start of the log
+    ///
+    /// It rebuilds the orders that users have, or the users that orders have, in a new database or in the existing one.
+    /// It can be stopped and restarted, and runs beside a service: known events are skipped. It commits no offsets. It
+    /// exits with 0, 2 for wrong options or settings, 3 when a server is unavailable or the topic does not exist.
+    ///
+    /// management replay users --from-beginning    order_created into users
+    /// management replay orders --from-beginning   user_created into orders
+    ///
+    /// It takes the settings of the service: give the same values.
+    #[command(verbatim_doc_comment)]
+    Replay {
+        /// Role that consumes the events again: users or orders
+        #[arg(value_parser = read_consumer)]
+        role: ProcessRole,
+        /// From the first record of the log; required
+        #[arg(long, required = true)]
+        from_beginning: bool,
+    },
+    /// Lists, shows, replays and drops dead-lettered records, and parks a record that the store does not accept
+    ///
+    /// Dead-lettered records are those that could not be stored, in their original form. All commands take positions as
+    /// `ls` prints them and the settings of the service; all but `park` take --reason, --since and --until.
+    /// They exit with 0, also when records are listed; with 2 for wrong options or settings, and with 3 when a server
+    /// is unavailable, or there is no log or no such record.
+    ///
+    /// management dlq ls: one line each: position, time, reason, the beginning of the value.
+    /// management dlq show: the whole record: key, headers, value.
+    /// management dlq replay: publishes the records again, with the ids of their purchases.
+    /// management dlq drop: discards them.
+    /// management dlq park: dead-letters a stuck record, and ingest continues after it.
+    #[command(verbatim_doc_comment)]
+    Dlq(OfTopic<DlqAction>),
+    /// Lists, resets and forgets the consumer groups of the embedded log
+    ///
+    /// Kafka has its own tool: kafka-consumer-groups.sh. Exits with 0, 2 for wrong options or settings, 3 when there is no
+    /// log or no such group, or the group has an active consumer.
+    #[command(verbatim_doc_comment)]
+    Groups(OfTopic<GroupsAction>),
+    /// Copies the embedded log and stores into a folder, as of one moment, beside running services
+    ///
+    /// Everything that was acknowledged before it began is in the copy. The folder must not have a backup yet. Exits
+    /// with 0, 2 for wrong options or settings, 3 when a folder cannot be used or a file is damaged.
+    ///
+    /// management backup /backup/2026-03-01
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Backup {
+        /// Folder of the backup
+        folder: PathBuf,
+    },
+    /// Copies a backup into SHOP_DATA_DIR, which must not have a log or a store
+    ///
+    /// Start the services afterwards; `verify` checks the result. Exits as `backup` does.
+    ///
+    /// SHOP_DATA_DIR=./restored management restore /backup/2026-03-01
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Restore {
+        /// Folder of the backup
+        folder: PathBuf,
+    },
+    /// Erases a user: purchases, e-mail address and name, in the stores, the logs and the dead letters
+    ///
+    /// management erase user: the user of an id, and its purchases.
+    ///
+    /// It exits with 0, 2 for wrong options or settings, and with 3 when a server is unavailable, or there is no log or
+    /// store.
+    #[command(verbatim_doc_comment)]
+    #[command(subcommand)]
+    Erase(Erase),
+    /// Publishes the purchases of a file to the log, each once, however often it is run
+    ///
+    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price, and
+    /// optionally timestamp, id and key. An id stays the purchase's id, as `export` writes it, and a key makes the id as in
+    /// the HTTP API. A purchase without either gets an id from its line number and its content: do not insert lines
+    /// before it between two runs. Stored purchases are not stored again.
+    ///
+    /// Each line is checked: one that is not valid is reported with its number, and the others are imported. It can be
+    /// stopped and run again, from the beginning or with --from-line, and runs beside services. It needs a log that a
+    /// service has created.
+    ///
+    /// management import purchases.ndjson
+    /// zcat purchases.csv.gz | management import - --format csv
+    ///
+    /// It exits with 0, 1 when lines were rejected, 2 for wrong options or settings or a wrong header, 3 when a server is
+    /// unavailable or there is no file or log. It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Import {
+        /// File with one purchase per line or row; - for standard input
+        file: PathBuf,
+        /// ndjson or csv [default: csv for a file *.csv, else ndjson]
+        #[arg(long)]
+        format: Option<RowFormat>,
+        /// The first line to import. A stopped import prints where to continue
+        #[arg(long, default_value_t = 1)]
+        from_line: u64,
+    },
+    /// Writes the stored purchases to standard output, as `import` reads them
+    ///
+    /// It reads what is stored: purchases that are still in the log are not exported. Ids, prices with their scale, and
+    /// times are written exactly.
+    ///
+    /// management export > purchases.ndjson
+    /// management export --userid u1 --format csv
+    ///
+    /// It exits with 0, 1 when entries of the store cannot be read (management doctor names them), 2 for wrong options or
+    /// settings, 3 when a server is unavailable or there is no store. It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Export {
+        /// Only purchases of this user id, oldest first [default: all, in the order of the store]
+        #[arg(long = "userid")]
+        user: Option<UserId>,
+        /// ndjson or csv
+        #[arg(long, default_value = "ndjson")]
+        format: RowFormat,
+    },
 }
 
-/// An import.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Import {
-    /// The file; `-` for standard input.
-    pub(crate) file: PathBuf,
-    pub(crate) format: RowFormat,
-    /// The first line to import, from 1.
-    pub(crate) from_line: u64,
-}
-
-/// An export.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Export {
-    /// The user; `None` for all.
-    pub(crate) user: Option<UserId>,
-    pub(crate) format: RowFormat,
-}
-
-/// The erasure of a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EraseUser {
-    pub(crate) user: UserId,
-    /// Whether to count only.
-    pub(crate) dry_run: bool,
-    /// Whether to rewrite the embedded files afterwards.
-    pub(crate) vacuum: bool,
-}
-
-/// An action on the groups of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GroupsCommand {
-    /// The topic; `None` for the topic of purchases.
+/// An action on the log of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct OfTopic<A: Subcommand> {
+    /// Topic, such as user_created [default: the topic of purchases]
+    #[arg(long, global = true)]
     pub(crate) topic: Option<String>,
-    pub(crate) action: GroupsAction,
-}
-
-/// An action on groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GroupsAction {
-    List,
-    Forget(String),
-    Reset { group: String, to: ResetTo },
-}
-
-/// The position to which a group is reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ResetTo {
-    Beginning,
-    End,
-    Offset(u64),
-}
-
-/// An action on selected dead-lettered records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DlqCommand {
-    /// The topic of the records; `None` for the topic of purchases.
-    pub(crate) topic: Option<String>,
-    pub(crate) selection: Selection,
-    pub(crate) action: Action,
+    #[command(subcommand)]
+    pub(crate) action: A,
 }
 
 /// An action on dead-lettered records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    List,
-    Show,
-    Resolve(ResolveOptions),
-    /// Dead-letter the records at the selected positions.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum DlqAction {
+    /// Lists dead-lettered records, one line each: position, time, reason, the beginning of the value
+    ///
+    /// management dlq ls --reason conflict --since 2026-03-01
+    ///
+    /// Records that were replayed or dropped are not listed. It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Ls(Selection),
+    /// Shows whole dead-lettered records: position, time, reason, key, headers and value, as text or as base64
+    ///
+    /// management dlq show purchases-0-42
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Show(Selection),
+    /// Publishes dead-lettered records again, and resolves them
+    ///
+    /// Key, headers and value are unchanged. A purchase keeps its id, so a replay is safe at any time and any number of
+    /// times: a stored purchase is not duplicated. A record that still cannot be stored is dead-lettered again.
+    ///
+    /// management dlq replay --dry-run
+    /// management dlq replay purchases-0-42 purchases-3-7
+    /// management dlq replay --reason refused --rate 100
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Replay {
+        /// Only list the records that would be replayed
+        #[arg(long)]
+        dry_run: bool,
+        /// Maximum records per second [default: no limit]
+        #[arg(long)]
+        rate: Option<NonZeroU32>,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Discards dead-lettered records: they are not listed any more, and count as resolved
+    ///
+    /// The embedded log deletes them. Kafka deletes no single record: a marker says that they were dropped, and their
+    /// bytes stay in the dead-letter topic until its retention ends.
+    ///
+    /// management dlq drop --until 2026-03-01 --dry-run
+    /// management dlq drop purchases-0-42
+    /// management dlq drop --all
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Drop {
+        /// Only list the records that would be dropped
+        #[arg(long)]
+        dry_run: bool,
+        /// Drop all of them. A forgotten selection must not do so
+        #[arg(long, required_unless_present_any = CRITERIA, conflicts_with_all = CRITERIA)]
+        all: bool,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Dead-letters records that the store does not accept, with the reason `parked`
+    ///
+    /// A record is stuck when the store keeps failing over it although it accepts others: /health and the log of ingest
+    /// name its position. Ingest looks for it among the dead letters before it retries, and continues after it, without
+    /// a restart. `replay` publishes it again. A record that is not stuck is stored nevertheless.
+    ///
+    /// management dlq park purchases-0-42 --note "rejected by the validator of the collection"
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
     Park {
+        /// Positions of the records, topic-partition-offset
+        #[arg(required = true)]
+        positions: Vec<RecordPosition>,
+        /// Why, for the readers of the dead letter
+        #[arg(long, default_value = "parked by an operator")]
         note: String,
     },
 }
 
+/// The arguments of [`Selection`].
+const CRITERIA: [&str; 4] = ["positions", "reason", "since", "until"];
+
 /// Selects the dead-lettered records that match all criteria.
-#[derive(Debug, Clone, PartialEq, Eq, Conf)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Selection {
     /// Positions of records, topic-partition-offset as `ls` prints them [default: all]
-    #[conf(repeat, pos)]
-    pub(crate) places: Vec<RecordPosition>,
+    positions: Vec<RecordPosition>,
     /// Only records with this reason: undecodable, conflict, refused, parked or gap
-    #[conf(long)]
-    pub(super) reason: Option<ReasonKind>,
+    #[arg(long)]
+    reason: Option<ReasonKind>,
     /// Only records with this timestamp or a later one: 2026-03-01 or 2026-03-01T09:00:00Z
-    #[conf(long, value_parser = read_time)]
-    pub(super) since: Option<Timestamp>,
+    #[arg(long, value_parser = read_time)]
+    since: Option<Timestamp>,
     /// Only records with an earlier timestamp
-    #[conf(long, value_parser = read_time)]
-    pub(super) until: Option<Timestamp>,
+    #[arg(long, value_parser = read_time)]
+    until: Option<Timestamp>,
 }
 
 impl Selection {
     /// The positions; none for all.
     pub(crate) fn positions(&self) -> BTreeSet<RecordPosition> {
-        self.places.iter().cloned().collect()
+        self.positions.iter().cloned().collect()
     }
 
     /// The other criteria.
     pub(crate) fn filter(&self) -> DeadLetterFilter {
         DeadLetterFilter::default().reason(self.reason).since(self.since).until(self.until)
     }
+}
+
+/// An action on groups.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum GroupsAction {
+    /// Lists the groups, one line each: name, next offset, number of records behind the end
+    ///
+    /// The last line has the size of the log and its oldest record. It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Ls,
+    /// Deletes the position of a group that is not used any more
+    ///
+    /// The log keeps every record that a group has not consumed. After this, the services delete the records that the
+    /// other groups have consumed and that are older than SHOP_LOG_RETENTION. A consumer of the group would start again
+    /// at the first record. It fails while the group has an active consumer.
+    ///
+    /// management groups forget rehearsal
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Forget {
+        /// Name of the group
+        group: String,
+    },
+    /// Sets the position of a group: --to-beginning, --to-end or --to-offset
+    ///
+    /// Records are consumed again from there; stored purchases are not duplicated. Records before the position are
+    /// skipped. It fails while the group has an active consumer.
+    ///
+    /// management groups reset purchase-group --to-beginning
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    Reset {
+        /// Name of the group
+        group: String,
+        #[command(flatten)]
+        to: ResetTo,
+    },
+}
+
+/// The position to which a group is reset: one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetTo {
+    /// To the first record of the log
+    #[arg(long)]
+    to_beginning: bool,
+    /// Behind the last record of the log
+    #[arg(long)]
+    pub(crate) to_end: bool,
+    /// To this offset
+    #[arg(long)]
+    pub(crate) to_offset: Option<u64>,
+}
+
+/// What is erased.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Erase {
+    /// Erases the purchases of a user id; if it is a number, the user of that number, too
+    ///
+    /// The store deletes the purchases, and keeps their ids, so that they are not stored again. The user's row loses
+    /// its address, name and key; its number stays taken. The embedded log erases its records, and dead letters about the
+    /// user are dropped. Kafka deletes no single record: the command prints what it keeps, and until when. Orders stay:
+    /// they have no name and no address, only the number of a user who is not known any more.
+    ///
+    /// The embedded files overwrite what is deleted, but unused parts of them may have copies of rows that were moved.
+    /// --vacuum rewrites the files afterwards and removes these. Registrations and ingest wait meanwhile, seconds for a
+    /// million purchases; buying continues. It takes free disk space of twice the largest file.
+    ///
+    /// Purchases that are made after it began are not erased. Backups are not changed. It can be stopped and run again,
+    /// and runs beside services. Choose one of --dry-run and --confirm.
+    ///
+    /// management erase user u1 --dry-run
+    /// management erase user u1 --confirm
+    /// management erase user u1 --confirm --vacuum
+    ///
+    /// It takes the settings of the service.
+    #[command(verbatim_doc_comment)]
+    User {
+        /// Id of the user
+        user: UserId,
+        /// Erase. It cannot be undone
+        #[arg(long, required_unless_present = "dry_run", conflicts_with = "dry_run")]
+        confirm: bool,
+        /// Only count what would be erased
+        #[arg(long)]
+        dry_run: bool,
+        /// Rewrite the embedded files afterwards
+        #[arg(long)]
+        vacuum: bool,
+    },
+}
+
+fn read_consumer(text: &str) -> Result<ProcessRole, String> {
+    let consumer = [ProcessRole::Users, ProcessRole::Orders].into_iter().find(|role| role.as_str() == text);
+    consumer.ok_or_else(|| format!("{text:?} consumes no events: choose users or orders"))
 }
 
 fn read_time(text: &str) -> Result<Timestamp, String> {

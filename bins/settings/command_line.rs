@@ -1,16 +1,17 @@
 //! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use clap::builder::StyledStr;
-use clap::error::{ContextKind, ErrorKind};
-use clap::{Arg, Command};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
 use conf::introspection::ProgramOptionMeta as _;
 use conf::{Conf, ParsedEnv};
 
-use super::ServiceKind;
-use super::arguments::Management;
 use super::variables::Variables;
+use super::{ServiceKind, command};
 
 /// The settings that `-h` lists; `--help` lists all.
 const COMMON: [&str; 10] = [
@@ -38,6 +39,11 @@ const GROUPS: [(&str, &str); 8] = [
     ("Operation", "dead_letter_limit"),
 ];
 
+/// What the help of management adds to that of facing.
+const COMMANDS: &str = "Each command takes the same settings, and shows more with --help (management dlq --help). A \
+    command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
+    store does not exist.";
+
 /// The documentation of one setting.
 pub(super) struct Setting {
     pub(super) group: &'static str,
@@ -62,28 +68,91 @@ pub(super) fn settings() -> Vec<Setting> {
     settings.collect()
 }
 
-/// The command line of `service`.
+/// The command line of `service`: its settings, and the commands of management. Settings are valid before, between and
+/// behind the words of a command.
 ///
 /// # Errors
-/// When the definition of the arguments is inconsistent; tests exclude that.
-pub(super) fn command(service: ServiceKind) -> Result<Command, conf::Error> {
-    let command = match service {
-        ServiceKind::Facing => defined::<Variables>()?,
-        ServiceKind::Management => defined::<Management>()?,
-    };
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+/// When the definition of the settings is inconsistent; tests exclude that.
+pub(super) fn command_line(service: ServiceKind) -> Result<Command, conf::Error> {
+    let settings = Variables::PROGRAM_OPTIONS.iter().collect();
+    let line = Variables::get_parser(&ParsedEnv::default(), settings)?.into_command();
+    let about = line.get_about().map(ToString::to_string).unwrap_or_default();
     let short = about.split("\n\n").next().unwrap_or_default().to_owned();
-    let command = command.name(service.name()).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
-    Ok(readable(command.about(short).long_about(about), &settings(), true))
+    let line = line.name(service.name()).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let (line, about) = match service {
+        ServiceKind::Facing => (line, about),
+        ServiceKind::Management => {
+            let line = line.mut_args(|setting| setting.global(true));
+            (command::Command::augment_subcommands(line), format!("{about}\n\n{COMMANDS}"))
+        }
+    };
+    Ok(readable(line.about(short).long_about(about), &self::settings()))
 }
 
-fn defined<A: Conf>() -> Result<Command, conf::Error> {
-    Ok(A::get_parser(&ParsedEnv::default(), A::PROGRAM_OPTIONS.iter().collect())?.into_command())
+/// The command and the settings of a process.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    pub(super) command: Option<command::Command>,
+    pub(super) variables: Variables,
+}
+
+/// Why arguments or variables are wrong.
+#[derive(Debug)]
+pub(super) struct InvalidArguments {
+    pub(super) faults: Vec<String>,
+    /// Whether they are those of a command.
+    pub(super) is_command: bool,
+}
+
+/// Parses the arguments and the `values` of variables. Ends the process when help or the version was requested.
+pub(super) fn parse(
+    service: ServiceKind,
+    arguments: &[OsString],
+    values: &BTreeMap<String, String>,
+) -> Result<Arguments, InvalidArguments> {
+    let wrong = |error: conf::Error, is_command| InvalidArguments {
+        faults: value_faults(&error.to_string()),
+        is_command,
+    };
+    let line = command_line(service).map_err(|error| wrong(error, false))?;
+    let parsed = line.clone().try_get_matches_from(arguments).and_then(|matches| {
+        let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
+        Ok((command.transpose()?, matches))
+    });
+    let (command, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(requested) if requested.exit_code() == 0 => requested.exit(),
+        Err(error) => {
+            // A misspelled option or command must not hide that there is one: the exit code depends on it.
+            let is_name = |word: &OsString| line.get_subcommands().any(|command| command.get_name() == word);
+            let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
+            return Err(InvalidArguments { faults: vec![argument_fault(&error, &line)], is_command });
+        }
+    };
+    let mut flags = vec![OsString::from(service.name())];
+    for setting in line.get_arguments() {
+        let (id, long) = (setting.get_id().as_str(), setting.get_long().unwrap_or_default());
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let mut flag = OsString::from(format!("--{long}"));
+        if let Some(value) = matches.get_raw(id).and_then(Iterator::last)
+            && setting.get_action().takes_values()
+        {
+            flag.push("=");
+            flag.push(value);
+        }
+        flags.push(flag);
+    }
+    match Variables::try_parse_from::<OsString, String, String>(flags, values.clone()) {
+        Ok(variables) => Ok(Arguments { command, variables }),
+        Err(error) => Err(wrong(error, command.is_some())),
+    }
 }
 
 /// The completions or the manual page that `variables` request.
 pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io::Result<Option<Vec<u8>>> {
-    let mut command = command(service).map_err(std::io::Error::other)?;
+    let mut command = command_line(service).map_err(std::io::Error::other)?;
     let mut text = Vec::new();
     match variables.completions {
         Some(shell) => clap_complete::generate(shell, &mut command, service.name(), &mut text),
@@ -93,8 +162,8 @@ pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io:
     Ok(Some(text))
 }
 
-/// `command` with readable placeholders, and with [`COMMON`] settings only in its short help.
-fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
+/// `command` with readable placeholders of settings, and with the [`COMMON`] ones only in its short help.
+fn readable(command: Command, settings: &[Setting]) -> Command {
     let variables: String = settings
         .iter()
         .filter(|setting| setting.flag.is_none())
@@ -102,12 +171,7 @@ fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
             format!("  {}\n          {meaning}\n", variable.as_deref().unwrap_or_default())
         })
         .collect();
-    let more = match is_root {
-        true => {
-            "MONGODB_URI names MongoDB for purchases, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables."
-        }
-        false => "The settings of the service apply too: `--help` lists them.",
-    };
+    let more = "MONGODB_URI names MongoDB for purchases, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
     // Management has subcommands.
     let is_facing = !command.has_subcommands();
     let is_common =
@@ -118,14 +182,13 @@ fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
         .mut_args(|arg| {
             let long = arg.get_long().unwrap_or_default().to_owned();
             match settings.iter().find(|setting| setting.flag.as_ref() == Some(&long)) {
-                Some(setting) if long == "json" || is_root && is_common(setting, &long) => {
-                    readable_argument(arg)
-                }
+                Some(setting) if is_common(setting, &long) => readable_argument(arg),
                 Some(setting) => readable_argument(arg).help_heading(setting.group).hide_short_help(true),
-                None => readable_argument(arg),
+                None => arg,
             }
         })
-        .mut_subcommands(|command| readable(command, settings, false))
+        // A missing word is an error that lists the choices, rather than the help.
+        .mut_subcommands(|command| readable(command.arg_required_else_help(false), settings))
 }
 
 /// `arg` with the last word of its name as its placeholder, and with a short help of one line.
@@ -142,8 +205,12 @@ fn readable_argument(arg: Arg) -> Arg {
 }
 
 /// The error of the arguments, in one sentence.
-pub(super) fn argument_fault(error: &clap::Error) -> String {
+fn argument_fault(error: &clap::Error, line: &Command) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string);
+    let list = |kind| match error.get(kind) {
+        Some(ContextValue::Strings(all)) => all.clone(),
+        _ => Vec::new(),
+    };
     let (what, given, similar) = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             ("command", context(ContextKind::InvalidSubcommand), context(ContextKind::SuggestedSubcommand))
@@ -151,13 +218,42 @@ pub(super) fn argument_fault(error: &clap::Error) -> String {
         ErrorKind::UnknownArgument => {
             ("argument", context(ContextKind::InvalidArg), context(ContextKind::SuggestedArg))
         }
+        ErrorKind::MissingSubcommand => {
+            let command = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let mut choices = list(ContextKind::ValidSubcommand);
+            choices.retain(|choice| choice != "help");
+            return format!("{command}: select one of {} (--help describes each)", choices.join(", "));
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let usage = context(ContextKind::Usage).unwrap_or_default();
+            let usage = usage.trim_start_matches("Usage: ").lines().next().unwrap_or_default().to_owned();
+            return format!("{} is missing: {usage}", list(ContextKind::InvalidArg).join(" and "));
+        }
         _ => ("", None, None),
     };
+    if let Some(given) = given.as_deref().filter(|given| given.starts_with("--")) {
+        let mut owners = Vec::new();
+        find_owners(line, "", given.trim_start_matches('-'), &mut owners);
+        if !owners.is_empty() {
+            return format!("`{given}` is an option of `{}`: it follows that", owners.join("`, `"));
+        }
+    }
     let text = error.to_string();
     match (given, similar) {
         (Some(given), Some(similar)) => format!("unknown {what} `{given}`; did you mean `{similar}`?"),
         (Some(given), None) => format!("unknown {what} `{given}`; `--help` lists all"),
         _ => text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    }
+}
+
+/// Finds the commands below `command`, which is `path`, that have the option `long`.
+fn find_owners(command: &Command, path: &str, long: &str, owners: &mut Vec<String>) {
+    for command in command.get_subcommands() {
+        let path = format!("{path} {}", command.get_name()).trim().to_owned();
+        find_owners(command, &path, long, owners);
+        if command.get_arguments().any(|argument| argument.get_long() == Some(long)) {
+            owners.push(path);
+        }
     }
 }
 
@@ -174,38 +270,13 @@ pub(super) fn value_faults(text: &str) -> Vec<String> {
             (None, _) => {}
         }
     }
-    // A wrong variable is reported for the service and for the command.
-    let mut seen = BTreeSet::new();
-    faults.iter().map(|fault| value_fault(fault)).filter(|fault| seen.insert(fault.clone())).collect()
+    faults.iter().map(|fault| value_fault(fault)).collect()
 }
 
 fn value_fault(fault: &str) -> String {
-    if let Some((what, value)) =
-        fault.strip_prefix("when parsing ").and_then(|rest| rest.split_once(" value "))
-    {
-        return match what.trim_start_matches("env ").trim_matches('\'') {
-            "" => format!("invalid value {value}"),
-            name => format!("{name}: invalid value {value}"),
-        };
-    }
-    if let Some((_, message)) = fault.split_once(" value was invalid: ") {
-        return message.to_owned();
-    }
-    match fault {
-        "'<role>' must be provided" => "management replay: name a role: users or orders".to_owned(),
-        "'<file>' must be provided" => "management import: name a file, or - for standard input".to_owned(),
-        "'<group>' must be provided" => "management groups: name the group".to_owned(),
-        "'<folder>' must be provided" => {
-            "management backup and restore: name the folder of the backup".to_owned()
-        }
-        _ if fault.starts_with("A subcommand must be selected") && fault.contains("forget") => {
-            "management groups: select ls, forget or reset (--help describes each)".to_owned()
-        }
-        _ if fault.starts_with("A subcommand must be selected") => {
-            "management dlq: select ls, show, replay, drop or park (--help describes each)".to_owned()
-        }
-        _ => fault.to_owned(),
-    }
+    let named = fault.strip_prefix("when parsing ").and_then(|rest| rest.split_once(" value "));
+    let Some((name, value)) = named else { return fault.to_owned() };
+    format!("{}: invalid value {value}", name.trim_start_matches("env ").trim_matches('\''))
 }
 
 #[cfg(test)]
@@ -216,13 +287,13 @@ mod tests {
 
     fn fault(service: ServiceKind, arguments: &[&str]) -> clap::Error {
         let arguments = [&[service.name()], arguments].concat();
-        command(service).unwrap().try_get_matches_from(arguments).unwrap_err()
+        command_line(service).unwrap().try_get_matches_from(arguments).unwrap_err()
     }
 
     #[test]
     fn the_command_lines_are_consistent() {
         for service in SERVICES {
-            command(service).unwrap().debug_assert();
+            command_line(service).unwrap().debug_assert();
         }
         let fields: Vec<_> = Variables::program_options().map(|option| option.id().to_string()).collect();
         for (group, first) in GROUPS {
@@ -281,42 +352,87 @@ mod tests {
                 "a value is required for '--port <PORT>' but none was supplied",
             ),
         ] {
-            assert_eq!(argument_fault(&fault(service, arguments)), expected);
+            let line = command_line(service).unwrap();
+            assert_eq!(argument_fault(&fault(service, arguments), &line), expected);
         }
+    }
+
+    fn parsed(line: &str, values: &[(&str, &str)]) -> Result<Arguments, InvalidArguments> {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let line = line.replacen("m ", "management ", 1);
+        let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
+        parse(ServiceKind::Management, &arguments, &values)
     }
 
     #[test]
     fn wrong_values_are_named_without_types_and_titles() {
-        let faults = |arguments: &[&str], values: &[(&str, &str)]| {
-            let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let error =
-                Management::try_parse_from::<&str, String, String>(arguments.to_vec(), values).unwrap_err();
-            value_faults(&error.to_string()).join("|")
-        };
-        for (arguments, expected) in [
-            (&["m", "verify", "--wait", "x"][..], "--wait: invalid value 'x': invalid digit found in string"),
+        for (line, expected) in [
+            ("m verify --wait x", "invalid value 'x' for '--wait <WAIT>': invalid digit found in string"),
             (
-                &["m", "dlq", "ls", "x"],
-                "invalid value 'x': must be topic-partition-offset, such as purchases-0-42",
+                "m dlq ls x",
+                "invalid value 'x' for '[POSITIONS]...': must be topic-partition-offset, such as purchases-0-42",
             ),
-            (&["m", "dlq"], "management dlq: select ls, show, replay, drop or park (--help describes each)"),
-            (&["m", "groups"], "management groups: select ls, forget or reset (--help describes each)"),
-            (&["m", "groups", "forget"], "management groups: name the group"),
-            (
-                &["m", "groups", "reset", "g"],
-                "management groups reset: choose one of --to-beginning, --to-end and --to-offset",
-            ),
-            (&["m", "backup"], "management backup and restore: name the folder of the backup"),
-            (&["m", "replay", "--from-beginning"], "management replay: name a role: users or orders"),
-            (&["m", "replay", "users"], "management replay: --from-beginning is required"),
+            ("m dlq", "management dlq: select one of ls, show, replay, drop, park (--help describes each)"),
+            ("m groups", "management groups: select one of ls, forget, reset (--help describes each)"),
         ] {
-            assert_eq!(faults(arguments, &[]), expected);
+            let wrong = parsed(line, &[]).unwrap_err();
+            assert_eq!((wrong.faults.join("|").as_str(), wrong.is_command), (expected, true), "{line}");
         }
-        assert_eq!(
-            faults(&["m", "verify"], &[("PORT", "x"), ("KAFKA_REPLICAS", "0")]),
-            "KAFKA_REPLICAS: invalid value '0': must be at least 1|PORT: invalid value 'x': invalid digit found in \
-             string"
-        );
+        for (line, owners) in [
+            ("m dlq --all drop", "`--all` is an option of `dlq drop`: it follows that"),
+            (
+                "m erase --dry-run user u1",
+                "`--dry-run` is an option of `dlq replay`, `dlq drop`, `erase user`: it follows that",
+            ),
+        ] {
+            assert_eq!(parsed(line, &[]).unwrap_err().faults, [owners], "{line}");
+        }
+        for (line, missing) in [
+            ("m groups forget", "<GROUP> is missing"),
+            ("m groups reset g", "<--to-beginning|--to-end|--to-offset <TO_OFFSET>> is missing"),
+            ("m backup", "<FOLDER> is missing"),
+            ("m replay --from-beginning", "<ROLE> is missing"),
+            ("m replay users", "--from-beginning is missing"),
+            ("m erase user u1", "--confirm is missing"),
+            ("m dlq drop", "--all is missing"),
+            ("m dlq park", "<POSITIONS>... is missing"),
+        ] {
+            let text = parsed(line, &[]).unwrap_err().faults.join("|");
+            assert!(text.starts_with(missing) && text.contains(": management "), "{line}: {text}");
+        }
+        for line in ["m dlq drop --all --reason conflict", "m erase user u1 --dry-run --confirm"] {
+            let text = parsed(line, &[]).unwrap_err().faults.join("|");
+            assert!(text.contains("cannot be used with"), "{line}: {text}");
+        }
+        let wrong = parsed("m --host= verify", &[("PORT", "x"), ("KAFKA_REPLICAS", "0")]).unwrap_err();
+        let expected = [
+            "KAFKA_REPLICAS: invalid value '0': must be at least 1",
+            "PORT: invalid value 'x': invalid digit found in string",
+        ];
+        assert_eq!((&wrong.faults[..], wrong.is_command), (&expected.map(str::to_owned)[..], true));
+    }
+
+    #[test]
+    fn settings_are_before_between_and_behind_the_words_of_a_command() {
+        for line in [
+            "m --kafka-topic x --json dlq drop --all --topic y",
+            "m dlq --topic y --kafka-topic=x drop --json --all",
+            "m dlq drop --all --topic y --kafka-topic x --json",
+        ] {
+            let Arguments { command, variables } = parsed(line, &[("KAFKA_TOPIC", "z")]).unwrap();
+            assert_eq!((variables.kafka_topic.as_str(), variables.json), ("x", true), "{line}");
+            let Some(command::Command::Dlq(dlq)) = command else { panic!("{command:?}") };
+            assert_eq!(dlq.topic.as_deref(), Some("y"), "{line}");
+        }
+        for (line, is_command) in [
+            ("m --kafka-topik verify", true),
+            ("m --kafka-topic x verfy", true),
+            ("m dlq --dry-run drop --all", true),
+            ("m --kafka-topik x", false),
+        ] {
+            assert_eq!(parsed(line, &[]).unwrap_err().is_command, is_command, "{line}");
+        }
+        assert_eq!(parsed("m --host verify", &[]).unwrap().variables.host, "verify");
     }
 
     #[test]

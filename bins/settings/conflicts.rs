@@ -56,6 +56,9 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
         faults.push("POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned());
     }
     faults.extend(kafka_conflicts(given));
+    if command.is_some() && given.check_config {
+        faults.push("--check-config checks a service: leave out the command".to_owned());
+    }
     let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
     faults.extend(store_conflicts(given, opens_entities));
     for (name, embedded, is_missing) in [
@@ -265,13 +268,13 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
 fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
     let has = |role| given.roles().has(role);
     match command {
-        Some(Command::Migrate | Command::Doctor | Command::Export(_)) => [false, true, false],
-        Some(Command::Dlq(_) | Command::Import(_)) => [true, false, false],
+        Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => [false, true, false],
+        Some(Command::Dlq(_) | Command::Import { .. }) => [true, false, false],
         // They are for the embedded files.
-        Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => [false; 3],
+        Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => [false; 3],
         Some(Command::Verify { .. }) => [true, true, false],
-        Some(Command::Replay(_)) => [true, false, true],
-        Some(Command::EraseUser(_)) => [true, has(ProcessRole::Purchases), has(ProcessRole::Users)],
+        Some(Command::Replay { .. }) => [true, false, true],
+        Some(Command::Erase(_)) => [true, has(ProcessRole::Purchases), has(ProcessRole::Users)],
         None => {
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())

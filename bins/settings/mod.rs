@@ -5,24 +5,17 @@
 //! | `variables` | every setting, its default and its help |
 //! | `names` | the names of settings, and misspelled names |
 //! | `environment` | variables, with aliases, files and composed addresses |
-//! | `arguments` | the command line of management, with its commands |
-//! | `erase_arguments` | the arguments of `erase` |
-//! | `file_arguments` | the arguments of the commands for embedded files |
 //! | `command` | the commands of management |
-//! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
+//! | `command_line` | the arguments, help, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
 //! | `host_port` | an address to listen on |
 //! | `secret` | secrets that are read again |
 //! | `service` | facing or management |
-//! | `transfer_arguments` | the arguments of `import` and `export` |
 
-mod arguments;
 mod command;
 mod command_line;
 mod conflicts;
 mod environment;
-mod erase_arguments;
-mod file_arguments;
 mod host_port;
 mod names;
 mod secret;
@@ -31,7 +24,6 @@ mod service;
 mod settings_page_test;
 #[cfg(test)]
 mod settings_test;
-mod transfer_arguments;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -54,14 +46,12 @@ use tempfile::TempDir;
 use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
 use crate::{CliError, Result};
-use arguments::{Management, move_behind_command};
+use command_line::{Arguments, InvalidArguments};
 use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{
-    Action, Command, DlqCommand, EraseUser, Export, GroupsAction, GroupsCommand, Import, ResetTo, Selection,
-};
+pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, ResetTo, Selection};
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
 pub(crate) use host_port::HostPort;
@@ -103,8 +93,8 @@ pub fn check_settings(
     service: ServiceKind,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> std::result::Result<(), String> {
-    let arguments = vec![OsString::from(service.name())];
-    let settings = Settings::from_parts(service, arguments, Environment::from_pairs(variables));
+    let arguments = [OsString::from(service.name())];
+    let settings = Settings::from_parts(service, &arguments, Environment::from_pairs(variables));
     settings.map(drop).map_err(|error| error.to_string())
 }
 
@@ -114,37 +104,30 @@ impl Settings {
     /// # Errors
     /// All errors at once, each with its variable.
     pub(crate) fn read(service: ServiceKind) -> Result<Self> {
-        Self::from_parts(service, std::env::args_os().collect(), Environment::from_process())
+        let arguments: Vec<_> = std::env::args_os().collect();
+        Self::from_parts(service, &arguments, Environment::from_process())
     }
 
-    fn from_parts(
-        service: ServiceKind,
-        mut arguments: Vec<OsString>,
-        environment: Environment,
-    ) -> Result<Self> {
-        let is_command = service == ServiceKind::Management && move_behind_command(&mut arguments);
+    fn from_parts(service: ServiceKind, arguments: &[OsString], environment: Environment) -> Result<Self> {
         let Environment { values, mut faults, given, files } = environment;
-        let parsed = match service {
-            ServiceKind::Facing => parse(service, arguments, &values).map(|variables| (None, variables)),
-            ServiceKind::Management => parse(service, arguments, &values).map(Management::into_parts),
+        let failed = |failure: CliError, is_command| {
+            if is_command { failure.usage().for_command() } else { failure.usage() }
         };
-        let failed =
-            |failure: CliError| if is_command { failure.usage().for_command() } else { failure.usage() };
-        match parsed {
-            Ok((command, variables)) => {
+        match command_line::parse(service, arguments, &values) {
+            Ok(Arguments { command, variables }) => {
                 // The health check of an image does not depend on the service.
                 if !variables.healthcheck && !variables.man && variables.completions.is_none() {
                     faults.extend(conflicts(service, command.as_ref(), &variables));
                 }
-                CliError::if_any(faults).map_err(failed)?;
+                CliError::if_any(faults).map_err(|failure| failed(failure, command.is_some()))?;
                 let mut settings = Self::new(service, command, given, variables);
                 settings.secret_files = files;
                 Ok(settings)
             }
-            Err(wrong) => {
+            Err(InvalidArguments { faults: wrong, is_command }) => {
                 faults.extend(wrong);
                 faults.extend(conflicts_of_values(service, values));
-                Err(failed(CliError::all(faults)))
+                Err(failed(CliError::all(faults), is_command))
             }
         }
     }
@@ -332,21 +315,6 @@ impl Settings {
     pub(crate) const fn has_store_server(&self) -> bool {
         self.variables.mongodb_uri.is_some() || self.variables.postgres_url.is_some()
     }
-}
-
-/// Parses the arguments and the `values` of variables. Ends the process when help or the version was requested.
-fn parse<A: Conf>(
-    service: ServiceKind,
-    arguments: Vec<OsString>,
-    values: &BTreeMap<String, String>,
-) -> Result<A, Vec<String>> {
-    let fault = |error: conf::Error| command_line::value_faults(&error.to_string());
-    match command_line::command(service).map_err(fault)?.try_get_matches_from(&arguments) {
-        Err(requested) if requested.exit_code() == 0 => requested.exit(),
-        Err(error) => return Err(vec![command_line::argument_fault(&error)]),
-        Ok(_) => {}
-    }
-    A::try_parse_from::<OsString, String, String>(arguments, values.clone()).map_err(fault)
 }
 
 /// The conflicts between those of the `values` that are valid, when some are not. Which servers are required depends on

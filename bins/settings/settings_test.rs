@@ -4,7 +4,7 @@ use super::*;
 
 fn read(service: ServiceKind, pairs: &[(&str, &str)]) -> Result<Settings> {
     let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Settings::from_parts(service, vec![service.name().into()], Environment::from_pairs(owned))
+    Settings::from_parts(service, &[service.name().into()], Environment::from_pairs(owned))
 }
 
 fn faults(service: ServiceKind, pairs: &[(&str, &str)]) -> String {
@@ -237,7 +237,15 @@ fn debug_output_hides_secrets() {
     let pairs = [("MONGODB_URI", uri), ("KAFKA_BROKERS", "a:1"), ("KAFKA_USERNAME", "u"), password];
     let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let environment = Environment::from_pairs(owned);
-    let settings = Settings::from_parts(ServiceKind::Management, vec!["management".into()], environment);
+    let settings = Settings::from_parts(ServiceKind::Management, &["management".into()], environment);
     let shown = format!("{:?}", settings.unwrap());
     assert!(shown.contains("a:1") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_command_is_not_checked() {
+    let arguments = ["management", "verify", "--check-config"].map(OsString::from);
+    let environment = Environment::from_pairs([]);
+    let wrong = Settings::from_parts(ServiceKind::Management, &arguments, environment).unwrap_err();
+    assert!(wrong.to_string().contains("leave out the command"), "{wrong}");
 }

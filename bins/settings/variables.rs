@@ -40,7 +40,7 @@ pub(crate) struct Variables {
     #[conf(long)]
     pub(crate) json: bool,
     /// Print completions for a shell, and exit: bash, elvish, fish, powershell or zsh
-    #[conf(long)]
+    #[conf(long, value_parser = read_shell)]
     pub(crate) completions: Option<Shell>,
     /// Print the manual page, and exit
     #[conf(long)]
@@ -305,6 +305,10 @@ pub(crate) struct Variables {
     /// Whether to require servers in place of the embedded log and store: on or off
     #[conf(parameter, long, env = "SHOP_REQUIRE_SERVERS", default_value = "off", value_parser = on_or_off)]
     pub(crate) require_servers: bool,
+}
+
+fn read_shell(text: &str) -> Result<Shell, String> {
+    text.parse().map_err(|_unknown| "must be bash, elvish, fish, powershell or zsh".to_owned())
 }
 
 fn at_least<const MIN: u32>(text: &str) -> Result<u32, String> {

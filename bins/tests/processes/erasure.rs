@@ -66,7 +66,7 @@ async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     .await;
 
     let (code, said) = erase(folder, &["1"]).await;
-    assert!(code == Some(2) && said.contains("choose one of --dry-run and --confirm"), "{said}");
+    assert!(code == Some(2) && said.contains("--confirm is missing"), "{said}");
     let counts = "purchases 3, users 1, records of the log 5, dead letters 1";
     assert_eq!(erase(folder, &["1", "--dry-run"]).await, (Some(0), format!("{counts}: would be erased\n")));
     assert_eq!(stored(&facing, "1").await, 3);

@@ -149,7 +149,7 @@ async fn commands_report_errors_with_their_remedy() {
         (&["verify", "--kafka-partitions", "0"], "--kafka-partitions: invalid value '0'", 2),
         (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
         (&["migrate"], "MONGODB_URI", 2),
-        (&["dlq"], "management dlq: select ls, show, replay, drop or park", 2),
+        (&["dlq"], "management dlq: select one of ls, show, replay, drop, park", 2),
         (&["dlq", "list"], "unknown command `list`", 2),
         (&["dlq", "ls", "--topic", "purchase"], "unknown topic", 2),
         (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict, refused, parked or gap", 2),
@@ -157,9 +157,9 @@ async fn commands_report_errors_with_their_remedy() {
         (&["dlq", "show", "here"], "topic-partition-offset", 2),
         (&["dlq", "replay", "--rate", "0"], "--rate", 2),
         (&["dlq", "replay", "purchases-0-7"], "there is no dead-lettered record at purchases-0-7", 3),
-        (&["dlq", "drop"], "or --all", 2),
-        (&["dlq", "park"], "name the positions", 2),
-        (&["dlq", "drop", "--all", "--reason", "conflict"], "--all alone", 2),
+        (&["dlq", "drop"], "--all is missing", 2),
+        (&["dlq", "park"], "<POSITIONS>... is missing", 2),
+        (&["dlq", "drop", "--all", "--reason", "conflict"], "cannot be used with", 2),
         (&["replay", "purchases", "--from-beginning"], "choose users or orders", 2),
     ] {
         let output = manage(folder.path(), words).await;

@@ -1,9 +1,12 @@
 //! The size of a log, and its groups.
 
+use serde::Serialize;
+
 use crate::Timestamp;
+use crate::json::optional_text;
 
 /// The disk space and the groups of a log that manages both itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LogUsage {
     /// The size of its files in bytes.
@@ -11,6 +14,7 @@ pub struct LogUsage {
     /// The bytes that are available to it on its disk.
     pub free_bytes: u64,
     /// The timestamp of its oldest record, if it has one.
+    #[serde(with = "optional_text")]
     pub oldest: Option<Timestamp>,
     /// The offset of the next record.
     pub next_offset: u64,
@@ -27,10 +31,11 @@ impl LogUsage {
 }
 
 /// The position of a group in a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupPosition {
     /// The name of the group.
+    #[serde(rename = "group")]
     pub name: String,
     /// The offset of the next record that it reads.
     pub next_offset: u64,
