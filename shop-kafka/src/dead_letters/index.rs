@@ -19,8 +19,8 @@ use crate::scan::{ScanBatch, ScanRange, Spans, scan};
 /// The greatest distance of two records that are read by one request. The records between them are skipped.
 const MAX_DISTANCE: u64 = 256;
 
-/// Kept in memory, and brought up to date by reading what was written since the last call: about 200 bytes per pending
-/// dead letter, and 100 per resolved one.
+/// Kept in memory, and brought up to date by reading what was written since the last call. It has an entry for each dead
+/// letter, pending or resolved, and no record.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// The next offset to read, by partition.
