@@ -12,13 +12,18 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::kills::chosen;
 use crate::process::{Binary, Process, get, pause, plain, until};
 use crate::servers::skipped;
 
 /// The limit of facing in the chart, in MiB.
 const MEMORY: u64 = 256;
-const PURCHASES: usize = 50;
 const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
+
+/// More of them at night: beside some attacks, each waits seconds for a place.
+fn purchases() -> usize {
+    if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 16 }
+}
 
 /// Buys with `http` again and again. Returns the 99th percentile of how long that took; each succeeds.
 async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
@@ -84,7 +89,7 @@ impl Attack {
 
     /// Buys beside it. Prints what that comes to, and checks that probes are answered and that memory is bounded.
     async fn beside(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
-        let loud = buys(process, http, PURCHASES).await;
+        let loud = buys(process, http, purchases()).await;
         assert_eq!(get(&process.admin_path("/readyz")).await.0, 200);
         let metrics = plain().get(process.admin_path("/metrics")).send().await.unwrap();
         assert_eq!(metrics.status(), 200);
@@ -111,7 +116,7 @@ fn address(process: &Process) -> String {
 async fn facing(folder: &tempfile::TempDir) -> (Process, reqwest::Client, Duration) {
     let process = Process::start(Binary::Facing, folder.path(), &[ADMIN]).await;
     let http = plain();
-    let quiet = buys(&process, &http, PURCHASES).await;
+    let quiet = buys(&process, &http, purchases()).await;
     (process, http, quiet)
 }
 
@@ -244,7 +249,7 @@ async fn metrics_in_a_loop_do_not_stop_buying() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(Binary::Facing, folder.path(), &[]).await;
     let http = plain();
-    let quiet = buys(&process, &http, PURCHASES).await;
+    let quiet = buys(&process, &http, purchases()).await;
     let url = process.path("/metrics");
     let client = http.clone();
     let mut attack = Attack::start(64, move |begun| {
@@ -256,7 +261,7 @@ async fn metrics_in_a_loop_do_not_stop_buying() {
         }
     });
     attack.has_begun(64).await;
-    let loud = buys(&process, &http, PURCHASES).await;
+    let loud = buys(&process, &http, purchases()).await;
     let peak = process.peak_memory();
     println!(
         "64 loops of /metrics: p99 of a purchase {quiet:?} without, {loud:?} beside them; {peak} MiB at most"
