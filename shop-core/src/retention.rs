@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::option_setters;
+use crate::options;
 use crate::ports::PurchaseErase;
 use crate::{Clock, Result, SystemClock, Timestamp};
 
 /// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest goes on.
 ///
-/// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until the
-/// next round deletes it. Several processes may run one for the same store. A [`DeletionGuard`] limits what a round
+/// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until
+/// the next round deletes it. Several processes may run one for the same store. A [`DeletionGuard`] limits what a round
 /// deletes while the clock may be wrong.
 ///
 /// ```
@@ -54,33 +54,22 @@ pub struct RetentionMonitor {
     pub due: AtomicU64,
 }
 
-/// Options of a [`Retention`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RetentionOptions {
-    /// How long purchases are kept, by their timestamp.
-    pub keep: Duration,
-    /// The time between two rounds (default 60 s).
-    pub interval: Duration,
-    /// The maximum number of purchases of one deletion (default 1,000).
-    pub batch: usize,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-}
-
-option_setters!(RetentionOptions {
-    keep: Duration,
-    interval: Duration,
-    batch: usize,
-    clock: Arc<dyn Clock>,
-});
-
-impl RetentionOptions {
-    /// Purchases are kept for `keep`; the other options have their defaults.
-    #[must_use]
-    pub fn new(keep: Duration) -> Self {
-        Self { keep, interval: Duration::from_secs(60), batch: 1_000, clock: Arc::new(SystemClock) }
+options! {
+    /// Options of a [`Retention`].
+    #[derive(Debug, Clone)]
+    pub struct RetentionOptions {
+        /// How long purchases are kept, by their timestamp.
+        pub keep: Duration = keep,
+        /// The time between two rounds (default 60 s).
+        pub interval: Duration = Duration::from_secs(60),
+        /// The maximum number of purchases of one deletion (default 1,000).
+        pub batch: usize = 1_000,
+        /// The clock.
+        pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
+
+    /// Purchases are kept for `keep`; the other options have their defaults.
+    pub fn new(keep: Duration);
 }
 
 /// The maximum number of old purchases that are counted.
@@ -200,9 +189,10 @@ impl Retention {
 
 /// Limits rounds of deletion while the clock may be wrong: a clock that is ahead makes everything old.
 ///
-/// The last time that a round has seen is stored beside the rows. If the clock is more than a day past it, or behind it,
-/// rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due. Then the
-/// clock is trusted. While more is due than is counted, each round deletes a tenth of the count, and is none of the ten.
+/// The last time that a round has seen is stored beside the rows. If the clock is more than a day past it, or behind
+/// it, rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due.
+/// Then the clock is trusted. While more is due than is counted, each round deletes a tenth of the count, and is none
+/// of the ten.
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
     suspect: Option<Suspect>,
@@ -228,8 +218,8 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// What a round that deletes in slices may delete after `deleted` rows; `None` if the clock is trusted, so that each
-    /// slice may be a round.
+    /// What a round that deletes in slices may delete after `deleted` rows; `None` if the clock is trusted, so that
+    /// each slice may be a round.
     #[must_use]
     pub fn after(self, deleted: u64) -> Option<Self> {
         (self.rows < u64::MAX).then(|| Self { rows: self.rows.saturating_sub(deleted), ..self })

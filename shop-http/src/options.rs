@@ -11,175 +11,106 @@ use crate::server::access_log::AccessLog;
 use crate::server::client::TrustedProxies;
 use crate::server::gate::Hosts;
 
-/// The options of the routers and the listener.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use shop_http::HttpOptions;
-///
-/// let mut options = HttpOptions::default();
-/// options.max_requests = 200;
-/// options.request_timeout = Duration::from_secs(20);
-/// options.cors = "https://shop.example".parse()?;
-/// # Ok::<(), shop_http::InvalidOrigin>(())
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct HttpOptions {
-    /// The dialect of the paths outside of `/v1` (default [`Dialect::DEFAULT`]).
-    pub dialect: &'static Dialect,
-    /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110 recommends at least 8,000).
-    pub max_uri_bytes: usize,
-    /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More than
-    /// 100 headers are always rejected.
-    pub max_header_bytes: usize,
-    /// The maximum size of a request's body, in bytes (default 100 KiB).
-    pub max_body_bytes: usize,
-    /// The maximum size of a batch of purchases, in bytes (default 8 MiB).
-    pub max_batch_bytes: usize,
-    /// The maximum number of purchases in a batch (default 10,000).
-    pub max_batch_purchases: usize,
-    /// The maximum size of all batches and their results that are held, together, in bytes (default 64 MiB). Beyond it a
-    /// batch gets a 503.
-    pub max_batches_bytes: usize,
-    /// How long a connection may take until its first byte, before it is closed (default 10 s).
-    pub first_byte_timeout: Duration,
-    /// How long a client may take to send the head of a request, and how long a connection may be idle between two
-    /// requests, before the connection is closed (default 30 s).
-    pub header_read_timeout: Duration,
-    /// How long a TLS handshake may take (default 10 s).
-    pub tls_handshake_timeout: Duration,
-    /// How long a client may take to send a body (default 10 s).
-    pub body_read_timeout: Duration,
-    /// How long a publish may take (default 5 s). After that its outcome is reported as unknown.
-    pub publish_timeout: Duration,
-    /// How long one query of the store or of another service may take (default 5 s).
-    pub query_timeout: Duration,
-    /// How long a request may take until its response begins (default 30 s). It is longer than the sum of the other
-    /// time-outs, so that these expire first and report more. A write continues after it, and its outcome is reported
-    /// as unknown.
-    pub request_timeout: Duration,
-    /// How long a client may read nothing of its response before the connection is closed (default 30 s).
-    pub write_timeout: Duration,
-    /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client that is slower on
-    /// average, over about [`write_timeout`](Self::write_timeout), loses its connection. 0 for no minimum.
-    pub min_read_rate: u32,
-    /// The maximum of concurrent writes, and that of concurrent reads (default 1,024 each). A streamed listing counts
-    /// until its end. Requests beyond it get a 503 at once, except those for health and metrics.
-    pub max_requests: usize,
-    /// The maximum of reads that wait for a purchase to be stored (default 1,024). They do not count as
-    /// [`max_requests`](Self::max_requests) while they wait. Beyond it they get a 503 at once.
-    pub max_waits: usize,
-    /// The maximum size of all responses to reads that are held for clients, together, in bytes (default 64 MiB).
-    /// Responses below 16 KiB do not count, a streamed one counts as 256 KiB. Beyond it a read gets a 503.
-    pub max_response_bytes: usize,
-    /// How long a client may take to read a streamed response (default 10 min). After that it is truncated.
-    pub response_timeout: Duration,
-    /// The maximum of writes of one client per second (default none). The client is the
-    /// [`Principal`](crate::Principal), else its address, of IPv6 a network of 64 bits. Beyond it a write gets a 429.
-    /// A request that authentication rejects with 401 counts for its address.
+shop_core::options! {
+    /// The options of the routers and the listener.
     ///
-    /// Clients are counted in this process alone: of *n* replicas, each allows as much. Outside of
-    /// [`serve`](crate::serve) the address is that of [`ConnectInfo`](axum::extract::ConnectInfo), if the program adds
-    /// it.
-    pub rate_writes: Option<NonZeroU32>,
-    /// The same for reads.
-    pub rate_reads: Option<NonZeroU32>,
-    /// The maximum of open connections (default 4,096). For more, the connections that are idle for longest are closed,
-    /// those without any request first. While none is idle for a second, more wait to be accepted.
-    pub max_connections: usize,
-    /// The maximum of open connections of one client address, of an IPv6 network of 64 bits (default none). For more,
-    /// the client's oldest idle connection is closed, or the new one. Trusted proxies have no maximum.
-    pub client_connections: Option<NonZeroU32>,
-    /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access log (default none).
-    pub trusted_proxies: TrustedProxies,
-    /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
-    /// origins, may not write.
-    pub cors: CorsOrigins,
-    /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default all).
-    pub hosts: Hosts,
-    /// Which requests have a line in the access log, and whether there is an audit log (default [`AccessLog::Off`]).
-    pub access_log: AccessLog,
-    /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
-    /// Useful where this process is the only one that accepts purchases.
-    pub read_your_writes: bool,
-    /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
-    pub purchase_retention: Option<Duration>,
-    /// How long an order of an unknown user waits for the event of this user, at most
-    /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
-    pub unknown_user_wait: Duration,
-}
-
-shop_core::option_setters!(HttpOptions {
-    dialect: &'static Dialect,
-    max_uri_bytes: usize,
-    max_header_bytes: usize,
-    max_body_bytes: usize,
-    max_batch_bytes: usize,
-    max_batch_purchases: usize,
-    max_batches_bytes: usize,
-    first_byte_timeout: Duration,
-    header_read_timeout: Duration,
-    tls_handshake_timeout: Duration,
-    body_read_timeout: Duration,
-    publish_timeout: Duration,
-    query_timeout: Duration,
-    request_timeout: Duration,
-    write_timeout: Duration,
-    min_read_rate: u32,
-    max_requests: usize,
-    max_waits: usize,
-    max_response_bytes: usize,
-    response_timeout: Duration,
-    rate_writes: Option<NonZeroU32>,
-    rate_reads: Option<NonZeroU32>,
-    max_connections: usize,
-    client_connections: Option<NonZeroU32>,
-    trusted_proxies: TrustedProxies,
-    cors: CorsOrigins,
-    hosts: Hosts,
-    access_log: AccessLog,
-    read_your_writes: bool,
-    purchase_retention: Option<Duration>,
-    unknown_user_wait: Duration,
-});
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            dialect: Dialect::DEFAULT,
-            max_uri_bytes: 8_192,
-            max_header_bytes: 16_384,
-            max_body_bytes: 102_400,
-            max_batch_bytes: 8 << 20,
-            max_batch_purchases: 10_000,
-            max_batches_bytes: 64 << 20,
-            first_byte_timeout: Duration::from_secs(10),
-            header_read_timeout: Duration::from_secs(30),
-            tls_handshake_timeout: Duration::from_secs(10),
-            body_read_timeout: Duration::from_secs(10),
-            publish_timeout: Duration::from_secs(5),
-            query_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
-            min_read_rate: 1_024,
-            max_requests: 1_024,
-            max_waits: 1_024,
-            max_response_bytes: 64 << 20,
-            response_timeout: Duration::from_secs(600),
-            rate_writes: None,
-            rate_reads: None,
-            max_connections: 4_096,
-            client_connections: None,
-            trusted_proxies: TrustedProxies::default(),
-            cors: CorsOrigins::Any,
-            hosts: Hosts::Any,
-            access_log: AccessLog::Off,
-            read_your_writes: false,
-            purchase_retention: None,
-            unknown_user_wait: Duration::ZERO,
-        }
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use shop_http::HttpOptions;
+    ///
+    /// let mut options = HttpOptions::default();
+    /// options.max_requests = 200;
+    /// options.request_timeout = Duration::from_secs(20);
+    /// options.cors = "https://shop.example".parse()?;
+    /// # Ok::<(), shop_http::InvalidOrigin>(())
+    /// ```
+    #[derive(Debug, Clone)]
+    pub struct HttpOptions {
+        /// The dialect of the paths outside of `/v1` (default [`Dialect::DEFAULT`]).
+        pub dialect: &'static Dialect = Dialect::DEFAULT,
+        /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110 recommends at least
+        /// 8,000).
+        pub max_uri_bytes: usize = 8_192,
+        /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More
+        /// than 100 headers are always rejected.
+        pub max_header_bytes: usize = 16_384,
+        /// The maximum size of a request's body, in bytes (default 100 KiB).
+        pub max_body_bytes: usize = 102_400,
+        /// The maximum size of a batch of purchases, in bytes (default 8 MiB).
+        pub max_batch_bytes: usize = 8 << 20,
+        /// The maximum number of purchases in a batch (default 10,000).
+        pub max_batch_purchases: usize = 10_000,
+        /// The maximum size of all batches and their results that are held, together, in bytes (default 64 MiB). Beyond
+        /// it a batch gets a 503.
+        pub max_batches_bytes: usize = 64 << 20,
+        /// How long a connection may take until its first byte, before it is closed (default 10 s).
+        pub first_byte_timeout: Duration = Duration::from_secs(10),
+        /// How long a client may take to send the head of a request, and how long a connection may be idle between two
+        /// requests, before the connection is closed (default 30 s).
+        pub header_read_timeout: Duration = Duration::from_secs(30),
+        /// How long a TLS handshake may take (default 10 s).
+        pub tls_handshake_timeout: Duration = Duration::from_secs(10),
+        /// How long a client may take to send a body (default 10 s).
+        pub body_read_timeout: Duration = Duration::from_secs(10),
+        /// How long a publish may take (default 5 s). After that its outcome is reported as unknown.
+        pub publish_timeout: Duration = Duration::from_secs(5),
+        /// How long one query of the store or of another service may take (default 5 s).
+        pub query_timeout: Duration = Duration::from_secs(5),
+        /// How long a request may take until its response begins (default 30 s). It is longer than the sum of the other
+        /// time-outs, so that these expire first and report more. A write continues after it, and its outcome is
+        /// reported as unknown.
+        pub request_timeout: Duration = Duration::from_secs(30),
+        /// How long a client may read nothing of its response before the connection is closed (default 30 s).
+        pub write_timeout: Duration = Duration::from_secs(30),
+        /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client that is slower on
+        /// average, over about [`write_timeout`](Self::write_timeout), loses its connection. 0 for no minimum.
+        pub min_read_rate: u32 = 1_024,
+        /// The maximum of concurrent writes, and that of concurrent reads (default 1,024 each). A streamed listing
+        /// counts until its end. Requests beyond it get a 503 at once, except those for health and metrics.
+        pub max_requests: usize = 1_024,
+        /// The maximum of reads that wait for a purchase to be stored (default 1,024). They do not count as
+        /// [`max_requests`](Self::max_requests) while they wait. Beyond it they get a 503 at once.
+        pub max_waits: usize = 1_024,
+        /// The maximum size of all responses to reads that are held for clients, together, in bytes (default 64 MiB).
+        /// Responses below 16 KiB do not count, a streamed one counts as 256 KiB. Beyond it a read gets a 503.
+        pub max_response_bytes: usize = 64 << 20,
+        /// How long a client may take to read a streamed response (default 10 min). After that it is truncated.
+        pub response_timeout: Duration = Duration::from_secs(600),
+        /// The maximum of writes of one client per second (default none). The client is the
+        /// [`Principal`](crate::Principal), else its address, of IPv6 a network of 64 bits. Beyond it a write gets a
+        /// 429. A request that authentication rejects with 401 counts for its address.
+        ///
+        /// Clients are counted in this process alone: of *n* replicas, each allows as much. Outside of
+        /// [`serve`](crate::serve) the address is that of [`ConnectInfo`](axum::extract::ConnectInfo), if the program
+        /// adds it.
+        pub rate_writes: Option<NonZeroU32> = None,
+        /// The same for reads.
+        pub rate_reads: Option<NonZeroU32> = None,
+        /// The maximum of open connections (default 4,096). For more, the connections that are idle for longest are
+        /// closed, those without any request first. While none is idle for a second, more wait to be accepted.
+        pub max_connections: usize = 4_096,
+        /// The maximum of open connections of one client address, of an IPv6 network of 64 bits (default none). For
+        /// more, the client's oldest idle connection is closed, or the new one. Trusted proxies have no maximum.
+        pub client_connections: Option<NonZeroU32> = None,
+        /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access log (default none).
+        pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
+        /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
+        /// origins, may not write.
+        pub cors: CorsOrigins = CorsOrigins::Any,
+        /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default all).
+        pub hosts: Hosts = Hosts::Any,
+        /// Which requests have a line in the access log, and whether there is an audit log (default
+        /// [`AccessLog::Off`]).
+        pub access_log: AccessLog = AccessLog::Off,
+        /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
+        /// Useful where this process is the only one that accepts purchases.
+        pub read_your_writes: bool = false,
+        /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
+        pub purchase_retention: Option<Duration> = None,
+        /// How long an order of an unknown user waits for the event of this user, at most
+        /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
+        pub unknown_user_wait: Duration = Duration::ZERO,
     }
 }
 

@@ -12,125 +12,97 @@ use shop_core::{ErrorKind, Result};
 
 use crate::{OauthTokenProvider, StatisticsObserver};
 
-/// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use shop_kafka::{Compression, KafkaLogOptions};
-///
-/// let mut options = KafkaLogOptions::new("kafka-1:9092,kafka-2:9092");
-/// options.topic = "orders".to_owned();
-/// options.compression = Compression::Zstd;
-/// options.publish_timeout = Duration::from_secs(2);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct KafkaLogOptions {
-    /// Bootstrap servers: `host:port`, separated by commas.
-    pub brokers: String,
-    /// The topic (default `purchases`).
-    pub topic: String,
-    /// Number of partitions of a new topic (default 5).
-    pub partitions: u32,
-    /// Replication factor of a new topic (default: the broker's). An existing topic with fewer replicas is used, with a
-    /// warning.
-    pub replication_factor: Option<u32>,
-    /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports return
-    /// [`Unavailable`](ErrorKind::Unavailable) until both exist.
-    pub create_topics: bool,
-    /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt from
-    /// the first record.
-    pub infinite_retention: bool,
-    /// Identity of a static group member (default none). A static member keeps its partitions during a restart that is
-    /// shorter than [`session_timeout`](Self::session_timeout). The id must be unique within the group.
-    pub group_instance_id: Option<String>,
-    /// SASL user name (default none: no authentication).
-    pub username: Option<String>,
-    /// SASL password. Required with `username`.
-    pub password: Option<SecretString>,
-    /// SASL mechanism (default `PLAIN`).
-    pub mechanism: SaslMechanism,
-    /// Whether connections use TLS (default false). Requires the feature `tls` of this crate.
-    pub tls: bool,
-    /// PEM file with the trusted certificate authorities (default: the system's).
-    pub ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default
-    /// none). It is read when a client is created, and so is `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with the private key of the client's certificate. Required with `cert_file`.
-    pub key_file: Option<PathBuf>,
-    /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the user
-    /// and the password (default none).
-    pub oauth: Option<Arc<dyn OauthTokenProvider>>,
-    /// Compression of record batches (default none).
-    pub compression: Compression,
-    /// Partition assignment strategy (default cooperative-sticky).
-    pub assignment: AssignmentStrategy,
-    /// Maximum number of records in a batch (default 1,000).
-    pub batch_records: usize,
-    /// Maximum size of a batch in bytes (default 1 MiB). A single larger record is delivered in a batch by itself.
-    pub batch_bytes: usize,
-    /// How long a batch collects records while the caller is busy (default 5 ms). A waiting caller gets the records
-    /// that are available.
-    pub batch_linger: Duration,
-    /// Size in bytes of librdkafka's prefetch queue, over all partitions of a consumer (default 8 MiB). 32 MiB were not
-    /// faster for five million small records and used 20 MiB more memory (`docs/performance.md`).
-    pub consumer_queue_bytes: usize,
-    /// Time without a heartbeat after which a member is evicted from the group (default 6 s).
-    pub session_timeout: Duration,
-    /// Interval of heartbeats (default 2 s). A member detects a rebalance by its next heartbeat.
-    pub heartbeat_interval: Duration,
-    /// How long a rebalance waits for revoked partitions to be drained and committed (default 5 s). Must be shorter
-    /// than [`session_timeout`](Self::session_timeout).
-    pub revocation_timeout: Duration,
-    /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked once
-    /// a second.
-    pub publish_timeout: Duration,
-    /// How long the producer collects records before it sends a batch (default 1 ms). Adds to the latency of every
-    /// publish. librdkafka waits for whole milliseconds; with less, its thread sends more batches than a partition may
-    /// have in flight, and then polls without a pause.
-    pub producer_linger: Duration,
-    /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once with
-    /// [`Overloaded`](ErrorKind::Overloaded).
-    pub producer_queue_capacity: usize,
-    /// Observer of the statistics (default none).
-    pub statistics: Option<Arc<dyn StatisticsObserver>>,
-    /// Interval of the statistics (default 5 s). The lag that a source reports is at most this old.
-    pub statistics_interval: Duration,
-}
+shop_core::options! {
+    /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use shop_kafka::{Compression, KafkaLogOptions};
+    ///
+    /// let mut options = KafkaLogOptions::new("kafka-1:9092,kafka-2:9092");
+    /// options.topic = "orders".to_owned();
+    /// options.compression = Compression::Zstd;
+    /// options.publish_timeout = Duration::from_secs(2);
+    /// ```
+    #[derive(Debug, Clone)]
+    pub struct KafkaLogOptions {
+        /// Bootstrap servers: `host:port`, separated by commas.
+        pub brokers: String = brokers.into(),
+        /// The topic (default `purchases`).
+        pub topic: String = "purchases".to_owned(),
+        /// Number of partitions of a new topic (default 5).
+        pub partitions: u32 = 5,
+        /// Replication factor of a new topic (default: the broker's). An existing topic with fewer replicas is used,
+        /// with a warning.
+        pub replication_factor: Option<u32> = None,
+        /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports
+        /// return [`Unavailable`](ErrorKind::Unavailable) until both exist.
+        pub create_topics: bool = true,
+        /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt
+        /// from the first record.
+        pub infinite_retention: bool = false,
+        /// Identity of a static group member (default none). A static member keeps its partitions during a restart that
+        /// is shorter than [`session_timeout`](Self::session_timeout). The id must be unique within the group.
+        pub group_instance_id: Option<String> = None,
+        /// SASL user name (default none: no authentication).
+        pub username: Option<String> = None,
+        /// SASL password. Required with `username`.
+        pub password: Option<SecretString> = None,
+        /// SASL mechanism (default `PLAIN`).
+        pub mechanism: SaslMechanism = SaslMechanism::Plain,
+        /// Whether connections use TLS (default false). Requires the feature `tls` of this crate.
+        pub tls: bool = false,
+        /// PEM file with the trusted certificate authorities (default: the system's).
+        pub ca_file: Option<PathBuf> = None,
+        /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default
+        /// none). It is read when a client is created, and so is `key_file`.
+        pub cert_file: Option<PathBuf> = None,
+        /// PEM file with the private key of the client's certificate. Required with `cert_file`.
+        pub key_file: Option<PathBuf> = None,
+        /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the
+        /// user and the password (default none).
+        pub oauth: Option<Arc<dyn OauthTokenProvider>> = None,
+        /// Compression of record batches (default none).
+        pub compression: Compression = Compression::None,
+        /// Partition assignment strategy (default cooperative-sticky).
+        pub assignment: AssignmentStrategy = AssignmentStrategy::CooperativeSticky,
+        /// Maximum number of records in a batch (default 1,000).
+        pub batch_records: usize = 1_000,
+        /// Maximum size of a batch in bytes (default 1 MiB). A single larger record is delivered in a batch by itself.
+        pub batch_bytes: usize = 1 << 20,
+        /// How long a batch collects records while the caller is busy (default 5 ms). A waiting caller gets the records
+        /// that are available.
+        pub batch_linger: Duration = Duration::from_millis(5),
+        /// Size in bytes of librdkafka's prefetch queue, over all partitions of a consumer (default 8 MiB). 32 MiB were
+        /// not faster for five million small records and used 20 MiB more memory (`docs/performance.md`).
+        pub consumer_queue_bytes: usize = 8 << 20,
+        /// Time without a heartbeat after which a member is evicted from the group (default 6 s).
+        pub session_timeout: Duration = Duration::from_secs(6),
+        /// Interval of heartbeats (default 2 s). A member detects a rebalance by its next heartbeat.
+        pub heartbeat_interval: Duration = Duration::from_secs(2),
+        /// How long a rebalance waits for revoked partitions to be drained and committed (default 5 s). Must be shorter
+        /// than [`session_timeout`](Self::session_timeout).
+        pub revocation_timeout: Duration = Duration::from_secs(5),
+        /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked
+        /// once a second.
+        pub publish_timeout: Duration = Duration::from_secs(5),
+        /// How long the producer collects records before it sends a batch (default 1 ms). Adds to the latency of every
+        /// publish. librdkafka waits for whole milliseconds; with less, its thread sends more batches than a partition
+        /// may have in flight, and then polls without a pause.
+        pub producer_linger: Duration = Duration::from_millis(1),
+        /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once
+        /// with [`Overloaded`](ErrorKind::Overloaded).
+        pub producer_queue_capacity: usize = 10_000,
+        /// Observer of the statistics (default none).
+        pub statistics: Option<Arc<dyn StatisticsObserver>> = None,
+        /// Interval of the statistics (default 5 s). The lag that a source reports is at most this old.
+        pub statistics_interval: Duration = Duration::from_secs(5),
+    }
 
-shop_core::option_setters!(KafkaLogOptions {
-    brokers: String,
-    topic: String,
-    partitions: u32,
-    replication_factor: Option<u32>,
-    create_topics: bool,
-    infinite_retention: bool,
-    group_instance_id: Option<String>,
-    username: Option<String>,
-    password: Option<SecretString>,
-    mechanism: SaslMechanism,
-    tls: bool,
-    ca_file: Option<PathBuf>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    oauth: Option<Arc<dyn OauthTokenProvider>>,
-    compression: Compression,
-    assignment: AssignmentStrategy,
-    batch_records: usize,
-    batch_bytes: usize,
-    batch_linger: Duration,
-    consumer_queue_bytes: usize,
-    session_timeout: Duration,
-    heartbeat_interval: Duration,
-    revocation_timeout: Duration,
-    publish_timeout: Duration,
-    producer_linger: Duration,
-    producer_queue_capacity: usize,
-    statistics: Option<Arc<dyn StatisticsObserver>>,
-    statistics_interval: Duration,
-});
+    /// The defaults, with `brokers` as bootstrap servers.
+    pub fn new(brokers: impl Into<String>);
+}
 
 /// Defines an enum whose values have names. `FromStr` ignores case.
 macro_rules! named {
@@ -217,42 +189,6 @@ pub enum AssignmentStrategy {
 }
 
 impl KafkaLogOptions {
-    /// The defaults, with `brokers` as bootstrap servers.
-    #[must_use]
-    pub fn new(brokers: impl Into<String>) -> Self {
-        Self {
-            brokers: brokers.into(),
-            topic: "purchases".to_owned(),
-            partitions: 5,
-            replication_factor: None,
-            create_topics: true,
-            infinite_retention: false,
-            group_instance_id: None,
-            username: None,
-            password: None,
-            mechanism: SaslMechanism::Plain,
-            tls: false,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            oauth: None,
-            compression: Compression::None,
-            assignment: AssignmentStrategy::CooperativeSticky,
-            batch_records: 1_000,
-            batch_bytes: 1 << 20,
-            batch_linger: Duration::from_millis(5),
-            consumer_queue_bytes: 8 << 20,
-            session_timeout: Duration::from_secs(6),
-            heartbeat_interval: Duration::from_secs(2),
-            revocation_timeout: Duration::from_secs(5),
-            publish_timeout: Duration::from_secs(5),
-            producer_linger: Duration::from_millis(1),
-            producer_queue_capacity: 10_000,
-            statistics: None,
-            statistics_interval: Duration::from_secs(5),
-        }
-    }
-
     /// Checks the options before a client is created.
     pub(crate) fn validate(&self) -> Result<()> {
         let problems = [

@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::api::RowFormat;
 use crate::ports::PurchaseSink;
-use crate::{Error, ErrorKind, Outcome, Purchase, Result, option_setters};
+use crate::{Error, ErrorKind, Outcome, Purchase, Result, options};
 
 use rows::{Row, Rows};
 
@@ -39,21 +39,24 @@ const MAX_NAMED: usize = 20;
 /// The pauses before purchases with an unknown outcome are published again: 0.1 s to 6.4 s, half of a minute in all.
 const PAUSES: u32 = 9;
 
-/// The import of a file with one purchase per line or row: `username`, `userid`, `price`, and optionally `timestamp`,
-/// `id` and `key`. An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A purchase without
-/// either gets an id from the number and the content of its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Import {
-    /// The format of the file.
-    pub format: RowFormat,
-    /// The first line to import (default 1).
-    pub from_line: u64,
-    /// How long the store keeps purchases, by their timestamp (default `None`, for ever): older ones are rejected.
-    pub retention: Option<Duration>,
-}
+options! {
+    /// The import of a file with one purchase per line or row: `username`, `userid`, `price`, and optionally
+    /// `timestamp`,
+    /// `id` and `key`. An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A purchase without
+    /// either gets an id from the number and the content of its line.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Import {
+        /// The format of the file.
+        pub format: RowFormat = format,
+        /// The first line to import (default 1).
+        pub from_line: u64 = 1,
+        /// How long the store keeps purchases, by their timestamp (default `None`, for ever): older ones are rejected.
+        pub retention: Option<Duration> = None,
+    }
 
-option_setters!(Import { format: RowFormat, from_line: u64, retention: Option<Duration> });
+    /// The import of a whole file.
+    pub fn new(format: RowFormat);
+}
 
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -103,19 +106,13 @@ impl fmt::Display for ImportReport {
 }
 
 impl Import {
-    /// The import of a whole file.
-    #[must_use]
-    pub const fn new(format: RowFormat) -> Self {
-        Self { format, from_line: 1, retention: None }
-    }
-
     /// Reads `input`, on a thread for blocking work, and publishes its purchases to `sink`, in batches. `report` counts
     /// what was imported, also when it fails; `progress` is called after each batch.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the header of CSV is wrong; [`Internal`](ErrorKind::Internal) when the input
-    /// cannot be read; errors of the sink when they have lasted for about half a minute. Importing
-    /// the file again publishes nothing twice.
+    /// [`Invalid`](ErrorKind::Invalid) when the header of CSV is wrong; [`Internal`](ErrorKind::Internal) when the
+    /// input cannot be read; errors of the sink when they have lasted for about half a minute. Importing the file again
+    /// publishes nothing twice.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part of the file published.

@@ -3,61 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::option_setters;
+use crate::options;
 use crate::{Clock, SystemClock};
 
-/// Options of an [`Ingest`](super::Ingest). The defaults suit nearly all deployments.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct IngestOptions {
-    /// The maximum number of batches in flight (default 8).
-    pub max_in_flight_batches: usize,
-    /// The bytes of records in flight at which reading pauses (default 64 MiB). The last batch may exceed it.
-    pub max_in_flight_bytes: usize,
-    /// The minimum time between two commits of a partition (default 100 ms). Positions of revoked partitions are
-    /// committed at once.
-    pub commit_interval: Duration,
-    /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three quarters of it are
-    /// abandoned; the last quarter is reserved for the commit.
-    pub drain_timeout: Duration,
-    /// The first pause after a transient error (default 50 ms). Each further pause is twice as long.
-    pub initial_backoff: Duration,
-    /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not retry
-    /// simultaneously.
-    pub max_backoff: Duration,
-    /// The seed of the jitter; random by default.
-    pub jitter_seed: Option<u64>,
-    /// The number of dead letters at which the pipeline stops.
-    pub dead_letter_limit: DeadLetterLimit,
-    /// The clock that determines the age of a purchase at insertion.
-    pub clock: Arc<dyn Clock>,
-}
-
-option_setters!(IngestOptions {
-    max_in_flight_batches: usize,
-    max_in_flight_bytes: usize,
-    commit_interval: Duration,
-    drain_timeout: Duration,
-    initial_backoff: Duration,
-    max_backoff: Duration,
-    jitter_seed: Option<u64>,
-    dead_letter_limit: DeadLetterLimit,
-    clock: Arc<dyn Clock>,
-});
-
-impl Default for IngestOptions {
-    fn default() -> Self {
-        Self {
-            max_in_flight_batches: 8,
-            max_in_flight_bytes: 64 << 20,
-            commit_interval: Duration::from_millis(100),
-            drain_timeout: Duration::from_secs(20),
-            initial_backoff: Duration::from_millis(50),
-            max_backoff: Duration::from_secs(2),
-            jitter_seed: None,
-            dead_letter_limit: DeadLetterLimit::default(),
-            clock: Arc::new(SystemClock),
-        }
+options! {
+    /// Options of an [`Ingest`](super::Ingest). The defaults suit nearly all deployments.
+    #[derive(Debug, Clone)]
+    pub struct IngestOptions {
+        /// The maximum number of batches in flight (default 8).
+        pub max_in_flight_batches: usize = 8,
+        /// The bytes of records in flight at which reading pauses (default 64 MiB). The last batch may exceed it.
+        pub max_in_flight_bytes: usize = 64 << 20,
+        /// The minimum time between two commits of a partition (default 100 ms). Positions of revoked partitions are
+        /// committed at once.
+        pub commit_interval: Duration = Duration::from_millis(100),
+        /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three quarters of it are
+        /// abandoned; the last quarter is reserved for the commit.
+        pub drain_timeout: Duration = Duration::from_secs(20),
+        /// The first pause after a transient error (default 50 ms). Each further pause is twice as long.
+        pub initial_backoff: Duration = Duration::from_millis(50),
+        /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not
+        /// retry simultaneously.
+        pub max_backoff: Duration = Duration::from_secs(2),
+        /// The seed of the jitter; random by default.
+        pub jitter_seed: Option<u64> = None,
+        /// The number of dead letters at which the pipeline stops.
+        pub dead_letter_limit: DeadLetterLimit = DeadLetterLimit::default(),
+        /// The clock that determines the age of a purchase at insertion.
+        pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
 }
 

@@ -5,28 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 
 use super::{DeadLetter, LogAdmin, ReasonKind, RecordPosition};
-use crate::{Result, Timestamp};
+use crate::{Result, Timestamp, options};
 
-/// Which pending dead letters are on a page.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct DeadLetterFilter {
-    /// The reason.
-    pub reason: Option<ReasonKind>,
-    /// The earliest time of a record.
-    pub since: Option<Timestamp>,
-    /// The time before which records are.
-    pub until: Option<Timestamp>,
-    /// The position after which the page begins.
-    pub after: Option<RecordPosition>,
+options! {
+    /// Which pending dead letters are on a page.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct DeadLetterFilter {
+        /// The reason.
+        pub reason: Option<ReasonKind> = None,
+        /// The earliest time of a record.
+        pub since: Option<Timestamp> = None,
+        /// The time before which records are.
+        pub until: Option<Timestamp> = None,
+        /// The position after which the page begins.
+        pub after: Option<RecordPosition> = None,
+    }
 }
-
-crate::option_setters!(DeadLetterFilter {
-    reason: Option<ReasonKind>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    after: Option<RecordPosition>,
-});
 
 impl DeadLetterFilter {
     /// Whether `dead_letter` is selected.

@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{DeadLetter, LogAdmin, ReasonKind, RecordPosition, RecordType, Resolution};
-use crate::Result;
+use crate::{Result, options};
 
 /// The maximum number of dead letters, and about the number of their bytes, that are resolved together.
 const MAX_BATCH: u32 = 100;
@@ -24,26 +24,20 @@ pub enum Resolved {
     IsGap,
 }
 
-/// How [`resolve_all`] resolves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ResolveOptions {
-    /// Whether they are replayed or dropped.
-    pub resolution: Resolution,
-    /// Whether they are only read.
-    pub dry_run: bool,
-    /// The maximum number per second (default none).
-    pub rate: Option<NonZeroU32>,
-}
-
-crate::option_setters!(ResolveOptions { resolution: Resolution, dry_run: bool, rate: Option<NonZeroU32> });
-
-impl ResolveOptions {
-    /// Without a limit of the rate, and without a dry run.
-    #[must_use]
-    pub const fn new(resolution: Resolution) -> Self {
-        Self { resolution, dry_run: false, rate: None }
+options! {
+    /// How [`resolve_all`] resolves.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ResolveOptions {
+        /// Whether they are replayed or dropped.
+        pub resolution: Resolution = resolution,
+        /// Whether they are only read.
+        pub dry_run: bool = false,
+        /// The maximum number per second (default none).
+        pub rate: Option<NonZeroU32> = None,
     }
+
+    /// Without a limit of the rate, and without a dry run.
+    pub fn new(resolution: Resolution);
 }
 
 /// Resolves the pending dead letters of `log` at `positions`, whose records are of type `of`; with `dry_run`, only finds

@@ -14,7 +14,7 @@ use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordId, RecordPosition,
     ResolvedDeadLetter,
 };
-use crate::option_setters;
+use crate::options;
 use crate::{Clock, Result, SystemClock};
 
 /// A partitioned log in memory, with consumer groups.
@@ -25,47 +25,24 @@ pub struct InMemoryLog {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Options of an [`InMemoryLog`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct InMemoryLogOptions {
-    /// The topic of the records (default `purchases`).
-    pub topic: String,
-    /// The number of partitions (default 1); 0 counts as 1.
-    pub partitions: u32,
-    /// The maximum number of records in a batch (default 1,000).
-    pub batch_records: usize,
-    /// The size in bytes at which a batch ends (default 1 MiB).
-    pub batch_bytes: usize,
-    /// How long a rebalance waits for a revocation (default 3 s).
-    pub revocation_timeout: Duration,
-    /// Which partitions a rebalance revokes (default: only those that move).
-    pub rebalancing: Rebalancing,
-    /// The clock for the timestamps of records.
-    pub clock: Arc<dyn Clock>,
-}
-
-option_setters!(InMemoryLogOptions {
-    topic: String,
-    partitions: u32,
-    batch_records: usize,
-    batch_bytes: usize,
-    revocation_timeout: Duration,
-    rebalancing: Rebalancing,
-    clock: Arc<dyn Clock>,
-});
-
-impl Default for InMemoryLogOptions {
-    fn default() -> Self {
-        Self {
-            topic: "purchases".to_owned(),
-            partitions: 1,
-            batch_records: 1_000,
-            batch_bytes: 1 << 20,
-            revocation_timeout: Duration::from_secs(3),
-            rebalancing: Rebalancing::Cooperative,
-            clock: Arc::new(SystemClock),
-        }
+options! {
+    /// Options of an [`InMemoryLog`].
+    #[derive(Debug, Clone)]
+    pub struct InMemoryLogOptions {
+        /// The topic of the records (default `purchases`).
+        pub topic: String = "purchases".to_owned(),
+        /// The number of partitions (default 1); 0 counts as 1.
+        pub partitions: u32 = 1,
+        /// The maximum number of records in a batch (default 1,000).
+        pub batch_records: usize = 1_000,
+        /// The size in bytes at which a batch ends (default 1 MiB).
+        pub batch_bytes: usize = 1 << 20,
+        /// How long a rebalance waits for a revocation (default 3 s).
+        pub revocation_timeout: Duration = Duration::from_secs(3),
+        /// Which partitions a rebalance revokes (default: only those that move).
+        pub rebalancing: Rebalancing = Rebalancing::Cooperative,
+        /// The clock for the timestamps of records.
+        pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
 }
 

@@ -16,44 +16,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
-use crate::option_setters;
+use crate::options;
 use crate::{Error, ErrorKind, Result};
 
-/// Options of a [`Relay`]. The defaults suit nearly all deployments.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RelayOptions {
-    /// The maximum number of entries per round (default 500).
-    pub batch_size: usize,
-    /// How often the outbox is polled for entries without a notification (default 1 s). Entries of this process are
-    /// published at once; those of other processes too, if the database notifies of them, as PostgreSQL does.
-    pub poll_interval: Duration,
-    /// The first pause after an error (default 50 ms). Each further pause is twice as long.
-    pub initial_backoff: Duration,
-    /// The maximum pause after an error (default 2 s), plus up to 100 % jitter.
-    pub max_backoff: Duration,
-    /// How long a shutdown continues to publish pending entries (default 5 s). An append that has begun by then is
-    /// completed. Other entries stay in the outbox.
-    pub drain_timeout: Duration,
-}
-
-option_setters!(RelayOptions {
-    batch_size: usize,
-    poll_interval: Duration,
-    initial_backoff: Duration,
-    max_backoff: Duration,
-    drain_timeout: Duration,
-});
-
-impl Default for RelayOptions {
-    fn default() -> Self {
-        Self {
-            batch_size: 500,
-            poll_interval: Duration::from_secs(1),
-            initial_backoff: Duration::from_millis(50),
-            max_backoff: Duration::from_secs(2),
-            drain_timeout: Duration::from_secs(5),
-        }
+options! {
+    /// Options of a [`Relay`]. The defaults suit nearly all deployments.
+    #[derive(Debug, Clone)]
+    pub struct RelayOptions {
+        /// The maximum number of entries per round (default 500).
+        pub batch_size: usize = 500,
+        /// How often the outbox is polled for entries without a notification (default 1 s). Entries of this process are
+        /// published at once; those of other processes too, if the database notifies of them, as PostgreSQL does.
+        pub poll_interval: Duration = Duration::from_secs(1),
+        /// The first pause after an error (default 50 ms). Each further pause is twice as long.
+        pub initial_backoff: Duration = Duration::from_millis(50),
+        /// The maximum pause after an error (default 2 s), plus up to 100 % jitter.
+        pub max_backoff: Duration = Duration::from_secs(2),
+        /// How long a shutdown continues to publish pending entries (default 5 s). An append that has begun by then is
+        /// completed. Other entries stay in the outbox.
+        pub drain_timeout: Duration = Duration::from_secs(5),
     }
 }
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 
 use crate::log::{Gap, LogAdmin, RecordPosition};
-use crate::option_setters;
+use crate::options;
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result, Timestamp};
 
@@ -67,46 +67,25 @@ pub struct Verify {
     options: VerifyOptions,
 }
 
-/// Options of a [`Verify`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifyOptions {
-    /// The time without progress after which a record that was not found counts as missing (default 10 s). With zero,
-    /// records are looked up once more.
-    pub quiet_period: Duration,
-    /// The maximum number of concurrent lookups (default 32); 0 counts as 1.
-    pub max_lookups: usize,
-    /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan pauses
-    /// until they are found.
-    pub max_pending: usize,
-    /// The approximate maximum number of ids of the store in memory (default 2,000,000), and of missing ids: a purchase
-    /// that is missing after so many others is counted with each of its records.
-    pub dedup_window: usize,
-    /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
-    pub max_reported: usize,
-    /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
-    pub retained_from: Option<Timestamp>,
-}
-
-option_setters!(VerifyOptions {
-    quiet_period: Duration,
-    max_lookups: usize,
-    max_pending: usize,
-    dedup_window: usize,
-    max_reported: usize,
-    retained_from: Option<Timestamp>,
-});
-
-impl Default for VerifyOptions {
-    fn default() -> Self {
-        Self {
-            quiet_period: Duration::from_secs(10),
-            max_lookups: 32,
-            max_pending: 10_000,
-            dedup_window: 2_000_000,
-            max_reported: 20,
-            retained_from: None,
-        }
+options! {
+    /// Options of a [`Verify`].
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct VerifyOptions {
+        /// The time without progress after which a record that was not found counts as missing (default 10 s). With
+        /// zero, records are looked up once more.
+        pub quiet_period: Duration = Duration::from_secs(10),
+        /// The maximum number of concurrent lookups (default 32); 0 counts as 1.
+        pub max_lookups: usize = 32,
+        /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan
+        /// pauses until they are found.
+        pub max_pending: usize = 10_000,
+        /// The approximate maximum number of ids of the store in memory (default 2,000,000), and of missing ids: a
+        /// purchase that is missing after so many others is counted with each of its records.
+        pub dedup_window: usize = 2_000_000,
+        /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
+        pub max_reported: usize = 20,
+        /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
+        pub retained_from: Option<Timestamp> = None,
     }
 }
 
@@ -238,8 +217,8 @@ impl Verify {
     /// missing. `progress` is called after each batch and page.
     ///
     /// # Errors
-    /// Errors of the log and of the store, unchanged; transient errors of the store when they have lasted for about half
-    /// a minute. Nothing was written; the verification can be repeated.
+    /// Errors of the log and of the store, unchanged; transient errors of the store when they have lasted for about
+    /// half a minute. Nothing was written; the verification can be repeated.
     ///
     /// # Cancel safety
     /// Dropping the future ends the verification without side effects.

@@ -1,34 +1,21 @@
 //! The options of an embedded store.
 
-/// Options of an [`EmbeddedStore`](super::EmbeddedStore), and of users and orders.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct EmbeddedStoreOptions {
-    /// Number of reader threads (default 3).
-    pub readers: usize,
-    /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is full, a call fails at once
-    /// with [`Overloaded`](shop_core::ErrorKind::Overloaded).
-    pub queue_capacity: usize,
-    /// Maximum size of the file in bytes (default none).
-    pub max_file_bytes: Option<u64>,
-    /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
-    /// false, opening such a store is an error.
-    pub create: bool,
-    /// Whether users and orders create a missing file with their first row instead of at once (default false). A store
-    /// of purchases ignores it.
-    pub lazy: bool,
-}
-
-shop_core::option_setters!(EmbeddedStoreOptions {
-    readers: usize,
-    queue_capacity: usize,
-    max_file_bytes: Option<u64>,
-    create: bool,
-    lazy: bool,
-});
-
-impl Default for EmbeddedStoreOptions {
-    fn default() -> Self {
-        Self { readers: 3, queue_capacity: 1_000, max_file_bytes: None, create: true, lazy: false }
+shop_core::options! {
+    /// Options of an [`EmbeddedStore`](super::EmbeddedStore), and of users and orders.
+    #[derive(Debug, Clone)]
+    pub struct EmbeddedStoreOptions {
+        /// Number of reader threads (default 3).
+        pub readers: usize = 3,
+        /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is full, a call fails at
+        /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        pub queue_capacity: usize = 1_000,
+        /// Maximum size of the file in bytes (default none).
+        pub max_file_bytes: Option<u64> = None,
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
+        /// false, opening such a store is an error.
+        pub create: bool = true,
+        /// Whether users and orders create a missing file with their first row instead of at once (default false). A
+        /// store of purchases ignores it.
+        pub lazy: bool = false,
     }
 }

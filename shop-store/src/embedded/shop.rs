@@ -38,8 +38,8 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// ```
 ///
 /// An acknowledged purchase is on the disk and listed. The ingest stores what others have appended to the log. Dropping
-/// the value without [`close`](Self::close) stops it and loses nothing. A clone of its [`shop`](Self::shop) that is used
-/// afterwards still publishes.
+/// the value without [`close`](Self::close) stops it and loses nothing. A clone of its [`shop`](Self::shop) that is
+/// used afterwards still publishes.
 ///
 /// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`] and
 /// [`EmbeddedStore`].
@@ -55,35 +55,18 @@ pub struct EmbeddedShop {
     _lock: FileLock,
 }
 
-/// Options of an [`EmbeddedShop`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct EmbeddedShopOptions {
-    /// The options of the log.
-    pub log: EmbeddedLogOptions,
-    /// The options of the store.
-    pub store: EmbeddedStoreOptions,
-    /// The options of the ingest.
-    pub ingest: IngestOptions,
-    /// The consumer group of the ingest (default `purchase-group`, as in the services).
-    pub group: String,
-}
-
-shop_core::option_setters!(EmbeddedShopOptions {
-    log: EmbeddedLogOptions,
-    store: EmbeddedStoreOptions,
-    ingest: IngestOptions,
-    group: String,
-});
-
-impl Default for EmbeddedShopOptions {
-    fn default() -> Self {
-        Self {
-            log: EmbeddedLogOptions::default(),
-            store: EmbeddedStoreOptions::default(),
-            ingest: IngestOptions::default(),
-            group: "purchase-group".to_owned(),
-        }
+shop_core::options! {
+    /// Options of an [`EmbeddedShop`].
+    #[derive(Debug, Clone)]
+    pub struct EmbeddedShopOptions {
+        /// The options of the log.
+        pub log: EmbeddedLogOptions = EmbeddedLogOptions::default(),
+        /// The options of the store.
+        pub store: EmbeddedStoreOptions = EmbeddedStoreOptions::default(),
+        /// The options of the ingest.
+        pub ingest: IngestOptions = IngestOptions::default(),
+        /// The consumer group of the ingest (default `purchase-group`, as in the services).
+        pub group: String = "purchase-group".to_owned(),
     }
 }
 
@@ -150,8 +133,8 @@ impl EmbeddedShop {
     /// clones of the [`shop`](Self::shop) and its listings first: they keep the files open.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after that time; no acknowledged purchase is lost. The error of
-    /// the ingest when it had stopped by itself.
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after that time; no acknowledged purchase is lost. The error
+    /// of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
         let Self { shop, log, store, monitor: _, ingest, stop, _lock: lock } = self;
         let until = Instant::now() + timeout;

@@ -9,73 +9,41 @@ use uuid::Uuid;
 
 use crate::embedded::schema::FILE;
 
-/// Options of an [`EmbeddedLog`](super::EmbeddedLog).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct EmbeddedLogOptions {
-    /// The topic in the records' positions (default `purchases`).
-    pub topic: String,
-    /// The file's name without its extension (default `shop`: the file that also has the purchases of an
-    /// [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
-    pub file: String,
-    /// Maximum number of records in a batch (default 1,000).
-    pub batch_records: usize,
-    /// Size in bytes at which a batch is closed (default 1 MiB).
-    pub batch_bytes: usize,
-    /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
-    pub retention: Duration,
-    /// How often a source looks for records although nothing reports any (default 250 ms). Records of this process are
-    /// delivered without delay, and so are those of other processes where the kernel reports changes of a file (Linux).
-    pub poll_interval: Duration,
-    /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at once with
-    /// [`Overloaded`](shop_core::ErrorKind::Overloaded).
-    pub queue_capacity: usize,
-    /// Maximum size of the file in bytes (default none).
-    pub max_file_bytes: Option<u64>,
-    /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
-    /// false, opening such a log is an error.
-    pub create: bool,
-    /// Whether a missing file is created with the first record instead of at once (default false).
-    pub lazy: bool,
-    /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each group: a
-    /// consumer with another name is refused, because the records before the group's position are in the store of the
-    /// first one.
-    pub feeds: String,
-    /// The clock for the records' timestamps.
-    pub clock: Arc<dyn Clock>,
-}
-
-shop_core::option_setters!(EmbeddedLogOptions {
-    topic: String,
-    file: String,
-    batch_records: usize,
-    batch_bytes: usize,
-    retention: Duration,
-    poll_interval: Duration,
-    queue_capacity: usize,
-    max_file_bytes: Option<u64>,
-    create: bool,
-    lazy: bool,
-    feeds: String,
-    clock: Arc<dyn Clock>,
-});
-
-impl Default for EmbeddedLogOptions {
-    fn default() -> Self {
-        Self {
-            topic: "purchases".to_owned(),
-            file: FILE.to_owned(),
-            batch_records: 1_000,
-            batch_bytes: 1 << 20,
-            retention: Duration::from_secs(7 * 24 * 3_600),
-            poll_interval: Duration::from_millis(250),
-            queue_capacity: 10_000,
-            max_file_bytes: None,
-            create: true,
-            lazy: false,
-            feeds: "the store in this file".to_owned(),
-            clock: Arc::new(SystemClock),
-        }
+shop_core::options! {
+    /// Options of an [`EmbeddedLog`](super::EmbeddedLog).
+    #[derive(Debug, Clone)]
+    pub struct EmbeddedLogOptions {
+        /// The topic in the records' positions (default `purchases`).
+        pub topic: String = "purchases".to_owned(),
+        /// The file's name without its extension (default `shop`: the file that also has the purchases of an
+        /// [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
+        pub file: String = FILE.to_owned(),
+        /// Maximum number of records in a batch (default 1,000).
+        pub batch_records: usize = 1_000,
+        /// Size in bytes at which a batch is closed (default 1 MiB).
+        pub batch_bytes: usize = 1 << 20,
+        /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
+        pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
+        /// How often a source looks for records although nothing reports any (default 250 ms). Records of this process
+        /// are delivered without delay, and so are those of other processes where the kernel reports changes of a file
+        /// (Linux).
+        pub poll_interval: Duration = Duration::from_millis(250),
+        /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at once with
+        /// [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        pub queue_capacity: usize = 10_000,
+        /// Maximum size of the file in bytes (default none).
+        pub max_file_bytes: Option<u64> = None,
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
+        /// false, opening such a log is an error.
+        pub create: bool = true,
+        /// Whether a missing file is created with the first record instead of at once (default false).
+        pub lazy: bool = false,
+        /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each
+        /// group: a consumer with another name is refused, because the records before the group's position are in the
+        /// store of the first one.
+        pub feeds: String = "the store in this file".to_owned(),
+        /// The clock for the records' timestamps.
+        pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
 }
 
