@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -27,7 +28,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, Result, SystemClock};
-use shop_http::{Facing, KeySet, Refreshed, RouterService, TextSource, TokenVerifier, routes};
+use shop_http::{Facing, KeySet, Refreshed, TextSource, TokenVerifier, routes};
 use tower::ServiceExt;
 
 /// The allocator of facing.
@@ -71,7 +72,7 @@ fn token() -> (String, TokenVerifier) {
 }
 
 /// Microseconds of processor time per request over one turn.
-async fn turn(service: &RouterService, authorization: &str) -> f64 {
+async fn turn(service: &Router, authorization: &str) -> f64 {
     let start = processor_time();
     for _ in 0..REQUESTS {
         let body = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
@@ -90,8 +91,8 @@ fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
     let parts = || Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let (token, verifier) = token();
-    let open = routes(parts()).into_service();
-    let guarded = routes(parts()).authenticate(verifier).into_service();
+    let open = routes(parts()).build();
+    let guarded = routes(parts()).authenticate(verifier).build();
     let authorization = format!("Bearer {token}");
     let pairs = Pairs::alternate(
         scale.pick(1, 15, 31),

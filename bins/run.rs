@@ -109,9 +109,9 @@ impl Listeners {
             async move { shutdown.cancelled().await }
         };
         let (public, admin) = match self.admin {
-            None => (router.into_service(), None),
+            None => (router.build(), None),
             Some(listener) => {
-                let (public, admin) = router.into_services_with_admin();
+                let (public, admin) = router.build_with_admin();
                 (public, Some(serve(listener, admin, &options.admin, stopped())))
             }
         };

@@ -166,7 +166,6 @@ pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
-pub use routes::router_service::{RouterService, RouterServiceFuture};
 pub use server::access_log::{AccessLog, InvalidAccessLog};
 pub use server::client::{InvalidNetwork, TrustedProxies};
 pub use server::gate::{Hosts, InvalidHost};

@@ -4,20 +4,17 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use futures_util::future::Either;
-use tower::Service;
 
 use super::authorize::Principal;
 use super::trail::Trail;
-use crate::dialect::{Dialect, RequestDialect};
+use crate::dialect::RequestDialect;
 use crate::response::Failure;
-use crate::server::layers::BoxedAnswer;
+use crate::server::layers::Inner;
 
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
@@ -126,53 +123,14 @@ impl Credentials {
 }
 
 /// Requires a token of the requests to `inner`. `/health` without a token is answered as well: it has the status alone then.
-#[derive(Debug, Clone)]
-pub(crate) struct AuthenticateService<S> {
-    /// `None` lets all requests pass.
-    authenticate: Option<Arc<dyn Authenticate>>,
-    /// `None` behind the router, where the dialect is that of the request.
-    dialect: Option<&'static Dialect>,
-    inner: S,
-}
-
-impl<S> AuthenticateService<S> {
-    pub(crate) const fn new(
-        authenticate: Option<Arc<dyn Authenticate>>,
-        dialect: Option<&'static Dialect>,
-        inner: S,
-    ) -> Self {
-        Self { authenticate, dialect, inner }
-    }
-}
-
-impl<S> Service<Request> for AuthenticateService<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxedAnswer>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let Some(authenticate) = self.authenticate.clone() else {
-            return Either::Left(self.inner.call(request));
-        };
-        let dialect = self.dialect;
-        // The service that is ready is the one to call.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Either::Right(Box::pin(async move {
-            match identify(&*authenticate, &mut request).await {
-                Ok(()) => inner.call(request).await,
-                Err(failure) => {
-                    Ok(failure.respond(dialect.unwrap_or_else(|| RequestDialect::of(request.extensions()))))
-                }
-            }
-        }))
+pub(crate) async fn require_token<S: Inner>(
+    authenticate: Arc<dyn Authenticate>,
+    mut inner: S,
+    mut request: Request,
+) -> Result<Response, Infallible> {
+    match identify(&*authenticate, &mut request).await {
+        Ok(()) => inner.call(request).await,
+        Err(failure) => Ok(failure.respond(RequestDialect::of(request.extensions()))),
     }
 }
 

@@ -19,4 +19,3 @@ pub(crate) use forms::{
     By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PathMatch, PriceForm,
     PurchaseResponse, TimestampForm, Timestamps, View,
 };
-pub(crate) use native::V1;

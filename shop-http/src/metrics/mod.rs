@@ -13,4 +13,4 @@ mod requests;
 pub(crate) use publishing::Publishing;
 pub use registry::Metrics;
 pub(crate) use registry::Scrape;
-pub(crate) use requests::{HasPanicked, RequestTimer, Requests};
+pub(crate) use requests::{HasPanicked, Requests};

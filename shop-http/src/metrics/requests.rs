@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::HttpBody;
+use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use super::names;
 use super::registry::Metrics;
 use crate::held_body::holding;
-use crate::routes::fixed_route::MatchedRoute;
 
 /// The route label of a request without a route: its path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
@@ -47,7 +47,7 @@ impl Requests {
     }
 
     /// Starts measuring a request.
-    pub(crate) fn begin(self: Arc<Self>, route: MatchedRoute, method: &Method) -> RequestTimer {
+    pub(crate) fn begin(self: Arc<Self>, route: Option<MatchedPath>, method: &Method) -> RequestTimer {
         let measuring = RequestTimer {
             requests: self,
             route,
@@ -102,7 +102,7 @@ fn is_of_metrics(route: &str) -> bool {
 /// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
-    route: MatchedRoute,
+    route: Option<MatchedPath>,
     method: &'static str,
     begun: Instant,
     /// The status once it is known, and whether the handler panicked.
@@ -111,7 +111,7 @@ pub(crate) struct RequestTimer {
 
 impl RequestTimer {
     fn route(&self) -> &str {
-        self.route.template().unwrap_or(UNMATCHED)
+        self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
     }
 
     /// Measures until `response` was sent, or the client disconnected.

@@ -1,17 +1,13 @@
 //! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: accept a purchase.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use futures_util::FutureExt;
 use shop_core::api::PublishedBody;
 use shop_core::{PublishedPurchase, Purchase};
-use tower::Service;
 
 use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
@@ -20,56 +16,25 @@ use crate::request::Strict;
 use crate::response::purchase_answer::PurchaseAnswer;
 use crate::response::{Failure, LegacyPurchase};
 use crate::routes::mount::Mount;
-use crate::server::layers::BoxedAnswer;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
 
-/// Accepts purchases into the log. It is a service, so that it can be in front of the router as well as behind it.
-#[derive(Debug, Clone)]
-pub(crate) struct Buying {
-    purchases: Arc<Purchases>,
-    /// `None` behind the router, where the dialect is that of the request.
-    dialect: Option<&'static Dialect>,
-}
-
-impl Buying {
-    pub(crate) const fn new(purchases: Arc<Purchases>) -> Self {
-        Self { purchases, dialect: None }
-    }
-
-    /// The same in front of the router.
-    pub(crate) fn in_dialect(self, dialect: &'static Dialect) -> Self {
-        Self { dialect: Some(dialect), ..self }
-    }
-
-    async fn respond(self, request: Request) -> Response {
-        let extensions = request.extensions();
-        let dialect = self.dialect.unwrap_or_else(|| RequestDialect::of(extensions));
-        let mount: Mount = extensions.get().cloned().unwrap_or_default();
-        match buy(&self.purchases, dialect, dialect.timestamps, request).await {
-            Ok(bought) => {
-                if dialect.logs_purchases() && !bought.replayed {
-                    let Purchase { id, user_id, .. } = &bought.purchase;
-                    tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
-                }
-                answer(dialect, &mount, bought)
+/// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
+pub(crate) async fn post(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    mount: Mount,
+    request: Request,
+) -> Response {
+    match buy(&purchases, dialect, dialect.timestamps, request).await {
+        Ok(bought) => {
+            if dialect.logs_purchases() && !bought.replayed {
+                let Purchase { id, user_id, .. } = &bought.purchase;
+                tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
             }
-            Err(failure) => failure.respond(dialect),
+            answer(dialect, &mount, bought)
         }
-    }
-}
-
-impl Service<Request> for Buying {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxedAnswer;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> BoxedAnswer {
-        Box::pin(self.clone().respond(request).map(Ok))
+        Err(failure) => failure.respond(dialect),
     }
 }
 

@@ -16,7 +16,7 @@ use shop_core::ports::PurchaseSink;
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::response::Json;
-use crate::routes::listener::Listener;
+use crate::routes::groups::Listener;
 use crate::service::ServiceKind;
 use crate::service::parts::LocalPorts;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};

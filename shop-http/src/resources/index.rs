@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::resources::page;
 use crate::response::json::Json;
-use crate::routes::groups::RouteGroup;
-use crate::routes::listener::Listener;
+use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::ServiceKind;

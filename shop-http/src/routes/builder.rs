@@ -7,20 +7,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use tower::layer::layer_fn;
 use tower::{Layer, Service as TowerService};
 
-use crate::auth::{Authenticate, AuthenticateService, Authorize, Policy, Scopes};
+use crate::auth::{Authenticate, Authorize, Policy, Scopes, require_token};
 use crate::options::HttpOptions;
-use crate::routes::docs_routes::with_docs;
-use crate::routes::groups::RouteGroup;
-use crate::routes::listener::{Listener, WithoutOperations};
-use crate::routes::router_service::RouterService;
+use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::services;
-use crate::server::layers::Layers;
+use crate::server::layers::{around, within};
 use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
 use crate::service::ServiceKind;
@@ -45,7 +41,7 @@ pub fn routes(parts: impl Into<RouterBuilder>) -> RouterBuilder {
 }
 
 /// Builds the router of a service from its ports. See [`routes`].
-#[derive(Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct RouterBuilder {
     kind: ServiceKind,
@@ -56,31 +52,25 @@ pub struct RouterBuilder {
     guards: Vec<Guard>,
 }
 
-/// A layer around the routes that are not open to all.
-#[derive(Clone)]
-enum Guard {
-    Authenticate(Arc<dyn Authenticate>),
-    /// Adds a layer of the embedder.
-    Layer(Arc<dyn Fn(Router) -> Router + Send + Sync>),
+/// Adds a layer around the routes that are not open to all.
+type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
+
+/// The guard of an async function, as in [`within`].
+fn guard<T, L, F>(layer: L, state: Arc<T>) -> Guard
+where
+    T: Send + Sync + ?Sized + 'static,
+    L: Fn(Arc<T>, Route, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
+    Arc::new(move |router| {
+        let (layer, state) = (layer.clone(), Arc::clone(&state));
+        router.layer(layer_fn(move |route: Route| within(layer.clone(), &state, route)))
+    })
 }
 
-impl Guard {
-    fn around(&self, router: Router) -> Router {
-        match self {
-            Self::Authenticate(authenticate) => {
-                let authenticate = Some(Arc::clone(authenticate));
-                router.layer(layer_fn(move |inner: Route| {
-                    AuthenticateService::new(authenticate.clone(), None, inner)
-                }))
-            }
-            Self::Layer(layer) => layer(router),
-        }
-    }
-}
-
-impl fmt::Debug for Guard {
+impl fmt::Debug for RouterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guard")
+        f.debug_struct("RouterBuilder").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -178,7 +168,7 @@ impl RouterBuilder {
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
-        self.guards.push(Guard::Authenticate(Arc::new(authenticate)));
+        self.guards.push(guard(require_token, Arc::new(authenticate) as Arc<dyn Authenticate>));
         self
     }
 
@@ -219,7 +209,7 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Guard::Layer(Arc::new(move |router| router.layer(layer.clone()))));
+        self.guards.push(Arc::new(move |router| router.layer(layer.clone())));
         self
     }
 
@@ -229,13 +219,17 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        self.into_service().into_router()
+        let Self { kind, parts, options, groups, policy, guards } = self;
+        router(Service::new(kind, parts, options, policy, groups), guards)
     }
 
-    /// Builds a service for [`serve`](crate::serve), which responds as the router of [`build`](Self::build) at less cost.
-    pub fn into_service(self) -> RouterService {
-        let Self { kind, parts, options, groups, policy, guards } = self;
-        router(Service::new(kind, parts, options, policy, groups), &guards)
+    /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
+    /// `/v1/purchases/{id}`.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        let Self { kind, parts, options, groups, policy, .. } = self.clone();
+        let service = Arc::new(Service::new(kind, parts, options, policy, groups));
+        services::routes(&service).paths().to_vec()
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.
@@ -268,12 +262,6 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
-        let (public, admin) = self.into_services_with_admin();
-        (public.into_router(), admin.into_router())
-    }
-
-    /// Builds the services of two listeners, as [`build_with_admin`](Self::build_with_admin) builds their routers.
-    pub fn into_services_with_admin(self) -> (RouterService, RouterService) {
         let Self { kind, parts, options, groups, policy, guards } = self;
         let requires_token = policy.requires_token;
         let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
@@ -284,36 +272,21 @@ impl RouterBuilder {
         let groups = groups.into_iter().filter(of_admin).collect();
         let mut admin = Service::new(kind, parts, options, policy, groups);
         admin.listener = Listener::Admin;
-        (router(public, &guards), router(admin, &guards))
+        (router(public, guards.clone()), router(admin, guards))
     }
 }
 
-fn router(service: Service, guards: &[Guard]) -> RouterService {
+fn router(service: Service, mut guards: Vec<Guard>) -> Router {
     let service = Arc::new(service);
-    let routes = with_docs(services::routes(&service), &service);
-    let paths = routes.paths().into();
-    let rates = Rates::new(&service.options);
-    // Routes in front of the router have no layers but these.
-    let authenticate = match guards {
-        [] => Some(None),
-        [Guard::Authenticate(authenticate)] => Some(Some(Arc::clone(authenticate))),
-        _ => None,
-    };
-    let authenticate = authenticate.filter(|_| rates.is_none());
-    let guard = |router: Router| {
-        let guarded = |router| guards.iter().fold(router, |router, guard| guard.around(router));
-        let Some(rates) = rates else { return guarded(router) };
+    let authenticates = !guards.is_empty();
+    if let Some(rates) = Rates::new(&service.options) {
         // Inside of the authentication, so that a principal is known; around it, to count what it rejects.
-        let router = guarded(router.layer(from_fn_with_state(Arc::clone(&rates), limit_rate)));
-        match guards.is_empty() {
-            true => router,
-            false => router.layer(from_fn_with_state(rates, limit_rejections)),
-        }
-    };
-    let router = routes.into_router(Arc::clone(&service), guard);
-    let layers = Layers::new(&service, !guards.is_empty());
-    let fixed = authenticate.map(|authenticate| services::fixed(&service, authenticate));
-    RouterService::new(layers.around(router), paths, &layers, fixed.into_iter().flatten())
+        guards.insert(0, guard(limit_rate, Arc::clone(&rates)));
+        guards.push(guard(limit_rejections, rates));
+    }
+    let guarded = |router| guards.iter().fold(router, |router, guard| guard(router));
+    let router = services::routes(&service).into_router(Arc::clone(&service), guarded);
+    around(router, &service, authenticates)
 }
 
 /// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.

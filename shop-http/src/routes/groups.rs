@@ -1,4 +1,8 @@
-//! The groups of routes that a router can have or not.
+//! Which routes a router has: the groups of routes, and the listener that it is for.
+
+use shop_core::ports::Selector;
+
+use crate::auth::{Action, Authorize, Decision, Policy, Principal};
 
 /// A group of routes, for [`RouterBuilder::only`](crate::RouterBuilder::only) and
 /// [`RouterBuilder::without`](crate::RouterBuilder::without).
@@ -23,4 +27,32 @@ impl RouteGroup {
     /// All groups.
     pub const ALL: [Self; 6] =
         [Self::V1, Self::Dialects, Self::Page, Self::Docs, Self::Health, Self::Metrics];
+}
+
+/// The listener that a router is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Listener {
+    /// The only one: it has all routes.
+    #[default]
+    Single,
+    /// The one for clients, beside an admin listener.
+    Public,
+    /// The one for probes, metrics and operators.
+    Admin,
+}
+
+/// The policy of a public listener. What needs an operator is refused to all.
+#[derive(Debug)]
+pub(crate) struct WithoutOperations(pub(crate) Policy);
+
+impl Authorize for WithoutOperations {
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+        match (action, &self.0.authorize) {
+            (Action::Operate | Action::ReadPurchases(Selector::All), _) => {
+                Decision::deny("is served by the admin listener alone")
+            }
+            (_, Some(policy)) => policy.may(principal, action),
+            (_, None) => Decision::Allow,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use crate::auth::Trail;
 use crate::header_names::PURCHASE_ID;
 use crate::options::HttpOptions;
-use crate::routes::fixed_route::MatchedRoute;
 use crate::server::client::TrustedProxies;
 
 /// Which requests have a line in the access log (default none).
@@ -95,7 +94,7 @@ impl AccessLogger {
     }
 
     /// Begins the entry of `request`, whose id is `id`.
-    pub(crate) fn begin(&self, request: &mut Request, route: MatchedRoute, id: &HeaderValue) -> Entry {
+    pub(crate) fn begin(&self, request: &mut Request, route: Option<MatchedPath>, id: &HeaderValue) -> Entry {
         let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
         let trail = Arc::<Trail>::default();
         let client = self.proxies.client_of(request);
@@ -123,7 +122,7 @@ pub(crate) struct Entry {
     is_sampled: bool,
     id: HeaderValue,
     method: Method,
-    route: MatchedRoute,
+    route: Option<MatchedPath>,
     client: Option<IpAddr>,
     begun: Instant,
     /// `None` if the client disconnected before the response.
@@ -153,7 +152,7 @@ impl Drop for Entry {
                 principal,
                 client.address = self.client.map(|client| client.to_string()),
                 http.method = self.method.as_str(),
-                http.route = self.route.template(),
+                http.route = self.route.as_ref().map(MatchedPath::as_str),
                 http.status = self.status,
                 bytes = self.bytes,
                 duration_ms = f64::from(micros) / 1_000.0,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -20,7 +21,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
-use crate::routes::router_service::RouterService;
 use crate::server::connections::{Connection, InFlight};
 use crate::server::serve::{Client, received};
 
@@ -62,7 +62,7 @@ impl Http2 {
     pub(super) async fn serve<S>(
         &self,
         stream: S,
-        router: RouterService,
+        router: Router,
         Client { peer, connection }: Client<'_>,
         stopping: &mut watch::Receiver<()>,
     ) -> hyper::Result<()>

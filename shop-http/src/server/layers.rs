@@ -1,18 +1,19 @@
 //! The layers around every route: request ids, log, metrics, headers, CORS, limits, panics.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
-use tower::util::Either;
-use tower::{Layer, ServiceBuilder};
+use axum::routing::Route;
+use tower::layer::layer_fn;
+use tower::util::option_layer;
+use tower::{Layer, Service as TowerService, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
-use tower_http::csrf::{Csrf, CsrfLayer};
+use tower_http::csrf::CsrfLayer;
 
 use crate::dialect::RequestDialect;
 use crate::header_names::{
@@ -20,78 +21,76 @@ use crate::header_names::{
 };
 use crate::options::CorsOrigins;
 use crate::response::Failure;
-use crate::routes::fixed_route::FixedRoute;
-use crate::routes::listener::Listener;
-use crate::server::default_headers::{DefaultHeaders, DefaultHeadersService};
-use crate::server::limits::{Limits, LimitsService};
-use crate::server::observe::{ObserveService, Observer};
+use crate::routes::groups::Listener;
+use crate::server::limits::{Limits, limit};
+use crate::server::observe::{Observer, observe};
 use crate::service::Service;
 use crate::service::ServiceKind;
 
-/// All layers of a router. Services with clones of it share its limits and its metrics.
-#[derive(Clone)]
-pub(crate) struct Layers {
-    observer: Arc<Observer>,
-    headers: Arc<DefaultHeaders>,
-    limits: Arc<Limits>,
-    cross_site_protection: Option<CsrfLayer>,
+/// A service that a layer surrounds.
+pub(crate) trait Inner:
+    TowerService<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
 }
 
-/// A service with all layers around it.
-pub(crate) type Layered<S> = ObserveService<DefaultHeadersService<LimitsService<Either<Csrf<S>, S>>>>;
+impl<S> Inner for S where
+    S: TowerService<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
-/// The future of a route, which can be moved while it is in progress.
-pub(crate) type BoxedAnswer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// `inner` within an async function, which gets `state`, `inner` and the request. Unlike axum's `from_fn` it does not
+/// allocate.
+pub(crate) fn within<T, S, L, F>(layer: L, state: &Arc<T>, inner: S) -> impl Inner + use<T, S, L, F>
+where
+    T: Send + Sync + ?Sized + 'static,
+    S: Inner,
+    L: Fn(Arc<T>, S, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
+    let state = Arc::clone(state);
+    service_fn(move |request| layer(Arc::clone(&state), inner.clone(), request))
+}
 
-impl Layers {
-    /// The layers of `service`. `authenticates` says whether a layer of the embedder is around some routes.
-    pub(crate) fn new(service: &Service, authenticates: bool) -> Self {
-        let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
-        let origins = &service.options.cors;
-        let cors = has_cors.then(|| cors(origins, authenticates));
-        Self {
-            observer: Observer::new(service),
-            headers: DefaultHeaders::new(cors, *origins == CorsOrigins::Any),
-            limits: Limits::new(&service.options),
-            cross_site_protection: cross_site_protection(service),
-        }
-    }
+/// `routes` with all layers of `service`, and with the responses for unknown paths and methods. `authenticates` says
+/// whether a layer of the embedder is around some routes.
+pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> Router {
+    let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
+    let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
+    let protection = cross_site_protection(service);
+    let (observer, limits) = (Observer::new(service), Limits::new(&service.options));
+    let layers = move |route: Route| {
+        let limited = within(limit, &limits, option_layer(protection.clone()).layer(route));
+        within(observe, &observer, option_layer(cors.clone()).layer(limited))
+    };
+    let routes = routes
+        .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
+        .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
+            Failure::MethodNotAllowed.respond(dialect)
+        });
+    // One combined layer: a router boxes and copies each layer separately for every request.
+    routes.layer(layer_fn(layers))
+}
 
-    /// `routes` with all layers, and with the responses for unknown paths and methods.
-    pub(crate) fn around(&self, routes: Router) -> Router {
-        let routes = routes
-            .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
-            .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
-                Failure::MethodNotAllowed.respond(dialect)
-            });
-        // One combined layer: a router boxes and copies each layer separately for every request.
-        let boxed: fn(RouteFuture<Infallible>) -> BoxedAnswer = |answer| Box::pin(answer);
-        routes.layer(ServiceBuilder::new().layer(self.clone()).map_future(boxed))
-    }
-
-    /// `inner` with all layers, for requests that this `route` has matched.
-    pub(crate) fn around_route<S: Clone>(&self, route: &'static FixedRoute, inner: S) -> Layered<S> {
-        self.with(Some(route), inner)
-    }
-
-    fn with<S: Clone>(&self, route: Option<&'static FixedRoute>, inner: S) -> Layered<S> {
-        let inner = match &self.cross_site_protection {
-            Some(protection) => Either::Left(protection.layer(inner)),
-            None => Either::Right(inner),
-        };
-        let limited = LimitsService::new(Arc::clone(&self.limits), route, inner);
-        let answer = DefaultHeadersService::new(Arc::clone(&self.headers), limited);
-        ObserveService::new(Arc::clone(&self.observer), route, answer)
+/// Adds the headers of browsers' security to a response that does not have them.
+pub(crate) fn add_default_headers(response: &mut Response) {
+    for (name, value) in &DEFAULTS {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
 }
 
-impl<S: Clone> Layer<S> for Layers {
-    type Service = Layered<S>;
+/// Pages of other origins may not embed a response, whatever CORS allows their scripts to read.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-    fn layer(&self, inner: S) -> Layered<S> {
-        self.with(None, inner)
-    }
-}
+static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+];
 
 /// How long a browser remembers what it may send: Chromium's maximum.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);

@@ -5,7 +5,6 @@ pub(crate) mod client;
 mod client_stream;
 mod connection_service;
 mod connections;
-mod default_headers;
 pub(crate) mod gate;
 #[cfg(feature = "tls")]
 mod http2;

@@ -1,5 +1,6 @@
 //! How many requests per second one client may send.
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -7,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
@@ -21,6 +21,7 @@ use crate::dialect::RequestDialect;
 use crate::options::HttpOptions;
 use crate::response::Failure;
 use crate::server::client::{TrustedProxies, network};
+use crate::server::layers::Inner;
 
 /// The maximum of clients that are remembered, about 6 MB. Beyond it, the others share the rates of [`SHARED`] clients.
 const MAX_CLIENTS: usize = 1 << 16;
@@ -70,10 +71,6 @@ fn writes(request: &Request) -> bool {
     *request.method() == Method::POST
 }
 
-/// An extension of a 401 to a request that was counted.
-#[derive(Debug, Clone)]
-struct Rated;
-
 /// What a batch counts as, besides one write. It is an extension of requests with a rate of writes.
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
@@ -100,43 +97,38 @@ impl Charge {
 }
 
 /// The layer around the routes that an authentication layer surrounds, inside of it.
-pub(crate) async fn limit_rate(
-    State(rates): State<Arc<Rates>>,
-    RequestDialect(dialect): RequestDialect,
+pub(crate) async fn limit_rate<S: Inner>(
+    rates: Arc<Rates>,
+    mut inner: S,
     mut request: Request,
-    next: Next,
-) -> Response {
+) -> Result<Response, Infallible> {
     let client = rates.client(&request);
     if let Err(failure) = rates.check(client, writes(&request)) {
-        return failure.respond(dialect);
+        return Ok(failure.respond(RequestDialect::of(request.extensions())));
     }
     if request.uri().path().ends_with(":batch") {
         request.extensions_mut().insert(Charge { rates: Arc::clone(&rates), client });
     }
-    let mut response = next.run(request).await;
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.extensions_mut().insert(Rated);
-    }
-    response
+    inner.call(request).await
 }
 
 /// The layer around authentication: a request that it rejects counts for the rate of its address. Valid tokens from the
 /// same address are not affected.
-pub(crate) async fn limit_rejections(
-    State(rates): State<Arc<Rates>>,
-    RequestDialect(dialect): RequestDialect,
+pub(crate) async fn limit_rejections<S: Inner>(
+    rates: Arc<Rates>,
+    mut inner: S,
     request: Request,
-    next: Next,
-) -> Response {
+) -> Result<Response, Infallible> {
     let (address, writes) = (rates.address(&request), writes(&request));
-    let response = next.run(request).await;
-    if response.status() != StatusCode::UNAUTHORIZED || response.extensions().get::<Rated>().is_some() {
-        return response;
+    let dialect = RequestDialect::of(request.extensions());
+    let response = inner.call(request).await?;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        return Ok(response);
     }
-    match rates.check(address, writes) {
+    Ok(match rates.check(address, writes) {
         Ok(()) => response,
         Err(failure) => failure.respond(dialect),
-    }
+    })
 }
 
 /// The requests of each client. A client that has not sent any for a while may send those of a second at once.

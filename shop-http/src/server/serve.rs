@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,7 +19,6 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
-use crate::routes::router_service::RouterService;
 use crate::server::client_stream::{ClientStream, Pace};
 use crate::server::connection_service::ConnectionService;
 use crate::server::connections::{Connection, Connections};
@@ -37,8 +37,7 @@ const MIN_BUFFER: usize = 8_192;
 /// The pause after a failure to accept.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves `router`, a [`RouterService`] or a [`Router`](axum::Router), on `listener`, within the limits of `options`,
-/// until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
+/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
 ///
 /// The caller binds the listener, so a test can bind port 0 and read the port.
 ///
@@ -69,17 +68,13 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// None so far: accepting is retried when the listener fails, for example without free file handles.
-pub fn serve<R, S>(
+pub fn serve<S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    router: R,
+    router: Router,
     options: &HttpOptions,
     shutdown: S,
-) -> impl Future<Output = std::io::Result<()>> + Send + use<R, S>
-where
-    R: Into<RouterService>,
-    S: Future<Output = ()> + Send + 'static,
-{
-    Server::new(router.into(), options).run(listener, shutdown)
+) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
+    Server::new(router, options).run(listener, shutdown)
 }
 
 /// Serves `router` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses, within the limits of `options`. Everything
@@ -106,18 +101,14 @@ where
 /// # Errors
 /// None so far, as [`serve`].
 #[cfg(feature = "tls")]
-pub fn serve_tls<R, S>(
+pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     tls: Tls,
-    router: R,
+    router: Router,
     options: &HttpOptions,
     shutdown: S,
-) -> impl Future<Output = std::io::Result<()>> + Send + use<R, S>
-where
-    R: Into<RouterService>,
-    S: Future<Output = ()> + Send + 'static,
-{
-    let mut server = Server::new(router.into(), options);
+) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
+    let mut server = Server::new(router, options);
     server.tls = Some((tls, Http2::new(options, max_head(options))));
     server.run(listener, shutdown)
 }
@@ -129,7 +120,7 @@ const fn max_head(options: &HttpOptions) -> usize {
 
 struct Server {
     http1: http1::Builder,
-    router: RouterService,
+    router: Router,
     connections: Arc<Connections>,
     options: HttpOptions,
     #[cfg(feature = "tls")]
@@ -137,7 +128,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(router: RouterService, options: &HttpOptions) -> Self {
+    fn new(router: Router, options: &HttpOptions) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             // `Connections::close_idle` is cheaper.

@@ -29,9 +29,8 @@ impl App {
     fn new(name: String, parts: impl Into<RouterBuilder>, dialect: &str) -> Self {
         let mut options = HttpOptions::default();
         options.dialect = Dialect::from_name(dialect).unwrap();
-        let service = routes(parts).options(options).into_service();
-        let paths = service.paths().to_vec();
-        Self { name, router: Router::new().fallback_service(service), paths }
+        let routes = routes(parts).options(options);
+        Self { name, paths: routes.paths(), router: routes.build() }
     }
 
     async fn document(&self) -> Value {

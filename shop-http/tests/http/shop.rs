@@ -13,7 +13,7 @@ use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
-use shop_http::{Facing, HttpOptions, Management, management, routes};
+use shop_http::{Facing, HttpOptions, Management, facing, management};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -54,8 +54,7 @@ impl Shop {
         front.clock = Arc::new(StoppedClock);
         let mut back = Management::new(faults.store(Arc::new(store.clone())), Durability::Memory, query);
         back.clock = Arc::new(StoppedClock);
-        // As `serve` gets it.
-        let facing = Router::new().fallback_service(routes(front).options(options.clone()).into_service());
+        let facing = facing(front, options.clone());
         let management = management(back, options);
         Self { log, store, faults, facing, management }
     }

@@ -111,11 +111,10 @@ async fn services(key: SigningKey) -> Services {
             .unwrap();
     }
     let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
-    // As `serve` gets them.
     let with_verifier = |parts: RouterBuilder| {
-        let service = parts.authenticate(issuer.verifier()).into_service();
-        let paths = service.paths().to_vec();
-        (Router::new().fallback_service(service), paths)
+        let routes = parts.authenticate(issuer.verifier());
+        let paths = routes.paths();
+        (routes.build(), paths)
     };
     let mut facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
     let mut management =

@@ -28,9 +28,9 @@ fn of(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
     let mut parts = Management::default();
     parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
-    let service = routes(parts).into_service();
-    let paths = service.paths().to_vec();
-    (axum::Router::new().fallback_service(service), paths)
+    let routes = routes(parts);
+    let paths = routes.paths();
+    (routes.build(), paths)
 }
 
 /// The paths in the document of `router`.
