@@ -176,21 +176,13 @@ impl Embedded<'_> {
         }
         topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();
-        options.lazy = topic.is_events && self.is_lazy();
         options
     }
 
     /// The options of users and of orders. A replay may rebuild a missing store from nothing.
     fn entity_options(&self) -> EmbeddedStoreOptions {
         let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay { .. }));
-        store_options(creates).lazy(self.is_lazy())
-    }
-
-    /// Whether the files of users and orders, and of their events, may be missing: a service creates them with the first
-    /// user or order. A command that finds no other file either was given the wrong folder.
-    fn is_lazy(&self) -> bool {
-        let files = [FILE, "users", "orders"].map(|name| self.0.data_dir.join(format!("{name}.db")));
-        self.0.creates() || files.iter().any(|file| file.exists())
+        store_options(creates)
     }
 }
 

@@ -27,7 +27,6 @@ mod clock;
 #[cfg(test)]
 mod damage_test;
 mod database;
-mod deferred;
 mod delay;
 mod entities;
 mod error;

@@ -14,8 +14,5 @@ shop_core::options! {
         /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
         /// false, opening such a store is an error.
         pub create: bool = true,
-        /// Whether users and orders create a missing file with their first row instead of at once (default false). A
-        /// store of purchases ignores it.
-        pub lazy: bool = false,
     }
 }

@@ -180,14 +180,6 @@ impl Writer {
         self.jobs.send(Box::new(job)).await.map(|()| result).map_err(|_closed| closed())
     }
 
-    /// Like [`write`](Self::write), and blocks.
-    pub(super) fn write_blocking<T: Send + 'static>(
-        &self,
-        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.enqueue(JobKind::Write, work)?.blocking_recv().unwrap_or_else(|_closed| Err(closed()))
-    }
-
     fn enqueue<T: Send + 'static>(
         &self,
         kind: JobKind,

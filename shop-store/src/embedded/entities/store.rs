@@ -14,7 +14,6 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
 use crate::embedded::database::Kind;
-use crate::embedded::deferred::Deferred;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
@@ -24,7 +23,7 @@ use crate::embedded::outbox::table;
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedEntities<E> {
-    pub(super) file: Arc<Deferred<StoreFile>>,
+    pub(super) file: StoreFile,
     /// Notified after every commit. The relay checks whether there are new events.
     changed: Arc<Notify>,
     kind: PhantomData<E>,
@@ -56,7 +55,7 @@ pub(super) trait Table: Entity {
 impl<E> EmbeddedEntities<E> {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.file.closed()
+        self.file.writer.exit().wait()
     }
 }
 
@@ -66,7 +65,7 @@ pub(super) async fn open<E: Table>(
 ) -> Result<EmbeddedEntities<E>> {
     let changed = Arc::new(Notify::new());
     let committed = Arc::clone(&changed);
-    let file = StoreFile::deferred(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
+    let file = StoreFile::open(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
     Ok(EmbeddedEntities { file, changed, kind: PhantomData })
 }
 
@@ -126,11 +125,11 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        self.file.write(move |connection| apply::<E>(connection, &batch)).await
+        self.file.writer.write(move |connection| apply::<E>(connection, &batch)).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.check().await
+        self.file.writer.check().await
     }
 }
 
@@ -138,32 +137,32 @@ impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
 impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let new = new.clone();
-        self.file.write(move |connection| insert::<E>(connection, &new)).await
+        self.file.writer.write(move |connection| insert::<E>(connection, &new)).await
     }
 
     async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let number: i64 = number.into();
-        self.file.read(move |connection| find(connection, "id", number)).await
+        self.file.readers.read(move |connection| find(connection, "id", number)).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.check().await
+        self.file.writer.check().await
     }
 }
 
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.file.read(move |connection| table::pending(connection, limit)).await
+        self.file.readers.read(move |connection| table::pending(connection, limit)).await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        self.file.write(move |connection| table::delete(connection, &ids)).await
+        self.file.writer.write(move |connection| table::delete(connection, &ids)).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.file.read(table::backlog).await
+        self.file.readers.read(table::backlog).await
     }
 
     async fn wait_for_entries(&self) {

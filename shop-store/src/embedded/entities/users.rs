@@ -117,16 +117,13 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
 #[async_trait]
 impl UserErase for EmbeddedUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        match self.file.existing().await? {
-            Some(file) => file.writer.write(move |connection| erase(connection, id)).await,
-            None => Ok(false),
-        }
+        self.file.writer.write(move |connection| erase(connection, id)).await
     }
 }
 
 #[async_trait]
 impl UserOrders for EmbeddedUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.file.read(move |connection| orders_of(connection, id)).await
+        self.file.readers.read(move |connection| orders_of(connection, id)).await
     }
 }

@@ -35,14 +35,18 @@ impl LogAdmin for EmbeddedLog {
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         let group = group.to_owned();
-        let next = self.shared.file.read(move |connection| position::find(connection, &group)).await?;
+        let next =
+            self.shared.file.readers.read(move |connection| position::find(connection, &group)).await?;
         Ok(next.into_iter().map(|next| (0, next)).collect())
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let Some(file) = self.shared.file.existing().await?.filter(|_| index == 0) else { return Ok(None) };
-        let read = file.file.readers.read(move |connection| rows::read(connection, offset, 1, 1)).await?;
-        let partition = file.partition(&self.shared, 0);
+        if index != 0 {
+            return Ok(None);
+        }
+        let find = move |connection: &Connection| rows::read(connection, offset, 1, 1);
+        let read = self.shared.file.readers.read(find).await?;
+        let partition = self.shared.partition(0);
         Ok(read.into_iter().find(|record| record.offset == offset).map(|record| (partition, record)))
     }
 
@@ -93,12 +97,12 @@ impl LogAdmin for EmbeddedLog {
                 .iter()
                 .try_fold(0, |count, offset| Ok(count + erase.execute(params![offset, headers])? as u64))
         };
-        self.shared.file.write(erase).await
+        self.shared.file.writer.write(erase).await
     }
 
     async fn usage(&self) -> Result<Option<LogUsage>> {
         let path = self.shared.database.path();
-        self.shared.file.read(move |connection| usage::read(connection, &path).map(Some)).await
+        self.shared.file.readers.read(move |connection| usage::read(connection, &path).map(Some)).await
     }
 
     async fn forget_group(&self, group: &str) -> Result<bool> {
@@ -128,17 +132,16 @@ impl EmbeddedLog {
                 "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
-        self.shared.file.write(write).await
+        self.shared.file.writer.write(write).await
     }
 
-    /// Reads dead letters, of which there are none without a file. `read` gets the log's id.
+    /// Reads dead letters. `read` gets the log's id.
     async fn read_dead_letters(
         &self,
         read: impl FnOnce(&Connection, &Arc<str>) -> rusqlite::Result<Vec<DeadLetter>> + Send + 'static,
     ) -> Result<Vec<DeadLetter>> {
-        let Some(opened) = self.shared.file.existing().await? else { return Ok(Vec::new()) };
-        let cluster = Arc::clone(&opened.cluster);
-        opened.file.readers.read(move |connection| read(connection, &cluster)).await
+        let cluster = Arc::clone(&self.shared.cluster);
+        self.shared.file.readers.read(move |connection| read(connection, &cluster)).await
     }
 
     async fn resolve(
@@ -148,11 +151,9 @@ impl EmbeddedLog {
         resolution: Resolution,
     ) -> Result<u64> {
         let (clock, dead_letters) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
-        self.shared
-            .file
-            .write(move |connection| {
-                resolution::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
-            })
-            .await
+        let resolve = move |connection: &Connection| {
+            resolution::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
+        };
+        self.shared.file.writer.write(resolve).await
     }
 }

@@ -35,6 +35,7 @@ impl DeadLetters for EmbeddedDeadLetters {
         let dead_letters = dead_letters.to_vec();
         self.log
             .file
+            .writer
             .write(move |connection| {
                 dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
             })
@@ -50,11 +51,11 @@ impl DeadLetters for EmbeddedDeadLetters {
             Ok(pending.exists(params![&*topic, index, signed(offset), time])?
                 || is_resolved(connection, offset, id)?)
         };
-        self.log.file.read(find).await
+        self.log.file.readers.read(find).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.file.check().await
+        self.log.file.writer.check().await
     }
 }
 

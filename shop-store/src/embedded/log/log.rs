@@ -10,13 +10,12 @@ use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition
 use shop_core::{ErrorKind, Result, Timestamp};
 use uuid::Uuid;
 
-use super::notifier::CommitNotifier;
+use super::notifier::{CommitNotifier, Waiter};
 use super::schema::LOG;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::{Database, WriteLock};
-use crate::embedded::deferred::Deferred;
-use crate::embedded::error::{database_error, from_sqlite};
+use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
@@ -57,32 +56,20 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) folder: PathBuf,
     pub(super) topic: Arc<str>,
-    pub(super) file: Deferred<LogFile>,
-    pub(super) notifier: Arc<CommitNotifier>,
-    /// The records that the current transaction has appended with their purchases.
-    pub(super) stored: Arc<StoredRun>,
-}
-
-/// The file of an open log.
-#[derive(Debug)]
-pub(super) struct LogFile {
     /// Its reader is for reads that must not delay writes.
     pub(super) file: StoreFile,
     pub(super) cluster: Arc<str>,
     /// What the last restore of the file has set.
     pub(super) generation: Option<Arc<str>>,
-}
-
-impl AsRef<StoreFile> for LogFile {
-    fn as_ref(&self) -> &StoreFile {
-        &self.file
-    }
+    pub(super) notifier: CommitNotifier,
+    /// The records that the current transaction has appended with their purchases.
+    pub(super) stored: Arc<StoredRun>,
 }
 
 /// What happens in the transactions of a log.
 #[derive(Debug, Clone, Default)]
 struct LogTransactions {
-    notifier: Arc<CommitNotifier>,
+    notifier: CommitNotifier,
     stored: Arc<StoredRun>,
 }
 
@@ -123,8 +110,14 @@ impl StoredRun {
 }
 
 impl Shared {
-    /// Whether `group`, which feeds the store `known`, may feed that of this process.
-    pub(super) fn check_feeds(&self, group: &str, known: &str) -> Result<()> {
+    /// Creates `group` if it is missing.
+    ///
+    /// # Errors
+    /// If it feeds another store than that of this process.
+    pub(super) async fn register(&self, group: &str) -> Result<()> {
+        let (name, feeds) = (group.to_owned(), self.options.feeds.clone());
+        let register = move |connection: &Connection| position::register(connection, &name, &feeds);
+        let known = self.file.writer.write(register).await?;
         if known == self.options.feeds {
             return Ok(());
         }
@@ -134,37 +127,20 @@ impl Shared {
             .with_context("feeds", known)
             .with_context("file", self.database.path().display()))
     }
-}
 
-impl LogFile {
-    async fn open(
-        database: Database,
-        options: EmbeddedLogOptions,
-        transactions: LogTransactions,
-    ) -> Result<Self> {
-        let writer = Writer::start(database.clone(), options.queue_capacity, transactions).await?;
-        let (cluster, generation) = match options.create {
-            true => {
-                let now = options.clock.now();
-                writer.write(move |connection| identity(connection, now)).await?
-            }
-            false => known_identity(&database)?,
-        };
-        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
-        let generation = generation.map(Into::into);
-        Ok(Self { file: StoreFile { writer, readers }, cluster: cluster.into(), generation })
+    /// The partition in `epoch`.
+    pub(super) fn partition(&self, epoch: u64) -> Partition {
+        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
     }
 
-    /// The partition of `log` in `epoch`.
-    pub(super) fn partition(&self, log: &Shared, epoch: u64) -> Partition {
-        Partition::new(Arc::clone(&self.cluster), Arc::clone(&log.topic), 0, epoch)
+    pub(super) fn waiter(&self) -> Waiter {
+        self.notifier.waiter(&self.database.lock_path())
     }
 }
 
 impl EmbeddedLog {
     /// Opens the log in `folder`. A missing folder or file is created if
-    /// [`create`](EmbeddedLogOptions::create) is set; with [`lazy`](EmbeddedLogOptions::lazy), the file by the first
-    /// record.
+    /// [`create`](EmbeddedLogOptions::create) is set.
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
@@ -178,11 +154,20 @@ impl EmbeddedLog {
             Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
         let transactions = LogTransactions::default();
         let LogTransactions { notifier, stored } = transactions.clone();
-        let parts = (database.clone(), options.clone());
-        let open = move || LogFile::open(parts.0.clone(), parts.1.clone(), transactions.clone());
-        let file = Deferred::new(database.path(), options.lazy, options.create, open).await?;
-        let topic = options.topic.as_str().into();
-        Ok(Self { shared: Arc::new(Shared { options, database, folder, topic, file, notifier, stored }) })
+        let writer = Writer::start(database.clone(), options.queue_capacity, transactions).await?;
+        let file = StoreFile { readers: Readers::start(&database, &writer, 1, READ_QUEUE)?, writer };
+        let now = options.clock.now();
+        let (cluster, generation) = match options.create {
+            true => file.writer.write(move |connection| identity(connection, now)).await?,
+            false => {
+                let known = |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
+                file.readers.read(known).await?
+            }
+        };
+        let (topic, cluster) = (options.topic.as_str().into(), cluster.into());
+        let generation = generation.map(Into::into);
+        let shared = Shared { options, database, folder, topic, file, cluster, generation, notifier, stored };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Returns a new sink.
@@ -199,9 +184,7 @@ impl EmbeddedLog {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a write.
     pub async fn storing_sink(&self, group: &str) -> Result<EmbeddedSink> {
         self.require_store()?;
-        let (name, feeds) = (group.to_owned(), self.shared.options.feeds.clone());
-        let register = move |connection: &Connection| position::register(connection, &name, &feeds);
-        self.shared.check_feeds(group, &self.shared.file.write(register).await?)?;
+        self.shared.register(group).await?;
         Ok(EmbeddedSink::new(Arc::clone(&self.shared), Some(group.into())))
     }
 
@@ -211,8 +194,7 @@ impl EmbeddedLog {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a connection.
     pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
         self.require_store()?;
-        let file = &self.shared.file.open().await?.file;
-        EmbeddedStore::beside(&self.shared.database, &file.writer, options)
+        EmbeddedStore::beside(&self.shared.database, &self.shared.file.writer, options)
     }
 
     fn require_store(&self) -> Result<()> {
@@ -227,6 +209,9 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if a file in the folder cannot be opened.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
     pub fn source(&self, group: &str) -> Result<EmbeddedSource> {
         EmbeddedSource::start(&self.shared, group)
     }
@@ -234,7 +219,7 @@ impl EmbeddedLog {
     /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
     /// is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.shared.file.closed()
+        self.shared.file.writer.exit().wait()
     }
 
     /// The dead letters of the log.
@@ -264,12 +249,6 @@ impl Log for EmbeddedLog {
 
 /// The log's id, and what its last restore has set.
 type Identity = (String, Option<String>);
-
-/// Reads the log's identity without writing.
-fn known_identity(database: &Database) -> Result<Identity> {
-    let known = find_identity(&database.reader()?);
-    known.and_then(|id| id.ok_or(QueryReturnedNoRows)).map_err(|error| from_sqlite(error, &database.path()))
-}
 
 fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
     let sql = "SELECT cluster, generation FROM log";

@@ -21,7 +21,6 @@ mod sink;
 mod source;
 mod tail;
 mod usage;
-mod watch;
 
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;

@@ -36,8 +36,6 @@ shop_core::options! {
         /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
         /// false, opening such a log is an error.
         pub create: bool = true,
-        /// Whether a missing file is created with the first record instead of at once (default false).
-        pub lazy: bool = false,
         /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each
         /// group: a consumer with another name is refused, because the records before the group's position are in the
         /// store of the first one.
@@ -48,6 +46,11 @@ shop_core::options! {
 }
 
 impl EmbeddedLogOptions {
+    /// The maximum number of records of a batch, and the size at which it is closed.
+    pub(super) fn batch(&self) -> (usize, usize) {
+        (self.batch_records.max(1), self.batch_bytes)
+    }
+
     /// The defaults for a topic of events: a separate file, without deletion of old records. A projection is rebuilt
     /// from the first event.
     #[must_use]

@@ -1,24 +1,97 @@
 //! Deletes old records that all groups have consumed, and old conflicts, in small slices.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
+use shop_core::retention::{Allowance, DeletionGuard};
+use shop_core::{Result, Timestamp};
+use tokio::time::Instant;
 
+use super::log::Shared;
 use super::position::{lowest, signed, unsigned};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::free_pages;
 
+/// How often old records are deleted.
+const DELETION_INTERVAL: Duration = Duration::from_secs(60);
+/// How often old conflicts are deleted, which reads all dead letters.
+const CONFLICT_DELETION_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
 /// indicate a fault of the deployment.
-pub(super) const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
+const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Maximum number of rows in a slice: a deletion delays the publishes behind it.
-pub(super) const SLICE: usize = 1_000;
+const SLICE: usize = 1_000;
+
+/// Deletes old rows while a consumer is active.
+pub(super) struct Deleter {
+    log: Arc<Shared>,
+    next: Instant,
+    next_conflicts: Instant,
+    guard: DeletionGuard,
+    /// What a round may still delete while the clock may be wrong.
+    rest: Option<Allowance>,
+}
+
+impl Deleter {
+    pub(super) fn new(log: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Self { log, next: now, next_conflicts: now, guard: DeletionGuard::default(), rest: None }
+    }
+
+    /// Deletes slices of old rows if they are due.
+    pub(super) async fn delete_old_rows(&mut self) {
+        if self.next > Instant::now() {
+            return;
+        }
+        let has_more = self.delete_slices().await.unwrap_or_else(|error| {
+            tracing::warn!(error = %error.chain(), "failed to delete old rows");
+            false
+        });
+        self.next = Instant::now() + if has_more { Duration::ZERO } else { DELETION_INTERVAL };
+    }
+
+    /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
+    /// left in this round. While the clock may be wrong, conflicts stay.
+    async fn delete_slices(&mut self) -> Result<bool> {
+        let Shared { file, options, .. } = &*self.log;
+        let now = options.clock.now();
+        let allowance = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let (last_seen, consumed) = file.readers.read(last_seen).await?;
+                self.guard.round(now, last_seen, consumed)
+            }
+        };
+        let Allowance { rows, seen, .. } = allowance;
+        let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(SLICE);
+        let before = now.saturating_sub(options.retention);
+        let delete = move |connection: &Connection| {
+            let deleted = delete_records(connection, before, now, limit)?;
+            seen.map_or(Ok(()), |seen| clock::store(connection, Deletions::Log, seen))?;
+            Ok(deleted)
+        };
+        let deleted = file.writer.write(delete).await?;
+        let (is_trusted, has_more) = (rows == u64::MAX, deleted == SLICE);
+        if has_more {
+            self.rest = allowance.after(deleted as u64);
+        }
+        if has_more || !is_trusted || self.next_conflicts > Instant::now() {
+            return Ok(has_more);
+        }
+        self.next_conflicts = Instant::now() + CONFLICT_DELETION_INTERVAL;
+        let before = now.saturating_sub(CONFLICTS);
+        if file.writer.write(move |connection| delete_conflicts(connection, before)).await? == SLICE {
+            self.next_conflicts = Instant::now() + DELETION_INTERVAL;
+        }
+        Ok(false)
+    }
+}
 
 /// Returns the last time seen, and the number of records that all groups have consumed.
-pub(super) fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
+fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     let consumed =

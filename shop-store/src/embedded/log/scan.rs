@@ -16,11 +16,9 @@ use crate::embedded::readers::Readers;
 
 /// Returns all records of `log`, in offset order.
 pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Batch>>> {
-    let Some(opened) = log.file.existing().await? else { return Ok(stream::empty().boxed()) };
-    let file = opened.file.readers.clone();
+    let file = log.file.readers.clone();
     let end = newest_row(&file, "SELECT coalesce(max(offset), 0) FROM records").await?;
-    let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
-    let partition = opened.partition(log, 0);
+    let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
     let batches = stream::try_unfold(0, move |next| {
         let (file, partition) = (file.clone(), partition.clone());
         async move {
@@ -37,8 +35,7 @@ pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Ba
 
 /// Returns all dead letters of `log`: first the pending ones, then the resolved ones.
 pub(super) async fn dead_letters(log: &Shared) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let Some(opened) = log.file.existing().await? else { return Ok(stream::empty().boxed()) };
-    let (file, cluster) = (opened.file.readers.clone(), Arc::clone(&opened.cluster));
+    let (file, cluster) = (log.file.readers.clone(), Arc::clone(&log.cluster));
     let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM dead_letters").await?;
     let pending = pages(&file, move |connection, after| pending(connection, &cluster, after, newest));
     let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM settled_letters").await?;

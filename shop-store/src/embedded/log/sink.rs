@@ -12,10 +12,10 @@ use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 use super::EmbeddedLog;
-use super::log::{LogFile, Shared};
+use super::log::Shared;
 use crate::embedded::store;
 use crate::embedded::thread::closed;
-use crate::embedded::writer::{PendingWrite, written};
+use crate::embedded::writer::written;
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
 /// [`storing_sink`](EmbeddedLog::storing_sink).
@@ -105,7 +105,7 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let published = self.log.file.write(self.write(std::slice::from_ref(purchase))?).await?;
+        let published = self.log.file.writer.write(self.write(std::slice::from_ref(purchase))?).await?;
         self.receipt(purchase, published.into_iter().next().ok_or_else(closed)?)
     }
 
@@ -114,7 +114,7 @@ impl PurchaseSink for EmbeddedSink {
         let mut writes = Vec::new();
         for rows in purchases.chunks(MAX_ROWS) {
             let write = match self.open().and_then(|()| self.write(rows)) {
-                Ok(write) => self.log.enqueue(write).await,
+                Ok(write) => self.log.file.writer.enqueue_when_free(write).await,
                 Err(error) => Err(error),
             };
             writes.push((rows, write));
@@ -149,15 +149,14 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn check(&self) -> Result<()> {
         self.open()?;
-        self.log.file.check().await
+        self.log.file.writer.check().await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
-        let Some(LogFile { file, .. }) = self.log.file.get() else { return Ok(()) };
         // Writes are processed in order: when this one has completed or failed, so have all before it.
         let drained = async {
-            while let Err(error) = file.writer.write(|_| Ok(())).await
+            while let Err(error) = self.log.file.writer.write(|_| Ok(())).await
                 && error.kind() == ErrorKind::Overloaded
             {
                 tokio::time::sleep(CLOSE_RETRY).await;
@@ -188,22 +187,14 @@ impl LogWriter for EmbeddedLog {
     }
 
     async fn check(&self) -> Result<()> {
-        self.shared.file.check().await
+        self.shared.file.writer.check().await
     }
 }
 
 impl Shared {
     async fn append(&self, record: LogRecord) -> Result<u64> {
         let clock = Arc::clone(&self.options.clock);
-        self.file.write(move |connection| insert(connection, &record, clock.now())).await
-    }
-
-    /// Enqueues a write as soon as the queue has room.
-    async fn enqueue<T: Send + 'static>(
-        &self,
-        write: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<PendingWrite<T>> {
-        self.file.writer().await?.enqueue_when_free(write).await
+        self.file.writer.write(move |connection| insert(connection, &record, clock.now())).await
     }
 
     fn position(&self, offset: u64) -> RecordPosition {

@@ -5,52 +5,41 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use rusqlite::Connection;
+use shop_core::Result;
 use shop_core::log::{Batch, Tail, TailStart};
-use shop_core::{ErrorKind, Result};
-use tokio::task::spawn_blocking;
 
 use super::log::Shared;
 use super::position::unsigned;
 use super::rows;
-use crate::embedded::error::{database_error, from_io};
 
 /// How often it looks for records where no commit is announced: the one of a source.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Follows `log` from `start` on.
-pub(super) async fn records(log: &Arc<Shared>, start: &TailStart) -> Result<Tail> {
-    let opened = log.file.open().await?;
-    let readers = opened.file.readers.clone();
+pub(super) async fn records(log: &Shared, start: &TailStart) -> Result<Tail> {
+    let readers = log.file.readers.clone();
     let (first, end) = readers.read(span).await?;
     let start = start.offset(0, first, end);
-    let watched = log.database.lock_path();
-    let waiter = log.notifier.waiter(&watched).map_err(|error| from_io(error, &watched))?;
-    let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
-    let partition = opened.partition(log, 0);
+    let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
     let topic = (Arc::clone(&partition.cluster), Arc::clone(&partition.topic));
-    let generation = opened.generation.clone();
-    let batches = stream::try_unfold(start, move |next| {
-        let (readers, partition, waiter) = (readers.clone(), partition.clone(), Arc::clone(&waiter));
+    let batches = stream::try_unfold((start, log.waiter()), move |(next, mut waiter)| {
+        let (readers, partition) = (readers.clone(), partition.clone());
         async move {
             loop {
-                let known = waiter.commits();
+                waiter.mark_seen();
                 let read =
                     move |connection: &Connection| rows::read(connection, next, max_records, max_bytes);
                 let records = readers.read(read).await?;
                 if let Some(last) = records.last() {
                     let following = last.offset + 1;
-                    return Ok(Some((Batch::new(partition, records), following)));
+                    return Ok(Some((Batch::new(partition, records), (following, waiter))));
                 }
-                let waiter = Arc::clone(&waiter);
-                let waited = spawn_blocking(move || waiter.wait_for_commit(known, LOOK_INTERVAL)).await;
-                waited.map_err(|error| {
-                    database_error(ErrorKind::Internal, "waiting for commits failed").with_source(error)
-                })?;
+                waiter.wait(LOOK_INTERVAL).await;
             }
         }
     });
     let mut tail = Tail::new(topic, [(0, (start, end))], batches.boxed());
-    tail.generation = generation;
+    tail.generation = log.generation.clone();
     Ok(tail)
 }
 
