@@ -9,7 +9,7 @@ use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
-use super::permissions::{create_file, create_folder, restrict_all};
+use super::permissions::{create_file, create_folder, restrict};
 
 /// A type of database file.
 #[derive(Debug)]
@@ -166,8 +166,7 @@ impl Database {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;
-        let files = ["db", "db-wal", "db-shm", "lock"].map(|suffix| self.file(suffix));
-        restrict_all(&self.folder, &files);
+        ["db", "db-wal", "db-shm"].iter().for_each(|suffix| restrict(&self.file(suffix)));
         self.sqlite(configure(&connection, &found))?;
         self.require_wal(&connection)?;
         self.sqlite(self.kind.migrate(&connection, found.version))?;

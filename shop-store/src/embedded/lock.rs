@@ -119,9 +119,7 @@ impl FileLock {
         let opened = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
         // A user who can read the file can hold its lock.
-        if let Err(error) = restrict(path) {
-            tracing::debug!(path = %path.display(), %error, "the permissions of a lock file cannot be restricted");
-        }
+        restrict(path);
         Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiter: Arc::default() })
     }
 

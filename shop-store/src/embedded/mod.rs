@@ -16,8 +16,7 @@
 //! committed. Each commit to a log sets the times of its lock file, which sources of other processes watch. The folder
 //! must be on a local disk, because SQLite's shared memory does not work on network file systems.
 //!
-//! Files are created with the mode 600 and folders with 700: all processes run as one user. Files of earlier versions, and
-//! a folder that has nothing else, get these modes when a service opens them.
+//! Files have the mode 600, and folders are created with 700: all processes run as one user.
 
 mod backup;
 #[cfg(test)]

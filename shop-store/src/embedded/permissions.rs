@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Result};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The mode of files that this crate creates.
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -11,12 +11,6 @@ pub(super) const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// The permissions of the group and of all other users.
 const SHARED: u32 = 0o077;
-/// The permissions of all other users.
-const PUBLIC: u32 = 0o007;
-
-/// Set on a folder in which all users create files.
-const STICKY: u32 = 0o1000;
-
 /// Creates an empty file, unless it exists: SQLite would make it readable for all users. The files that SQLite creates
 /// beside it get its mode.
 pub(super) fn create_file(path: &Path) -> Result<()> {
@@ -41,55 +35,17 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the permissions of the group and of other users from `path`, and returns those it had. A missing file has
-/// none. The file is not opened: closing it would release the locks of SQLite.
-pub(super) fn restrict(path: &Path) -> Result<u32> {
-    let mode = match fs::metadata(path) {
-        Ok(found) => found.permissions().mode(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    if mode & SHARED != 0 {
-        fs::set_permissions(path, Permissions::from_mode(mode & !SHARED))?;
+/// Removes the permissions of the group and of other users from a file that exists. It is not opened: closing it would
+/// release the locks of SQLite. A failure is logged: the file may belong to another user, or the file system may have no
+/// permissions.
+pub(super) fn restrict(path: &Path) {
+    let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else { return };
+    if mode & SHARED != 0
+        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & !SHARED))
+    {
+        let message = "other users may be able to read this file: set its mode to 600";
+        tracing::warn!(path = %path.display(), %error, "{message}");
     }
-    Ok(mode & SHARED)
-}
-
-/// Restricts the files of a database, which an earlier version may have created, and their folder. Logs once what it
-/// has changed. A failure is logged: the file may belong to another user, or the file system may have no permissions.
-pub(super) fn restrict_all(folder: &Path, files: &[PathBuf]) {
-    let mut had = 0;
-    for file in files {
-        match restrict(file) {
-            Ok(mode) => had |= mode,
-            Err(error) => {
-                let message = "other users may be able to read this file: set its mode to 600";
-                tracing::warn!(path = %file.display(), %error, "{message}");
-            }
-        }
-    }
-    // The files are protected without it.
-    let folder_had = if has_only_ours(folder) { restrict(folder).unwrap_or_default() } else { 0 };
-    let path = files.first().map_or(folder, PathBuf::as_path).display();
-    if (had | folder_had) & PUBLIC != 0 {
-        tracing::warn!(%path, "all users could read this file or its folder, now only their owner can");
-    } else if had | folder_had != 0 {
-        tracing::info!(%path, "a group could read this file or its folder, now only their owner can");
-    }
-}
-
-/// Whether the folder has only files that this crate may have created, and is not one like `/tmp`, which all users share.
-/// Any other folder keeps its mode.
-fn has_only_ours(folder: &Path) -> bool {
-    if fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & STICKY != 0) {
-        return false;
-    }
-    let ours = [".db", ".db-wal", ".db-shm", ".lock", ".partial", ".old"];
-    let is_ours = |entry: Result<fs::DirEntry>| {
-        let name = entry.ok()?.file_name();
-        name.to_str().map(|name| ours.iter().any(|suffix| name.ends_with(suffix)))
-    };
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| is_ours(entry).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -145,32 +101,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_of_an_earlier_version_are_restricted() {
+    async fn files_that_others_can_read_are_restricted() {
         let folder = tempfile::tempdir().unwrap();
         let opened = open(folder.path()).await;
         let existing = modes(folder.path());
         for (name, _) in &existing {
             set_mode(&folder.path().join(name), 0o664);
         }
-        set_mode(folder.path(), 0o755);
         // Beside the first process, which goes on.
         let again = open(folder.path()).await;
         let found = modes(folder.path());
         assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
-        assert_eq!(mode(folder.path()), 0o700);
         opened.0.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
         assert_eq!(again.0.usage().await.unwrap().unwrap().next_offset, 4);
     }
 
     #[tokio::test]
-    async fn a_folder_with_other_files_keeps_its_mode() {
+    async fn an_existing_folder_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
-        let other = folder.path().join("notes.txt");
-        fs::write(&other, "mine").unwrap();
-        set_mode(&other, 0o644);
         set_mode(folder.path(), 0o755);
         drop(open(folder.path()).await);
-        assert_eq!((mode(folder.path()), mode(&other)), (0o755, 0o644));
+        assert_eq!(mode(folder.path()), 0o755);
         assert_eq!(mode(&folder.path().join("shop.db")), 0o600);
     }
 }

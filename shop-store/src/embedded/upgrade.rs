@@ -7,38 +7,25 @@ use rusqlite::Connection;
 use shop_core::{ErrorKind, Result};
 
 use super::backup::{CopiedFile, copy, in_thread, is_ours, open, partial};
-use super::clock::{self, Deletions};
-use super::database::Kind;
 use super::error::{database_error, from_io, from_sqlite};
-use super::log::LOG;
 use super::permissions::create_file;
 use super::schema::{FILE, SHOP};
-use super::store;
+use super::store::fold;
 
-/// The store's file of an earlier version.
-const STORE: Kind = Kind {
-    application_id: 0x5368_6f53,
-    migrations: &[
-        "CREATE TABLE purchases (
-            timestamp INTEGER NOT NULL, id BLOB NOT NULL, userid TEXT NOT NULL, username TEXT NOT NULL,
-            price TEXT NOT NULL, PRIMARY KEY (timestamp, id)
-        ) STRICT, WITHOUT ROWID;",
-        "CREATE TABLE erased (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;",
-        clock::TABLE,
-    ],
-    check_queries: &[],
-};
+const OLD: [&str; 2] = ["log.db", "store.db"];
 
-const OLD: [(&str, &Kind); 2] = [("log.db", &LOG), ("store.db", &STORE)];
-
-/// Moves the rows of an attached store to the tables of this version.
+/// Moves the rows of an attached store to the tables of this version. Its first versions had no marks and no clock.
 const MOVE_PURCHASES: &str = "
+    CREATE TABLE IF NOT EXISTS old.erased (id);
+    CREATE TABLE IF NOT EXISTS old.clock (seen);
+    BEGIN;
     INSERT INTO main.buyers (userid, username) SELECT DISTINCT userid, username FROM old.purchases;
     INSERT INTO main.purchases (buyer, timestamp, id, price)
         SELECT buyer, timestamp, id, price FROM old.purchases CROSS JOIN main.buyers USING (userid, username);
     INSERT INTO main.unfolded (buyer, timestamp, price)
         SELECT buyer, timestamp, price FROM main.purchases;
-    INSERT INTO main.erased SELECT * FROM old.erased;
+    INSERT INTO main.erased SELECT id FROM old.erased;
+    INSERT INTO main.clock (rowid, seen) SELECT 2, seen FROM old.clock;
 ";
 
 /// Moves the log and the store of an earlier version in `folder` into one file. No process may use the folder. The old
@@ -65,7 +52,7 @@ pub fn needs_upgrade(file: impl AsRef<Path>) -> bool {
 /// Whether `folder` has a file of the earlier layout, and none of this one.
 pub(super) fn is_due(folder: &Path) -> bool {
     let is_old = |name: &&str| open(&folder.join(name)).is_ok_and(|file| is_ours(&file).unwrap_or_default());
-    !folder.join(format!("{FILE}.db")).exists() && OLD.iter().any(|(name, _)| is_old(name))
+    !folder.join(format!("{FILE}.db")).exists() && OLD.iter().any(is_old)
 }
 
 /// Checks that `folder` has this layout.
@@ -84,18 +71,21 @@ pub(super) fn upgrade_in(folder: &Path) -> Result<Vec<CopiedFile>> {
     }
     let name = format!("{FILE}.db");
     let (path, new) = (folder.join(&name), partial(folder, &name));
+    let [log, store] = OLD.map(|name| folder.join(name));
     drop(fs::remove_file(&new));
-    create_file(&new).map_err(|error| from_io(error, &new))?;
-    for (name, kind) in OLD {
-        let (old, copied) = (folder.join(name), partial(folder, name));
-        if old.exists() {
-            copy(&open(&old)?, &copied)?;
-            move_tables(&new, &copied, kind).map_err(|error| from_sqlite(error, &copied))?;
-        }
-    }
+    // The tables of a log are the first ones of the file.
+    let made = if log.exists() {
+        copy(&open(&log)?, &new)
+    } else {
+        create_file(&new).map_err(|error| from_io(error, &new))
+    };
+    made?;
+    let copied = store.exists().then(|| partial(folder, "store.db"));
+    copied.iter().try_for_each(|copied| copy(&open(&store)?, copied))?;
+    complete(&new, copied.as_deref()).map_err(|error| from_sqlite(error, &new))?;
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     sync(&new).and_then(|()| fs::rename(&new, &path)).map_err(|error| from_io(error, &path))?;
-    for (name, _) in OLD {
+    for name in OLD {
         // What is left of them is found by its name, and does no harm.
         for suffix in ["-wal", "-shm", ".partial"] {
             drop(fs::remove_file(folder.join(format!("{name}{suffix}"))));
@@ -107,44 +97,17 @@ pub(super) fn upgrade_in(folder: &Path) -> Result<Vec<CopiedFile>> {
     Ok(vec![CopiedFile { name, bytes }])
 }
 
-/// Moves the rows of the file `copied` into the file `new`, both in the current version.
-fn move_tables(new: &Path, copied: &Path, kind: &Kind) -> rusqlite::Result<()> {
-    let version =
-        |file: &Connection| file.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-    let old = Connection::open(copied)?;
-    kind.migrate(&old, version(&old)? as usize)?;
-    drop(old);
+/// Adds the tables of a store to the file `new`, and the rows of the file `store`.
+fn complete(new: &Path, store: Option<&Path>) -> rusqlite::Result<()> {
     let connection = Connection::open(new)?;
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
-    SHOP.migrate(&connection, version(&connection)? as usize)?;
-    connection.execute("ATTACH ?1 AS old", [copied.display().to_string()])?;
-    let is_log = kind.application_id == LOG.application_id;
-    let of = if is_log { Deletions::Log } else { Deletions::Store };
-    let clock = format!("INSERT INTO main.clock (rowid, seen) SELECT {}, seen FROM old.clock;", of as i64);
-    let move_rows = if is_log { move_all_tables(&connection)? } else { MOVE_PURCHASES.to_owned() };
-    connection.execute_batch(&["BEGIN;", &clock, &move_rows].concat())?;
-    if !is_log {
-        store::fold(&connection)?;
-    }
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    SHOP.migrate(&connection, version as usize)?;
+    let Some(store) = store else { return Ok(()) };
+    connection.execute("ATTACH ?1 AS old", [store.display().to_string()])?;
+    connection.execute_batch(MOVE_PURCHASES)?;
+    fold(&connection)?;
     connection.execute_batch("COMMIT; DETACH old;")
-}
-
-/// The statements that move the rows of all tables of an attached log.
-fn move_all_tables(connection: &Connection) -> rusqlite::Result<String> {
-    let sql = "SELECT name FROM old.sqlite_schema WHERE type = 'table' AND name <> 'clock' ORDER BY name";
-    let mut names = connection.prepare(sql)?;
-    let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut script = String::new();
-    for name in names {
-        // The offsets of a log go on. SQLite's own table is last: the rows before it change it.
-        let of = if name == "sqlite_sequence" {
-            "WHERE name IN (SELECT name FROM old.sqlite_sequence)"
-        } else {
-            ""
-        };
-        script += &format!("DELETE FROM main.{name} {of}; INSERT INTO main.{name} SELECT * FROM old.{name};");
-    }
-    Ok(script)
 }
 
 #[cfg(test)]
@@ -155,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::embedded::database::Database;
+    use crate::embedded::log::LOG;
     use crate::embedded::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
     };
@@ -169,7 +133,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (first, second) = (purchase(), purchase());
         {
-            let (store, _lock) = Database::new(&STORE, folder.path(), "store", None).open_to_write().unwrap();
+            let store = Connection::open(folder.path().join("store.db")).unwrap();
+            let schema = "PRAGMA application_id = 0x53686f53; PRAGMA user_version = 1;
+                CREATE TABLE purchases (timestamp INTEGER NOT NULL, id BLOB NOT NULL, userid TEXT NOT NULL,
+                    username TEXT NOT NULL, price TEXT NOT NULL, PRIMARY KEY (timestamp, id)) STRICT, WITHOUT ROWID;";
+            store.execute_batch(schema).unwrap();
             let id = [&[1], &first.id.as_uuid().unwrap().as_bytes()[..]].concat();
             let row = rusqlite::params![first.timestamp.as_millis(), id, "u1", "ada", "29.99"];
             store.execute("INSERT INTO purchases VALUES (?1, ?2, ?3, ?4, ?5)", row).unwrap();
