@@ -42,13 +42,8 @@ impl Connection {
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let in_uri = || database_in_uri(&options.uri);
         let name = options.database.clone().or_else(in_uri).unwrap_or_else(|| "purchases".to_owned());
-        let client = match &options.client {
-            Some(client) => client.clone(),
-            None => {
-                let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
-                Client::with_options(with_defaults(parsed)).map_err(from_uri)?
-            }
-        };
+        let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
+        let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
         Ok(Self::on(&client.database(&name), options))
     }
 

@@ -3,14 +3,16 @@
 //! An erased document is replaced by a mark `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
 //! the purchase when a log delivers it again, without another query.
 
+use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::options::WriteConcern;
 use serde::Deserialize;
-use shop_core::ports::Selector;
+use shop_core::ports::{PurchaseErase, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
+use super::MongoStore;
 use super::connection::Connection;
 use super::insert::{InsertReply, WRITE_TIMEOUT};
 use super::{insert, select};
@@ -32,36 +34,96 @@ pub(super) fn no_mark() -> Document {
     doc! { ERASED: { "$exists": false } }
 }
 
-/// Erases at most `limit` purchases of `user`, and marks their ids.
-pub(super) async fn erase(connection: &Connection, user: &UserId, limit: usize) -> Result<u64> {
-    let filter = select::selector_filter(&Selector::User(user.clone()));
-    let ids = find_ids(connection, filter.clone(), None, limit).await?;
-    if ids.is_empty() {
-        return Ok(0);
+/// At most 1,000 documents per call.
+#[async_trait]
+impl PurchaseErase for MongoStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        let connection = &*self.connection;
+        let filter = select::selector_filter(&Selector::User(user.clone()));
+        let ids = find_ids(connection, filter.clone(), None, limit).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let updates: Vec<Document> = ids
+            .iter()
+            .map(|id| {
+                // The user again: a purchase that was erased and stored meanwhile is another one.
+                let mut of = filter.clone();
+                of.insert("_id", id.clone());
+                doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
+            })
+            .collect();
+        let update = doc! {
+            "update": connection.collection.name(),
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
+        };
+        let database = connection.database.clone();
+        let update = async move {
+            let reply = database.run_command(update).await?;
+            Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
+        };
+        let reply = connection.write(connection.options.insert_timeout, update).await?;
+        reply.errors.rejected()?;
+        Ok(reply.matched)
     }
-    let updates: Vec<Document> = ids
-        .iter()
-        .map(|id| {
-            // The user again: a purchase that was erased and stored meanwhile is another one.
-            let mut of = filter.clone();
-            of.insert("_id", id.clone());
-            doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
-        })
-        .collect();
-    let update = doc! {
-        "update": connection.collection.name(),
-        "updates": updates,
-        "ordered": false,
-        "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
-    };
-    let database = connection.database.clone();
-    let update = async move {
-        let reply = database.run_command(update).await?;
-        Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
-    };
-    let reply = connection.write(connection.options.insert_timeout, update).await?;
-    reply.errors.rejected()?;
-    Ok(reply.matched)
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        let mut marked = 0;
+        for ids in ids.chunks(MAX_DOCUMENTS) {
+            let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
+            let insert = insert::send(&self.connection, &marks);
+            let reply = self.connection.write(self.connection.options.insert_timeout, insert).await?;
+            marked += (ids.len() - reply.rejected()?) as u64;
+        }
+        Ok(marked)
+    }
+
+    /// A document that was not [migrated](Self::migrate) has no date, and is not deleted.
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        let (connection, old) = (&*self.connection, old(time));
+        let ids = find_ids(connection, old.clone(), Some(doc! { "timestamp": 1, "_id": 1 }), limit).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut filter = old;
+        filter.insert("_id", doc! { "$in": ids });
+        let collection = connection.collection.clone();
+        let delete =
+            async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
+        Ok(connection.write(connection.options.insert_timeout, delete).await?.deleted_count)
+    }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        let timeout = self.connection.options.insert_timeout;
+        let count = || {
+            let collection = self.connection.on_primary();
+            async move { collection.count_documents(old(time)).limit(limit as u64).max_time(timeout).await }
+        };
+        self.connection.query(timeout, count).await
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        let timeout = self.connection.options.query_timeout;
+        let find = || {
+            let collection = self.connection.on_primary().clone_with_type::<Document>();
+            async move { collection.find_one(doc! { "_id": CLOCK }).max_time(timeout).await }
+        };
+        let clock = self.connection.query(timeout, find).await?;
+        let seen = clock.and_then(|clock| clock.get_datetime("seen").ok().copied());
+        Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        let collection = self.connection.collection.clone();
+        let store = async move {
+            let update = doc! { "$set": { ERASED: true, "seen": select::date(time) } };
+            let update = collection.update_one(doc! { "_id": CLOCK }, update).upsert(true);
+            update.write_concern(WriteConcern::majority()).await
+        };
+        self.connection.write(self.connection.options.insert_timeout, store).await.map(drop)
+    }
 }
 
 /// The server's reply to an update.
@@ -74,18 +136,6 @@ struct UpdateReply {
     errors: InsertReply,
 }
 
-/// Marks those of `ids` that are not stored.
-pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<u64> {
-    let mut marked = 0;
-    for ids in ids.chunks(MAX_DOCUMENTS) {
-        let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
-        let insert = insert::send(connection, &marks);
-        let reply = connection.write(connection.options.insert_timeout, insert).await?;
-        marked += (ids.len() - reply.rejected()?) as u64;
-    }
-    Ok(marked)
-}
-
 fn new_mark(id: &PurchaseId) -> RawDocumentBuf {
     let mut mark = match id.as_object_id() {
         Some(bytes) => rawdoc! { "_id": ObjectId::from_bytes(*bytes) },
@@ -95,57 +145,9 @@ fn new_mark(id: &PurchaseId) -> RawDocumentBuf {
     mark
 }
 
-/// Deletes at most `limit` purchases before `time`, the oldest first. A document that was not migrated has no date, and
-/// is not found.
-pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
-    let old = old(time);
-    let ids = find_ids(connection, old.clone(), Some(doc! { "timestamp": 1, "_id": 1 }), limit).await?;
-    if ids.is_empty() {
-        return Ok(0);
-    }
-    let mut filter = old;
-    filter.insert("_id", doc! { "$in": ids });
-    let collection = connection.collection.clone();
-    let delete = async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
-    Ok(connection.write(connection.options.insert_timeout, delete).await?.deleted_count)
-}
-
 /// The condition of documents before `time`. A comparison matches values of the same type only.
 fn old(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": select::date(time) } }
-}
-
-/// Counts the purchases before `time`, up to `limit`.
-pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
-    let timeout = connection.options.insert_timeout;
-    let count = || {
-        let collection = connection.on_primary();
-        async move { collection.count_documents(old(time)).limit(limit as u64).max_time(timeout).await }
-    };
-    connection.query(timeout, count).await
-}
-
-/// The last time that a round of deletions has seen.
-pub(super) async fn last_seen(connection: &Connection) -> Result<Option<Timestamp>> {
-    let timeout = connection.options.query_timeout;
-    let find = || {
-        let collection = connection.on_primary().clone_with_type::<Document>();
-        async move { collection.find_one(doc! { "_id": CLOCK }).max_time(timeout).await }
-    };
-    let clock = connection.query(timeout, find).await?;
-    let seen = clock.and_then(|clock| clock.get_datetime("seen").ok().copied());
-    Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
-}
-
-/// Stores the time that a round of deletions has seen.
-pub(super) async fn store_last_seen(connection: &Connection, time: Timestamp) -> Result<()> {
-    let collection = connection.collection.clone();
-    let store = async move {
-        let update = doc! { "$set": { ERASED: true, "seen": select::date(time) } };
-        let update = collection.update_one(doc! { "_id": CLOCK }, update).upsert(true);
-        update.write_concern(WriteConcern::majority()).await
-    };
-    connection.write(connection.options.insert_timeout, store).await.map(drop)
 }
 
 /// The ids of the first documents that `filter` finds, at most `limit` and a command's worth.

@@ -112,6 +112,38 @@ const fn for_command(code: i32) -> Class {
     }
 }
 
+/// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of capped collections.
+const DUPLICATES: [i32; 3] = [11000, 11001, 12582];
+
+/// Codes that reject the document permanently: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
+/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure,
+/// BSONObjectTooLarge, KeyTooLong. All other codes count as transient: an unknown code must not turn an outage into a
+/// dead letter.
+const FINAL: [i32; 11] = [2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280];
+
+/// The class of the server's error about a single document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DocumentError {
+    /// A document with the same key exists.
+    Duplicate,
+    /// The document can never be stored.
+    Final,
+    /// A retry may succeed.
+    Transient,
+}
+
+impl DocumentError {
+    pub(super) fn of(code: i32) -> Self {
+        if DUPLICATES.contains(&code) {
+            Self::Duplicate
+        } else if FINAL.contains(&code) {
+            Self::Final
+        } else {
+            Self::Transient
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use mongodb::options::ClientOptions;
@@ -124,6 +156,16 @@ mod tests {
         assert_eq!(from_uri(error.clone()).kind(), ErrorKind::Invalid);
         let error = from_driver(error);
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error:?}");
+    }
+
+    #[test]
+    fn unknown_codes_of_documents_are_transient() {
+        assert_eq!(DocumentError::of(11000), DocumentError::Duplicate);
+        assert_eq!(DocumentError::of(121), DocumentError::Final);
+        // Not authorized, not primary, out of disk space, interrupted, and an unknown code.
+        for code in [13, 10107, 14031, 11601, 999_999, 0, -1] {
+            assert_eq!(DocumentError::of(code), DocumentError::Transient, "{code}");
+        }
     }
 
     #[test]

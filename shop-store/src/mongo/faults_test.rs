@@ -29,7 +29,7 @@ impl Faulty {
         let direct = MongoFixture::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
         let mut options = MongoStoreOptions::new(server.uri.clone());
-        options.database = Some(direct.mongo().connection().collection.namespace().db);
+        options.database = Some(direct.mongo().connection.collection.namespace().db);
         options.insert_timeout = Duration::from_secs(1);
         let store = MongoStore::open(options).await.unwrap();
         store.wait_for_indexes().await;
@@ -173,7 +173,7 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
 async fn reads_that_decide_are_from_the_primary() {
     let uri = "mongodb://127.0.0.1:1/shop?replicaSet=rs&readPreference=secondary&w=0";
     let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false)).await.unwrap();
-    let connection = store.connection();
+    let connection = &store.connection;
     let primary = ReadPreference::Primary.into();
     assert_eq!(connection.database.selection_criteria(), Some(&primary));
     assert_eq!(connection.on_primary().selection_criteria(), Some(&primary));
@@ -185,7 +185,7 @@ async fn reads_that_decide_are_from_the_primary() {
 async fn a_write_concern_of_the_uri_rejects_no_query() {
     let Some(direct) = MongoFixture::on_test_server().await else { return };
     let uri = format!("{}?w=0", direct.uri());
-    let database = direct.mongo().connection().collection.namespace().db;
+    let database = direct.mongo().connection.collection.namespace().db;
     let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database))).await.unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
 }
@@ -201,9 +201,9 @@ async fn a_check_writes_and_leaves_nothing() {
     faulty.server.next("update", [Fault::NotArrived, Fault::NotArrived]);
     assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
     // Without the collection too.
-    faulty.direct.mongo().connection().collection.drop().await.unwrap();
+    faulty.direct.mongo().connection.collection.drop().await.unwrap();
     faulty.store.check().await.unwrap();
-    assert!(!faulty.direct.mongo().connection().exists(Duration::from_secs(5)).await.unwrap());
+    assert!(!faulty.direct.mongo().connection.exists(Duration::from_secs(5)).await.unwrap());
     faulty.server.next("find", (0..20).map(|_| Fault::NotArrived));
     assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::error::mongo_error;
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
@@ -11,9 +10,9 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-use super::codes::{ErrorClass, classify};
 use super::command::Insertable;
 use super::connection::Connection;
+use super::error::{DocumentError, mongo_error};
 use super::{command, document, erase};
 
 /// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
@@ -80,10 +79,10 @@ impl InsertReply {
             return Err(not_durable(concern));
         }
         let error =
-            self.write_errors.iter().find(|error| !matches!(classify(error.code), ErrorClass::Duplicate));
-        match error.map(|error| (classify(error.code), error)) {
+            self.write_errors.iter().find(|error| DocumentError::of(error.code) != DocumentError::Duplicate);
+        match error.map(|error| (DocumentError::of(error.code), error)) {
             None => Ok(self.write_errors.len()),
-            Some((ErrorClass::Transient, error)) => Err(transient(error)),
+            Some((DocumentError::Transient, error)) => Err(transient(error)),
             Some((_, error)) => Err(rejected(error)),
         }
     }
@@ -112,12 +111,12 @@ async fn reply_outcomes(
             let message = "MongoDB reported an error for a document that was not sent";
             return Err(mongo_error(ErrorKind::Internal, message));
         };
-        match classify(error.code) {
-            ErrorClass::Duplicate => {
+        match DocumentError::of(error.code) {
+            DocumentError::Duplicate => {
                 duplicates.push(DuplicateKey { index: error.index, id: sent.id, error });
             }
-            ErrorClass::Final => *outcome = final_outcome(&error),
-            ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
+            DocumentError::Final => *outcome = final_outcome(&error),
+            DocumentError::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
         }
     }
     if !duplicates.is_empty() {

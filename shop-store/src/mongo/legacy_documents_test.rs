@@ -45,7 +45,7 @@ async fn filled() -> Option<MongoFixture> {
     let fixture = MongoFixture::on_test_server().await?;
     let store = fixture.mongo();
     let raw = documents().into_iter().map(|document| RawDocumentBuf::try_from(&document).unwrap());
-    store.connection().collection.insert_many(raw.collect::<Vec<_>>()).await.unwrap();
+    store.connection.collection.insert_many(raw.collect::<Vec<_>>()).await.unwrap();
     Some(fixture)
 }
 
@@ -125,7 +125,7 @@ fn oddities() -> Vec<Document> {
 async fn summary_and_listing_cover_the_same_documents() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
-    let collection = &store.connection().collection;
+    let collection = &store.connection.collection;
     let user = Selector::User("u9".parse().unwrap());
     let found = async || {
         let page = store.page(&user, &PageRequest::default()).await.unwrap();
@@ -157,7 +157,7 @@ async fn summary_and_listing_cover_the_same_documents() {
 
 /// Whether the server takes a number and a Decimal128 of the same value for two values, as MongoDB does.
 async fn changes_types(store: &MongoStore) -> bool {
-    let (collection, one) = (&store.connection().collection, doc! { "_id": "probe", "x": 1.5 });
+    let (collection, one) = (&store.connection.collection, doc! { "_id": "probe", "x": 1.5 });
     collection.insert_one(RawDocumentBuf::try_from(&one).unwrap()).await.unwrap();
     let decimal: bson::Decimal128 = "1.5".parse().unwrap();
     collection.update_one(doc! { "_id": "probe" }, doc! { "$set": { "x": decimal } }).await.unwrap();
@@ -192,7 +192,7 @@ async fn migration_orders_documents_and_keeps_other_members() {
     let summary = store.summary(&Selector::User("u1".parse().unwrap())).await.unwrap();
     assert_eq!((summary.count, summary.total_spent.to_string()), (6, "1247.59".to_owned()));
     let raw = async |number| {
-        let found = store.connection().collection.find_one(doc! { "_id": old_id(number) }).await.unwrap();
+        let found = store.connection.collection.find_one(doc! { "_id": old_id(number) }).await.unwrap();
         Document::try_from(&found.unwrap()).unwrap()
     };
     assert_eq!(raw(3).await.get("__v"), Some(&Bson::Int32(0)), "other members stay");

@@ -48,7 +48,7 @@ impl MongoStore {
         let mut from = Position::Purchases(None);
         let mut waits = backoff();
         loop {
-            let next = match slice(self.connection(), &from, &mut migration).await {
+            let next = match slice(&self.connection, &from, &mut migration).await {
                 Ok(next) => next,
                 Err(error) if error.is_retryable() => {
                     let Some(pause) = waits.next() else { return Err(error) };

@@ -8,19 +8,17 @@
 //! | `document` | conversion of documents to purchases, including those of the replaced systems |
 //! | `command` | serialization of the insert command |
 //! | `insert` | inserts with one outcome for each document |
-//! | `codes` | classification of errors about a document: duplicate, permanent or transient |
 //! | `select` | keyset pagination in two ranges: documents with a date, then those not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
 //! | `outbox` | the outbox of a collection of your own: events in its documents |
-//! | `error` | mapping of the driver's errors |
+//! | `error` | mapping of the driver's errors, and classes of errors about a document |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the
 //! purchase's id as text, or the ObjectId of a document from a replaced system.
 
-mod codes;
 mod command;
 mod connection;
 mod document;

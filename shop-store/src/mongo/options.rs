@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mongodb::Client;
 use secrecy::SecretString;
 
 shop_core::options! {
@@ -36,9 +35,6 @@ shop_core::options! {
         pub max_concurrent_calls: usize = 64,
         /// Whether missing listing indexes are created, and with them the collection (default true).
         pub create_indexes: bool = true,
-        /// The client whose connections are used, such as [`MongoStore::client`](super::MongoStore::client) of another
-        /// store on the same server (default none: the store makes one).
-        pub client: Option<Client> = None,
     }
 
     /// The collection `purchases` of the server at `uri`.

@@ -27,7 +27,7 @@ fn purchases() -> Vec<Purchase> {
 
 /// How many documents the server looks at for `command`. None if it has no plans.
 async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
-    let database = store.connection().database.clone();
+    let database = store.connection.database.clone();
     let explain = doc! { "explain": command, "verbosity": "executionStats" };
     match database.run_command(explain).await {
         Ok(plan) => Some(most_examined(&Bson::Document(plan)).expect("a plan that was executed")),
@@ -57,7 +57,7 @@ fn most_examined(plan: &Bson) -> Option<i64> {
 
 /// What is asked for the first two pages in both orders, and for the sum.
 async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
-    let collection = store.connection().collection.name();
+    let collection = store.connection.collection.name();
     let filter = totals::filter(selector, TimeRange::ALL);
     let pipeline = totals::pipeline(filter, selector, &TotalsRequest::default()).to_vec();
     let mut commands = vec![doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} }];
@@ -82,7 +82,7 @@ async fn queries_examine_only_matching_documents() {
     let all = commands(&store, &Selector::All).await.into_iter().skip(1);
     let slice =
         doc! { "$and": [select::purchases_filter(), select::after_id(&Bson::String("1".to_owned()), "$gt")] };
-    let collection = store.connection().collection.name();
+    let collection = store.connection.collection.name();
     let scan = doc! { "find": collection, "filter": slice, "sort": { "_id": 1 }, "limit": OF_A_USER };
     for command in all.chain([scan]) {
         let Some(count) = examined(&store, command.clone()).await else { return };

@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use bson::doc;
-use mongodb::Client;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
-    ScanPosition, Selector, Summary, TotalsRequest,
+    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
+    Selector, Summary, TotalsRequest,
 };
-use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
+use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
 use super::indexes::ListingIndexes;
-use super::{MongoStoreOptions, erase, insert, scan, select, totals};
+use super::{MongoStoreOptions, insert, scan, select, totals};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -32,7 +30,7 @@ use super::{MongoStoreOptions, erase, insert, scan, select, totals};
 /// ```
 #[derive(Debug, Clone)]
 pub struct MongoStore {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     indexes: Option<Arc<ListingIndexes>>,
 }
 
@@ -52,10 +50,6 @@ impl MongoStore {
         Ok(Self { connection: Arc::new(connection), indexes })
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// Returns the namespace as `database.collection`.
     #[must_use]
     pub fn namespace(&self) -> String {
@@ -69,12 +63,6 @@ impl MongoStore {
     /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
     pub async fn exists(&self) -> Result<bool> {
         self.connection.exists(self.connection.options.query_timeout).await
-    }
-
-    /// The driver's client, for another store on the same server.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        self.connection.database.client().clone()
     }
 
     /// Counter of distinct documents that are not purchases, up to 10,000.
@@ -100,35 +88,6 @@ impl RecordStore<Purchase> for MongoStore {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
-    }
-}
-
-/// At most 1,000 documents per call.
-#[async_trait]
-impl PurchaseErase for MongoStore {
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
-        erase::erase(&self.connection, user, limit).await
-    }
-
-    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
-        erase::mark(&self.connection, ids).await
-    }
-
-    /// Documents that were not [migrated](Self::migrate) are not deleted.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        erase::delete_before(&self.connection, time, limit).await
-    }
-
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        erase::count_before(&self.connection, time, limit).await
-    }
-
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        erase::last_seen(&self.connection).await
-    }
-
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        erase::store_last_seen(&self.connection, time).await
     }
 }
 

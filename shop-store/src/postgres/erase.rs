@@ -5,9 +5,12 @@
 
 use std::time::SystemTime;
 
+use async_trait::async_trait;
+use shop_core::ports::PurchaseErase;
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 use tokio_postgres::types::Type;
 
+use super::PostgresStore;
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
 use super::rows::{Text, time};
@@ -15,11 +18,53 @@ use super::rows::{Text, time};
 /// Maximum number of rows in a statement.
 const MAX_ROWS: usize = 10_000;
 
-/// Erases at most `limit` purchases of `user`, and marks their ids.
-pub(super) async fn erase(connection: &Connection, user: &UserId, limit: usize) -> Result<u64> {
-    count(connection, erasure(user, limit)).await
+/// At most 10,000 rows per call.
+#[async_trait]
+impl PurchaseErase for PostgresStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        count(&self.connection, erasure(user, limit)).await
+    }
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        let sql = "
+            with marked as (
+                insert into purchases (id) select id from unnest($1::text[]) as ids (id)
+                on conflict (id) do nothing returning 1
+            )
+            select count(*) from marked";
+        let mut ids = ids.to_vec();
+        // In the order of inserts, which may wait for these rows.
+        ids.sort_unstable();
+        let mut marked = 0;
+        for ids in ids.chunks(MAX_ROWS) {
+            let ids: Vec<Text<PurchaseId>> = ids.iter().copied().map(Text).collect();
+            marked += count(&self.connection, Statement::new(sql).bind(ids, Type::TEXT_ARRAY)).await?;
+        }
+        Ok(marked)
+    }
+
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        count(&self.connection, deletion(time, limit)).await
+    }
+
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        count(&self.connection, old(time, limit)).await
+    }
+
+    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        let seen = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
+        Ok(self.connection.query(seen).await?.first().and_then(|row| time(row).ok()))
+    }
+
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
+        let sql = "insert into purchases_clock (seen) values ($1)
+                   on conflict (single) do update set seen = excluded.seen";
+        let store = Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ);
+        self.connection.write(store).await.map(drop)
+    }
 }
 
+/// Erases at most `limit` purchases of `user`.
 pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
@@ -31,30 +76,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
     Statement::new(sql).bind(user.to_string(), Type::TEXT).bind(bounded(limit), Type::INT8)
 }
 
-/// Marks those of `ids` that are not stored.
-pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<u64> {
-    let sql = "
-        with marked as (
-            insert into purchases (id) select id from unnest($1::text[]) as ids (id)
-            on conflict (id) do nothing returning 1
-        )
-        select count(*) from marked";
-    let mut ids = ids.to_vec();
-    // In the order of inserts, which may wait for these rows.
-    ids.sort_unstable();
-    let mut marked = 0;
-    for ids in ids.chunks(MAX_ROWS) {
-        let ids: Vec<Text<PurchaseId>> = ids.iter().copied().map(Text).collect();
-        marked += count(connection, Statement::new(sql).bind(ids, Type::TEXT_ARRAY)).await?;
-    }
-    Ok(marked)
-}
-
 /// Deletes at most `limit` purchases before `time`, the oldest first.
-pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
-    count(connection, deletion(time, limit)).await
-}
-
 pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (
@@ -66,27 +88,10 @@ pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
 }
 
 /// Counts the purchases before `time`, up to `limit`.
-pub(super) async fn count_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
-    count(connection, old(time, limit)).await
-}
-
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"select count(*) from (select from purchases where "timestamp" < $1 limit $2) as old"#;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(limit, Type::INT8)
-}
-
-/// The last time that a round of deletions has seen.
-pub(super) async fn last_seen(connection: &Connection) -> Result<Option<Timestamp>> {
-    let rows = connection.query(Statement::new(r#"select seen as "timestamp" from purchases_clock"#)).await?;
-    Ok(rows.first().and_then(|row| time(row).ok()))
-}
-
-/// Stores the time that a round of deletions has seen.
-pub(super) async fn store_last_seen(connection: &Connection, time: Timestamp) -> Result<()> {
-    let sql = "insert into purchases_clock (seen) values ($1)
-               on conflict (single) do update set seen = excluded.seen";
-    connection.write(Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ)).await.map(drop)
 }
 
 fn bounded(limit: usize) -> i64 {

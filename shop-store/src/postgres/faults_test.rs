@@ -66,7 +66,7 @@ async fn statements_look_for_stored_rows_while_batches_repeat_them() {
         let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
         let inserted = outcomes.iter().filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count();
         assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
-        (inserted, store.connection().repeats.load(Ordering::Relaxed))
+        (inserted, store.connection.repeats.load(Ordering::Relaxed))
     };
     assert_eq!(apply(0..10).await, (10, 0));
     assert_eq!(apply(5..15).await, (5, 100), "the first statement fails, and the second one looks for them");
@@ -284,7 +284,7 @@ async fn sessions_are_left_as_they_were() {
     store.apply(purchases(3).into()).await.unwrap();
     store.check().await.unwrap();
     // The only session, as a pooler would give it to another client.
-    let session = store.connection().writes.get().await.unwrap();
+    let session = store.connection.writes.get().await.unwrap();
     let sql = "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
     let changed = session.query(sql, &[]).await.unwrap();
     assert!(changed.is_empty(), "{changed:?}");

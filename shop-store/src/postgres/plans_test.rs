@@ -97,7 +97,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     for (index, statement) in statements {
         let sql = statement.sql.clone();
         let is_page = sql.contains("limit") && !sql.contains("chosen");
-        let plan = plan(store.connection(), statement).await;
+        let plan = plan(&store.connection, statement).await;
         assert!(plan.contains(index), "{sql}\n{plan}");
         assert!(!plan.contains("Seq Scan"), "{sql}\n{plan}");
         assert!(!(is_page && plan.contains("Sort")), "{sql}\n{plan}");

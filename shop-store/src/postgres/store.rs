@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
-    ScanPosition, Selector, Summary, TotalsRequest,
+    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
+    Selector, Summary, TotalsRequest,
 };
-use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
+use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
-use super::{Inspection, PostgresStoreOptions, erase, insert, scan, schema, select, totals};
+use super::{Inspection, PostgresStoreOptions, insert, scan, schema, select, totals};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -27,7 +27,7 @@ use super::{Inspection, PostgresStoreOptions, erase, insert, scan, schema, selec
 /// ```
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
 }
 
 impl PostgresStore {
@@ -40,11 +40,6 @@ impl PostgresStore {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
     pub fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self { connection: Arc::new(Connection::open(options, &schema::PURCHASES)?) })
-    }
-
-    #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
     }
 
     /// Returns the database as `host:port/database`.
@@ -84,34 +79,6 @@ impl RecordStore<Purchase> for PostgresStore {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
-    }
-}
-
-/// At most 10,000 rows per call.
-#[async_trait]
-impl PurchaseErase for PostgresStore {
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
-        erase::erase(&self.connection, user, limit).await
-    }
-
-    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
-        erase::mark(&self.connection, ids).await
-    }
-
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        erase::delete_before(&self.connection, time, limit).await
-    }
-
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        erase::count_before(&self.connection, time, limit).await
-    }
-
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        erase::last_seen(&self.connection).await
-    }
-
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        erase::store_last_seen(&self.connection, time).await
     }
 }
 

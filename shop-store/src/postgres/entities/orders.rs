@@ -3,15 +3,15 @@
 use rust_decimal::Decimal;
 use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber, TotalPrice};
-use shop_core::users::{User, UserNumber};
+use shop_core::users::UserNumber;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
 use super::store::{self, PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::{Parameter, Statement};
-use crate::postgres::insert::{self, Insertable};
+use crate::postgres::connection::Parameter;
+use crate::postgres::insert;
 use crate::postgres::rows::{Unreadable, column, number, parsed, unreadable};
 use crate::postgres::schema::Definition;
 
@@ -47,7 +47,8 @@ impl Table for Order {
     const DEFINITION: &'static Definition = &ORDERS;
     const COLUMNS: &'static [&'static str] = &["user_id", "product", "quantity", "total_price"];
     const IS_FREE: &'static str = "exists (select from cached_users where id = $2)";
-    type Reference = UserReference;
+    const REFERENCES: insert::Table =
+        insert::Table { name: "cached_users", columns: "id", types: &["int8"], compared: "1" };
 
     fn values(&self) -> Vec<Parameter> {
         let Self { user_id, product, quantity, total_price, .. } = self;
@@ -64,31 +65,5 @@ impl Table for Order {
         let (product, quantity) = (parsed(row, "product")?, column(row, "quantity")?);
         let price = TotalPrice::new(column(row, "total_price")?);
         Ok(Self::new(id, user, product, quantity, price.map_err(|error| unreadable("total_price", error))?))
-    }
-
-    fn reference_of(user: &User) -> UserReference {
-        UserReference(user.id.get())
-    }
-}
-
-/// A row of `cached_users`.
-#[derive(Debug)]
-pub(super) struct UserReference(pub(super) i64);
-
-impl Insertable for UserReference {
-    const TABLE: insert::Table =
-        insert::Table { name: "cached_users", columns: "id", types: &["int8"], compared: "1" };
-    type Id = i64;
-
-    fn id(&self) -> i64 {
-        self.0
-    }
-
-    fn same_content(&self, _: &Self) -> bool {
-        true
-    }
-
-    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        statement.bind(rows.iter().map(|row| row.0).collect::<Vec<_>>(), Type::INT8_ARRAY)
     }
 }

@@ -48,16 +48,52 @@ pub(super) trait Table: Entity {
     const PRESENT: &'static str = "true";
     /// The condition under which a row may be inserted. `$2` is the value of the first column.
     const IS_FREE: &'static str;
-    /// A reference to a row of the other service.
-    type Reference: Insertable;
+    /// The table of references to rows of the other service: their `id`, and their owner if they have one.
+    const REFERENCES: insert::Table;
 
     /// The values of the columns.
     fn values(&self) -> Vec<Parameter>;
 
     /// Reads `id` and the columns.
     fn from_row(row: &Row) -> Result<Self, Unreadable>;
+}
 
-    fn reference_of(other: &Self::Other) -> Self::Reference;
+/// A reference to a row of the other service.
+#[derive(Debug)]
+pub(super) struct Reference<E> {
+    id: i64,
+    owner: Option<i64>,
+    kind: PhantomData<E>,
+}
+
+impl<E: Table> Reference<E> {
+    pub(super) fn to(other: &E::Other) -> Self {
+        let (id, owner) = E::reference(other);
+        Self { id, owner, kind: PhantomData }
+    }
+}
+
+impl<E: Table> Insertable for Reference<E> {
+    const TABLE: insert::Table = E::REFERENCES;
+    type Id = i64;
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self.owner == other.owner
+    }
+
+    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let owners: Option<Vec<i64>> = rows.iter().map(|row| row.owner).collect();
+        let statement = statement.bind(ids, Type::INT8_ARRAY);
+        match owners {
+            Some(owners) => statement.bind(owners, Type::INT8_ARRAY),
+            None => statement,
+        }
+    }
 }
 
 /// The rows and references of a database.
@@ -237,7 +273,7 @@ fn overloaded() -> Error {
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        let references: Vec<E::Reference> = batch.iter().map(E::reference_of).collect();
+        let references: Vec<Reference<E>> = batch.iter().map(Reference::to).collect();
         insert::insert(&self.rows.connection, &references).await
     }
 

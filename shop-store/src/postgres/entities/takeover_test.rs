@@ -11,7 +11,8 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as _};
 use shop_core::{ErrorKind, Outcome, Uuid};
 
-use super::{PostgresOrders, PostgresUsers, orders, users};
+use super::store::Reference;
+use super::{PostgresOrders, PostgresUsers, users};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session};
@@ -216,7 +217,9 @@ async fn every_statement_uses_an_index() {
         analyze";
     session(entities.url()).await.batch_execute(keys_and_events).await.unwrap();
     let (user, order) = (new_user("eva"), new_order(7));
-    let (seven, references) = (UserNumber::new(7), [users::OrderReference { id: 5, user_id: 7 }]);
+    let seven = UserNumber::new(7);
+    let references = [Reference::<User>::to(&order.with_id(OrderNumber::new(5)))];
+    let users_references = [Reference::<Order>::to(&user.with_id(seven))];
     let statements = [
         (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
         (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
@@ -232,7 +235,7 @@ async fn every_statement_uses_an_index() {
         (vec!["cached_orders_by_user"], users::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], users::erasure(seven)),
         (vec!["cached_orders"], crate::postgres::insert::insertion(&references)),
-        (vec!["cached_users"], crate::postgres::insert::insertion(&[orders::UserReference(7)])),
+        (vec!["cached_users"], crate::postgres::insert::insertion(&users_references)),
         (vec!["users_outbox_pkey"], super::outbox::pending::<User>(100)),
         (vec!["users_outbox_pkey"], super::outbox::deletion::<User>(&[1, 2, 3])),
     ];

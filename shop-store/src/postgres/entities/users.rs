@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use shop_core::entity::EntityStore;
-use shop_core::orders::{Order, OrderNumber};
+use shop_core::orders::OrderNumber;
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
@@ -13,7 +13,7 @@ use super::store::{self, PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
-use crate::postgres::insert::{self, Insertable};
+use crate::postgres::insert;
 use crate::postgres::rows::{Unreadable, number, parsed};
 use crate::postgres::schema::Definition;
 
@@ -64,7 +64,12 @@ impl Table for User {
     /// An erased user keeps its row, whose number is not used again, with a text that is no address.
     const PRESENT: &'static str = "position('@' in email) > 0";
     const IS_FREE: &'static str = "not exists (select from users where email = $2)";
-    type Reference = OrderReference;
+    const REFERENCES: insert::Table = insert::Table {
+        name: "cached_orders",
+        columns: "id, user_id",
+        types: &["int8", "int8"],
+        compared: "(stored.user_id is not distinct from rest.user_id)::int",
+    };
 
     fn values(&self) -> Vec<Parameter> {
         let text = |text: String| -> Parameter { (Box::new(text), Type::TEXT) };
@@ -73,41 +78,6 @@ impl Table for User {
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
         Ok(Self::new(UserNumber::new(number(row, "id")?), parsed(row, "email")?, parsed(row, "name")?))
-    }
-
-    fn reference_of(order: &Order) -> OrderReference {
-        OrderReference { id: order.id.get(), user_id: order.user_id.get() }
-    }
-}
-
-/// A row of `cached_orders`.
-#[derive(Debug, PartialEq)]
-pub(super) struct OrderReference {
-    pub(super) id: i64,
-    pub(super) user_id: i64,
-}
-
-impl Insertable for OrderReference {
-    const TABLE: insert::Table = insert::Table {
-        name: "cached_orders",
-        columns: "id, user_id",
-        types: &["int8", "int8"],
-        compared: "(stored.user_id is not distinct from rest.user_id)::int",
-    };
-    type Id = i64;
-
-    fn id(&self) -> i64 {
-        self.id
-    }
-
-    fn same_content(&self, other: &Self) -> bool {
-        self == other
-    }
-
-    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        statement
-            .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>(), Type::INT8_ARRAY)
-            .bind(rows.iter().map(|row| row.user_id).collect::<Vec<_>>(), Type::INT8_ARRAY)
     }
 }
 
