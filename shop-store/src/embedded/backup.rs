@@ -7,7 +7,6 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::database::Kind;
@@ -17,7 +16,7 @@ use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::log::LOG;
 use super::permissions::{create_file, create_folder};
 use super::schema::SHOP;
-use super::thread::{self, closed};
+use super::thread::blocking;
 use super::upgrade;
 
 /// A file that was copied by [`backup`] or [`restore`].
@@ -43,7 +42,8 @@ pub struct CopiedFile {
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(folder.as_ref(), into.as_ref(), copy_all).await
+    let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
+    blocking(move || copy_all(&folder, &into)).await
 }
 
 /// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`. Cursors of
@@ -55,7 +55,9 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(from.as_ref(), folder.as_ref(), copy_restored).await
+    let (from, folder) = (from.as_ref().to_owned(), folder.as_ref().to_owned());
+    let renewed = |copy: &Path| renew(copy).map_err(|error| from_sqlite(error, copy));
+    blocking(move || copy_each(&from, &folder, renewed)).await
 }
 
 /// Copies the files in `folder` into the folder `into` in the current version, if one of them has an earlier
@@ -67,7 +69,8 @@ pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn migrated_copy(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<bool> {
-    Ok(!in_thread(folder.as_ref(), into.as_ref(), copy_migrated).await?.is_empty())
+    let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
+    blocking(move || copy_migrated(&folder, &into)).await
 }
 
 /// The version of the log or store in `file`, if it is an earlier one, which a service migrates when it opens the file.
@@ -86,15 +89,6 @@ fn earlier(file: &Path) -> Option<(Connection, &'static Kind, usize)> {
     (version < kind.migrations.len()).then_some((connection, kind, version))
 }
 
-pub(super) type CopyFolder = fn(&Path, &Path) -> Result<Vec<CopiedFile>>;
-
-pub(super) async fn in_thread(from: &Path, to: &Path, copy: CopyFolder) -> Result<Vec<CopiedFile>> {
-    let (from, to) = (from.to_owned(), to.to_owned());
-    let (reply, copied) = oneshot::channel();
-    drop(thread::start("shop-backup", move || drop(reply.send(copy(&from, &to))))?);
-    copied.await.unwrap_or_else(|_closed| Err(closed()))
-}
-
 /// The first three bytes of the application ids of our files: `Sho`.
 const APPLICATION: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
@@ -104,10 +98,6 @@ const LAST: &str = "shop.db";
 
 fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
     copy_each(from, to, |_copy| Ok(()))
-}
-
-fn copy_restored(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
-    copy_each(from, to, |copy| renew(copy).map_err(|error| from_sqlite(error, copy)))
 }
 
 /// Sets a new generation of the log in the file `path`, if it has one.
@@ -145,13 +135,13 @@ fn copy_each(from: &Path, to: &Path, complete: impl Fn(&Path) -> Result<()>) -> 
     Ok(copied)
 }
 
-fn copy_migrated(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+fn copy_migrated(from: &Path, to: &Path) -> Result<bool> {
     // A folder that cannot be read has no files. Opening one says why.
     let names = databases(from).unwrap_or_default();
     if names.iter().all(|name| earlier(&from.join(name)).is_none()) && !upgrade::is_due(from) {
-        return Ok(Vec::new());
+        return Ok(false);
     }
-    let copied = copy_all(from, to)?;
+    copy_all(from, to)?;
     upgrade::upgrade_in(to)?;
     for path in databases(to)?.iter().map(|name| to.join(name)) {
         let Some((connection, kind, version)) = earlier(&path) else { continue };
@@ -159,7 +149,7 @@ fn copy_migrated(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
         let migrated = writable.and_then(|()| kind.migrate(&connection, version));
         migrated.map_err(|error| from_sqlite(error, &path))?;
     }
-    Ok(copied)
+    Ok(true)
 }
 
 pub(super) fn partial(folder: &Path, name: &str) -> PathBuf {

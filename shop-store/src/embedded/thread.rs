@@ -33,6 +33,15 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<T
     Ok(ThreadExit(token))
 }
 
+/// Runs `work` outside of the runtime's threads. Dropping the future does not cancel it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(database_error(ErrorKind::Internal, "the operation was aborted").with_source(error))
+    })
+}
+
 /// The error if the thread has ended.
 pub(super) fn closed() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")

@@ -6,11 +6,12 @@ use std::path::Path;
 use rusqlite::Connection;
 use shop_core::{ErrorKind, Result};
 
-use super::backup::{CopiedFile, copy, in_thread, is_ours, open, partial};
+use super::backup::{CopiedFile, copy, is_ours, open, partial};
 use super::error::{database_error, from_io, from_sqlite};
 use super::permissions::create_file;
 use super::schema::{FILE, SHOP};
 use super::store::fold;
+use super::thread::blocking;
 
 const OLD: [&str; 2] = ["log.db", "store.db"];
 
@@ -38,7 +39,8 @@ const MOVE_PURCHASES: &str = "
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn upgrade(folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    in_thread(folder.as_ref(), folder.as_ref(), |folder, _| upgrade_in(folder)).await
+    let folder = folder.as_ref().to_owned();
+    blocking(move || upgrade_in(&folder)).await
 }
 
 /// Whether `file` is the missing file of purchases, and its folder has those of an earlier version: it is to be

@@ -1,11 +1,8 @@
 //! Users and orders: one file for each, with an outbox.
 
-mod orders;
 mod store;
-mod users;
+mod tables;
 
-pub use orders::EmbeddedOrders;
-pub(super) use orders::ORDERS;
 pub use store::EmbeddedEntities;
-pub use users::EmbeddedUsers;
-pub(super) use users::USERS;
+pub use tables::{EmbeddedOrders, EmbeddedUsers};
+pub(super) use tables::{ORDERS, USERS};

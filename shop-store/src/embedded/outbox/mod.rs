@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use shop_core::Result;
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
-use shop_core::{ErrorKind, Result};
 use tokio::sync::Notify;
 
-use super::error::{database_error, from_sqlite};
+use super::error::from_sqlite;
+use super::thread::blocking;
 
 /// How long the outbox waits for another connection's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,18 +85,12 @@ impl SqliteOutbox {
     /// Opens a connection to the database at `path`, and creates the table `outbox` if it does not exist.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when the file cannot be opened or is locked for 5 s,
-    /// [`Corrupt`](ErrorKind::Corrupt) when it is not a database.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be opened or is locked for 5 s,
+    /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when it is not a database.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let file = Arc::clone(&path);
-        let open = move || {
-            let connection = Connection::open(&file)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.execute_batch(table::TABLE)?;
-            Ok(connection)
-        };
-        let connection = blocking(&path, open).await?;
+        let connection = blocking(move || open(&file).map_err(|error| from_sqlite(error, &file))).await?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), path, written: Arc::default() })
     }
 
@@ -119,23 +114,20 @@ impl SqliteOutbox {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let connection = Arc::clone(&self.connection);
-        blocking(&self.path, move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
+        let (connection, path) = (Arc::clone(&self.connection), Arc::clone(&self.path));
+        blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection).map_err(|error| from_sqlite(error, &path))
+        })
+        .await
     }
 }
 
-/// Runs `work` on the database at `path` outside of the runtime's threads.
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| from_sqlite(error, path)),
-        Err(error) => {
-            Err(database_error(ErrorKind::Internal, "the operation was aborted").with_source(error))
-        }
-    }
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(table::TABLE)?;
+    Ok(connection)
 }
 
 #[async_trait]

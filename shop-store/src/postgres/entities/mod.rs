@@ -6,13 +6,11 @@
 mod listener;
 #[cfg(test)]
 mod listener_test;
-mod orders;
 mod outbox;
 mod store;
+mod tables;
 #[cfg(test)]
 mod takeover_test;
-mod users;
 
-pub use orders::PostgresOrders;
 pub use store::PostgresEntities;
-pub use users::PostgresUsers;
+pub use tables::{PostgresOrders, PostgresUsers};

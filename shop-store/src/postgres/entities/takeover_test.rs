@@ -12,7 +12,7 @@ use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as 
 use shop_core::{ErrorKind, Outcome, Uuid};
 
 use super::store::Reference;
-use super::{PostgresOrders, PostgresUsers, users};
+use super::{PostgresOrders, PostgresUsers, tables};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session};
@@ -232,14 +232,14 @@ async fn every_statement_uses_an_index() {
             vec!["orders_keys_key_key", "cached_users"],
             super::store::insertion(&order.with_id(OrderNumber::new(7)), &order, String::new()).unwrap(),
         ),
-        (vec!["cached_orders_by_user"], users::orders_of(seven)),
-        (vec!["users_keys_pkey", "users_outbox_pkey"], users::erasure(seven)),
+        (vec!["cached_orders_by_user"], tables::orders_of(seven)),
+        (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),
         (vec!["cached_orders"], crate::postgres::insert::insertion(&references)),
         (vec!["cached_users"], crate::postgres::insert::insertion(&users_references)),
         (vec!["users_outbox_pkey"], super::outbox::pending::<User>(100)),
         (vec!["users_outbox_pkey"], super::outbox::deletion::<User>(&[1, 2, 3])),
     ];
-    let connection = Connection::open(PostgresStoreOptions::new(entities.url()), &users::USERS).unwrap();
+    let connection = Connection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS).unwrap();
     for (indexes, statement) in statements {
         let sql = statement.sql.clone();
         let plan = plan(&connection, statement).await;
