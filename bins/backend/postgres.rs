@@ -73,9 +73,9 @@ impl Postgres<'_> {
         options.max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 
-    /// For users or orders, whose inserts wait for each other: a quarter, one of which listens for events.
+    /// For users or orders, whose inserts wait for each other: a quarter.
     fn entity_options(&self) -> PostgresStoreOptions {
-        let connections = self.settings.postgres_max_connections as usize / 4 - 1;
+        let connections = self.settings.postgres_max_connections as usize / 4;
         self.options().max_connections(connections).adopt_tables(self.settings.adopt_tables)
     }
 

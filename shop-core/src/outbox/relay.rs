@@ -25,8 +25,8 @@ options! {
     pub struct RelayOptions {
         /// The maximum number of entries per round (default 500).
         pub batch_size: usize = 500,
-        /// How often the outbox is polled for entries without a notification (default 1 s). Entries of this process are
-        /// published at once; those of other processes too, if the database notifies of them, as PostgreSQL does.
+        /// How often the outbox is polled for entries without a notification, such as those of a process that has ended
+        /// (default 1 s). Entries of this process are published at once.
         pub poll_interval: Duration = Duration::from_secs(1),
         /// The first pause after an error (default 50 ms). Each further pause is twice as long.
         pub initial_backoff: Duration = Duration::from_millis(50),

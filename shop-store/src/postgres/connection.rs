@@ -1,7 +1,6 @@
 //! The pools of connections, and statements with timeouts.
 
 use std::borrow::Cow;
-use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +10,8 @@ use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
 use tokio_postgres::config::Host;
-use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Row, Socket};
+use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -64,31 +62,6 @@ impl Statement {
     }
 }
 
-/// What a connection is made with.
-#[derive(Clone)]
-pub(super) struct Connector {
-    config: Config,
-    tls: MakeRustlsConnect,
-}
-
-/// A connection to be driven by its owner.
-pub(super) type Driven =
-    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
-
-impl Debug for Connector {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // Without the password.
-        self.config.fmt(f)
-    }
-}
-
-impl Connector {
-    /// A connection outside of the pools.
-    pub(super) async fn connect(&self) -> Result<(Client, Driven), tokio_postgres::Error> {
-        self.config.connect(self.tls.clone()).await
-    }
-}
-
 /// The database, with limits on concurrent statements.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -97,7 +70,6 @@ pub(super) struct Connection {
     /// The name of the database, without credentials.
     pub(super) name: String,
     pub(super) definition: &'static Definition,
-    pub(super) connector: Connector,
     /// The number of batches of which rows that are stored already are still expected.
     pub(super) repeats: AtomicU32,
     pub(super) check_timeout: Duration,
@@ -119,11 +91,11 @@ impl Connection {
         let connect_timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         let check_timeout = hosts(&config).iter().skip(1).fold(CHECK_TIMEOUT, |sum, _| sum + connect_timeout);
         let name = name(&config);
-        let connector = Connector { tls: tls.connector()?, config };
+        let tls = tls.connector()?;
         let for_reads = (options.max_connections / 2).max(1);
-        let reads = pool(&connector, options.query_timeout, for_reads)?;
+        let reads = pool(config.clone(), tls.clone(), options.query_timeout, for_reads)?;
         let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
-        let writes = pool(&connector, options.insert_timeout, for_writes)?;
+        let writes = pool(config, tls, options.insert_timeout, for_writes)?;
         let schema =
             options.create_schema.then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
         let closing_idle = until_dropped(close_idle([reads.clone(), writes.clone()], options.idle_timeout));
@@ -131,7 +103,6 @@ impl Connection {
         Ok(Self {
             name,
             definition,
-            connector,
             unreadables,
             repeats,
             check_timeout,
@@ -272,15 +243,14 @@ fn timed_out(outcome: Outcome) -> Error {
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-fn pool(connector: &Connector, timeout: Duration, size: usize) -> Result<Pool> {
+fn pool(mut config: Config, tls: MakeRustlsConnect, timeout: Duration, size: usize) -> Result<Pool> {
     // Shorter than the client's timeout, so the server reports the error and the outcome is known.
     let limit = (timeout - timeout / 10).as_millis().max(1);
-    let given = connector.config.get_options().unwrap_or_default();
+    let given = config.get_options().unwrap_or_default();
     // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
     // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
     let options = format!("{given} -c statement_timeout={limit} -c enable_sort=off");
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let Connector { mut config, tls } = connector.clone();
     config.options(options);
     let manager = Manager::from_config(config, tls, recycling);
     let built = Pool::builder(manager).max_size(size).build();

@@ -85,6 +85,6 @@ impl<E: Table> Outbox for PostgresEntities<E> {
     }
 
     async fn wait_for_entries(&self) {
-        self.rows.listener.written().await;
+        self.rows.written.notified().await;
     }
 }

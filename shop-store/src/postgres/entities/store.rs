@@ -12,12 +12,11 @@ use async_trait::async_trait;
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Bytes, Error, ErrorKind, Outcome, Result};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::listener::{Listener, channel};
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
@@ -103,13 +102,13 @@ pub(super) struct Rows {
     /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
     /// number.
     last: Mutex<i64>,
-    pub(super) listener: Listener,
+    /// Notified after every insert of this process.
+    pub(super) written: Notify,
 }
 
 pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresEntities<E>> {
     let connection = Connection::open(options, E::DEFINITION)?;
-    let listener = Listener::new(connection.connector.clone(), E::DEFINITION.name);
-    let rows = Rows { connection, last: Mutex::new(0), listener };
+    let rows = Rows { connection, last: Mutex::new(0), written: Notify::new() };
     Ok(PostgresEntities { rows: Arc::new(rows), kind: PhantomData })
 }
 
@@ -143,7 +142,7 @@ impl Rows {
         loop {
             let number = last.saturating_add(1);
             let row = E::with_number(new, number.into());
-            let insertion = insertion(&row, new, self.listener.sender())?;
+            let insertion = insertion(&row, new)?;
             let rejected = match self.connection.write_by(insertion, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
                 Ok(_) => {
@@ -207,15 +206,14 @@ fn last<E: Table>() -> String {
     format!("greatest(last, (select max(id) from {}))", E::DEFINITION.name)
 }
 
-/// Inserts the row, its key and its event, and notifies the relays of other processes than `sender`, if its number is the
-/// next one and it is free. Returns a row in this case.
-pub(super) fn insertion<E: Table>(row: &E, new: &E::New, sender: String) -> Result<Statement> {
+/// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case.
+pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
     let (table, last, is_free, columns) =
         (E::DEFINITION.name, last::<E>(), E::IS_FREE, E::COLUMNS.join(", "));
     let parameter = |index: usize| format!("${}", index + 2);
     let count = E::COLUMNS.len();
     let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
-    let [number, key, headers, value, notifier] = [0, 1, 2, 3, 4].map(|index| parameter(count + index));
+    let [number, key, headers, value] = [0, 1, 2, 3].map(|index| parameter(count + index));
     let sql = format!(
         "with next as (
             update shop_numbers set last = {number} where name = '{table}' and {last} = {number} - 1
@@ -227,8 +225,7 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New, sender: String) -> Resu
             insert into {table}_outbox (id, created, key, headers, value)
                 select last, clock_timestamp(), {key}, {headers}, {value} from next
         )
-        select setval(pg_get_serial_sequence('{table}', 'id'), last), pg_notify('{}', {notifier}) from next",
-        channel(table)
+        select setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
     let event = row.event(new)?;
     let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
@@ -236,8 +233,7 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New, sender: String) -> Resu
         .bind(row.number().into(), Type::INT8)
         .bind(bytes(event.key), Type::BYTEA)
         .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
-        .bind(bytes(event.value), Type::BYTEA)
-        .bind(sender, Type::TEXT))
+        .bind(bytes(event.value), Type::BYTEA))
 }
 
 /// What an insert depends on.
@@ -289,7 +285,7 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
         let (rows, new) = (Arc::clone(&self.rows), new.clone());
         let created = tokio::spawn(async move {
             let created = rows.create(&new).await;
-            rows.listener.notify();
+            rows.written.notify_one();
             created
         });
         created.await.unwrap_or_else(|panicked| {

@@ -225,12 +225,12 @@ async fn every_statement_uses_an_index() {
         (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::insertion(&user.with_id(seven), &user, String::new()).unwrap(),
+            super::store::insertion(&user.with_id(seven), &user).unwrap(),
         ),
         (vec!["orders_keys_key_key", "cached_users"], super::store::state::<Order>(&order)),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insertion(&order.with_id(OrderNumber::new(7)), &order, String::new()).unwrap(),
+            super::store::insertion(&order.with_id(OrderNumber::new(7)), &order).unwrap(),
         ),
         (vec!["cached_orders_by_user"], tables::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),
