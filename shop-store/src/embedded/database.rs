@@ -114,31 +114,41 @@ impl Database {
         self.create || self.lock_path().exists()
     }
 
-    /// Opens the file for writing. A missing file is created or is an error, see [`with_create`](Self::with_create).
+    /// Opens the file for writing. Creates what is missing, and migrates the file to the current version. Without
+    /// [`create`](Self::with_create) that is an error, and the file is not modified before the first write.
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
-        if self.create { self.create() } else { self.open_existing() }
-    }
-
-    /// Opens a file of the current version. Creates nothing, and does not modify the file before the first write.
-    fn open_existing(&self) -> Result<(Connection, WriteLock)> {
         let path = self.path();
-        if !path.try_exists().map_err(|error| from_io(error, &path))? {
+        let lock = self.create.then(|| self.create_folder()).transpose()?;
+        let guard = lock.as_ref().map(|lock| lock.lock(LOCK_TIMEOUT)).transpose()?;
+        if self.create {
+            create_file(&path).map_err(|error| from_io(error, &path))?;
+        } else if !path.try_exists().map_err(|error| from_io(error, &path))? {
             return Err(self.not_found());
         }
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = self.open()?;
+        // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;
-        if found.is_new {
+        if self.create {
+            ["db", "db-wal", "db-shm"].iter().for_each(|suffix| restrict(&self.file(suffix)));
+        } else if found.is_new {
             return Err(self.not_found());
-        }
-        if found.version < self.kind.migrations.len() {
+        } else if found.version < self.kind.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
                            version on it first";
             return Err(self.corrupt(message).with_context("file_version", found.version));
         }
         self.sqlite(configure(&connection, &found))?;
         self.require_wal(&connection)?;
+        self.sqlite(self.kind.migrate(&connection, found.version))?;
         self.limit_size(&connection)?;
-        Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::from_path(&path)? }))
+        drop(guard);
+        Ok((connection, WriteLock { lock, path: self.lock_path(), file: Identity::from_path(&path)? }))
+    }
+
+    /// Creates a missing folder and the lock file.
+    fn create_folder(&self) -> Result<FileLock> {
+        create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
+        FileLock::open(&self.lock_path())
     }
 
     /// Rewrites the file without unused parts. Blocks the writers of all processes meanwhile; readers go on.
@@ -146,7 +156,7 @@ impl Database {
     /// # Errors
     /// As [`open_to_write`](Self::open_to_write); [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
     pub(super) fn vacuum(&self) -> Result<()> {
-        let (connection, mut lock) = self.open_existing()?;
+        let (connection, mut lock) = self.open_to_write()?;
         let _guard = lock.lock()?;
         // The checkpoint writes the pages of the new file over the old ones. A reader may delay it; a later one does it.
         self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -155,25 +165,6 @@ impl Database {
     fn not_found(&self) -> Error {
         database_error(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
             .with_context("missing", self.path().display())
-    }
-
-    /// Creates a missing folder and file, and migrates the file to the current version.
-    fn create(&self) -> Result<(Connection, WriteLock)> {
-        create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
-        let lock = FileLock::open(&self.lock_path())?;
-        let guard = lock.lock(LOCK_TIMEOUT)?;
-        create_file(&self.path()).map_err(|error| from_io(error, &self.path()))?;
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // Inspected before any change: a file of another program must stay unmodified.
-        let found = self.inspect(&connection)?;
-        ["db", "db-wal", "db-shm"].iter().for_each(|suffix| restrict(&self.file(suffix)));
-        self.sqlite(configure(&connection, &found))?;
-        self.require_wal(&connection)?;
-        self.sqlite(self.kind.migrate(&connection, found.version))?;
-        self.limit_size(&connection)?;
-        drop(guard);
-        let file = Identity::from_path(&self.path())?;
-        Ok((connection, WriteLock { lock: Some(lock), path: self.lock_path(), file }))
     }
 
     /// Limits the file's size. The limit applies to the connection and is not stored in the file.
@@ -186,16 +177,17 @@ impl Database {
 
     /// Opens a read-only connection. The file must exist.
     pub(super) fn reader(&self) -> Result<Connection> {
-        // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the write-ahead log.
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = self.open()?;
         self.require_wal(&connection)?;
         self.sqlite(connection.pragma_update(None, "query_only", true))?;
         Ok(connection)
     }
 
-    fn open(&self, flags: OpenFlags) -> Result<Connection> {
-        // Every connection is used by a single thread, so SQLite needs no mutex.
-        let opened = Connection::open_with_flags(self.path(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    fn open(&self) -> Result<Connection> {
+        // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the write-ahead log. Every
+        // connection is used by a single thread, so SQLite needs no mutex.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(self.path(), flags);
         self.sqlite(opened.and_then(|connection| {
             // Set first, so all later statements wait for locks instead of failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;

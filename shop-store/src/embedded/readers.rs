@@ -1,12 +1,12 @@
 //! The reader threads of a file, each with its connection.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
 use shop_core::{ErrorKind, Result};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::error::{database_error, from_sqlite};
@@ -17,18 +17,6 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
 const STEPS: i32 = 100_000;
-
-/// The caller of a query.
-#[derive(Default)]
-struct Caller {
-    has_gone: Arc<AtomicBool>,
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.has_gone.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -69,13 +57,13 @@ impl Readers {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, result) = oneshot::channel();
-        let caller = Caller::default();
-        let has_gone = Arc::clone(&caller.has_gone);
+        let gone = CancellationToken::new();
+        let _caller = gone.clone().drop_guard();
         let job = move |connection: &mut Connection| {
-            if has_gone.load(Ordering::Relaxed) {
+            if gone.is_cancelled() {
                 return;
             }
-            let interrupts = move || has_gone.load(Ordering::Relaxed);
+            let interrupts = move || gone.is_cancelled();
             let found = connection.progress_handler(STEPS, Some(interrupts)).and_then(|()| query(connection));
             drop(reply.send(found));
         };

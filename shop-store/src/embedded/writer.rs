@@ -2,13 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
@@ -28,24 +28,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
-    health: Arc<Health>,
+    health: Health,
     exit: ThreadExit,
     database: Arc<Database>,
 }
 
 /// The error of the last group of writes, if it failed.
-#[derive(Debug, Default)]
-struct Health(Mutex<Option<Error>>);
-
-impl Health {
-    fn set(&self, failure: Option<Error>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-
-    fn failure(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+type Health = watch::Sender<Option<Error>>;
 
 /// A queued write. It may be applied more than once, each time after a rollback.
 trait Job: Send {
@@ -132,8 +121,8 @@ impl Writer {
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
-        let (database, health) = (Arc::new(database), Arc::new(Health::default()));
-        let (path, thread_health) = (database.path(), Arc::clone(&health));
+        let (database, health) = (Arc::new(database), Health::default());
+        let (path, thread_health) = (database.path(), health.clone());
         let opening = Arc::clone(&database);
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
@@ -204,7 +193,7 @@ impl Writer {
         if !self.database.has_lock() {
             return Ok(());
         }
-        let (kind, failure) = (self.database.kind(), self.health.failure());
+        let (kind, failure) = (self.database.kind(), self.health.borrow().clone());
         let has_failed = failure.is_some();
         let checked = self.enqueue(JobKind::Check, move |connection| {
             kind.check(connection)?;
@@ -227,7 +216,7 @@ struct WriterThread {
     lock: WriteLock,
     path: PathBuf,
     wal: WriteAheadLog,
-    health: Arc<Health>,
+    health: Health,
 }
 
 /// Why a group of writes was not committed.
@@ -304,7 +293,7 @@ impl WriterThread {
             damage.get_or_insert_with(|| error.clone());
         }
         if is_last && damage.is_some() {
-            self.health.set(damage.take());
+            self.health.send_replace(damage.take());
         }
         job.complete(Err(error));
     }
@@ -312,8 +301,8 @@ impl WriterThread {
     /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
     fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.kind() == JobKind::Check);
-        let known = || self.health.failure().filter(is_damage);
-        self.health.set(match outcome {
+        let known = || self.health.borrow().clone().filter(is_damage);
+        self.health.send_replace(match outcome {
             Ok(()) if are_checks => damage.or_else(known),
             outcome => outcome.as_ref().err().cloned(),
         });

@@ -9,8 +9,7 @@
 //! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
 //! | `insert` | inserts with one outcome for each row |
-//! | `select` | keyset pagination, and reads by id |
-//! | `scan` | reads the whole table in the order of the primary key |
+//! | `select` | keyset pagination, reads by id, and of the whole table in the order of the primary key |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `entities` | users and orders, with their outbox |
@@ -58,7 +57,6 @@ mod outage_test;
 #[cfg(test)]
 mod plans_test;
 mod rows;
-mod scan;
 mod schema;
 mod select;
 mod sqlstate;

@@ -7,7 +7,7 @@ use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
 use super::connection::{Connection, Statement};
 use super::fixture::{PostgresFixture, session};
-use super::{PostgresStore, erase, insert, scan, select, totals};
+use super::{PostgresStore, erase, insert, select, totals};
 
 const USERS: i64 = 200;
 const OF_A_USER: i64 = 100;
@@ -87,8 +87,8 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_by_user", totals::sums(&by_user, most(), (0, 3_600_000))),
         ("purchases_by_time", totals::sums(&Selector::All, hour(), (0, 60_000))),
         ("purchases_pkey", select::row_by_id(&all[7].id)),
-        ("purchases_pkey", scan::slice(None)),
-        ("purchases_pkey", scan::slice(Some(&middle))),
+        ("purchases_pkey", select::slice(None)),
+        ("purchases_pkey", select::slice(Some(&middle))),
         ("purchases_pkey", insert::insertion(&all[..1_000])),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
         ("purchases_by_time", erase::deletion(old, 1_000)),

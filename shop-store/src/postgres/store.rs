@@ -11,7 +11,7 @@ use shop_core::ports::{
 use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
-use super::{Inspection, PostgresStoreOptions, insert, scan, schema, select, totals};
+use super::{Inspection, PostgresStoreOptions, insert, schema, select, totals};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -106,7 +106,7 @@ impl PurchaseQuery for PostgresStore {
     }
 
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-        scan::batch(&self.connection, after).await
+        select::scan(&self.connection, after).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -1,21 +1,23 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Offsets, Partition,
-    RecordPosition, RecordType, Resolution, Tail, TailStart,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord, LogUsage,
+    Offsets, Partition, RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
-use super::position::signed;
+use super::position::{signed, unsigned};
 use super::source::lock_path;
-use super::{EmbeddedLog, dead_letters, position, resolution, rows, scan, tail, usage};
+use super::{EmbeddedLog, dead_letters, position, resolution, rows, scan};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -30,7 +32,7 @@ impl LogAdmin for EmbeddedLog {
 
     /// Uses no group position, as [`scan`](LogAdmin::scan).
     async fn tail(&self, start: &TailStart) -> Result<Tail> {
-        tail::records(&self.shared, start).await
+        scan::tail(&self.shared, start).await
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
@@ -102,17 +104,17 @@ impl LogAdmin for EmbeddedLog {
 
     async fn usage(&self) -> Result<Option<LogUsage>> {
         let path = self.shared.database.path();
-        self.shared.file.readers.read(move |connection| usage::read(connection, &path).map(Some)).await
+        self.shared.file.readers.read(move |connection| read_usage(connection, &path).map(Some)).await
     }
 
     async fn forget_group(&self, group: &str) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| usage::forget(connection, &name)).await
+        self.change_group(group, move |connection| position::forget(connection, &name)).await
     }
 
     async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| usage::reset(connection, &name, next_offset)).await
+        self.change_group(group, move |connection| position::reset(connection, &name, next_offset)).await
     }
 }
 
@@ -156,4 +158,35 @@ impl EmbeddedLog {
         };
         self.shared.file.writer.write(resolve).await
     }
+}
+
+/// Reads the usage of the log in the file `path`.
+fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
+    let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
+    let first = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (first, time): (i64, Option<i64>) = first.map_or((0, None), |(offset, time)| (offset, Some(time)));
+    let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'";
+    let next: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
+    let mut usage = LogUsage::new(file_bytes(path), free_bytes(path), oldest, unsigned(next));
+    let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
+    let group = |row: &Row<'_>| {
+        let at: i64 = row.get(1)?;
+        // An empty log has nothing to consume.
+        let behind = if time.is_some() { unsigned(next - at.max(first)) } else { 0 };
+        Ok(GroupPosition::new(row.get(0)?, unsigned(at), behind))
+    };
+    usage.groups = statement.query_map([], group)?.collect::<rusqlite::Result<_>>()?;
+    Ok(usage)
+}
+
+/// The size of the database, with its write-ahead log.
+fn file_bytes(path: &Path) -> u64 {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    bytes(path) + bytes(&path.with_extension("db-wal"))
+}
+
+/// The bytes that this user may still write to the disk of `path`; 0 if unknown.
+fn free_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }

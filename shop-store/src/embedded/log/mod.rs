@@ -19,8 +19,6 @@ mod scan;
 mod schema;
 mod sink;
 mod source;
-mod tail;
-mod usage;
 
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;

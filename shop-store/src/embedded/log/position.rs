@@ -74,6 +74,20 @@ pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
         .query_row("SELECT min(next) FROM groups", [], |row| Ok(row.get::<_, Option<i64>>(0)?.map(unsigned)))
 }
 
+/// Deletes the position of `group`. Returns whether there was one.
+pub(super) fn forget(connection: &Connection, group: &str) -> rusqlite::Result<bool> {
+    Ok(connection.execute("DELETE FROM groups WHERE name = ?1", [group])? == 1)
+}
+
+/// Sets the position of `group`, at the earliest to the oldest record: those before it are not lost for it. Returns
+/// whether there is such a group. Commits of earlier epochs are fenced.
+pub(super) fn reset(connection: &Connection, group: &str, next: u64) -> rusqlite::Result<bool> {
+    let sql = "UPDATE groups SET epoch = epoch + 1, stored_from = 0, stored_to = 0, next = max(?2, coalesce(
+                   (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
+               WHERE name = ?1";
+    Ok(connection.execute(sql, params![group, signed(next)])? == 1)
+}
+
 /// SQLite's integers are signed. Offsets and epochs are far below the limits of both types.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
