@@ -12,7 +12,6 @@ use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
     EmbeddedUsers, FILE, check_integrity,
 };
-use tempfile::TempDir;
 
 use super::port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
@@ -35,7 +34,7 @@ impl Backend for Embedded<'_> {
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let options = store_options(self.0.creates());
-        let store = EmbeddedStore::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         Ok(self.purchases_store(store))
     }
 
@@ -56,7 +55,7 @@ impl Backend for Embedded<'_> {
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
         let options = self.entity_options();
-        let store = EmbeddedUsers::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityPorts::new(store, |store| with_failpoints::<dyn UserStore>(store)),
@@ -67,7 +66,7 @@ impl Backend for Embedded<'_> {
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
         let options = self.entity_options();
-        let store = EmbeddedUsers::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = store.closed();
         let erased = store.erase_user(id).await;
         drop(store);
@@ -77,7 +76,7 @@ impl Backend for Embedded<'_> {
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let options = self.entity_options();
-        let store = EmbeddedOrders::open(self.folder(), options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityPorts::new(store, |store| with_failpoints::<dyn EntityStore<Order>>(store)),
@@ -108,10 +107,6 @@ impl Backend for Embedded<'_> {
         copied(embedded::restore(from, &self.0.data_dir).await)
     }
 
-    async fn migrated_copy(&self, into: &Path) -> Result<bool> {
-        embedded::migrated_copy(&self.0.data_dir, into).await.map_err(CliError::about(ABOUT))
-    }
-
     async fn vacuum(&self) -> Result<()> {
         embedded::vacuum(&self.0.data_dir).await.map_err(CliError::about(ABOUT))
     }
@@ -131,7 +126,7 @@ impl Backend for Embedded<'_> {
 
 impl Embedded<'_> {
     async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
-        EmbeddedLog::open(self.folder(), self.log_options(topic)).await.map_err(CliError::about(ABOUT))
+        EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await.map_err(CliError::about(ABOUT))
     }
 
     async fn storing(&self, log: &EmbeddedLog) -> shop_core::Result<Arc<dyn PurchaseSink>> {
@@ -153,14 +148,8 @@ impl Embedded<'_> {
         self.opened(port, FILE, closed)
     }
 
-    /// The folder whose files are opened.
-    fn folder(&self) -> &Path {
-        self.0.copy.get().map_or(&self.0.data_dir, TempDir::path)
-    }
-
     fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {
-        let note = if self.0.copy.get().is_some() { " (a migrated copy)" } else { "" };
-        let name = format!("embedded, {}{note}", self.0.data_dir.join(format!("{file}.db")).display());
+        let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
         OpenPort { port, name, closed }
     }
 

@@ -85,12 +85,6 @@ pub(crate) trait Backend: Send + Sync {
         Err(CliError::new("restore is for embedded files: restore the servers with their own tools").usage())
     }
 
-    /// Copies the files of this backend into a folder, migrated, if one of them has an earlier version. Returns whether
-    /// it did.
-    async fn migrated_copy(&self, _into: &Path) -> Result<bool> {
-        Ok(false)
-    }
-
     /// Rewrites the files of purchases and users, so that unused parts have no erased content. Servers have none.
     async fn vacuum(&self) -> Result<()> {
         Ok(())

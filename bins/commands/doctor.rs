@@ -18,12 +18,8 @@ use crate::{CliError, Result};
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let mut report = Report { json: settings.json, progress: Progress::begin(), purchases: 0, findings: 0 };
     files(settings, &mut report).await?;
-    let store = async {
-        open::migrate_copy(settings).await?;
-        backend::for_purchases(settings).purchases().await
-    };
     // A damaged file may not open: that is a finding, not a failure of this command.
-    match store.await {
+    match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
             let store = store.map(|store| store.query);
             let scanned = scan(Arc::clone(&store.port), &mut report).await;

@@ -4,18 +4,9 @@ use std::sync::Arc;
 
 use shop_core::log::LogAdmin;
 
+use crate::Result;
 use crate::backend::{self, OpenPort, Topic};
 use crate::settings::Settings;
-use crate::{CliError, Result};
-
-/// Has the commands that only read use a migrated copy of the data folder if its files have an earlier version.
-pub(super) async fn migrate_copy(settings: &Settings) -> Result<()> {
-    let folder = tempfile::tempdir().map_err(CliError::new)?;
-    if backend::for_files(settings).migrated_copy(folder.path()).await? {
-        settings.copy.get_or_init(|| folder);
-    }
-    Ok(())
-}
 
 /// The log of `topic`.
 pub(super) async fn log(settings: &Settings, topic: Topic<'_>) -> Result<OpenPort<Arc<dyn LogAdmin>>> {

@@ -15,7 +15,6 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    open::migrate_copy(settings).await?;
     let backend = backend::for_purchases(settings);
     let ports = async { Ok(backend.purchases().await?.map(|store| store.query)) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;

@@ -30,7 +30,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use conf::Conf;
@@ -41,7 +40,6 @@ use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
-use tempfile::TempDir;
 
 use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
@@ -73,8 +71,6 @@ pub(crate) struct Settings {
     variables: Variables,
     /// The files that secrets were read from.
     secret_files: BTreeMap<String, PathBuf>,
-    /// A copy of the data folder, which is used in its place.
-    pub(crate) copy: OnceLock<TempDir>,
 }
 
 impl Deref for Settings {
@@ -149,7 +145,7 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Self { service, command, given, variables, secret_files: BTreeMap::new(), copy: OnceLock::new() }
+        Self { service, command, given, variables, secret_files: BTreeMap::new() }
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.

@@ -9,7 +9,6 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
-use super::database::Kind;
 use super::entities::{ORDERS, USERS};
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, LOCK_TIMEOUT};
@@ -17,7 +16,6 @@ use super::log::LOG;
 use super::permissions::{create_file, create_folder};
 use super::schema::SHOP;
 use super::thread::blocking;
-use super::upgrade;
 
 /// A file that was copied by [`backup`] or [`restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub struct CopiedFile {
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
     let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
-    blocking(move || copy_all(&folder, &into)).await
+    blocking(move || copy_each(&folder, &into, |_copy| Ok(()))).await
 }
 
 /// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`. Cursors of
@@ -60,33 +58,16 @@ pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result
     blocking(move || copy_each(&from, &folder, renewed)).await
 }
 
-/// Copies the files in `folder` into the folder `into` in the current version, if one of them has an earlier
-/// one. Returns whether it did. `folder` is not changed, and running processes may use it.
-///
-/// # Errors
-/// As [`backup`].
-///
-/// # Cancel safety
-/// Dropping the future does not cancel it.
-pub async fn migrated_copy(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<bool> {
-    let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
-    blocking(move || copy_migrated(&folder, &into)).await
-}
-
 /// The version of the log or store in `file`, if it is an earlier one, which a service migrates when it opens the file.
 /// Blocks while it reads a page.
 #[must_use]
 pub fn earlier_version(file: impl AsRef<Path>) -> Option<usize> {
-    earlier(file.as_ref()).map(|(_, _, version)| version)
-}
-
-fn earlier(file: &Path) -> Option<(Connection, &'static Kind, usize)> {
     // A file without a version is missing, damaged or of another program. Opening it says so.
-    let connection = open(file).ok()?;
+    let connection = open(file.as_ref()).ok()?;
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).ok();
     let (application, version) = (number("application_id")?, usize::try_from(number("user_version")?).ok()?);
     let kind = [&SHOP, &LOG, &USERS, &ORDERS].into_iter().find(|kind| kind.application_id == application)?;
-    (version < kind.migrations.len()).then_some((connection, kind, version))
+    (version < kind.migrations.len()).then_some(version)
 }
 
 /// The first three bytes of the application ids of our files: `Sho`.
@@ -95,10 +76,6 @@ const APPLICATION: i32 = 0x53_686f;
 const PAGES: i32 = 1_024;
 /// The file of purchases is renamed last: a folder with it is complete.
 const LAST: &str = "shop.db";
-
-fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
-    copy_each(from, to, |_copy| Ok(()))
-}
 
 /// Sets a new generation of the log in the file `path`, if it has one.
 fn renew(path: &Path) -> rusqlite::Result<()> {
@@ -133,23 +110,6 @@ fn copy_each(from: &Path, to: &Path, complete: impl Fn(&Path) -> Result<()>) -> 
     }
     File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| from_io(error, to))?;
     Ok(copied)
-}
-
-fn copy_migrated(from: &Path, to: &Path) -> Result<bool> {
-    // A folder that cannot be read has no files. Opening one says why.
-    let names = databases(from).unwrap_or_default();
-    if names.iter().all(|name| earlier(&from.join(name)).is_none()) && !upgrade::is_due(from) {
-        return Ok(false);
-    }
-    copy_all(from, to)?;
-    upgrade::upgrade_in(to)?;
-    for path in databases(to)?.iter().map(|name| to.join(name)) {
-        let Some((connection, kind, version)) = earlier(&path) else { continue };
-        let writable = connection.pragma_update(None, "query_only", false);
-        let migrated = writable.and_then(|()| kind.migrate(&connection, version));
-        migrated.map_err(|error| from_sqlite(error, &path))?;
-    }
-    Ok(true)
 }
 
 pub(super) fn partial(folder: &Path, name: &str) -> PathBuf {
@@ -249,6 +209,7 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
+    use super::super::database::Database;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
         EmbeddedStoreOptions,
@@ -326,26 +287,19 @@ mod tests {
         assert_eq!(backup(folder.path(), folder.path().join("backup")).await.unwrap().len(), 1);
     }
 
-    #[tokio::test]
-    async fn files_of_an_earlier_version_are_copied_and_migrated() {
-        let parent = tempfile::tempdir().unwrap();
-        let (folder, into) = (parent.path().join("data"), parent.path().join("copy"));
-        assert!(!migrated_copy(&folder, &into).await.unwrap(), "there is no folder");
-        let store = EmbeddedStore::open(&folder, EmbeddedStoreOptions::default()).await.unwrap();
-        assert!(!migrated_copy(&folder, &into).await.unwrap(), "the version is the current one");
-        assert!(!into.exists());
+    #[test]
+    fn files_of_an_earlier_version_are_migrated_by_a_service() {
+        let folder = tempfile::tempdir().unwrap();
         for (name, kind) in [("log", &LOG), ("users", &USERS), ("orders", &ORDERS)] {
-            let file = Connection::open(folder.join(format!("{name}.db"))).unwrap();
+            let path = folder.path().join(format!("{name}.db"));
+            let file = Connection::open(&path).unwrap();
             let first = format!("{} PRAGMA application_id = {};", kind.migrations[0], kind.application_id);
             file.execute_batch(&format!("{first} PRAGMA user_version = 1;")).unwrap();
+            let database = Database::new(kind, folder.path(), name, None);
+            database.clone().with_create(false).open_to_write().unwrap_err();
+            assert_eq!(earlier_version(&path), Some(1), "{name}");
+            database.open_to_write().unwrap();
+            assert_eq!(earlier_version(&path), None, "{name}");
         }
-        assert!(migrated_copy(&folder, &into).await.unwrap());
-        for name in ["log", "users", "orders"] {
-            let [old, copy] = [&folder, &into].map(|folder| folder.join(format!("{name}.db")));
-            assert_eq!((earlier_version(old), earlier_version(copy)), (Some(1), None), "{name}");
-        }
-        let options = EmbeddedStoreOptions::default().create(false);
-        EmbeddedStore::open(&into, options).await.unwrap();
-        drop(store);
     }
 }

@@ -4,8 +4,10 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
@@ -50,68 +52,17 @@ impl Identity {
 pub(super) struct FileLock {
     file: Arc<File>,
     identity: Identity,
-    waiter: Arc<Waiter>,
+    /// A thread that waits for the lock. The next call takes it over from one that gave up.
+    waiting: Mutex<Option<Waiting>>,
 }
+
+/// Gets the result of a thread that waits for a lock in the kernel's queue, which is fair. The kernel has no timeout, so
+/// the thread outlives a caller that gave up.
+type Waiting = mpsc::Receiver<io::Result<()>>;
 
 /// The maximum time that a write waits for another process: less than the timeout of a publish. A process that is frozen
 /// while it holds the lock would block the others without an end.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// A thread that waits for the lock in the kernel's queue, which is fair. The kernel has no timeout, so the thread
-/// outlives a caller that gave up.
-#[derive(Debug, Default)]
-struct Waiter {
-    state: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Whether the thread waits.
-    has_thread: bool,
-    /// Whether a caller wants the lock.
-    is_wanted: bool,
-    /// The result of the thread, for the caller.
-    result: Option<io::Result<()>>,
-}
-
-impl Waiter {
-    /// Takes the lock of `file`. Returns false after `timeout`.
-    fn wait(self: &Arc<Self>, file: &Arc<File>, timeout: Duration) -> io::Result<bool> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.has_thread {
-            // Not while the thread waits: both would take the same lock, and the thread would release it.
-            match file.try_lock() {
-                Ok(()) => return Ok(true),
-                Err(TryLockError::WouldBlock) => self.spawn(Arc::clone(file))?,
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            state.has_thread = true;
-        }
-        state.is_wanted = true;
-        let waiting = |state: &mut Waiting| state.result.is_none();
-        let waited = self.changed.wait_timeout_while(state, timeout, waiting);
-        let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.is_wanted = false;
-        state.result.take().map_or(Ok(false), |locked| locked.map(|()| true))
-    }
-
-    fn spawn(self: &Arc<Self>, file: Arc<File>) -> io::Result<()> {
-        let waiter = Arc::clone(self);
-        let wait = move || {
-            let locked = file.lock();
-            let mut state = waiter.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.has_thread = false;
-            if state.is_wanted {
-                state.result = Some(locked);
-                waiter.changed.notify_all();
-            } else if let Err(error) = file.unlock() {
-                tracing::error!(%error, "failed to release a lock");
-            }
-        };
-        std::thread::Builder::new().name("shop-lock".to_owned()).spawn(wait).map(drop)
-    }
-}
 
 impl FileLock {
     /// Opens the file, and creates it if it is missing.
@@ -120,7 +71,7 @@ impl FileLock {
         let file = opened.map_err(|error| from_io(error, path))?;
         // A user who can read the file can hold its lock.
         restrict(path);
-        Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiter: Arc::default() })
+        Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiting: Mutex::default() })
     }
 
     /// Waits for the lock, which is held until the guard is dropped.
@@ -128,9 +79,45 @@ impl FileLock {
     /// # Errors
     /// If another process holds it for longer than `timeout`, with the process.
     pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
-        let taken =
-            self.waiter.wait(&self.file, timeout).map_err(|error| from_io(error, &self.identity.path))?;
-        if taken { self.guard() } else { Err(self.held_too_long(timeout)) }
+        let until = Instant::now() + timeout;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // Not while the thread waits: both would take the same lock, and the thread would release it.
+            let thread = match waiting.take() {
+                Some(thread) => thread,
+                None => match self.try_lock()? {
+                    Some(guard) => return Ok(guard),
+                    None => self.wait_in_thread().map_err(|error| from_io(error, &self.identity.path))?,
+                },
+            };
+            match thread.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(locked) => {
+                    locked.map_err(|error| from_io(error, &self.identity.path))?;
+                    return self.guard();
+                }
+                // It has released the lock, because no caller was waiting.
+                Err(RecvTimeoutError::Disconnected) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    *waiting = Some(thread);
+                    return Err(self.held_too_long(timeout));
+                }
+            }
+        }
+    }
+
+    /// Waits for the lock in a thread, which passes it on to a caller that waits then, or releases it.
+    fn wait_in_thread(&self) -> io::Result<Waiting> {
+        let (sender, waiting) = mpsc::sync_channel(0);
+        let file = Arc::clone(&self.file);
+        let wait = move || {
+            if sender.try_send(file.lock()).is_err()
+                && let Err(error) = file.unlock()
+            {
+                tracing::error!(%error, "failed to release a lock");
+            }
+        };
+        Builder::new().name("shop-lock".to_owned()).spawn(wait)?;
+        Ok(waiting)
     }
 
     fn held_too_long(&self, timeout: Duration) -> Error {

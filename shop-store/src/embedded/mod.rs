@@ -46,7 +46,7 @@ mod thread;
 mod upgrade;
 mod writer;
 
-pub use backup::{CopiedFile, backup, earlier_version, migrated_copy, restore};
+pub use backup::{CopiedFile, backup, earlier_version, restore};
 pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use maintenance::{check_integrity, vacuum};

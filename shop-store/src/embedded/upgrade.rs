@@ -52,7 +52,7 @@ pub fn needs_upgrade(file: impl AsRef<Path>) -> bool {
 }
 
 /// Whether `folder` has a file of the earlier layout, and none of this one.
-pub(super) fn is_due(folder: &Path) -> bool {
+fn is_due(folder: &Path) -> bool {
     let is_old = |name: &&str| open(&folder.join(name)).is_ok_and(|file| is_ours(&file).unwrap_or_default());
     !folder.join(format!("{FILE}.db")).exists() && OLD.iter().any(is_old)
 }
@@ -67,7 +67,7 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     Err(database_error(ErrorKind::Corrupt, message).with_context("folder", folder.display()))
 }
 
-pub(super) fn upgrade_in(folder: &Path) -> Result<Vec<CopiedFile>> {
+fn upgrade_in(folder: &Path) -> Result<Vec<CopiedFile>> {
     if !is_due(folder) {
         return Ok(Vec::new());
     }

@@ -232,12 +232,14 @@ impl WriterThread {
         let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             delay.add(&mut group, MAX_BATCH, &mut waiting);
-            let mut damage = None;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, transactions) {
                     Err(Failed::One(position, error)) => {
-                        let rejected = group.remove(position);
-                        self.reject(rejected, error, &mut damage, group.is_empty());
+                        // The file's error, unless the others are committed.
+                        if is_damage(&error) {
+                            self.health.send_replace(Some(error.clone()));
+                        }
+                        group.remove(position).complete(Err(error));
                         continue;
                     }
                     Err(Failed::All(error)) => {
@@ -246,7 +248,7 @@ impl WriterThread {
                     }
                     Ok(()) => Ok(()),
                 };
-                self.record_outcome(&outcome, &group, damage.take());
+                self.record_outcome(&outcome, &group);
                 if outcome.is_ok() {
                     transactions.committed(&self.lock);
                 }
@@ -286,26 +288,12 @@ impl WriterThread {
         }
     }
 
-    /// Completes a write that cannot be applied. If the group has no writes left, nothing is committed, and the
-    /// `damage` that one of them reported becomes the file's error.
-    fn reject(&self, job: Box<dyn Job>, error: Error, damage: &mut Option<Error>, is_last: bool) {
-        if is_damage(&error) {
-            damage.get_or_insert_with(|| error.clone());
-        }
-        if is_last && damage.is_some() {
-            self.health.send_replace(damage.take());
-        }
-        job.complete(Err(error));
-    }
-
     /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
-    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
+    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>]) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.kind() == JobKind::Check);
-        let known = || self.health.borrow().clone().filter(is_damage);
-        self.health.send_replace(match outcome {
-            Ok(()) if are_checks => damage.or_else(known),
-            outcome => outcome.as_ref().err().cloned(),
-        });
+        if !(are_checks && self.health.borrow().as_ref().is_some_and(is_damage)) {
+            self.health.send_replace(outcome.as_ref().err().cloned());
+        }
     }
 
     /// Commits all of the group or nothing.
