@@ -33,7 +33,6 @@ mod file;
 mod lock;
 mod log;
 mod maintenance;
-mod options;
 mod outbox;
 mod permissions;
 mod readers;
@@ -48,9 +47,9 @@ mod writer;
 
 pub use backup::{CopiedFile, backup, earlier_version, restore};
 pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
+pub use file::EmbeddedStoreOptions;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use maintenance::{check_integrity, vacuum};
-pub use options::EmbeddedStoreOptions;
 pub use outbox::SqliteOutbox;
 /// The crate of the connections and transactions that [`SqliteOutbox`] takes.
 pub use rusqlite;

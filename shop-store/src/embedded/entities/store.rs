@@ -14,8 +14,7 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
 use crate::embedded::database::Kind;
-use crate::embedded::file::StoreFile;
-use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::file::{EmbeddedStoreOptions, StoreFile};
 use crate::embedded::outbox::table;
 
 /// Entities of one type in a file on the local disk, shared by the processes of one machine.

@@ -12,7 +12,7 @@ use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrder
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
-use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::file::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.

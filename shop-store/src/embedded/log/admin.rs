@@ -17,7 +17,7 @@ use shop_core::{ErrorKind, Result, Timestamp};
 
 use super::position::{signed, unsigned};
 use super::source::lock_path;
-use super::{EmbeddedLog, dead_letters, position, resolution, rows, scan};
+use super::{EmbeddedLog, dead_letters, position, rows, scan};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -154,7 +154,7 @@ impl EmbeddedLog {
     ) -> Result<u64> {
         let (clock, dead_letters) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
         let resolve = move |connection: &Connection| {
-            resolution::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
+            dead_letters::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
         };
         self.shared.file.writer.write(resolve).await
     }

@@ -1,19 +1,21 @@
-//! Dead letters, in a table of the log's file.
+//! Dead letters and their resolutions, in tables of the log's file.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::log::{
     DeadLetter, DeadLetterFilter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind, RecordId,
-    RecordPosition,
+    RecordPosition, RecordType, Resolution,
 };
 use shop_core::{Result, Timestamp};
 
 use super::log::Shared;
 use super::position::{signed, unsigned};
+use super::sink;
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub(super) const COLUMNS: &str =
     "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
 
 /// The condition for one dead letter: topic, partition, offset, and the time of its record or the headers of a gap.
-pub(super) const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
+const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
     AND CASE reason WHEN 'gap' THEN headers ELSE time END = ?4";
 
 #[async_trait]
@@ -133,6 +135,58 @@ pub(super) fn at(
         }
     }
     Ok(found)
+}
+
+/// Resolves the pending ones of `dead_letters`, and returns their number. Replayed records get the timestamp `now`.
+pub(super) fn resolve_all(
+    connection: &Connection,
+    dead_letters: &[DeadLetter],
+    record_type: RecordType,
+    resolution: Resolution,
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
+    let mut count = 0;
+    for dead_letter in dead_letters {
+        if !resolve(connection, dead_letter, record_type, resolution)? {
+            continue;
+        }
+        if resolution == Resolution::Replayed {
+            sink::insert(connection, &dead_letter.replay_record(record_type), now)?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Resolves one dead letter. Returns false if it was not pending.
+fn resolve(
+    connection: &Connection,
+    dead_letter: &DeadLetter,
+    record_type: RecordType,
+    resolution: Resolution,
+) -> rusqlite::Result<bool> {
+    let (topic, partition) = (&*dead_letter.partition.topic, dead_letter.partition.index);
+    let offset = signed(dead_letter.record.offset);
+    let identity: Value = match dead_letter.reason.kind() {
+        ReasonKind::Gap => dead_letter.record.headers.as_bytes().to_vec().into(),
+        _ => dead_letter.record.time.as_millis().into(),
+    };
+    let sql = format!("DELETE FROM dead_letters WHERE {IDENTITY}");
+    if connection.prepare_cached(&sql)?.execute(params![topic, partition, offset, identity])? == 0 {
+        return Ok(false);
+    }
+    let sql = "INSERT OR REPLACE INTO settled_letters (topic, partition, offset, place, purchase, settlement)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let row = params![
+        topic,
+        partition,
+        offset,
+        dead_letter.record_id().to_string(),
+        dead_letter.id(record_type),
+        resolution.as_str()
+    ];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(true)
 }
 
 fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {

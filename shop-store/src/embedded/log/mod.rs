@@ -12,7 +12,6 @@ mod log_test;
 mod notifier;
 mod options;
 mod position;
-mod resolution;
 mod retention;
 mod rows;
 mod scan;
