@@ -9,7 +9,6 @@ use serde_json::json;
 use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
 
-use super::open;
 use super::output::{Progress, print, print_json};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;

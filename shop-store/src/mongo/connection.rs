@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Decimal128, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, ConnectionString, DatabaseOptions, ReadPreference, SelectionCriteria};
+use bson::{Decimal128, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::options::{
+    ClientOptions, ConnectionString, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria,
+};
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
@@ -77,13 +81,27 @@ impl Connection {
         retried(deadline, is_retryable, query).await
     }
 
+    /// Finds documents, as [`query`](Self::query), within the `max_time` of `options` (default: the timeout of queries).
+    pub(super) async fn find<T: DeserializeOwned + Unpin + Send + Sync + 'static>(
+        &self,
+        collection: &Collection<T>,
+        filter: &Document,
+        mut options: FindOptions,
+    ) -> Result<Vec<T>> {
+        let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
+        let find = || {
+            let (collection, filter, options) = (collection.clone(), filter.clone(), options.clone());
+            async move { collection.find(filter).with_options(options).await?.try_collect().await }
+        };
+        self.query(timeout, find).await
+    }
+
     /// Runs a write, or a query that belongs to a write. It does not queue behind listings.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        timeout: Duration,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        call(&self.write_permits, timeout, write).await
+        call(&self.write_permits, self.options.insert_timeout, write).await
     }
 
     /// The collection, read from the primary.

@@ -6,8 +6,7 @@
 use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
-use futures_util::TryStreamExt;
-use mongodb::options::WriteConcern;
+use mongodb::options::{FindOptions, WriteConcern};
 use serde::Deserialize;
 use shop_core::ports::{PurchaseErase, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
@@ -64,7 +63,7 @@ impl PurchaseErase for MongoStore {
             let reply = database.run_command(update).await?;
             Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
         };
-        let reply = connection.write(connection.options.insert_timeout, update).await?;
+        let reply = connection.write(update).await?;
         reply.errors.rejected()?;
         Ok(reply.matched)
     }
@@ -74,7 +73,7 @@ impl PurchaseErase for MongoStore {
         for ids in ids.chunks(MAX_DOCUMENTS) {
             let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
             let insert = insert::send(&self.connection, &marks);
-            let reply = self.connection.write(self.connection.options.insert_timeout, insert).await?;
+            let reply = self.connection.write(insert).await?;
             marked += (ids.len() - reply.rejected()?) as u64;
         }
         Ok(marked)
@@ -92,7 +91,7 @@ impl PurchaseErase for MongoStore {
         let collection = connection.collection.clone();
         let delete =
             async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
-        Ok(connection.write(connection.options.insert_timeout, delete).await?.deleted_count)
+        Ok(connection.write(delete).await?.deleted_count)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -105,13 +104,9 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let timeout = self.connection.options.query_timeout;
-        let find = || {
-            let collection = self.connection.on_primary().clone_with_type::<Document>();
-            async move { collection.find_one(doc! { "_id": CLOCK }).max_time(timeout).await }
-        };
-        let clock = self.connection.query(timeout, find).await?;
-        let seen = clock.and_then(|clock| clock.get_datetime("seen").ok().copied());
+        let clocks = self.connection.on_primary().clone_with_type::<Document>();
+        let clock = self.connection.find(&clocks, &doc! { "_id": CLOCK }, FindOptions::default()).await?;
+        let seen = clock.first().and_then(|clock| clock.get_datetime("seen").ok().copied());
         Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
     }
 
@@ -122,7 +117,7 @@ impl PurchaseErase for MongoStore {
             let update = collection.update_one(doc! { "_id": CLOCK }, update).upsert(true);
             update.write_concern(WriteConcern::majority()).await
         };
-        self.connection.write(self.connection.options.insert_timeout, store).await.map(drop)
+        self.connection.write(store).await.map(drop)
     }
 }
 
@@ -162,14 +157,9 @@ async fn find_ids(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let find = || {
-        let (collection, filter) = (connection.on_primary().clone_with_type::<Document>(), filter.clone());
-        let (sort, time) = (sort.clone().unwrap_or_default(), connection.options.insert_timeout);
-        async move {
-            let found = collection.find(filter).sort(sort).limit(limit).projection(doc! { "_id": 1 });
-            found.max_time(time).await?.try_collect::<Vec<Document>>().await
-        }
-    };
-    let found = connection.query(connection.options.insert_timeout, find).await?;
+    let time = connection.options.insert_timeout;
+    let options = FindOptions::builder().sort(sort).limit(limit).projection(doc! { "_id": 1 }).max_time(time);
+    let documents = connection.on_primary().clone_with_type::<Document>();
+    let found = connection.find(&documents, &filter, options.build()).await?;
     Ok(found.into_iter().filter_map(|mut document| document.remove("_id")).collect())
 }

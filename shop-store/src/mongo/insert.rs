@@ -28,7 +28,7 @@ pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Resul
     let mut outcomes = Vec::with_capacity(batch.len());
     for chunk in batch.chunks(MAX_DOCUMENTS) {
         let insert = send(connection, chunk);
-        let reply = connection.write(connection.options.insert_timeout, insert).await?;
+        let reply = connection.write(insert).await?;
         outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
     Ok(outcomes)
@@ -142,7 +142,7 @@ async fn stored(
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
-    let found = connection.write(time, found).await?;
+    let found = connection.write(found).await?;
     Ok(found.into_iter().filter_map(|document| Some((document::readable_id(&document)?, document))).collect())
 }
 

@@ -119,7 +119,7 @@ async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> 
     let Some((filter, update)) = migration_update(&old, &purchase) else { return Ok(Change::Skipped) };
     let collection = connection.collection.clone();
     let update = async move { collection.update_one(filter, update).await };
-    let updated = connection.write(connection.options.insert_timeout, update).await?;
+    let updated = connection.write(update).await?;
     Ok(if updated.matched_count == 1 { Change::Migrated } else { Change::Skipped })
 }
 

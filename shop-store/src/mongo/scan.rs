@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, RawDocumentBuf, doc};
-use futures_util::TryStreamExt;
+use mongodb::options::FindOptions;
 use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
@@ -41,15 +41,9 @@ pub(super) async fn slice(
         }
         Position::Others(skip) => (doc! { "$nor": [select::purchases_filter()] }, *skip, OTHERS_TIMEOUT),
     };
-    let limit = i64::try_from(SLICE).unwrap_or(i64::MAX);
-    let find = || {
-        let (collection, filter) = (connection.collection.clone(), filter.clone());
-        async move {
-            let found = collection.find(filter).sort(doc! { "_id": 1 }).skip(skip).limit(limit);
-            found.await?.try_collect::<Vec<RawDocumentBuf>>().await
-        }
-    };
-    let documents = connection.query(timeout, find).await?;
+    let options =
+        FindOptions::builder().sort(doc! { "_id": 1 }).skip(skip).limit(SLICE as i64).max_time(timeout);
+    let documents = connection.find(&connection.collection, &filter, options.build()).await?;
     let next = match (from, documents.last().filter(|_| documents.len() == SLICE)) {
         (Position::Purchases(_), Some(last)) => Some(Position::Purchases(document::sort_key(last).1)),
         (Position::Purchases(_), None) => Some(Position::Others(0)),

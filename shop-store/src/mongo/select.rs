@@ -4,7 +4,7 @@
 
 use super::error::mongo_error;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use futures_util::TryStreamExt;
+use mongodb::options::FindOptions;
 use shop_core::ports::{Cursor, ListOrder, Lookup, Page, PageRequest, Selector, TimeRange};
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -35,7 +35,10 @@ pub(super) async fn page(
     let mut found = Vec::with_capacity(limit + 1);
     while let Some(from) = place.take().filter(|_| found.len() <= limit) {
         let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
-        let documents = documents(connection, query(selector, request, &from), wanted, deadline).await?;
+        let (filter, sort) = query(selector, request, &from);
+        let time = deadline.saturating_duration_since(Instant::now());
+        let options = FindOptions::builder().sort(sort).limit(wanted as i64).max_time(time).build();
+        let documents = connection.find(&connection.collection, &filter, options).await?;
         let is_last = documents.len() < wanted;
         let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
         found.extend(readable.map(|purchase| listed(purchase, &from, order)));
@@ -92,24 +95,6 @@ fn listed(purchase: Purchase, from: &RangePosition, order: ListOrder) -> (Purcha
         last.timestamp = undated_timestamp(order);
     }
     (purchase, last)
-}
-
-async fn documents(
-    connection: &Connection,
-    (filter, sort): (Document, Document),
-    limit: usize,
-    deadline: Instant,
-) -> Result<Vec<RawDocumentBuf>> {
-    let time = deadline.saturating_duration_since(Instant::now());
-    let (collection, limit) = (&connection.collection, i64::try_from(limit).unwrap_or(i64::MAX));
-    let find = || {
-        let (collection, filter, sort) = (collection.clone(), filter.clone(), sort.clone());
-        async move {
-            let cursor = collection.find(filter).sort(sort).limit(limit).max_time(time).await?;
-            cursor.try_collect::<Vec<RawDocumentBuf>>().await
-        }
-    };
-    connection.query(time, find).await
 }
 
 /// Returns the filter and the sort order for one range.
@@ -213,13 +198,9 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
 
 /// Returns what is stored under this id.
 pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Lookup> {
-    let (collection, filter) = (connection.on_primary(), doc! { "_id": document::id_value(id) });
-    let time = connection.options.query_timeout;
-    let find = || {
-        let (collection, filter) = (collection.clone(), filter.clone());
-        async move { collection.find_one(filter).max_time(time).await }
-    };
-    match connection.query(time, find).await? {
+    let filter = doc! { "_id": document::id_value(id) };
+    let options = FindOptions::builder().limit(1).build();
+    match connection.find(&connection.on_primary(), &filter, options).await?.pop() {
         None => Ok(Lookup::Missing),
         Some(document) if erase::is_mark(&document) => Ok(Lookup::Erased),
         Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
-use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::options::{FindOptions, ReadConcern, ReturnDocument, WriteConcern};
 use serde::Deserialize;
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
@@ -109,7 +109,7 @@ impl MongoOutbox {
         let rows = connection.collection.clone();
         let create =
             async move { rows.create_index(event::index()).write_concern(WriteConcern::majority()).await };
-        connection.write(TIMEOUT, create).await?;
+        connection.write(create).await?;
         Ok(Self { connection: Arc::new(connection), written: Arc::default() })
     }
 
@@ -133,7 +133,7 @@ impl MongoOutbox {
             // A number that could be rolled back could be assigned twice.
             next.write_concern(WriteConcern::majority()).await
         };
-        let counted = self.connection.write(TIMEOUT, count).await;
+        let counted = self.connection.write(count).await;
         let counted = counted.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         let failed = |message: &str| mongo_error(ErrorKind::Internal, message);
         let Numbers { last } = counted.ok_or_else(|| failed("MongoDB returned no number for an event"))?;
@@ -154,20 +154,16 @@ impl Outbox for MongoOutbox {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let time = self.connection.options.query_timeout;
-        let find = || {
-            let collection = self.connection.on_primary();
-            async move {
-                // Sorted by their oldest events, the first `limit` documents have the `limit` oldest events.
-                let found =
-                    collection.find(with_events()).sort(doc! { NUMBER: 1 }).projection(doc! { "outbox": 1 });
-                let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX)).max_time(time);
-                // As a majority has them.
-                found.read_concern(ReadConcern::majority()).await?.try_collect::<Vec<RawDocumentBuf>>().await
-            }
-        };
+        // Sorted by their oldest events, the first `limit` documents have the `limit` oldest events, as a majority has them.
+        let options = FindOptions::builder()
+            .sort(doc! { NUMBER: 1 })
+            .projection(doc! { "outbox": 1 })
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .read_concern(ReadConcern::majority())
+            .build();
+        let found = self.connection.find(&self.connection.on_primary(), &with_events(), options).await?;
         let mut entries = Vec::new();
-        for document in self.connection.query(time, find).await? {
+        for document in found {
             let row = bson::deserialize_from_slice::<Row>(document.as_bytes());
             entries.extend(row.map_err(|error| event::unreadable(&id(&document), error))?.entries()?);
         }
@@ -186,7 +182,7 @@ impl Outbox for MongoOutbox {
         let delete = async move {
             collection.update_many(published, remove).write_concern(WriteConcern::majority()).await
         };
-        self.connection.write(self.connection.options.insert_timeout, delete).await.map(drop)
+        self.connection.write(delete).await.map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog> {
