@@ -2,7 +2,6 @@
 
 use super::database::Kind;
 use super::log::LOG;
-use super::store::{CHECK_QUERIES, TABLES};
 
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";
@@ -21,3 +20,65 @@ pub(super) const SHOP: Kind = Kind {
     ],
     check_queries: &[LOG.check_queries[0], CHECK_QUERIES],
 };
+
+/// The tables of the store. A buyer is a pair of a user's id and name, interned to one integer, with the sums of its
+/// purchases. Buyer 0 stands for all buyers.
+///
+/// Purchases are clustered by buyer, so that a page of a user's listing is one range. `by_time` has all their columns.
+/// SQLite appends the rest of the primary key to each index of such a table.
+///
+/// The sums per buyer (in `buyers`) and per UTC day and buyer lack the purchases in `unfolded`, whose first row stands
+/// for those that were added before: its sequence is the watermark. A sequence is never reused.
+const TABLES: &str = "
+    CREATE TABLE buyers (
+        buyer INTEGER PRIMARY KEY,
+        userid TEXT NOT NULL,
+        username TEXT NOT NULL,
+        count INTEGER NOT NULL DEFAULT 0,
+        high INTEGER NOT NULL DEFAULT 0,
+        low INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (userid, username)
+    ) STRICT;
+    CREATE INDEX by_name ON buyers (username);
+    INSERT INTO buyers (buyer, userid, username) VALUES (0, '', '');
+    CREATE TABLE purchases (
+        buyer INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        price TEXT NOT NULL,
+        PRIMARY KEY (buyer, timestamp, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX by_id ON purchases (id);
+    CREATE INDEX by_time ON purchases (timestamp, id, price);
+    CREATE TABLE unfolded (
+        sequence INTEGER PRIMARY KEY,
+        buyer INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL,
+        price TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO unfolded VALUES (1, 0, 0, '');
+    CREATE TABLE days (
+        day INTEGER NOT NULL,
+        buyer INTEGER NOT NULL,
+        count INTEGER NOT NULL DEFAULT 0,
+        high INTEGER NOT NULL DEFAULT 0,
+        low INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (day, buyer)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE erased (
+        id BLOB PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Queries that read a row of every table and index of the store.
+const CHECK_QUERIES: &[&str] = &[
+    "SELECT max(buyer) FROM purchases",
+    "SELECT max(id) FROM purchases INDEXED BY by_id",
+    "SELECT max(timestamp) FROM purchases INDEXED BY by_time",
+    "SELECT max(buyer) FROM buyers",
+    "SELECT max(userid) FROM buyers INDEXED BY sqlite_autoindex_buyers_1",
+    "SELECT max(username) FROM buyers INDEXED BY by_name",
+    "SELECT max(sequence) FROM unfolded",
+    "SELECT max(day) FROM days",
+    "SELECT max(id) FROM erased",
+];

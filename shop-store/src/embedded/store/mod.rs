@@ -7,7 +7,6 @@ mod insert;
 mod periods;
 mod rows;
 mod scan;
-mod schema;
 mod select;
 #[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
 mod store;
@@ -17,6 +16,5 @@ mod sums;
 
 pub(super) use fold::fold;
 pub(super) use insert::insert;
-pub(super) use schema::{CHECK_QUERIES, TABLES};
 pub(super) use select::by_id;
 pub use store::EmbeddedStore;
