@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::log::{
-    DeadLetter, DeadLetterFilter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind, RecordId,
+    DeadLetter, DeadLetterFilter, DeadLetters, LogRecord, Partition, Reason, ReasonKind, RecordId,
     RecordPosition, RecordType, Resolution,
 };
 use shop_core::{Result, Timestamp};
 
 use super::log::Shared;
-use super::position::{signed, unsigned};
-use super::sink;
+use super::position::signed;
+use super::{rows, sink};
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
 #[derive(Debug, Clone)]
@@ -195,13 +194,9 @@ fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqli
 }
 
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
-    let bytes = |column: usize| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| bytes.map(Bytes::from));
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
-    let time = Timestamp::from_millis(row.get(3)?).unwrap_or(Timestamp::MIN);
-    let headers = bytes(5)?.and_then(|bytes| Headers::from_bytes(bytes).ok()).unwrap_or_default();
-    let record =
-        LogRecord::new(unsigned(row.get(2)?), time, bytes(6)?).with_key(bytes(4)?).with_headers(headers);
+    let record = rows::record(row, 2)?;
     let kind = row.get::<_, String>(7)?.parse().unwrap_or(ReasonKind::Refused);
     let mut dead_letter =
         DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(8)?), row.get(9)?);

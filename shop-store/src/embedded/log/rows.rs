@@ -1,9 +1,6 @@
 //! Reads records in offset order.
 
-use std::ops::Range;
-
 use bytes::Bytes;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use shop_core::Timestamp;
 use shop_core::log::{Headers, LogRecord};
@@ -22,64 +19,33 @@ pub(super) fn read(
     let mut statement = connection.prepare_cached(sql)?;
     let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![signed(from), limit])?;
-    let mut arena = Arena::default();
-    let mut rows_in_arena = Vec::new();
+    let (mut records, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        rows_in_arena.push(arena.add(row)?);
-        if arena.0.len() >= max_bytes {
+        let record = record(row, 0)?;
+        bytes += record.size();
+        records.push(record);
+        if bytes >= max_bytes {
             break;
         }
     }
-    let arena = Bytes::from(arena.0);
-    Ok(rows_in_arena.into_iter().map(|row| row.record(&arena)).collect())
+    Ok(records)
 }
 
-/// The bytes of all records of a batch: one allocation instead of three for each record.
-#[derive(Default)]
-struct Arena(Vec<u8>);
-
-/// A record, with the ranges of its parts in the arena.
-struct ArenaRow {
-    offset: u64,
-    time: i64,
-    key: Option<Range<usize>>,
-    headers: Range<usize>,
-    value: Option<Range<usize>>,
-}
-
-impl Arena {
-    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<ArenaRow> {
-        Ok(ArenaRow {
-            offset: unsigned(row.get(0)?),
-            time: row.get(1)?,
-            key: self.append(row.get_ref(2)?)?,
-            headers: self.append(row.get_ref(3)?)?.unwrap_or_default(),
-            value: self.append(row.get_ref(4)?)?,
-        })
-    }
-
-    fn append(&mut self, value: ValueRef<'_>) -> rusqlite::Result<Option<Range<usize>>> {
-        let Some(bytes) = value.as_blob_or_null()? else { return Ok(None) };
-        let start = self.0.len();
-        self.0.extend_from_slice(bytes);
-        Ok(Some(start..self.0.len()))
-    }
-}
-
-impl ArenaRow {
-    fn record(self, arena: &Bytes) -> LogRecord {
-        let part = |range: Range<usize>| arena.slice(range);
-        // Damaged headers must not stop the consumer. The record is delivered without headers, like one of
-        // another producer.
-        let headers = Headers::from_bytes(part(self.headers)).unwrap_or_else(|error| {
-            tracing::error!(%error, log.offset = self.offset, "record delivered without its damaged headers");
-            Headers::EMPTY
-        });
-        let time = Timestamp::from_millis(self.time).unwrap_or(Timestamp::MIN);
-        LogRecord::new(self.offset, time, self.value.map(part))
-            .with_key(self.key.map(part))
-            .with_headers(headers)
-    }
+/// Reads a record from the columns offset, time, key, headers and value, the first of which is `column`.
+pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
+    let bytes = |column: usize| {
+        let bytes = row.get_ref(column)?.as_blob_or_null()?;
+        Ok::<_, rusqlite::Error>(bytes.map(Bytes::copy_from_slice))
+    };
+    let offset = unsigned(row.get(column)?);
+    // Damaged headers must not stop the consumer. The record is delivered without headers, like one of another producer.
+    let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default()).unwrap_or_else(|error| {
+        tracing::error!(%error, log.offset = offset, "record delivered without its damaged headers");
+        Headers::EMPTY
+    });
+    let time = Timestamp::from_millis(row.get(column + 1)?).unwrap_or(Timestamp::MIN);
+    let record = LogRecord::new(offset, time, bytes(column + 4)?);
+    Ok(record.with_key(bytes(column + 2)?).with_headers(headers))
 }
 
 #[cfg(test)]
