@@ -31,16 +31,16 @@ fn buy(path: &str) -> request::Builder {
 async fn counted(router: Router, request: impl Fn() -> request::Builder) -> usize {
     let region = Region::new(ALLOCATOR);
     for _ in 0..REQUESTS {
-        let answer = router.clone().oneshot(request().body(Body::from(BUY)).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::CREATED);
-        drop(answer.into_body().collect().await.unwrap());
+        let response = router.clone().oneshot(request().body(Body::from(BUY)).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        drop(response.into_body().collect().await.unwrap());
     }
     let change = region.change();
     (change.allocations + change.reallocations).div_ceil(REQUESTS)
 }
 
 #[tokio::test]
-async fn a_purchase_allocates_at_most_so_often() {
+async fn allocations_of_a_purchase_are_bounded() {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     for (path, most) in [("/buy", 42), ("/v1/purchases", 46)] {
         let each = counted(routes(parts.clone()).build(), || buy(path)).await;

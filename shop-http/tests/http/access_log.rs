@@ -1,4 +1,4 @@
-//! The lines of the access log and of the audit log.
+//! The access log and the audit log.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use shop_http::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::shop::{Answer, JSON, ask, purchase, request};
+use crate::shop::{JSON, TestResponse, purchase, request, send};
 
 /// Collects log lines.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +65,7 @@ impl Lines {
     }
 }
 
-/// A token is a subject, and scopes after it.
+/// A token is a subject, followed by scopes.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let token = request.headers().get("authorization").and_then(|token| token.to_str().ok());
     if let Some(token) = token.and_then(|token| token.strip_prefix("Bearer ")) {
@@ -89,11 +89,11 @@ async fn facing(log: AccessLog) -> Router {
     routes(parts).options(options(log)).authorize(Scopes).auth_layer(from_fn(authenticate)).build()
 }
 
-async fn asked(app: &Router, token: &str, method: Method, path: &str, body: &str) -> Answer {
+async fn send_as(app: &Router, token: &str, method: Method, path: &str, body: &str) -> TestResponse {
     let token = format!("Bearer {token}");
     let headers =
         [JSON, ("authorization", &*token), ("x-request-id", "r-1"), ("idempotency-key", "k-secret")];
-    ask(app, request(method, path, &headers, body.to_owned())).await
+    send(app, request(method, path, &headers, body.to_owned())).await
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_request_is_one_line_without_names_and_secrets() {
     let app = facing(AccessLog::All).await;
     let token = "u1 purchases:write purchases:read:any t-secret";
     let body = r#"{"username":"name-secret","userid":"u1","price":7}"#;
-    let bought = asked(&app, token, Method::POST, "/v1/purchases", body).await;
+    let bought = send_as(&app, token, Method::POST, "/v1/purchases", body).await;
     assert_eq!(bought.status, StatusCode::CREATED);
     assert!(!lines.text().contains("secret"), "{}", lines.text());
     let [line] = &lines.taken("access")[..] else { panic!() };
@@ -118,9 +118,9 @@ async fn a_request_is_one_line_without_names_and_secrets() {
     ] {
         assert_eq!(line[field], value, "{field} in {line}");
     }
-    // A path with a name, and no route at all.
-    asked(&app, token, Method::GET, "/getAllUserBuys/name-secret", "").await;
-    asked(&app, token, Method::GET, "/name-secret", "").await;
+    // A path with a name, and a path without a route.
+    send_as(&app, token, Method::GET, "/getAllUserBuys/name-secret", "").await;
+    send_as(&app, token, Method::GET, "/name-secret", "").await;
     assert!(!lines.text().contains("secret"), "{}", lines.text());
     let all = lines.taken("access");
     let shown: Vec<_> = all.iter().map(|line| (&line["http.route"], &line["http.status"])).collect();
@@ -186,7 +186,7 @@ async fn writes_and_reads_of_others_are_audited() {
         (any, Method::POST, "/v1/orders", order.to_owned(), Some("place_order"), Some("7"), true),
         (own, Method::GET, "/metrics", String::new(), None, None, false),
     ] {
-        let answer = asked(&app, token, method, path, &body).await;
+        let response = send_as(&app, token, method, path, &body).await;
         let audited = lines.taken("audit");
         let Some(action) = action else {
             assert_eq!(audited, [Value::Null; 0], "{path}");
@@ -199,28 +199,28 @@ async fn writes_and_reads_of_others_are_audited() {
             "{path}: {line}"
         );
         assert_eq!((&line["principal"], &line["request.id"]), (&json!("u1"), &json!("r-1")), "{line}");
-        assert_eq!(line["http.status"], json!(answer.status.as_u16()), "{line}");
-        assert_eq!(line["purchase.id"].as_str(), answer.header("x-purchase-id"), "{line}");
+        assert_eq!(line["http.status"], json!(response.status.as_u16()), "{line}");
+        assert_eq!(line["purchase.id"].as_str(), response.header("x-purchase-id"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn writes_past_the_log_and_by_nobody_are_audited() {
+async fn direct_writes_and_anonymous_writes_are_audited() {
     let (lines, _guard) = Lines::of_this_thread();
     let store = Arc::new(InMemoryStore::new());
     let parts = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
     let app = routes(parts).options(options(AccessLog::All)).build();
     let body = r#"{"username":"ada","userid":"u1","price":7}"#;
     for path in ["/purchases", "/v1/purchases"] {
-        let answer = ask(&app, request(Method::POST, path, &[JSON], body)).await;
-        assert_eq!(answer.status, StatusCode::CREATED);
+        let response = send(&app, request(Method::POST, path, &[JSON], body)).await;
+        assert_eq!(response.status, StatusCode::CREATED);
         let [line] = &lines.taken("audit")[..] else { panic!() };
         assert_eq!(
             (&line["action"], &line["user.id"], &line["principal"]),
             (&json!("buy"), &json!("u1"), &Value::Null)
         );
     }
-    ask(&app, request(Method::GET, "/v1/purchases?userid=u1", &[], Body::empty())).await;
+    send(&app, request(Method::GET, "/v1/purchases?userid=u1", &[], Body::empty())).await;
     assert_eq!(lines.taken("audit"), [Value::Null; 0], "the sender of a read is unknown");
 }
 
@@ -232,7 +232,7 @@ async fn lines_are_sampled_or_off_and_audited_writes_are_not_sampled() {
     for (log, expected) in [(AccessLog::Off, (0, 0)), (third, (2, 6)), (AccessLog::All, (6, 6))] {
         let app = facing(log).await;
         for _ in 0..6 {
-            asked(&app, "u1 purchases:write", Method::POST, "/buy", body).await;
+            send_as(&app, "u1 purchases:write", Method::POST, "/buy", body).await;
         }
         let text = lines.text();
         let count = |target: &str| text.matches(&format!(r#""target":"{target}""#)).count();
@@ -246,14 +246,14 @@ async fn a_client_that_disconnects_has_a_line_without_status() {
     let (lines, _guard) = Lines::of_this_thread();
     let app = facing(AccessLog::All).await;
     let body = Body::from_stream(futures_util::stream::pending::<io::Result<Vec<u8>>>());
-    let pending = ask(&app, request(Method::POST, "/buy", &[JSON], body));
+    let pending = send(&app, request(Method::POST, "/buy", &[JSON], body));
     assert!(pending.now_or_never().is_none());
     let [line] = &lines.taken("access")[..] else { panic!() };
     assert_eq!((&line["http.status"], &line["http.route"]), (&Value::Null, &json!("/buy")));
 }
 
 #[tokio::test]
-async fn the_address_is_that_of_the_client_behind_trusted_proxies() {
+async fn the_client_address_is_taken_from_trusted_proxies() {
     let (lines, _guard) = Lines::of_this_thread();
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let options = options(AccessLog::All).trusted_proxies("10.0.0.0/8".parse().unwrap());
@@ -263,7 +263,7 @@ async fn the_address_is_that_of_the_client_behind_trusted_proxies() {
         let body = r#"{"username":"ada","userid":"u1","price":7}"#;
         let mut request = request(Method::POST, "/buy", &headers, body);
         request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
-        assert_eq!(ask(&app, request).await.status, StatusCode::CREATED);
+        assert_eq!(send(&app, request).await.status, StatusCode::CREATED);
         let written = lines.taken("");
         for target in ["access", "audit"] {
             let line = written.iter().find(|line| line["target"] == target).unwrap();

@@ -18,7 +18,7 @@ use shop_http::{
 };
 use tower_http::cors::CorsLayer;
 
-use crate::shop::{Answer, JSON, ask, purchase, request};
+use crate::shop::{JSON, TestResponse, purchase, request, send};
 
 /// A token is `name` or `name scope`.
 async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
@@ -39,14 +39,14 @@ impl Authorize for OwnOnly {
     }
 }
 
-async fn asked(app: &Router, token: &str, method: Method, path: &str, body: &str) -> Answer {
+async fn send_as(app: &Router, token: &str, method: Method, path: &str, body: &str) -> TestResponse {
     let origin = [("origin", "https://shop.example"), ("sec-fetch-site", "same-origin")];
     let headers = [JSON, ("authorization", token), origin[0], origin[1]];
-    ask(app, request(method, path, &headers, body.to_owned())).await
+    send(app, request(method, path, &headers, body.to_owned())).await
 }
 
-async fn get_as(app: &Router, token: &str, path: &str) -> Answer {
-    asked(app, token, Method::GET, path, "").await
+async fn get_as(app: &Router, token: &str, path: &str) -> TestResponse {
+    send_as(app, token, Method::GET, path, "").await
 }
 
 fn body_of(user: &str) -> String {
@@ -77,16 +77,20 @@ async fn a_user_cannot_buy_for_or_list_another() {
         ("/shop/api/v1/buy", 200, "detail"),
         ("/shop/scalable-shop-cm-api/buy", 200, "message"),
     ] {
-        let own = asked(&app, "u1", Method::POST, path, &body_of("u1")).await;
+        let own = send_as(&app, "u1", Method::POST, path, &body_of("u1")).await;
         assert!(own.status.is_success(), "{path} {status}: {own:?}");
-        let other = asked(&app, "u1", Method::POST, path, &body_of("u2")).await;
+        let other = send_as(&app, "u1", Method::POST, path, &body_of("u2")).await;
         assert_eq!((other.status.as_u16(), &other.json()[member]), (403, &json!("only your own")), "{path}");
         assert!(
-            asked(&app, "u1 any", Method::POST, path, &body_of("u2")).await.status.is_success(),
+            send_as(&app, "u1 any", Method::POST, path, &body_of("u2")).await.status.is_success(),
             "{path}"
         );
-        // What is invalid is no action.
-        assert_ne!(asked(&app, "u1", Method::POST, path, "{}").await.status, StatusCode::FORBIDDEN, "{path}");
+        // Invalid requests are rejected before the policy.
+        assert_ne!(
+            send_as(&app, "u1", Method::POST, path, "{}").await.status,
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
     }
     for (path, status) in [
         ("/v1/purchases?userid=u1", 200),
@@ -106,20 +110,20 @@ async fn a_user_cannot_buy_for_or_list_another() {
     }
     let problem = get_as(&app, "u1", "/shop/v1/summary?userid=u2").await;
     assert_eq!(problem.header("content-type"), Some("application/problem+json"));
-    // Where the path can be an id or a name, it is the id: the name belongs to another user.
+    // A path that can be an id or a name is the id: the name belongs to another user.
     let listed = get_as(&app, "u1", "/shop/getAllUserBuys/u1").await;
     assert_eq!((&listed.json()["count"], listed.header("link")), (&json!(1), None), "{listed:?}");
     assert!(get_as(&app, "u1 any", "/shop/getAllUserBuys/u1").await.header("link").is_some());
 }
 
 #[tokio::test]
-async fn a_foreign_purchase_does_not_exist() {
+async fn a_purchase_of_another_user_is_a_404() {
     let app = facing_routes().await.build();
     let own = format!("/v1/purchases/{}", purchase("u1", 1).id);
     let foreign = format!("/v1/purchases/{}", purchase("u2", 2).id);
     let unknown = get_as(&app, "u1", "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91").await;
-    let answer = get_as(&app, "u1", &foreign).await;
-    assert_eq!((answer.status, &answer.text), (StatusCode::NOT_FOUND, &unknown.text));
+    let response = get_as(&app, "u1", &foreign).await;
+    assert_eq!((response.status, &response.text), (StatusCode::NOT_FOUND, &unknown.text));
     assert_eq!(get_as(&app, "u1", &own).await.status, StatusCode::OK);
     assert_eq!(get_as(&app, "u1 any", &foreign).await.status, StatusCode::OK);
 }
@@ -133,21 +137,21 @@ async fn without_a_principal_a_caller_is_anonymous() {
 }
 
 #[tokio::test]
-async fn users_and_orders_are_asked_for_as_well() {
+async fn users_and_orders_are_authorized() {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
     let mut parts = Management::default();
     parts.users = Some(UsersRole::new(Arc::new(users.clone())));
     parts.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
     let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
     let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
-    assert_eq!(asked(&app, "1", Method::POST, "/v1/users", ada).await.status, StatusCode::FORBIDDEN);
-    let registered = asked(&app, "admin any", Method::POST, "/users", ada).await;
+    assert_eq!(send_as(&app, "1", Method::POST, "/v1/users", ada).await.status, StatusCode::FORBIDDEN);
+    let registered = send_as(&app, "admin any", Method::POST, "/users", ada).await;
     assert_eq!(registered.status, StatusCode::CREATED, "{registered:?}");
     let user = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&orders, vec![user].into()).await.unwrap();
     let order = r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2}"#;
     for (token, status) in [("1", 201), ("2", 403)] {
-        let placed = asked(&app, token, Method::POST, "/v1/orders", order).await;
+        let placed = send_as(&app, token, Method::POST, "/v1/orders", order).await;
         assert_eq!(placed.status.as_u16(), status, "{token}: {placed:?}");
     }
     for (path, foreign) in
@@ -170,13 +174,16 @@ fn preflight(path: &str) -> Request {
 #[tokio::test]
 async fn the_authentication_layer_is_inside_of_cors_and_outside_of_the_routes() {
     let app = Router::new().nest("/shop", facing_routes().await.build());
-    let answer = ask(&app, preflight("/shop/v1/purchases")).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::OK, Some("*")));
+    let response = send(&app, preflight("/shop/v1/purchases")).await;
+    assert_eq!(
+        (response.status, response.header("access-control-allow-origin")),
+        (StatusCode::OK, Some("*"))
+    );
     // A browser does not take `*` for `Authorization`.
-    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type"));
+    assert_eq!(response.header("access-control-allow-headers"), Some("authorization,content-type"));
 
     let refused =
-        ask(&app, request(Method::POST, "/shop/v1/purchases", &[JSON, ("origin", "https://a")], "{}")).await;
+        send(&app, request(Method::POST, "/shop/v1/purchases", &[JSON, ("origin", "https://a")], "{}")).await;
     assert_eq!(
         (refused.status, refused.header("access-control-allow-origin")),
         (StatusCode::UNAUTHORIZED, Some("*"))
@@ -184,31 +191,31 @@ async fn the_authentication_layer_is_inside_of_cors_and_outside_of_the_routes() 
     assert!(refused.header("x-request-id").is_some());
     for path in ["/shop/health", "/shop/metrics", "/shop/getAllUserBuys/u1", "/shop/api/buy"] {
         let method = if path.ends_with("buy") { Method::POST } else { Method::GET };
-        let answer = ask(&app, request(method, path, &[], Body::empty())).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        let response = send(&app, request(method, path, &[], Body::empty())).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{path}");
     }
     for path in
         ["/shop", "/shop/page/page.css", "/shop/docs", "/shop/openapi.json", "/shop/livez", "/shop/readyz"]
     {
-        let answer = ask(&app, request(Method::GET, path, &[], Body::empty())).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let response = send(&app, request(Method::GET, path, &[], Body::empty())).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}");
     }
     assert_eq!(get_as(&app, "u1", "/shop/metrics").await.status, StatusCode::FORBIDDEN);
     let metrics = get_as(&app, "u1 any", "/shop/metrics").await.text;
     assert!(metrics.contains(r#"status="401""#), "refusals are measured: {metrics}");
 }
 
-/// A layer around the whole router is outside of its CORS. An outer CORS layer answers preflight requests before it.
+/// A layer around the whole router is outside of its CORS. An outer CORS layer handles preflight requests first.
 #[tokio::test]
 async fn a_layer_around_the_router_needs_its_own_cors() {
     let around = || async { routes(facing_parts().await).build().layer(from_fn(authenticate)) };
-    let refused = ask(&around().await, preflight("/v1/purchases")).await;
+    let refused = send(&around().await, preflight("/v1/purchases")).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let app = around().await.layer(CorsLayer::very_permissive());
-    let answer = ask(&app, preflight("/v1/purchases")).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type"));
-    let bought = asked(&app, "u1", Method::POST, "/v1/purchases", &body_of("u1")).await;
+    let response = send(&app, preflight("/v1/purchases")).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.header("access-control-allow-headers"), Some("authorization,content-type"));
+    let bought = send_as(&app, "u1", Method::POST, "/v1/purchases", &body_of("u1")).await;
     let origins: Vec<_> = bought.headers.get_all("access-control-allow-origin").iter().collect();
     assert_eq!((bought.status, origins.len()), (StatusCode::CREATED, 1), "{bought:?}");
 }
@@ -221,9 +228,14 @@ async fn a_wait_does_not_reveal_which_ids_are_in_use() {
         let answered = async |id: shop_core::PurchaseId, wait: &str| {
             let start = tokio::time::Instant::now();
             let path = format!("{path}wait_for={id}&wait={wait}").replace("ID", &id.to_string());
-            let answer = get_as(&app, "u1", &path).await;
-            let pending = answer.header("x-purchase-pending").map(str::to_owned);
-            (answer.status, pending, start.elapsed().as_millis(), answer.text.replace(&id.to_string(), ""))
+            let response = get_as(&app, "u1", &path).await;
+            let pending = response.header("x-purchase-pending").map(str::to_owned);
+            (
+                response.status,
+                pending,
+                start.elapsed().as_millis(),
+                response.text.replace(&id.to_string(), ""),
+            )
         };
         for wait in ["0", "1"] {
             assert_eq!(answered(foreign, wait).await, answered(unknown, wait).await, "{path}");
@@ -242,8 +254,8 @@ async fn keys_of_users_count_per_principal() {
     let register = async |token: &str, name: &str| {
         let body = format!(r#"{{"email":"{name}@example.com","name":"{name}"}}"#);
         let headers = [JSON, ("authorization", token), ("idempotency-key", "k-1")];
-        let answer = ask(&app, request(Method::POST, "/v1/users", &headers, body)).await;
-        (answer.status.as_u16(), answer.json()["id"].as_i64())
+        let response = send(&app, request(Method::POST, "/v1/users", &headers, body)).await;
+        (response.status.as_u16(), response.json()["id"].as_i64())
     };
     assert_eq!(register("a any", "ada").await, (201, Some(1)));
     assert_eq!(register("b any", "bob").await, (201, Some(2)));

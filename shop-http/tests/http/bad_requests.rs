@@ -1,40 +1,40 @@
-//! Bad requests that take more to show than one line of the tables in `bad_input`.
+//! Bad requests that do not fit in the tables of `bad_input`.
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::shop::{JSON, Shop, ask, post, request};
+use crate::shop::{JSON, Shop, post, request, send};
 
 #[tokio::test]
-async fn a_body_that_says_nothing_is_told_apart_where_it_always_was() {
+async fn empty_values_are_400_and_an_empty_object_is_422_in_v1() {
     let shop = Shop::new();
     for body in ["{}", " { } ", "null", "false", "0", "[]", "\"\""] {
-        let answer = post(&shop.facing, "/buy", body).await;
+        let response = post(&shop.facing, "/buy", body).await;
         assert_eq!(
-            (answer.status, answer.json()),
+            (response.status, response.json()),
             (StatusCode::BAD_REQUEST, json!({"error": "Request body must be JSON"}))
         );
-        let answer = post(&shop.facing, "/v1/purchases", body).await;
+        let response = post(&shop.facing, "/v1/purchases", body).await;
         let is_object = body.contains('{');
         let expected = if is_object { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        assert_eq!(answer.status, expected, "{body}: {}", answer.text);
+        assert_eq!(response.status, expected, "{body}: {}", response.text);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_body_that_does_not_arrive_times_out() {
     let shop = Shop::new();
     let body = || Body::from_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>());
-    let answer = post(&shop.facing, "/buy", body()).await;
-    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
-    assert_eq!(answer.json()["error"], "Request body must be sent within 10 seconds");
+    let response = post(&shop.facing, "/buy", body()).await;
+    assert_eq!(response.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(response.json()["error"], "Request body must be sent within 10 seconds");
     let problem = post(&shop.facing, "/v1/purchases", body()).await.json();
     assert_eq!(problem["type"], "/problems/deadline-exceeded");
 }
 
 #[tokio::test]
-async fn our_own_api_is_stricter_and_names_the_field() {
+async fn native_bodies_are_strict_and_errors_name_the_field() {
     let shop = Shop::new();
     for (body, field) in [
         (r#"{"username":"ada","userid":5,"price":1}"#, "userid"),
@@ -44,9 +44,9 @@ async fn our_own_api_is_stricter_and_names_the_field() {
         (r#"{"userid":"u1","price":1}"#, "username"),
         (r#"{"username":"ada","userid":"u1","price":"much"}"#, "price"),
     ] {
-        let answer = post(&shop.facing, "/v1/purchases", body).await;
-        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
-        assert_eq!(answer.json()["field"], field, "{body}: {}", answer.text);
+        let response = post(&shop.facing, "/v1/purchases", body).await;
+        assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert_eq!(response.json()["field"], field, "{body}: {}", response.text);
     }
     assert_eq!(shop.published().await, 0);
 }
@@ -57,28 +57,29 @@ async fn media_types_and_keys_are_checked() {
     let body = r#"{"username":"ada","userid":"u1","price":1}"#;
     for path in ["/buy", "/v1/purchases"] {
         for other in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
-            let answer =
-                ask(&shop.facing, request(Method::POST, path, &[("content-type", other)], body)).await;
-            assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-            assert!(answer.text.contains("application/json"), "{}", answer.text);
+            let response =
+                send(&shop.facing, request(Method::POST, path, &[("content-type", other)], body)).await;
+            assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            assert!(response.text.contains("application/json"), "{}", response.text);
         }
         let long = "x".repeat(256);
         for key in ["", "with space", "tab\t", &long] {
-            let answer =
-                ask(&shop.facing, request(Method::POST, path, &[JSON, ("idempotency-key", key)], body)).await;
-            assert!(answer.status.is_client_error(), "{key:?}");
-            assert!(answer.text.contains("Idempotency-Key"), "{key:?}: {}", answer.text);
+            let response =
+                send(&shop.facing, request(Method::POST, path, &[JSON, ("idempotency-key", key)], body))
+                    .await;
+            assert!(response.status.is_client_error(), "{key:?}");
+            assert!(response.text.contains("Idempotency-Key"), "{key:?}: {}", response.text);
         }
         let two = [JSON, ("idempotency-key", "a"), ("idempotency-key", "b")];
-        assert!(ask(&shop.facing, request(Method::POST, path, &two, body)).await.status.is_client_error());
-        let answer = ask(&shop.facing, request(Method::POST, path, &[], body)).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "no media type counts as JSON");
+        assert!(send(&shop.facing, request(Method::POST, path, &two, body)).await.status.is_client_error());
+        let response = send(&shop.facing, request(Method::POST, path, &[], body)).await;
+        assert_eq!(response.status, StatusCode::CREATED, "no media type counts as JSON");
     }
     assert_eq!(shop.published().await, 2);
 }
 
 #[tokio::test]
-async fn too_large_is_a_413() {
+async fn an_oversized_body_is_a_413() {
     let shop = Shop::new();
     let body = |bytes: usize| {
         let start = r#"{"username":"ada","userid":"u1","price":1"#;
@@ -87,9 +88,9 @@ async fn too_large_is_a_413() {
     for path in ["/buy", "/v1/purchases"] {
         assert_eq!(post(&shop.facing, path, body(102_400)).await.status, StatusCode::CREATED);
         for bytes in [102_401, 10_000_000] {
-            let answer = post(&shop.facing, path, body(bytes)).await;
-            assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-            assert!(answer.text.contains("102400 bytes"), "{}", answer.text);
+            let response = post(&shop.facing, path, body(bytes)).await;
+            assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
+            assert!(response.text.contains("102400 bytes"), "{}", response.text);
         }
     }
     assert_eq!(shop.published().await, 2);

@@ -1,4 +1,4 @@
-//! What protects the readers of browsers: hosts, origins, headers.
+//! Protection of browsers: hosts, origins, headers.
 
 use axum::Router;
 use axum::body::Body;
@@ -6,38 +6,38 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_http::HttpOptions;
 
-use crate::shop::{Answer, JSON, Shop, ask, get, request};
+use crate::shop::{JSON, Shop, TestResponse, get, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":7}"#;
 
-async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> TestResponse {
     let headers = [&[JSON, ("host", "localhost:3000")], headers].concat();
-    ask(router, request(Method::POST, path, &headers, BUY)).await
+    send(router, request(Method::POST, path, &headers, BUY)).await
 }
 
 #[tokio::test]
-async fn responses_are_neither_stored_nor_sniffed_nor_embedded() {
+async fn responses_have_security_headers() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         for path in ["/v1/purchases?userid=u1", "/purchases/u1", "/nowhere", "/openapi.json", "/metrics", "/"]
         {
-            let answer = get(service, path).await;
+            let response = get(service, path).await;
             for (name, value) in [
                 ("cache-control", "no-store"),
                 ("x-content-type-options", "nosniff"),
                 ("referrer-policy", "no-referrer"),
                 ("cross-origin-resource-policy", "same-origin"),
             ] {
-                assert_eq!(answer.header(name), Some(value), "{name} of {path}");
+                assert_eq!(response.header(name), Some(value), "{name} of {path}");
             }
         }
-        let page = ask(service, request(Method::GET, "/", &[("accept", "text/html")], Body::empty())).await;
+        let page = send(service, request(Method::GET, "/", &[("accept", "text/html")], Body::empty())).await;
         assert_eq!(page.header("cache-control"), Some("no-cache"), "browsers revalidate the page");
     }
 }
 
 #[tokio::test]
-async fn pages_of_others_cannot_write_to_management() {
+async fn foreign_origins_cannot_write_to_management() {
     let shop = Shop::new();
     for path in ["/v1/purchases", "/purchases"] {
         let evil = post(&shop.management, path, &[("origin", "https://evil.example")]).await;
@@ -52,7 +52,7 @@ async fn pages_of_others_cannot_write_to_management() {
 }
 
 #[tokio::test]
-async fn pages_that_cors_allows_can_write_to_facing() {
+async fn allowed_origins_can_write_to_facing() {
     let shop = Shop::with(HttpOptions::default().cors("https://shop.example".parse().unwrap()));
     for (origin, status) in [
         ("https://shop.example", StatusCode::CREATED),
@@ -68,7 +68,7 @@ async fn pages_that_cors_allows_can_write_to_facing() {
 }
 
 #[tokio::test]
-async fn only_the_given_hosts_are_served() {
+async fn only_allowed_hosts_are_served() {
     let shop = Shop::with(HttpOptions::default().hosts("shop.example, localhost:3000".parse().unwrap()));
     for (host, status) in [
         ("shop.example", StatusCode::OK),
@@ -78,7 +78,7 @@ async fn only_the_given_hosts_are_served() {
         ("attacker.example", StatusCode::MISDIRECTED_REQUEST),
     ] {
         for service in [&shop.facing, &shop.management] {
-            let of = |path: &str| ask(service, request(Method::GET, path, &[("host", host)], Body::empty()));
+            let of = |path: &str| send(service, request(Method::GET, path, &[("host", host)], Body::empty()));
             assert_eq!(of("/v1/purchases?userid=u1").await.status, status, "{host}");
             assert_eq!(
                 of("/livez").await.status,
@@ -95,11 +95,11 @@ async fn only_the_given_hosts_are_served() {
 }
 
 #[tokio::test]
-async fn preflights_are_remembered_and_management_has_none() {
+async fn preflights_are_cached_and_management_has_none() {
     let shop = Shop::new();
     let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST")];
     let of = async |service: &Router| {
-        ask(service, request(Method::OPTIONS, "/v1/purchases", &preflight, Body::empty())).await
+        send(service, request(Method::OPTIONS, "/v1/purchases", &preflight, Body::empty())).await
     };
     let (facing, management) = (of(&shop.facing).await, of(&shop.management).await);
     assert_eq!(facing.header("access-control-max-age"), Some("7200"));
@@ -107,13 +107,13 @@ async fn preflights_are_remembered_and_management_has_none() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_not_sent_back_once_per_missing_member() {
+async fn errors_repeat_a_large_body_once() {
     let shop = Shop::new();
     let body = format!(r#"{{"secret":"{}"}}"#, "x".repeat(90_000));
     for path in ["/api/v1/buy", "/api/v1/purchases"] {
-        let answer = ask(&shop.facing, request(Method::POST, path, &[JSON], body.clone())).await;
-        assert!(answer.text.len() < 10_000, "{path}: {} bytes", answer.text.len());
+        let response = send(&shop.facing, request(Method::POST, path, &[JSON], body.clone())).await;
+        assert!(response.text.len() < 10_000, "{path}: {} bytes", response.text.len());
     }
-    let answer = ask(&shop.facing, request(Method::POST, "/api/v1/buy", &[JSON], r#"{"a":1}"#)).await;
-    assert_eq!(answer.json()["detail"][0]["input"], json!({"a": 1}));
+    let response = send(&shop.facing, request(Method::POST, "/api/v1/buy", &[JSON], r#"{"a":1}"#)).await;
+    assert_eq!(response.json()["detail"][0]["input"], json!({"a": 1}));
 }

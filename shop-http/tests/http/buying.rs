@@ -1,4 +1,4 @@
-//! Buying: what is taken, what is answered, and what is said when it fails.
+//! Buying: requests, responses and errors.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use shop_http::{Facing, HttpOptions, facing};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tower::ServiceExt;
 
-use crate::shop::{JSON, NOW, Shop, ask, post, request};
+use crate::shop::{JSON, NOW, Shop, post, request, send};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 #[tokio::test]
-async fn the_default_answer_satisfies_two_systems_at_once() {
+async fn the_default_response_has_the_members_of_two_replaced_systems() {
     let shop = Shop::new();
-    let answer = post(&shop.facing, "/buy", ADA).await;
-    assert_eq!(answer.status, StatusCode::CREATED);
+    let response = post(&shop.facing, "/buy", ADA).await;
+    assert_eq!(response.status, StatusCode::CREATED);
     let purchase = json!({"username": "ada", "userid": "u1", "price": 29.99, "timestamp": NOW});
     let expected = json!({
         "status": "success", "message": "Purchase recorded", "data": purchase, "purchase": purchase,
     });
-    assert_eq!(answer.json(), expected);
-    assert!(answer.text.contains(r#""price":29.99,"#), "a number: {}", answer.text);
-    assert_eq!(answer.header("x-purchase-id").unwrap().len(), 36);
+    assert_eq!(response.json(), expected);
+    assert!(response.text.contains(r#""price":29.99,"#), "a number: {}", response.text);
+    assert_eq!(response.header("x-purchase-id").unwrap().len(), 36);
     assert_eq!(shop.published().await, 1);
 }
 
 #[tokio::test]
-async fn our_own_answer_has_a_receipt_on_both_services() {
+async fn the_native_response_has_a_receipt_on_both_services() {
     let shop = Shop::new();
     for (service, position) in [(&shop.facing, true), (&shop.management, false)] {
-        let answer = post(service, "/v1/purchases", ADA).await;
-        assert_eq!(answer.status, StatusCode::CREATED);
-        let body = answer.json();
-        let id = answer.header("x-purchase-id").unwrap();
+        let response = post(service, "/v1/purchases", ADA).await;
+        assert_eq!(response.status, StatusCode::CREATED);
+        let body = response.json();
+        let id = response.header("x-purchase-id").unwrap();
         assert_eq!(
             body["purchase"],
             json!({"id": id, "username": "ada", "userid": "u1", "price": 29.99, "timestamp": NOW})
@@ -54,19 +54,19 @@ async fn our_own_answer_has_a_receipt_on_both_services() {
 }
 
 #[tokio::test]
-async fn what_is_bought_stands_in_the_log_as_it_was_sent() {
+async fn the_record_has_all_values_of_the_request() {
     let shop = Shop::new();
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let headers = [JSON, ("idempotency-key", "order-7"), ("traceparent", trace), ("x-request-id", "r-1")];
     let body =
         r#"{"userId":5,"username":"Ädä","price":"1195.30","timestamp":"2020-01-01T00:00:00+01:00","x":[1]}"#;
-    let answer = ask(&shop.facing, request(Method::POST, "/buy", &headers, body)).await;
-    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-    assert_eq!(answer.header("x-request-id"), Some("r-1"));
+    let response = send(&shop.facing, request(Method::POST, "/buy", &headers, body)).await;
+    assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
+    assert_eq!(response.header("x-request-id"), Some("r-1"));
     let SourceEvent::Batch(batch) = shop.log.source("g").next().await.unwrap() else { panic!("a batch") };
     let record = &batch.records[0];
     let purchase = decode(record, &batch.partition).unwrap();
-    assert_eq!(purchase.id.to_string(), answer.header("x-purchase-id").unwrap());
+    assert_eq!(purchase.id.to_string(), response.header("x-purchase-id").unwrap());
     assert_eq!((purchase.user_id.as_str(), purchase.user_name.as_str()), ("5", "Ädä"));
     assert_eq!(
         (purchase.price.to_string(), purchase.timestamp.to_string()),
@@ -84,9 +84,9 @@ async fn a_key_makes_a_purchase_repeatable() {
     let uuid = "0190163d-8694-739b-aea5-966c26f8ad91";
     let mut ids = Vec::new();
     for key in ["order-7", "order-7", uuid, uuid] {
-        let answer =
-            ask(&shop.facing, request(Method::POST, "/buy", &[JSON, ("Idempotency-Key", key)], ADA)).await;
-        ids.push(answer.header("x-purchase-id").unwrap().to_owned());
+        let response =
+            send(&shop.facing, request(Method::POST, "/buy", &[JSON, ("Idempotency-Key", key)], ADA)).await;
+        ids.push(response.header("x-purchase-id").unwrap().to_owned());
     }
     assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));
     assert_eq!(ids[2], uuid, "a key that cannot be guessed is the id");
@@ -97,7 +97,7 @@ async fn a_key_makes_a_purchase_repeatable() {
     while shop.store.all().len() < 4 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(shop.published().await, 4, "what is known to be in the log is not put there again");
+    assert_eq!(shop.published().await, 4, "a purchase in the log is not published again");
 }
 
 #[tokio::test]
@@ -107,44 +107,47 @@ async fn a_remembered_key_with_other_content_is_a_409_at_once() {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
         request(Method::POST, path, &[JSON, ("idempotency-key", "order-7")], body)
     };
-    let first = ask(&shop.facing, buy("/v1/purchases", "1")).await;
+    let first = send(&shop.facing, buy("/v1/purchases", "1")).await;
     assert_eq!(first.status, StatusCode::CREATED);
-    let again = ask(&shop.facing, buy("/v1/purchases", "1.0")).await;
+    let again = send(&shop.facing, buy("/v1/purchases", "1.0")).await;
     assert_eq!((again.status, again.json()), (StatusCode::CREATED, first.json()));
-    let other = ask(&shop.facing, buy("/v1/purchases", "2")).await;
+    let other = send(&shop.facing, buy("/v1/purchases", "2")).await;
     assert_eq!((other.status, &other.json()["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
-    let other = ask(&shop.facing, buy("/buy", "2")).await;
+    let other = send(&shop.facing, buy("/buy", "2")).await;
     assert_eq!((other.status, &other.json()["outcome"]), (StatusCode::CONFLICT, &json!("not_sent")));
     assert_eq!(shop.published().await, 1);
 }
 
 #[tokio::test]
-async fn a_time_may_be_a_number_where_it_always_could() {
+async fn a_timestamp_may_be_a_number_on_legacy_paths() {
     let shop = Shop::new();
     for time in ["1772355600.25", "1772355600250", "\"2026-03-01T09:00:00.250\""] {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":1,"timestamp":{time}}}"#);
-        let answer = post(&shop.facing, "/buy", body).await;
-        assert_eq!(answer.json()["purchase"]["timestamp"], "2026-03-01T09:00:00.250Z", "{time}");
+        let response = post(&shop.facing, "/buy", body).await;
+        assert_eq!(response.json()["purchase"]["timestamp"], "2026-03-01T09:00:00.250Z", "{time}");
     }
 }
 
 #[tokio::test]
-async fn a_conflict_that_is_known_is_a_409() {
+async fn a_conflict_in_the_store_is_a_409() {
     let shop = Shop::new();
     let buy = |price: &str| {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
         request(Method::POST, "/v1/purchases", &[JSON, ("idempotency-key", "order-7")], body)
     };
-    assert_eq!(ask(&shop.management, buy("1")).await.status, StatusCode::CREATED);
-    let same_by_value = ask(&shop.management, buy("1.0")).await;
+    assert_eq!(send(&shop.management, buy("1")).await.status, StatusCode::CREATED);
+    let same_by_value = send(&shop.management, buy("1.0")).await;
     assert_eq!(same_by_value.status, StatusCode::CREATED);
-    assert!(same_by_value.text.contains("\"price\":1,"), "the one that is stored: {}", same_by_value.text);
-    let answer = ask(&shop.management, buy("2")).await;
-    assert_eq!((answer.status, &answer.json()["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
+    assert!(same_by_value.text.contains("\"price\":1,"), "the stored purchase: {}", same_by_value.text);
+    let response = send(&shop.management, buy("2")).await;
+    assert_eq!(
+        (response.status, &response.json()["type"]),
+        (StatusCode::CONFLICT, &json!("/problems/conflict"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_buy_says_what_became_of_it_and_how_to_repeat_it() {
+async fn a_failed_buy_has_its_outcome_and_a_key_to_retry_with() {
     let full = Fault::Refuse(Error::new(ErrorKind::Overloaded, "the queue is full"));
     let late = Fault::Delay(Duration::from_secs(60));
     let secret = Error::new(ErrorKind::Unavailable, "cannot reach 10.1.2.3 as admin:hunter2");
@@ -154,57 +157,57 @@ async fn a_failed_buy_says_what_became_of_it_and_how_to_repeat_it() {
     {
         let shop = Shop::new();
         shop.faults.always(Call::Publish, fault);
-        let answer = post(&shop.facing, "/buy", ADA).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.header("retry-after"), Some("1"));
-        let body = answer.json();
+        let response = post(&shop.facing, "/buy", ADA).await;
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.header("retry-after"), Some("1"));
+        let body = response.json();
         assert_eq!(body["error"], "Failed to record purchase - messaging system unavailable");
         assert_eq!(body["outcome"], outcome);
-        let key = answer.header("idempotency-key").unwrap();
+        let key = response.header("idempotency-key").unwrap();
         assert_eq!(body["idempotency_key"], key);
-        assert!(!answer.text.contains("hunter2") && !answer.text.contains("10.1.2.3"));
+        assert!(!response.text.contains("hunter2") && !response.text.contains("10.1.2.3"));
 
-        // Repeated with that key, it is one purchase.
+        // A retry with that key is the same purchase.
         shop.faults.clear(Call::Publish);
         let headers = [JSON, ("idempotency-key", key)];
-        let again = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
+        let again = send(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
         assert_eq!(again.header("x-purchase-id"), Some(key));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_api_says_so_as_a_problem() {
+async fn native_errors_are_problems() {
     let shop = Shop::new();
     shop.faults.always(Call::Publish, Fault::unavailable());
     let headers = [JSON, ("idempotency-key", "order-7")];
-    let answer = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    let response = send(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
+    assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.header("content-type"), Some("application/problem+json"));
     let expected = json!({
         "type": "/problems/unavailable", "status": 503, "title": "Service Unavailable",
         "detail": "The purchase was not recorded: the service behind is unavailable",
         "outcome": "not_sent", "idempotency_key": "order-7",
     });
-    assert_eq!(answer.json(), expected);
+    assert_eq!(response.json(), expected);
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
+async fn a_purchase_is_published_after_a_disconnect() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    // The sink does not begin before the client is gone: only the service can continue the call.
+    // The sink does not start before the client disconnects: only the service can continue the call.
     let faults = Faults::new();
     faults.always(Call::Publish, Fault::Delay(Duration::from_millis(1)));
     let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
-    // Held, so that nothing is committed before the client is gone.
+    // Held, so that nothing is committed before the client disconnects.
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     for path in ["/buy", "/v1/purchases"] {
-        // Looked after once, then dropped: as a server does when the connection breaks.
+        // Polled once, then dropped, as a server does when the connection breaks.
         let mut call = Box::pin(router.clone().oneshot(request(Method::POST, path, &[JSON], ADA)));
-        let looked = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await;
-        assert!(looked, "it waits for the log");
+        let is_pending = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await;
+        assert!(is_pending, "the call waits for the log");
         drop(call);
     }
     lock.unlock().unwrap();

@@ -1,4 +1,4 @@
-//! Real connections: what is sent too slowly, too much, or not at all.
+//! Real connections: slow, large and missing input.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,30 +39,30 @@ async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
 }
 
 #[tokio::test]
-async fn a_body_that_is_far_too_large_still_hears_its_answer() {
+async fn oversized_body_gets_its_413() {
     let served = served().await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let head = "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 10000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&vec![b'x'; 10_000_000]).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("102400 bytes"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 ") && response.contains("102400 bytes"), "{response}");
 }
 
 #[tokio::test]
-async fn who_asks_before_sending_is_told_at_once() {
+async fn expect_100_continue_with_an_oversized_body_is_rejected_at_once() {
     let served = served().await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let head = "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 10000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
-async fn stopping_answers_what_is_on_its_way() {
+async fn shutdown_completes_requests_in_flight() {
     let served = served().await;
     let body = r#"{"username":"ada","userid":"u1","price":1}"#;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
@@ -73,17 +73,17 @@ async fn stopping_answers_what_is_on_its_way() {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body.as_bytes()[..10]).await.unwrap();
     stream.flush().await.unwrap();
-    // Asked on another connection, so that the first has surely been taken.
+    // A response on another connection shows that the first one has been accepted.
     let mut other = TcpStream::connect(served.address).await.unwrap();
     other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     other.read_to_end(&mut Vec::new()).await.unwrap();
     served.stop.send(()).unwrap();
     stream.write_all(&body.as_bytes()[10..]).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&answer));
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&response));
     served.task.await.unwrap().unwrap();
-    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
 }
 
 const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -93,30 +93,30 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// All that is answered to `bytes` on a connection of its own, until that is closed.
-    async fn ask(&self, bytes: &[u8]) -> String {
+    /// Sends `bytes` on a new connection, and reads until the server closes it.
+    async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_given_up() {
+async fn incomplete_heads_time_out() {
     let mut options = HttpOptions::default();
     options.header_read_timeout = Duration::from_millis(20);
     let served = served_within(options).await;
-    // Neither a piece of a head, nor nothing, nor nothing more, keeps a connection.
+    // No connection stays open with part of a head, without any bytes, or idle after a response.
     for bytes in [&b"GET /healthz HTTP/1.1\r\nhost"[..], b"", HEALTHZ] {
-        let answer = served.ask(bytes).await;
-        assert_eq!(answer.contains("200 OK"), bytes == HEALTHZ, "{answer}");
+        let response = served.exchange(bytes).await;
+        assert_eq!(response.contains("200 OK"), bytes == HEALTHZ, "{response}");
     }
 }
 
 #[tokio::test]
-async fn heads_that_are_no_heads_are_refused() {
+async fn invalid_heads_are_rejected() {
     let served = served().await;
     let close = "host: x\r\nconnection: close\r\n\r\n";
     let many = "x: y\r\n".repeat(101);
@@ -146,14 +146,14 @@ async fn heads_that_are_no_heads_are_refused() {
         ("nonsense\r\n\r\n".to_owned(), "400", ""),
     ];
     for (bytes, status, text) in cases {
-        let answer = served.ask(bytes.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {answer}");
-        assert!(answer.contains(text), "{bytes:.80}: {answer}");
+        let response = served.exchange(bytes.as_bytes()).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {response}");
+        assert!(response.contains(text), "{bytes:.80}: {response}");
     }
 }
 
 #[tokio::test]
-async fn who_does_not_read_gives_its_place_to_others() {
+async fn a_client_that_does_not_read_frees_its_request_slot() {
     let mut options = HttpOptions::default();
     options.write_timeout = Duration::from_millis(20);
     options.max_requests = 1;
@@ -165,37 +165,37 @@ async fn who_does_not_read_gives_its_place_to_others() {
     let mut lazy = served.connect().await;
     lazy.write_all(b"GET /getAllUserBuys/u1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     lazy.read_exact(&mut [0; 100]).await.unwrap();
-    // Its place is free once its connection was given up.
+    // Its slot is free once its connection was closed.
     let other = b"GET /getAllUserBuys/u2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    while !served.ask(other).await.starts_with("HTTP/1.1 200 ") {}
+    while !served.exchange(other).await.starts_with("HTTP/1.1 200 ") {}
     let mut rest = Vec::new();
-    // Not to the end.
+    // The response is incomplete.
     let read = lazy.read_to_end(&mut rest).await;
     assert!(read.is_err() || !rest.ends_with(b"0\r\n\r\n"));
 }
 
 #[tokio::test]
-async fn more_connections_than_there_may_be_wait() {
+async fn connections_above_the_limit_wait() {
     let mut options = HttpOptions::default();
     options.max_connections = 1;
     let served = served_within(options).await;
     let mut first = served.connect().await;
-    let mut answer = [0; 17];
+    let mut response = [0; 17];
     first.write_all(HEALTHZ).await.unwrap();
-    first.read_exact(&mut answer).await.unwrap();
-    let second = served.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    first.read_exact(&mut response).await.unwrap();
+    let second = served.exchange(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let mut second = std::pin::pin!(second);
     for _ in 0..10 {
         assert!(second.as_mut().now_or_never().is_none());
         first.write_all(HEALTHZ).await.unwrap();
-        first.read_exact(&mut answer).await.unwrap();
+        first.read_exact(&mut response).await.unwrap();
     }
     drop(first);
     assert!(second.await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
-async fn a_head_that_breaks_a_rule_is_refused_in_the_dialect() {
+async fn invalid_heads_are_rejected_in_the_dialect() {
     let served = served().await;
     let chunked = "content-type: application/json\r\n\r\n0\r\n\r\n";
     for (head, status) in [
@@ -214,28 +214,28 @@ async fn a_head_that_breaks_a_rule_is_refused_in_the_dialect() {
         let end = if head.ends_with("\r\n\r\n") { "" } else { "connection: close\r\n\r\n" };
         stream.write_all(format!("{head}{end}").as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.split_once(' ').unwrap().1.starts_with(status), "{head}: {answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.split_once(' ').unwrap().1.starts_with(status), "{head}: {response}");
         if head.contains("/v1/") {
-            assert!(answer.contains("application/problem+json"), "{answer}");
+            assert!(response.contains("application/problem+json"), "{response}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_for_others() {
+async fn idle_connections_are_closed_at_the_limit() {
     let mut options = HttpOptions::default();
     options.max_connections = 1;
     let served = served_within(options).await;
     let mut idle = served.connect().await;
-    let answer = served.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0, "it was closed");
+    let response = served.exchange(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0, "the idle connection was closed");
 }
 
 #[tokio::test]
-async fn a_connection_without_a_byte_is_given_up() {
+async fn a_connection_without_a_first_byte_times_out() {
     let mut options = HttpOptions::default();
     options.first_byte_timeout = Duration::from_millis(400);
     let served = served_within(options).await;
@@ -245,13 +245,13 @@ async fn a_connection_without_a_byte_is_given_up() {
     used.write_all(&HEALTHZ[..1]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(900)).await;
     used.write_all(&HEALTHZ[1..]).await.unwrap();
-    let mut answer = [0; 15];
-    used.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    let mut response = [0; 15];
+    used.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 200 OK");
 }
 
 #[tokio::test]
-async fn a_client_with_too_many_busy_connections_gets_no_more() {
+async fn busy_connections_per_client_are_limited() {
     let mut options = HttpOptions::default();
     options.client_connections = std::num::NonZeroU32::new(2);
     let served = served_within(options).await;
@@ -269,11 +269,11 @@ async fn a_client_with_too_many_busy_connections_gets_no_more() {
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     loop {
         let mut stream = served.connect().await;
-        let mut answer = Vec::new();
-        let asked = stream.write_all(request).await;
-        if asked.is_ok()
-            && stream.read_to_end(&mut answer).await.is_ok()
-            && answer.starts_with(b"HTTP/1.1 200")
+        let mut response = Vec::new();
+        let written = stream.write_all(request).await;
+        if written.is_ok()
+            && stream.read_to_end(&mut response).await.is_ok()
+            && response.starts_with(b"HTTP/1.1 200")
         {
             break;
         }

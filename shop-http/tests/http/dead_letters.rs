@@ -1,4 +1,4 @@
-//! `/v1/dead-letters` on management, beside a running ingest.
+//! `/v1/dead-letters` on management, with a running ingest.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::shop::{get, post};
 
 const ADA: &[u8] = br#"{"username":"ada","userid":"u1","price":1}"#;
 
-/// A dead letter about a record of `topic` that the log has never had.
+/// A dead letter of a record of `topic` that was never in the log.
 pub(crate) fn dead_letter(topic: &str, offset: u64, value: &[u8]) -> DeadLetter {
     let time = Timestamp::from_millis(1_772_355_600_000 + i64::try_from(offset).unwrap()).unwrap();
     let headers = Headers::builder().with("their\u{7}", Some(b"\xff")).with("none", None).build();
@@ -30,7 +30,7 @@ pub(crate) fn dead_letter(topic: &str, offset: u64, value: &[u8]) -> DeadLetter 
     DeadLetter::new(record, Partition::new("c".into(), topic.into(), 0, 0), Reason::parked("a note"), 2)
 }
 
-/// Three records; its position is that of the last one.
+/// A gap of three records, at the position of the last one.
 fn gap(offset: u64) -> DeadLetter {
     let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
     Gap::new(partition, offset, offset + 3, GapCause::Deleted).dead_letter(Timestamp::MIN)
@@ -71,9 +71,9 @@ impl Operated {
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = get(&self.management, path).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
-        answer.json()
+        let response = get(&self.management, path).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}: {}", response.text);
+        response.json()
     }
 
     /// The positions in a list.
@@ -89,9 +89,9 @@ impl Operated {
 
     async fn resolve(&self, how: &str, positions: &[&str], dry_run: bool) -> Vec<String> {
         let body = json!({"positions": positions, "dry_run": dry_run}).to_string();
-        let answer = post(&self.management, &format!("/v1/dead-letters:{how}"), body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        let body = answer.json();
+        let response = post(&self.management, &format!("/v1/dead-letters:{how}"), body).await;
+        assert_eq!(response.status, StatusCode::OK, "{}", response.text);
+        let body = response.json();
         assert_eq!(body["dry_run"], dry_run);
         let results = body["results"].as_array().unwrap().iter();
         results
@@ -112,7 +112,7 @@ impl Operated {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_in_pages_and_shown_whole() {
+async fn dead_letters_are_listed_in_pages_and_shown_in_full() {
     let all: Vec<_> = (0..7).map(|offset| dead_letter("purchases", offset, ADA)).chain([gap(20)]).collect();
     let shop = Operated::in_memory(&all).await;
     let mut seen = Vec::new();
@@ -146,7 +146,7 @@ async fn dead_letters_are_listed_in_pages_and_shown_whole() {
 }
 
 #[tokio::test]
-async fn all_faults_of_a_request_are_named() {
+async fn all_errors_of_a_request_are_reported() {
     let shop = Operated::in_memory(&[]).await;
     let wrong = "/v1/dead-letters?topic=other&reason=bad&since=now&limit=0&cursor=x&color=red";
     let problem = get(&shop.management, wrong).await;
@@ -194,7 +194,7 @@ async fn dead_letters_at_one_position_are_listed_and_resolved_together() {
 async fn positions_are_resolved_one_by_one() {
     let all = [dead_letter("purchases", 1, ADA), dead_letter("purchases", 2, ADA), gap(20)];
     let shop = Operated::in_memory(&all).await;
-    let asked = ["purchases-0-22", "purchases-0-99", "user_created-0-5", "nonsense", "purchases-0-1"];
+    let requested = ["purchases-0-22", "purchases-0-99", "user_created-0-5", "nonsense", "purchases-0-1"];
     let expected = |done: &str, gap: &str| {
         [
             format!("purchases-0-22 {gap}"),
@@ -204,15 +204,15 @@ async fn positions_are_resolved_one_by_one() {
             format!("purchases-0-1 {done}"),
         ]
     };
-    assert_eq!(shop.resolve("replay", &asked, true).await, expected("replayed", "refused"));
-    assert_eq!(shop.resolve("discard", &asked, true).await, expected("discarded", "discarded"));
+    assert_eq!(shop.resolve("replay", &requested, true).await, expected("replayed", "refused"));
+    assert_eq!(shop.resolve("discard", &requested, true).await, expected("discarded", "discarded"));
     assert_eq!((shop.positions("").await.len(), shop.published().await), (4, 0), "a dry run changes nothing");
-    assert_eq!(shop.resolve("discard", &asked, false).await, expected("discarded", "discarded"));
+    assert_eq!(shop.resolve("discard", &requested, false).await, expected("discarded", "discarded"));
     assert_eq!(shop.positions("").await, ["purchases-0-2"]);
     assert_eq!(shop.published().await, 0);
 }
 
-/// Replays a dead letter beside the ingest, twice at the same time and once more.
+/// Replays a dead letter during ingest, twice concurrently and once more.
 async fn replayed_once(log: Arc<dyn Log>) {
     let shop = Operated::over(log, &[dead_letter("purchases", 7_000, ADA)]).await;
     let at_once = join_all((0..2).map(|_| shop.resolve("replay", &["purchases-0-7000"], false))).await;

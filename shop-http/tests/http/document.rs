@@ -1,4 +1,4 @@
-//! The document of the API, and the page that shows it.
+//! The OpenAPI document, and the page that shows it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use shop_http::{
 };
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{Answer, Shop, ask, get, post, request};
+use crate::shop::{Shop, TestResponse, get, post, request, send};
 
 /// A service with all roles.
 struct App {
@@ -34,9 +34,9 @@ impl App {
     }
 
     async fn document(&self) -> Value {
-        let answer = get(&self.router, "/openapi.json").await;
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        answer.json()
+        let response = get(&self.router, "/openapi.json").await;
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        response.json()
     }
 }
 
@@ -64,9 +64,9 @@ pub(crate) async fn operations(service: &Router, paths: &[String]) -> Vec<(Metho
     let mut operations = Vec::new();
     for path in paths {
         let here = path.replace(['{', '}'], "");
-        let answer = ask(service, request(Method::PATCH, &here, &[], Body::empty())).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        let methods = answer.header("allow").unwrap().split(',').filter(|method| *method != "HEAD");
+        let response = send(service, request(Method::PATCH, &here, &[], Body::empty())).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let methods = response.header("allow").unwrap().split(',').filter(|method| *method != "HEAD");
         operations.extend(methods.map(|method| (method.parse().unwrap(), path.clone())));
     }
     operations
@@ -141,7 +141,7 @@ fn members<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
     }
 }
 
-/// What `value` is, or refers to.
+/// `value`, or the schema that it refers to.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
@@ -149,16 +149,16 @@ fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     }
 }
 
-/// The schema of an object, which may be one of several.
-fn of_object<'a>(document: &'a Value, schema: &'a Value) -> Option<&'a Value> {
+/// The schema of an object, which may be one of several alternatives.
+fn object_schema<'a>(document: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     let schema = resolved(document, schema);
     match schema["oneOf"].as_array() {
-        Some(variants) => variants.iter().find_map(|schema| of_object(document, schema)),
+        Some(variants) => variants.iter().find_map(|schema| object_schema(document, schema)),
         None => (schema["type"] == "object").then_some(schema),
     }
 }
 
-/// Asserts that `value` has the members of a schema, the required ones and no others.
+/// Asserts that `value` has the required members of a schema, and no unknown ones.
 fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
     let schema = resolved(document, schema);
     match value {
@@ -166,7 +166,7 @@ fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
             items.iter().for_each(|item| assert_form(document, &schema["items"], item, case));
         }
         Value::Object(members) => {
-            let schema = of_object(document, schema).unwrap_or(schema);
+            let schema = object_schema(document, schema).unwrap_or(schema);
             for (name, member) in members {
                 let of_member = &schema["properties"][name];
                 assert!(of_member.is_object(), "{case}: {name} is not in {schema}");
@@ -182,7 +182,7 @@ fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
 }
 
 #[tokio::test]
-async fn bodies_have_the_members_that_are_documented() {
+async fn bodies_match_the_documented_schemas() {
     let purchase = r#"{"userid":"u1","username":"ada","price":29.99}"#;
     let requests = [
         ("/v1/purchases", Some(purchase)),
@@ -207,7 +207,7 @@ async fn bodies_have_the_members_that_are_documented() {
     for app in apps("default").await {
         let document = app.document().await;
         for (path, body) in requests {
-            let answer = match body {
+            let response = match body {
                 Some(body) => post(&app.router, path, body).await,
                 None => get(&app.router, path).await,
             };
@@ -217,24 +217,24 @@ async fn bodies_have_the_members_that_are_documented() {
             let method = if body.is_some() { "post" } else { "get" };
             let operation = &document["paths"][&template][method];
             if operation.is_object() {
-                assert_documented(&document, operation, &answer, &format!("{} {method} {path}", app.name));
+                assert_documented(&document, operation, &response, &format!("{} {method} {path}", app.name));
             } else {
-                assert_eq!(answer.status, StatusCode::NOT_FOUND, "{} {path}", app.name);
+                assert_eq!(response.status, StatusCode::NOT_FOUND, "{} {path}", app.name);
             }
         }
     }
 }
 
-/// Asserts that `operation` describes `answer`.
-fn assert_documented(document: &Value, operation: &Value, answer: &Answer, case: &str) {
-    let response = resolved(document, &operation["responses"][answer.status.as_str()]);
-    let content = &response["content"][answer.header("content-type").unwrap()];
-    assert!(content["schema"].is_object(), "{case}: {answer:?}");
-    assert_form(document, &content["schema"], &answer.json(), case);
+/// Asserts that `operation` describes `response`.
+fn assert_documented(document: &Value, operation: &Value, response: &TestResponse, case: &str) {
+    let described = resolved(document, &operation["responses"][response.status.as_str()]);
+    let content = &described["content"][response.header("content-type").unwrap()];
+    assert!(content["schema"].is_object(), "{case}: {response:?}");
+    assert_form(document, &content["schema"], &response.json(), case);
 }
 
 #[tokio::test]
-async fn the_type_of_a_problem_leads_to_a_page() {
+async fn problem_types_link_to_a_page() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         let problem = get(service, "/v1/summary").await.json();
@@ -264,7 +264,7 @@ async fn the_page_is_served_from_the_binary() {
         let links: Vec<_> = links.collect();
         assert!(links.len() >= 4, "{}", page.text);
         for link in links {
-            // As a browser at `/docs` understands it.
+            // As a browser resolves it at `/docs`.
             let file =
                 request(Method::GET, &format!("/{link}"), &[("accept-encoding", "gzip")], Body::empty());
             let response = tower::ServiceExt::oneshot(service.clone(), file).await.unwrap();

@@ -1,4 +1,4 @@
-//! `/v1/purchases/events`, beside a running ingest.
+//! `/v1/purchases/events`, with a running ingest.
 
 use std::sync::Arc;
 
@@ -43,9 +43,9 @@ impl Shop {
 
     async fn buy(&self, user: &str) -> Value {
         let body = json!({"userid": user, "username": "ada", "price": 1.5}).to_string();
-        let answer = post(&self.facing, "/v1/purchases", body.into_bytes()).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        answer.json()["purchase"].clone()
+        let response = post(&self.facing, "/v1/purchases", body.into_bytes()).await;
+        assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
+        response.json()["purchase"].clone()
     }
 }
 
@@ -146,15 +146,15 @@ async fn a_stream_ends_after_an_hour_and_when_the_feed_is_closed() {
 }
 
 #[tokio::test]
-async fn streams_are_refused_with_what_to_do() {
+async fn rejected_streams_name_a_remedy() {
     let shop = Shop::new(FeedOptions::default().max_subscriptions(1));
     let refused = |router: &Router, query: &str, last: Option<&str>| {
         let mut request = Request::get(format!("/v1/purchases/events{query}"));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap());
-        async move { answer.await.unwrap().status() }
+        let response = router.clone().oneshot(request.body(Body::empty()).unwrap());
+        async move { response.await.unwrap().status() }
     };
     for query in ["", "?userid=", "?userid=u1&username=ada", "?userid=u1&from=x", "?userid=u1&cursor=x"] {
         assert_eq!(refused(&shop.facing, query, None).await, StatusCode::UNPROCESSABLE_ENTITY, "{query}");

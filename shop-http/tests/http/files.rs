@@ -10,14 +10,14 @@ use shop_core::api::{PurchaseBody, RowFormat};
 use shop_core::fault::{Call, Fault};
 use tower::ServiceExt;
 
-use crate::shop::{Answer, Shop, ask, get, purchase, request};
+use crate::shop::{Shop, TestResponse, get, purchase, request, send};
 
 const CSV: &str = "text/csv";
 const NDJSON: &str = "application/x-ndjson";
 
-async fn download(router: &Router, query: &str, accept: &str) -> Answer {
+async fn download(router: &Router, query: &str, accept: &str) -> TestResponse {
     let path = format!("/v1/purchases?{query}");
-    ask(router, request(Method::GET, &path, &[("accept", accept)], Body::empty())).await
+    send(router, request(Method::GET, &path, &[("accept", accept)], Body::empty())).await
 }
 
 /// What `management export` writes.
@@ -29,7 +29,7 @@ fn exported(format: RowFormat, purchases: &[Purchase]) -> String {
 }
 
 #[tokio::test]
-async fn a_file_has_everything_that_is_selected() {
+async fn a_file_has_all_selected_purchases() {
     let shop = Shop::new();
     let of_user: Vec<_> = (0..2_345).map(|number| purchase("u1", number)).collect();
     let other = purchase("=u2", 5_000);
@@ -54,7 +54,7 @@ async fn a_file_has_everything_that_is_selected() {
         let name = format!("attachment; filename=\"purchases.{}\"", format.extension());
         assert_eq!(file.header("content-disposition"), Some(&*name));
         assert!(file.header("content-type").unwrap().starts_with(accept));
-        assert!(file.header("content-length").is_none(), "it is sent as it is read");
+        assert!(file.header("content-length").is_none(), "the file is streamed");
     }
 }
 
@@ -67,7 +67,7 @@ async fn a_file_can_be_sent_as_a_batch() {
     assert_eq!(lines.len(), 2);
     let media_type = [("content-type", NDJSON)];
     let batch = request(Method::POST, "/v1/purchases:batch", &media_type, file);
-    let results = ask(&shop.management, batch).await.text;
+    let results = send(&shop.management, batch).await.text;
     for result in results.lines() {
         let result: Value = serde_json::from_str(result).unwrap();
         assert_eq!(
@@ -79,7 +79,7 @@ async fn a_file_can_be_sent_as_a_batch() {
 }
 
 #[tokio::test]
-async fn a_file_is_refused_as_a_page_is() {
+async fn a_file_is_rejected_like_a_page() {
     let shop = Shop::new();
     let everyone = download(&shop.facing, "everyone=true", CSV).await;
     assert_eq!(
@@ -114,12 +114,12 @@ async fn a_file_waits_for_a_purchase() {
 }
 
 #[tokio::test]
-async fn pages_are_read_as_the_file_is() {
+async fn files_are_streamed_page_by_page() {
     let shop = Shop::new();
     let all: Vec<_> = (0..10_000).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
-    let asked = request(Method::GET, "/v1/purchases?userid=u1", &[("accept", CSV)], Body::empty());
-    let mut body = shop.facing.clone().oneshot(asked).await.unwrap().into_body();
+    let request = request(Method::GET, "/v1/purchases?userid=u1", &[("accept", CSV)], Body::empty());
+    let mut body = shop.facing.clone().oneshot(request).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.starts_with(b"id,username,"));
     assert!(shop.faults.calls(Call::Query) <= 2, "no later page is read");

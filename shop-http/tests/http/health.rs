@@ -1,4 +1,4 @@
-//! Whether the services say how they are.
+//! Probes and health of the services.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::shop::{Shop, get};
 
 #[tokio::test]
-async fn both_services_are_alive_and_well() {
+async fn both_services_are_live_and_ready() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         let text = get(service, "/healthz").await;
@@ -43,7 +43,7 @@ async fn both_services_are_alive_and_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ports_that_are_away_show() {
+async fn unavailable_ports_are_in_health_and_readiness() {
     let shop = Shop::new();
     for fault in [Fault::unavailable(), Fault::Delay(std::time::Duration::from_secs(60))] {
         shop.faults.always(Call::Check, fault);
@@ -71,7 +71,7 @@ async fn ports_that_are_away_show() {
             (&json!("unhealthy"), &json!("disconnected"))
         );
         for service in [&shop.facing, &shop.management] {
-            assert_eq!(get(service, "/healthz").await.status, StatusCode::OK, "alive all the same");
+            assert_eq!(get(service, "/healthz").await.status, StatusCode::OK, "still live");
         }
     }
 }
@@ -92,7 +92,7 @@ async fn probes_and_metrics_exist_once() {
 }
 
 #[tokio::test]
-async fn only_files_of_the_process_count_for_its_probe() {
+async fn readiness_depends_only_on_local_files() {
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
     faults.always(Call::Check, Fault::unavailable());
     let facing_on = |log_is_local, store_is_local| {
@@ -105,19 +105,19 @@ async fn only_files_of_the_process_count_for_its_probe() {
     assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
     assert_eq!(get(&remote, "/-/ready").await.json(), json!({"detail": "Kafka not connected"}));
     for local in [facing_on(true, false), facing_on(false, true)] {
-        let answer = get(&local, "/readyz").await;
+        let response = get(&local, "/readyz").await;
         assert_eq!(
-            (answer.status, answer.json()),
+            (response.status, response.json()),
             (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready"}))
         );
         assert_eq!(get(&local, "/livez").await.status, StatusCode::OK);
     }
     let local = get(&facing_on(true, true), "/-/ready").await;
-    assert_eq!(local.json(), json!({"detail": "The log is not writable"}), "there is no Kafka");
+    assert_eq!(local.json(), json!({"detail": "The log is not writable"}), "the text of a local log");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parts_of_health_are_checked_at_the_same_time() {
+async fn components_of_health_are_checked_concurrently() {
     let shop = Shop::new();
     let faults = &shop.faults;
     faults.always(Call::Check, Fault::Delay(std::time::Duration::from_secs(60)));
@@ -160,7 +160,7 @@ impl UserOrders for HangingUsers {
     }
 }
 
-/// A management whose ingest can be stopped, and that of the log before it.
+/// Management with its log, faults and ingest.
 fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) {
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
     let stored = faults.store(Arc::new(store.clone()));
@@ -180,7 +180,7 @@ fn append(log: &InMemoryLog, value: &str) {
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test(start_paused = true)]
-async fn management_is_ready_as_long_as_its_loop_runs() {
+async fn management_is_ready_while_ingest_runs() {
     let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::SERVICE_UNAVAILABLE, "not started yet");
     let (monitor, (stop, stopped)) = (ingest.monitor(), oneshot::channel());
@@ -188,7 +188,7 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
     faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
     monitor.wait_for(|status| !status.errors.is_empty()).await;
-    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "it waits for the outage to be over");
+    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "ingest retries during an outage");
     let health = get(&router, "/health").await;
     assert_eq!(health.json()["ingest"]["waiting_for"], json!({"store": "unavailable"}));
     assert_eq!(health.json()["ingest"]["lag"], 1);
@@ -208,7 +208,7 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn management_is_not_ready_while_its_log_refuses_to_be_read() {
+async fn management_is_not_ready_while_reading_is_denied() {
     let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
@@ -226,7 +226,7 @@ async fn management_is_not_ready_while_its_log_refuses_to_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_dead_letters_are_told_and_end_readiness() {
+async fn too_many_dead_letters_end_readiness() {
     let mut options = IngestOptions::default();
     options.dead_letter_limit = DeadLetterLimit::consecutive(3).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
     let (router, log, _faults, ingest) = with_ingest(options);
@@ -241,11 +241,11 @@ async fn too_many_dead_letters_are_told_and_end_readiness() {
         "{health}"
     );
     assert_eq!((&health["kafkaReady"], &health["status"]), (&json!(false), &json!("degraded")));
-    assert_eq!(get(&router, "/readyz").await.status, StatusCode::OK, "listings go on");
+    assert_eq!(get(&router, "/readyz").await.status, StatusCode::OK, "listings continue");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
+async fn facing_with_a_stopped_ingest_is_not_ready_and_still_lists() {
     let mut options = IngestOptions::default();
     options.dead_letter_limit = DeadLetterLimit::consecutive(3);
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
@@ -283,7 +283,7 @@ async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_stuck_is_named_with_its_age() {
+async fn a_stuck_record_is_reported_with_its_age() {
     let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
@@ -294,12 +294,12 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
         });
         line.unwrap_or_else(|| panic!("{text}")).parse::<f64>().unwrap()
     };
-    assert!(oldest().await < f64::EPSILON, "there is none before the first record");
-    // Inserts fail; the check of the store does not.
+    assert!(oldest().await < f64::EPSILON, "no age before the first record");
+    // Inserts fail; the check of the store passes.
     faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
     monitor.wait_for(|status| !status.errors.is_empty()).await;
-    // The store takes another record while the first one waits for its next attempt.
+    // The store accepts another record while the first one waits for its next attempt.
     faults.clear(Call::Insert);
     append(&log, GOOD);
     monitor.wait_for(|status| status.counters.inserted == 1).await;

@@ -1,4 +1,4 @@
-//! Keys that this process does not remember: another process, or an earlier one, acknowledged their purchase.
+//! Keys that are not cached: another process, or an earlier one, acknowledged their purchase.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use shop_core::ports::PurchaseErase;
 use shop_http::{Facing, HttpOptions, facing};
 use tokio::time::Instant;
 
-use crate::shop::{Answer, JSON, Shop, ask, get, post, request};
+use crate::shop::{JSON, Shop, TestResponse, get, post, request, send};
 
 const KEY: &str = "idempotency-key";
 
@@ -19,8 +19,8 @@ fn body(price: &str) -> String {
     format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#)
 }
 
-async fn buy(router: &Router, path: &str, key: &str, price: &str) -> Answer {
-    ask(router, request(Method::POST, path, &[JSON, (KEY, key)], body(price))).await
+async fn buy(router: &Router, path: &str, key: &str, price: &str) -> TestResponse {
+    send(router, request(Method::POST, path, &[JSON, (KEY, key)], body(price))).await
 }
 
 /// Another facing on the log and the store of `shop`.
@@ -36,7 +36,7 @@ async fn all_stored(shop: &Shop, count: usize) {
 }
 
 #[tokio::test]
-async fn another_facing_refuses_what_would_be_a_conflict() {
+async fn another_process_rejects_a_conflicting_key() {
     let shop = Shop::new();
     shop.ingest();
     let other = another_facing(&shop);
@@ -52,17 +52,17 @@ async fn another_facing_refuses_what_would_be_a_conflict() {
             (conflict.status, &conflict.json()["type"], &conflict.json()["outcome"]),
             (StatusCode::CONFLICT, &json!("/problems/conflict"), &json!("not_sent"))
         );
-        assert_eq!(buy(&other, "/buy", key, "12").await.status, StatusCode::CONFLICT, "and it is remembered");
+        assert_eq!(buy(&other, "/buy", key, "12").await.status, StatusCode::CONFLICT, "the result is cached");
     }
     let stranger = r#"{"username":"eve","userid":"eve","price":10}"#;
-    let taken = ask(&other, request(Method::POST, "/buy", &[JSON, (KEY, uuid)], stranger)).await;
+    let taken = send(&other, request(Method::POST, "/buy", &[JSON, (KEY, uuid)], stranger)).await;
     assert_eq!(taken.status, StatusCode::CONFLICT);
     assert!(!taken.text.contains("ada") && !taken.text.contains("u1"), "{}", taken.text);
     assert_eq!(shop.published().await, 2);
 }
 
 #[tokio::test]
-async fn a_repetition_of_what_is_stored_makes_no_second_record() {
+async fn a_repeated_request_publishes_no_second_record() {
     let shop = Shop::new();
     shop.ingest();
     let first = buy(&shop.facing, "/v1/purchases", "order-77", "10").await;
@@ -70,7 +70,7 @@ async fn a_repetition_of_what_is_stored_makes_no_second_record() {
     all_stored(&shop, 1).await;
     let again = buy(&another_facing(&shop), "/v1/purchases", "order-77", "10.0").await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (StatusCode::CREATED, Some("true")));
-    assert_eq!(again.json()["purchase"], first.json()["purchase"], "its time is that of the first");
+    assert_eq!(again.json()["purchase"], first.json()["purchase"], "with the timestamp of the first");
     let id = first.header("x-purchase-id").unwrap();
     assert_eq!(again.json()["receipt"], json!({"id": id, "durability": "memory"}), "no position is known");
     for (path, status) in [("/buy", 201), ("/api/v1/buy", 202), ("/scalable-shop-cm-server/buy", 200)] {
@@ -82,7 +82,7 @@ async fn a_repetition_of_what_is_stored_makes_no_second_record() {
         );
         assert_eq!(again.header("x-purchase-id"), Some(id));
     }
-    // The facing that remembers says so, too.
+    // The process with the cached key responds alike.
     let remembered = buy(&shop.facing, "/v1/purchases", "order-77", "10").await;
     assert_eq!(remembered.header("idempotent-replayed"), Some("true"));
     assert_eq!(shop.published().await, 1);
@@ -94,7 +94,7 @@ async fn a_repetition_of_what_is_stored_makes_no_second_record() {
 }
 
 #[tokio::test]
-async fn an_id_that_was_given_is_remembered_like_a_key() {
+async fn a_given_id_is_remembered_like_a_key() {
     let shop = Shop::new();
     let first = post(&shop.facing, "/v1/purchases", body("1")).await;
     let id = first.header("x-purchase-id").unwrap();
@@ -105,7 +105,7 @@ async fn an_id_that_was_given_is_remembered_like_a_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_unavailable_refuses_no_buy() {
+async fn an_unavailable_store_rejects_no_buy() {
     let shop = Shop::new();
     for (fault, longest) in [
         (Fault::unavailable(), Duration::ZERO),
@@ -115,11 +115,11 @@ async fn a_store_that_is_unavailable_refuses_no_buy() {
         let router = another_facing(&shop);
         let (begun, calls) = (Instant::now(), shop.faults.calls(Call::Query));
         for number in 0..10 {
-            let answer = buy(&router, "/buy", &format!("{longest:?}-{number}"), "1").await;
-            assert_eq!(answer.status, StatusCode::CREATED);
+            let response = buy(&router, "/buy", &format!("{longest:?}-{number}"), "1").await;
+            assert_eq!(response.status, StatusCode::CREATED);
         }
         assert!(begun.elapsed() <= longest + Duration::from_millis(5), "{:?}", begun.elapsed());
-        assert_eq!(shop.faults.calls(Call::Query) - calls, 1, "none for a second after one that failed");
+        assert_eq!(shop.faults.calls(Call::Query) - calls, 1, "no lookup for a second after a failed one");
         tokio::time::advance(Duration::from_secs(1)).await;
         buy(&router, "/buy", &format!("{longest:?}-later"), "1").await;
         assert_eq!(shop.faults.calls(Call::Query) - calls, 2);
@@ -127,7 +127,7 @@ async fn a_store_that_is_unavailable_refuses_no_buy() {
 }
 
 #[tokio::test]
-async fn a_first_attempt_costs_no_look_up() {
+async fn a_first_attempt_costs_no_lookup() {
     let shop = Shop::new();
     let router = another_facing(&shop);
     assert_eq!(post(&router, "/buy", body("1")).await.status, StatusCode::CREATED);
@@ -141,12 +141,12 @@ async fn a_first_attempt_costs_no_look_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_owner_of_a_key_is_not_refused_while_a_stranger_tries_it() {
+async fn a_key_is_not_blocked_by_the_attempt_of_another_user() {
     let shop = Shop::new();
     shop.ingest();
     assert_eq!(buy(&shop.facing, "/buy", "order-77", "5").await.status, StatusCode::CREATED);
     all_stored(&shop, 1).await;
-    // The look-up of another content takes its time.
+    // The lookup for the other content is slow.
     let restarted = another_facing(&shop);
     shop.faults.once(Call::Query, Fault::Delay(Duration::from_millis(100)));
     let (other, own) =
@@ -190,7 +190,7 @@ async fn a_computed_uuid_does_not_claim_the_key_of_another_user() {
     for key in [id, "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
         for user in ["eve", "mallory"] {
             let body = format!(r#"{{"username":"{user}","userid":"{user}","price":1}}"#);
-            let claimed = ask(&other, request(Method::POST, "/buy", &[JSON, (KEY, key)], body)).await;
+            let claimed = send(&other, request(Method::POST, "/buy", &[JSON, (KEY, key)], body)).await;
             assert_eq!(claimed.status, StatusCode::CREATED);
             assert_ne!(claimed.header("x-purchase-id"), Some(key));
         }

@@ -1,4 +1,4 @@
-//! An issuer of tokens in the test, with a clock that the test sets.
+//! A token issuer in the test, with a clock that the test sets.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -115,7 +115,7 @@ pub(crate) struct Issuer {
     keys: BTreeMap<String, SigningKey>,
 }
 
-/// The document of the issuer, as it can be fetched.
+/// The published document of the issuer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Published {
     document: Arc<Mutex<String>>,

@@ -4,24 +4,24 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::fault::{Call, Fault};
 
-use crate::shop::{Answer, Shop, get, purchase};
+use crate::shop::{Shop, TestResponse, get, purchase};
 
-fn ids(answer: &Answer) -> Vec<u64> {
+fn ids(response: &TestResponse) -> Vec<u64> {
     let id = |item: &Value| {
         let hex = item["_id"].as_str().unwrap().rsplit('-').next().unwrap().to_owned();
         u64::from_str_radix(&hex, 16).unwrap() - 1
     };
-    answer.json()["purchases"].as_array().unwrap().iter().map(id).collect()
+    response.json()["purchases"].as_array().unwrap().iter().map(id).collect()
 }
 
 #[tokio::test]
-async fn a_user_sees_what_was_bought_newest_first() {
+async fn a_listing_is_newest_first() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u2", 2), purchase("u1", 3)]).await;
     for (service, path) in [(&shop.facing, "/getAllUserBuys/u1"), (&shop.management, "/purchases/u1")] {
-        let answer = get(service, path).await;
+        let response = get(service, path).await;
         assert_eq!(
-            (answer.status, answer.header("content-type")),
+            (response.status, response.header("content-type")),
             (StatusCode::OK, Some("application/json"))
         );
         let expected = json!({
@@ -33,13 +33,13 @@ async fn a_user_sees_what_was_bought_newest_first() {
                  "price": 1.1, "timestamp": "2026-01-01T00:00:01.000Z"},
             ],
         });
-        assert_eq!(answer.json(), expected);
-        assert!(answer.text.contains(r#""price":3.10,"#), "the scale is kept: {}", answer.text);
+        assert_eq!(response.json(), expected);
+        assert!(response.text.contains(r#""price":3.10,"#), "the scale is kept: {}", response.text);
     }
 }
 
 #[tokio::test]
-async fn a_name_is_found_when_no_id_is() {
+async fn a_name_is_looked_up_when_no_id_matches() {
     let shop = Shop::new();
     let mut namesake = purchase("u3", 3);
     namesake.user_name = "u1".parse().unwrap();
@@ -74,24 +74,28 @@ async fn an_id_does_not_hide_the_list_of_a_name() {
         assert_eq!(by_id.json()["alternate"], other);
         let by_name = get(service, &other).await;
         assert_eq!((ids(&by_name), by_name.json().get("alternate")), (vec![3], None));
-        // Of a page, too, and what says how it looks is kept.
+        // The link of a page keeps the parameters of the form.
         let page = get(service, &format!("{who}?limit=1&view=list&order=oldest")).await;
         let expected = format!("<{who}?by=username&view=list&order=oldest&limit=1>; rel=\"alternate\"");
         assert_eq!(page.header("link"), Some(&*expected));
-        // Where only one of the two matches, there is nothing else to ask for.
+        // Without a second match, there is no other listing to link to.
         for (who, found_by) in [("u2", "userid"), ("name%20of%20u2", "username")] {
-            let answer = get(service, &format!("{path}/{who}")).await;
-            assert_eq!((answer.header("x-found-by"), answer.header("link")), (Some(found_by), None), "{who}");
-            assert_eq!(answer.json().get("alternate"), None);
+            let response = get(service, &format!("{path}/{who}")).await;
+            assert_eq!(
+                (response.header("x-found-by"), response.header("link")),
+                (Some(found_by), None),
+                "{who}"
+            );
+            assert_eq!(response.json().get("alternate"), None);
         }
-        let asked_by_id = get(service, &format!("{who}?by=userid")).await;
-        assert_eq!((asked_by_id.header("x-found-by"), asked_by_id.header("link")), (None, None));
+        let by_id = get(service, &format!("{who}?by=userid")).await;
+        assert_eq!((by_id.header("x-found-by"), by_id.header("link")), (None, None));
         assert_eq!(get(service, &format!("{path}/nobody")).await.header("x-found-by"), None);
     }
-    // Those who know one way alone are answered as before.
+    // Dialects with one kind of lookup do not change.
     for path in ["/api/getAllUserBuys", "/api/v1/getAllUserBuys", "/scalable-shop-cm-server/getAllUserBuys"] {
-        let answer = get(&shop.facing, &format!("{path}/Grace%20Hopper")).await;
-        assert_eq!((answer.header("x-found-by"), answer.header("link")), (None, None), "{path}");
+        let response = get(&shop.facing, &format!("{path}/Grace%20Hopper")).await;
+        assert_eq!((response.header("x-found-by"), response.header("link")), (None, None), "{path}");
     }
 }
 
@@ -104,9 +108,9 @@ async fn an_unknown_user_has_an_empty_listing() {
         "/getAllUserBuys/%252e",
         "/getAllUserBuys/a%3Fb",
     ] {
-        let answer = get(&shop.facing, path).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
-        let body = answer.json();
+        let response = get(&shop.facing, path).await;
+        assert_eq!(response.status, StatusCode::OK, "{path}");
+        let body = response.json();
         assert_eq!(
             (&body["count"], &body["total_spent"], &body["purchases"]),
             (&json!(0), &json!(0), &json!([]))
@@ -115,11 +119,11 @@ async fn an_unknown_user_has_an_empty_listing() {
         assert!(body.get("next").is_none());
     }
     let body = get(&shop.facing, "/getAllUserBuys/..%2Fhealth").await.json();
-    assert_eq!(body["userid"], "../health", "decoded once, and nothing but text");
+    assert_eq!(body["userid"], "../health", "decoded once, as plain text");
 }
 
 #[tokio::test]
-async fn odd_names_round_trip() {
+async fn unusual_names_round_trip() {
     let shop = Shop::new();
     for (number, name) in
         ["joe b", "a/b", "a?b=c", "50%", "ünï😀", "<img src=x>", "a+b", "..", "%2e"].into_iter().enumerate()
@@ -134,23 +138,23 @@ async fn odd_names_round_trip() {
 }
 
 #[tokio::test]
-async fn pages_lead_on_by_their_links() {
+async fn pages_link_to_the_next_page() {
     let shop = Shop::new();
     let all: Vec<_> = (0..25).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     let mut path = "/getAllUserBuys/u1?limit=10&by=userid".to_owned();
     let (mut seen, mut sizes) = (Vec::new(), Vec::new());
     loop {
-        let answer = get(&shop.facing, &path).await;
-        let body = answer.json();
+        let response = get(&shop.facing, &path).await;
+        let body = response.json();
         assert_eq!((&body["count"], &body["total_spent"]), (&json!(25), &json!(302.5)), "of everything");
-        seen.extend(ids(&answer));
+        seen.extend(ids(&response));
         sizes.push(body["purchases"].as_array().unwrap().len());
-        let Some(link) = answer.header("link") else {
+        let Some(link) = response.header("link") else {
             assert_eq!(body["next"], Value::Null);
             break;
         };
-        // Newer than the first page: later pages have the sums of that.
+        // Newer than the first page: later pages keep the sums of the first.
         shop.stored(&[purchase("u1", 90)]).await;
         path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
         assert!(path.contains(body["next"].as_str().unwrap()) && path.contains("by=userid"), "{path}");
@@ -160,34 +164,34 @@ async fn pages_lead_on_by_their_links() {
 }
 
 #[tokio::test]
-async fn a_cursor_pins_what_was_looked_up() {
+async fn a_cursor_keeps_the_kind_of_lookup() {
     let shop = Shop::new();
     let all: Vec<_> = (0..5).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     let path = "/getAllUserBuys/name%20of%20u1";
     let cursor =
         get(&shop.facing, &format!("{path}?limit=2")).await.json()["next"].as_str().unwrap().to_owned();
-    // Meanwhile somebody gets the id that was looked up as a name.
+    // Meanwhile a user with this id buys.
     shop.stored(&[purchase("name of u1", 90)]).await;
-    let answer = get(&shop.facing, &format!("{path}?cursor={cursor}")).await;
-    assert_eq!(answer.json()["matched_by"], "username");
-    assert_eq!(ids(&answer), [2, 1, 0]);
+    let response = get(&shop.facing, &format!("{path}?cursor={cursor}")).await;
+    assert_eq!(response.json()["matched_by"], "username");
+    assert_eq!(ids(&response), [2, 1, 0]);
     let foreign = get(&shop.facing, &format!("/getAllUserBuys/u1?cursor={cursor}")).await;
     assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
-async fn a_long_listing_is_whole() {
+async fn a_long_listing_is_complete() {
     let shop = Shop::new();
     let all: Vec<_> = (0..2_345).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
-    let answer = get(&shop.facing, "/getAllUserBuys/u1").await;
-    assert_eq!(ids(&answer), (0..2_345).rev().collect::<Vec<_>>());
-    let body = answer.json();
+    let response = get(&shop.facing, "/getAllUserBuys/u1").await;
+    assert_eq!(ids(&response), (0..2_345).rev().collect::<Vec<_>>());
+    let body = response.json();
     let total: u64 = (0..2_345).map(|number| number % 100 * 10 + 1).sum();
     assert_eq!(body["count"], 2_345);
     assert_eq!(body["total_spent"].to_string(), format!("{}.{}", total / 10, total % 10));
-    assert!(answer.header("content-length").is_none(), "it is sent as it is read");
+    assert!(response.header("content-length").is_none(), "the listing is streamed");
 }
 
 #[tokio::test]
@@ -206,7 +210,7 @@ async fn sums_are_exact_and_rounded_half_to_even() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_is_a_503() {
+async fn an_unavailable_store_is_a_503() {
     let shop = Shop::new();
     for fault in [Fault::unavailable(), Fault::Delay(std::time::Duration::from_secs(60))] {
         shop.faults.always(Call::Query, fault);
@@ -216,10 +220,10 @@ async fn a_store_that_is_away_is_a_503() {
             "/v1/purchases?userid=u1",
             "/v1/summary?userid=u1",
         ] {
-            let answer = get(&shop.facing, path).await;
-            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-            assert!(answer.header("retry-after").is_some());
-            assert!(!answer.text.contains("on purpose"), "{}", answer.text);
+            let response = get(&shop.facing, path).await;
+            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(response.header("retry-after").is_some());
+            assert!(!response.text.contains("on purpose"), "{}", response.text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The routers on ports in memory, asked as a client asks them.
+//! Requests to the routers, on ports in memory.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

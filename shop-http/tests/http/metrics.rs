@@ -1,4 +1,4 @@
-//! Whether `/metrics` is right: something is done, and the figures are looked at.
+//! The values of `/metrics` after requests and ingest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::entities::Entities;
-use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
+use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
 
-/// Both services in one process, with an ingest between them that is not started yet, nor is what users and orders have.
+/// Both services in one process. Ingest of purchases, users and orders is not started.
 pub(crate) struct Measured {
     pub(crate) log: InMemoryLog,
     pub(crate) store: InMemoryStore,
@@ -31,7 +31,7 @@ pub(crate) struct Measured {
     pub(crate) management: Router,
     ingest: Option<Ingest>,
     monitor: IngestMonitor,
-    /// Their monitors tell nothing of what is gone.
+    /// Kept because their monitors need them.
     _entities: Entities,
 }
 
@@ -48,7 +48,7 @@ impl Measured {
         let source = Arc::new(log.source("purchase-group"));
         let letters = Arc::new(log.dead_letters());
         let metrics = Metrics::new();
-        // What a program counts in its log and its store.
+        // Metrics of a program for its log and its store.
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.note_retention("purchases", None);
         metrics.count_unreadable(Arc::default());
@@ -78,36 +78,36 @@ impl Measured {
     }
 }
 
-/// The value of one series, as it stands in the answer.
-pub(crate) fn value(answer: &Answer, series: &str) -> Option<f64> {
-    let line = answer.text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+/// The value of one series in the response.
+pub(crate) fn value(response: &TestResponse, series: &str) -> Option<f64> {
+    let line = response.text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
 }
 
-async fn metrics(router: &Router) -> Answer {
+async fn metrics(router: &Router) -> TestResponse {
     get(router, "/metrics").await
 }
 
 #[track_caller]
-fn assert_all(answer: &Answer, expected: &[(&str, f64)]) {
+fn assert_all(response: &TestResponse, expected: &[(&str, f64)]) {
     for (series, expected) in expected {
-        let text = &answer.text;
-        assert_eq!(value(answer, series), Some(*expected), "{series} in:\n{text}");
+        let text = &response.text;
+        assert_eq!(value(response, series), Some(*expected), "{series} in:\n{text}");
     }
 }
 
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
-async fn it_is_a_resource_like_any_other() {
+async fn metrics_have_the_usual_methods_and_headers() {
     let shop = Measured::new();
     for service in [&shop.facing, &shop.management] {
-        let answer = get(service, "/metrics").await;
-        assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-        assert!(answer.header("x-request-id").is_some());
-        assert!(answer.text.ends_with('\n'));
-        let head = ask(service, request(Method::HEAD, "/metrics", &[], Body::empty())).await;
+        let response = get(service, "/metrics").await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        assert!(response.header("x-request-id").is_some());
+        assert!(response.text.ends_with('\n'));
+        let head = send(service, request(Method::HEAD, "/metrics", &[], Body::empty())).await;
         assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
         let posted = post(service, "/metrics", "{}").await;
         assert_eq!(
@@ -130,8 +130,8 @@ async fn requests_are_counted_by_template_method_and_status() {
     for path in ["/nowhere", "/nowhere/else", "/api/nowhere", "/health", "/healthz"] {
         get(&shop.facing, path).await;
     }
-    let odd = Method::from_bytes(b"MADEUP").unwrap();
-    ask(&shop.facing, request(odd, "/buy", &[], Body::empty())).await;
+    let misbehaving = Method::from_bytes(b"MADEUP").unwrap();
+    send(&shop.facing, request(misbehaving, "/buy", &[], Body::empty())).await;
     shop.faults.once(Call::Publish, Fault::Delay(Duration::from_secs(2)));
     post(&shop.facing, "/buy", GOOD).await;
 
@@ -160,33 +160,33 @@ async fn requests_are_counted_by_template_method_and_status() {
         assert!(!figures.text.contains(never), "{never} in:\n{}", figures.text);
     }
     let others = metrics(&shop.management).await;
-    assert!(!others.text.contains("http_requests_total{"), "another service has figures of its own");
+    assert!(!others.text.contains("http_requests_total{"), "each service has separate metrics");
 }
 
 #[tokio::test]
-async fn a_request_is_in_flight_until_its_answer_is_read() {
+async fn a_request_is_in_flight_until_its_response_is_read() {
     let shop = Measured::new();
     shop.store.insert((0..2_000).map(|number| purchase("u1", number)).collect()).await.unwrap();
     let listing = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
-    let answer = shop.facing.clone().oneshot(listing).await.unwrap();
+    let response = shop.facing.clone().oneshot(listing).await.unwrap();
     assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 1.0)]);
-    drop(answer);
+    drop(response);
     let series = r#"http_requests_total{method="GET",route="/getAllUserBuys/{who}",status="200"}"#;
     assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 0.0), (series, 1.0)]);
-    // A client that goes away before there is an answer.
+    // A client that disconnects before the response.
     shop.faults.always(Call::Publish, Fault::Delay(Duration::from_secs(60)));
     let buy = request(Method::POST, "/buy", &[JSON], GOOD);
-    let mut asked = Box::pin(shop.facing.clone().oneshot(buy));
-    assert!((&mut asked).now_or_never().is_none());
+    let mut call = Box::pin(shop.facing.clone().oneshot(buy));
+    assert!((&mut call).now_or_never().is_none());
     assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 1.0)]);
-    drop(asked);
+    drop(call);
     let figures = metrics(&shop.facing).await;
-    // The attempt goes on: it is counted when it has ended.
+    // The attempt continues: it is counted when it has ended.
     assert_all(
         &figures,
         &[("http_requests_in_flight", 0.0), (r#"shop_publish_total{outcome="unknown"}"#, 0.0)],
     );
-    assert!(!figures.text.contains(r#"route="/buy""#), "nothing was answered");
+    assert!(!figures.text.contains(r#"route="/buy""#), "no response was sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,14 +212,14 @@ async fn attempts_to_publish_are_counted_by_outcome() {
             (r#"shop_publish_total{outcome="not_sent"}"#, 1.0),
             (r#"shop_publish_total{outcome="unknown"}"#, 2.0),
             ("shop_publish_duration_seconds_count", 5.0),
-            // The deadline of a publish.
+            // The publish timeout.
             ("shop_publish_duration_seconds_sum", 5.0),
         ],
     );
     post(&shop.management, "/purchases", GOOD).await;
     let figures = metrics(&shop.management).await;
     assert_all(&figures, &[(r#"shop_publish_total{outcome="acknowledged"}"#, 1.0)]);
-    assert!(!figures.text.contains("kafka_producer_messages_total"), "it went past the log");
+    assert!(!figures.text.contains("kafka_producer_messages_total"), "management writes directly");
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,7 +272,7 @@ async fn ingest_is_counted_by_outcome() {
             ("shop_ingest_batch_records_count", 1.0),
             ("shop_ingest_batch_records_sum", 5.0),
             ("shop_ingest_batch_bytes_count", 1.0),
-            // The purchases say that they were made at the beginning of 2026.
+            // The timestamps of the purchases are at the start of 2026.
             ("shop_ingest_freshness_seconds_count", 1.0),
             (r#"shop_ingest_freshness_seconds_bucket{le="86400"}"#, 0.0),
             ("kafka_messages_in_queue", 0.0),
@@ -286,7 +286,7 @@ async fn ingest_is_counted_by_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ingest_waits_for_is_told() {
+async fn ingest_errors_are_counted_while_it_retries() {
     let mut shop = Measured::new();
     let waiting = r#"shop_ingest_waiting_seconds{part="store"}"#;
     let retries = r#"shop_ingest_retries_total{part="store"}"#;
@@ -304,18 +304,18 @@ async fn what_ingest_waits_for_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_another_process_reads_is_told_by_that_one() {
+async fn lag_counts_only_partitions_of_this_process() {
     let mut shop = Measured::new();
     for number in 0..50 {
         shop.log.sink().publish(&purchase(&format!("u{number}"), number)).await.unwrap();
     }
-    let lag = |answer: &Answer| {
-        let lines = answer.text.lines().filter(|line| line.starts_with("kafka_consumer_group_lag{"));
+    let lag = |response: &TestResponse| {
+        let lines = response.text.lines().filter(|line| line.starts_with("kafka_consumer_group_lag{"));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
     };
     let all = metrics(&shop.management).await;
     assert!((lag(&all) - 50.0).abs() < 0.1, "{}", all.text);
-    // The store is away, so that nothing is committed, and another member takes its share.
+    // The store is unavailable, so that nothing is committed, and another member gets its share.
     shop.faults.always(Call::Insert, Fault::unavailable());
     let monitor = shop.start();
     monitor.wait_for(|status| status.in_flight > 0).await;
@@ -334,7 +334,7 @@ async fn a_partition_that_another_process_reads_is_told_by_that_one() {
     assert!(theirs > 0.0 && (ours + theirs - 50.0).abs() < 0.1, "{ours} and {theirs}");
 }
 
-/// Has a defect.
+/// A clock that panics.
 #[derive(Debug)]
 struct BrokenClock;
 

@@ -1,5 +1,5 @@
-//! Holds the table of `docs/metrics.md` against what the services expose: no name without its line, no line without
-//! its name.
+//! Compares the table of `docs/metrics.md` with the exposed metrics: each name has a line, and each line
+//! a name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use shop_core::fault::{Call, Fault};
 use crate::metrics::Measured;
 use crate::shop::{get, post};
 
-/// Type, labels, and who exposes it.
+/// Type, labels, and the services that expose it.
 type Line = (String, BTreeSet<String>, BTreeSet<&'static str>);
 
 /// The lines of the table, by name.
@@ -24,18 +24,18 @@ fn documented() -> BTreeMap<String, Line> {
         let on = match on {
             "both" => ["facing", "management"].into(),
             "facing" => ["facing"].into(),
-            // Here, those of management.
+            // Exposed by management in this test.
             "ingest" | "roles" | "store in MongoDB" | "embedded log" => ["management"].into(),
             other => panic!("{other} is no service"),
         };
         assert!(meaning.len() > 10, "{name} means something");
         let name = name.trim_end_matches('`').to_owned();
-        assert!(table.insert(name, (kind.to_owned(), labels, on)).is_none(), "{line} is there twice");
+        assert!(table.insert(name, (kind.to_owned(), labels, on)).is_none(), "{line} is duplicated");
     }
     table
 }
 
-/// Adds what `text`, exposed by `service`, holds.
+/// Adds the metrics in `text`, exposed by `service`.
 fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) {
     let mut current = String::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -47,7 +47,7 @@ fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) 
             assert!(entry.2.insert(service), "{name} has two types");
         } else if line.strip_prefix("# HELP ").is_none() {
             let (series, _value) = line.rsplit_once(' ').unwrap();
-            assert!(series.starts_with(&current), "{line} stands under {current}");
+            assert!(series.starts_with(&current), "{line} is below {current}");
             let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
             let names = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name);
             let entry = exposed.get_mut(&current).unwrap();
@@ -57,14 +57,14 @@ fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_table_is_what_is_exposed() {
+async fn exposed_metrics_match_the_table() {
     let mut shop = Measured::new();
     let monitor = shop.start();
     shop.faults.always(Call::Insert, Fault::unavailable());
     let buy = || post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#);
     buy().await;
     monitor.wait_for(|status| !status.errors.is_empty()).await;
-    // A record is stuck only if the store takes another one.
+    // A record is stuck only if the store accepts another one.
     shop.faults.clear(Call::Insert);
     buy().await;
     monitor.wait_for(|status| status.counters.inserted == 1).await;
@@ -80,7 +80,7 @@ async fn the_table_is_what_is_exposed() {
     for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {
         add(&mut exposed, service, &get(router, "/metrics").await.text);
     }
-    // Absent when the record is not stuck any more.
+    // Absent when the record is no longer stuck.
     add(&mut exposed, "management", &stuck);
     let documented = documented();
     let names = |of: &BTreeMap<String, Line>| of.keys().cloned().collect::<BTreeSet<_>>();
@@ -90,7 +90,7 @@ async fn the_table_is_what_is_exposed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_name_is_explained() {
+async fn every_metric_has_help() {
     let shop = Measured::new();
     let text = get(&shop.management, "/metrics").await.text;
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

@@ -1,4 +1,4 @@
-//! Ports that are not what they should be: nobody is told what they say of themselves, and nothing runs on.
+//! Ports that fail or panic: responses expose no details, and listings end.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use crate::shop::{get, post, purchase, request};
 
-/// A query with a defect.
+/// A query that panics.
 #[derive(Debug)]
 struct Panics;
 
@@ -50,18 +50,18 @@ impl PurchaseQuery for Panics {
 async fn a_panic_is_a_500_without_details() {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(Panics));
     let router = facing(parts, HttpOptions::default());
-    let answer = get(&router, "/getAllUserBuys/u1").await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.json(), json!({"error": "Failed to fetch purchases"}));
-    assert!(answer.header("x-request-id").is_some());
+    let response = get(&router, "/getAllUserBuys/u1").await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.json(), json!({"error": "Failed to fetch purchases"}));
+    assert!(response.header("x-request-id").is_some());
     let problem = get(&router, "/v1/purchases?userid=u1").await;
     assert_eq!(problem.header("content-type"), Some("application/problem+json"));
     assert_eq!(problem.json()["type"], "/problems/internal");
 }
 
-/// A query that is not what it should be.
+/// A query that violates its contract.
 #[derive(Debug)]
-enum Odd {
+enum Misbehaving {
     Refuses(ErrorKind),
     NeverEnds,
     /// Has a second page, which fails when it is notified.
@@ -69,12 +69,12 @@ enum Odd {
 }
 
 #[async_trait]
-impl PurchaseQuery for Odd {
+impl PurchaseQuery for Misbehaving {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         match self {
             Self::Refuses(kind) => Err(Error::new(*kind, "hunter2 is no collection")),
-            Self::FailsWhenNotified(go_on) if request.cursor.is_some() => {
-                go_on.notified().await;
+            Self::FailsWhenNotified(fail) if request.cursor.is_some() => {
+                fail.notified().await;
                 Err(Error::new(ErrorKind::Unavailable, "away"))
             }
             Self::NeverEnds | Self::FailsWhenNotified(_) => {
@@ -98,12 +98,12 @@ impl PurchaseQuery for Odd {
     }
 }
 
-fn over(query: Odd) -> Router {
+fn over(query: Misbehaving) -> Router {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(query));
     facing(parts, HttpOptions::default())
 }
 
-/// A sink with a defect.
+/// A sink that panics.
 #[derive(Debug)]
 struct Breaks;
 
@@ -127,46 +127,46 @@ impl PurchaseSink for Breaks {
 }
 
 #[tokio::test]
-async fn a_buy_that_panics_can_be_repeated() {
+async fn a_buy_that_panics_has_an_unknown_outcome_and_a_key() {
     let parts = Facing::new(Arc::new(Breaks), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
     for path in ["/buy", "/v1/purchases"] {
-        let answer = post(&router, path, r#"{"username":"ada","userid":"u1","price":1}"#).await;
-        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answer.json()["outcome"], "unknown", "{}", answer.text);
-        assert_eq!(answer.json()["idempotency_key"], answer.header("idempotency-key").unwrap());
+        let response = post(&router, path, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.json()["outcome"], "unknown", "{}", response.text);
+        assert_eq!(response.json()["idempotency_key"], response.header("idempotency-key").unwrap());
     }
 }
 
 #[tokio::test]
-async fn what_a_store_says_of_itself_is_not_passed_on() {
+async fn store_error_details_are_not_exposed() {
     for kind in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied, ErrorKind::TooLarge] {
-        let router = over(Odd::Refuses(kind));
+        let router = over(Misbehaving::Refuses(kind));
         for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1"] {
-            let answer = get(&router, path).await;
-            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {path}");
-            assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+            let response = get(&router, path).await;
+            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {path}");
+            assert!(!response.text.contains("hunter2"), "{}", response.text);
         }
-        // It does not say that the cursor is invalid.
-        let answer = get(&router, "/v1/purchases?userid=u1&cursor=x").await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
-        assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+        // The error does not blame the cursor.
+        let response = get(&router, "/v1/purchases?userid=u1&cursor=x").await;
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{}", response.text);
+        assert!(!response.text.contains("hunter2"), "{}", response.text);
     }
 }
 
 #[tokio::test]
-async fn a_listing_that_would_never_end_breaks_off() {
+async fn a_listing_without_progress_is_aborted() {
     let request = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
-    let response = over(Odd::NeverEnds).oneshot(request).await.unwrap();
+    let response = over(Misbehaving::NeverEnds).oneshot(request).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_to_its_end_ends_with_a_broken_connection() {
+async fn a_failed_export_breaks_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (options, go_on) = (HttpOptions::default(), Arc::new(Notify::new()));
-    let router = over(Odd::FailsWhenNotified(Arc::clone(&go_on)));
+    let (options, fail) = (HttpOptions::default(), Arc::new(Notify::new()));
+    let router = over(Misbehaving::FailsWhenNotified(Arc::clone(&fail)));
     let task = tokio::spawn(async move { serve(listener, router, &options, pending()).await });
     let mut client = TcpStream::connect(address).await.unwrap();
     let head =
@@ -174,10 +174,13 @@ async fn a_file_that_cannot_be_read_to_its_end_ends_with_a_broken_connection() {
     client.write_all(head.as_bytes()).await.unwrap();
     let mut received = Vec::new();
     while !received.windows(8).any(|part| part == b"price,ti") {
-        assert!(client.read_buf(&mut received).await.unwrap() > 0, "it ends early");
+        assert!(client.read_buf(&mut received).await.unwrap() > 0, "the response ends early");
     }
-    go_on.notify_one();
+    fail.notify_one();
     let _reset = client.read_to_end(&mut received).await;
-    assert!(received.starts_with(b"HTTP/1.1 200 ") && !received.ends_with(b"0\r\n\r\n"), "it looks whole");
+    assert!(
+        received.starts_with(b"HTTP/1.1 200 ") && !received.ends_with(b"0\r\n\r\n"),
+        "the response looks complete"
+    );
     task.abort();
 }

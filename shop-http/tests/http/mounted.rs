@@ -1,4 +1,4 @@
-//! The routes below a prefix of an outer router, and some groups of them only.
+//! Routes below the prefix of an outer router, and single groups of routes.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, RouteGroup, UsersRole, facing, routes};
 
-use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
+use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 const PREFIX: &str = "/shop";
 
-/// Facing, listing from a store with three purchases of `u1`, and with users and orders.
+/// Facing with three purchases of `u1`, users and orders.
 async fn parts() -> Facing {
     let store = InMemoryStore::new();
     store.insert((1..=3).map(|number| purchase("u1", number)).collect()).await.unwrap();
@@ -25,14 +25,14 @@ async fn parts() -> Facing {
     parts
 }
 
-/// The routes under both of axum's ways to nest a router.
+/// The routes, nested by both methods of axum.
 async fn mounted() -> [Router; 2] {
     let router = routes(parts().await).build();
     [Router::new().nest(PREFIX, router.clone()), Router::new().nest_service(PREFIX, router)]
 }
 
-async fn page(router: &Router, path: &str) -> Answer {
-    ask(router, request(Method::GET, path, &[("accept", "text/html")], Body::empty())).await
+async fn page(router: &Router, path: &str) -> TestResponse {
+    send(router, request(Method::GET, path, &[("accept", "text/html")], Body::empty())).await
 }
 
 /// The path that `link` leads to from `base`, as a browser resolves it.
@@ -45,20 +45,20 @@ fn resolved(base: &str, link: &str) -> String {
 async fn the_page_is_at_the_prefix_with_and_without_a_slash() {
     let [nested, service] = mounted().await;
     for (router, path) in [(&nested, "/shop"), (&service, "/shop"), (&service, "/shop/")] {
-        let answer = page(router, path).await;
-        assert!(answer.text.starts_with("<!doctype html>"), "{path}: {answer:?}");
+        let response = page(router, path).await;
+        assert!(response.text.starts_with("<!doctype html>"), "{path}: {response:?}");
         let links: Vec<_> = ["src=\"", "href=\""]
             .into_iter()
-            .flat_map(|name| answer.text.split(name).skip(1).filter_map(|rest| rest.split('"').next()))
+            .flat_map(|name| response.text.split(name).skip(1).filter_map(|rest| rest.split('"').next()))
             .collect();
         assert!(links.len() >= 4, "{links:?}");
         for link in links {
             assert_eq!(get(router, &resolved(path, link)).await.status, StatusCode::OK, "{path} {link}");
         }
-        let known = [("accept", "text/html"), ("if-none-match", answer.header("etag").unwrap())];
-        let again = ask(router, request(Method::GET, path, &known, Body::empty())).await;
+        let known = [("accept", "text/html"), ("if-none-match", response.header("etag").unwrap())];
+        let again = send(router, request(Method::GET, path, &known, Body::empty())).await;
         assert_eq!(again.status, StatusCode::NOT_MODIFIED, "{path}");
-        // Programs get the paths as they call them.
+        // Programs get the paths with the prefix.
         let paths = get(router, path).await.json();
         for name in ["/shop/", "/shop/livez", "POST /shop/v1/purchases", "GET /shop/v1/users/{user_id}"] {
             assert!(paths[name].is_string(), "{paths}");
@@ -74,8 +74,12 @@ async fn the_page_is_at_the_prefix_with_and_without_a_slash() {
 async fn a_prefix_that_the_client_chooses_stays_text() {
     let app = Router::new().nest("/t/{tenant}", routes(parts().await).build());
     for (path, folder) in [("/t/it's", "./it%27s/"), ("/t/a:b", "./a:b/"), ("/t/a&amp", "./a%26amp/")] {
-        let answer = page(&app, path).await;
-        assert!(answer.text.contains(&format!("src=\"{folder}page/facing.js\"")), "{path}: {}", answer.text);
+        let response = page(&app, path).await;
+        assert!(
+            response.text.contains(&format!("src=\"{folder}page/facing.js\"")),
+            "{path}: {}",
+            response.text
+        );
         let bought = post(&app, &format!("{path}/v1/purchases"), BUY).await;
         let location = bought.header("location").unwrap();
         assert!(location.starts_with(&format!("{path}/v1/purchases/")), "{location}");
@@ -83,7 +87,7 @@ async fn a_prefix_that_the_client_chooses_stays_text() {
 }
 
 #[tokio::test]
-async fn links_and_locations_have_the_prefix() {
+async fn links_and_locations_include_the_prefix() {
     for router in mounted().await {
         let bought = post(&router, "/shop/v1/purchases", BUY).await;
         let id = bought.header("x-purchase-id").unwrap();
@@ -123,9 +127,9 @@ async fn dialects_limits_and_errors_are_those_of_the_inner_path() {
     for (path, member) in
         [("/shop/v1/summary", "detail"), ("/shop/api/v1/x", "detail"), ("/shop/getAllUserBuys/u1", "error")]
     {
-        let answer = get(&app, path).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        assert!(answer.json()[member].is_string(), "{path}: {answer:?}");
+        let response = get(&app, path).await;
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(response.json()[member].is_string(), "{path}: {response:?}");
     }
     assert_eq!(get(&app, "/elsewhere").await.header("x-request-id"), None, "not ours");
 }
@@ -144,8 +148,8 @@ const PATHS: [(RouteGroup, &str); 8] = [
 
 /// Whether there is a route: no route has this method.
 async fn is_there(router: &Router, path: &str) -> bool {
-    let answer = ask(router, request(Method::PATCH, path, &[], Body::empty())).await;
-    answer.status == StatusCode::METHOD_NOT_ALLOWED
+    let response = send(router, request(Method::PATCH, path, &[], Body::empty())).await;
+    response.status == StatusCode::METHOD_NOT_ALLOWED
 }
 
 #[tokio::test]
@@ -170,7 +174,7 @@ async fn each_group_of_routes_can_be_left_out() {
             _ => assert!(listed.json()["/docs"].is_string()),
         }
     }
-    // Without the API that it uses there is no page.
+    // There is no page without the API that it uses.
     let without = routes(parts().await).without([RouteGroup::V1]).build();
     assert!(page(&without, "/").await.json().is_object());
 }
@@ -185,7 +189,7 @@ async fn the_services_are_presets() {
     let store = Arc::new(InMemoryStore::new());
     let management = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
     let app = Router::new().nest(PREFIX, routes(management).only([RouteGroup::V1]).build());
-    let bought = ask(&app, request(Method::POST, "/shop/v1/purchases", &[JSON], BUY)).await;
+    let bought = send(&app, request(Method::POST, "/shop/v1/purchases", &[JSON], BUY)).await;
     let stored: Value = get(&app, bought.header(header::LOCATION.as_str()).unwrap()).await.json();
     assert_eq!(stored["userid"], "u1");
     let all = get(&app, "/shop/v1/purchases?everyone=true").await.json();

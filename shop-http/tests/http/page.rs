@@ -1,4 +1,4 @@
-//! The page for browsers: who gets it, what it may load, and that all of it is there.
+//! The page for browsers: content negotiation, security headers, and files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,18 +11,18 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_http::{Dialect, HttpOptions};
 
-use crate::shop::{Answer, Shop, ask, get, request};
+use crate::shop::{Shop, TestResponse, get, request, send};
 
-/// As browsers ask for a page.
+/// The `Accept` header of browsers.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
 
-async fn accepting(router: &Router, path: &str, accept: &str) -> Answer {
-    ask(router, request(Method::GET, path, &[("accept", accept)], Body::empty())).await
+async fn accepting(router: &Router, path: &str, accept: &str) -> TestResponse {
+    send(router, request(Method::GET, path, &[("accept", accept)], Body::empty())).await
 }
 
-fn is_page(answer: &Answer) -> bool {
-    answer.header("content-type") == Some("text/html; charset=utf-8")
-        && answer.text.starts_with("<!doctype html>")
+fn is_page(response: &TestResponse) -> bool {
+    response.header("content-type") == Some("text/html; charset=utf-8")
+        && response.text.starts_with("<!doctype html>")
 }
 
 #[tokio::test]
@@ -44,16 +44,16 @@ async fn browsers_get_the_page_and_programs_the_description() {
                 "application/json, text/html;q=0.5",
                 "text/htmlx",
             ] {
-                let answer = accepting(service, "/", accept).await;
-                assert_eq!(answer.json(), description.json(), "{name} {accept}");
+                let response = accepting(service, "/", accept).await;
+                assert_eq!(response.json(), description.json(), "{name} {accept}");
             }
             for accept in
                 [BROWSER, "text/html", "TEXT/HTML; q=0.7, application/json;q=0.7", "application/xhtml+xml"]
             {
-                let answer = accepting(service, "/", accept).await;
+                let response = accepting(service, "/", accept).await;
                 assert!(
-                    is_page(&answer) && answer.header("vary") == Some("accept"),
-                    "{name} {accept}: {answer:?}"
+                    is_page(&response) && response.header("vary") == Some("accept"),
+                    "{name} {accept}: {response:?}"
                 );
             }
         }
@@ -66,14 +66,14 @@ async fn browsers_get_the_page_and_programs_the_description() {
 }
 
 #[tokio::test]
-async fn it_also_stands_behind_a_prefix_and_leaves_api_to_programs() {
+async fn the_page_works_below_a_prefix() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         for prefix in ["/scalable-shop-cm-server", "/scalable-shop-cm-api"] {
-            let answer = accepting(service, prefix, BROWSER).await;
-            // What it loads is named from where it stands, which is below the slash.
-            assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
-            assert_eq!(answer.header("location"), Some(&*format!("{}/", &prefix[1..])));
+            let response = accepting(service, prefix, BROWSER).await;
+            // The files that it loads are relative to the path with the slash.
+            assert_eq!(response.status, StatusCode::PERMANENT_REDIRECT);
+            assert_eq!(response.header("location"), Some(&*format!("{}/", &prefix[1..])));
             assert!(is_page(&accepting(service, &format!("{prefix}/"), BROWSER).await));
             assert_eq!(get(service, &format!("{prefix}/page/page.css")).await.status, StatusCode::OK);
             assert!(get(service, prefix).await.json().is_object());
@@ -95,7 +95,7 @@ fn folder() -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn every_file_is_served_strictly_and_asked_for_once() {
+async fn files_have_security_headers_and_revalidate() {
     let shop = Shop::new();
     let files = folder();
     let assets = files.iter().filter(|(name, _)| !name.ends_with(".html") && !name.ends_with(".js"));
@@ -122,7 +122,7 @@ async fn every_file_is_served_strictly_and_asked_for_once() {
             [(&*tag, 304), ("*", 304), (&*format!("\"a\", {tag}"), 304), ("W/\"other\"", 200)]
         {
             let headers = [("accept", BROWSER), ("if-none-match", known)];
-            let again = ask(service, request(Method::GET, &path, &headers, Body::empty())).await;
+            let again = send(service, request(Method::GET, &path, &headers, Body::empty())).await;
             assert_eq!(
                 (again.status.as_u16(), again.text.is_empty()),
                 (status, status == 304),
@@ -130,7 +130,7 @@ async fn every_file_is_served_strictly_and_asked_for_once() {
             );
             assert_eq!(again.header("etag"), Some(&*tag), "{path}");
         }
-        let head = ask(service, request(Method::HEAD, &path, &[("accept", BROWSER)], Body::empty())).await;
+        let head = send(service, request(Method::HEAD, &path, &[("accept", BROWSER)], Body::empty())).await;
         assert_eq!(
             (head.status, &*head.text, head.header("etag")),
             (StatusCode::OK, "", Some(&*tag)),
@@ -145,9 +145,9 @@ async fn every_file_is_served_strictly_and_asked_for_once() {
         "/page/",
         "/page/%FF",
     ] {
-        let answer = get(&shop.facing, path).await;
+        let response = get(&shop.facing, path).await;
         assert_eq!(
-            (answer.status, answer.json()),
+            (response.status, response.json()),
             (StatusCode::NOT_FOUND, json!({"error": "Not Found"})),
             "{path}"
         );
@@ -160,7 +160,7 @@ fn named<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
+fn pages_have_no_inline_scripts_and_no_external_resources() {
     let files = folder();
     let is_there = |name: &str| files.iter().any(|(known, _)| known == name);
     for (name, text) in &files {
@@ -176,7 +176,7 @@ fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
             " onclick=",
             "//cdn",
         ] {
-            // The library has a property for it, which the pages do not use.
+            // The library has such a property, which the pages do not use.
             let is_unused = name == "preact.js" && ["innerHTML", "dangerouslySet"].contains(&forbidden);
             assert!(is_unused || !text.contains(forbidden), "{name}: {forbidden}");
         }
@@ -186,8 +186,11 @@ fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
             text.matches(r#"<script type="module" src=""#).count(),
             "{name}: a script is inline"
         );
-        let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
-        assert!(!elsewhere.contains("http:") && !elsewhere.contains("https:"), "{name} names another place");
+        let external = text.replace("http://www.w3.org/2000/svg", "");
+        assert!(
+            !external.contains("http:") && !external.contains("https:"),
+            "{name} has an external address"
+        );
         for asset in named(text, r#"src="page/"#)
             .into_iter()
             .chain(named(text, r#"href="page/"#))
@@ -208,7 +211,7 @@ fn imported(files: &[(String, String)], name: &str, found: &mut BTreeSet<String>
     }
 }
 
-/// A script, as it is served.
+/// A script as served.
 async fn script(service: &Router, name: &str) -> String {
     get(service, &format!("/page/{name}")).await.text
 }
@@ -232,7 +235,7 @@ async fn each_page_has_one_script_with_all_its_modules() {
         all.extend(modules);
     }
     let scripts = files.iter().filter(|(name, _)| name.ends_with(".js")).count();
-    assert_eq!(all.len(), scripts, "every module is one of a page: {all:?}");
+    assert_eq!(all.len(), scripts, "every module belongs to a page: {all:?}");
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn the_logic_of_the_pages_passes_its_tests() {
             assert!(run.status.success() && said.contains("# pass "), "{said}");
         }
         Err(error) => {
-            #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
+            #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
             let required = std::env::var("SHOP_TEST_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|name| name == "browser"), "a test needs node: {error}");
             eprintln!("skipped: there is no node: {error}");

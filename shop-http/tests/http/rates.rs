@@ -1,4 +1,4 @@
-//! How many requests one client may send, how many may wait, and what of that others notice.
+//! Rate limits of clients, and the limit of waiting reads.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_http::{Facing, HttpOptions, Principal, routes};
 use uuid::Uuid;
 
-use crate::shop::{Answer, JSON, Shop, ask, get, request};
+use crate::shop::{JSON, Shop, TestResponse, get, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -45,29 +45,35 @@ fn facing() -> Router {
 }
 
 /// A request of the client with this address and these headers.
-async fn sent(router: &Router, from: &str, headers: &[(&str, &str)], method: Method, path: &str) -> Answer {
+async fn send_from(
+    router: &Router,
+    from: &str,
+    headers: &[(&str, &str)],
+    method: Method,
+    path: &str,
+) -> TestResponse {
     let body = if method == Method::POST { BUY } else { "" };
     let mut request = request(method, path, &[&[JSON], headers].concat(), Body::from(body));
     let address: SocketAddr = from.parse().unwrap();
     request.extensions_mut().insert(ConnectInfo(address));
-    ask(router, request).await
+    send(router, request).await
 }
 
-/// The first refusal of such a request.
+/// The first rejection of such a request.
 async fn refused(
     router: &Router,
     from: &str,
     headers: &[(&str, &str)],
     method: Method,
     path: &str,
-) -> Answer {
+) -> TestResponse {
     loop {
-        let answer = sent(router, from, headers, method.clone(), path).await;
-        if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            return answer;
+        let response = send_from(router, from, headers, method.clone(), path).await;
+        if response.status == StatusCode::TOO_MANY_REQUESTS {
+            return response;
         }
-        let is_rejected = headers.contains(&REJECTED) && answer.status == StatusCode::UNAUTHORIZED;
-        assert!(is_rejected || answer.status.is_success(), "{answer:?}");
+        let is_rejected = headers.contains(&REJECTED) && response.status == StatusCode::UNAUTHORIZED;
+        assert!(is_rejected || response.status.is_success(), "{response:?}");
     }
 }
 
@@ -88,19 +94,23 @@ async fn too_many_requests_are_429_in_each_dialect() {
         ),
         (Method::GET, "/getAllUserBuys/u1", json!({"error": reads})),
     ] {
-        let answer = refused(&facing(), HERE, &[], method, path).await;
-        assert_eq!((answer.json(), answer.header("retry-after")), (body, Some("1")), "{path}");
+        let response = refused(&facing(), HERE, &[], method, path).await;
+        assert_eq!((response.json(), response.header("retry-after")), (body, Some("1")), "{path}");
     }
     let router = facing();
     let problem: Value = refused(&router, HERE, &[], Method::POST, "/v1/purchases").await.json();
     assert_eq!((&problem["type"], &problem["status"]), (&json!("/problems/overloaded"), &json!(429)));
     assert_eq!(problem["outcome"], "not_sent");
-    // Reads have a rate of their own, and what is open to all has none.
-    let read = sent(&router, HERE, &[], Method::GET, "/v1/summary?userid=u1").await;
+    // Reads have a separate rate, and public paths have none.
+    let read = send_from(&router, HERE, &[], Method::GET, "/v1/summary?userid=u1").await;
     assert_eq!(read.status, StatusCode::OK);
     for _ in 0..20 {
         for path in ["/livez", "/readyz", "/", "/openapi.json"] {
-            assert_eq!(sent(&router, HERE, &[], Method::GET, path).await.status, StatusCode::OK, "{path}");
+            assert_eq!(
+                send_from(&router, HERE, &[], Method::GET, path).await.status,
+                StatusCode::OK,
+                "{path}"
+            );
         }
     }
 }
@@ -111,7 +121,7 @@ async fn a_client_is_a_principal_or_else_an_address() {
         // By address: another port, and other addresses of one IPv6 network, are the same client.
         ((HERE, &[][..]), vec![("198.51.100.2:4711", &[][..])]),
         (("[2001:db8::1]:1", &[]), vec![("[2001:db8:0:1::1]:1", &[])]),
-        // By principal, wherever it comes from.
+        // By principal, from any address.
         ((HERE, &[("x-name", "ada")]), vec![(HERE, &[("x-name", "grace")]), (HERE, &[])]),
         // Behind a proxy.
         (
@@ -122,18 +132,20 @@ async fn a_client_is_a_principal_or_else_an_address() {
         let router = facing();
         refused(&router, known.0, known.1, Method::POST, "/buy").await;
         for (from, headers) in others {
-            let answer = sent(&router, from, headers, Method::POST, "/buy").await;
-            assert_eq!(answer.status, StatusCode::CREATED, "{from} {headers:?}");
+            let response = send_from(&router, from, headers, Method::POST, "/buy").await;
+            assert_eq!(response.status, StatusCode::CREATED, "{from} {headers:?}");
         }
     }
     let router = facing();
     refused(&router, "[2001:db8::1]:1", &[], Method::POST, "/buy").await;
     refused(&router, "[2001:db8::2]:1", &[], Method::POST, "/buy").await;
-    // The header of a stranger changes nothing.
+    // The header of an untrusted address is ignored.
     for number in 0_u32.. {
         let forwarded = format!("203.0.113.{}", number % 250);
         let headers = [("x-forwarded-for", forwarded.as_str())];
-        if sent(&router, HERE, &headers, Method::POST, "/buy").await.status == StatusCode::TOO_MANY_REQUESTS {
+        if send_from(&router, HERE, &headers, Method::POST, "/buy").await.status
+            == StatusCode::TOO_MANY_REQUESTS
+        {
             break;
         }
     }
@@ -142,19 +154,23 @@ async fn a_client_is_a_principal_or_else_an_address() {
 #[tokio::test]
 async fn rejected_requests_count_for_their_address_alone() {
     let router = facing();
-    let answer = refused(&router, HERE, &[REJECTED], Method::POST, "/buy").await;
-    assert_eq!((answer.header("retry-after"), answer.header("www-authenticate")), (Some("1"), None));
+    let response = refused(&router, HERE, &[REJECTED], Method::POST, "/buy").await;
+    assert_eq!((response.header("retry-after"), response.header("www-authenticate")), (Some("1"), None));
     for (from, headers, method, path, status) in [
         ("198.51.100.2:4711", REJECTED, Method::POST, "/buy", StatusCode::UNAUTHORIZED),
         (HERE, REJECTED, Method::GET, "/v1/summary?userid=u1", StatusCode::UNAUTHORIZED),
         (HERE, ("x-name", "ada"), Method::POST, "/buy", StatusCode::CREATED),
     ] {
-        assert_eq!(sent(&router, from, &[headers], method, path).await.status, status, "{from} {headers:?}");
+        assert_eq!(
+            send_from(&router, from, &[headers], method, path).await.status,
+            status,
+            "{from} {headers:?}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_wait_leave_room_for_others() {
+async fn waiting_reads_hold_no_request_slot() {
     let shop = Shop::with(HttpOptions::default().max_requests(2).max_waits(100));
     let path = || format!("/v1/purchases?userid=u1&wait=10&wait_for={}", Uuid::now_v7());
     let waits = (0..100).map(|_| {
@@ -173,8 +189,8 @@ async fn reads_that_wait_leave_room_for_others() {
         (one_more.status, one_more.header("retry-after")),
         (StatusCode::SERVICE_UNAVAILABLE, Some("1"))
     );
-    let answers = join_all(begun).await;
-    let pending = answers.iter().map(|answer| answer.as_ref().unwrap());
-    let pending = pending.filter(|answer| answer.header("x-purchase-pending") == Some("true")).count();
-    assert_eq!(pending, 100, "each has read, two at a time");
+    let responses = join_all(begun).await;
+    let pending = responses.iter().map(|response| response.as_ref().unwrap());
+    let pending = pending.filter(|response| response.header("x-purchase-pending") == Some("true")).count();
+    assert_eq!(pending, 100, "each has queried, two concurrently");
 }

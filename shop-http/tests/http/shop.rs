@@ -1,4 +1,4 @@
-//! Both services on a log and a store in memory, and a way to ask them.
+//! Fixture: both services in memory, with a request helper.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use shop_http::{Facing, HttpOptions, Management, facing, management};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-/// It is always the same moment, and ids are always fresh.
+/// Returns one fixed time, and a new id for each call.
 #[derive(Debug)]
 struct StoppedClock;
 
@@ -59,7 +59,7 @@ impl Shop {
         Self { log, store, faults, facing, management }
     }
 
-    /// Carries what is in the log into the store, from now on.
+    /// Starts ingest.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
         let letters = Arc::new(self.log.dead_letters());
@@ -67,7 +67,7 @@ impl Shop {
         tokio::spawn(ingest.run(std::future::pending()));
     }
 
-    /// Puts purchases into the store.
+    /// Inserts purchases into the store.
     pub(crate) async fn stored(&self, purchases: &[Purchase]) {
         self.store.insert(purchases.into()).await.unwrap();
     }
@@ -76,7 +76,7 @@ impl Shop {
     pub(crate) async fn published(&self) -> usize {
         let source = self.log.source(&Uuid::now_v7().to_string());
         let mut count = 0;
-        // Everything that is there is handed over without waiting.
+        // The source returns the records that are there without waiting.
         while let Ok(event) = tokio::time::timeout(std::time::Duration::ZERO, source.next()).await {
             if let SourceEvent::Batch(batch) = event.unwrap() {
                 count += batch.records.len();
@@ -86,15 +86,15 @@ impl Shop {
     }
 }
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
@@ -104,11 +104,15 @@ impl Answer {
     }
 }
 
-pub(crate) async fn ask(router: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> TestResponse {
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    TestResponse {
+        status: parts.status,
+        headers: parts.headers,
+        text: String::from_utf8(body.to_vec()).unwrap(),
+    }
 }
 
 pub(crate) fn request(
@@ -124,17 +128,17 @@ pub(crate) fn request(
     request.body(body.into()).unwrap()
 }
 
-pub(crate) async fn get(router: &Router, path: &str) -> Answer {
-    ask(router, request(Method::GET, path, &[], Body::empty())).await
+pub(crate) async fn get(router: &Router, path: &str) -> TestResponse {
+    send(router, request(Method::GET, path, &[], Body::empty())).await
 }
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-pub(crate) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
-    ask(router, request(Method::POST, path, &[JSON], body)).await
+pub(crate) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> TestResponse {
+    send(router, request(Method::POST, path, &[JSON], body)).await
 }
 
-/// Purchase `number` of `user`, made so many seconds after 2026 began.
+/// Purchase `number` of `user`, at `number` seconds after the start of 2026.
 pub(crate) fn purchase(user: &str, number: u64) -> Purchase {
     let seconds = i64::try_from(number).unwrap();
     let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));

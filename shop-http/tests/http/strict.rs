@@ -1,28 +1,28 @@
-//! Our own API takes what it knows, refuses everything else, and names all faults of a request at once.
+//! The native API rejects unknown input, and reports all errors of a request at once.
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::shop::{Answer, JSON, Shop, ask, get, post, purchase, request};
+use crate::shop::{JSON, Shop, TestResponse, get, post, purchase, request, send};
 
-/// The places of the faults that a problem names, each with what is said of it.
-fn errors(answer: &Answer) -> Vec<(String, String)> {
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+/// The locations and texts of the errors in a problem.
+fn errors(response: &TestResponse) -> Vec<(String, String)> {
+    assert_eq!(response.header("content-type"), Some("application/problem+json"), "{response:?}");
     let place = |error: &Value| {
         let place = ["pointer", "parameter", "header"].map(|name| error[name].as_str()).into_iter().flatten();
         place.map(str::to_owned).collect::<Vec<_>>().join(" and ")
     };
-    let errors = answer.json()["errors"].as_array().unwrap().clone();
+    let errors = response.json()["errors"].as_array().unwrap().clone();
     errors.iter().map(|error| (place(error), error["detail"].as_str().unwrap().to_owned())).collect()
 }
 
-fn places(answer: &Answer) -> Vec<String> {
-    errors(answer).into_iter().map(|(place, _)| place).collect()
+fn places(response: &TestResponse) -> Vec<String> {
+    errors(response).into_iter().map(|(place, _)| place).collect()
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases() {
+async fn unknown_parameters_are_rejected() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u2", 2)]).await;
     for service in [&shop.facing, &shop.management] {
@@ -30,20 +30,27 @@ async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases
             for name in
                 ["userId", "user_id", "userID", "user", "USERID", "From", "since", "min_price", "by", "view"]
             {
-                let answer = get(service, &format!("{path}?{name}=u1")).await;
-                assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {name}: {answer:?}");
-                assert_eq!(places(&answer), [name, "userid"], "no selection is given, either");
-                let answer = get(service, &format!("{path}?userid=u1&{name}=u1")).await;
-                assert_eq!((answer.status.as_u16(), places(&answer)), (422, vec![name.to_owned()]), "{path}");
-                assert!(!answer.text.contains("0000-0000"), "{answer:?}");
+                let response = get(service, &format!("{path}?{name}=u1")).await;
+                assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {name}: {response:?}");
+                assert_eq!(places(&response), [name, "userid"], "a selection is missing, too");
+                let response = get(service, &format!("{path}?userid=u1&{name}=u1")).await;
+                assert_eq!(
+                    (response.status.as_u16(), places(&response)),
+                    (422, vec![name.to_owned()]),
+                    "{path}"
+                );
+                assert!(!response.text.contains("0000-0000"), "{response:?}");
             }
         }
         let one = "/v1/purchases/00000000-0000-0000-0000-000000000002";
         assert_eq!(places(&get(service, &format!("{one}?userid=u1&limit=5")).await), ["userid", "limit"]);
         assert_eq!(places(&get(service, "/v1/purchases/x?y=1&wait=11").await), ["y", "id", "wait"]);
         let good = r#"{"username":"ada","userid":"u1","price":1}"#;
-        let answer = post(service, "/v1/purchases?dry_run=true&wait=1", good).await;
-        assert_eq!((answer.status.as_u16(), places(&answer)), (422, vec!["dry_run".into(), "wait".into()]));
+        let response = post(service, "/v1/purchases?dry_run=true&wait=1", good).await;
+        assert_eq!(
+            (response.status.as_u16(), places(&response)),
+            (422, vec!["dry_run".into(), "wait".into()])
+        );
     }
     let suggestion = errors(&get(&shop.facing, "/v1/purchases?userid=u1&user_ID=u1").await);
     assert_eq!(suggestion[0].1, "user_ID is unknown here: use userid");
@@ -51,15 +58,15 @@ async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases
 }
 
 #[tokio::test]
-async fn all_faults_of_a_query_are_named_at_once() {
+async fn all_errors_of_a_query_are_reported() {
     let shop = Shop::new();
     let path =
         "/v1/purchases?userid=%20&username=b&x=1&limit=0&limit=1&order=up&wait_for=somebody&wait=11&x=2";
-    let answer = get(&shop.management, path).await;
-    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let response = get(&shop.management, path).await;
+    assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
     let expected = ["x", "limit", "userid", "userid", "order", "limit", "wait", "wait_for"];
-    assert_eq!(places(&answer), expected, "{answer:?}");
-    let body = answer.json();
+    assert_eq!(places(&response), expected, "{response:?}");
+    let body = response.json();
     assert_eq!((&body["field"], &body["type"]), (&json!("x"), &json!("/problems/invalid")));
     for text in
         ["x is unknown here", "limit must be given once", "userid must not be blank", "exclude each other"]
@@ -69,7 +76,7 @@ async fn all_faults_of_a_query_are_named_at_once() {
 }
 
 #[tokio::test]
-async fn exactly_one_way_says_whose_purchases_are_meant() {
+async fn userid_and_username_exclude_each_other() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u2", 2)]).await;
     for service in [&shop.facing, &shop.management] {
@@ -86,9 +93,9 @@ async fn exactly_one_way_says_whose_purchases_are_meant() {
                 "?everyone=false",
                 "?everyone=1",
             ] {
-                let answer = get(service, &format!("{path}{query}")).await;
-                assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}{query}: {answer:?}");
-                assert_eq!(errors(&answer).len(), 1, "{path}{query}: {answer:?}");
+                let response = get(service, &format!("{path}{query}")).await;
+                assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}{query}: {response:?}");
+                assert_eq!(errors(&response).len(), 1, "{path}{query}: {response:?}");
             }
             assert_eq!(get(service, &format!("{path}?userid=u1")).await.status, StatusCode::OK);
         }
@@ -96,15 +103,15 @@ async fn exactly_one_way_says_whose_purchases_are_meant() {
 }
 
 #[tokio::test]
-async fn everybodys_purchases_are_managements_to_list() {
+async fn only_management_lists_purchases_of_all_users() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u2", 2)]).await;
     for path in ["/v1/purchases", "/v1/summary", "/scalable-shop-cm-server/v1/purchases"] {
-        let answer = get(&shop.facing, &format!("{path}?everyone=true")).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        assert_eq!(answer.json()["type"], "/problems/denied");
-        // What is wrong besides is said first.
+        let response = get(&shop.facing, &format!("{path}?everyone=true")).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN, "{response:?}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert_eq!(response.json()["type"], "/problems/denied");
+        // Other errors are reported first.
         let wrong = get(&shop.facing, &format!("{path}?everyone=true&foo=1")).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
@@ -120,33 +127,33 @@ async fn everybodys_purchases_are_managements_to_list() {
 }
 
 #[tokio::test]
-async fn all_faults_of_a_body_are_named_at_once_each_with_a_pointer() {
+async fn all_errors_of_a_body_are_reported_with_pointers() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         let body = r#"{"username":" ","userId":"u1","price":"much","timestamp":"yesterday","currency":"EUR","a/b~c d":1,
             "currency":"USD"}"#;
-        let answer = post(service, "/v1/purchases", body).await;
-        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let response = post(service, "/v1/purchases", body).await;
+        assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
         let expected =
             ["#/username", "#/userid", "#/price", "#/timestamp", "#/userId", "#/currency", "#/a~1b~0c%20d"];
-        assert_eq!(places(&answer), expected, "{answer:?}");
-        let errors = errors(&answer);
+        assert_eq!(places(&response), expected, "{response:?}");
+        let errors = errors(&response);
         assert_eq!(errors[1].1, "userid is missing");
         assert_eq!(errors[4].1, "userId is unknown here: use userid");
         assert_eq!(errors[5].1, "currency is unknown here: there are username, userid, price, timestamp");
-        assert_eq!(answer.json()["field"], "username");
+        assert_eq!(response.json()["field"], "username");
         for (body, place) in [
             (r#"{"username":"ada","userid":"u1","price":1,"currency":"EUR","items":[{}]}"#, "#/currency"),
             (r#"{"username":"ada","userid":"u1","price":1,"user_id":"u1"}"#, "#/user_id"),
             (r#"{"username":"ada","userid":"u1","price":1,"":1}"#, "#/"),
             (r#"{"username":"ada","userid":"u1","price":1,"id":"x"}"#, "#/id"),
         ] {
-            let answer = post(service, "/v1/purchases", body).await;
-            assert_eq!((answer.status.as_u16(), &*places(&answer)[0]), (422, place), "{body}");
+            let response = post(service, "/v1/purchases", body).await;
+            assert_eq!((response.status.as_u16(), &*places(&response)[0]), (422, place), "{body}");
         }
     }
     assert_eq!((shop.published().await, shop.store.all().len()), (0, 0));
-    // The replaced systems' clients may send what they like besides.
+    // Clients of the replaced systems may send other members.
     let lenient = r#"{"username":"ada","userId":"u1","price":1,"currency":"EUR","items":[{}]}"#;
     for path in ["/buy", "/api/buy", "/scalable-shop-cm-server/buy"] {
         assert!(post(&shop.facing, path, lenient).await.status.is_success(), "{path}");
@@ -154,36 +161,36 @@ async fn all_faults_of_a_body_are_named_at_once_each_with_a_pointer() {
 }
 
 #[tokio::test]
-async fn an_answer_stays_short_however_much_is_wrong() {
+async fn the_number_of_reported_errors_is_limited() {
     let shop = Shop::new();
     let members: Vec<_> = (0..10_000).map(|number| format!("\"{number}\":0")).collect();
-    let answer = post(&shop.facing, "/v1/purchases", format!("{{{}}}", members.join(","))).await;
-    assert_eq!((answer.status.as_u16(), errors(&answer).len()), (422, 64));
-    assert!(answer.json()["detail"].as_str().unwrap().contains(" more"), "{answer:?}");
+    let response = post(&shop.facing, "/v1/purchases", format!("{{{}}}", members.join(","))).await;
+    assert_eq!((response.status.as_u16(), errors(&response).len()), (422, 64));
+    assert!(response.json()["detail"].as_str().unwrap().contains(" more"), "{response:?}");
     let long = format!(r#"{{"{}":0}}"#, "\u{1f600}".repeat(20_000));
-    let answer = post(&shop.facing, "/v1/purchases", long).await;
-    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(answer.text.len() < 4_096, "{} bytes", answer.text.len());
+    let response = post(&shop.facing, "/v1/purchases", long).await;
+    assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(response.text.len() < 4_096, "{} bytes", response.text.len());
     let query = (0..1_500).map(|number| format!("{number}=")).collect::<Vec<_>>().join("&");
-    let answer = get(&shop.facing, &format!("/v1/purchases?{query}")).await;
-    assert_eq!((answer.status.as_u16(), errors(&answer).len()), (422, 64));
+    let response = get(&shop.facing, &format!("/v1/purchases?{query}")).await;
+    assert_eq!((response.status.as_u16(), errors(&response).len()), (422, 64));
 }
 
 #[tokio::test]
-async fn a_price_is_a_number_or_the_same_as_text() {
+async fn a_price_is_a_number_or_its_text() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
         for price in
             [r#""+5""#, r#"" 5 ""#, r#"".5""#, r#""5.""#, r#""05""#, r#""5\n""#, "true", "null", r#""1e999""#]
         {
             let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
-            let answer = post(service, "/v1/purchases", body).await;
+            let response = post(service, "/v1/purchases", body).await;
             assert_eq!(
-                (answer.status.as_u16(), places(&answer)),
+                (response.status.as_u16(), places(&response)),
                 (422, vec!["#/price".to_owned()]),
                 "{price}"
             );
-            assert_eq!(errors(&answer)[0].1, "Price must be a valid number", "{price}");
+            assert_eq!(errors(&response)[0].1, "Price must be a valid number", "{price}");
         }
         for (price, read) in [
             ("1e3", "1000"),
@@ -193,8 +200,8 @@ async fn a_price_is_a_number_or_the_same_as_text() {
             ("1e-7", "0.0000001"),
         ] {
             let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
-            let answer = post(service, "/v1/purchases", body).await;
-            assert!(answer.text.contains(&format!("\"price\":{read},")), "{price}: {}", answer.text);
+            let response = post(service, "/v1/purchases", body).await;
+            assert!(response.text.contains(&format!("\"price\":{read},")), "{price}: {}", response.text);
         }
     }
     for price in [r#""+5""#, r#"" 5 ""#, r#"".5""#] {
@@ -204,16 +211,16 @@ async fn a_price_is_a_number_or_the_same_as_text() {
 }
 
 #[tokio::test]
-async fn a_purchase_that_was_taken_has_a_location_that_waits_for_it() {
+async fn location_of_a_new_purchase_waits_for_it() {
     let shop = Shop::new();
     shop.ingest();
     let good = r#"{"username":"ada","userid":"u1","price":1}"#;
     for service in [&shop.facing, &shop.management] {
-        let taken = ask(service, request(Method::POST, "/v1/purchases", &[JSON], good)).await;
+        let taken = send(service, request(Method::POST, "/v1/purchases", &[JSON], good)).await;
         let id = taken.header("x-purchase-id").unwrap();
         let location = taken.header("location").unwrap();
         assert_eq!(location, format!("/v1/purchases/{id}?wait_for={id}"));
-        let found = ask(service, request(Method::GET, location, &[], Body::empty())).await;
+        let found = send(service, request(Method::GET, location, &[], Body::empty())).await;
         assert_eq!((found.status, &found.json()["id"]), (StatusCode::OK, &json!(id)));
     }
     assert_eq!(post(&shop.facing, "/buy", good).await.header("location"), None);

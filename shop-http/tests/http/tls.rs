@@ -115,7 +115,7 @@ impl Served {
         Self { address, authority, files, stop, task }
     }
 
-    /// Connects as a client with this certificate, if it has one, which speaks this protocol.
+    /// Connects with this client certificate, if any, and this ALPN protocol.
     async fn connect(&self, own: Option<&Signed>, protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(&self.authority.pem)).unwrap();
@@ -151,19 +151,19 @@ fn get(path: &str) -> Request<Body> {
     Request::get(format!("https://localhost{path}")).body(Body::empty()).unwrap()
 }
 
-/// All that is answered to a `GET` on this connection.
-async fn ask(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
+/// The response to a `GET` on this connection.
+async fn exchange(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
 }
 
 #[tokio::test]
 async fn clients_choose_the_protocol() {
     let served = Served::new(HttpOptions::default(), None).await;
-    let answer = ask(served.connect(None, "http/1.1").await.unwrap()).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let response = exchange(served.connect(None, "http/1.1").await.unwrap()).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 
     let (mut client, connection) = served.http2().await;
     tokio::spawn(connection);
@@ -176,13 +176,13 @@ async fn clients_choose_the_protocol() {
     let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
     assert_eq!(page["items"].as_array().unwrap().len(), 1_000);
 
-    // A client that speaks no TLS ends only its connection.
+    // A client without TLS ends only its own connection.
     let mut plain = TcpStream::connect(served.address).await.unwrap();
     plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     // A reset is an end as well.
-    let _end = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let _end = plain.read_to_end(&mut response).await;
+    assert!(!response.starts_with(b"HTTP"), "{response:?}");
     assert_eq!(client.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
 }
 
@@ -209,8 +209,8 @@ async fn hosts_and_origins_are_checked_by_the_authority_of_http2() {
             request = request.header(*name, *value);
         }
         let body = Body::from(r#"{"userid":"u2","username":"ada","price":29.99}"#);
-        let answer = client.send_request(request.body(body).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), status, "{host} {headers:?}");
+        let response = client.send_request(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{host} {headers:?}");
     }
 }
 
@@ -224,7 +224,7 @@ async fn a_certificate_is_replaced_while_serving() {
         assert_eq!(open.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
         let stream = served.connect(None, "http/1.1").await.unwrap();
         let presented = peer(&stream);
-        assert!(ask(stream).await.unwrap().starts_with("HTTP/1.1 200 "));
+        assert!(exchange(stream).await.unwrap().starts_with("HTTP/1.1 200 "));
         presented
     };
     let first = request().await;
@@ -247,18 +247,18 @@ async fn a_certificate_is_replaced_while_serving() {
 async fn clients_need_a_certificate_of_the_authority() {
     let clients = Authority::new();
     let served = Served::new(HttpOptions::default(), Some(&clients)).await;
-    let answer = async |own: Option<&Signed>| ask(served.connect(own, "http/1.1").await?).await;
-    assert!(answer(Some(&clients.sign())).await.unwrap().starts_with("HTTP/1.1 200 "));
-    // That of the server's authority is not one for clients.
+    let response = async |own: Option<&Signed>| exchange(served.connect(own, "http/1.1").await?).await;
+    assert!(response(Some(&clients.sign())).await.unwrap().starts_with("HTTP/1.1 200 "));
+    // A certificate of the server's authority is not valid for clients.
     for own in [None, Some(served.authority.sign()), Some(Authority::new().sign())] {
-        // An alert, or a reset that comes before it.
-        let refused = answer(own.as_ref()).await;
+        // An alert, or a reset that arrives before it.
+        let refused = response(own.as_ref()).await;
         assert!(refused.is_err(), "{refused:?}");
     }
 }
 
 #[tokio::test]
-async fn files_that_do_not_fit_are_refused() {
+async fn mismatched_certificate_files_are_rejected() {
     let (authority, one, other) = (Authority::new(), Authority::new().sign(), Authority::new().sign());
     let mixed = Signed { key: other.key.clone(), ..one.clone() };
     let none = Signed { certificate: "none".to_owned(), ..one.clone() };
@@ -290,7 +290,7 @@ async fn slow_handshakes_and_idle_connections_are_ended() {
     let answered = client.send_request(get("/healthz")).await;
     // A reset is an end as well.
     let _end = connection.await.unwrap();
-    // The time may be over before the request.
+    // The timeout may end before the request.
     assert!(answered.is_err() || answered.is_ok_and(|response| response.status() == StatusCode::OK));
 }
 
@@ -308,7 +308,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
     assert!(connection.await.is_ok());
     let read = unread.into_body().collect().await;
     assert!(read.is_err());
-    // Its place is free.
+    // Its slot is free.
     let (mut client, connection) = served.http2().await;
     tokio::spawn(connection);
     let other = client.send_request(get("/v1/purchases?userid=u2")).await.unwrap();
@@ -324,16 +324,16 @@ async fn stopping_completes_requests_over_http2() {
     let body =
         futures_util::stream::poll_fn(move |context| body.poll_recv(context)).map(Ok::<_, std::io::Error>);
     let buy = Request::post("https://localhost/buy").header("content-type", "application/json");
-    let answer = tokio::spawn(client.send_request(buy.body(Body::from_stream(body)).unwrap()));
+    let response = tokio::spawn(client.send_request(buy.body(Body::from_stream(body)).unwrap()));
     parts.send(r#"{"username":"ada","userid":"u1""#).await.unwrap();
-    // Answered on the same connection, so the server has surely taken the first.
+    // A response on the same connection shows that the server has accepted the first request.
     assert_eq!(client.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
     // A connection before its handshake does not delay the end.
     let silent = TcpStream::connect(served.address).await.unwrap();
     served.stop.send(()).unwrap();
     parts.send(r#","price":1}"#).await.unwrap();
     drop(parts);
-    assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::CREATED);
+    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::CREATED);
     served.task.await.unwrap().unwrap();
     drop(silent);
     let _end = connection.await.unwrap();

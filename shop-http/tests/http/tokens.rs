@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::dead_letters::dead_letter;
 use crate::document::operations;
 use crate::issuer::{Issuer, SigningKey};
-use crate::shop::{Answer, JSON, ask, get, purchase, request};
+use crate::shop::{JSON, TestResponse, get, purchase, request, send};
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -32,9 +32,9 @@ const OTHER: &str = "2";
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// Nothing: it is open to all.
+    /// Nothing: the route is public.
     Open,
-    /// This scope for what is the principal's own, and the scope with `:any` for the rest.
+    /// This scope for rows of the principal, and the scope with `:any` for others.
     Own(&'static str),
     /// The same, for a row by its own id: one of another user does not exist.
     OwnById(&'static str),
@@ -129,8 +129,8 @@ async fn services(key: SigningKey) -> Services {
     Services { issuer, facing, management, paths: [of_facing, of_management] }
 }
 
-/// A request to a route: for a row or a purchase of `user`.
-async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Option<&str>) -> Answer {
+/// Sends a request to a route, for a row or a purchase of `user`.
+async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Option<&str>) -> TestResponse {
     let number: u64 = user.parse().unwrap();
     let path = path
         .replace("{who}", user)
@@ -162,7 +162,7 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
     let authorization = token.map(|token| format!("Bearer {token}"));
     let headers: Vec<_> =
         std::iter::once(JSON).chain(authorization.as_deref().map(|value| ("authorization", value))).collect();
-    ask(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
+    send(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
 }
 
 /// Tokens that are not valid, each with the reason.
@@ -200,7 +200,7 @@ fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
 }
 
 /// A route that requires a scope.
-struct Asked<'a> {
+struct RouteUnderTest<'a> {
     app: &'a Router,
     issuer: &'a Issuer,
     method: &'a Method,
@@ -208,9 +208,9 @@ struct Asked<'a> {
     case: &'a str,
 }
 
-impl Asked<'_> {
+impl RouteUnderTest<'_> {
     /// The response to [`OWN`] with `scope`, about `user`.
-    async fn answer(&self, user: &str, scope: &str) -> Answer {
+    async fn send(&self, user: &str, scope: &str) -> TestResponse {
         call(self.app, self.method, self.path, user, Some(&self.issuer.token(OWN, scope))).await
     }
 
@@ -219,9 +219,9 @@ impl Asked<'_> {
         for (user, scope, is_allowed) in
             [(OWN, "", false), (OTHER, scope, false), (OWN, scope, true), (OTHER, &any, true)]
         {
-            let answer = self.answer(user, scope).await;
-            assert_eq!(answer.status, StatusCode::OK, "{case}: {answer:?}");
-            let line = &answer.json()[0];
+            let response = self.send(user, scope).await;
+            assert_eq!(response.status, StatusCode::OK, "{case}: {response:?}");
+            let line = &response.json()[0];
             let expected = if is_allowed { "acknowledged" } else { "rejected" };
             assert_eq!(line["status"], expected, "{case}, {user} with {scope:?}: {line}");
             assert_eq!(line["type"] == "/problems/denied", !is_allowed, "{case}: {line}");
@@ -236,18 +236,18 @@ impl Asked<'_> {
             Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
             Rule::Open | Rule::Status | Rule::OwnByLine(_) => unreachable!(),
         };
-        let none = self.answer(OWN, "").await;
+        let none = self.send(OWN, "").await;
         assert_eq!(none.status, hidden, "{case}: {none:?}");
         if hidden == StatusCode::FORBIDDEN {
             assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
         }
         if let Some(own) = own {
-            let other = self.answer(OTHER, own).await;
+            let other = self.send(OTHER, own).await;
             assert_eq!(other.status, hidden, "{case}: {other:?}");
-            let right = self.answer(OWN, own).await;
+            let right = self.send(OWN, own).await;
             assert!(is_served(right.status), "{case}: {right:?}");
         }
-        let allowed = self.answer(OTHER, &any).await;
+        let allowed = self.send(OTHER, &any).await;
         assert!(is_served(allowed.status), "{case}: {allowed:?}");
     }
 }
@@ -280,7 +280,7 @@ async fn every_route_requires_its_scope() {
                 assert_eq!(documented["security"], expected, "{kind} {method} {path}");
             }
             let case = format!("{kind} {method} {path} {rule:?}");
-            let asked = Asked { app, issuer: &issuer, method: &method, path: &path, case: &case };
+            let route = RouteUnderTest { app, issuer: &issuer, method: &method, path: &path, case: &case };
             let bare = call(app, &method, &path, OWN, None).await;
             if rule == Rule::Open {
                 assert!(!bare.status.is_client_error(), "{case}: {bare:?}");
@@ -288,7 +288,7 @@ async fn every_route_requires_its_scope() {
             }
             if rule == Rule::Status {
                 assert_eq!(bare.json().as_object().unwrap().len(), 1, "{case}: {bare:?}");
-                assert!(asked.answer(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
+                assert!(route.send(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
                 continue;
             }
             assert_eq!(
@@ -297,28 +297,28 @@ async fn every_route_requires_its_scope() {
                 "{case}"
             );
             for (why, token) in &invalid {
-                let answer = call(app, &method, &path, OWN, Some(token)).await;
-                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{case}, {why}: {answer:?}");
+                let response = call(app, &method, &path, OWN, Some(token)).await;
+                assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{case}, {why}: {response:?}");
                 assert_eq!(
-                    answer.header("www-authenticate"),
+                    response.header("www-authenticate"),
                     Some(r#"Bearer error="invalid_token""#),
                     "{case}"
                 );
             }
             match rule {
-                Rule::OwnByLine(scope) => asked.requires_scope_of_lines(scope).await,
-                _ => asked.requires_scope(rule).await,
+                Rule::OwnByLine(scope) => route.requires_scope_of_lines(scope).await,
+                _ => route.requires_scope(rule).await,
             }
         }
     }
 }
 
 #[tokio::test]
-async fn everybodys_purchases_are_for_operators() {
+async fn purchases_of_all_users_require_operate() {
     let Services { issuer, management, .. } = services(SigningKey::ed()).await;
     let list = async |path: &str, scope: &str| {
         let authorization = format!("Bearer {}", issuer.token(OWN, scope));
-        ask(&management, request(Method::GET, path, &[("authorization", &authorization)], Body::empty()))
+        send(&management, request(Method::GET, path, &[("authorization", &authorization)], Body::empty()))
             .await
     };
     for path in ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/purchases"] {
@@ -333,8 +333,8 @@ async fn everybodys_purchases_are_for_operators() {
 /// The status of a listing with a token of the key `id`.
 async fn status(services: &Services, id: &str) -> StatusCode {
     let token = services.issuer.sign(id, &services.issuer.claims(OWN, "purchases:read"));
-    let answer = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
-    answer.status
+    let response = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+    response.status
 }
 
 #[tokio::test]
@@ -360,18 +360,18 @@ async fn keys_are_rotated_while_serving() {
     }
     assert_eq!(services.issuer.published.reads.load(Ordering::Relaxed), reads);
 
-    // A withdrawn key is not accepted any more, not even with a token that was verified before.
+    // A withdrawn key is rejected, even with a token that was verified before.
     let claims = services.issuer.claims(OWN, "purchases:read");
     let old = services.issuer.sign("first", &claims);
-    let ask = async |services: &Services| {
+    let send = async |services: &Services| {
         call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&old)).await.status
     };
-    assert_eq!(ask(&services).await, StatusCode::OK);
+    assert_eq!(send(&services).await, StatusCode::OK);
     services.issuer.withdraw("first");
     services.issuer.clock.advance(Duration::from_secs(200));
     services.issuer.rotate("third", SigningKey::ed());
     assert_eq!(status(&services, "third").await, StatusCode::OK, "reads the set again");
-    assert_eq!(ask(&services).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(send(&services).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -396,16 +396,16 @@ async fn a_remembered_token_expires() {
     let token = services.issuer.token(OWN, "purchases:read");
     for (seconds, expected) in [(0, StatusCode::OK), (360, StatusCode::OK), (1, StatusCode::UNAUTHORIZED)] {
         services.issuer.clock.advance(Duration::from_secs(seconds));
-        let answer = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
-        assert_eq!(answer.status, expected, "{answer:?}");
+        let response = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+        assert_eq!(response.status, expected, "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_read_from_a_body_before_the_token_is_checked() {
+async fn a_body_is_not_read_before_the_token_is_verified() {
     let Services { facing, .. } = services(SigningKey::ec()).await;
     let endless = Body::from_stream(futures_util::stream::pending::<Result<String, std::io::Error>>());
     let headers = [JSON, ("authorization", "Bearer abc")];
-    let answer = ask(&facing, request(Method::POST, "/v1/purchases", &headers, endless)).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let response = send(&facing, request(Method::POST, "/v1/purchases", &headers, endless)).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
 }

@@ -1,4 +1,4 @@
-//! Reading through our own API.
+//! Reading through the native API.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use shop_core::{Error, ErrorKind};
 use crate::shop::{Shop, get, purchase};
 
 #[tokio::test]
-async fn pages_of_a_user_of_a_name_and_of_everybody() {
+async fn pages_by_user_id_by_name_and_of_all_users() {
     let shop = Shop::new();
     let users = ["a", "b"].into_iter().cycle();
     let all: Vec<_> = users.zip(0..30).map(|(user, number)| purchase(user, number)).collect();
@@ -29,8 +29,8 @@ async fn pages_of_a_user_of_a_name_and_of_everybody() {
         get(&shop.facing, &format!("/v1/purchases?userid=a&order=oldest&limit=5&cursor={cursor}")).await;
     assert_eq!(second.json()["items"].as_array().unwrap().len(), 5);
     let default = get(&shop.management, "/v1/purchases?everyone=true").await.json();
-    assert_eq!(default["items"].as_array().unwrap().len(), 30, "up to 50 unless asked for");
-    assert_eq!(default["items"][0]["timestamp"], "2026-01-01T00:00:29.000Z", "newest first unless asked for");
+    assert_eq!(default["items"].as_array().unwrap().len(), 30, "at most 50 by default");
+    assert_eq!(default["items"][0]["timestamp"], "2026-01-01T00:00:29.000Z", "newest first by default");
 }
 
 #[tokio::test]
@@ -74,15 +74,15 @@ async fn listings_sums_and_totals_of_a_range() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_store_is_not_the_clients() {
+async fn an_invalid_error_of_the_store_is_a_503() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 0), purchase("u1", 1)]).await;
     let page = get(&shop.management, "/v1/purchases?userid=u1&limit=1").await.json();
     let second = format!("/v1/purchases?userid=u1&limit=1&cursor={}", page["next"].as_str().unwrap());
     shop.faults.always(Call::Query, Fault::Refuse(Error::new(ErrorKind::Invalid, "of the driver")));
     for path in ["/v1/totals?userid=u1", "/v1/summary?userid=u1", &second] {
-        let answer = get(&shop.management, path).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.text);
+        let response = get(&shop.management, path).await;
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", response.text);
     }
 }
 

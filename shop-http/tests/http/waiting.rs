@@ -1,4 +1,4 @@
-//! Reading one's own purchase: paused time, so that waiting takes none.
+//! Waiting for a purchase to be stored, in paused time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::shop::{Shop, get, post, purchase};
 const ID: &str = "00000000-0000-0000-0000-000000000008";
 
 #[tokio::test(start_paused = true)]
-async fn who_names_a_purchase_waits_for_it() {
+async fn wait_for_waits_until_the_purchase_is_stored() {
     let shop = Shop::new();
     let store = shop.store.clone();
     tokio::spawn(async move {
@@ -24,14 +24,18 @@ async fn who_names_a_purchase_waits_for_it() {
         shop_core::ports::PurchaseStore::insert(&store, vec![purchase("u1", 7)].into()).await.unwrap();
     });
     for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1?by=userid", "/v1/summary?userid=u1"] {
-        let answer = get(&shop.facing, &format!("{path}&wait_for={ID}")).await;
-        assert_eq!((answer.status, answer.header("x-purchase-pending")), (StatusCode::OK, None), "{path}");
-        assert!(answer.text.contains("7.1"), "{}", answer.text);
+        let response = get(&shop.facing, &format!("{path}&wait_for={ID}")).await;
+        assert_eq!(
+            (response.status, response.header("x-purchase-pending")),
+            (StatusCode::OK, None),
+            "{path}"
+        );
+        assert!(response.text.contains("7.1"), "{}", response.text);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_where_purchases_are_stored_sees_them_at_once() {
+async fn a_wait_ends_with_the_insert_in_the_same_process() {
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let stored = faults.store(Arc::new(store.clone()));
@@ -41,18 +45,18 @@ async fn who_waits_where_purchases_are_stored_sees_them_at_once() {
     let facing = facing(purchases.into(), HttpOptions::default());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-    // Between two looks that are not called for.
+    // Between two polls.
     let time = Duration::from_millis(1_215);
     faults.once(Call::Insert, Fault::Delay(time));
     let path = |id: &str| format!("/v1/purchases?userid=u1&wait_for={id}");
     let start = Instant::now();
     let bought = post(&facing, "/v1/purchases", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
-    let answer = get(&facing, &path(bought.header("x-purchase-id").unwrap())).await;
-    assert_eq!(answer.header("x-purchase-pending"), None);
+    let response = get(&facing, &path(bought.header("x-purchase-id").unwrap())).await;
+    assert_eq!(response.header("x-purchase-pending"), None);
     let waited = start.elapsed();
     assert!((time..time + Duration::from_millis(10)).contains(&waited), "{waited:?}");
 
-    // When nothing is stored here any more, there is nothing to be woken by.
+    // After ingest has stopped, no notification will arrive.
     stop.send(()).unwrap();
     task.await.unwrap().unwrap();
     let start = Instant::now();
@@ -61,7 +65,7 @@ async fn who_waits_where_purchases_are_stored_sees_them_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
+async fn wait_is_capped() {
     let shop = Shop::new();
     for (path, status) in [
         ("/v1/purchases?userid=u1", StatusCode::OK),
@@ -71,9 +75,9 @@ async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
     ] {
         for (wait, seconds) in [("", 2.0), ("&wait=0.5", 0.5), ("&wait=0", 0.0), ("&wait=10", 10.0)] {
             let start = Instant::now();
-            let answer = get(&shop.facing, &format!("{path}&wait_for={ID}{wait}")).await;
+            let response = get(&shop.facing, &format!("{path}&wait_for={ID}{wait}")).await;
             assert_eq!(
-                (answer.status, answer.header("x-purchase-pending")),
+                (response.status, response.header("x-purchase-pending")),
                 (status, Some("true")),
                 "{path}"
             );
@@ -84,35 +88,35 @@ async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_buys_and_lists_sees_what_was_bought() {
+async fn read_your_writes_waits_for_the_last_purchase() {
     let mut options = HttpOptions::default();
     options.read_your_writes = true;
     let shop = Shop::with(options);
     post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
-    // Somebody's name is somebody else's id: there is one wait for both.
+    // One user's name is another user's id: one wait is for both.
     post(&shop.facing, "/buy", r#"{"username":"u1","userid":"ada","price":29.99}"#).await;
-    // Nothing carries it into the store yet: the listing waits, then says that something is missing.
+    // Ingest does not run yet: the listing waits, then reports a pending purchase.
     for path in
         ["/getAllUserBuys/u1", "/getAllUserBuys/ada", "/v1/purchases?username=u1", "/v1/summary?username=ada"]
     {
         let start = Instant::now();
-        let answer = get(&shop.facing, path).await;
-        assert_eq!(answer.header("x-purchase-pending"), Some("true"), "{path}");
+        let response = get(&shop.facing, path).await;
+        assert_eq!(response.header("x-purchase-pending"), Some("true"), "{path}");
         assert!((2.0..2.1).contains(&start.elapsed().as_secs_f64()), "{path}: {:?}", start.elapsed());
-        // What may never be stored is waited for once.
+        // Only the first listing waits for it.
         let start = Instant::now();
         get(&shop.facing, &path.replace("/getAllUserBuys/", "/v1/purchases?userid=")).await;
         assert_eq!(start.elapsed(), Duration::ZERO, "{path}");
     }
     let start = Instant::now();
     assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.header("x-purchase-pending"), None);
-    assert_eq!(start.elapsed(), Duration::ZERO, "others do not wait");
+    assert_eq!(start.elapsed(), Duration::ZERO, "listings of other users do not wait");
     post(&shop.facing, "/buy", r#"{"username":"u2","userid":"u2","price":29.99}"#).await;
     shop.ingest();
     for path in ["/getAllUserBuys/u2", "/getAllUserBuys/ada"] {
-        let answer = get(&shop.facing, path).await;
+        let response = get(&shop.facing, path).await;
         assert_eq!(
-            (answer.header("x-purchase-pending"), &answer.json()["count"]),
+            (response.header("x-purchase-pending"), &response.json()["count"]),
             (None, &1.into()),
             "{path}"
         );
@@ -120,7 +124,7 @@ async fn who_buys_and_lists_sees_what_was_bought() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_remembered_unless_chosen() {
+async fn read_your_writes_is_off_by_default() {
     let shop = Shop::new();
     post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
     let start = Instant::now();

@@ -1,9 +1,9 @@
-//! Bodies that are no purchase. Each line is a case: the body, and what the error says of it.
+//! Bodies that are no purchase. Each line is a case: the body and its error.
 
-/// A body, and what is said of it.
+/// A body, and the text of its error.
 pub(super) type Case = (Vec<u8>, String);
 
-/// No JSON, or JSON that is no object.
+/// Invalid JSON, or JSON that is no object.
 const NO_OBJECTS: &[&str] = &[
     "",
     " ",
@@ -70,7 +70,7 @@ const NO_OBJECTS: &[&str] = &[
     "<purchase><username>ada</username></purchase>",
     "username: ada\nuserid: u1\nprice: 1\n",
     "username,userid,price\nada,u1,1\n",
-    // What says one thing twice.
+    // Duplicate members.
     r#"{"username":"ada","userid":"u1","price":1,"price":1}"#,
     r#"{"username":"ada","userid":"u1","price":1,"price":2}"#,
     r#"{"username":"ada","username":"eve","userid":"u1","price":1}"#,
@@ -79,14 +79,14 @@ const NO_OBJECTS: &[&str] = &[
     r#"{"username":"ada","userid":"u1","user\u0069d":"u2","price":1}"#,
 ];
 
-/// What says one thing in two ways, each known to a replaced system.
+/// Aliases with different values, each known to a replaced system.
 pub(super) const CONTRADICTIONS: &[&str] = &[
     r#"{"username":"ada","userid":"u1","userId":"u2","price":1}"#,
     r#"{"username":"ada","userid":"u1","user_id":"u2","price":1}"#,
     r#"{"username":"ada","userID":"u1","user_id":"u2","price":1}"#,
 ];
 
-/// What is no UTF-8, wherever it stands.
+/// Bytes that are no UTF-8, at every place.
 const NO_TEXT: &[&[u8]] = &[
     b"\xff\xfe{\0}\0",
     b"\0{\0}",
@@ -100,7 +100,7 @@ const NO_TEXT: &[&[u8]] = &[
     b"{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}\xff",
 ];
 
-/// Objects in which something lacks, and what does.
+/// Objects with missing members, and the members.
 const TOO_LITTLE: &[(&str, &str)] = &[
     (r#"{"x":1}"#, "['username', 'userid', 'price']"),
     (r#"{"data":{"username":"ada","userid":"u1","price":1}}"#, "['username', 'userid', 'price']"),
@@ -116,7 +116,7 @@ const TOO_LITTLE: &[(&str, &str)] = &[
     (r#"{"username":null,"userid":null,"price":null}"#, "['username', 'userid']"),
 ];
 
-/// What is no user's id and no user's name, and what is said of it behind the member's name.
+/// Invalid user ids and names, and the error after the member's name.
 const NO_USERS: &[(&str, &str)] = &[
     ("true", "must be text"),
     ("[]", "must be text"),
@@ -141,7 +141,7 @@ const NO_USERS: &[(&str, &str)] = &[
     (r#""a\u009f""#, "must not contain control characters"),
 ];
 
-/// What is no price, and what is said of it.
+/// Invalid prices, and their errors.
 const NO_PRICES: &[(&str, &str)] = &[
     ("null", "Price must be a valid number"),
     ("true", "Price must be a valid number"),
@@ -188,36 +188,36 @@ const NO_PRICES: &[(&str, &str)] = &[
     ("0.30000000000000004", "Price must not have more than 8 decimals"),
 ];
 
-fn said(text: &str) -> String {
+fn owned(text: &str) -> String {
     text.to_owned()
 }
 
-/// Bodies that cannot be looked into.
+/// Bodies without an object.
 pub(super) fn without_object() -> Vec<Case> {
-    let is_no_object = || said("Request body must be a JSON object");
+    let is_no_object = || owned("Request body must be a JSON object");
     let mut cases: Vec<Case> =
         NO_OBJECTS.iter().map(|body| (body.as_bytes().to_vec(), is_no_object())).collect();
     cases.extend(NO_TEXT.iter().map(|body| (body.to_vec(), is_no_object())));
-    // What nests deeper than anything would.
+    // Nested too deeply.
     let deep =
         ["[".repeat(90_000), format!(r#"{{"username":{}"#, "[".repeat(90_000)), r#"{"x":"#.repeat(15_000)];
     cases.extend(deep.map(|body| (body.into_bytes(), is_no_object())));
     cases
 }
 
-/// Objects that say too little, or what cannot be.
+/// Objects with missing or invalid members.
 pub(super) fn with_object() -> Vec<Case> {
     let missing = |fields: &str| format!("Missing required fields: {fields}");
     let mut cases: Vec<Case> =
         TOO_LITTLE.iter().map(|(body, fields)| (body.as_bytes().to_vec(), missing(fields))).collect();
-    cases.extend(NO_PRICES.iter().map(|(value, text)| (with("price", value), said(text))));
+    cases.extend(NO_PRICES.iter().map(|(value, text)| (with("price", value), owned(text))));
     let digits = "9".repeat(50_000);
-    cases.push((with("price", &digits), said("Price must not be larger than 1000000000000000")));
-    cases.push((with("price", &format!("0.{digits}")), said("Price must not have more than 8 decimals")));
+    cases.push((with("price", &digits), owned("Price must not be larger than 1000000000000000")));
+    cases.push((with("price", &format!("0.{digits}")), owned("Price must not have more than 8 decimals")));
     // Closed again, so that it is JSON.
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    cases.push((with("username", &deep), said("username must be text")));
-    cases.push((with("price", &deep), said("Price must be a valid number")));
+    cases.push((with("username", &deep), owned("username must be text")));
+    cases.push((with("price", &deep), owned("Price must be a valid number")));
     for (member, longest) in [("userid", 128), ("username", 256)] {
         cases.extend(NO_USERS.iter().map(|(value, text)| (with(member, value), format!("{member} {text}"))));
         let too_long = format!("{member} must not be longer than {longest} characters");
@@ -230,7 +230,7 @@ pub(super) fn with_object() -> Vec<Case> {
     cases
 }
 
-/// A good body but for one member.
+/// A valid body but for one member.
 pub(super) fn with(member: &str, value: &str) -> Vec<u8> {
     let good = [("username", "\"ada\""), ("userid", "\"u1\""), ("price", "1")];
     let all = good.map(|(name, usual)| format!("\"{name}\":{}", if name == member { value } else { usual }));

@@ -1,4 +1,4 @@
-//! Bad input of every kind: each is answered with a 4xx that says what is wrong, and nothing reaches the log or
+//! Bad input of every kind: each gets a 4xx with the reason, and nothing reaches the log or
 //! the store.
 
 mod bodies;
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use shop_core::Timestamp;
 use shop_http::{Dialect, HttpOptions};
 
-use crate::shop::{Answer, NOW, Shop, ask, get, post};
+use crate::shop::{NOW, Shop, TestResponse, get, post, send};
 
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
-fn speaking(name: &str) -> Shop {
+fn shop_in_dialect(name: &str) -> Shop {
     let mut options = HttpOptions::default();
     options.dialect = Dialect::from_name(name).unwrap();
     Shop::with(options)
@@ -46,25 +46,25 @@ fn text_of<'a>(path: &str, dialect: &str, body: &'a Value) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_a_4xx_that_says_why_and_reaches_nothing() {
+async fn a_bad_request_is_a_4xx_with_its_reason() {
     let shop = Shop::new();
     let facing = requests::TO_FACING.iter().map(|case| (&shop.facing, case));
     let management = requests::TO_MANAGEMENT.iter().map(|case| (&shop.management, case));
     for (service, case) in facing.chain(management) {
         let (line, _, status, text) = case;
-        let answer = ask(service, requests::request(case, GOOD)).await;
-        assert_eq!(answer.status.as_u16(), *status, "{line}: {answer:?}");
+        let response = send(service, requests::request(case, GOOD)).await;
+        assert_eq!(response.status.as_u16(), *status, "{line}: {response:?}");
         let path = line.split_once(' ').unwrap().1;
-        let body = answer.json();
-        let said = text_of(path, "default", &body);
-        assert!(said.is_some_and(|said| said.contains(text)), "{line}: {answer:?}");
-        assert!(answer.header("x-request-id").is_some(), "{line}");
+        let body = response.json();
+        let text_found = text_of(path, "default", &body);
+        assert!(text_found.is_some_and(|text_found| text_found.contains(text)), "{line}: {response:?}");
+        assert!(response.header("x-request-id").is_some(), "{line}");
         assert_untouched(&shop, line).await;
     }
 }
 
 #[tokio::test]
-async fn a_bad_body_says_what_is_wrong_and_reaches_nothing() {
+async fn a_bad_body_is_a_4xx_with_its_reason() {
     let shop = Shop::new();
     let kinds = requests::TO_FACING.len() + requests::TO_MANAGEMENT.len();
     let bodies = bodies::without_object().len() + bodies::with_object().len();
@@ -79,11 +79,14 @@ async fn a_bad_body_says_what_is_wrong_and_reaches_nothing() {
             (&shop.management, "/purchases", StatusCode::BAD_REQUEST),
             (&shop.management, "/v1/purchases", v1_status),
         ] {
-            let answer = post(service, path, body.clone()).await;
-            assert_eq!(answer.status, status, "{path} {shown}: {}", answer.text);
-            let error = answer.json();
-            let said = text_of(path, "default", &error);
-            assert!(said.is_some_and(|said| said.contains(&text)), "{path} {shown}: {error}");
+            let response = post(service, path, body.clone()).await;
+            assert_eq!(response.status, status, "{path} {shown}: {}", response.text);
+            let error = response.json();
+            let text_found = text_of(path, "default", &error);
+            assert!(
+                text_found.is_some_and(|text_found| text_found.contains(&text)),
+                "{path} {shown}: {error}"
+            );
             assert!(!path.starts_with("/v1") || error["type"] == "/problems/invalid", "{error}");
         }
         assert_untouched(&shop, &shown).await;
@@ -91,7 +94,7 @@ async fn a_bad_body_says_what_is_wrong_and_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_that_contradicts_itself_is_refused() {
+async fn contradicting_aliases_are_rejected() {
     let shop = Shop::new();
     for body in bodies::CONTRADICTIONS {
         for (service, path, status, text) in [
@@ -111,38 +114,41 @@ async fn a_body_that_contradicts_itself_is_refused() {
             ),
         ] {
             let body = body.replace("userId", "user_id");
-            let answer = post(service, path, body.clone()).await;
-            assert_eq!(answer.status, status, "{path} {body}");
-            let error = answer.json();
-            let said = text_of(path, "default", &error);
-            assert!(said.is_some_and(|said| said.contains(text)), "{path} {body}: {error}");
+            let response = post(service, path, body.clone()).await;
+            assert_eq!(response.status, status, "{path} {body}");
+            let error = response.json();
+            let text_found = text_of(path, "default", &error);
+            assert!(text_found.is_some_and(|text_found| text_found.contains(text)), "{path} {body}: {error}");
         }
         assert_untouched(&shop, body).await;
     }
 }
 
 #[tokio::test]
-async fn a_time_past_the_log_must_be_readable_in_every_dialect() {
+async fn a_timestamp_sent_to_management_must_be_valid_in_every_dialect() {
     for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
-        let shop = speaking(name);
+        let shop = shop_in_dialect(name);
         for (value, text) in [
             ("\"not a date\"", "timestamp must be RFC 3339"),
             ("{}", "timestamp must be RFC 3339"),
             ("\"9999-12-30T00:00:00Z\"", "timestamp must not be more than 5 minutes in the future"),
         ] {
             let body = bodies::with("price", &format!("1,\"timestamp\":{value}"));
-            let answer = post(&shop.management, "/purchases", body).await;
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name} {value}: {answer:?}");
-            let error = answer.json();
-            let said = text_of("/purchases", name, &error);
-            assert!(said.is_some_and(|said| said.contains(text)), "{name} {value}: {error}");
+            let response = post(&shop.management, "/purchases", body).await;
+            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name} {value}: {response:?}");
+            let error = response.json();
+            let text_found = text_of("/purchases", name, &error);
+            assert!(
+                text_found.is_some_and(|text_found| text_found.contains(text)),
+                "{name} {value}: {error}"
+            );
         }
         assert_untouched(&shop, name).await;
     }
 }
 
 #[tokio::test]
-async fn a_time_older_than_the_retention_is_refused() {
+async fn a_timestamp_older_than_the_retention_is_rejected() {
     let mut options = HttpOptions::default();
     options.purchase_retention = Some(Duration::from_secs(24 * 3_600));
     let shop = Shop::with(options);
@@ -156,47 +162,47 @@ async fn a_time_older_than_the_retention_is_refused() {
         (&shop.management, "/purchases", StatusCode::BAD_REQUEST),
         (&shop.management, "/v1/purchases", StatusCode::UNPROCESSABLE_ENTITY),
     ] {
-        let answer = post(router, path, of(older)).await;
-        assert_eq!(answer.status, status, "{path}: {answer:?}");
-        assert!(answer.json().to_string().contains(text), "{path}: {answer:?}");
-        let answer = post(router, path, of(oldest)).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
+        let response = post(router, path, of(older)).await;
+        assert_eq!(response.status, status, "{path}: {response:?}");
+        assert!(response.json().to_string().contains(text), "{path}: {response:?}");
+        let response = post(router, path, of(oldest)).await;
+        assert_eq!(response.status, StatusCode::CREATED, "{path}: {response:?}");
     }
-    // A batch refuses the line alone.
+    // A batch rejects only the line.
     let lines = [of(older), of(oldest)].map(|line| String::from_utf8(line).unwrap()).join(",");
-    let answer = post(&shop.facing, "/v1/purchases:batch", format!("[{lines}]").into_bytes()).await;
-    let results = answer.json();
+    let response = post(&shop.facing, "/v1/purchases:batch", format!("[{lines}]").into_bytes()).await;
+    let results = response.json();
     assert_eq!((&results[0]["status"], &results[1]["status"]), (&json!("rejected"), &json!("acknowledged")));
     assert!(results[0].to_string().contains(text), "{results}");
 }
 
-/// Whether it is refused as bad bodies are at `path` in `dialect`.
-fn is_refused(path: &str, dialect: &str, answer: &Answer) -> bool {
+/// Whether the response is that to a bad body at `path` in `dialect`.
+fn is_refused(path: &str, dialect: &str, response: &TestResponse) -> bool {
     let status = if path.starts_with("/api/v1/") { 422 } else { 400 };
-    answer.status.as_u16() == status && text_of(path, dialect, &answer.json()).is_some()
+    response.status.as_u16() == status && text_of(path, dialect, &response.json()).is_some()
 }
 
 #[tokio::test]
-async fn a_bad_body_is_refused_in_every_dialect_and_reaches_nothing() {
+async fn a_bad_body_is_rejected_in_every_dialect() {
     let everywhere = ["/api/buy", "/api/v1/buy", "/scalable-shop-cm-server/buy"];
     for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
-        let shop = speaking(name);
+        let shop = shop_in_dialect(name);
         for (body, _) in bodies::without_object().into_iter().chain(bodies::with_object()) {
             let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
-            // Paths that tell their dialect are looked at once.
-            let telling = everywhere.iter().filter(|_| name == "default");
-            for path in std::iter::once(&"/buy").chain(telling) {
-                let answer = post(&shop.facing, path, body.clone()).await;
-                assert!(is_refused(path, name, &answer), "{name} {path} {shown}: {answer:?}");
+            // Paths that select their dialect are tested once.
+            let fixed = everywhere.iter().filter(|_| name == "default");
+            for path in std::iter::once(&"/buy").chain(fixed) {
+                let response = post(&shop.facing, path, body.clone()).await;
+                assert!(is_refused(path, name, &response), "{name} {path} {shown}: {response:?}");
             }
-            let answer = post(&shop.management, "/purchases", body).await;
-            assert!(is_refused("/purchases", name, &answer), "{name} {shown}: {answer:?}");
+            let response = post(&shop.management, "/purchases", body).await;
+            assert!(is_refused("/purchases", name, &response), "{name} {shown}: {response:?}");
             assert_untouched(&shop, &shown).await;
         }
     }
 }
 
-/// What is good or bad by dialect: where it is sent, the member, its value, and the error; none if it is taken.
+/// Values that dialects treat differently: dialect, path, member, value, and the error, or none if it is accepted.
 const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("default", "/buy", "userid", "5", None),
     ("default", "/buy", "username", "-5", None),
@@ -259,17 +265,20 @@ const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
 ];
 
 #[tokio::test]
-async fn what_only_some_refuse_is_refused_by_those() {
+async fn dialects_differ_in_what_they_accept() {
     for (name, path, member, value, error) in BY_DIALECT {
-        let shop = speaking(name);
-        let answer = post(&shop.facing, path, bodies::with(member, value)).await;
+        let shop = shop_in_dialect(name);
+        let response = post(&shop.facing, path, bodies::with(member, value)).await;
         let case = format!("{name} {path} {member}: {value}");
         match error {
-            None => assert!(answer.status.is_success(), "{case}: {answer:?}"),
+            None => assert!(response.status.is_success(), "{case}: {response:?}"),
             Some(text) => {
-                assert!(answer.status.is_client_error(), "{case}: {answer:?}");
-                let body = answer.json();
-                assert!(text_of(path, name, &body).is_some_and(|said| said.contains(text)), "{case}: {body}");
+                assert!(response.status.is_client_error(), "{case}: {response:?}");
+                let body = response.json();
+                assert!(
+                    text_of(path, name, &body).is_some_and(|text_found| text_found.contains(text)),
+                    "{case}: {body}"
+                );
             }
         }
         assert_eq!(shop.published().await, usize::from(error.is_none()), "{case}");
@@ -277,7 +286,7 @@ async fn what_only_some_refuse_is_refused_by_those() {
 }
 
 #[tokio::test]
-async fn a_path_in_a_name_is_a_name() {
+async fn a_path_in_a_user_name_is_plain_text() {
     let shop = Shop::new();
     let listing = async |service: &Router, path: &str| get(service, path).await.json();
     for who in ["../health", "..\\health", "a/b?c#d", "%2e%2e", "<img src=x onerror=alert(1)>", "\u{202e}x"] {

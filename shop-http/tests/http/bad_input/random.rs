@@ -1,16 +1,16 @@
-//! Whatever is sent: nothing panics, and nothing is the service's fault.
+//! Random input causes no panic and no 5xx.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::shop::{Shop, ask};
+use crate::shop::{Shop, send};
 
-/// Where purchases are taken, on facing.
+/// The paths of facing that accept purchases.
 const PATHS: [&str; 5] = ["/buy", "/api/buy", "/api/v1/buy", "/scalable-shop-cm-server/buy", "/v1/purchases"];
 
-/// A value that is JSON, or nearly.
+/// A value that is JSON or nearly JSON.
 pub(crate) fn value() -> impl Strategy<Value = String> {
     let simple = prop_oneof![
         Just("null".to_owned()),
@@ -30,7 +30,7 @@ pub(crate) fn value() -> impl Strategy<Value = String> {
     })
 }
 
-/// A body that is a purchase, or nearly.
+/// A body that is a purchase or nearly one.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
         8 => prop::sample::select(vec!["username", "userid", "price", "timestamp", "userId", "user_id"]),
@@ -41,7 +41,7 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
         let members: Vec<_> =
             members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         let mut body = format!("{{{}}}", members.join(",")).into_bytes();
-        // One byte in some of them is another.
+        // One byte of some bodies is changed.
         if let Some(byte) = byte.filter(|byte| byte % 2 == 0) {
             let at = at.index(body.len());
             body[at] = byte;
@@ -54,7 +54,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![1 => prop::collection::vec(any::<u8>(), 0..200), 4 => nearly()]
 }
 
-/// The path and the query of a question.
+/// A path with a query.
 fn target() -> impl Strategy<Value = String> {
     let segment = "(%[0-9a-fA-F]{2}|[!-~&&[^#?/%]]){1,12}";
     let names = vec!["by", "view", "order", "limit", "cursor", "wait_for", "userid", "username"];
@@ -75,37 +75,37 @@ fn target() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_body_is_the_services_fault(body in body(), key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40))) {
+    fn random_bodies_cause_no_5xx(body in body(), key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40))) {
         let shop = Shop::new();
-        let answers = Runtime::new().unwrap().block_on(async {
-            let mut answers = Vec::new();
+        let responses = Runtime::new().unwrap().block_on(async {
+            let mut responses = Vec::new();
             let management = ["/purchases", "/v1/purchases"].map(|path| (&shop.management, path));
             for (service, path) in PATHS.map(|path| (&shop.facing, path)).into_iter().chain(management) {
                 let mut request = Request::post(path).body(Body::from(body.clone())).unwrap();
-                // What HTTP itself does not carry comes from nobody.
+                // HTTP cannot transport other values.
                 if let Some(key) = key.as_ref().and_then(|key| HeaderValue::from_bytes(key).ok()) {
                     request.headers_mut().insert("idempotency-key", key);
                 }
-                let answer = ask(service, request).await;
-                answers.push((path, answer));
+                let response = send(service, request).await;
+                responses.push((path, response));
             }
-            let taken = answers[..PATHS.len()].iter().filter(|(_, answer)| answer.status.is_success()).count();
-            // The same purchase under the same key is in the log once; without a key each is a purchase.
+            let accepted = responses[..PATHS.len()].iter().filter(|(_, response)| response.status.is_success()).count();
+            // A purchase that is repeated with its key is in the log once; without a key each is a new purchase.
             let published = shop.published().await;
-            assert!(published <= taken && (published > 0) == (taken > 0), "{published} of {taken}");
-            answers
+            assert!(published <= accepted && (published > 0) == (accepted > 0), "{published} of {accepted}");
+            responses
         });
-        for (path, answer) in answers {
-            prop_assert!(answer.status.is_success() || answer.status.is_client_error(), "{} {:?}", path, answer);
-            answer.json();
+        for (path, response) in responses {
+            prop_assert!(response.status.is_success() || response.status.is_client_error(), "{} {:?}", path, response);
+            response.json();
         }
     }
 
     #[test]
-    fn no_question_is_the_services_fault(target in target()) {
+    fn random_queries_cause_no_5xx(target in target()) {
         let shop = Shop::new();
         let Ok(request) = Request::get(&target).body(Body::empty()) else { return Ok(()) };
-        let answer = Runtime::new().unwrap().block_on(ask(&shop.facing, request));
-        prop_assert!(answer.status.as_u16() < 500, "{} {:?}", target, answer);
+        let response = Runtime::new().unwrap().block_on(send(&shop.facing, request));
+        prop_assert!(response.status.as_u16() < 500, "{} {:?}", target, response);
     }
 }

@@ -1,16 +1,16 @@
-//! Requests that are bad in another way than by their body. Each line is a case.
+//! Bad requests with a valid body. Each line is a case.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};
 
-/// What is sent: the request's line, headers, the status and what the answer says.
+/// Request line, headers, and the expected status and text.
 type Case = (&'static str, &'static [(&'static str, &'static [u8])], u16, &'static str);
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
-/// To facing, with the body of a good purchase.
+/// To facing, with a valid body.
 pub(super) const TO_FACING: &[Case] = &[
-    // Where there is nothing.
+    // Unknown paths.
     ("POST /", &[JSON], 405, "Method Not Allowed"),
     ("POST //buy", &[JSON], 404, "Not Found"),
     ("POST /Buy", &[JSON], 404, "Not Found"),
@@ -38,7 +38,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("GET /getAllUserBuys/a/b", &[], 404, "Not Found"),
     ("GET /getAllUserBuys/../health", &[], 404, "Not Found"),
     ("GET /v1/purchases/a/b", &[], 404, "Not Found"),
-    // What cannot be done there.
+    // Wrong methods.
     ("GET /buy", &[], 405, "Method Not Allowed"),
     ("PUT /buy", &[JSON], 405, "Method Not Allowed"),
     ("PATCH /buy", &[JSON], 405, "Method Not Allowed"),
@@ -52,7 +52,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("DELETE /v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91", &[], 405, "Method Not Allowed"),
     ("POST /v1/summary?userid=u1", &[JSON], 405, "Method Not Allowed"),
     ("DELETE /api/v1/buy", &[], 405, "Method Not Allowed"),
-    // What is said to be no JSON.
+    // Other media types.
     ("POST /buy", &[("content-type", b"text/plain")], 415, "application/json"),
     ("POST /buy", &[("content-type", b"text/json")], 415, "application/json"),
     ("POST /buy", &[("content-type", b"json")], 415, "application/json"),
@@ -72,7 +72,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("POST /buy", &[JSON, ("content-encoding", b"identity, gzip")], 415, "Content-Encoding"),
     ("POST /v1/purchases", &[JSON, ("content-encoding", b"deflate")], 415, "Content-Encoding"),
     ("POST /api/v1/buy", &[JSON, ("content-encoding", b"gzip")], 422, "valid dictionary"),
-    // Keys that are none.
+    // Invalid keys.
     ("POST /buy", &[JSON, ("idempotency-key", b"")], 400, "Idempotency-Key must be one key"),
     ("POST /buy", &[JSON, ("idempotency-key", b"with space")], 400, "Idempotency-Key must be one key"),
     ("POST /buy", &[JSON, ("idempotency-key", b"tab\there")], 400, "Idempotency-Key must be one key"),
@@ -88,7 +88,7 @@ pub(super) const TO_FACING: &[Case] = &[
         "Idempotency-Key must be one key",
     ),
     ("POST /api/v1/buy", &[JSON, ("idempotency-key", b"with space")], 422, "Idempotency-Key must be one key"),
-    // Users that are none.
+    // Invalid users.
     ("GET /getAllUserBuys/%20", &[], 400, "userid must not be blank"),
     ("GET /getAllUserBuys/%C2%A0", &[], 400, "userid must not be blank"),
     ("GET /getAllUserBuys/a%00b", &[], 400, "control characters"),
@@ -113,7 +113,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("GET /v1/purchases/0190163d8694739baea5966c26f8ad91", &[], 422, "id is not valid"),
     ("GET /v1/purchases/0190163d-8694-739b-aea5-966c26f8ad9g", &[], 422, "id is not valid"),
     ("GET /v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91", &[], 404, "No purchase with this id"),
-    // Parameters that cannot be.
+    // Invalid parameters.
     ("GET /getAllUserBuys/u?by=shoe", &[], 400, "by must be userid or username"),
     ("GET /getAllUserBuys/u?by=", &[], 400, "by must be userid or username"),
     ("GET /getAllUserBuys/u?view=shoe", &[], 400, "view must be"),
@@ -151,7 +151,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("GET /scalable-shop-cm-server/getAllUserBuys/u?limit=0", &[], 400, "limit must be"),
 ];
 
-/// To management, with the body of a good purchase.
+/// To management, with a valid body.
 pub(super) const TO_MANAGEMENT: &[Case] = &[
     ("POST /buy", &[JSON], 404, "Not Found"),
     ("POST /purchases/", &[JSON], 404, "Not Found"),

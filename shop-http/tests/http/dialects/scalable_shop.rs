@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{BUY, is, log_away, of_joe, refuses, speaking, store_away, two};
+use super::{
+    BUY, assert_rejects, assert_response, buy_without_log, list_without_store, of_joe, shop_in_dialect, two,
+};
 use crate::shop::{get, post};
 
 fn error(text: &str) -> Value {
@@ -11,32 +13,36 @@ fn error(text: &str) -> Value {
 
 #[tokio::test]
 async fn a_buy_is_a_200_with_two_members() {
-    let shop = speaking("scalable-shop");
-    let answer = post(&shop.facing, "/buy", BUY).await;
-    is(&answer, 200, &json!({"status": "Ok!", "message": "Message successfully sent to Kafka!"}));
-    assert!(answer.header("x-purchase-id").is_some());
+    let shop = shop_in_dialect("scalable-shop");
+    let response = post(&shop.facing, "/buy", BUY).await;
+    assert_response(
+        &response,
+        200,
+        &json!({"status": "Ok!", "message": "Message successfully sent to Kafka!"}),
+    );
+    assert!(response.header("x-purchase-id").is_some());
 }
 
 #[tokio::test]
-async fn a_wrong_buy_is_told_in_its_envelope() {
-    let shop = speaking("scalable-shop");
+async fn invalid_buys_have_the_envelope_of_the_dialect() {
+    let shop = shop_in_dialect("scalable-shop");
     let cases = [
         ("{}", 400, error("Request body must be JSON")),
         (r#"{"username":"joe"}"#, 400, error("Missing required fields: ['userid', 'price']")),
         (r#"{"username":"joe","userid":"5","price":-1}"#, 400, error("Price cannot be negative")),
         (r#"{"username":"joe","userid":"5","price":"x"}"#, 400, error("Price must be a valid number")),
     ];
-    refuses(&shop, "/buy", &cases).await;
+    assert_rejects(&shop, "/buy", &cases).await;
     let expected = error("Failed to record purchase - messaging system unavailable");
-    assert_eq!(log_away(&shop, &shop.facing, "/buy").await, (503, expected));
-    let away = store_away(&shop, &shop.facing, "/getAllUserBuys/joe").await;
+    assert_eq!(buy_without_log(&shop, &shop.facing, "/buy").await, (503, expected));
+    let away = list_without_store(&shop, &shop.facing, "/getAllUserBuys/joe").await;
     assert_eq!(away, (503, error("Service unavailable")));
-    is(&get(&shop.facing, "/nowhere").await, 404, &error("Not Found"));
+    assert_response(&get(&shop.facing, "/nowhere").await, 404, &error("Not Found"));
 }
 
 #[tokio::test]
 async fn a_listing_is_by_name_oldest_first_with_prices_as_text() {
-    let shop = speaking("scalable-shop");
+    let shop = shop_in_dialect("scalable-shop");
     shop.stored(&two()).await;
     let first = json!({"_id": "00000000-0000-0000-0000-000000000001", "username": "joe", "userid": "005",
         "price": "10.50", "timestamp": "2026-01-01T00:00:00.250Z"});
@@ -55,13 +61,13 @@ async fn a_listing_is_by_name_oldest_first_with_prices_as_text() {
         ),
         (format!("{path}?limit=1"), json!({"username": "joe", "purchases": [first]})),
     ] {
-        is(&get(&shop.facing, &path).await, 200, &expected);
+        assert_response(&get(&shop.facing, &path).await, 200, &expected);
     }
 }
 
 #[tokio::test]
-async fn the_client_tells_the_time() {
-    let shop = speaking("scalable-shop");
+async fn the_timestamp_of_the_client_is_kept() {
+    let shop = shop_in_dialect("scalable-shop");
     shop.ingest();
     let id = post(&shop.facing, "/buy", BUY).await.header("x-purchase-id").unwrap().to_owned();
     let listing = get(&shop.facing, &format!("/getAllUserBuys/joe?wait_for={id}")).await.json();
@@ -70,8 +76,8 @@ async fn the_client_tells_the_time() {
 }
 
 #[tokio::test]
-async fn a_long_listing_of_it_is_sent_as_it_is_read() {
-    let shop = speaking("scalable-shop");
+async fn long_listings_are_streamed() {
+    let shop = shop_in_dialect("scalable-shop");
     let all: Vec<_> = (1..=2_100).map(|number| of_joe(number, "1", i64::try_from(number).unwrap())).collect();
     shop.stored(&all).await;
     let plain = get(&shop.facing, "/getAllUserBuys/joe").await;

@@ -1,10 +1,12 @@
-//! What stands under `/api/v1`, whatever `SHOP_DIALECT` says.
+//! Paths below `/api/v1`, independently of `SHOP_DIALECT`.
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{BUY, is, log_away, of_joe, refuses, speaking, store_away, two};
-use crate::shop::{Shop, ask, get, post, request};
+use super::{
+    BUY, assert_rejects, assert_response, buy_without_log, list_without_store, of_joe, shop_in_dialect, two,
+};
+use crate::shop::{Shop, get, post, request, send};
 
 fn list(entries: &[(&str, Value, &str, Value)]) -> Value {
     let entry = |(kind, loc, msg, input): &(&str, Value, &str, Value)| json!({"type": kind, "loc": loc, "msg": msg, "input": input});
@@ -12,19 +14,23 @@ fn list(entries: &[(&str, Value, &str, Value)]) -> Value {
 }
 
 #[tokio::test]
-async fn a_buy_is_a_202_with_the_seconds_of_now() {
+async fn a_buy_is_a_202_with_the_current_time_in_seconds() {
     for name in ["default", "shopping-system", "scalable-shop"] {
-        let shop = speaking(name);
-        let answer = post(&shop.facing, "/api/v1/buy", BUY).await;
+        let shop = shop_in_dialect(name);
+        let response = post(&shop.facing, "/api/v1/buy", BUY).await;
         let data =
             json!({"username": "joe", "userid": "005", "price": 1195.30, "timestamp": 1_772_355_600.25});
-        is(&answer, 202, &json!({"status": "success", "message": "Purchase recorded", "data": data}));
-        assert!(answer.header("x-purchase-id").is_some());
+        assert_response(
+            &response,
+            202,
+            &json!({"status": "success", "message": "Purchase recorded", "data": data}),
+        );
+        assert!(response.header("x-purchase-id").is_some());
     }
 }
 
 #[tokio::test]
-async fn each_wrong_member_is_an_entry() {
+async fn each_invalid_member_is_an_entry() {
     let shop = Shop::new();
     let body = |member: &str| json!(["body", member]);
     let (field, string) = ("Field required", "Input should be a valid string");
@@ -67,11 +73,15 @@ async fn each_wrong_member_is_an_entry() {
         ("", 422, list(&[("missing", json!(["body"]), field, Value::Null)])),
         ("null", 422, list(&[("missing", json!(["body"]), field, Value::Null)])),
     ];
-    refuses(&shop, "/api/v1/buy", &cases).await;
+    assert_rejects(&shop, "/api/v1/buy", &cases).await;
     let plain = [("content-type", "text/plain")];
-    let answer = ask(&shop.facing, request(Method::POST, "/api/v1/buy", &plain, BUY)).await;
-    is(&answer, 422, &list(&[("model_attributes_type", json!(["body"]), object, Value::Null)]));
-    let untyped = ask(&shop.facing, request(Method::POST, "/api/v1/buy", &[], BUY)).await;
+    let response = send(&shop.facing, request(Method::POST, "/api/v1/buy", &plain, BUY)).await;
+    assert_response(
+        &response,
+        422,
+        &list(&[("model_attributes_type", json!(["body"]), object, Value::Null)]),
+    );
+    let untyped = send(&shop.facing, request(Method::POST, "/api/v1/buy", &[], BUY)).await;
     assert_eq!(untyped.status, 202);
 }
 
@@ -79,29 +89,29 @@ async fn each_wrong_member_is_an_entry() {
 async fn outages_and_wrong_paths_are_details() {
     let shop = Shop::new();
     let detail = |text: &str| json!({"detail": text});
-    let away = log_away(&shop, &shop.facing, "/api/v1/buy").await;
+    let away = buy_without_log(&shop, &shop.facing, "/api/v1/buy").await;
     assert_eq!(away, (503, detail("Service Unavailable")));
-    let asking = store_away(&shop, &shop.facing, "/api/v1/getAllUserBuys/5").await;
+    let asking = list_without_store(&shop, &shop.facing, "/api/v1/getAllUserBuys/5").await;
     assert_eq!(asking, (500, detail("Proxy Error")));
-    let reading = store_away(&shop, &shop.management, "/api/v1/purchases/5").await;
+    let reading = list_without_store(&shop, &shop.management, "/api/v1/purchases/5").await;
     assert_eq!(reading, (500, detail("Internal Server Error")));
-    is(&get(&shop.facing, "/api/v1/nowhere").await, 404, &detail("Not Found"));
-    is(&get(&shop.facing, "/api/v1/buy").await, 405, &detail("Method Not Allowed"));
+    assert_response(&get(&shop.facing, "/api/v1/nowhere").await, 404, &detail("Not Found"));
+    assert_response(&get(&shop.facing, "/api/v1/buy").await, 405, &detail("Method Not Allowed"));
     let limit = "Value error, limit must be a whole number from 1 to 1000";
     let expected = list(&[("value_error", json!(["query", "limit"]), limit, Value::Null)]);
-    is(&get(&shop.facing, "/api/v1/getAllUserBuys/5?limit=0").await, 422, &expected);
+    assert_response(&get(&shop.facing, "/api/v1/getAllUserBuys/5?limit=0").await, 422, &expected);
 }
 
 #[tokio::test]
-async fn a_listing_is_an_array_of_four_members_and_at_most_a_hundred() {
+async fn a_listing_is_an_array_of_at_most_100() {
     let shop = Shop::new();
     shop.stored(&two()).await;
     let newer = json!({"userid": "005", "username": "joe", "price": 0.1, "timestamp": 1_767_225_601.0});
     let older = json!({"userid": "005", "username": "joe", "price": 10.5, "timestamp": 1_767_225_600.25});
     let paths = [(&shop.facing, "/api/v1/getAllUserBuys"), (&shop.management, "/api/v1/purchases")];
     for (service, path) in paths {
-        is(&get(service, &format!("{path}/005")).await, 200, &json!([newer, older]));
-        is(&get(service, &format!("{path}/joe")).await, 200, &json!([]));
+        assert_response(&get(service, &format!("{path}/005")).await, 200, &json!([newer, older]));
+        assert_response(&get(service, &format!("{path}/joe")).await, 200, &json!([]));
     }
     let more: Vec<_> = (3..=250).map(|number| of_joe(number, "1", i64::try_from(number).unwrap())).collect();
     shop.stored(&more).await;
@@ -109,9 +119,9 @@ async fn a_listing_is_an_array_of_four_members_and_at_most_a_hundred() {
         let mut path = format!("{path}/005");
         let mut sizes = Vec::new();
         loop {
-            let answer = get(service, &path).await;
-            sizes.push(answer.json().as_array().unwrap().len());
-            let Some(link) = answer.header("link") else { break };
+            let response = get(service, &path).await;
+            sizes.push(response.json().as_array().unwrap().len());
+            let Some(link) = response.header("link") else { break };
             path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
         }
         assert_eq!(sizes, [100, 100, 50]);

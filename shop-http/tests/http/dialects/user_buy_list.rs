@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{BUY, is, log_away, refuses, speaking, store_away, two};
+use super::{
+    BUY, assert_rejects, assert_response, buy_without_log, list_without_store, shop_in_dialect, two,
+};
 use crate::shop::{NOW, get, post};
 
 fn error(text: &str) -> Value {
@@ -10,17 +12,17 @@ fn error(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_buy_is_a_201_with_the_purchase_of_now() {
-    let shop = speaking("user-buy-list");
-    let answer = post(&shop.facing, "/buy", BUY).await;
+async fn a_buy_is_a_201_with_the_purchase_at_the_current_time() {
+    let shop = shop_in_dialect("user-buy-list");
+    let response = post(&shop.facing, "/buy", BUY).await;
     let purchase = json!({"username": "joe", "userid": "005", "price": 1195.30, "timestamp": NOW});
-    is(&answer, 201, &json!({"message": "Purchase recorded", "purchase": purchase}));
-    assert!(answer.header("x-purchase-id").is_some());
+    assert_response(&response, 201, &json!({"message": "Purchase recorded", "purchase": purchase}));
+    assert!(response.header("x-purchase-id").is_some());
 }
 
 #[tokio::test]
-async fn a_wrong_buy_is_told_in_its_words() {
-    let shop = speaking("user-buy-list");
+async fn invalid_buys_have_the_texts_of_the_dialect() {
+    let shop = shop_in_dialect("user-buy-list");
     let missing = error("Missing required fields: username, userid, price");
     let price = error("Price must be a positive number");
     let cases = [
@@ -36,17 +38,17 @@ async fn a_wrong_buy_is_told_in_its_words() {
         (r#"{"username":"joe","userid":"5","price":null}"#, 400, price.clone()),
         (r#"{"username":"joe","userid":"5","price":"NaN"}"#, 400, price),
     ];
-    refuses(&shop, "/buy", &cases).await;
-    let away = log_away(&shop, &shop.facing, "/buy").await;
+    assert_rejects(&shop, "/buy", &cases).await;
+    let away = buy_without_log(&shop, &shop.facing, "/buy").await;
     assert_eq!(away, (500, error("Failed to process purchase")));
     let fetch = error("Failed to fetch purchases");
-    assert_eq!(store_away(&shop, &shop.facing, "/getAllUserBuys/5").await, (500, fetch.clone()));
-    assert_eq!(store_away(&shop, &shop.management, "/purchases/5").await, (500, fetch));
+    assert_eq!(list_without_store(&shop, &shop.facing, "/getAllUserBuys/5").await, (500, fetch.clone()));
+    assert_eq!(list_without_store(&shop, &shop.management, "/purchases/5").await, (500, fetch));
 }
 
 #[tokio::test]
 async fn a_listing_is_an_array_newest_first() {
-    let shop = speaking("user-buy-list");
+    let shop = shop_in_dialect("user-buy-list");
     shop.stored(&two()).await;
     let newer = json!({"_id": "00000000-0000-0000-0000-000000000002", "username": "joe", "userid": "005",
         "price": 0.1, "timestamp": "2026-01-01T00:00:01.000Z", "__v": 0});
@@ -59,14 +61,14 @@ async fn a_listing_is_an_array_newest_first() {
             ("joe?by=username&order=oldest", json!([older, newer])),
             ("005?view=user", json!({"userid": "005", "purchases": [newer, older]})),
         ] {
-            is(&get(service, &format!("{path}/{rest}")).await, 200, &expected);
+            assert_response(&get(service, &format!("{path}/{rest}")).await, 200, &expected);
         }
         let page = get(service, &format!("{path}/005?limit=1&view=list")).await;
-        is(&page, 200, &json!([newer]));
+        assert_response(&page, 200, &json!([newer]));
         let link = page.header("link").unwrap();
         let next = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
         let page = get(service, next).await;
-        is(&page, 200, &json!([older]));
+        assert_response(&page, 200, &json!([older]));
         assert!(page.header("link").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Services that lack a role.
+//! Services without a role.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use shop_core::memory::{InMemoryOrders, InMemoryUsers};
 use shop_http::{Management, OrdersRole, UsersRole, routes};
 
-use super::{ADA, PEN, is};
-use crate::shop::{Shop, ask, get, post, request};
+use super::{ADA, PEN, assert_response};
+use crate::shop::{Shop, get, post, request, send};
 
 const PATHS: [&str; 10] = [
     "/users",
@@ -23,8 +23,8 @@ const PATHS: [&str; 10] = [
     "/v1/orders/{order_id}",
 ];
 
-/// The router of a service with these roles, and its paths.
-fn of(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
+/// The router of a service with these roles.
+fn with_roles(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
     let mut parts = Management::default();
     parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
@@ -44,13 +44,13 @@ fn not_found() -> Value {
 }
 
 #[tokio::test]
-async fn purchases_alone_know_nothing_of_users_and_orders() {
+async fn without_users_and_orders_their_paths_are_404() {
     let shop = Shop::new();
     for router in [&shop.facing, &shop.management] {
-        is(&post(router, "/users", ADA).await, 404, &not_found());
-        is(&post(router, "/orders", PEN).await, 404, &not_found());
+        assert_response(&post(router, "/users", ADA).await, 404, &not_found());
+        assert_response(&post(router, "/orders", PEN).await, 404, &not_found());
         for path in ["/users/1", "/users/1/orders", "/orders/1", "/users/five"] {
-            is(&get(router, path).await, 404, &not_found());
+            assert_response(&get(router, path).await, 404, &not_found());
         }
         let documented = documented(router).await;
         assert!(PATHS.iter().all(|path| !documented.contains(&(*path).to_owned())), "{documented:?}");
@@ -62,9 +62,9 @@ async fn purchases_alone_know_nothing_of_users_and_orders() {
 }
 
 #[tokio::test]
-async fn each_role_is_there_alone() {
+async fn each_role_can_be_served_alone() {
     for (users, orders) in [(true, false), (false, true), (true, true)] {
-        let (router, paths) = of(users, orders);
+        let (router, paths) = with_roles(users, orders);
         let documented = documented(&router).await;
         for path in PATHS {
             let is_of_users = path.strip_prefix("/v1").unwrap_or(path).starts_with("/users");
@@ -79,22 +79,22 @@ async fn each_role_is_there_alone() {
             assert_eq!(health.get(name).is_some(), is_there, "{health}");
         }
         for (path, body, is_there) in [("/v1/users", "{}", users), ("/v1/orders", "{}", orders)] {
-            let answer = post(&router, path, body).await;
-            assert_eq!(answer.status.as_u16(), if is_there { 422 } else { 404 }, "{path}");
-            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            let response = post(&router, path, body).await;
+            assert_eq!(response.status.as_u16(), if is_there { 422 } else { 404 }, "{path}");
+            assert_eq!(response.header("content-type"), Some("application/problem+json"));
         }
         if !users {
-            is(&post(&router, "/users", ADA).await, 404, &not_found());
+            assert_response(&post(&router, "/users", ADA).await, 404, &not_found());
         }
         if !orders {
-            is(&post(&router, "/orders", PEN).await, 404, &not_found());
+            assert_response(&post(&router, "/orders", PEN).await, 404, &not_found());
         }
     }
 }
 
 #[tokio::test]
-async fn without_purchases_nothing_of_them_is_left() {
-    let (router, paths) = of(true, true);
+async fn without_purchases_their_paths_are_404() {
+    let (router, paths) = with_roles(true, true);
     let buy = r#"{"username":"ada","userid":"u1","price":1}"#;
     for path in ["/purchases", "/v1/purchases", "/api/purchases", "/scalable-shop-cm-api/purchases"] {
         assert_eq!(post(&router, path, buy).await.status, 404, "{path}");
@@ -116,20 +116,24 @@ async fn without_purchases_nothing_of_them_is_left() {
     assert!(all.all(|path| !path.contains("urchase") && path != "/v1/summary"));
     let index = get(&router, "/").await.json();
     assert!(index.as_object().unwrap().keys().all(|path| !path.contains("urchase")), "{index}");
-    // The page is of purchases.
+    // The page shows purchases.
     let browser = [(header::ACCEPT.as_str(), "text/html")];
-    let answer = ask(&router, request(Method::GET, "/", &browser, "")).await;
-    assert_eq!(answer.json(), index);
+    let response = send(&router, request(Method::GET, "/", &browser, "")).await;
+    assert_eq!(response.json(), index);
 
-    is(&get(&router, "/-/ready").await, 200, &json!({"status": "ready", "mongo": "up", "kafka": "up"}));
+    assert_response(
+        &get(&router, "/-/ready").await,
+        200,
+        &json!({"status": "ready", "mongo": "up", "kafka": "up"}),
+    );
     let ready = json!({"status": "ready", "kafkaReady": true, "mongoReady": true});
-    is(&get(&router, "/ready").await, 200, &ready);
+    assert_response(&get(&router, "/ready").await, 200, &ready);
     assert_eq!(get(&router, "/healthz").await.text, "Success");
     assert_eq!(get(&router, "/docs").await.status, 200);
     let role = json!({"store": true, "outbox": null});
     let health = json!({"status": "healthy", "kafkaReady": true, "mongoReady": true, "mongodb": "connected",
         "users": role, "orders": role});
-    is(&get(&router, "/health").await, 200, &health);
+    assert_response(&get(&router, "/health").await, 200, &health);
     let figures = get(&router, "/metrics").await.text;
     assert!(
         figures.contains(r#"http_requests_total{method="GET",route="/ready",status="200"} 1"#),

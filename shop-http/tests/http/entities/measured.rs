@@ -1,5 +1,5 @@
-//! What FastAPI 0.165 with pydantic 2.14 answers, measured, for the schemas of the replaced system; `+` marks what it
-//! takes and its database then refuses, and where we answer in pydantic's words ourselves.
+//! Measured responses of FastAPI 0.165 with pydantic 2.14 for the schemas of the replaced system; `+` marks values
+//! that it accepts and its database rejects, for which this service uses the texts of pydantic.
 
 use axum::Router;
 use axum::body::Body;
@@ -9,18 +9,18 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{Entities, is};
-use crate::shop::{ask, get, post, request};
+use super::{Entities, assert_response};
+use crate::shop::{get, post, request, send};
 
-/// A service of orders that knows user 1.
-async fn knowing_ada() -> Router {
+/// A service with orders and user 1.
+async fn with_ada() -> Router {
     let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     entities.management(HttpOptions::default())
 }
 
-/// An order of which this member is this JSON.
+/// An order with this JSON as this member.
 fn order(member: &str, value: &str) -> String {
     let usual = [("user_id", "1"), ("product", r#""pen""#), ("quantity", "2"), ("total_price", "\"5\"")];
     let members =
@@ -45,8 +45,8 @@ const NO_DECIMAL: (&str, &str) =
     ("decimal_type", "Decimal input should be an integer, float, string or Decimal object");
 const NO_TEXT: (&str, &str) = ("string_type", "Input should be a valid string");
 
-/// What is refused, with the words for it.
-async fn refuses(router: &Router, member: &str, cases: &[(&str, (&str, &str))]) {
+/// Asserts that each value is rejected with this type and text.
+async fn assert_rejects(router: &Router, member: &str, cases: &[(&str, (&str, &str))]) {
     for (value, (kind, text)) in cases {
         let input = serde_json::from_str(value).unwrap_or_default();
         let expected = entry(&["body", member], kind, text, &input);
@@ -56,9 +56,9 @@ async fn refuses(router: &Router, member: &str, cases: &[(&str, (&str, &str))]) 
             "name" => format!(r#"{{"email":"ada@example.com","name":{value}}}"#),
             _ => order(member, value),
         };
-        let answer = post(router, path, body).await;
+        let response = post(router, path, body).await;
         assert_eq!(
-            (answer.status.as_u16(), answer.json()),
+            (response.status.as_u16(), response.json()),
             (422, json!({"detail": [expected]})),
             "{member}: {value}"
         );
@@ -93,17 +93,17 @@ const INTEGERS: &[(&str, i32)] = &[
 
 #[tokio::test]
 async fn integers_are_read_leniently() {
-    let router = knowing_ada().await;
+    let router = with_ada().await;
     for (value, read) in INTEGERS {
-        let answer = post(&router, "/orders", order("quantity", value)).await;
+        let response = post(&router, "/orders", order("quantity", value)).await;
         assert_eq!(
-            (answer.status.as_u16(), answer.json()["quantity"].clone()),
+            (response.status.as_u16(), response.json()["quantity"].clone()),
             (201, json!(read)),
             "{value}"
         );
     }
     let too_long = format!("\"{}\"", "9".repeat(4_301));
-    refuses(
+    assert_rejects(
         &router,
         "quantity",
         &[
@@ -136,14 +136,18 @@ async fn integers_are_read_leniently() {
         ],
     )
     .await;
-    refuses(&router, "user_id", &[(r#""x""#, NO_INTEGER_TEXT), ("null", NO_INTEGER), ("1.5", FRACTION)])
-        .await;
+    assert_rejects(
+        &router,
+        "user_id",
+        &[(r#""x""#, NO_INTEGER_TEXT), ("null", NO_INTEGER), ("1.5", FRACTION)],
+    )
+    .await;
 }
 
 /// `+`
 #[tokio::test]
 async fn a_quantity_has_32_bits() {
-    let router = knowing_ada().await;
+    let router = with_ada().await;
     for (value, kind, text, name, limit) in [
         ("2147483648", "less_than_equal", "less than or equal to 2147483647", "le", i32::MAX),
         (r#""99999999999999999999""#, "less_than_equal", "less than or equal to 2147483647", "le", i32::MAX),
@@ -159,7 +163,11 @@ async fn a_quantity_has_32_bits() {
         let input: Value = serde_json::from_str(value).unwrap();
         let mut expected = entry(&["body", "quantity"], kind, &format!("Input should be {text}"), &input);
         expected["ctx"] = json!({name: limit});
-        is(&post(&router, "/orders", order("quantity", value)).await, 422, &json!({"detail": [expected]}));
+        assert_response(
+            &post(&router, "/orders", order("quantity", value)).await,
+            422,
+            &json!({"detail": [expected]}),
+        );
     }
 }
 
@@ -198,13 +206,13 @@ const PRICES: &[(&str, &str)] = &[
 
 #[tokio::test]
 async fn a_price_is_exact_and_has_two_decimals() {
-    let router = knowing_ada().await;
+    let router = with_ada().await;
     for (value, read) in PRICES {
-        let answer = post(&router, "/orders", order("total_price", value)).await;
-        let price = answer.json()["total_price"].clone();
-        assert_eq!((answer.status.as_u16(), price), (201, json!(read)), "{value}");
+        let response = post(&router, "/orders", order("total_price", value)).await;
+        let price = response.json()["total_price"].clone();
+        assert_eq!((response.status.as_u16(), price), (201, json!(read)), "{value}");
     }
-    refuses(
+    assert_rejects(
         &router,
         "total_price",
         &[
@@ -240,32 +248,36 @@ async fn a_price_is_exact_and_has_two_decimals() {
 /// `+`
 #[tokio::test]
 async fn a_price_has_eight_digits_before_its_point() {
-    let router = knowing_ada().await;
+    let router = with_ada().await;
     let long = format!("\"{}\"", "9".repeat(5_000));
     let text = "Decimal input should have no more than 8 digits before the decimal point";
     for value in ["100000000", "-100000000", "99999999.995", "1e8", "1e400", r#""1e400""#, &long] {
         let input: Value = serde_json::from_str(value).unwrap_or_default();
         let mut expected = entry(&["body", "total_price"], "decimal_whole_digits", text, &input);
         expected["ctx"] = json!({"whole_digits": 8});
-        is(&post(&router, "/orders", order("total_price", value)).await, 422, &json!({"detail": [expected]}));
+        assert_response(
+            &post(&router, "/orders", order("total_price", value)).await,
+            422,
+            &json!({"detail": [expected]}),
+        );
     }
 }
 
 #[tokio::test]
-async fn texts_are_texts() {
-    let router = knowing_ada().await;
+async fn strings_are_validated_like_pydantic() {
+    let router = with_ada().await;
     let no_text = ["5", "null", "true", "[]", "{}", "1.50", r#"{"a":1.50,"b":[1e2,"x"]}"#];
     for member in ["email", "name", "product"] {
-        refuses(&router, member, &no_text.map(|value| (value, NO_TEXT))).await;
+        assert_rejects(&router, member, &no_text.map(|value| (value, NO_TEXT))).await;
     }
     for text in ["", "a\u{0}b", &"ä".repeat(256)] {
         let text = json!(text);
-        let answer = post(&router, "/orders", order("product", &text.to_string())).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["product"]), (201, &text));
+        let response = post(&router, "/orders", order("product", &text.to_string())).await;
+        assert_eq!((response.status.as_u16(), &response.json()["product"]), (201, &text));
     }
-    // Half a character.
+    // Half a surrogate pair.
     let broken = "Input should be a valid string, unable to parse raw data as a unicode string";
-    refuses(&router, "name", &[(r#""\ud800""#, ("string_unicode", broken))]).await;
+    assert_rejects(&router, "name", &[(r#""\ud800""#, ("string_unicode", broken))]).await;
     // `+`
     let long = "ä".repeat(257);
     for (path, member, body) in [
@@ -275,13 +287,13 @@ async fn texts_are_texts() {
         let text = "String should have at most 256 characters";
         let mut expected = entry(&["body", member], "string_too_long", text, &json!(long));
         expected["ctx"] = json!({"max_length": 256});
-        is(&post(&router, path, body).await, 422, &json!({"detail": [expected]}));
+        assert_response(&post(&router, path, body).await, 422, &json!({"detail": [expected]}));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_address_says_why() {
-    let router = knowing_ada().await;
+async fn invalid_emails_have_a_reason() {
+    let router = with_ada().await;
     for (address, reason) in [
         ("ada", Some("An email address must have an @-sign.")),
         ("", Some("An email address must have an @-sign.")),
@@ -296,30 +308,30 @@ async fn what_is_no_address_says_why() {
         ("a..b@example.com", None),
         ("a@b.de <ada@example.com>", None),
     ] {
-        let answer = post(&router, "/users", json!({"email": address, "name": "Ada"}).to_string()).await;
-        let body = answer.json();
+        let response = post(&router, "/users", json!({"email": address, "name": "Ada"}).to_string()).await;
+        let body = response.json();
         let entry = &body["detail"][0];
-        let told = entry["ctx"]["reason"].as_str().unwrap();
-        // Where no words are given, ours are other ones.
-        assert_eq!(told, reason.unwrap_or(told), "{address:?}");
+        let expected_text = entry["ctx"]["reason"].as_str().unwrap();
+        // Without an expected text, ours differs.
+        assert_eq!(expected_text, reason.unwrap_or(expected_text), "{address:?}");
         let expected = json!({"detail": [{
-            "type": "value_error", "loc": ["body", "email"], "input": address, "ctx": {"reason": told},
-            "msg": format!("value is not a valid email address: {told}"),
+            "type": "value_error", "loc": ["body", "email"], "input": address, "ctx": {"reason": expected_text},
+            "msg": format!("value is not a valid email address: {expected_text}"),
         }]});
-        is(&answer, 422, &expected);
+        assert_response(&response, 422, &expected);
     }
 }
 
 #[tokio::test]
-async fn each_wrong_member_is_an_entry_in_the_order_of_the_system() {
-    let router = knowing_ada().await;
+async fn each_invalid_member_is_an_entry_in_the_order_of_the_replaced_system() {
+    let router = with_ada().await;
     let lacks = |member: &str, body: &Value| entry(&["body", member], "missing", "Field required", body);
     let of = |members: &[&str], body: &Value| json!({"detail": members.iter().map(|member| lacks(member, body)).collect::<Vec<_>>()});
     for text in ["{}", "  {}  ", r#"{"x":1}"#] {
         let body = serde_json::from_str(text).unwrap();
-        is(&post(&router, "/users", text).await, 422, &of(&["email", "name"], &body));
+        assert_response(&post(&router, "/users", text).await, 422, &of(&["email", "name"], &body));
         let members = ["user_id", "product", "quantity", "total_price"];
-        is(&post(&router, "/orders", text).await, 422, &of(&members, &body));
+        assert_response(&post(&router, "/orders", text).await, 422, &of(&members, &body));
     }
     let body = json!({"total_price": "much", "quantity": 1.5, "product": 7});
     let expected = json!({"detail": [
@@ -328,22 +340,26 @@ async fn each_wrong_member_is_an_entry_in_the_order_of_the_system() {
         entry(&["body", "quantity"], FRACTION.0, FRACTION.1, &json!(1.5)),
         entry(&["body", "total_price"], NO_DECIMAL_TEXT.0, NO_DECIMAL_TEXT.1, &json!("much")),
     ]});
-    is(&post(&router, "/orders", body.to_string()).await, 422, &expected);
+    assert_response(&post(&router, "/orders", body.to_string()).await, 422, &expected);
 }
 
 #[tokio::test]
-async fn what_is_no_object_is_told_as_one_entry() {
-    let router = knowing_ada().await;
+async fn a_body_that_is_no_object_is_one_entry() {
+    let router = with_ada().await;
     let no_object = "Input should be a valid dictionary or object to extract fields from";
     for path in ["/users", "/orders"] {
         for text in ["null", "[]", "[1]", "5", "\"x\"", "true"] {
             let input = serde_json::from_str(text).unwrap();
             let expected = entry(&["body"], "model_attributes_type", no_object, &input);
-            is(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+            assert_response(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
         }
         let expected = json!({"detail": [entry(&["body"], "missing", "Field required", &Value::Null)]});
-        is(&post(&router, path, "").await, 422, &expected);
-        is(&ask(&router, request(Method::POST, path, &[], Body::empty())).await, 422, &expected);
+        assert_response(&post(&router, path, "").await, 422, &expected);
+        assert_response(
+            &send(&router, request(Method::POST, path, &[], Body::empty())).await,
+            422,
+            &expected,
+        );
         for (text, at) in [
             ("{\n x}", 3),
             ("{}x", 2),
@@ -355,19 +371,22 @@ async fn what_is_no_object_is_told_as_one_entry() {
         ] {
             let mut expected = entry(&["body"], "json_invalid", "JSON decode error", &json!({}));
             expected["loc"] = json!(["body", at]);
-            is(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+            assert_response(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
         }
         let plain = request(Method::POST, path, &[("content-type", "text/plain")], Body::from("{}"));
-        let answer = ask(&router, plain).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["detail"][0]["msg"]), (422, &json!(no_object)));
+        let response = send(&router, plain).await;
+        assert_eq!(
+            (response.status.as_u16(), &response.json()["detail"][0]["msg"]),
+            (422, &json!(no_object))
+        );
     }
 }
 
 #[tokio::test]
-async fn numbers_in_paths_are_read_alike() {
-    let router = knowing_ada().await;
+async fn numbers_in_paths_are_parsed_like_numbers_in_bodies() {
+    let router = with_ada().await;
     for place in ["/orders/1", "/orders/+1", "/orders/%201", "/orders/1%20", "/orders/1.0", "/orders/01"] {
-        is(&get(&router, place).await, 404, &json!({"detail": "Order not found"}));
+        assert_response(&get(&router, place).await, 404, &json!({"detail": "Order not found"}));
     }
     let long = "1".repeat(4_301);
     for (text, input, (kind, words)) in [
@@ -384,9 +403,9 @@ async fn numbers_in_paths_are_read_alike() {
         for (path, parameter) in
             [("/users/x", "user_id"), ("/users/x/orders", "user_id"), ("/orders/x", "order_id")]
         {
-            let answer = get(&router, &path.replace('x', text)).await;
+            let response = get(&router, &path.replace('x', text)).await;
             let expected = entry(&["path", parameter], kind, words, &json!(input));
-            is(&answer, 422, &json!({"detail": [expected]}));
+            assert_response(&response, 422, &json!({"detail": [expected]}));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Users and orders: what clients of the replaced system are answered, and what operators are told.
+//! Users and orders: responses to clients of the replaced system, and the state for operators.
 
 mod absent;
 mod documented;
@@ -28,9 +28,9 @@ use shop_core::users::User;
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
 use tokio::time::{sleep, timeout};
 
-use crate::shop::{Answer, JSON, ask, request};
+use crate::shop::{JSON, TestResponse, request, send};
 
-/// Users and orders in memory, that know each other only through two logs. Nothing goes through them until
+/// Users and orders in memory, connected only by two logs. No event is transferred before
 /// [`Entities::start`].
 pub(crate) struct Entities {
     pub(crate) users: InMemoryUsers,
@@ -52,7 +52,7 @@ impl Entities {
         Self::over(&log(User::TOPIC), &log(Order::TOPIC), |log| Arc::new(log.clone()))
     }
 
-    /// On these logs, into which is written as `sink` says.
+    /// On these logs, written by `sink`.
     pub(crate) fn over(
         of_users: &InMemoryLog,
         of_orders: &InMemoryLog,
@@ -73,7 +73,7 @@ impl Entities {
         }
     }
 
-    /// Carries events from one to the other, from now on.
+    /// Starts relays and ingest of both.
     pub(crate) fn start(&mut self) {
         let (tell_of_users, tell_of_orders, hear_of_users, hear_of_orders) = self.running.take().unwrap();
         for relay in [tell_of_users, tell_of_orders] {
@@ -97,14 +97,14 @@ impl Entities {
         role
     }
 
-    /// A management of nothing else.
+    /// Management with users and orders alone.
     pub(crate) fn management(&self, options: HttpOptions) -> Router {
         let mut parts = Management::default();
         (parts.users, parts.orders) = (Some(self.users_role()), Some(self.orders_role()));
         management(parts, options)
     }
 
-    /// A facing, with these behind it.
+    /// Facing with users and orders.
     pub(crate) fn facing(&self, options: HttpOptions) -> Router {
         let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
         parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
@@ -122,25 +122,28 @@ fn ingest<R: shop_core::record::Record>(
     Ingest::new(Arc::new(log.source(group)), store, letters, IngestOptions::default())
 }
 
-/// What is answered to the body, sent with this key.
-async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> Answer {
+/// The response to the body, sent with this key.
+async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> TestResponse {
     let headers = [JSON, ("idempotency-key", key)];
-    ask(router, request(Method::POST, path, &headers, Body::from(body.to_owned()))).await
+    send(router, request(Method::POST, path, &headers, Body::from(body.to_owned()))).await
 }
 
 #[track_caller]
-fn is(answer: &Answer, status: u16, body: &Value) {
-    assert_eq!((answer.status.as_u16(), &answer.json()), (status, body));
+fn assert_response(response: &TestResponse, status: u16, body: &Value) {
+    assert_eq!((response.status.as_u16(), &response.json()), (status, body));
 }
 
-/// Comes back once it is so.
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
+/// Waits until the condition holds.
+async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
+    let polling = async {
+        while !holds().await {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(Duration::from_secs(20), looking).await.is_ok(), "it does not come to be so");
+    assert!(
+        timeout(Duration::from_secs(20), polling).await.is_ok(),
+        "the condition does not hold after 20 s"
+    );
 }
 
 const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;

@@ -1,4 +1,4 @@
-//! Stores that fail: what can be repeated says how, and nobody is told what a store says of itself.
+//! Stores that fail: failed requests have what a retry needs, and errors expose no details.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
 use tokio::time::Instant;
 
-use super::{ADA, Entities, PEN, is, post_with_key};
+use super::{ADA, Entities, PEN, assert_response, post_with_key};
 use crate::shop::{get, post};
 
-/// A store that does not do what it is asked for.
+/// A store that fails every call.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Odd {
+pub(super) enum Misbehaving {
     Fails(ErrorKind, Outcome),
     Panics,
     NeverAnswers,
 }
 
-impl Odd {
-    async fn answer<T>(self) -> Result<T> {
+impl Misbehaving {
+    async fn result<T>(self) -> Result<T> {
         match self {
             Self::Fails(kind, outcome) => Err(Error::new(kind, "hunter2 is away").with_outcome(outcome)),
             Self::Panics => panic!("a defect with details"),
@@ -33,7 +33,7 @@ impl Odd {
         }
     }
 
-    /// Management on such stores.
+    /// Management with this store.
     pub(super) fn management(self) -> Router {
         let mut parts = Management::default();
         parts.users = Some(UsersRole::new(Arc::new(self)));
@@ -51,24 +51,24 @@ impl Odd {
 }
 
 #[async_trait]
-impl<E: Entity> EntityStore<E> for Odd {
+impl<E: Entity> EntityStore<E> for Misbehaving {
     async fn insert(&self, _new: &E::New) -> Result<Insertion<E>> {
-        self.answer().await
+        self.result().await
     }
 
     async fn get(&self, _number: E::Number) -> Result<Option<E>> {
-        self.answer().await
+        self.result().await
     }
 
     async fn check(&self) -> Result<()> {
-        self.answer().await
+        self.result().await
     }
 }
 
 #[async_trait]
-impl UserOrders for Odd {
+impl UserOrders for Misbehaving {
     async fn orders_of(&self, _id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.answer().await
+        self.result().await
     }
 }
 
@@ -77,27 +77,27 @@ const READS: [(&str, &str); 3] =
     [("/users/1", "users"), ("/users/1/orders", "users"), ("/orders/1", "orders")];
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_written_can_be_repeated() {
+async fn failed_writes_have_an_outcome_and_a_key() {
     use ErrorKind::{DeadlineExceeded, Internal, Unavailable};
 
-    for (odd, status, outcome) in [
-        (Odd::Fails(Unavailable, Outcome::NotApplied), 503, "not_sent"),
-        (Odd::Fails(Unavailable, Outcome::Unknown), 503, "unknown"),
-        (Odd::Fails(DeadlineExceeded, Outcome::Unknown), 503, "unknown"),
-        (Odd::Fails(Internal, Outcome::Unknown), 500, "unknown"),
-        (Odd::Panics, 500, "unknown"),
-        (Odd::NeverAnswers, 503, "unknown"),
+    for (misbehaving, status, outcome) in [
+        (Misbehaving::Fails(Unavailable, Outcome::NotApplied), 503, "not_sent"),
+        (Misbehaving::Fails(Unavailable, Outcome::Unknown), 503, "unknown"),
+        (Misbehaving::Fails(DeadlineExceeded, Outcome::Unknown), 503, "unknown"),
+        (Misbehaving::Fails(Internal, Outcome::Unknown), 500, "unknown"),
+        (Misbehaving::Panics, 500, "unknown"),
+        (Misbehaving::NeverAnswers, 503, "unknown"),
     ] {
-        for router in [odd.management(), odd.facing()] {
+        for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, body) in WRITES {
                 let begun = Instant::now();
-                let answer = post_with_key(&router, path, "k1", body).await;
+                let response = post_with_key(&router, path, "k1", body).await;
                 let expected =
                     json!({"detail": "Service Unavailable", "outcome": outcome, "idempotency_key": "k1"});
-                is(&answer, status, &expected);
-                assert_eq!(answer.header("idempotency-key"), Some("k1"), "{odd:?} {path}");
-                assert_eq!(answer.header("retry-after").is_some(), status == 503, "{odd:?} {path}");
-                assert!(begun.elapsed() <= Duration::from_secs(5), "{odd:?} {path}");
+                assert_response(&response, status, &expected);
+                assert_eq!(response.header("idempotency-key"), Some("k1"), "{misbehaving:?} {path}");
+                assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
+                assert!(begun.elapsed() <= Duration::from_secs(5), "{misbehaving:?} {path}");
                 let made = post(&router, path, body).await;
                 let key = made.json()["idempotency_key"].as_str().unwrap().to_owned();
                 assert_eq!(made.header("idempotency-key"), Some(&*key));
@@ -108,30 +108,30 @@ async fn what_was_not_written_can_be_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_told_without_details() {
+async fn failed_reads_expose_no_details() {
     use ErrorKind::{Corrupt, Denied, Invalid, Unavailable};
 
-    for (odd, status, text) in [
-        (Odd::Fails(Unavailable, Outcome::NotApplied), 503, "Service unavailable"),
-        (Odd::Fails(Denied, Outcome::NotApplied), 503, "Service unavailable"),
-        (Odd::Fails(Invalid, Outcome::NotApplied), 503, "Service unavailable"),
-        (Odd::Fails(Corrupt, Outcome::NotApplied), 500, "Failed to fetch things"),
-        (Odd::Panics, 500, "Failed to fetch things"),
-        (Odd::NeverAnswers, 503, "Service timeout - please try again"),
+    for (misbehaving, status, text) in [
+        (Misbehaving::Fails(Unavailable, Outcome::NotApplied), 503, "Service unavailable"),
+        (Misbehaving::Fails(Denied, Outcome::NotApplied), 503, "Service unavailable"),
+        (Misbehaving::Fails(Invalid, Outcome::NotApplied), 503, "Service unavailable"),
+        (Misbehaving::Fails(Corrupt, Outcome::NotApplied), 500, "Failed to fetch things"),
+        (Misbehaving::Panics, 500, "Failed to fetch things"),
+        (Misbehaving::NeverAnswers, 503, "Service timeout - please try again"),
     ] {
-        for router in [odd.management(), odd.facing()] {
+        for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, what) in READS {
-                let answer = get(&router, path).await;
-                is(&answer, status, &json!({"detail": text.replace("things", what)}));
-                assert_eq!(answer.header("retry-after").is_some(), status == 503, "{odd:?} {path}");
+                let response = get(&router, path).await;
+                assert_response(&response, status, &json!({"detail": text.replace("things", what)}));
+                assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn the_log_is_not_asked() {
-    // Nothing runs between the stores and the logs: the row and its event are safe all the same.
+async fn writes_do_not_need_the_log() {
+    // Neither relay nor ingest runs: the row and its event are stored nevertheless.
     let entities = Entities::new();
     let router = entities.management(HttpOptions::default());
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
@@ -140,13 +140,13 @@ async fn the_log_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_service_behind_that_lacks_the_role_is_as_none_at_all() {
-    let odd = Odd::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
+async fn a_role_that_management_lacks_is_a_404() {
+    let misbehaving = Misbehaving::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
     let nothing = json!({"detail": "Not Found"});
     for (path, body) in WRITES {
-        is(&post_with_key(&odd.facing(), path, "k1", body).await, 404, &nothing);
+        assert_response(&post_with_key(&misbehaving.facing(), path, "k1", body).await, 404, &nothing);
     }
     for (path, _) in READS {
-        is(&get(&odd.facing(), path).await, 404, &nothing);
+        assert_response(&get(&misbehaving.facing(), path).await, 404, &nothing);
     }
 }

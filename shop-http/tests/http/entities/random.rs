@@ -1,4 +1,4 @@
-//! Whatever is sent: nothing panics, nothing is the service's fault, and what is taken can be read again.
+//! Random input causes no panic and no 5xx, and accepted rows can be read.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -9,9 +9,9 @@ use tokio::runtime::Runtime;
 
 use super::{ADA, Entities};
 use crate::bad_input::random::value;
-use crate::shop::{ask, get, post};
+use crate::shop::{get, post, send};
 
-/// The usual value of a member, or any other one.
+/// A valid value of a member, or any other.
 fn or_any(usual: &'static str) -> impl Strategy<Value = String> {
     prop_oneof![2 => Just(usual.to_owned()), 1 => value()]
 }
@@ -34,7 +34,7 @@ fn user() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_row_is_the_services_fault(user in user(), order in order(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn random_rows_cause_no_5xx(user in user(), order in order(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
         Runtime::new().unwrap().block_on(async {
             let mut entities = Entities::new();
             entities.start();
@@ -42,33 +42,33 @@ proptest! {
             options.unknown_user_wait = std::time::Duration::from_secs(4);
             let router = entities.management(options);
             assert_eq!(post(&router, "/users", ADA).await.status, 201);
-            // Now user 1 is known.
+            // Creates user 1.
             let first = post(&router, "/orders", super::PEN).await;
             assert_eq!(first.status, 201, "{}", first.text);
             let router = entities.management(HttpOptions::default());
             for (path, body) in [("/users", &user), ("/orders", &order)] {
-                let answer = post(&router, path, body.clone()).await;
-                let told = answer.json();
-                if answer.status == 201 {
+                let response = post(&router, path, body.clone()).await;
+                let told = response.json();
+                if response.status == 201 {
                     let again = get(&router, &format!("{path}/{}", told["id"])).await;
                     assert_eq!((again.status.as_u16(), again.json()), (200, told), "{body}");
                 } else {
-                    assert!(answer.status.is_client_error() && told["detail"] != Value::Null, "{body}: {answer:?}");
+                    assert!(response.status.is_client_error() && told["detail"] != Value::Null, "{body}: {response:?}");
                 }
                 let request = Request::post(path).body(Body::from(raw.clone())).unwrap();
-                assert!(ask(&router, request).await.status.is_client_error(), "{raw:?}");
+                assert!(send(&router, request).await.status.is_client_error(), "{raw:?}");
             }
         });
     }
 
     #[test]
-    fn no_path_is_the_services_fault(text in "(%[0-9a-fA-F]{2}|[!-~&&[^#?/%]]){1,12}") {
+    fn random_paths_cause_no_5xx(text in "(%[0-9a-fA-F]{2}|[!-~&&[^#?/%]]){1,12}") {
         let router = Entities::new().management(HttpOptions::default());
         Runtime::new().unwrap().block_on(async {
             for path in ["/users/x", "/users/x/orders", "/orders/x"] {
                 let Ok(request) = Request::get(path.replace('x', &text)).body(Body::empty()) else { return };
-                let answer = ask(&router, request).await;
-                assert!([404, 422].contains(&answer.status.as_u16()), "{text}: {answer:?}");
+                let response = send(&router, request).await;
+                assert!([404, 422].contains(&response.status.as_u16()), "{text}: {response:?}");
             }
         });
     }

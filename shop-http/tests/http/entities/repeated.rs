@@ -1,4 +1,4 @@
-//! Many at a time, and the same again.
+//! Concurrent and repeated requests.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -8,66 +8,66 @@ use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use uuid::Uuid;
 
-use super::{ADA, Entities, PEN, is, post_with_key};
+use super::{ADA, Entities, PEN, assert_response, post_with_key};
 use crate::shop::{get, post};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_with_one_address_one_is_registered() {
+async fn one_of_fifty_racing_users_with_one_email_is_registered() {
     let entities = Entities::new();
     let router = entities.management(HttpOptions::default());
     let racing = (0..50).map(|_| {
         let router = router.clone();
         tokio::spawn(async move { post(&router, "/users", ADA).await })
     });
-    let answers: Vec<_> = join_all(racing).await.into_iter().map(Result::unwrap).collect();
-    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    let responses: Vec<_> = join_all(racing).await.into_iter().map(Result::unwrap).collect();
+    let (taken, refused): (Vec<_>, Vec<_>) = responses.iter().partition(|response| response.status == 201);
     assert_eq!((taken.len(), refused.len()), (1, 49));
-    is(taken[0], 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
-    for answer in refused {
-        is(answer, 400, &json!({"detail": "Email already registered"}));
+    assert_response(taken[0], 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+    for response in refused {
+        assert_response(response, 400, &json!({"detail": "Email already registered"}));
     }
     assert_eq!(entities.users.backlog().await.unwrap().entries, 1);
 }
 
 #[tokio::test]
-async fn a_key_makes_both_repeatable() {
+async fn a_key_makes_users_and_orders_repeatable() {
     let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
-    let mut said = Vec::new();
+    let mut replayed = Vec::new();
     for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {
         for _ in 0..2 {
             let user = post_with_key(&router, "/users", "k", ADA).await;
-            is(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
-            said.push(user.header("idempotent-replayed").map(str::to_owned));
-            // The same price in other digits.
+            assert_response(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+            replayed.push(user.header("idempotent-replayed").map(str::to_owned));
+            // The same price, written differently.
             for body in [PEN.to_owned(), PEN.replace("50", "\"50.0\"")] {
                 let order = post_with_key(&router, "/orders", "k", &body).await;
                 assert_eq!((order.status.as_u16(), &order.json()["id"]), (201, &json!(1)), "{body}");
             }
         }
         let other = post_with_key(&router, "/users", "k", &ADA.replace("ada@", "eve@")).await;
-        is(&other, 409, &json!({"detail": "The Idempotency-Key was used for another user"}));
+        assert_response(&other, 409, &json!({"detail": "The Idempotency-Key was used for another user"}));
         let other = post_with_key(&router, "/orders", "k", &PEN.replace("pen", "ink")).await;
-        is(&other, 409, &json!({"detail": "The Idempotency-Key was used for another order"}));
+        assert_response(&other, 409, &json!({"detail": "The Idempotency-Key was used for another order"}));
         let broken = post_with_key(&router, "/users", "not one key", ADA).await;
         assert_eq!(broken.json()["detail"][0]["loc"], json!(["header", "Idempotency-Key"]));
         assert_eq!(broken.status, 422);
     }
     let again = || Some("true".to_owned());
-    assert_eq!(said, [None, again(), again(), again()], "all but the first say so");
+    assert_eq!(replayed, [None, again(), again(), again()], "all but the first are marked as repeated");
     let router = entities.management(HttpOptions::default());
-    is(&get(&router, "/orders/2").await, 404, &json!({"detail": "Order not found"}));
+    assert_response(&get(&router, "/orders/2").await, 404, &json!({"detail": "Order not found"}));
 }
 
 #[tokio::test]
-async fn an_event_carries_the_request_that_it_comes_from() {
+async fn an_event_has_the_request_id_of_its_request() {
     let entities = Entities::new();
     let router = entities.management(HttpOptions::default());
     let trace = format!("00-{}-00f067aa0ba902b7-01", Uuid::from_u128(7).simple());
     let headers = [crate::shop::JSON, ("x-request-id", "r-1"), ("traceparent", &trace)];
     let request = crate::shop::request(axum::http::Method::POST, "/users", &headers, ADA);
-    assert_eq!(crate::shop::ask(&router, request).await.status, 201);
+    assert_eq!(crate::shop::send(&router, request).await.status, 201);
     let pending = entities.users.pending(2).await.unwrap();
     let headers = format!("{:?}", pending[0].record.headers);
     assert!(headers.contains("r-1") && headers.contains(&trace), "{headers}");

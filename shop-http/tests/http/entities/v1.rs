@@ -1,4 +1,4 @@
-//! `/v1/users` and `/v1/orders`: strict bodies, a problem for each failure, and the same rows as the unprefixed paths.
+//! `/v1/users` and `/v1/orders`: strict bodies, a problem for each error, and the same rows as the unprefixed paths.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -7,10 +7,10 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{ADA, Entities, PEN, is, post_with_key};
-use crate::shop::{Answer, JSON, ask, get, post, request};
+use super::{ADA, Entities, PEN, assert_response, post_with_key};
+use crate::shop::{JSON, TestResponse, get, post, request, send};
 
-/// The services of users and orders, of whom the orders know user 1.
+/// Users and orders, with user 1 known to orders.
 async fn services() -> (Entities, [axum::Router; 2]) {
     let entities = Entities::new();
     let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
@@ -20,20 +20,20 @@ async fn services() -> (Entities, [axum::Router; 2]) {
 }
 
 #[track_caller]
-fn is_problem(answer: &Answer, status: u16, kind: &str) {
-    let actual = (answer.status.as_u16(), answer.header("content-type"), answer.json()["type"].clone());
-    assert_eq!(actual, (status, Some("application/problem+json"), Value::from(kind)), "{answer:?}");
-    assert_eq!(answer.json()["status"], status);
-    assert!(answer.header("x-request-id").is_some());
+fn is_problem(response: &TestResponse, status: u16, kind: &str) {
+    let actual = (response.status.as_u16(), response.header("content-type"), response.json()["type"].clone());
+    assert_eq!(actual, (status, Some("application/problem+json"), Value::from(kind)), "{response:?}");
+    assert_eq!(response.json()["status"], status);
+    assert!(response.header("x-request-id").is_some());
 }
 
-fn places(answer: &Answer) -> Vec<String> {
-    is_problem(answer, 422, "/problems/invalid");
+fn places(response: &TestResponse) -> Vec<String> {
+    is_problem(response, 422, "/problems/invalid");
     let place = |error: &Value| {
         let place = ["pointer", "parameter", "header"].into_iter().find_map(|name| error[name].as_str());
         place.unwrap().to_owned()
     };
-    answer.json()["errors"].as_array().unwrap().iter().map(place).collect()
+    response.json()["errors"].as_array().unwrap().iter().map(place).collect()
 }
 
 #[tokio::test]
@@ -41,27 +41,27 @@ async fn a_row_is_created_once_and_located() {
     let (_entities, services) = services().await;
     for (number, router) in services.iter().enumerate() {
         let user = post_with_key(router, "/v1/users", "k", ADA).await;
-        is(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+        assert_response(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
         let order = post_with_key(router, "/v1/orders", "k", PEN).await;
         let pen = json!({"id": 1, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
-        is(&order, 201, &pen);
-        for answer in [&user, &order] {
-            assert_eq!(answer.header("idempotent-replayed"), (number > 0).then_some("true"));
+        assert_response(&order, 201, &pen);
+        for response in [&user, &order] {
+            assert_eq!(response.header("idempotent-replayed"), (number > 0).then_some("true"));
         }
-        for (answer, location) in [(&user, "/v1/users/1"), (&order, "/v1/orders/1")] {
-            assert_eq!(answer.header("location"), Some(location));
-            is(&get(router, location).await, 200, &answer.json());
-            // The same row, as the replaced system had it.
-            is(&get(router, location.strip_prefix("/v1").unwrap()).await, 200, &answer.json());
+        for (response, location) in [(&user, "/v1/users/1"), (&order, "/v1/orders/1")] {
+            assert_eq!(response.header("location"), Some(location));
+            assert_response(&get(router, location).await, 200, &response.json());
+            // The same row in the form of the replaced system.
+            assert_response(&get(router, location.strip_prefix("/v1").unwrap()).await, 200, &response.json());
         }
-        is(&get(router, "/v1/users/1/orders").await, 200, &json!({"user_id": 1, "orders": []}));
+        assert_response(&get(router, "/v1/users/1/orders").await, 200, &json!({"user_id": 1, "orders": []}));
     }
     let behind_ingress = get(&services[1], "/scalable-shop-cm-server/v1/users/1").await;
     assert_eq!(behind_ingress.status, 200);
 }
 
 #[tokio::test]
-async fn each_failure_is_a_problem_of_its_own_type() {
+async fn each_error_has_its_problem_type() {
     let (_entities, services) = services().await;
     for router in &services {
         post_with_key(router, "/v1/users", "k", ADA).await;
@@ -86,20 +86,20 @@ async fn each_failure_is_a_problem_of_its_own_type() {
         let twice = r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#;
         is_problem(&post(router, "/v1/users", twice).await, 400, "/problems/invalid");
         let text = request(Method::POST, "/v1/orders", &[("content-type", "text/plain")], PEN);
-        is_problem(&ask(router, text).await, 415, "/problems/invalid");
+        is_problem(&send(router, text).await, 415, "/problems/invalid");
     }
 }
 
 #[tokio::test]
-async fn all_faults_are_named_at_once() {
+async fn all_errors_are_reported_at_once_in_v1() {
     let (entities, services) = services().await;
     for router in &services {
         let user = r#"{"email":"Ada <ada@example.com>","name":7,"Name":"Ada","more":{"x":[]}}"#;
-        let answer = post(router, "/v1/users", user).await;
-        assert_eq!(places(&answer), ["#/email", "#/name", "#/Name", "#/more"]);
-        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        let response = post(router, "/v1/users", user).await;
+        assert_eq!(places(&response), ["#/email", "#/name", "#/Name", "#/more"]);
+        let detail = response.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("Name is unknown here: use name"), "{detail}");
-        assert_eq!(answer.json()["field"], "email");
+        assert_eq!(response.json()["field"], "email");
 
         let order = r#"{"userId":1,"product":null,"quantity":2147483648,"total_price":"0.005"}"#;
         let places_of = async |body: String| places(&post(router, "/v1/orders", body).await);
@@ -123,10 +123,10 @@ async fn all_faults_are_named_at_once() {
         assert_eq!(places(&get(router, "/v1/orders/+1").await), ["order_id"]);
         let headers = [JSON, ("idempotency-key", "not one key")];
         let keyed = request(Method::POST, "/v1/users", &headers, Body::from(ADA));
-        assert_eq!(places(&ask(router, keyed).await), ["Idempotency-Key"]);
+        assert_eq!(places(&send(router, keyed).await), ["Idempotency-Key"]);
     }
-    // Nothing of all that was written.
-    is(
+    // No request wrote a row.
+    assert_response(
         &post(&services[0], "/v1/users", ADA).await,
         201,
         &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
