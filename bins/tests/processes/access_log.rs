@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::process::{Binary, plain, soon};
 
 #[tokio::test]
-async fn access_log_is_json_whatever_the_log_is() {
+async fn access_log_is_always_json() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         ("SHOP_ACCESS_LOG", "on"),

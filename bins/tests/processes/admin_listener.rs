@@ -11,14 +11,14 @@ async fn status(url: &str) -> u16 {
     soon("answer", plain().get(url).send()).await.unwrap().status().as_u16()
 }
 
-async fn posted(url: &str) -> u16 {
+async fn post_status(url: &str) -> u16 {
     let request = plain().post(url).header("content-type", "application/json");
     let body = r#"{"username":"ada","userid":"u1","price":1}"#;
     soon("answer", request.body(body).send()).await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
-async fn probes_and_metrics_are_on_the_admin_listener_alone() {
+async fn probes_and_metrics_are_only_on_the_admin_listener() {
     let folder = tempfile::tempdir().unwrap();
     for binary in [Binary::Facing, Binary::Management] {
         let process = Process::start(binary, folder.path(), &[ADMIN]).await;
@@ -35,12 +35,12 @@ async fn probes_and_metrics_are_on_the_admin_listener_alone() {
 }
 
 #[tokio::test]
-async fn what_operators_do_is_on_managements_admin_listener_alone() {
+async fn operator_routes_are_only_on_the_admin_listener_of_management() {
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[ADMIN]).await;
     for path in ["/v1/purchases", "/purchases"] {
-        assert_eq!(posted(&management.path(path)).await, 403, "{path}");
-        assert_eq!(posted(&management.admin_path(path)).await, 201, "{path}");
+        assert_eq!(post_status(&management.path(path)).await, 403, "{path}");
+        assert_eq!(post_status(&management.admin_path(path)).await, 201, "{path}");
     }
     for path in ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/purchases"] {
         assert_eq!(status(&management.path(path)).await, 403, "{path}");
@@ -49,16 +49,16 @@ async fn what_operators_do_is_on_managements_admin_listener_alone() {
     let own = get(&management.path("/v1/summary?userid=u1")).await;
     assert_eq!(own, (200, json!({"count": 2, "total_spent": 2})));
     let facing = Process::start(Binary::Facing, folder.path(), &[ADMIN]).await;
-    assert_eq!(posted(&facing.path("/buy")).await, 201);
-    assert_eq!(posted(&facing.admin_path("/buy")).await, 404);
+    assert_eq!(post_status(&facing.path("/buy")).await, 201);
+    assert_eq!(post_status(&facing.admin_path("/buy")).await, 404);
 }
 
 #[tokio::test]
-async fn an_admin_listener_that_others_reach_needs_a_choice() {
+async fn a_public_admin_address_requires_a_choice() {
     let admin = ("SHOP_ADMIN_ADDR", "0.0.0.0:0");
     let output = Binary::Facing.run(&[], &[admin]).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("SHOP_ADMIN_ADDR 0.0.0.0"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && printed.contains("SHOP_ADMIN_ADDR 0.0.0.0"), "{printed}");
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(Binary::Facing, folder.path(), &[admin, ("SHOP_AUTH", "off")]).await;
     let port = process.admin.as_ref().and_then(|url| url.rsplit_once(':')).unwrap().1.to_owned();

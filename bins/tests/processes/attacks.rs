@@ -1,6 +1,6 @@
-//! What strangers can do to a service without credentials: they neither stop others from buying nor exhaust its memory.
+//! Attacks without credentials: they neither stop others from buying nor exhaust the memory of a service.
 //!
-//! Each test prints the time that a purchase takes without and beside the attack.
+//! Each test prints the time that a purchase takes without and during the attack.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,12 +20,12 @@ use crate::servers::skipped;
 const MEMORY: u64 = 256;
 const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
 
-/// More of them at night: beside some attacks, each waits seconds for a place.
+/// More in nightly runs: during some attacks, each waits seconds for a slot.
 fn purchases() -> usize {
     if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 16 }
 }
 
-/// Buys with `http` again and again. Returns the 99th percentile of how long that took; each succeeds.
+/// Buys with `http` repeatedly; each purchase succeeds. Returns the 99th percentile of the durations.
 async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..purchases {
@@ -53,12 +53,12 @@ fn may_open(files: u64) -> bool {
 /// An attack by many clients.
 struct Attack {
     clients: JoinSet<()>,
-    /// Of the clients, so many have begun.
+    /// The number of clients that have started.
     begun: Arc<AtomicUsize>,
 }
 
 impl Attack {
-    /// Runs `client` again and again, so many times at once. It reports the moment from which it does harm.
+    /// Runs `client` in a loop, `clients` times concurrently. It reports when its attack is effective.
     fn start<F: Future<Output = Option<()>> + Send + 'static>(
         count: usize,
         client: impl Fn(Arc<AtomicUsize>) -> F + Clone + Send + 'static,
@@ -66,44 +66,44 @@ impl Attack {
         let (mut clients, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..count {
             let (client, begun) = (client.clone(), Arc::clone(&begun));
-            clients.spawn(Self::again_and_again(client, begun));
+            clients.spawn(Self::repeat(client, begun));
         }
         Self { clients, begun }
     }
 
-    async fn again_and_again<F: Future<Output = Option<()>>>(
+    async fn repeat<F: Future<Output = Option<()>>>(
         client: impl Fn(Arc<AtomicUsize>) -> F,
         begun: Arc<AtomicUsize>,
     ) {
         loop {
-            // Refused, or closed: an attacker tries again.
+            // Rejected, or closed: an attacker retries.
             if client(Arc::clone(&begun)).await.is_none() {
                 pause().await;
             }
         }
     }
 
-    async fn has_begun(&self, times: usize) {
+    async fn started(&self, times: usize) {
         until("begin", async || self.begun.load(Ordering::Relaxed) >= times).await;
     }
 
-    /// Buys beside it. Prints what that comes to, and checks that probes are answered and that memory is bounded.
-    async fn beside(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
+    /// Buys during the attack. Prints the result, and checks that probes succeed and that memory is bounded.
+    async fn buy_during(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
         let loud = buys(process, http, purchases()).await;
         assert_eq!(get(&process.admin_path("/readyz")).await.0, 200);
         let metrics = plain().get(process.admin_path("/metrics")).send().await.unwrap();
         assert_eq!(metrics.status(), 200);
         let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
         println!(
-            "{name}: p99 of a purchase {quiet:?} without, {loud:?} beside it; {rounds} rounds, {peak} MiB at most"
+            "{name}: p99 of a purchase {quiet:?} without, {loud:?} during the attack; {rounds} rounds, {peak} MiB at most"
         );
         assert!(peak < MEMORY, "{peak} MiB");
         self.clients.shutdown().await;
     }
 }
 
-/// Sends `request` on a new connection, and reads a piece of the response.
-async fn sent(address: &str, request: &str) -> Option<TcpStream> {
+/// Sends `request` on a new connection, and reads a part of the response.
+async fn open_request(address: &str, request: &str) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     stream.write_all(request.as_bytes()).await.ok()?;
     Some(stream)
@@ -136,15 +136,15 @@ async fn waiting_reads_do_not_stop_buying() {
                  host: x\r\nconnection: close\r\n\r\n",
                 Uuid::now_v7()
             );
-            let mut stream = sent(&address, &request).await?;
+            let mut stream = open_request(&address, &request).await?;
             begun.fetch_add(1, Ordering::Relaxed);
             stream.read_to_end(&mut Vec::new()).await.ok().map(drop)
         }
     });
-    attack.has_begun(1_200).await;
-    // Reads that wait for nothing go on, too.
+    attack.started(1_200).await;
+    // Reads that do not wait continue, too.
     assert_eq!(get(&process.path("/v1/summary?userid=grace")).await.0, 200);
-    attack.beside("1,200 waits", &process, &http, quiet).await;
+    attack.buy_during("1,200 waits", &process, &http, quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,20 +159,20 @@ async fn busy_connections_of_one_address_are_served() {
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let mut waits = JoinSet::new();
     for _ in 0..512 {
-        let mut stream = sent(&address, &request).await.unwrap();
+        let mut stream = open_request(&address, &request).await.unwrap();
         waits.spawn(async move {
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.unwrap();
+            response
         });
     }
     let buy = plain().post(process.path("/v1/purchases")).header("content-type", "application/json");
     let buy = buy.header("idempotency-key", key.to_string());
     let bought = buy.body(r#"{"username":"eve","userid":"eve","price":3}"#).send().await.unwrap();
     assert_eq!(bought.status(), 201);
-    // Each waits for the same purchase, and so they are busy at the same time.
-    for answer in waits.join_all().await {
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&key.to_string()), "{answer}");
+    // All wait for the same purchase, so they are busy concurrently.
+    for response in waits.join_all().await {
+        assert!(response.starts_with("HTTP/1.1 200 ") && response.contains(&key.to_string()), "{response}");
     }
     assert!(process.terminate().await.success());
 }
@@ -214,12 +214,12 @@ async fn slow_readers_do_not_stop_buying() {
             Some(())
         }
     });
-    attack.has_begun(1_030).await;
-    // A short listing is read all the same.
+    attack.started(1_030).await;
+    // A short listing is still served.
     assert_eq!(get(&process.path("/v1/summary?userid=grace")).await.0, 200);
-    // On new connections: an idle one is closed when a client needs its place.
+    // On new connections: an idle one is closed when a client needs its slot.
     let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
-    attack.beside("1,030 slow readers", &process, &http, quiet).await;
+    attack.buy_during("1,030 slow readers", &process, &http, quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,15 +233,15 @@ async fn idle_sockets_do_not_stop_buying() {
     let attack = Attack::start(6_000, move |begun| {
         let address = address.clone();
         async move {
-            let mut stream = sent(&address, "").await?;
+            let mut stream = open_request(&address, "").await?;
             begun.fetch_add(1, Ordering::Relaxed);
             stream.read(&mut [0]).await.ok().map(drop)
         }
     });
-    attack.has_begun(6_000).await;
-    // Every purchase on a new connection, as of a new client.
+    attack.started(6_000).await;
+    // Every purchase on a new connection, like a new client.
     let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
-    attack.beside("6,000 idle sockets", &process, &http, quiet).await;
+    attack.buy_during("6,000 idle sockets", &process, &http, quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,11 +260,11 @@ async fn metrics_in_a_loop_do_not_stop_buying() {
             response.bytes().await.ok().map(drop)
         }
     });
-    attack.has_begun(64).await;
+    attack.started(64).await;
     let loud = buys(&process, &http, purchases()).await;
     let peak = process.peak_memory();
     println!(
-        "64 loops of /metrics: p99 of a purchase {quiet:?} without, {loud:?} beside them; {peak} MiB at most"
+        "64 loops of /metrics: p99 of a purchase {quiet:?} without, {loud:?} during them; {peak} MiB at most"
     );
     assert!(peak < MEMORY, "{peak} MiB");
     attack.clients.shutdown().await;
@@ -292,8 +292,8 @@ async fn conflicts_do_not_stop_buying() {
             Some(())
         }
     });
-    attack.has_begun(1_001).await;
-    attack.beside("2,002 conflicts", &process, &http, quiet).await;
+    attack.started(1_001).await;
+    attack.buy_during("2,002 conflicts", &process, &http, quiet).await;
     let health = get(&process.admin_path("/health")).await.1;
     assert_eq!(
         (&health["status"], &health["ingest"]["phase"]),

@@ -17,7 +17,7 @@ facing 06e55b633481f7bb072957eabcf110c972e86691c3cfedabe088024bffe42f23 purchase
 
 fn write(folder: &Path, keys: &[&str]) -> String {
     let file = folder.join("keys");
-    // A reader never sees half of a file.
+    // Renamed, so that no reader sees a partial file.
     fs::write(folder.join("keys.new"), keys.concat()).unwrap();
     fs::rename(folder.join("keys.new"), &file).unwrap();
     file.to_str().unwrap().to_owned()
@@ -29,7 +29,7 @@ fn client(process: &Process, token: &str) -> ShopClient {
 }
 
 /// The status of a listing of `user`.
-async fn listing(process: &Process, user: &str, token: &str) -> u16 {
+async fn list_status(process: &Process, user: &str, token: &str) -> u16 {
     let url = process.path(&format!("/v1/purchases?userid={user}"));
     plain().get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
 }
@@ -76,14 +76,14 @@ async fn facing_calls_management_with_its_own_key() {
     for (user, token, status) in
         [("u1", "secret", 200), ("u2", "secret", 403), ("u1", "guess", 401), ("u2", "operator", 200)]
     {
-        assert_eq!(listing(&facing, user, token).await, status, "{user} {token}");
-        assert_eq!(listing(&management, user, token).await, status, "{user} {token}");
+        assert_eq!(list_status(&facing, user, token).await, status, "{user} {token}");
+        assert_eq!(list_status(&management, user, token).await, status, "{user} {token}");
     }
     assert_eq!(get(&facing.path("/health")).await.1.as_object().unwrap().len(), 1);
 
     // Without its own key, it cannot list.
     let without = Process::start(Binary::Facing, &data, &[keys, url]).await;
-    assert_eq!(listing(&without, "u1", "secret").await, 503);
+    assert_eq!(list_status(&without, "u1", "secret").await, 503);
     assert_eq!(buy(&facing, "{").await.0, 401);
     assert!(without.terminate().await.success() && facing.terminate().await.success());
 }
@@ -95,18 +95,19 @@ async fn keys_are_replaced_while_serving() {
     let data = folder.path().join("data");
     let facing = Process::start(Binary::Facing, &data, &[("SHOP_API_KEYS_FILE", &keys)]).await;
     assert_eq!(
-        [listing(&facing, "u1", "secret").await, listing(&facing, "u1", "operator").await],
+        [list_status(&facing, "u1", "secret").await, list_status(&facing, "u1", "operator").await],
         [200, 401]
     );
     write(folder.path(), &[FACING]);
     until("use the new keys", async || {
-        [listing(&facing, "u1", "secret").await, listing(&facing, "u1", "operator").await] == [401, 200]
+        [list_status(&facing, "u1", "secret").await, list_status(&facing, "u1", "operator").await]
+            == [401, 200]
     })
     .await;
     // An invalid file changes nothing.
     write(folder.path(), &["ada"]);
     for _ in 0..20 {
-        assert_eq!(listing(&facing, "u1", "operator").await, 200);
+        assert_eq!(list_status(&facing, "u1", "operator").await, 200);
         crate::process::pause().await;
     }
     assert!(facing.terminate().await.success());

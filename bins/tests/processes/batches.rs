@@ -1,5 +1,5 @@
-//! Batches of purchases, `management import` and `management export`: every acknowledged purchase is stored once, whatever
-//! is killed in the middle.
+//! Batches of purchases, `management import` and `management export`: every acknowledged purchase is stored once, also
+//! across kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,9 +17,9 @@ use crate::verify::{manage, text};
 const BATCH: usize = 500;
 const BATCHES: usize = 24;
 /// The status and the results of a response.
-type Answer = (u16, Vec<Value>);
+type BatchResponse = (u16, Vec<Value>);
 
-async fn send(http: &reqwest::Client, process: &Process, body: &str) -> Option<Answer> {
+async fn send(http: &reqwest::Client, process: &Process, body: &str) -> Option<BatchResponse> {
     let request =
         http.post(process.path("/v1/purchases:batch")).header("content-type", "application/x-ndjson");
     let response = request.body(body.to_owned()).send().await.ok()?;
@@ -45,12 +45,12 @@ fn uuid(number: usize) -> uuid::Uuid {
     uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | number as u128)
 }
 
-/// What `verify` prints once all purchases of the log are stored.
+/// The output of `verify` once all purchases of the log are stored.
 async fn verified(folder: &Path) -> String {
     let output = manage(folder, &["verify", "--wait", "5"]).await;
-    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{said}");
-    said
+    let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{printed}");
+    printed
 }
 
 async fn exported(folder: &Path, words: &[&str]) -> BTreeSet<String> {
@@ -73,7 +73,7 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
     while let Some(number) = left.pop() {
         let body = batch(number);
         let kill_after = (kills > 0).then(|| Duration::from_micros(random.below(20_000)));
-        let answer = match kill_after {
+        let response = match kill_after {
             None => send(&http, &facing, &body).await,
             Some(pause) => {
                 kills -= 1;
@@ -83,7 +83,7 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
                 cut
             }
         };
-        let results = answer.map(|(_, results)| results).unwrap_or_default();
+        let results = response.map(|(_, results)| results).unwrap_or_default();
         for result in &results {
             if result["status"] == "acknowledged" {
                 let line = usize::try_from(result["line"].as_u64().unwrap()).unwrap();
@@ -97,8 +97,8 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
     }
     assert_eq!(acknowledged.len(), BATCH * BATCHES);
     assert!(acknowledged.iter().all(|(number, id)| *id == uuid(*number).to_string()));
-    let said = verified(folder.path()).await;
-    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    let printed = verified(folder.path()).await;
+    assert!(printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
     assert_eq!(exported(folder.path(), &[]).await.len(), BATCH * BATCHES);
     assert!(facing.terminate().await.success());
 }
@@ -111,7 +111,7 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let file = folder.path().join("purchases.ndjson");
-    // A third without id and key, some of them equal, and a line that is none.
+    // A third without id and key, some of them equal, and an invalid line.
     let line = |number: usize| match number % 3 {
         0 => format!("{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":{}}}\n", number % 5),
         1 => {
@@ -124,7 +124,7 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     std::fs::write(&file, format!("{text_of_file}no purchase\n")).unwrap();
     let path = file.to_str().unwrap();
     let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap())];
-    // The first is killed when a part is stored and the rest was not sent yet.
+    // The first import is killed when a part is stored and the rest not sent.
     let mut import = Binary::Management.command(&settings);
     let mut import = import.args(["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let half = text_of_file.lines().take(lines / 2).flat_map(|line| [line, "\n"]).collect::<String>();
@@ -141,11 +141,14 @@ async fn a_killed_import_is_resumed_without_duplicates() {
         import.kill().await.unwrap();
     }
     let output = manage(folder.path(), &["import", path]).await;
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{said}{}", text(&output.stderr));
-    assert!(said.contains("imported 21000, rejected 1\n") && said.contains("line 21001: "), "{said}");
-    let said = verified(folder.path()).await;
-    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
+    assert!(
+        printed.contains("imported 21000, rejected 1\n") && printed.contains("line 21001: "),
+        "{printed}"
+    );
+    let printed = verified(folder.path()).await;
+    assert!(printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
     for user in ["u1", "u2", "u3"] {
         assert_eq!(stored(&facing, user).await, lines as u64 / 3);
     }
@@ -153,7 +156,7 @@ async fn a_killed_import_is_resumed_without_duplicates() {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_imported_unchanged() {
+async fn exports_are_imported_unchanged() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let facing = Process::start(Binary::Facing, first.path(), &[]).await;
     let odd = "{\"username\":\"=a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
@@ -177,8 +180,8 @@ async fn what_is_exported_is_imported_unchanged() {
         assert_eq!(nothing.status.code(), Some(3), "there is no log yet");
         let other = Process::start(Binary::Facing, &folder, &[]).await;
         let output = manage(&folder, &["import", file.to_str().unwrap()]).await;
-        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success() && said.contains("imported 501, rejected 0\n"), "{said}");
+        let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success() && printed.contains("imported 501, rejected 0\n"), "{printed}");
         until("store all", async || exported(&folder, &[]).await.len() == BATCH + 1).await;
         assert_eq!(exported(&folder, &[]).await, all, "{format}");
         assert!(other.terminate().await.success());
@@ -187,7 +190,7 @@ async fn what_is_exported_is_imported_unchanged() {
 }
 
 #[tokio::test]
-async fn wrong_files_are_named() {
+async fn invalid_import_files_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let file = folder.path().join("wrong.csv");
@@ -196,33 +199,36 @@ async fn wrong_files_are_named() {
         let output = manage(folder.path(), &[&["import", file.to_str().unwrap()], words].concat()).await;
         (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
     };
-    let (code, said) = import("userid,username\nu1,ada\n", &[]).await;
-    assert!(code == Some(2) && said.contains("\"price\" is missing"), "{said}");
-    let (code, said) = import("userid,username,price,currency\n", &[]).await;
-    assert!(code == Some(2) && said.contains("\"currency\" is unknown"), "{said}");
+    let (code, printed) = import("userid,username\nu1,ada\n", &[]).await;
+    assert!(code == Some(2) && printed.contains("\"price\" is missing"), "{printed}");
+    let (code, printed) = import("userid,username,price,currency\n", &[]).await;
+    assert!(code == Some(2) && printed.contains("\"currency\" is unknown"), "{printed}");
     let rows = "userid,username,price,timestamp\nu1,ada,1,\nu1,ada,x,\nu1,,1,\nu1,ada\nu1,ada,1,2999-01-01T00:00:00Z\n";
-    let (code, said) = import(rows, &[]).await;
-    assert!(code == Some(1) && said.contains("imported 1, rejected 4\n"), "{said}");
+    let (code, printed) = import(rows, &[]).await;
+    assert!(code == Some(1) && printed.contains("imported 1, rejected 4\n"), "{printed}");
     for line in ["line 3: ", "line 4: ", "line 5: ", "line 6: "] {
-        assert!(said.contains(line), "{said}");
+        assert!(printed.contains(line), "{printed}");
     }
-    let (code, said) = import(rows, &["--from-line", "6", "--json"]).await;
-    let said: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
-    assert_eq!((code, &said["imported"], &said["rejected"]), (Some(1), &Value::from(0), &Value::from(1)));
+    let (code, printed) = import(rows, &["--from-line", "6", "--json"]).await;
+    let printed: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (code, &printed["imported"], &printed["rejected"]),
+        (Some(1), &Value::from(0), &Value::from(1))
+    );
     let missing = manage(folder.path(), &["import", "nowhere.ndjson"]).await;
     assert_eq!(missing.status.code(), Some(3));
     assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_or_too_slow_stops_nobody() {
+async fn oversized_and_slow_batches_do_not_block_others() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let http = plain();
     let line = "{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}\n";
     assert_eq!(send(&http, &facing, &line.repeat(10_001)).await.unwrap().0, 413);
     assert_eq!(send(&http, &facing, &" ".repeat((8 << 20) + 1)).await.unwrap().0, 413);
-    // Clients that send a part of a large body, and then nothing.
+    // Clients that send a part of a large body and then stall.
     let mut slow = Vec::new();
     for _ in 0..20 {
         let mut client = TcpStream::connect(facing.url.trim_start_matches("http://")).await.unwrap();
@@ -233,9 +239,9 @@ async fn a_batch_that_is_too_large_or_too_slow_stops_nobody() {
     }
     let (status, results) = send(&http, &facing, &batch(0)).await.unwrap();
     assert!(status == 200 && results.iter().all(|result| result["status"] == "acknowledged"));
-    let mut answer = String::new();
-    soon("be refused", slow.remove(0).read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let mut response = String::new();
+    soon("time out", slow.remove(0).read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
     assert!(facing.peak_memory() < 256, "{} MiB", facing.peak_memory());
     drop(slow);
     assert!(facing.terminate().await.success());

@@ -1,4 +1,4 @@
-//! One key with two contents at two processes, and what a client can do to others with conflicts.
+//! One key with two contents at two processes, and the effect of conflicts on other clients.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,13 +11,13 @@ use crate::servers::Servers;
 
 /// Conflicts, each with a purchase of the same client.
 const CONFLICTS: usize = 5_000;
-/// As many in a row, which is more than the dead-letter limit.
+/// Consecutive conflicts, more than the dead-letter limit.
 const IN_A_ROW: usize = 1_250;
 const HONEST: u64 = 200;
 
-/// What a buy was answered: status, purchase id, whether it was a repetition.
+/// The response to a buy: status, purchase id, and whether it was a repetition.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+struct BuyResponse {
     status: u16,
     id: String,
     is_replayed: bool,
@@ -29,7 +29,7 @@ async fn buy(
     user: &str,
     key: Option<&str>,
     price: &str,
-) -> Answer {
+) -> BuyResponse {
     let body = format!(r#"{{"username":"{user}","userid":"{user}","price":{price}}}"#);
     let mut request = http.post(process.path("/v1/purchases")).header("content-type", "application/json");
     if let Some(key) = key {
@@ -37,7 +37,7 @@ async fn buy(
     }
     let response = request.body(body).send().await.unwrap();
     let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    Answer {
+    BuyResponse {
         status: response.status().as_u16(),
         id: header("x-purchase-id").unwrap_or_default(),
         is_replayed: header("idempotent-replayed").is_some(),
@@ -49,20 +49,20 @@ async fn key_with_other_content_is_rejected(first: &Process, second: &Process) {
     for key in ["order-77", "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10"] {
         until("accept a purchase", async || buy(&http, first, "ada", Some(key), "10").await.status == 201)
             .await;
-        let Answer { id, .. } = buy(&http, first, "ada", Some(key), "10.0").await;
+        let BuyResponse { id, .. } = buy(&http, first, "ada", Some(key), "10.0").await;
         let stored = first.path(&format!("/v1/purchases/{id}?wait_for={id}&wait=10"));
         until("store it", async || get(&stored).await.0 == 200).await;
         assert_eq!(buy(&http, second, "ada", Some(key), "12").await.status, 409, "{key}");
         let again = buy(&http, second, "ada", Some(key), "10").await;
-        assert_eq!(again, Answer { status: 201, id, is_replayed: true }, "{key}");
+        assert_eq!(again, BuyResponse { status: 201, id, is_replayed: true }, "{key}");
     }
 }
 
-/// A client makes conflicts as fast as it can, right after the purchases, so that no look-up can find these, and at the
-/// process that does not remember them. Meanwhile another client buys.
+/// A client causes conflicts as fast as it can, right after the purchases, so that no lookup can find these, and at the
+/// process that has not cached them. Meanwhile another client buys.
 async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests: &Process) {
     let http = plain();
-    let taken = AtomicU64::new(0);
+    let acknowledged = AtomicU64::new(0);
     let conflicts = async {
         for _ in 0..CONFLICTS / IN_A_ROW {
             let ids = stream::iter(0..IN_A_ROW).map(async |_| buy(&http, first, "eve", None, "1").await.id);
@@ -70,7 +70,7 @@ async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests
             let conflicts = stream::iter(&ids).for_each_concurrent(32, async |id| {
                 let conflict = buy(&http, second, "eve", Some(id), "2").await;
                 assert!(matches!(conflict.status, 201 | 409), "{conflict:?}");
-                taken.fetch_add(u64::from(conflict.status == 201), Ordering::Relaxed);
+                acknowledged.fetch_add(u64::from(conflict.status == 201), Ordering::Relaxed);
             });
             conflicts.await;
         }
@@ -80,11 +80,11 @@ async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests
     });
     tokio::join!(conflicts, honest);
     assert_eq!(buy(&http, first, "grace", None, "3").await.status, 201);
-    let taken = taken.into_inner();
-    println!("{taken} of {CONFLICTS} conflicts were acknowledged within the pipeline's lag");
+    let acknowledged = acknowledged.into_inner();
+    println!("{acknowledged} of {CONFLICTS} conflicts were acknowledged within the pipeline's lag");
     until("store every honest purchase", async || stored(first, "grace").await == HONEST + 1).await;
     let ingest = async || get(&ingests.path("/health")).await.1;
-    until("resolve all conflicts", async || ingest().await["ingest"]["dead_lettered"] == taken).await;
+    until("resolve all conflicts", async || ingest().await["ingest"]["dead_lettered"] == acknowledged).await;
     let health: Value = ingest().await;
     assert_eq!(
         (&health["status"], &health["ingest"]["phase"]),

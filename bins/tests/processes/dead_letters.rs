@@ -1,4 +1,4 @@
-//! Dead letters as an operator resolves them: by `management dlq`, and over HTTP.
+//! Resolution of dead letters by `management dlq` and over HTTP.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ use crate::process::{Binary, Process, get, plain, post, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
-/// What `management dlq` prints, which must have worked.
+/// The output of `management dlq`, which must succeed.
 async fn dlq(folder: &Path, words: &[&str]) -> String {
     let output = manage(folder, &[&["dlq"], words].concat()).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{words:?}: {said}{}", text(&output.stderr));
-    said
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{words:?}: {printed}{}", text(&output.stderr));
+    printed
 }
 
 /// The same purchase, for another price: a conflict.
@@ -31,8 +31,8 @@ fn order(price: &str) -> NewPurchase {
     purchase.with_key("order-7".parse().unwrap())
 }
 
-/// Each edge remembers some of the keys that it has seen; a new one remembers none.
-async fn buy_at_a_new_edge(folder: &Path, price: &str) {
+/// A running facing caches the keys of recent purchases; a new one has no cache.
+async fn buy_at_a_new_facing(folder: &Path, price: &str) {
     let facing = Process::start(Binary::Facing, folder, &[("SHOP_INGEST", "off")]).await;
     facing.client().buy(order(price)).await.unwrap();
     assert!(facing.terminate().await.success());
@@ -42,8 +42,8 @@ async fn buy_at_a_new_edge(folder: &Path, price: &str) {
 async fn resolved_conflict_is_replayed_with_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    buy_at_a_new_edge(folder, "1").await;
-    buy_at_a_new_edge(folder, "2").await;
+    buy_at_a_new_facing(folder, "1").await;
+    buy_at_a_new_facing(folder, "2").await;
     let management = Process::start(Binary::Management, folder, &[]).await;
     until("dead-letter it", async || dead_lettered(&management).await == 1).await;
     let listed = dlq(folder, &["ls"]).await;
@@ -55,7 +55,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    // As long as the other one is stored it fails again, and is a letter again.
+    // While the other one is stored, the replay is dead-lettered again.
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
     until("dead-letter it again", async || dead_lettered(&management).await == 2).await;
     assert_eq!(stored(&management, "u1").await, 1);
@@ -68,7 +68,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     store.execute_batch("DELETE FROM purchases; DELETE FROM unfolded WHERE buyer > 0;").unwrap();
     let would = dlq(folder, &["replay", "--dry-run", "--reason", "conflict"]).await;
     assert!(would.starts_with("purchases-0-3  ") && would.ends_with("1 would be replayed\n"), "{would}");
-    assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 1, "nothing was done");
+    assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 1, "a dry run changes nothing");
     assert_eq!(dlq(folder, &["replay", "--rate", "5", "purchases-0-3"]).await, "1 replayed\n");
     let management = Process::start(Binary::Management, folder, &[]).await;
     until("store it", async || stored(&management, "u1").await == 1).await;
@@ -76,8 +76,11 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     assert_eq!(purchase["price"], 2);
     assert_eq!(dlq(folder, &["ls"]).await, "");
     let output = manage(folder, &["verify"]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    let printed = text(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}"
+    );
 }
 
 #[tokio::test]
@@ -108,13 +111,16 @@ async fn dlq_drop_selects_records() {
     assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 2);
     assert_eq!(dlq(folder, &["drop", "--all"]).await, "2 dropped\n");
     assert_eq!(dlq(folder, &["ls"]).await, "");
-    // What somebody has let go is not missing.
+    // A dropped record is not missing.
     let output = manage(folder, &["verify"]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
-    assert!(said.contains("settled by hand 3\n"), "{said}");
+    let printed = text(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}"
+    );
+    assert!(printed.contains("settled by hand 3\n"), "{printed}");
     assert!(facing.terminate().await.success());
-    // Other files are left as those of a service are: whole.
+    // Other files are closed cleanly.
     assert!(!folder.join("shop.db-wal").exists());
 }
 
@@ -129,7 +135,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
     store.execute_batch(rule).unwrap();
-    // Appended without being stored, as a process without ingest does.
+    // Appended and not stored, as by a process without ingest.
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     for name in ["eve", "ada"] {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
@@ -144,14 +150,14 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     assert!(series.contains(r#"topic="purchases",partition="0",offset="2",error="#), "{series}");
 
     let unknown = manage(folder, &["dlq", "park", "purchases-0-99"]).await;
-    let said = text(&unknown.stderr);
-    assert!(unknown.status.code() == Some(3) && said.contains("no record at purchases-0-99"), "{said}");
+    let printed = text(&unknown.stderr);
+    assert!(unknown.status.code() == Some(3) && printed.contains("no record at purchases-0-99"), "{printed}");
     let other = manage(folder, &["dlq", "park", "others-0-2"]).await;
     assert_eq!(other.status.code(), Some(2));
     let done = manage(folder, &["dlq", "park", "purchases-0-1", "purchases-0-2"]).await;
-    let said = text(&done.stderr);
-    assert!(done.status.code() == Some(3) && said.contains("purchases-0-1 is stored"), "{said}");
-    assert_eq!(dlq(folder, &["ls"]).await, "", "all of them or none");
+    let printed = text(&done.stderr);
+    assert!(done.status.code() == Some(3) && printed.contains("purchases-0-1 is stored"), "{printed}");
+    assert_eq!(dlq(folder, &["ls"]).await, "", "all or none");
     assert_eq!(dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await, "1 parked\n");
     until("continue after it", async || {
         let ingest = ingest().await;
@@ -161,8 +167,11 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let shown = dlq(folder, &["show", "--reason", "parked"]).await;
     assert!(shown.starts_with("purchases-0-2\n") && shown.contains("parked: no eve here"), "{shown}");
     let again = manage(folder, &["dlq", "park", "purchases-0-2"]).await;
-    let said = text(&again.stderr);
-    assert!(said.contains("purchases-0-2 is dead-lettered already, or was replayed or dropped"), "{said}");
+    let printed = text(&again.stderr);
+    assert!(
+        printed.contains("purchases-0-2 is dead-lettered already, or was replayed or dropped"),
+        "{printed}"
+    );
     let output = manage(folder, &["verify"]).await;
     assert!(output.status.success(), "{}", text(&output.stdout));
 
@@ -172,7 +181,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     assert!(facing.terminate().await.success());
 }
 
-/// Requests of the dead letters at `positions` to be resolved. Returns the status of each.
+/// Resolves the dead letters at `positions`. Returns the status of each.
 async fn resolve(management: &Process, how: &str, positions: &[&Value]) -> Vec<Value> {
     let url = management.path(&format!("/v1/dead-letters:{how}"));
     let (status, body) = post(&url, &json!({ "positions": positions }).to_string()).await;

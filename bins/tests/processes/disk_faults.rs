@@ -1,5 +1,5 @@
-//! A disk that is full or fails, at any write to the embedded log or store: what is acknowledged is kept, a log that
-//! refuses purchases is not ready, and a verification is clean afterwards.
+//! A disk that is full or fails, at any write to the embedded log or store: acknowledged purchases are kept, a log that
+//! rejects purchases is not ready, and a verification is clean afterwards.
 
 use std::path::{Path, PathBuf};
 
@@ -65,8 +65,8 @@ async fn a_disk_fault_at_any_write_loses_nothing_and_is_reported() {
     }
 }
 
-/// Buys under a fault, kills the process, starts another one without the fault, and counts. Returns the number of
-/// purchases that were refused.
+/// Buys during a fault, kills the process, starts another one without the fault, and counts. Returns the number of
+/// rejected purchases.
 async fn survive(library: &Path, fault: DiskFault) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let control = folder.path().join("fault");
@@ -76,16 +76,16 @@ async fn survive(library: &Path, fault: DiskFault) -> usize {
     let body = |number: usize| format!(r#"{{"username":"ada","userid":"u{number}","price":1}}"#);
     assert_eq!(buy(&facing, &body(0)).await.0, 201, "{fault:?}");
     let DiskFault { file, after, errno, times } = fault;
-    // Renamed: the process must not read half of it.
+    // Renamed, so that the process does not read a partial file.
     std::fs::write(folder.path().join("new"), format!("{file} {after} {errno} {times}")).unwrap();
     std::fs::rename(folder.path().join("new"), &control).unwrap();
     let mut outcomes = vec!["acknowledged".to_owned()];
     for number in 1..=PURCHASES {
-        let (status, answer) = buy(&facing, &body(number)).await;
-        outcomes.push(match (status, answer["outcome"].as_str()) {
+        let (status, response) = buy(&facing, &body(number)).await;
+        outcomes.push(match (status, response["outcome"].as_str()) {
             (201, _) => "acknowledged".to_owned(),
             (503, Some(outcome)) => outcome.to_owned(),
-            unexpected => panic!("{fault:?}: {unexpected:?} {answer}"),
+            unexpected => panic!("{fault:?}: {unexpected:?} {response}"),
         });
     }
     if times > 1 && outcomes.last().is_some_and(|last| last != "acknowledged") {

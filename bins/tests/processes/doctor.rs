@@ -1,4 +1,4 @@
-//! `management doctor` as an operator runs it.
+//! `management doctor`.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -50,7 +50,7 @@ async fn doctor_names_rows_that_cannot_be_read() {
     let lines: Vec<Value> =
         findings(&output).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[1]["purchases"], &lines[1]["unreadable"]), (&4.into(), &1.into()));
-    // The record is in the log, and its purchase is not what was stored.
+    // The record is in the log; the stored purchase differs.
     let verified = manage(folder.path(), &["verify", "--wait", "0"]).await;
     assert_ne!(verified.status.code(), Some(0), "{verified:?}");
 }

@@ -49,7 +49,7 @@ async fn register_both(facing: &Process) {
 }
 
 #[tokio::test]
-async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
+async fn an_erased_user_is_in_no_file_and_not_restored() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
@@ -65,8 +65,8 @@ async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     })
     .await;
 
-    let (code, said) = erase(folder, &["1"]).await;
-    assert!(code == Some(2) && said.contains("--confirm is missing"), "{said}");
+    let (code, printed) = erase(folder, &["1"]).await;
+    assert!(code == Some(2) && printed.contains("--confirm is missing"), "{printed}");
     let counts = "purchases 3, users 1, records of the log 5, dead letters 1";
     assert_eq!(erase(folder, &["1", "--dry-run"]).await, (Some(0), format!("{counts}: would be erased\n")));
     assert_eq!(stored(&facing, "1").await, 3);
@@ -74,23 +74,26 @@ async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 1));
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);
     assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
-    let (code, said) = erase(folder, &["1", "--confirm", "--json"]).await;
-    let said: Value = serde_json::from_str(&said).unwrap();
+    let (code, printed) = erase(folder, &["1", "--confirm", "--json"]).await;
+    let printed: Value = serde_json::from_str(&printed).unwrap();
     let nothing = json!({
         "user": "1", "dry_run": false, "purchases": 0, "users": 0, "records": 0, "dead_letters": 0, "kept": []
     });
-    assert_eq!((code, said), (Some(0), nothing));
+    assert_eq!((code, printed), (Some(0), nothing));
     let output = manage(folder, &["verify"]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("erased 4, older than the retention 0\n"), "{said}");
-    // All may come back, as new clients.
+    let printed = text(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("erased 4, older than the retention 0\n"),
+        "{printed}"
+    );
+    // Erased users can register again.
     assert_eq!(post(&facing, "/users", r#"{"email":"third@example.com","name":"x"}"#).await, 201);
     assert_eq!(get(&facing.path("/users/3")).await.0, 200);
     assert!(facing.terminate().await.success());
     assert_eq!(files_with(folder, "ada@example.com"), [] as [String; 0]);
     assert_eq!(files_with(folder, "Ada Lovelace"), [] as [String; 0]);
 
-    // All that the log has is consumed again.
+    // The whole log is consumed again.
     let output = manage(folder, &["groups", "reset", "purchase-group", "--to-beginning"]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let facing = Process::start(Binary::Facing, folder, &[]).await;
@@ -104,7 +107,7 @@ async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
+async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
@@ -116,10 +119,10 @@ async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
     let settings = kafka::settings(&servers);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let erased = Binary::Management.run(&["erase", "user", "1", "--confirm", "--json"], &settings).await;
-    let said: Value = serde_json::from_slice(&erased.stdout).unwrap_or_else(|_| panic!("{erased:?}"));
-    assert_eq!((said["purchases"].as_u64(), said["records"].as_u64()), (Some(3), Some(0)), "{said}");
-    assert_eq!(said["kept"][0]["records"], 3, "{said}");
-    assert!(said["kept"][0]["until"].is_string(), "the default retention is a week: {said}");
+    let printed: Value = serde_json::from_slice(&erased.stdout).unwrap_or_else(|_| panic!("{erased:?}"));
+    assert_eq!((printed["purchases"].as_u64(), printed["records"].as_u64()), (Some(3), Some(0)), "{printed}");
+    assert_eq!(printed["kept"][0]["records"], 3, "{printed}");
+    assert!(printed["kept"][0]["until"].is_string(), "the default retention is a week: {printed}");
     assert!(management.terminate().await.success());
     let again =
         kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
@@ -136,7 +139,7 @@ async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
     facing.kill().await;
 }
 
-/// Buys as Eva, and ten times as often as Ada.
+/// Buys `of_eva` times as Eva, and ten times as often as Ada.
 async fn buy_many(facing: &Process, of_eva: u64) {
     let client = facing.client();
     let buys = (0..of_eva * 11).map(|number| {
@@ -146,19 +149,19 @@ async fn buy_many(facing: &Process, of_eva: u64) {
     stream::iter(buys).buffer_unordered(64).for_each(async |bought| drop(bought.unwrap())).await;
 }
 
-/// Erases Ada, and kills that again and again, later each time, until an erasure comes to its end.
+/// Erases Ada, and kills the command repeatedly, later each time, until an erasure completes.
 async fn erase_despite_kills(settings: &[(&str, &str)]) {
     let left = async || {
-        let said =
+        let printed =
             Binary::Management.run(&["erase", "user", "1", "--dry-run", "--json"], settings).await.stdout;
-        let said: Value = serde_json::from_slice(&said).unwrap();
-        ["purchases", "records"].map(|name| said[name].as_u64().unwrap())
+        let printed: Value = serde_json::from_slice(&printed).unwrap();
+        ["purchases", "records"].map(|name| printed[name].as_u64().unwrap())
     };
     let seed = seed();
     println!("SHOP_TEST_SEED={seed}");
     let (mut random, mut halfway, begun) = (Random::new(seed), 0, Instant::now());
     let all = left().await;
-    // An erasure takes somewhat longer than a dry run.
+    // An erasure takes slightly longer than a dry run.
     let step = begun.elapsed() / 30;
     for kills in 0.. {
         let mut command = Binary::Management.command(settings);
@@ -194,11 +197,14 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);
     assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
     let output = manage(folder, &["verify"]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
-    // Unused parts of pages may have copies of rows that SQLite has moved.
-    let (code, said) = erase(folder, &["1", "--confirm", "--vacuum"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let printed = text(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("missing 0, twice 0, dead-lettered 1\n"),
+        "{printed}"
+    );
+    // Unused parts of pages may contain copies of rows that SQLite has moved.
+    let (code, printed) = erase(folder, &["1", "--confirm", "--vacuum"]).await;
+    assert_eq!(code, Some(0), "{printed}");
     assert_eq!(buy(&facing, OF_EVA).await.0, 201);
     until("store it", async || stored(&facing, "2").await == 301).await;
     assert!(facing.terminate().await.success());
@@ -240,7 +246,7 @@ async fn purchases_older_than_the_retention_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
-    // The first round finds nothing to delete, and trusts the clock. A new log has stored the time already.
+    // The first round finds nothing to delete, and trusts the clock. A new log has already stored the time.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
     let store = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
     until("store the time", async || {
@@ -251,7 +257,7 @@ async fn purchases_older_than_the_retention_are_deleted() {
     .await;
     drop(store);
     let old = r#"{"username":"ada","userid":"1","price":5,"timestamp":"2026-01-01T00:00:00Z"}"#;
-    assert_eq!(buy(&facing, old).await.0, 400, "it would be deleted at once");
+    assert_eq!(buy(&facing, old).await.0, 400, "older than the retention");
     assert!(facing.terminate().await.success());
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     for body in [old, OF_ADA, old] {
@@ -267,7 +273,10 @@ async fn purchases_older_than_the_retention_are_deleted() {
     assert!(count.is_some(), "{metrics}");
     let data = ("SHOP_DATA_DIR", folder.to_str().unwrap());
     let output = Binary::Management.run(&["verify", "--wait", "0"], &[data, keep[0]]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("erased 0, older than the retention 2\n"), "{said}");
+    let printed = text(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("erased 0, older than the retention 2\n"),
+        "{printed}"
+    );
     assert!(facing.terminate().await.success());
 }

@@ -56,7 +56,7 @@ impl Reader {
         }
     }
 
-    /// Reads until it has `count` purchases, and continues at `process` if the stream ends.
+    /// Reads `count` purchases, and continues at `process` if the stream ends.
     async fn ids(&mut self, process: &Process, count: usize) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();
         while ids.len() < count {
@@ -93,7 +93,7 @@ async fn a_reader_gets_every_purchase_across_kills() {
     let bought = buy_all(&facing, 20).await;
     assert_eq!(reader.ids(&facing, 20).await, bought);
     facing.kill().await;
-    // These are bought while the readers are away.
+    // Bought while the readers are disconnected.
     let facing = start(folder.path()).await;
     let missed = buy_all(&facing, 20).await;
     facing.kill().await;
@@ -117,8 +117,8 @@ async fn management_follows_purchases_of_facing() {
     assert_eq!(all.next().await, None);
 }
 
-/// Facing follows the log in the folder, and asks management for what is stored and how far ingest is. Management has
-/// another group than its own setting says.
+/// Facing follows the log in the folder, and queries management for stored purchases and the position of ingest.
+/// Management uses another group than the setting of facing.
 #[tokio::test]
 async fn facing_sends_what_management_has_ingested() {
     let folder = tempfile::tempdir().unwrap();
@@ -132,14 +132,14 @@ async fn facing_sends_what_management_has_ingested() {
     assert!(facing.terminate().await.success() && management.terminate().await.success());
 }
 
-/// Facing follows the topic by itself, and asks management for what is stored.
+/// Facing follows the topic, and queries management for stored purchases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_on_kafka_and_mongodb_get_every_purchase() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let settings = [("MANAGEMENT_URL", &*management.url)];
     let facing = kafka::start(Binary::Facing, &servers, &settings).await;
-    // The topic has its leaders from then on.
+    // The topic has leaders from then on.
     let warm = NewPurchase::of("u3").named("eva").priced("1").unwrap().with_key("order-0".parse().unwrap());
     until("accept a purchase", async || facing.client().buy(warm.clone()).await.is_ok()).await;
     until("store it", async || stored(&management, "u3").await == 1).await;
@@ -149,7 +149,7 @@ async fn readers_on_kafka_and_mongodb_get_every_purchase() {
     assert_eq!(reader.ids(&facing, 20).await, bought);
     assert_eq!(all.ids(&management, 20).await, bought);
 
-    // What is bought while management is down becomes visible after its restart.
+    // Purchases during an outage of management become visible after its restart.
     let port = management.url.rsplit_once(':').unwrap().1.to_owned();
     management.kill().await;
     let later = buy_all(&facing, 20).await;

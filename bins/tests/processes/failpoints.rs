@@ -1,4 +1,4 @@
-//! The process is ended between every two steps, one after the other; afterwards everything is there, once.
+//! Exits between every two steps; afterwards every acknowledged purchase is stored once.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -18,18 +18,18 @@ use crate::kafka;
 use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
-/// How often a failpoint is passed before it ends the process.
+/// The number of passes before a failpoint ends the process.
 const PASSED: [u32; 2] = [1, 4];
-/// Calls at a time.
+/// Concurrent calls.
 const CALLERS: u64 = 8;
 
 const USERS: u64 = 7;
 
-/// What the rounds have in common.
+/// The shared state of the rounds.
 struct Rounds<'a, Append> {
     folder: &'a Path,
     settings: Vec<(&'static str, String)>,
-    /// Puts a record of any kind into the log.
+    /// Appends any record to the log.
     append: Append,
     history: History,
     bought: u64,
@@ -58,7 +58,7 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
         Process::start(Binary::Facing, self.folder, &settings).await
     }
 
-    /// Buys until the process is no more, which its failpoint must have ended. Every few purchases there is a record
+    /// Buys until the failpoint has ended the process. Every few purchases there is a record
     /// that can never be stored.
     async fn buy_until_the_end(&mut self, point: &str, passed: u32) {
         // A source is closed only once.
@@ -84,16 +84,16 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
         assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
     }
 
-    /// Waits for everything that was acknowledged and all that can never be stored, and judges what was answered.
+    /// Waits for all acknowledged purchases and all poison records, and judges the history.
     async fn count(&self, log: &impl LogAdmin) {
         let facing = self.start(None).await;
         self.history.settle(&facing.client()).await.unwrap();
-        // The last of these may be in another partition than the last purchases, and not be read yet.
-        let letters = async || log.pending_dead_letters().await.unwrap();
-        until("dead letters", async || letters().await.len() >= self.poisoned).await;
+        // The last poison may be in another partition than the last purchases, and not be read yet.
+        let dead_letters = async || log.pending_dead_letters().await.unwrap();
+        until("dead letters", async || dead_letters().await.len() >= self.poisoned).await;
         println!("{} ends, {} dead letters", FAILPOINTS.len() * PASSED.len(), self.poisoned);
         assert!(facing.terminate().await.success());
-        assert_all_poison(letters().await, self.poisoned);
+        assert_all_poison(dead_letters().await, self.poisoned);
     }
 }
 
@@ -105,15 +105,15 @@ fn purchase(number: u64) -> NewPurchase {
     new.with_key(format!("order-{number}").parse().unwrap())
 }
 
-/// A record that can never be stored, another one each time.
+/// A distinct record that can never be stored.
 fn poison(number: usize) -> LogRecord {
     LogRecord::new(0, SystemClock.now(), Some(format!("poison {number}").into()))
 }
 
-/// Each of them once, as they were.
-fn assert_all_poison(letters: Vec<DeadLetter>, count: usize) {
-    assert_eq!(letters.len(), count);
-    let kept: BTreeSet<_> = letters.into_iter().map(|letter| letter.record.value).collect();
+/// Asserts that each poison record is dead-lettered once, unchanged.
+fn assert_all_poison(dead_letters: Vec<DeadLetter>, count: usize) {
+    assert_eq!(dead_letters.len(), count);
+    let kept: BTreeSet<_> = dead_letters.into_iter().map(|letter| letter.record.value).collect();
     assert_eq!(kept, (0..count).map(|number| poison(number).value).collect());
 }
 
@@ -135,7 +135,7 @@ async fn exit_between_any_two_steps_loses_nothing_on_kafka_and_mongodb() {
         until("append", async || log.append(record.clone()).await.is_ok()).await;
     };
     let mut settings = kafka::settings(&servers);
-    // So that the partitions are back at once, and not when the session of the one that has ended is over.
+    // Partitions return at once, not when the session of the ended process ends.
     settings.push(("KAFKA_INSTANCE_ID", "facing-0".to_owned()));
     let mut rounds = Rounds::new(folder.path(), settings, append);
     rounds.end_everywhere(&log).await;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::process::{Binary, Process, buy, get, until};
 
-/// What the binary says of a folder that was prepared.
+/// The output of the binary on a prepared folder.
 async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
@@ -18,19 +18,22 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 #[tokio::test]
 async fn unusable_folder_is_reported_with_path_and_remedy() {
     let name = "shop.db";
-    let said = refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
-    assert!(said.contains(name) && said.contains("not a database of this program"), "{said}");
+    let printed = refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
+    assert!(printed.contains(name) && printed.contains("not a database of this program"), "{printed}");
     let newer = |folder: &std::path::Path| {
         let connection = Connection::open(folder.join(name)).unwrap();
         connection.pragma_update(None, "application_id", 0x5368_6f70).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
     };
-    let said = refusal(newer).await;
-    assert!(said.contains(name) && said.contains("newer version"), "{said}");
+    let printed = refusal(newer).await;
+    assert!(printed.contains(name) && printed.contains("newer version"), "{printed}");
     let file = tempfile::NamedTempFile::new().unwrap();
     let output = Binary::Management.run(&[], &[("SHOP_DATA_DIR", file.path().to_str().unwrap())]).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("SHOP_DATA_DIR") && said.contains(file.path().to_str().unwrap()), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        printed.contains("SHOP_DATA_DIR") && printed.contains(file.path().to_str().unwrap()),
+        "{printed}"
+    );
 }
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -64,8 +67,8 @@ async fn deleted_folder_accepts_no_purchase() {
 }
 
 #[tokio::test]
-async fn held_lock_is_reported_with_its_holder() {
-    let said = refusal(|folder| {
+async fn a_held_lock_is_reported_with_its_holder() {
+    let printed = refusal(|folder| {
         let lock = fs::File::create(folder.join("shop.lock")).unwrap();
         lock.lock().unwrap();
         // Held until this process ends.
@@ -73,5 +76,5 @@ async fn held_lock_is_reported_with_its_holder() {
     })
     .await;
     let parts = ["SHOP_DATA_DIR", "another process holds the lock of this file", "shop.lock", "process="];
-    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    assert!(parts.iter().all(|part| printed.contains(part)), "{printed}");
 }

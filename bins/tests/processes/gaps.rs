@@ -15,7 +15,7 @@ use crate::process::{Binary, Process, get, plain, stored, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
-/// Buys for one user, whose purchases are in one partition. Returns their positions in order.
+/// Buys for one user, whose purchases are in one partition. Returns their positions.
 async fn buy_many(facing: &Process, count: usize) -> Vec<RecordPosition> {
     let client = facing.client();
     let buy = async |_| {
@@ -41,7 +41,7 @@ async fn delete_before(servers: &Servers, position: &RecordPosition) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_deleted_unread_are_named_until_they_are_dropped() {
+async fn records_deleted_unread_are_reported_until_dropped() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
@@ -53,11 +53,11 @@ async fn records_deleted_unread_are_named_until_they_are_dropped() {
     let unread = buy_many(&facing, 300).await;
     delete_before(&servers, &unread[250]).await;
     let management = start(Binary::Management, &servers, &[]).await;
-    until("store what is left", async || stored(&management, "u1").await == 250).await;
+    until("store the rest", async || stored(&management, "u1").await == 250).await;
     let health = async || get(&management.path("/health")).await.1;
     let is_counted = |health: &Value| health["ingest"]["lost_records"] == 250;
     let is_named = |health: &Value| !health["ingest"]["gaps"].is_null();
-    until("name the gap", async || {
+    until("report the gap", async || {
         let health = health().await;
         is_counted(&health) && is_named(&health)
     })
@@ -77,12 +77,12 @@ async fn records_deleted_unread_are_named_until_they_are_dropped() {
     ] {
         until(&series, async || metrics(&management).await.contains(&series)).await;
     }
-    resolve_it(&servers, &unread[0], 250, "were deleted").await;
+    drop_gap(&servers, &unread[0], 250, "were deleted").await;
 }
 
 /// As after an unclean leader election: records that were read are no longer in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_ends_before_the_position_is_named_and_read_again() {
+async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
@@ -108,14 +108,14 @@ async fn a_log_that_ends_before_the_position_is_named_and_read_again() {
     let gap = json!({
         "topic": topic, "partition": partition, "from": from, "to": from + 150, "count": 150, "cause": "truncated",
     });
-    until("name the gap", async || ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] }))
+    until("report the gap", async || ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] }))
         .await;
-    // What is bought now is written at those offsets.
+    // New purchases are written at those offsets.
     buy_many(&facing, 10).await;
     until("store the others", async || stored(&management, "u1").await == 210).await;
     assert_eq!(get(&management.path("/-/ready")).await.0, 200);
     assert_eq!(get(&management.path("/health")).await.1["status"], "degraded");
-    resolve_it(&servers, &end, 150, "were truncated").await;
+    drop_gap(&servers, &end, 150, "were truncated").await;
 
     assert!(management.terminate().await.success());
     let management = start(Binary::Management, &servers, &[]).await;
@@ -129,7 +129,7 @@ async fn metrics(process: &Process) -> String {
 }
 
 /// `verify` fails until the gap of `count` records is dropped.
-async fn resolve_it(servers: &Servers, first: &RecordPosition, count: u64, cause: &str) {
+async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: &str) {
     let settings = settings(servers);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let run = async |words: &[&str]| {
@@ -137,19 +137,22 @@ async fn resolve_it(servers: &Servers, first: &RecordPosition, count: u64, cause
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     let RecordPosition { topic, partition, offset: from, .. } = first;
-    let (code, said, errors) = run(&["verify"]).await;
-    assert_eq!(code, Some(1), "{said}{errors}");
+    let (code, printed, errors) = run(&["verify"]).await;
+    assert_eq!(code, Some(1), "{printed}{errors}");
     let named = format!(
         "  gap: {topic}-{partition}: offsets {from} to {} ({count} records) {cause}",
         from + count - 1
     );
-    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n") && said.contains(&named), "{said}");
     assert!(
-        said.contains(&format!("\nlost {count}: ")) && errors.contains("the log has lost records"),
-        "{said}{errors}"
+        printed.contains("missing 0, twice 0, dead-lettered 0\n") && printed.contains(&named),
+        "{printed}"
     );
-    let (code, said, _) = run(&["verify", "--json"]).await;
-    let report: Value = serde_json::from_str(&said).unwrap();
+    assert!(
+        printed.contains(&format!("\nlost {count}: ")) && errors.contains("the log has lost records"),
+        "{printed}{errors}"
+    );
+    let (code, printed, _) = run(&["verify", "--json"]).await;
+    let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(
         (code, &report["clean"], &report["gaps"], &report["lost"]),
         (Some(1), &json!(false), &json!(1), &json!(count))
@@ -160,26 +163,26 @@ async fn resolve_it(servers: &Servers, first: &RecordPosition, count: u64, cause
     );
 
     let position = format!("{topic}-{partition}-{}", from + count - 1);
-    let (code, said, _) = run(&["dlq", "ls"]).await;
-    assert!(code == Some(0) && said.lines().count() == 1, "{said}");
+    let (code, printed, _) = run(&["dlq", "ls"]).await;
+    assert!(code == Some(0) && printed.lines().count() == 1, "{printed}");
     assert!(
-        said.starts_with(&position)
-            && said.contains("  gap  ")
-            && said.contains(&format!("({count} records)")),
-        "{said}"
+        printed.starts_with(&position)
+            && printed.contains("  gap  ")
+            && printed.contains(&format!("({count} records)")),
+        "{printed}"
     );
-    let (code, said, errors) = run(&["dlq", "replay", "--dry-run"]).await;
-    assert!(code != Some(0) && errors.contains("is a gap"), "{said}{errors}");
-    let (code, said, errors) = run(&["dlq", "replay", &position]).await;
-    assert!(code != Some(0) && said == "0 replayed\n" && errors.contains("is a gap"), "{said}{errors}");
+    let (code, printed, errors) = run(&["dlq", "replay", "--dry-run"]).await;
+    assert!(code != Some(0) && errors.contains("is a gap"), "{printed}{errors}");
+    let (code, printed, errors) = run(&["dlq", "replay", &position]).await;
+    assert!(code != Some(0) && printed == "0 replayed\n" && errors.contains("is a gap"), "{printed}{errors}");
     assert_eq!(run(&["dlq", "drop", "--reason", "gap"]).await.1, "1 dropped\n");
-    let (code, said, errors) = run(&["verify"]).await;
-    assert_eq!(code, Some(0), "{said}{errors}");
-    assert!(!said.contains("lost"), "{said}");
+    let (code, printed, errors) = run(&["verify"]).await;
+    assert_eq!(code, Some(0), "{printed}{errors}");
+    assert!(!printed.contains("lost"), "{printed}");
 }
 
 #[tokio::test]
-async fn records_missing_in_a_file_are_named_until_they_are_dropped() {
+async fn records_missing_in_a_file_are_reported_until_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (settings, count) in [(&[][..], 3), (&[("SHOP_INGEST", "off")][..], 5)] {
@@ -195,9 +198,9 @@ async fn records_missing_in_a_file_are_named_until_they_are_dropped() {
     assert_eq!(log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", []).unwrap(), 3);
     drop(log);
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    until("store what is left", async || stored(&facing, "u1").await == 5).await;
+    until("store the rest", async || stored(&facing, "u1").await == 5).await;
     let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
-    until("name the gaps", async || ingest().await["gaps"]["records"] == 3).await;
+    until("report the gaps", async || ingest().await["gaps"]["records"] == 3).await;
     let found = ingest().await;
     let gap = |from: u64, to: u64| {
         let count = to - from;

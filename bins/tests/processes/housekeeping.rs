@@ -1,4 +1,4 @@
-//! The embedded log over years: groups that are not used any more, retention, backups.
+//! Maintenance of the embedded log: unused groups, retention, backups.
 
 use std::path::Path;
 
@@ -51,10 +51,10 @@ async fn a_forgotten_group_does_not_keep_the_log() {
             && listed.contains("rehearsal  next offset 3001, 3000 behind\n")
     })
     .await;
-    let (code, said) = groups(folder, &["forget", "purchase-group"]).await;
-    assert!(code == Some(3) && said.contains("active consumer"), "{said}");
-    let (code, said) = groups(folder, &["forget", "klingons"]).await;
-    assert!(code == Some(3) && said.contains("no group"), "{said}");
+    let (code, printed) = groups(folder, &["forget", "purchase-group"]).await;
+    assert!(code == Some(3) && printed.contains("active consumer"), "{printed}");
+    let (code, printed) = groups(folder, &["forget", "klingons"]).await;
+    assert!(code == Some(3) && printed.contains("no group"), "{printed}");
     assert_eq!(groups(folder, &["forget", "rehearsal"]).await, (Some(0), "rehearsal forgotten\n".to_owned()));
     assert!(facing.terminate().await.success());
     let bytes = || folder.join("shop.db").metadata().unwrap().len();
@@ -70,12 +70,12 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     until("store it", async || stored(&facing, "u1").await == 6_001).await;
     assert!(facing.terminate().await.success());
     assert!(bytes() < before / 2, "{before} bytes, then {}", bytes());
-    let (code, said) = groups(folder, &["reset", "purchase-group", "--to-beginning"]).await;
-    assert!(code == Some(0) && said.starts_with("purchase-group is at offset 600"), "{said}");
-    let (code, said) = groups(folder, &["ls", "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
+    let (code, printed) = groups(folder, &["reset", "purchase-group", "--to-beginning"]).await;
+    assert!(code == Some(0) && printed.starts_with("purchase-group is at offset 600"), "{printed}");
+    let (code, printed) = groups(folder, &["ls", "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
     assert!(
-        code == Some(2) && said.contains("kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:1"),
-        "{said}"
+        code == Some(2) && printed.contains("kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:1"),
+        "{printed}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What a process without requests uses.
+//! The resources of an idle process.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
 
-/// The threads of a process that are not its runtime's, whose number is that of the processors.
+/// The threads of a process without those of its runtime, which has one per processor.
 fn own_threads(process: &Process) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
@@ -19,7 +19,7 @@ fn own_threads(process: &Process) -> Vec<String> {
     names.filter(|name| !name.starts_with("tokio-")).collect()
 }
 
-/// The databases that a process has open.
+/// The open databases of a process.
 fn databases(process: &Process) -> Vec<String> {
     let open = fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
     let targets = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
@@ -31,7 +31,7 @@ fn databases(process: &Process) -> Vec<String> {
     names
 }
 
-/// How often the threads of a process have gone to sleep.
+/// The number of voluntary context switches of a process.
 fn voluntary_switches(process: &Process) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
     let switches = |status: String| {

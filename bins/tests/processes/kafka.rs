@@ -1,4 +1,4 @@
-//! The log on Kafka and the store in MongoDB, on real servers that are killed and paused.
+//! The log on Kafka and the store in MongoDB or PostgreSQL, on real servers that are killed and paused.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str
     let settings = settings(servers);
     let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     settings.extend(more);
-    // Nothing is embedded: the folder is not even made.
+    // Without embedded files, the folder is not created.
     let nowhere = Path::new("/nonexistent/shop-data");
     Process::start(binary, nowhere, &settings).await
 }
@@ -53,9 +53,9 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
     let listing = get(&facing.path(&format!("/getAllUserBuys/u1?wait_for={id}&wait=10"))).await.1;
     assert_eq!(listing["count"], 2, "{listing}");
     assert_eq!(get(&management.path("/purchases/u1")).await.1["count"], 2);
-    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management does that");
+    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management runs ingest");
 
-    // Nothing is delivered again after an orderly end.
+    // No record is redelivered after a clean shutdown.
     management.terminate().await;
     let management = start(Binary::Management, &servers, &[]).await;
     let third = client.buy(ada()).await.unwrap().purchase.id;
@@ -70,7 +70,7 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_outage_is_reported_and_recovers() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
-    // Away at the start.
+    // Unavailable at the start.
     servers.ctl("kill", "kafka").await;
     let facing = start(Binary::Facing, &servers, &[]).await;
     let client = facing.client();
@@ -84,11 +84,11 @@ async fn kafka_outage_is_reported_and_recovers() {
     for (stop, go_on) in [("kill", "start"), ("pause", "resume")] {
         servers.ctl(stop, "kafka").await;
         let key = || format!("order-{orders}").parse().unwrap();
-        // Whatever it says of the outcome: repeated with its key, it is one purchase.
+        // With any outcome: repeated with its key, it is one purchase.
         let error = client.buy(ada().with_key(key())).await.unwrap_err();
         assert!(error.is_retryable(), "{stop}: {error}");
         servers.ctl(go_on, "kafka").await;
-        until("accept it at last", async || client.buy(ada().with_key(key())).await.is_ok()).await;
+        until("accept the purchase", async || client.buy(ada().with_key(key())).await.is_ok()).await;
         orders += 1;
     }
     until("store all", async || stored(&facing, "u1").await == orders).await;
@@ -146,7 +146,7 @@ async fn purchases_are_accepted_without_management() {
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     until("accept a purchase", async || facing.client().buy(first()).await.is_ok()).await;
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
-    // It is connected, and says nothing.
+    // The log stays quiet when connected.
     management.signal(Signal::STOP);
     for path in ["/getAllUserBuys/u1", "/v1/summary?userid=u1"] {
         assert_eq!(get(&facing.path(path)).await.0, 503, "{path}");
@@ -156,7 +156,7 @@ async fn purchases_are_accepted_without_management() {
     management.kill().await;
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
     facing.client().buy(ada()).await.unwrap();
-    // Another one takes over where the first has stopped.
+    // Another process continues where the first one has stopped.
     let management = start(Binary::Management, &servers, &[]).await;
     until("store all", async || stored(&management, "u1").await == 3).await;
 }
@@ -167,7 +167,7 @@ async fn rejected_login_is_reported_with_its_remedy() {
     let Some(listener) = servers.find("SHOP_TEST_KAFKA_SASL") else {
         return servers::skipped("scram", "SHOP_TEST_KAFKA_SASL names no broker");
     };
-    // That listener takes no PLAIN.
+    // That listener does not accept PLAIN.
     let settings = [
         ("KAFKA_BOOTSTRAP_SERVERS", listener),
         ("KAFKA_USERNAME", "shop"),
@@ -175,16 +175,16 @@ async fn rejected_login_is_reported_with_its_remedy() {
         ("MANAGEMENT_URL", "http://127.0.0.1:1"),
     ];
     let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("KAFKA_PASSWORD") && said.contains("KAFKA_SASL_MECHANISM"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("KAFKA_PASSWORD") && printed.contains("KAFKA_SASL_MECHANISM"), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
 }
 
-/// The number of records that wait for the store, 6 KB each. A store without an index reads all of them for a summary.
+/// The number of records that wait for the store, 6 KB each. A store without an index scans all of them for a summary.
 const WAITING: usize = 20_000;
 
-/// More than a process may hold waits for the store, then Kafka goes too.
+/// The backlog is larger than the memory of a process, then Kafka becomes unavailable too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_bounded_with_a_backlog() {
     let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
@@ -207,7 +207,7 @@ async fn memory_is_bounded_with_a_backlog() {
     let waits = async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"]["store"].is_string();
     until("wait for the store", async || waits().await).await;
     servers.ctl("kill", "kafka").await;
-    // Purchases that are refused leave nothing behind either.
+    // Rejected purchases leave no memory behind.
     let refused = stream::iter(0..200).map(async |_| facing.client().buy(ada()).await.is_err());
     assert!(refused.buffer_unordered(100).all(std::future::ready).await);
     let peak = facing.peak_memory();
@@ -217,7 +217,7 @@ async fn memory_is_bounded_with_a_backlog() {
     servers.ctl("start", "kafka").await;
     servers.ctl("resume", "mongo").await;
     let status = async || get(&facing.path("/health")).await.1["ingest"].clone();
-    // What was sent into the pause was stored after it, and is met again.
+    // Inserts sent during the pause were stored after it, and are repeated.
     let carried =
         |status: &Value| status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap();
     until("store all", async || carried(&status().await) > WAITING as u64).await;

@@ -1,6 +1,6 @@
-//! Kills and pauses at random points under load: every acknowledged purchase is there, once.
+//! Kills and pauses at random points under load: every acknowledged purchase is stored once.
 //!
-//! `SHOP_TEST_ROUNDS` makes a long run of it, `SHOP_TEST_SEED` repeats the points of another one.
+//! `SHOP_TEST_ROUNDS` sets the number of rounds, `SHOP_TEST_SEED` repeats the points of another run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,11 +25,11 @@ use crate::servers::Servers;
 const PURCHASES: u64 = 1_000;
 const CALLERS: u64 = 16;
 const USERS: u64 = 7;
-/// How long the callers of a round may go without a purchase that is acknowledged, after its last hit. The time of a
+/// The maximum time without an acknowledged purchase after the last hit of a round. The time of a
 /// whole round depends on the machine.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Random numbers that can be had again: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+/// Reproducible random numbers: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -46,14 +46,14 @@ impl Random {
     }
 }
 
-/// A number that the environment may choose.
+/// A number from the environment.
 #[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
 pub(crate) fn chosen(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// `SHOP_TEST_SEED`, or another one each time.
-#[expect(clippy::disallowed_methods, reason = "another one each time")]
+/// `SHOP_TEST_SEED`, or a random seed.
+#[expect(clippy::disallowed_methods, reason = "a random seed")]
 pub(crate) fn seed() -> u64 {
     let nanos = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
@@ -63,17 +63,17 @@ pub(crate) fn seed() -> u64 {
 #[derive(Default)]
 struct Results {
     history: History,
-    /// The number of redelivered records, as far as processes could report it.
+    /// The number of redelivered records that processes could report.
     redelivered: AtomicU64,
 }
 
-/// Both services on one log and store, either of which may be killed and is started again.
+/// Both services on one log and store, either of which may be killed and restarted.
 pub(crate) struct Pair {
     folder: PathBuf,
     settings: Vec<(&'static str, String)>,
     facing: Mutex<Option<Process>>,
     management: Mutex<Option<Process>>,
-    /// Where facing is to be found now.
+    /// The current URL of facing.
     url: RwLock<String>,
     http: reqwest::Client,
 }
@@ -125,25 +125,25 @@ impl Pair {
         process.signal(Signal::CONT);
     }
 
-    /// What both say of their ingest.
+    /// The ingest status of both.
     async fn ingest(&self) -> Vec<Value> {
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         for binary in [Binary::Facing, Binary::Management] {
             let slot = self.slot(binary).lock().await;
-            said.push(get(&slot.as_ref().unwrap().path("/health")).await.1["ingest"].clone());
+            printed.push(get(&slot.as_ref().unwrap().path("/health")).await.1["ingest"].clone());
         }
-        said
+        printed
     }
 
     async fn client(&self) -> ShopClient {
         let builder = ShopClient::builder(self.url.read().await.clone()).http_client(self.http.clone());
-        // Who is started anew is somewhere else.
+        // A restarted process has another address.
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
 }
 
-/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Now and then the
-/// user's purchases are read, including the one that was just bought.
+/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Some
+/// reads of the user's purchases follow, including the new one.
 async fn buy(pair: &Pair, history: &History, number: u64) {
     let price = format!("{}.{:02}", number % 90, number % 100);
     let user: UserId = format!("user-{}", number % USERS).parse().unwrap();
@@ -166,7 +166,7 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
     }
 }
 
-/// One caller's share of a round.
+/// The purchases of one caller in a round.
 async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u64) {
     for number in (0..PURCHASES).filter(|number| number % CALLERS == caller) {
         buy(&pair, &results.history, round * PURCHASES + number).await;
@@ -193,7 +193,7 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
 
-/// What may be hit.
+/// A process or server that is killed or paused.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Victim {
     Service(Binary),
@@ -202,8 +202,8 @@ pub(crate) enum Victim {
 }
 
 impl Victim {
-    /// What is done to it, in a word.
-    fn fate(self, pause: Option<Duration>) -> &'static str {
+    /// The name of the action.
+    fn action(self, pause: Option<Duration>) -> &'static str {
         match (self, pause) {
             (_, Some(_)) => "paused",
             (Self::Server("mongo"), None) => "cut off",
@@ -215,22 +215,22 @@ impl Victim {
 pub(crate) const SERVICES: [Victim; 2] =
     [Victim::Service(Binary::Facing), Victim::Service(Binary::Management)];
 
-/// How long something may be stopped, in milliseconds: the longest is longer than a session in a group.
+/// Durations of pauses in milliseconds: the maximum is longer than a group session.
 const PAUSES: [u64; 4] = [20, 200, 1_000, 8_000];
 
-/// What is done to the victims.
+/// The kills and pauses of a run.
 pub(crate) struct Plan<'a> {
-    /// Unless the environment chooses another number.
+    /// The default number of rounds.
     pub(crate) rounds: u64,
     pub(crate) victims: &'a [Victim],
-    /// Whether they are paused now and then, instead of killed.
+    /// Whether victims are sometimes paused instead of killed.
     pub(crate) pauses: bool,
     pub(crate) servers: Option<&'a Servers>,
     pub(crate) postgres: Option<&'a Cluster>,
 }
 
 impl Plan<'_> {
-    /// Rounds of load in which the victims are hit at random points; then everything is counted.
+    /// Runs rounds of load in which the victims are hit at random points, then counts all purchases.
     pub(crate) async fn survive(&self, folder: &Path, settings: Vec<(&'static str, String)>) -> Arc<Pair> {
         let seed = seed();
         println!("SHOP_TEST_SEED={seed} replays the points");
@@ -243,14 +243,14 @@ impl Plan<'_> {
                 |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&results), round, caller));
             let load: Vec<_> = (0..CALLERS).map(share).collect();
             for _ in 0..=random.below(3) {
-                // Sometime during the round, by what has been answered so far.
+                // At a random point of the round, measured in completed calls.
                 let at = before + random.below(PURCHASES * 9 / 10);
-                until("answer that many calls", async || results.history.ended() >= at).await;
+                until("complete that many calls", async || results.history.ended() >= at).await;
                 let victim = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
                 let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
                 self.hit(&pair, &results, victim, pause).await;
-                *hits.entry(format!("{victim:?} {}", victim.fate(pause))).or_insert(0) += 1;
+                *hits.entry(format!("{victim:?} {}", victim.action(pause))).or_insert(0) += 1;
             }
             for mut caller in load {
                 let mut bought = results.history.bought();
@@ -264,7 +264,7 @@ impl Plan<'_> {
             }
         }
         println!("{hits:?}");
-        println!("{} records came again", results.redelivered.load(Ordering::Relaxed));
+        println!("{} records were redelivered", results.redelivered.load(Ordering::Relaxed));
         if let Err(missing) = results.history.settle(&pair.client().await).await {
             self.report(&pair, &missing).await;
             panic!("{} acknowledged purchases are not stored", missing.len());
@@ -272,7 +272,7 @@ impl Plan<'_> {
         pair
     }
 
-    /// Prints where the log has the missing purchases: the store or ingest has lost those that it has.
+    /// Prints the positions of the missing purchases in the log: the store or ingest has lost these.
     async fn report(&self, pair: &Pair, missing: &BTreeSet<PurchaseId>) {
         println!("not stored: {missing:?}; {:?}", pair.ingest().await);
         let log: Box<dyn LogAdmin> = match self.servers {

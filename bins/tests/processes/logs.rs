@@ -1,4 +1,4 @@
-//! The log of a process: in a file, and its line per purchase in the dialect that has one.
+//! The log of a process: in a file, and one line per purchase in the dialect of purchase-tracking.
 
 use std::fs;
 use std::path::Path;
@@ -47,15 +47,15 @@ impl<'a> Logged<'a> {
     }
 
     /// Waits for a line.
-    async fn line(&self, is_it: impl Fn(&Value) -> bool + Sync) {
-        until("log", async || self.lines().iter().any(&is_it)).await;
+    async fn line(&self, is_match: impl Fn(&Value) -> bool + Sync) {
+        until("log", async || self.lines().iter().any(&is_match)).await;
     }
 
     async fn buy(&self) -> String {
         let request = plain().post(format!("{}/buy", self.url)).header("content-type", "application/json");
-        let answer = request.body(BUY).send().await.unwrap();
-        assert_eq!(answer.status(), 201);
-        answer.headers()["x-purchase-id"].to_str().unwrap().to_owned()
+        let response = request.body(BUY).send().await.unwrap();
+        assert_eq!(response.status(), 201);
+        response.headers()["x-purchase-id"].to_str().unwrap().to_owned()
     }
 }
 
@@ -66,12 +66,12 @@ async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
     let facing = Logged::start(folder.path(), &file, "purchase-tracking").await;
     let id = facing.buy().await;
     for message in ["Published purchase", "Received purchase"] {
-        let is_it = |line: &Value| {
+        let is_match = |line: &Value| {
             line["message"] == message && line["purchase.id"] == *id && line["user.id"] == "user123"
         };
-        facing.line(is_it).await;
+        facing.line(is_match).await;
         let lines = facing.lines();
-        assert_eq!(lines.iter().filter(|line| is_it(line)).count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| is_match(line)).count(), 1, "{lines:?}");
     }
 }
 
@@ -106,9 +106,9 @@ async fn unusable_log_file_is_a_fault_of_its_setting() {
     let settings = [("SHOP_DATA_DIR", data), ("SHOP_LOG_FILE", missing.to_str().unwrap())];
     for arguments in [&[][..], &["--check-config"]] {
         let output = Binary::Facing.run(arguments, &settings).await;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("SHOP_LOG_FILE: ") && said.contains("missing/facing.log"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains("SHOP_LOG_FILE: ") && printed.contains("missing/facing.log"), "{printed}");
     }
     let usable = folder.path().join("facing.log");
     let settings = [("SHOP_DATA_DIR", data), ("SHOP_LOG_FILE", usable.to_str().unwrap())];

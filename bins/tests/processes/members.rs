@@ -1,4 +1,4 @@
-//! Several managements share a topic: one dies, all are restarted in turn, under load.
+//! Several managements share a topic: one is killed, all are restarted in turn, under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use crate::kafka::start;
 use crate::process::{Binary, Process, get, pause, soon, until};
 use crate::servers::Servers;
 
-/// So many that each of the topic's five partitions has some.
+/// Enough for purchases in each of the five partitions.
 const USERS: u64 = 40;
 const CALLERS: u64 = 4;
-/// The most records that ingest has on their way: so many may come again when a member does not end in order.
+/// The maximum number of records in flight, which may be redelivered after an unclean end of a member.
 const IN_FLIGHT: u64 = 8 * 1_000;
 
 fn purchase(number: u64) -> NewPurchase {
@@ -26,10 +26,10 @@ fn purchase(number: u64) -> NewPurchase {
     new.with_key(format!("order-{number}").parse().unwrap())
 }
 
-/// Callers who buy until they are stopped, each purchase until it is acknowledged.
+/// Callers that buy until they are stopped, and repeat each purchase until it is acknowledged.
 #[derive(Default)]
 struct Load {
-    /// Where facing is to be found now.
+    /// The current URL of facing.
     url: RwLock<String>,
     stop: CancellationToken,
     next: AtomicU64,
@@ -57,7 +57,7 @@ impl Load {
         }
     }
 
-    /// One purchase of every user, and a wait until all of them are stored.
+    /// Buys once for every user, and waits until all purchases are stored.
     async fn all_partitions_are_written(&self, by: &Process) {
         let ids = join_all((0..USERS).map(|_| self.buy_one())).await;
         let client = by.client();
@@ -67,8 +67,8 @@ impl Load {
     }
 }
 
-/// What the ingest of a management says it has done.
-async fn tally(management: &Process, of_what: &str) -> u64 {
+/// A counter of the ingest of a management.
+async fn counter(management: &Process, of_what: &str) -> u64 {
     get(&management.path("/health")).await.1["ingest"][of_what].as_u64().unwrap()
 }
 
@@ -85,15 +85,15 @@ async fn rebalances_lose_no_purchase() {
     let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(Arc::clone(&load).buy())).collect();
 
     for member in &members {
-        let before = tally(member, "inserted").await;
-        until("have partitions of its own", async || tally(member, "inserted").await > before + 20).await;
+        let before = counter(member, "inserted").await;
+        until("have partitions", async || counter(member, "inserted").await > before + 20).await;
     }
     members.remove(0).kill().await;
     let killed = Instant::now();
     load.all_partitions_are_written(&members[1]).await;
-    println!("one of three killed: its partitions are written again after {:?}", killed.elapsed());
+    println!("one of three killed: its partitions are ingested again after {:?}", killed.elapsed());
 
-    // Everything is restarted in turn; each new one is there before the next one goes.
+    // Rolling restart: each new process starts before the next one stops.
     for _ in 0..members.len() {
         let old = members.remove(0);
         members.push(start(Binary::Management, &servers, &[]).await);
@@ -103,23 +103,23 @@ async fn rebalances_lose_no_purchase() {
     }
     let mut again = 0;
     for member in &members {
-        again += tally(member, "duplicates").await;
+        again += counter(member, "duplicates").await;
     }
-    println!("all restarted in turn: {again} records came again");
+    println!("all restarted in turn: {again} records were redelivered");
     assert!(again <= IN_FLIGHT, "{again}");
     assert!(facing.terminate().await.success());
     facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &members[0].url)]).await;
     load.url.write().await.clone_from(&facing.url);
     load.all_partitions_are_written(&members[0]).await;
 
-    // The only one is killed.
+    // The only management is killed.
     members.remove(1).terminate().await;
     members.remove(0).kill().await;
     let killed = Instant::now();
     let management = start(Binary::Management, &servers, &[]).await;
     load.all_partitions_are_written(&management).await;
     println!(
-        "the only one killed, and started again: all partitions are written after {:?}",
+        "the only one killed, and started again: all partitions are ingested after {:?}",
         killed.elapsed()
     );
 

@@ -1,4 +1,4 @@
-//! What a scraper reads of the real processes.
+//! The metrics of real processes.
 
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ async fn each_service_exposes_its_metrics() {
     }
 }
 
-/// The dead letters that wait, as the metrics and the health answer have them.
+/// The pending dead letters, by the metrics and by the health response.
 async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
     let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
     let health = get(&process.path("/health")).await.1;
@@ -79,7 +79,7 @@ async fn pending_dead_letter_is_counted_until_resolved_across_restarts() {
     until("count it again", async || waiting(&facing, "undecodable").await == (Some(1.0), json!(1))).await;
     assert_eq!(get(&facing.path("/health")).await.1["ingest"]["dead_lettered"], 0);
     assert!(manage(folder, &["dlq", "drop", "--all"]).await.status.success());
-    // The next one is a reason to count.
+    // The next dead letter starts a new count.
     append(folder, r#"{"username":"ada","userid":"u1"}"#).await;
     until("count the next", async || {
         get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1

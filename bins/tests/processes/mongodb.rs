@@ -23,7 +23,7 @@ async fn ingest(facing: &Process) -> Value {
 }
 
 #[tokio::test]
-async fn a_name_server_that_is_away_does_not_end_a_service() {
+async fn an_unavailable_name_server_does_not_end_a_service() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         ("MONGODB_URI", "mongodb+srv://shop.invalid/shop"),
@@ -49,7 +49,7 @@ async fn a_name_server_that_is_away_does_not_end_a_service() {
 async fn store_outage_loses_no_purchase() {
     let Some(servers) = Servers::start(&["mongo"]).await else { return };
     let folder = tempfile::tempdir().unwrap();
-    // Away at the start.
+    // Unavailable at the start.
     servers.ctl("kill", "mongo").await;
     let facing = facing(folder.path(), &servers).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
@@ -65,7 +65,7 @@ async fn store_outage_loses_no_purchase() {
         servers.ctl(stop, "mongo").await;
         let before = count(&folder);
         for _ in 0..20 {
-            assert_eq!(buy(&facing, ADA).await.0, 201, "{stop}: buying goes on");
+            assert_eq!(buy(&facing, ADA).await.0, 201, "{stop}: purchases are accepted");
         }
         assert_eq!(get(&facing.path("/v1/summary?userid=u1")).await.0, 503, "{stop}");
         servers.ctl(go_on, "mongo").await;
@@ -82,7 +82,7 @@ async fn store_outage_loses_no_purchase() {
     assert!(facing.terminate().await.success());
 }
 
-/// What was acknowledged, by the log.
+/// The number of acknowledged purchases in the log.
 fn count(folder: &tempfile::TempDir) -> u64 {
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection
@@ -107,8 +107,11 @@ async fn migrate_converts_documents_of_the_replaced_systems() {
 
     let settings = [("MONGODB_URI", uri), ("LOG_FORMAT", "text")];
     let output = Binary::Management.run(&["migrate"], &settings).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("migrated") && said.contains("migrated=1"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && printed.contains("migrated") && printed.contains("migrated=1"),
+        "{printed}"
+    );
     let migrated: Document = collection.find_one(doc! {}).await.unwrap().unwrap();
     assert!(migrated.get_datetime("timestamp").is_ok(), "{migrated}");
     let after = facing.client().user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap();
@@ -119,6 +122,6 @@ async fn migrate_converts_documents_of_the_replaced_systems() {
     assert_eq!(report, serde_json::json!({ "scanned": 1, "migrated": 0, "skipped": 0 }));
 
     let output = Binary::Management.run(&["migrate"], &[]).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && said.contains("MONGODB_URI"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && printed.contains("MONGODB_URI"), "{printed}");
 }

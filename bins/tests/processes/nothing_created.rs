@@ -1,4 +1,4 @@
-//! Misspelt names, mistyped folders and servers that are away: what is asked about nothing is not called well.
+//! Misspelled names, missing folders and unavailable servers: commands fail, and create nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
-/// Every command, with words that would have it work.
+/// Every command, with valid arguments.
 const COMMANDS: [&[&str]; 11] = [
     &["verify", "--wait", "0"],
     &["doctor"],
@@ -31,9 +31,9 @@ const COMMANDS: [&[&str]; 11] = [
 ];
 
 fn assert_code(output: &Output, code: i32, part: &str) {
-    let said = [text(&output.stdout), text(&output.stderr)].concat();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(part), "{part}: {said}");
+    let printed = [text(&output.stdout), text(&output.stderr)].concat();
+    assert_eq!(output.status.code(), Some(code), "{printed}");
+    assert!(printed.contains(part), "{part}: {printed}");
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -52,7 +52,7 @@ async fn command_on_a_missing_folder_fails_and_creates_nothing() {
             assert!(is_empty(folder.path()), "{words:?}");
         }
     }
-    // A log that no service has read is left as it was.
+    // A log that no service has read is unchanged.
     append(folder.path(), "poison").await;
     std::fs::remove_file(folder.path().join("shop.lock")).unwrap();
     let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
@@ -68,7 +68,7 @@ async fn dlq_ls_exits_with_0_for_listed_records() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     append(folder.path(), "poison").await;
     until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
-    // Beside the service that writes into the same files, and behind it.
+    // During and after the service that writes to the same files.
     for running in [Some(facing), None] {
         assert_code(&manage(folder.path(), &["dlq", "ls"]).await, 0, "poison");
         assert_code(&manage(folder.path(), &["verify"]).await, 0, "missing 0, twice 0, dead-lettered 1");
@@ -95,8 +95,8 @@ async fn unavailable_servers_exit_with_3_in_bounded_time() {
     for binary in [Binary::Facing, Binary::Management] {
         let output = binary.run(&["--check-config"], &[data, kafka, mongodb]).await;
         assert_code(&output, 1, "not all is well");
-        let said = text(&output.stderr);
-        assert!(said.contains("log: ") && said.contains("store: "), "every fault at once: {said}");
+        let printed = text(&output.stderr);
+        assert!(printed.contains("log: ") && printed.contains("store: "), "every error at once: {printed}");
     }
 }
 
@@ -141,12 +141,12 @@ async fn commands_create_nothing_on_servers() {
     let collections = client.database(&servers.name("shop")).list_collection_names().await.unwrap();
     assert_eq!(collections, [""; 0]);
 
-    // What a service has made is there for them.
+    // Commands work on what a service has created.
     let management = start(Binary::Management, &servers, &[]).await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
     for words in [&["verify", "--wait", "0"][..], &["doctor"], &["dlq", "ls"]] {
-        until("find what it works on", async || run(words).await.status.success()).await;
+        until("succeed", async || run(words).await.status.success()).await;
     }
     assert_code(&run(&["--check-config"]).await, 0, "all is well");
     assert!(management.terminate().await.success());
@@ -267,7 +267,7 @@ async fn misspelled_names_are_rejected_before_anything_is_created() {
     assert!(is_empty(folder.path()));
 }
 
-/// What a shell exports to whatever is started in it.
+/// The variables of a login shell.
 const LOGIN_SHELL: [(&str, &str); 22] = [
     ("HOME", "/home/ada"),
     ("USER", "ada"),
@@ -293,7 +293,7 @@ const LOGIN_SHELL: [(&str, &str); 22] = [
     ("_", "/usr/bin/env"),
 ];
 
-/// What Kubernetes sets for a service with one port.
+/// The variables that Kubernetes sets for a service with one port.
 fn of_service(name: &str, port: &str) -> Vec<(String, String)> {
     let (address, name) = ("10.96.0.17", name.to_uppercase().replace('-', "_"));
     let url = format!("tcp://{address}:{port}");
@@ -332,7 +332,7 @@ async fn services_start_in_a_login_shell_and_in_a_pod() {
     ];
     let pod: Vec<_> = services.iter().flat_map(|(name, port)| of_service(name, port)).collect();
     let pod: Vec<_> = pod.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    // What compose and the project's own tests are set up by.
+    // Variables of compose and of the project's tests.
     let compose = [("SHOP_IMAGE", "shop:dev"), ("SHOP_BIND", "0.0.0.0"), ("SHOP_TEST_REQUIRE", "kafka")];
     let shell = [&LOGIN_SHELL[..], &compose].concat();
     for environment in [shell, pod] {

@@ -1,6 +1,6 @@
-//! A store that is away for long, a broker that is away: what it costs, and that it costs no purchase.
+//! Long outages of the store or the broker: memory is bounded, and no purchase is lost.
 //!
-//! `SHOP_TEST_OUTAGE_SECONDS` says how long; 5 unless set.
+//! `SHOP_TEST_OUTAGE_SECONDS` sets the length (default 5).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,17 +18,17 @@ use crate::servers::Servers;
 
 const CALLERS: u64 = 16;
 
-#[expect(clippy::disallowed_methods, reason = "a long run is asked for so")]
+#[expect(clippy::disallowed_methods, reason = "the length of a long run")]
 fn length() -> Duration {
     let seconds = std::env::var("SHOP_TEST_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
-/// How long each caller rests between two purchases: a load that the store has room to catch up beside,
+/// The pause of each caller between two purchases: the store can catch up during this load,
 /// on any machine.
 const PACE: Duration = Duration::from_millis(64);
 
-/// Callers who buy until they are stopped; each answer is one of those that a caller can live with.
+/// Callers that buy until they are stopped, and accept only documented responses.
 #[derive(Default)]
 struct Load {
     stop: CancellationToken,
@@ -55,7 +55,7 @@ impl Load {
                 503 => {
                     assert!(headers.contains_key("retry-after"));
                     assert!(body.contains("outcome") && body.contains("idempotency_key"), "{body}");
-                    // The deadline is 5 s; whatever is slower than this has none.
+                    // The timeout is 5 s; a slower response ignores it.
                     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
                     self.refused.fetch_add(1, Ordering::Relaxed);
                 }
@@ -65,7 +65,7 @@ impl Load {
     }
 }
 
-/// The memory of `process` now and then, in MiB, for as long.
+/// Samples of the memory of `process`, in MiB, for this time.
 async fn memory_during(process: &Process, length: Duration) -> Vec<u64> {
     let mut curve = Vec::new();
     for _ in 0..5 {
@@ -75,8 +75,8 @@ async fn memory_during(process: &Process, length: Duration) -> Vec<u64> {
     curve
 }
 
-/// How many records were brought to the store, some of them twice. Asks less of the store than a sum does.
-async fn carried(management: &Process) -> u64 {
+/// The number of records that ingest has inserted, with duplicates. Cheaper for the store than a sum.
+async fn ingested(management: &Process) -> u64 {
     let ingest = get(&management.path("/health")).await.1["ingest"].clone();
     ingest["inserted"].as_u64().unwrap() + ingest["duplicates"].as_u64().unwrap()
 }
@@ -90,17 +90,17 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     let load = Arc::new(Load::default());
     let callers: Vec<_> =
         (0..CALLERS).map(|caller| tokio::spawn(Arc::clone(&load).buy(caller, facing.url.clone()))).collect();
-    until("store something", async || carried(&management).await > 100).await;
+    until("store something", async || ingested(&management).await > 100).await;
 
     servers.ctl("kill", "mongo").await;
     let before = load.history.bought();
     let curve = memory_during(&management, length()).await;
     let bought = load.history.bought() - before;
-    println!("store away for {:?}: {bought} bought meanwhile, {curve:?} MiB of memory", length());
+    println!("store unavailable for {:?}: {bought} bought meanwhile, {curve:?} MiB of memory", length());
     servers.ctl("start", "mongo").await;
     let back = Instant::now();
-    until("catch up", async || carried(&management).await + 500 > load.history.bought() as u64).await;
-    println!("caught up after {:?}, while buying went on", back.elapsed());
+    until("catch up", async || ingested(&management).await + 500 > load.history.bought() as u64).await;
+    println!("caught up after {:?}, under load", back.elapsed());
 
     let refused = load.refused.load(Ordering::Relaxed);
     servers.ctl("kill", "kafka").await;
@@ -109,14 +109,14 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     servers.ctl("start", "kafka").await;
     let bought = load.history.bought();
     until("accept purchases again", async || load.history.bought() > bought + 100).await;
-    println!("broker away for {:?}: {curve:?} MiB of memory in facing", length());
+    println!("broker unavailable for {:?}: {curve:?} MiB of memory in facing", length());
 
     load.stop.cancel();
     for caller in join_all(callers).await {
         caller.unwrap();
     }
     let bought = load.history.bought();
-    until("store everything", async || carried(&management).await >= bought as u64).await;
+    until("store everything", async || ingested(&management).await >= bought as u64).await;
     println!("{} were refused", load.refused.load(Ordering::Relaxed));
     load.history.settle(&management.client()).await.unwrap();
     assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 0);

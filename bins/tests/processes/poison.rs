@@ -1,4 +1,4 @@
-//! Records that can never be stored: a few harm nobody, too many stop the carrying.
+//! Records that can never be stored: a few are dead-lettered, too many stop ingest.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::process::{Binary, Process, get, stored, until};
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 /// One of the records is poison.
 const RECORDS: usize = 10_000;
-/// As many are all poison: more than the batches that are read at once.
+/// Poison records only: more than the batches in flight have.
 const POISON: usize = 10_000;
 
 fn record(value: String) -> LogRecord {
     LogRecord::new(0, SystemClock.now(), Some(value.into()))
 }
 
-/// Fills the log with as many records, and closes it.
+/// Fills the log with records, and closes it.
 async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     for result in join_all(values.map(|value| log.append(record(value)))).await {
@@ -28,7 +28,7 @@ async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
     }
 }
 
-/// The values of all dead letters, in the order of the log. Batches are dead-lettered in the order in which they finish.
+/// The values of all dead letters, in the order of the log. Batches are dead-lettered in order of completion.
 async fn letters(folder: &Path) -> Vec<String> {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     let mut letters = log.pending_dead_letters().await.unwrap();
@@ -67,7 +67,7 @@ async fn poison_stops_ingest_at_the_limit() {
     let why = ingest(&management).await["stopped_because"].to_string();
     assert!(why.contains("SHOP_DEAD_LETTER_LIMIT"), "{why}");
     assert_eq!(get(&management.path("/-/ready")).await.0, 503);
-    // It goes on to answer, and ends with the error.
+    // The process keeps serving, and exits with the error.
     assert_eq!(management.terminate().await.code(), Some(1));
     let dead_lettered = letters(folder.path()).await;
     assert_eq!(dead_lettered, values().take(dead_lettered.len()).collect::<Vec<_>>());
@@ -76,7 +76,7 @@ async fn poison_stops_ingest_at_the_limit() {
 
     let management =
         Process::start(Binary::Management, folder.path(), &[("SHOP_DEAD_LETTER_LIMIT", "0")]).await;
-    // The position had stayed behind the last letter.
+    // The committed offset is not beyond the last dead letter.
     let rest = POISON - dead_lettered.len();
     until("dead-letter the rest", async || ingest(&management).await["dead_lettered"] == rest).await;
     assert!(management.terminate().await.success());

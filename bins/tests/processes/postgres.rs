@@ -49,7 +49,7 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
             assert_eq!(buy(&service, ADA).await.0, 201, "{stop}: buying continues");
         }
         all += 20;
-        // The service too, with purchases that are in the log only.
+        // Kills the service too, with purchases that are only in the log.
         service.kill().await;
         cluster.ctl(go_on);
         service = facing(folder.path(), &url).await;
@@ -70,19 +70,19 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
 }
 
 #[tokio::test]
-async fn rows_of_the_replaced_system_move_there_and_back() {
+async fn rows_of_the_replaced_system_are_migrated_in_both_directions() {
     let Some(cluster) = cluster() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rehearse-ecommerce");
     let mut command = Command::new(script);
     command.args([&cluster.url(), env!("CARGO_BIN_EXE_management")]).kill_on_drop(true);
     let output = within(3 * PATIENCE, "the rehearsal", command.output()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && said.ends_with("the move works in both directions\n"),
-        "{said}{wrong}"
+        output.status.success() && printed.ends_with("the move works in both directions\n"),
+        "{printed}{wrong}"
     );
-    assert!(said.lines().filter(|line| line.starts_with("ok: ")).count() > 20, "{said}");
+    assert!(printed.lines().filter(|line| line.starts_with("ok: ")).count() > 20, "{printed}");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     until("store it", async || count(&service).await == stored_then).await;
     cluster.ctl("fill");
     let ingest = async || get(&service.path("/health")).await.1["ingest"].clone();
-    until("find the disk full", async || {
+    until("report the full disk", async || {
         buy_one().await;
         ingest().await["waiting_for"]["store"].is_string()
     })
@@ -122,20 +122,23 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
         let output = Binary::Management.run(&["verify", "--wait", "1"], &settings).await;
         (output.status.code(), text(&output.stdout))
     };
-    let (code, said) = verify().await;
-    assert!(code == Some(1) && !said.contains("missing 0,"), "{said}");
+    let (code, printed) = verify().await;
+    assert!(code == Some(1) && !printed.contains("missing 0,"), "{printed}");
 
     // The write-ahead log too: the server ends.
     let session = session(&cluster).await;
     session.batch_execute("select pg_switch_wal(); create table full_disk ()").await.unwrap_err();
-    until("find the server gone", async || get(&service.path("/getAllUserBuys/u1")).await.0 == 503).await;
+    until("report the server as unavailable", async || {
+        get(&service.path("/getAllUserBuys/u1")).await.0 == 503
+    })
+    .await;
     let bought = buy_one().await;
     cluster.ctl("kill");
     cluster.ctl("free");
     cluster.ctl("start");
     until("catch up", async || count(&service).await == bought).await;
-    let (code, said) = verify().await;
-    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    let (code, printed) = verify().await;
+    assert!(code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
     assert_eq!(ingest().await["phase"], "running");
     assert_eq!(post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await.0, 201);
     assert!(service.terminate().await.success());
@@ -148,26 +151,26 @@ async fn commands_and_checks_create_no_table() {
     let data = folder.path().to_str().unwrap();
     let settings = [ALL_ROLES, ("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let output = Binary::Management.run(&["doctor"], &settings).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(3) && said.contains("the table does not exist"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && printed.contains("the table does not exist"), "{printed}");
     let check = async |settings: &[(&str, &str)]| {
         let output = Binary::Facing.run(&["--check-config"], settings).await;
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(printed).unwrap())
     };
-    let (works, said) = check(&settings).await;
-    let missing = said.matches("not there yet").count();
-    assert!(works && said.contains("PostgreSQL, ") && missing >= 3, "{said}");
+    let (works, printed) = check(&settings).await;
+    let missing = printed.matches("not there yet").count();
+    assert!(works && printed.contains("PostgreSQL, ") && missing >= 3, "{printed}");
     facing(folder.path(), &url).await.terminate().await;
-    let (works, said) = check(&settings).await;
-    assert!(works && said.contains("all is well"), "{said}");
+    let (works, printed) = check(&settings).await;
+    assert!(works && printed.contains("all is well"), "{printed}");
     cluster.ctl("kill");
-    let (works, said) = check(&settings).await;
-    assert!(!works && said.contains("cannot be reached"), "{said}");
+    let (works, printed) = check(&settings).await;
+    assert!(!works && printed.contains("cannot be reached"), "{printed}");
 }
 
 #[tokio::test]
-async fn tables_of_another_program_end_the_start_unless_they_are_adopted() {
+async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let Some(cluster) = cluster() else { return };
     let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
     let foreign =
@@ -179,18 +182,18 @@ async fn tables_of_another_program_end_the_start_unless_they_are_adopted() {
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data), ("PORT", "0"), ALL_ROLES];
     for arguments in [&[][..], &["--check-config"]] {
         let output = Binary::Facing.run(arguments, &settings).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("tables=users") && said.contains("SHOP_ADOPT_TABLES=on"), "{said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains("tables=users") && printed.contains("SHOP_ADOPT_TABLES=on"), "{printed}");
     }
     let adopting = [settings[0], settings[1], settings[2], ALL_ROLES, ("SHOP_ADOPT_TABLES", "on")];
     let output = Binary::Facing.run(&["--check-config"], &adopting).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("takes over 2 rows"), "{said}");
+    let printed = text(&output.stdout);
+    assert!(output.status.success() && printed.contains("takes over 2 rows"), "{printed}");
     let facing = Process::start(Binary::Facing, folder.path(), &adopting).await;
     until("take it over", async || get(&facing.path("/users/2")).await.1["name"] == "Eve").await;
     assert!(facing.terminate().await.success());
-    // It is ours from now on.
+    // The table belongs to the service from now on.
     let others = [settings[0], ALL_ROLES, ("POSTGRES_MAX_CONNECTIONS", "12")];
     let facing = Process::start(Binary::Facing, folder.path(), &others).await;
     for number in 0..20 {

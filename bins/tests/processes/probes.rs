@@ -1,4 +1,4 @@
-//! What the probes of the chart let through while a broker is unavailable, and what they say of a damaged process.
+//! The probes of the chart while a broker is unavailable, and of a damaged process.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::kafka::start;
 use crate::process::{ALL_ROLES, Binary, Process, get, plain, until};
 use crate::servers::Servers;
 
-/// How often the probes are asked while the broker is unavailable, once a second.
+/// The number of probes while the broker is unavailable, one per second.
 const PROBES: usize = 12;
 
 async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
@@ -45,10 +45,10 @@ async fn listings_users_and_orders_are_served_without_the_broker() {
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 1..=PROBES {
         second.tick().await;
-        // A process that fails one of these is out of its Service, and nothing below is answered at all.
+        // A process that fails one of these is removed from its Service, and gets no request at all.
         let probes = ["/livez", "/readyz"].map(|path| [facing.path(path), management.path(path)]);
-        let answers = join_all(probes.iter().flatten().map(async |url| (url, get(url).await.0))).await;
-        assert!(answers.iter().all(|(_, status)| *status == 200), "{answers:?}");
+        let responses = join_all(probes.iter().flatten().map(async |url| (url, get(url).await.0))).await;
+        assert!(responses.iter().all(|(_, status)| *status == 200), "{responses:?}");
         for listing in [facing.path("/getAllUserBuys/u1"), management.path("/purchases/u1")] {
             let (status, body) = get(&listing).await;
             assert_eq!((status, &body["count"]), (200, &1.into()), "{listing}");

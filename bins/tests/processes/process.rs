@@ -30,14 +30,14 @@ impl Binary {
         }
     }
 
-    /// The binary with nothing in its environment but `settings`.
+    /// The binary with only `settings` in its environment.
     pub(crate) fn command(self, settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.path());
         command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
-    /// Runs it to its end.
+    /// Runs it to completion.
     pub(crate) async fn run(self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
         soon("end", self.command(settings).args(arguments).output()).await.unwrap()
     }
@@ -52,15 +52,15 @@ pub(crate) struct Process {
     pub(crate) admin: Option<String>,
 }
 
-/// Long enough for any machine; only what hangs takes as long.
+/// Long enough for any machine; only a hang takes as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The result of `future`, which must come.
+/// The result of `future`. Panics if it takes too long.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     within(PATIENCE, what, future).await
 }
 
-/// The same, for what may take longer than anything else.
+/// The same, with another time limit.
 pub(crate) async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
     let Ok(result) = tokio::time::timeout(patience, future).await else {
         panic!("{what}: did not happen within {patience:?}")
@@ -68,12 +68,12 @@ pub(crate) async fn within<T>(patience: Duration, what: &str, future: impl Futur
     result
 }
 
-/// Between two looks at the same thing: without it the looks would take the processor from what they look at.
+/// Pauses between two polls, so that polling does not take the processor from the process under test.
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
-/// Looks again and again until `condition` holds, which must come.
+/// Polls until `condition` holds. Panics if it takes too long.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let held = async {
         while !condition().await {
@@ -84,7 +84,7 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
 }
 
 /// The file of a process in the folder `SHOP_TEST_LOGS`, if it is set.
-#[expect(clippy::disallowed_methods, reason = "the environment says where logs are kept")]
+#[expect(clippy::disallowed_methods, reason = "the folder of the logs")]
 fn log_file(id: u32) -> Option<File> {
     let folder = std::env::var_os("SHOP_TEST_LOGS")?;
     Some(File::create(Path::new(&folder).join(format!("{id}.jsonl"))).unwrap())
@@ -94,10 +94,10 @@ impl Process {
     /// Starts a binary on `folder` and any port, and waits until it listens.
     pub(crate) async fn start(binary: Binary, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let started = soon("listen", Self::try_start(binary, folder, settings)).await;
-        started.unwrap_or_else(|said| panic!("{binary:?} has ended: {said}"))
+        started.unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
     }
 
-    /// The same. The error is what a binary has logged that has ended. If this is dropped, the binary is killed.
+    /// The same. The error is the log of a binary that has ended. The binary is killed on drop.
     pub(crate) async fn try_start(
         binary: Binary,
         folder: &Path,
@@ -112,9 +112,9 @@ impl Process {
         let id = child.id().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (listening, address) = oneshot::channel();
-        // Read to the end: a process whose log nobody reads would stand still.
+        // Read to the end: a process blocks if its log is not read.
         tokio::spawn(async move {
-            let (mut listening, mut said, mut admin) = (Some(listening), String::new(), None);
+            let (mut listening, mut printed, mut admin) = (Some(listening), String::new(), None);
             let mut kept = log_file(id);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(kept) = &mut kept {
@@ -128,11 +128,11 @@ impl Process {
                     }
                     (_, waiting) => {
                         listening = waiting;
-                        said.push_str(&line);
+                        printed.push_str(&line);
                     }
                 }
             }
-            listening.map(|listening| listening.send(Err(said)));
+            listening.map(|listening| listening.send(Err(printed)));
         });
         let (address, admin) = address.await.unwrap()?;
         let is_tls = settings.iter().any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
@@ -141,7 +141,7 @@ impl Process {
     }
 
     pub(crate) fn client(&self) -> ShopClient {
-        // What one attempt comes to is what these tests are about.
+        // These tests are about single attempts.
         ShopClient::builder(&self.url).retries(RetryPolicy::none()).build().unwrap()
     }
 
@@ -161,12 +161,12 @@ impl Process {
         send(&self.child, signal);
     }
 
-    /// The memory that it has now, in MiB.
+    /// The current memory, in MiB.
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The most memory that it ever had, in MiB.
+    /// The peak memory, in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -177,18 +177,18 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
     }
 
-    /// SIGKILL, as in a crash.
+    /// Sends SIGKILL, as in a crash.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the exit.
     pub(crate) async fn terminate(self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended().await
     }
 
-    /// How it has ended, if it has.
+    /// The exit status, if it has ended.
     pub(crate) fn end(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -203,12 +203,12 @@ pub(crate) fn send(process: &Child, signal: Signal) {
     kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
 }
 
-/// How many purchases of `user` are stored, as soon as the store can say: one that reads everything may miss the
-/// service's deadline on a busy machine.
+/// The number of stored purchases of `user`. Retries, since a store that scans everything may exceed the
+/// timeout of the service on a busy machine.
 pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
     let of_user = process.client().user(user.parse().unwrap());
     let mut count = 0;
-    until("sum up what is stored", async || {
+    until("sum up stored purchases", async || {
         let summary = Box::pin(of_user.summary()).await;
         count = summary.as_ref().map_or(0, |summary| summary.count);
         summary.is_ok()
@@ -224,12 +224,12 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
 }
 
-/// `POST /buy` of this body.
+/// Posts this body to `/buy`.
 pub(crate) async fn buy(process: &Process, body: &str) -> (u16, Value) {
     post(&process.path("/buy"), body).await
 }
 
-/// `POST` of JSON, answered by JSON.
+/// `POST` with a JSON body and response.
 pub(crate) async fn post(url: &str, body: &str) -> (u16, Value) {
     let request = plain().post(url).header("content-type", "application/json");
     let response = request.body(body.to_owned()).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the replaced systems left: their records in Kafka, their documents in MongoDB.
+//! Data of the replaced systems: records in Kafka, documents in MongoDB.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::kafka::start;
 use crate::process::{Binary, Process, get, until};
 use crate::servers::Servers;
 
-/// A record as the producer of a replaced system wrote it, and what becomes of it.
+/// A record of a replaced system, and its expected result.
 #[derive(Deserialize)]
 struct Sample {
     key: Option<String>,
@@ -21,7 +21,7 @@ struct Sample {
     stored: Option<Stored>,
 }
 
-/// A purchase as it is listed; without a time when the record gives it.
+/// A listed purchase; without a time if the record determines it.
 #[derive(Deserialize)]
 struct Stored {
     userid: String,
@@ -30,17 +30,17 @@ struct Stored {
     timestamp: Option<String>,
 }
 
-/// Texts, in their order, each as often as it is there.
+/// Sorted texts with duplicates.
 type Texts = Vec<String>;
 
-/// What is listed of each user.
+/// The listed purchases of each user.
 async fn listed(process: &Process, users: impl Iterator<Item = &String>) -> BTreeMap<String, Texts> {
     let client = process.client();
     let mut listed = BTreeMap::new();
     for user in users {
         let page = client.user(user.parse().unwrap()).page(&Default::default()).await.unwrap();
         let shown = page.items.iter().map(|bought| {
-            // A time that the record gave is that of this test.
+            // The time of the record is that of this test.
             let before = bought.timestamp < "2026-01-01T00:00:00Z".parse().unwrap();
             let time = if before { bought.timestamp.to_string() } else { "now".to_owned() };
             format!("{} {} {time}", bought.user_name, bought.price)
@@ -77,7 +77,7 @@ async fn records_of_replaced_systems_are_stored_once_or_dead_lettered_unchanged(
 
     let expected = expected(&samples);
     let stored = expected.values().map(Vec::len).sum::<usize>();
-    // Another group reads everything once more: ids that come from the place double nothing.
+    // Another group reads everything again: ids derived from positions cause no duplicates.
     for (group, counted) in [("purchase-group", "inserted"), ("another-group", "duplicates")] {
         let group = servers.name(group);
         let facing = start(Binary::Facing, &servers, &[("KAFKA_GROUP_ID", &*group)]).await;
@@ -93,7 +93,7 @@ async fn records_of_replaced_systems_are_stored_once_or_dead_lettered_unchanged(
     let text = |bytes: Option<Bytes>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     let kept = letters.into_iter().map(|letter| (text(letter.record.key), text(letter.record.value)));
     let refused = samples.into_iter().filter(|sample| sample.stored.is_none());
-    // Each once, though two groups have put it.
+    // Each is listed once, although two groups have dead-lettered it.
     let refused: BTreeSet<_> = refused.map(|sample| (sample.key, Some(sample.value))).collect();
     assert_eq!(kept.len(), refused.len());
     assert_eq!(kept.collect::<BTreeSet<_>>(), refused);

@@ -1,4 +1,4 @@
-//! Real servers: those that other tests use as well, and those of a test alone, to be killed and paused.
+//! Real servers: shared ones, and ones for a single test, to be killed and paused.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,15 +12,15 @@ use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermi
 use uuid::Uuid;
 
 use crate::process::soon;
-use crate::wire::Wire;
+use crate::proxy::Proxy;
 
-/// Sets of servers that run at the same time, besides the shared one: what a machine with two cores can bear.
+/// The maximum number of concurrent sets of servers besides the shared one, for a machine with two cores.
 static SETS: Semaphore = Semaphore::const_new(2);
 
-/// Held for reading while a server is down that will need its ports again, and for writing while a set chooses its own.
+/// Held for reading while a stopped server needs its ports later, and for writing while a set chooses ports.
 static PORTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
-/// The variable that names each server, as a name and as `up` knows it.
+/// The name of each server for `up`, and its variable.
 const VARIABLES: [(&str, &str); 2] = [("kafka", "SHOP_TEST_KAFKA"), ("mongo", "SHOP_TEST_MONGODB_URI")];
 
 /// Servers for a test.
@@ -28,11 +28,11 @@ const VARIABLES: [(&str, &str); 2] = [("kafka", "SHOP_TEST_KAFKA"), ("mongo", "S
 pub(crate) struct Servers {
     /// Names and values, as `up` prints them.
     exports: Vec<(String, String)>,
-    /// What is appended to the names of topics, groups and databases, where other tests use the servers as well.
+    /// The suffix of topics, groups and databases on shared servers.
     suffix: String,
     own: Option<OwnSet>,
-    /// What MongoDB is reached by, if it was asked for.
-    wire: Option<Wire>,
+    /// The proxy in front of MongoDB, if requested.
+    proxy: Option<Proxy>,
 }
 
 /// A set of servers that ends with the test.
@@ -41,14 +41,14 @@ struct OwnSet {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
     down: Mutex<Option<OwnedRwLockReadGuard<()>>>,
-    // Dropped last, when the servers are down.
+    // Dropped last, when the servers are stopped.
     _permit: SemaphorePermit<'static>,
 }
 
 impl Servers {
-    /// The servers that `SHOP_TEST_KAFKA` and `SHOP_TEST_MONGODB_URI` name, for a test that neither kills nor pauses
-    /// them: other tests use them at the same time, so that everything in them has a name of this test. Without
-    /// those variables these are servers of the test alone.
+    /// The servers in `SHOP_TEST_KAFKA` and `SHOP_TEST_MONGODB_URI`, for a test that neither kills nor pauses
+    /// them: other tests use them concurrently, so that all names are unique to this test. Without
+    /// those variables these are servers for the test alone.
     pub(crate) async fn shared(names: &[&str]) -> Option<Self> {
         let variable = |name: &&str| VARIABLES.iter().find(|(known, _)| known == name).unwrap().1;
         let exports: Option<Vec<_>> =
@@ -66,12 +66,12 @@ impl Servers {
     }
 
     /// Starts the named servers for this test alone. `None` without `TEST_SERVERS`, which is reported, and is a failure
-    /// if `SHOP_TEST_REQUIRE` asks for one of them.
+    /// if `SHOP_TEST_REQUIRE` lists one of them.
     pub(crate) async fn start(names: &[&str]) -> Option<Self> {
         Self::start_with(names, &[]).await
     }
 
-    /// The same, with settings of the scripts.
+    /// The same, with settings for the scripts.
     pub(crate) async fn start_with(
         names: &[&str],
         settings: &[(&'static str, &'static str)],
@@ -98,18 +98,18 @@ impl Servers {
         };
         let exports = printed.lines().filter_map(export).collect();
         let mut servers = Self { exports, own: Some(own), ..Self::default() };
-        servers.lay_wire().await;
+        servers.start_proxy().await;
         Some(servers)
     }
 
-    /// Puts a wire before MongoDB, where `up` has started it.
-    async fn lay_wire(&mut self) {
+    /// Puts a proxy in front of MongoDB, if `up` has started it.
+    async fn start_proxy(&mut self) {
         for (name, value) in &mut self.exports {
             if name == "SHOP_TEST_MONGODB_URI" {
                 let server = value.trim_start_matches("mongodb://").trim_end_matches('/').parse().unwrap();
-                let wire = Wire::to(server).await;
-                *value = format!("mongodb://{}/", wire.address());
-                self.wire = Some(wire);
+                let proxy = Proxy::to(server).await;
+                *value = format!("mongodb://{}/", proxy.address());
+                self.proxy = Some(proxy);
             }
         }
     }
@@ -129,15 +129,15 @@ impl Servers {
         format!("{name}{}", self.suffix)
     }
 
-    /// What a log on this topic is opened with.
+    /// The options of a log on this topic.
     pub(crate) fn log(&self, topic: &str) -> KafkaLogOptions {
         let mut options = KafkaLogOptions::new(self.address("SHOP_TEST_KAFKA"));
         options.topic = self.name(topic);
         options
     }
 
-    /// The settings of a service on these servers. On servers of the test alone, names are those that a service has by
-    /// itself.
+    /// The settings of a service on these servers. On servers for the test alone, names have their
+    /// defaults.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let addresses =
             [("KAFKA_BOOTSTRAP_SERVERS", "SHOP_TEST_KAFKA"), ("MONGODB_URI", "SHOP_TEST_MONGODB_URI")];
@@ -157,22 +157,22 @@ impl Servers {
         settings
     }
 
-    /// `kill`, `start`, `pause` or `resume`, of one server. MongoDB is cut off instead of killed: see [`Wire`].
+    /// Runs `kill`, `start`, `pause` or `resume` for one server. MongoDB is disconnected instead of killed: see [`Proxy`].
     pub(crate) async fn ctl(&self, what: &str, name: &str) {
         let own = self.own.as_ref().unwrap();
-        let wire = self.wire.as_ref().filter(|_| name == "mongo");
+        let proxy = self.proxy.as_ref().filter(|_| name == "mongo");
         if what == "kill" {
             own.keep_ports().await;
         }
-        match wire {
-            Some(wire) if what == "kill" => {
-                soon("answer what has arrived", wire.cut()).await;
-                // No client is connected any more, so it may end in order.
+        match proxy {
+            Some(proxy) if what == "kill" => {
+                soon("complete received requests", proxy.cut()).await;
+                // No client is connected any more, so the server can stop cleanly.
                 own.run("ctl", &["stop", name]).await;
             }
-            Some(wire) if what == "start" => {
+            Some(proxy) if what == "start" => {
                 own.run("ctl", &[what, name]).await;
-                wire.mend();
+                proxy.restore();
             }
             _ => drop(own.run("ctl", &[what, name]).await),
         }
@@ -183,7 +183,7 @@ impl Servers {
 }
 
 impl OwnSet {
-    /// Lets no other set choose its ports until all servers of this one run again.
+    /// Prevents other sets from choosing ports until all servers of this one run again.
     async fn keep_ports(&self) {
         let mut down = self.down.lock().await;
         if down.is_none() {
@@ -215,13 +215,13 @@ impl Drop for OwnSet {
     }
 }
 
-/// Reports what is skipped, and fails if `SHOP_TEST_REQUIRE` asks for it.
+/// Reports a skipped test, and fails if `SHOP_TEST_REQUIRE` lists it.
 pub(crate) fn skipped(what: &str, why: &str) {
     skip(what, environment("SHOP_TEST_REQUIRE").as_deref(), why);
 }
 
 /// A variable that is not empty.
-#[expect(clippy::disallowed_methods, reason = "the environment says where servers are")]
+#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Settings as an operator meets them: wrong ones, help, and the check.
+//! Settings of the binaries: errors, help, and the check.
 
 use std::time::Instant;
 
@@ -20,12 +20,12 @@ async fn wrong_settings_are_reported_in_one_message() {
         ];
         let start = Instant::now();
         let output = binary.run(&[], &settings).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
         for name in ["PORT", "KAFKA_BROKERS and KAFKA_BROKER", "SHOP_DIALECT", "DATABASE_URL"] {
-            assert!(said.contains(name), "{name}: {said}");
+            assert!(printed.contains(name), "{name}: {printed}");
         }
-        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!printed.contains("hunter2"), "{printed}");
         println!("{binary:?} reported its faults after {:?}", start.elapsed());
     }
 }
@@ -33,7 +33,7 @@ async fn wrong_settings_are_reported_in_one_message() {
 #[tokio::test]
 async fn help_lists_every_setting() {
     let output = Binary::Facing.run(&["--help"], &[]).await;
-    let said = text(&output.stdout);
+    let printed = text(&output.stdout);
     assert!(output.status.success());
     for name in [
         "--port",
@@ -45,7 +45,7 @@ async fn help_lists_every_setting() {
         "CM_API_HOSTNAME",
         "--check-config",
     ] {
-        assert!(said.contains(name), "{name}: {said}");
+        assert!(printed.contains(name), "{name}: {printed}");
     }
     let version = Binary::Management.run(&["--version"], &[("PORT", "http")]).await;
     assert_eq!(text(&version.stdout), concat!("management ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -58,29 +58,31 @@ async fn check_config_prints_settings_and_checks_them() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data)]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
     for part in ["http://127.0.0.1:3000", "shop.db", "all is well"] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(printed.contains(part), "{part}: {printed}");
     }
     assert!(
-        said.contains("CORS             *\n") && said.contains("variables        SHOP_DATA_DIR\n"),
-        "{said}"
+        printed.contains("CORS             *\n") && printed.contains("variables        SHOP_DATA_DIR\n"),
+        "{printed}"
     );
-    assert!(said.matches("(not there yet: a service makes it)").count() >= 2, "{said}");
+    assert!(printed.matches("(not there yet: a service makes it)").count() >= 2, "{printed}");
     let output = Binary::Facing.run(&["--check-config", "--json"], &[("SHOP_DATA_DIR", data)]).await;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["ok"], &report["settings"]["cors"]), (&true.into(), &"*".into()), "{report}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it creates nothing");
-    // Beside a running service it disturbs nobody, and finds who does not answer.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the check creates nothing");
+    // It does not disturb a running service, and reports unavailable services.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let settings = [("SHOP_DATA_DIR", data), ("MANAGEMENT_URL", "http://127.0.0.1:1")];
     let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    let said = [text(&output.stdout), text(&output.stderr)].concat();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let printed = [text(&output.stdout), text(&output.stderr)].concat();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        said.contains("not all is well") && said.contains("listings: ") && said.contains("cannot be reached"),
-        "{said}"
+        printed.contains("not all is well")
+            && printed.contains("listings: ")
+            && printed.contains("cannot be reached"),
+        "{printed}"
     );
     assert!(facing.terminate().await.success());
 }
@@ -90,28 +92,28 @@ async fn healthcheck_fails_when_the_service_does_not_listen() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let port = facing.url.rsplit(':').next().unwrap().to_owned();
-    // As an image sets it, in which management might run: facing itself would want to know where that is.
+    // As in an image, in which management might run: facing itself would need the URL of management.
     let settings = [("HOST", "0.0.0.0"), ("PORT", port.as_str()), ("KAFKA_BOOTSTRAP_SERVERS", "localhost:1")];
     let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(facing.terminate().await.success());
     let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("is not ready") && said.contains(&port), "{said}");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("is not ready") && printed.contains(&port), "{printed}");
 }
 
 #[tokio::test]
-async fn port_in_use_is_named() {
+async fn a_port_in_use_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let port = facing.url.rsplit(':').next().unwrap();
     let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("PORT", port)];
     let output = Binary::Management.run(&[], &settings).await;
-    let said = text(&output.stderr);
+    let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.contains(&format!("PORT {port}")) && said.contains("another program listens there"),
-        "{said}"
+        printed.contains(&format!("PORT {port}")) && printed.contains("another program listens there"),
+        "{printed}"
     );
 }

@@ -1,4 +1,4 @@
-//! Facing alone is the whole system; management beside it shares the folder.
+//! Facing alone is a whole system; management can share its folder.
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -18,12 +18,12 @@ async fn purchases_survive_restart_and_kill_of_facing() {
     let facing = Process::start(Binary::Facing, &data, &[]).await;
     let (status, body) = buy(&facing, ADA).await;
     assert_eq!((status, &body["purchase"]["price"]), (201, &json!(29.99)));
-    // The two pasted lines of the README: what was just bought is listed.
+    // The two lines of the README: the new purchase is listed.
     let (status, body) = get(&facing.path("/getAllUserBuys/u1")).await;
     assert_eq!((status, &body["count"], &body["total_spent"]), (200, &json!(1), &json!(29.99)));
 
     assert!(facing.terminate().await.success());
-    assert!(!data.join("shop.db-wal").exists(), "what was closed in order is one file");
+    assert!(!data.join("shop.db-wal").exists(), "a cleanly closed log is one file");
     let facing = Process::start(Binary::Facing, &data, &[]).await;
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 1);
     buy(&facing, ADA).await;
@@ -40,21 +40,21 @@ async fn processes_on_one_folder_survive_each_other() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     for process in [&facing, &management] {
-        // Whether it reads or waits for its turn.
+        // With or without the lock of the group.
         until("be ready", async || get(&process.path("/-/ready")).await.0 == 200).await;
     }
     buy(&facing, ADA).await;
     let listed = get(&facing.path("/getAllUserBuys/u1")).await;
     assert_eq!(get(&management.path("/purchases/u1")).await, listed);
 
-    // Facing reads the log; when it dies management goes on with it.
+    // Facing reads the log; after a kill, management continues.
     let unread = facing.client().buy(new("u2")).await.unwrap();
     facing.kill().await;
     let id = unread.purchase.id;
     let pending = format!("/v1/purchases/{id}?wait_for={id}&wait=10");
     assert_eq!(get(&management.path(&pending)).await.0, 200);
 
-    // And the other way round: facing takes and lists without management.
+    // The reverse: facing accepts and lists purchases without management.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     management.kill().await;
     buy(&facing, ADA).await;
@@ -65,9 +65,9 @@ fn new(user: &str) -> shop_client::NewPurchase {
     shop_client::NewPurchase::of(user).named("eva").priced("1").unwrap()
 }
 
-/// A process that is stopped while it writes blocks the writes of the others, who say which one it is.
+/// A process that is stopped while it writes blocks the writes of others, which report its id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_process_that_holds_the_lock_is_named() {
+async fn a_frozen_lock_holder_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_frozen_process_that_holds_the_lock_is_named() {
     let freeze = until("stop while it holds the lock", async || {
         pause().await;
         facing.signal(Signal::STOP);
-        // What it was doing in the kernel when it was stopped ends first.
+        // A system call that it was in completes first.
         for _ in 0..10 {
             pause().await;
             if is_free() {
@@ -99,8 +99,8 @@ async fn a_frozen_process_that_holds_the_lock_is_named() {
     let purchase = new("u2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     let error = log.sink().publish(&purchase).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
-    let said = error.chain().to_string();
-    assert!(said.contains(&format!("process={} facing", facing.id())), "{said}");
+    let printed = error.chain().to_string();
+    assert!(printed.contains(&format!("process={} facing", facing.id())), "{printed}");
     facing.signal(Signal::CONT);
     until("publish", async || log.sink().publish(&purchase).await.is_ok()).await;
     until("store it", async || stored(&facing, "u2").await == 1).await;
@@ -115,9 +115,9 @@ async fn facing_lists_purchases_through_management() {
     let path = format!("/getAllUserBuys/..%252Fhealth%20%2F%20%C3%BC?wait_for={id}&wait=10");
     let (status, body) = get(&facing.path(&path)).await;
     assert_eq!((status, &body["count"], &body["userid"]), (200, &json!(1), &json!("..%2Fhealth / ü")));
-    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management does that");
+    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management runs ingest");
 
-    // Management away: listings fail with what to do about it, buying goes on.
+    // Without management, listings fail with a remedy, and purchases are accepted.
     management.kill().await;
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
     assert_eq!(buy(&facing, ADA).await.0, 201);

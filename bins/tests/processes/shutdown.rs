@@ -1,4 +1,4 @@
-//! How the binaries end.
+//! Shutdown of the binaries.
 
 use rustix::process::Signal;
 use shop_client::NewPurchase;
@@ -11,7 +11,7 @@ async fn connect(process: &Process) -> TcpStream {
     TcpStream::connect(process.url.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
-/// A buy, cut in two.
+/// A request to buy, in two parts.
 fn request(user: &str) -> (Vec<u8>, Vec<u8>) {
     let body = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
     let head = format!(
@@ -32,16 +32,16 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     let mut stream = connect(&facing).await;
     let (head, body) = request("u2");
     stream.write_all(&head).await.unwrap();
-    // Another answer, so that the connection before it has surely been taken.
+    // Another response shows that the connection before it has been accepted.
     get(&facing.path("/-/ready")).await;
     facing.signal(Signal::TERM);
     stream.write_all(&body).await.unwrap();
-    let mut answer = String::new();
-    soon("answer", stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    let mut response = String::new();
+    soon("answer", stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 201 "), "{response}");
     assert!(facing.ended().await.success());
 
-    // What was acknowledged is there, and everything that was stored was committed.
+    // Acknowledged purchases are stored, and all stored purchases are committed.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     until("store the last", async || stored(&facing, "u2").await == 1).await;
     assert_eq!(stored(&facing, "u1").await, 200);
@@ -59,7 +59,7 @@ async fn second_signal_ends_the_process_at_once() {
         stream.write_all(&request("u1").0).await.unwrap();
         get(&facing.path("/-/ready")).await;
         facing.signal(first);
-        // The listener is closed once the first signal was heard.
+        // The first signal closes the listener.
         let address = facing.url.strip_prefix("http://").unwrap();
         until("close the listener", async || TcpStream::connect(address).await.is_err()).await;
         facing.signal(second);
@@ -78,9 +78,9 @@ async fn locked_log_does_not_delay_shutdown() {
     stream.write_all(&[head, body].concat()).await.unwrap();
     get(&facing.path("/-/ready")).await;
     facing.signal(Signal::TERM);
-    let mut answer = String::new();
-    soon("answer", stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("not_sent"), "{answer}");
+    let mut response = String::new();
+    soon("answer", stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("not_sent"), "{response}");
     assert!(facing.ended().await.success());
 }
 
@@ -92,9 +92,9 @@ async fn process_waiting_for_the_lock_can_be_stopped() {
     let mut command = Binary::Facing.command(&[("LOG_FORMAT", "text")]);
     command.env("SHOP_DATA_DIR", folder.path()).stderr(std::process::Stdio::piped());
     let mut facing = command.spawn().unwrap();
-    // By then it listens for signals, and goes on to the locked file.
-    let mut said = BufReader::new(facing.stderr.take().unwrap()).lines();
-    let starts = soon("start", said.next_line()).await.unwrap().unwrap();
+    // By then the process handles signals, and continues with the locked file.
+    let mut printed = BufReader::new(facing.stderr.take().unwrap()).lines();
+    let starts = soon("start", printed.next_line()).await.unwrap().unwrap();
     assert!(starts.contains("starts"), "{starts}");
     send(&facing, Signal::TERM);
     assert!(soon("end", facing.wait()).await.unwrap().success());

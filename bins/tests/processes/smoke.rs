@@ -1,4 +1,4 @@
-//! The script that asks what the replaced systems' documentations ask.
+//! The smoke script, with the documented requests of the replaced systems.
 
 use std::path::Path;
 use std::process::Output;
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::process::{ALL_ROLES, Binary, Process, soon};
 
-/// `deploy/smoke.sh` on facing as `spoken`, held against what `expected` answers.
+/// Runs `deploy/smoke.sh` on facing in the dialect `spoken`, and compares with the responses of `expected`.
 async fn smoke(spoken: &str, expected: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES, ("SHOP_DIALECT", spoken)]).await;
@@ -23,13 +23,13 @@ async fn facing_responds_as_documented_in_every_dialect() {
         ["default", "ecommerce", "shopping-system", "scalable-shop", "user-buy-list", "purchase-tracking"];
     for dialect in dialects {
         let output = smoke(dialect, dialect).await;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         let wrong = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() && said.ends_with("all is as documented\n"),
-            "{dialect}: {said}{wrong}"
+            output.status.success() && printed.ends_with("all is as documented\n"),
+            "{dialect}: {printed}{wrong}"
         );
-        assert!(said.lines().filter(|line| line.starts_with("ok: ")).count() > 30, "{said}");
+        assert!(printed.lines().filter(|line| line.starts_with("ok: ")).count() > 30, "{printed}");
     }
 }
 

@@ -8,9 +8,9 @@ use shop_client::{RetryPolicy, ShopClient};
 use shop_core::NewPurchase;
 
 use crate::process::{Binary, Process, get, until};
-use crate::wire::Wire;
+use crate::proxy::Proxy;
 
-/// A certificate authority, whose certificates are files of a folder.
+/// A certificate authority with certificates in a folder.
 struct Authority<'a> {
     folder: &'a Path,
     issuer: Issuer<'static, KeyPair>,
@@ -54,7 +54,7 @@ async fn is_healthy(binary: Binary, process: &Process, settings: &[(&str, &str)]
 }
 
 #[tokio::test]
-async fn facing_asks_management_with_its_certificate() {
+async fn facing_presents_its_certificate_to_management() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let authority = Authority::new(certificates.path());
     for name in ["management", "facing", "client"] {
@@ -95,14 +95,14 @@ async fn facing_asks_management_with_its_certificate() {
     let user = client.user("u1".parse().unwrap());
     until("list the purchase", async || user.summary().await.unwrap().count == 1).await;
 
-    // Without its certificate, management does not answer.
+    // Without a client certificate, management rejects the connection.
     let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
     let client = authority.client(&unknown);
     assert!(client.user("u1".parse().unwrap()).summary().await.is_err());
     let settings = [&of_facing[..], &[("SHOP_DATA_DIR", data.path().to_str().unwrap())]].concat();
     let report = Binary::Facing.run(&["--check-config"], &settings).await;
-    let said = String::from_utf8_lossy(&report.stdout);
-    assert!(report.status.success() && said.contains(&format!("certificate {facing_crt}")), "{said}");
+    let printed = String::from_utf8_lossy(&report.stdout);
+    assert!(report.status.success() && printed.contains(&format!("certificate {facing_crt}")), "{printed}");
 }
 
 #[tokio::test]
@@ -123,8 +123,8 @@ async fn facing_calls_management_with_replaced_certificates() {
         ("SHOP_TLS_CLIENT_CA_FILE", ca),
     ];
     let management = Process::start(Binary::Management, data.path(), &of_management).await;
-    let wire = Wire::to(management.url.strip_prefix("https://").unwrap().parse().unwrap()).await;
-    let url = format!("https://{}", wire.address());
+    let proxy = Proxy::to(management.url.strip_prefix("https://").unwrap().parse().unwrap()).await;
+    let url = format!("https://{}", proxy.address());
     let of_facing = [
         ("MANAGEMENT_URL", url.as_str()),
         ("SHOP_SERVICE_CA_FILE", ca),
@@ -134,15 +134,15 @@ async fn facing_calls_management_with_replaced_certificates() {
     let facing = Process::start(Binary::Facing, data.path(), &of_facing).await;
     let lists = async || get(&facing.path("/v1/summary?userid=u1")).await.0 == 200;
     until("list", lists).await;
-    // Of another authority. Open connections keep theirs.
+    // A certificate of another authority. Open connections keep theirs.
     sign();
-    wire.cut().await;
-    wire.mend();
+    proxy.cut().await;
+    proxy.restore();
     until("list with the new certificates", lists).await;
 }
 
 #[tokio::test]
-async fn purchases_go_on_while_the_certificate_is_replaced() {
+async fn purchases_continue_while_the_certificate_is_replaced() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let authority = Authority::new(certificates.path());
     authority.sign("facing");

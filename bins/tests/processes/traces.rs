@@ -1,4 +1,4 @@
-//! One trace from a purchase's request to its insert, and one request id through both services.
+//! One trace from the request of a purchase to its insert, and one request id in both services.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -98,7 +98,7 @@ async fn one_trace_shows_a_purchase_from_its_request_to_its_insert() {
 }
 
 #[tokio::test]
-async fn one_request_id_and_trace_go_from_facing_to_management() {
+async fn request_id_and_trace_are_propagated_to_management() {
     let (address, spans) = collector().await;
     let folder = tempfile::tempdir().unwrap();
     let traces = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*format!("{address}/v1/traces"))];

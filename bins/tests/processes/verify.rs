@@ -1,4 +1,4 @@
-//! `management verify` as an operator runs it.
+//! `management verify`.
 
 use std::path::Path;
 use std::process::Output;
@@ -18,7 +18,7 @@ use crate::servers::Servers;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
-/// Runs management with these words on what `folder` holds.
+/// Runs management with these arguments on `folder`.
 pub(crate) async fn manage(folder: &Path, words: &[&str]) -> Output {
     Binary::Management.run(words, &[("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")]).await
 }
@@ -27,20 +27,20 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Appends what another producer has written.
+/// Appends a record, as another producer.
 pub(crate) async fn append(folder: &Path, value: &str) {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     let record = LogRecord::new(0, SystemClock.now(), Some(value.to_owned().into()));
     log.append(record).await.unwrap();
 }
 
-/// How many records were put aside, as facing tells it.
+/// The number of dead-lettered records that facing reports.
 pub(crate) async fn dead_lettered(facing: &Process) -> u64 {
     get(&facing.path("/health")).await.1["ingest"]["dead_lettered"].as_u64().unwrap()
 }
 
 #[tokio::test]
-async fn verify_is_clean_beside_a_running_service() {
+async fn verify_is_clean_during_ingest() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     for _ in 0..20 {
@@ -48,15 +48,18 @@ async fn verify_is_clean_beside_a_running_service() {
     }
     append(folder.path(), "poison").await;
     let output = manage(folder.path(), &["verify"]).await;
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}{}", text(&output.stderr));
-    assert!(said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
-    assert!(said.contains("shop.db: 21 records") && said.contains("shop.db: 20 purchases"), "{said}");
-    assert!(said.contains("\ndead letters: 0 conflicts, 1 others\n"), "{said}");
-    assert!(!said.contains("the log begins at"), "{said}");
-    assert_eq!(text(&output.stderr), "", "no progress where nobody looks");
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+    assert!(printed.contains("missing 0, twice 0, dead-lettered 1\n"), "{printed}");
+    assert!(
+        printed.contains("shop.db: 21 records") && printed.contains("shop.db: 20 purchases"),
+        "{printed}"
+    );
+    assert!(printed.contains("\ndead letters: 0 conflicts, 1 others\n"), "{printed}");
+    assert!(!printed.contains("the log begins at"), "{printed}");
+    assert_eq!(text(&output.stderr), "", "no progress without a terminal");
     assert!(facing.terminate().await.success());
-    // Nobody has joined the log but the one group.
+    // No other group has joined the log.
     let log = Connection::open(folder.path().join("shop.db")).unwrap();
     let groups = log.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(groups, 1);
@@ -73,7 +76,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
     let lost = facing.client().buy(order).await.unwrap().purchase.id;
     until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6).await;
     assert!(facing.terminate().await.success());
-    // As a backup that is too old, or a hand that slipped.
+    // As by an old backup, or by mistake.
     let store = Connection::open(folder.path().join("shop.db")).unwrap();
     let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
     assert_eq!(store.execute(&format!("DELETE FROM purchases WHERE id = ({newest})"), []).unwrap(), 1);
@@ -81,11 +84,14 @@ async fn verify_names_missing_and_mismatched_purchases() {
     store.execute(&format!("UPDATE purchases SET price = '1' WHERE id = ({oldest})"), []).unwrap();
 
     let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("missing 1, twice 0, dead-lettered 0\n"), "{said}");
-    assert!(said.contains(&format!("  missing: {lost} at purchases-0-6\n")), "{said}");
-    assert!(said.contains("  stored with other content: ") && said.contains("at purchases-0-1\n"), "{said}");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("missing 1, twice 0, dead-lettered 0\n"), "{printed}");
+    assert!(printed.contains(&format!("  missing: {lost} at purchases-0-6\n")), "{printed}");
+    assert!(
+        printed.contains("  stored with other content: ") && printed.contains("at purchases-0-1\n"),
+        "{printed}"
+    );
     assert!(text(&output.stderr).contains("differs from the log"));
     let output = manage(folder.path(), &["verify", "--wait", "0", "--named", "0"]).await;
     assert!(text(&output.stdout).contains("  missing: 1 more\n"), "{}", text(&output.stdout));
@@ -115,12 +121,12 @@ async fn verify_reports_conflicts_and_the_first_offset() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
     assert!(facing.terminate().await.success());
-    let said = text(&manage(folder.path(), &["verify"]).await.stdout);
+    let printed = text(&manage(folder.path(), &["verify"]).await.stdout);
     assert!(
-        said.contains("missing 0, twice 0, dead-lettered 3\ndead letters: 2 conflicts, 1 others\n"),
-        "{said}"
+        printed.contains("missing 0, twice 0, dead-lettered 3\ndead letters: 2 conflicts, 1 others\n"),
+        "{printed}"
     );
-    assert!(!said.contains("the log begins at"), "{said}");
+    assert!(!printed.contains("the log begins at"), "{printed}");
     let letters = text(&manage(folder.path(), &["dlq", "ls", "--json"]).await.stdout);
     let reasons: Vec<Value> =
         letters.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["reason"].clone()).collect();
@@ -129,12 +135,12 @@ async fn verify_reports_conflicts_and_the_first_offset() {
     let result: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
     assert_eq!(result, json!({ "dry_run": true, "dropped": 3 }));
 
-    // As retention does it.
+    // As by retention.
     let log = Connection::open(folder.path().join("shop.db")).unwrap();
     assert_eq!(log.execute("DELETE FROM records WHERE offset < 3", []).unwrap(), 2);
     drop(log);
-    let said = text(&manage(folder.path(), &["verify"]).await.stdout);
-    assert!(said.contains("\nthe log begins at purchases-0-3: "), "{said}");
+    let printed = text(&manage(folder.path(), &["verify"]).await.stdout);
+    assert!(printed.contains("\nthe log begins at purchases-0-3: "), "{printed}");
 }
 
 #[tokio::test]
@@ -163,9 +169,9 @@ async fn commands_report_errors_with_their_remedy() {
         (&["replay", "purchases", "--from-beginning"], "choose users or orders", 2),
     ] {
         let output = manage(folder.path(), words).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
-        assert!(said.contains(part), "{words:?}: {said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {printed}");
+        assert!(printed.contains(part), "{words:?}: {printed}");
     }
     for (words, part) in [
         (&["verify", "--help"][..], "missing 0, twice 0"),
@@ -178,9 +184,9 @@ async fn commands_report_errors_with_their_remedy() {
         (&["help", "replay"], "--from-beginning"),
     ] {
         let output = manage(folder.path(), words).await;
-        let said = text(&output.stdout);
-        assert!(output.status.success() && said.contains(part), "{words:?}: {said}");
-        assert!(said.contains("KAFKA_BOOTSTRAP_SERVERS"), "the settings are listed too: {said}");
+        let printed = text(&output.stdout);
+        assert!(output.status.success() && printed.contains(part), "{words:?}: {printed}");
+        assert!(printed.contains("KAFKA_BOOTSTRAP_SERVERS"), "settings are listed, too: {printed}");
     }
 }
 
@@ -201,33 +207,39 @@ async fn verify_and_dlq_work_on_kafka_and_mongodb() {
         let output = Binary::Management.run(words, &settings).await;
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, said, errors) = run(&["verify"]).await;
-    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}{errors}");
-    let (code, said, errors) = run(&["dlq", "ls"]).await;
+    let (code, printed, errors) = run(&["verify"]).await;
     assert!(
-        code == Some(0) && said.lines().count() == 1 && said.contains("undecodable  poison"),
-        "{said}{errors}"
+        code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 1\n"),
+        "{printed}{errors}"
     );
-    let place = said.split(' ').next().unwrap().to_owned();
+    let (code, printed, errors) = run(&["dlq", "ls"]).await;
+    assert!(
+        code == Some(0) && printed.lines().count() == 1 && printed.contains("undecodable  poison"),
+        "{printed}{errors}"
+    );
+    let place = printed.split(' ').next().unwrap().to_owned();
 
     let parked = async |place: &str| run(&["dlq", "park", place]).await.2;
     let known = format!("{place} is dead-lettered already, or was replayed or dropped");
     assert!(parked(&place).await.contains(&known), "{known}");
 
-    // It fails again, and is a letter again, of another place.
+    // It is dead-lettered again, at another position.
     assert_eq!(run(&["dlq", "replay", &place]).await.1, "1 replayed\n");
     until("dead-letter it again", async || dead_lettered(&facing).await == 2).await;
-    let (_, said, _) = run(&["dlq", "ls"]).await;
-    assert!(said.lines().count() == 1 && !said.contains(&format!("{place} ")), "{said}");
+    let (_, printed, _) = run(&["dlq", "ls"]).await;
+    assert!(printed.lines().count() == 1 && !printed.contains(&format!("{place} ")), "{printed}");
     assert_eq!(run(&["dlq", "drop", "--reason", "undecodable"]).await.1, "1 dropped\n");
     assert_eq!(run(&["dlq", "ls"]).await.1, "");
-    let (code, said, errors) = run(&["verify"]).await;
-    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}{errors}");
-    assert!(said.contains("settled by hand 2\n"), "{said}");
+    let (code, printed, errors) = run(&["verify"]).await;
+    assert!(
+        code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}{errors}"
+    );
+    assert!(printed.contains("settled by hand 2\n"), "{printed}");
 
     let order = NewPurchase::of("u1").named("ada").priced("1").unwrap();
     let place = facing.client().buy(order).await.unwrap().receipt.position.unwrap().to_string();
-    until("refuse to park what is stored", async || parked(&place).await.contains("is stored")).await;
+    until("reject a stored record", async || parked(&place).await.contains("is stored")).await;
     assert_eq!(run(&["erase", "user", "u1", "--confirm"]).await.0, Some(0));
     assert!(parked(&place).await.contains("is erased"), "{place}");
 }
@@ -240,9 +252,9 @@ async fn verify_of_a_log_without_records_is_not_clean() {
         let output = manage(folder.path(), words).await;
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, said, errors) = verify(&["verify"]).await;
+    let (code, printed, errors) = verify(&["verify"]).await;
     assert!(code == Some(3) && errors.contains("nothing verified: no record was ever written"), "{errors}");
-    assert!(!said.contains("missing 0"), "{said}");
+    assert!(!printed.contains("missing 0"), "{printed}");
     for _ in 0..3 {
         assert_eq!(buy(&facing, ADA).await.0, 201);
     }
@@ -251,15 +263,18 @@ async fn verify_of_a_log_without_records_is_not_clean() {
     let log = Connection::open(folder.path().join("shop.db")).unwrap();
     assert_eq!(log.execute("DELETE FROM records", []).unwrap(), 3);
     drop(log);
-    let (code, said, errors) = verify(&["verify"]).await;
+    let (code, printed, errors) = verify(&["verify"]).await;
     assert!(code == Some(3) && errors.contains("nothing verified: the log has no records"), "{errors}");
     assert!(
-        said.contains("shop.db: 0 records, 3 ever written\n") && said.contains(": 3 purchases\n"),
-        "{said}"
+        printed.contains("shop.db: 0 records, 3 ever written\n") && printed.contains(": 3 purchases\n"),
+        "{printed}"
     );
-    assert!(said.contains("the log begins at purchases-0-4: ") && !said.contains("missing 0"), "{said}");
-    let (code, said, _) = verify(&["verify", "--json"]).await;
-    let report: Value = serde_json::from_str(&said).unwrap();
+    assert!(
+        printed.contains("the log begins at purchases-0-4: ") && !printed.contains("missing 0"),
+        "{printed}"
+    );
+    let (code, printed, _) = verify(&["verify", "--json"]).await;
+    let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((code, &report["clean"], &report["written"]), (Some(3), &Value::Null, &json!(3)));
     let first = json!([{ "topic": "purchases", "partition": 0, "offset": 4 }]);
     assert_eq!(report["first_offsets"], first);

@@ -18,7 +18,7 @@ async fn problems(browser: &Browser) -> String {
     browser.texts("main .notice.bad").await.concat()
 }
 
-/// Goes to a view by its link.
+/// Opens a view by its link.
 async fn go(browser: &Browser, view: &str) {
     browser.driver.find(By::LinkText(view)).await.unwrap().click().await.unwrap();
     until("show the view", async || browser.texts("h2.title").await == [view]).await;
@@ -29,7 +29,7 @@ async fn the_overview_follows_the_pipeline() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
-    // So that management carries all of it.
+    // Without ingest in facing, management ingests everything.
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for number in 0..3 {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}.10}}"#);
@@ -59,7 +59,7 @@ async fn the_overview_follows_the_pipeline() {
 }
 
 #[tokio::test]
-async fn views_are_loading_old_failed_or_empty() {
+async fn views_show_loading_stale_failed_and_empty_states() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -75,7 +75,7 @@ async fn views_are_loading_old_failed_or_empty() {
     let nothing = (String::new(), "No purchases in this range. Show all time".to_owned());
     assert_eq!(texts(&browser).await, nothing);
 
-    // What is shown stays in an outage, and is said to be old.
+    // Loaded data stays visible in an outage, marked as out of date.
     go(&browser, "Overview").await;
     let away = "window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }";
     browser.run(away).await;
@@ -87,7 +87,7 @@ async fn views_are_loading_old_failed_or_empty() {
     let list = async || browser.texts("#dead-letter-list").await;
     let unknown = "The list cannot be loaded: The service cannot be reached. Trying again…";
     until("fail", async || list().await == [unknown]).await;
-    // What was not shown is not known, and is asked for again when the outage is over.
+    // Data that was not loaded is reported as missing, and requested again after the outage.
     go(&browser, "Purchases").await;
     until("fail", async || state(&browser).await == "failed").await;
     let failed = "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
@@ -100,7 +100,7 @@ async fn views_are_loading_old_failed_or_empty() {
 }
 
 #[tokio::test]
-async fn purchases_of_everybody_and_of_one_have_addresses() {
+async fn listings_of_all_users_and_of_one_have_urls() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -117,8 +117,8 @@ async fn purchases_of_everybody_and_of_one_have_addresses() {
     assert_eq!(rows(&browser).await, 25);
     let noted = browser.texts("#purchases tr").await;
 
-    // What is read does not move, and each request is for the newest one alone; also when a purchase is stored while the
-    // answer to a click is awaited.
+    // The rows do not move, and each request is only for the newest one; also when a purchase is stored while the
+    // response to a click is pending.
     hold(&browser, "v1/purchases?").await;
     browser.click("more").await;
     assert_eq!(buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await.0, 201);
@@ -130,9 +130,12 @@ async fn purchases_of_everybody_and_of_one_have_addresses() {
     assert!(browser.texts("#more").await.is_empty());
     until("offer the new one", async || browser.texts("#newest").await.len() == 1).await;
     assert_eq!(browser.texts("#purchases tr").await[..25], noted);
-    let asked = browser.requests(LISTING).await;
-    assert!(asked.iter().all(|query| query.starts_with("?everyone=true&")), "{asked:?}");
-    assert!(asked.iter().all(|query| query.contains("&limit=25") || query.contains("&limit=1")), "{asked:?}");
+    let queries = browser.requests(LISTING).await;
+    assert!(queries.iter().all(|query| query.starts_with("?everyone=true&")), "{queries:?}");
+    assert!(
+        queries.iter().all(|query| query.contains("&limit=25") || query.contains("&limit=1")),
+        "{queries:?}"
+    );
     browser.click("newest").await;
     browser.shows("count", "31").await;
     assert_eq!(browser.texts("#purchases .name").await[0], "kim");
@@ -142,11 +145,11 @@ async fn purchases_of_everybody_and_of_one_have_addresses() {
     until("show the user", async || browser.texts("#whose").await == ["User u1"]).await;
     browser.shows("count", "15").await;
     browser.run("const by = document.getElementById('by'); by.value = 'username'; by.dispatchEvent(new Event('change', { bubbles: true }))").await;
-    // What is typed stays while the page is drawn again for each reading.
+    // Typed text stays while the page is redrawn for each reading.
     browser.fill(&[("who", "ad")]).await;
     let readings = async || browser.requests("/health").await.len();
     let before = readings().await;
-    until("be drawn again", async || readings().await > before + 1).await;
+    until("be redrawn", async || readings().await > before + 1).await;
     browser.by_id("who").await.send_keys("a\n").await.unwrap();
     until("show the name", async || browser.texts("#whose").await == ["All users named ada"]).await;
     browser.shows("count", "30").await;

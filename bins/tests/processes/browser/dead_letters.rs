@@ -14,7 +14,7 @@ use super::{rows, state};
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::verify::{append, manage};
 
-/// Writes `count` dead letters, and one about a gap, whose records the log of `folder` never had.
+/// Writes `count` dead letters of records that the log of `folder` never had, and one of a gap.
 pub(super) async fn put(folder: &Path, count: u64) {
     let partition = || Partition::new("c".into(), "purchases".into(), 0, 0);
     let letter = |offset| {
@@ -32,7 +32,7 @@ async fn letters(browser: &Browser) -> Vec<String> {
     browser.texts("#letters tr a").await
 }
 
-/// Waits until these are listed. The list does not change by itself.
+/// Reloads until these are listed: the list does not refresh itself.
 async fn lists(browser: &Browser, positions: &[&str]) {
     until(&format!("list {positions:?}"), async || {
         browser.click("filter-button").await;
@@ -41,27 +41,27 @@ async fn lists(browser: &Browser, positions: &[&str]) {
     .await;
 }
 
-/// The summary of what was done, or would be.
+/// Waits for the summary of a resolution or dry run.
 async fn outcome(browser: &Browser, id: &str, summary: &str) {
     until(summary, async || browser.texts(&format!("#{id}-outcome > p")).await == [summary]).await;
     let focused = browser.run("return document.activeElement.id").await;
-    assert_eq!(focused, json!(format!("{id}-outcome")), "it is where reading goes on");
+    assert_eq!(focused, json!(format!("{id}-outcome")), "the summary has the focus");
 }
 
 async fn pending(management: &Process) -> usize {
     get(&management.path("/v1/dead-letters")).await.1["items"].as_array().unwrap().len()
 }
 
-/// Buys what the store of `folder` does not accept, finds it among what is stuck, and parks it. Returns the store.
+/// Buys a purchase that the store of `folder` rejects, finds it as stuck, and parks it. Returns the store.
 async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connection {
     let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();
     assert_eq!(buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);
-    // It is stuck only if the store takes another one.
+    // It is stuck only if the store accepts another one.
     assert_eq!(buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#).await.0, 201);
-    until("show what is stuck", async || {
+    until("show the stuck record", async || {
         browser.click("filter-button").await;
         let stuck = browser.texts("#stuck-records").await.concat();
         stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
@@ -77,7 +77,7 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
+async fn a_dead_letter_is_shown_and_replayed() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -85,7 +85,7 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     let facing = Process::start(Binary::Facing, folder, &[("MANAGEMENT_URL", &management.url)]).await;
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
-    // The figure of the overview leads to them.
+    // The number on the overview links to them.
     browser.driver.find(By::Css("#dead-letters a")).await.unwrap().click().await.unwrap();
     browser.shows("dead-letter-list", "No dead letters.").await;
 
@@ -93,7 +93,7 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     append(folder, "\u{1b}[2J").await;
     lists(&browser, &["purchases-0-1", "purchases-0-3"]).await;
 
-    // One is looked at, and has an address.
+    // A dead letter has a URL.
     browser.driver.find(By::LinkText("purchases-0-1")).await.unwrap().click().await.unwrap();
     until("show it", async || browser.texts("#value").await.concat().contains("\"username\":\"eve\"")).await;
     let facts = browser.texts("main .facts").await.concat();
@@ -112,7 +112,7 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     browser.click("select-purchases-0-1").await;
     browser.click("selected-replay").await;
     outcome(&browser, "selected", "1 would be replayed.").await;
-    assert_eq!(pending(&management).await, 2, "nothing was done");
+    assert_eq!(pending(&management).await, 2, "a dry run changes nothing");
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "1 replayed.").await;
     until("list the other one", async || letters(&browser).await == ["purchases-0-3"]).await;
@@ -120,13 +120,13 @@ async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
     browser.shows("total", "5.50").await;
     assert_eq!(browser.texts("#purchases .name").await, ["ann", "eve"]);
 
-    // The other one is discarded from its own page.
+    // The other one is discarded on its page.
     browser.run("location.hash = '#dead-letters?position=purchases-0-3'").await;
     until("show it", async || !browser.texts("#one-discard").await.is_empty()).await;
     browser.click("one-discard").await;
     outcome(&browser, "one", "1 would be discarded.").await;
     browser.click("one-cancel").await;
-    assert_eq!(pending(&management).await, 1, "nothing was done");
+    assert_eq!(pending(&management).await, 1, "a dry run changes nothing");
     browser.click("one-discard").await;
     outcome(&browser, "one", "1 would be discarded.").await;
     browser.click("one-confirm").await;
@@ -153,7 +153,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     })
     .await;
 
-    // The filter is in the address.
+    // The filter is in the URL.
     let choose = async |reason: &str, since: &str| {
         browser.run(&format!("document.getElementById('reason').value = '{reason}'; document.getElementById('since').value = '{since}'")).await;
         browser.click("filter-button").await;
@@ -171,7 +171,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     browser.driver.back().await.unwrap();
     until("list a page", async || letters(&browser).await.len() == 50).await;
 
-    // A gap cannot be replayed; the others are.
+    // A gap cannot be replayed; the others can.
     browser.click("select-all").await;
     browser.click("selected-replay").await;
     outcome(&browser, "selected", "49 would be replayed, 1 refused.").await;

@@ -1,4 +1,4 @@
-//! Chromium without a window, driven by WebDriver.
+//! Headless Chromium, driven by WebDriver.
 
 use std::process::Stdio;
 
@@ -12,27 +12,27 @@ use tokio::process::{Child, Command};
 
 use crate::process::{soon, until};
 
-/// A browser of a test's own. Ends with it.
+/// A browser for one test, which ends with it.
 pub(super) struct Browser {
-    // Dropped first: when a test has failed, nobody waits for an orderly end of the session.
+    // Dropped first: after a failed test, the session is not closed cleanly.
     _process: DriverProcess,
     pub(super) driver: WebDriver,
 }
 
-/// The driver's process, and the browsers that it has started: they are of one group.
+/// The driver's process, in one process group with the browsers that it has started.
 struct DriverProcess(Child);
 
 impl Drop for DriverProcess {
     fn drop(&mut self) {
         let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
-            eprintln!("the test's browser could not be ended: {error}");
+            eprintln!("the test's browser could not be stopped: {error}");
         }
     }
 }
 
 impl Browser {
-    /// Starts one. `None` where there is none, which is said, and is a failure if `SHOP_TEST_REQUIRE` asks for a
+    /// Starts a browser. `None` if there is none, which is reported, and is a failure if `SHOP_TEST_REQUIRE` lists
     /// `browser`.
     pub(super) async fn start() -> Option<Self> {
         let mut command = Command::new("chromedriver");
@@ -53,7 +53,7 @@ impl Browser {
         self.driver.goto(url).await.unwrap();
     }
 
-    /// Gives the page this size, which may be less than the least one of a window.
+    /// Sets the size of the page, which may be below the minimum of a window.
     pub(super) async fn set_size(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", size).await.unwrap();
@@ -65,12 +65,12 @@ impl Browser {
         self.driver.find(By::Id(id)).await.unwrap_or_else(|error| panic!("{id}: {error}"))
     }
 
-    /// Its text, as it is shown.
+    /// Its displayed text.
     pub(super) async fn text(&self, id: &str) -> String {
         self.by_id(id).await.text().await.unwrap()
     }
 
-    /// The same if it is there now.
+    /// The same, if the element exists now.
     async fn shown(&self, id: &str) -> Option<String> {
         self.driver.find(By::Id(id)).await.ok()?.text().await.ok()
     }
@@ -82,7 +82,7 @@ impl Browser {
             .await;
     }
 
-    /// Fills in inputs, whatever was in them.
+    /// Replaces the contents of inputs.
     pub(super) async fn fill(&self, inputs: &[(&str, &str)]) {
         for (id, text) in inputs {
             let input = self.by_id(id).await;
@@ -95,13 +95,13 @@ impl Browser {
         self.by_id(id).await.click().await.unwrap();
     }
 
-    /// What a script of the page's own returns.
+    /// Runs a script in the page, and returns its result.
     pub(super) async fn run(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
     }
 
-    /// From now on, until the page is loaded again, what is sent is taken, but no answer arrives. `window.sent` counts.
-    pub(super) async fn lose_answers(&self) {
+    /// Until the page is reloaded, requests are processed, but no response arrives. `window.sent` counts them.
+    pub(super) async fn lose_responses(&self) {
         self.run(
             "const real = window.fetch; window.sent = 0; window.fetch = async (...call) => {
                const answer = await real(...call);
@@ -112,7 +112,7 @@ impl Browser {
         .await;
     }
 
-    /// The queries of the requests for `path` that were answered since the page was loaded.
+    /// The queries of the completed requests for `path` since the page was loaded.
     pub(super) async fn requests(&self, path: &str) -> Vec<String> {
         let script = format!(
             "performance.setResourceTimingBufferSize(10000);
@@ -131,25 +131,25 @@ impl Browser {
         texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Nothing was written to the console, and nothing was asked of anybody but `origin`.
+    /// Asserts that nothing was written to the console, and that all requests went to `origin`.
     pub(super) async fn was_quiet(&self, origin: &str) {
         let console: Vec<BrowserLogEntry> = self.driver.browser_log().await.unwrap();
         assert!(console.is_empty(), "{console:?}");
-        let mut asked = 0;
+        let mut requests = 0;
         for entry in self.driver.get_log("performance").await.unwrap() {
             let event: Value = serde_json::from_str(&entry.message).unwrap();
             if event["message"]["method"] == "Network.requestWillBeSent" {
                 let url = event["message"]["params"]["request"]["url"].as_str().unwrap();
-                // The browser's own pictures, such as that of a field for a day.
+                // Built-in images of the browser, such as the icon of a date field.
                 assert!(url.starts_with(&format!("{origin}/")) || url.starts_with("data:"), "{url}");
-                asked += 1;
+                requests += 1;
             }
         }
-        assert!(asked > 0, "requests are logged");
+        assert!(requests > 0, "requests are logged");
     }
 
     /// Checks the page by axe-core, the path of whose script `SHOP_TEST_AXE` names.
-    #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
+    #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
     pub(super) async fn is_accessible(&self) {
         let Ok(path) = std::env::var("SHOP_TEST_AXE") else {
             return skip("axe", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), "there is no axe-core");
@@ -164,7 +164,7 @@ impl Browser {
     }
 }
 
-/// Where the driver listens. It is read to its end, so that it never waits for a reader.
+/// The address of the driver. Its output is read to the end, so that it never blocks.
 async fn address(driver: &mut Child) -> String {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = loop {
@@ -179,7 +179,7 @@ async fn address(driver: &mut Child) -> String {
 
 fn capabilities() -> ChromeCapabilities {
     let mut capabilities = DesiredCapabilities::chrome();
-    // A sandbox needs rights that containers seldom have, and their shared memory is small.
+    // A sandbox needs privileges that containers rarely have, and their shared memory is small.
     for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
         capabilities.add_arg(argument).unwrap();
     }
@@ -189,7 +189,7 @@ fn capabilities() -> ChromeCapabilities {
     capabilities
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
+#[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
 fn skipped<T>(why: &str) -> Option<T> {
     skip("browser", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), why);
     None

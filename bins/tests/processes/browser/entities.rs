@@ -6,7 +6,7 @@ use super::NASTY;
 use super::driver::Browser;
 use crate::process::{ALL_ROLES, Binary, Process, get, until};
 
-/// An order may come before the event that tells of its user.
+/// An order may arrive before the event of its user.
 const WAIT: (&str, &str) = ("ORDER_USER_WAIT_MS", "4000");
 const FOCUS: &str = "return document.activeElement.id";
 
@@ -19,7 +19,7 @@ async fn user_and_order_are_created_and_shown() {
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
 
     browser.fill(&[("new-email", "ada@example.com"), ("new-name", NASTY)]).await;
-    // One user, however often it is clicked.
+    // Repeated clicks register one user.
     let button = browser.by_id("register-button").await;
     browser.driver.action_chain().double_click_element(&button).perform().await.unwrap();
     browser.shows("register-answer", "Registered as user 1.").await;
@@ -41,12 +41,12 @@ async fn user_and_order_are_created_and_shown() {
     browser.shows("order-product", NASTY).await;
     browser.shows("order-quantity", "2").await;
     browser.shows("order-total-price", "12,345,678.90").await;
-    // The page catches up with what the user's service hears of.
+    // The page follows the events that the users' role consumes.
     browser.shows("user-orders", "1").await;
     assert_eq!(browser.run("return document.querySelectorAll('main img').length").await, json!(0));
     assert_eq!(browser.run("return document.title").await, json!("Users and orders · Purchases: management"));
 
-    // Each leads to the other, by an address that stays.
+    // Users and orders link to each other by stable URLs.
     for (address, link, shown) in
         [("order=1", "#order-user-id a", "user-name"), ("user=1", "#user-orders a", "order-product")]
     {
@@ -84,7 +84,7 @@ async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
     browser.shows("new-email-problem", why).await;
     assert_eq!(browser.run(FOCUS).await, json!("new-email"));
 
-    // Each member that is wrong, and the first of them has the focus.
+    // Each invalid member has an error, and the first one has the focus.
     let order =
         [("new-user", "x"), ("new-product", "Notebook"), ("new-quantity", "2.5"), ("new-total", "5,00")];
     browser.fill(&order).await;
@@ -104,13 +104,13 @@ async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
     for (noun, number, problem) in [
         ("user", "2", "The user 2 cannot be loaded: User not found."),
         ("order", "9223372036854775807", "The order 9223372036854775807 cannot be loaded: Order not found."),
-        // Nor can it be another path.
+        // An id cannot be another path.
         ("user", "..", "Enter a number, such as 1."),
     ] {
         browser.fill(&[(&format!("which-{noun}"), &format!("{number}\n"))]).await;
         browser.shows(&format!("{noun}-facts"), problem).await;
     }
-    assert!(browser.texts("#user").await.is_empty(), "who was shown is not who is asked for");
+    assert!(browser.texts("#user").await.is_empty(), "the previous user is no longer shown");
     browser.end().await;
 }
 
@@ -121,17 +121,17 @@ async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
-    browser.lose_answers().await;
+    browser.lose_responses().await;
     browser.fill(&[("new-email", "ada@example.com"), ("new-name", "Ada")]).await;
     browser.click("register-button").await;
     let in_doubt =
         async || browser.texts("#register-problem").await.concat().contains("Press Register again");
-    until("show the doubt", in_doubt).await;
+    until("report the unknown outcome", in_doubt).await;
 
     browser.driver.refresh().await.unwrap();
-    until("show the doubt", in_doubt).await;
+    until("report the unknown outcome", in_doubt).await;
     browser.click("register-button").await;
-    // Without the key, the address would be taken.
+    // Without the key, the email would be a duplicate.
     browser.shows("register-answer", "Registered as user 1.").await;
     assert_eq!(get(&management.path("/users/2")).await.0, 404);
     browser.was_quiet(&management.url).await;

@@ -1,4 +1,4 @@
-//! What is where on the pages.
+//! The layout of the pages.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::driver::Browser;
 use super::{dead_letters, open_as};
 use crate::process::{ALL_ROLES, Binary, Process, buy, until};
 
-/// The fields and buttons of which something else is in front, wherever the page is scrolled to.
+/// The fields and buttons that another element covers, at any scroll position.
 const COVERED: &str = "
     const isCovered = (one) => {
         const { left, right, top, bottom } = one.getBoundingClientRect();
@@ -30,12 +30,12 @@ const COVERED: &str = "
     }
     return [fields.length, [...covered]];";
 
-/// Whether every part of the view is there.
+/// Whether every part of the view is loaded.
 const LOADED: &str = "
     const parts = [...document.querySelectorAll('main [data-state]')].map((one) => one.dataset.state);
     return parts.length > 0 && parts.every((state) => state === 'shown' || state === 'failed')";
 
-/// The texts that lie over each other, or stick out of the page.
+/// The texts that overlap, or exceed the page.
 const OVERLAPS: &str = "
     const boxes = [];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -58,7 +58,7 @@ const OVERLAPS: &str = "
     return [...found]";
 
 #[tokio::test]
-async fn nothing_covers_a_field() {
+async fn no_element_covers_a_field() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     dead_letters::put(folder.path(), 3).await;

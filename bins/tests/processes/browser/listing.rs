@@ -1,4 +1,4 @@
-//! The list of purchases: what changes it, and what does not.
+//! The list of purchases and its updates.
 
 use serde_json::json;
 use thirtyfour::By;
@@ -25,7 +25,7 @@ async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("count", "30").await;
     assert_eq!(rows(&browser).await, 25);
-    // It is followed: at rest nothing changes, and nothing is requested.
+    // The page follows events: while idle it neither changes nor sends requests.
     until("follow it", async || {
         browser.requests(LISTING).await.last().is_some_and(|query| query.contains("&limit=1"))
     })
@@ -39,7 +39,7 @@ async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     }
     assert_eq!((browser.run(page).await, browser.requests(LISTING).await), noted);
 
-    // A list of one page is replaced, a longer one stays until the newest are asked for.
+    // A list of one page is replaced, a longer one stays until the user loads the newest.
     buy_all(&facing, "ada", "u1", 100..101).await;
     browser.shows("count", "31").await;
     assert_eq!((rows(&browser).await, &*browser.texts("#purchases .amount").await[0]), (25, "100.00"));
@@ -90,7 +90,7 @@ async fn the_first_rows_need_one_script_and_few_bytes() {
 }
 
 #[tokio::test]
-async fn ranges_have_addresses_totals_and_bars() {
+async fn ranges_have_urls_totals_and_bars() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -121,7 +121,7 @@ async fn ranges_have_addresses_totals_and_bars() {
     until("be back", async || browser.texts("#count").await == ["2"]).await;
     shows("2", "5.50", 1).await;
     assert_eq!(browser.texts("figcaption > span").await, ["Spent per month"]);
-    // Between two days, and without any purchase.
+    // A range of two days, without purchases.
     browser.run("for (const [id, day] of [['from', '2023-01-01'], ['to', '2023-01-31']]) document.getElementById(id).value = day").await;
     browser.click("show-range").await;
     until("be empty", async || state(&browser).await == "empty").await;

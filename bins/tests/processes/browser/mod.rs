@@ -14,7 +14,7 @@ mod layout;
 mod listing;
 mod states;
 
-/// A name that would run as a script if it were taken for HTML anywhere.
+/// A name that would run as a script if a page inserted it as HTML.
 const NASTY: &str = r#"<img src=x onerror="document.title='run'">"#;
 
 async fn rows(browser: &Browser) -> usize {
@@ -26,7 +26,7 @@ async fn state(browser: &Browser) -> serde_json::Value {
     browser.run("return document.getElementById('list').dataset.state").await
 }
 
-/// Says on the page of facing who the customer is.
+/// Enters the customer on the page of facing.
 async fn identify(browser: &Browser, userid: &str, username: &str) {
     until("ask for the customer", async || !browser.texts("#identify").await.is_empty()).await;
     browser.fill(&[("userid", userid), ("username", username)]).await;
@@ -58,13 +58,13 @@ async fn purchases_are_bought_and_seen() {
     browser.shows("count", "1").await;
 
     browser.fill(&[("price", "1,000,000,000,000.20000001")]).await;
-    // One purchase, however often it is clicked.
+    // Repeated clicks are one purchase.
     let button = browser.by_id("buy-button").await;
     browser.driver.action_chain().double_click_element(&button).perform().await.unwrap();
     browser.shows("count", "2").await;
     browser.shows("total", "1,000,000,000,000.30000001").await;
     browser.shows("buy-answer", "Bought for 1,000,000,000,000.20000001, and recorded.").await;
-    // Nor when the second click comes after the answer to the first.
+    // Also when the second click follows the response to the first.
     let late = "new MouseEvent('click', { detail: 2, bubbles: true, cancelable: true })";
     browser.run(&format!("document.getElementById('buy-button').dispatchEvent({late})")).await;
     assert_eq!(browser.text("price-problem").await, "", "the second click is no second purchase");
@@ -77,7 +77,7 @@ async fn purchases_are_bought_and_seen() {
     let chart = browser.run("return document.querySelector('svg.chart').getAttribute('aria-label')").await;
     assert!(chart.as_str().unwrap().contains("the maximum is 1,000,000,000,000.30000001"), "{chart}");
 
-    // The same user buys elsewhere: the page catches up by itself.
+    // The same user buys elsewhere: the page updates.
     buy(&facing, r#"{"username":"eva","userid":"u1","price":5}"#).await;
     browser.shows("count", "3").await;
     assert_eq!(browser.texts("#purchases .amount").await[0], "5.00");
@@ -95,20 +95,23 @@ async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
-    browser.lose_answers().await;
+    browser.lose_responses().await;
     buy_for(&browser, "29.99").await;
-    until("show the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
-    assert_eq!(browser.run("return window.sent").await, json!(3), "it was tried again by itself");
+    until("report the unknown outcome", async || {
+        browser.text("buy-problem").await.contains("It is not known")
+    })
+    .await;
+    assert_eq!(browser.run("return window.sent").await, json!(3), "it was retried automatically");
 
     browser.driver.refresh().await.unwrap();
     let in_doubt = async || browser.texts("#buy-problem").await.concat().contains("It is not known");
-    until("show the doubt", in_doubt).await;
+    until("report the unknown outcome", in_doubt).await;
     browser.click("buy-button").await;
     browser.shows("buy-answer", "Bought for 29.99, and recorded.").await;
     browser.shows("count", "1").await;
     assert_eq!(stored(&facing, "u1").await, 1);
 
-    // The same again, on purpose, is another purchase.
+    // An intended repetition is another purchase.
     buy_for(&browser, "29.99").await;
     browser.shows("count", "2").await;
     browser.was_quiet(&facing.url).await;
@@ -126,7 +129,7 @@ async fn forms_show_errors_by_field() {
     browser.click("identify-button").await;
     browser.shows("userid-problem", "Enter your user ID.").await;
     browser.shows("username-problem", "Enter your name.").await;
-    assert_eq!(browser.run(focus).await, json!("userid"), "the first that is wrong has the focus");
+    assert_eq!(browser.run(focus).await, json!("userid"), "the first invalid field has the focus");
     identify(&browser, "u1", "ada").await;
     for (price, problem) in [
         ("", "Enter an amount, such as 29.99."),
@@ -137,10 +140,10 @@ async fn forms_show_errors_by_field() {
         browser.shows("price-problem", problem).await;
         assert_eq!(browser.run(focus).await, json!("price"));
     }
-    // A problem is gone when it is worked on.
+    // An error disappears while its field is edited.
     browser.fill(&[("price", "5")]).await;
     browser.shows("price-problem", "").await;
-    // The service finds others.
+    // The service reports other errors.
     buy_for(&browser, "0.123456789").await;
     until("show the price", async || browser.text("price-problem").await.contains("8 decimals")).await;
     let marked =

@@ -1,4 +1,4 @@
-//! What the pages say while an answer is awaited, when there is none, and when something is wrong.
+//! The pages while a response is pending, without a response, and after errors.
 
 use serde_json::json;
 
@@ -6,12 +6,12 @@ use super::driver::Browser;
 use super::{buy_for, identify, open_as, rows, state};
 use crate::process::{Binary, Process, buy, until};
 
-/// The texts of the list that are displayed: of its notice, and instead of its rows.
+/// The displayed texts of the list: its notice, and the text in place of its rows.
 pub(super) async fn texts(browser: &Browser) -> (String, String) {
     (browser.texts("#list .notice.bad").await.concat(), browser.texts("#list .intro").await.concat())
 }
 
-/// From now on requests for the path wait until `window.release()`.
+/// Holds requests for the path until `window.release()`.
 pub(super) async fn hold(browser: &Browser, path: &str) {
     let script = format!(
         "const real = window.fetch;
@@ -22,7 +22,7 @@ pub(super) async fn hold(browser: &Browser, path: &str) {
 }
 
 #[tokio::test]
-async fn each_state_of_the_customers_list_is_shown_alone() {
+async fn the_list_shows_one_state_at_a_time() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -49,12 +49,12 @@ async fn each_state_of_the_customers_list_is_shown_alone() {
     browser
         .run("window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }")
         .await;
-    // What is asked for now is not known.
+    // New requests fail.
     go(past).await;
     until("fail", async || state(&browser).await == "failed").await;
     let failed = "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
     assert_eq!((texts(&browser).await, rows(&browser).await), ((failed, String::new()), 0));
-    // It is asked for again when the outage is over.
+    // The page retries after the outage.
     browser.run("window.fetch = window.real").await;
     until("be empty", async || state(&browser).await == "empty").await;
     assert_eq!(texts(&browser).await, (String::new(), nothing));
@@ -102,7 +102,7 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
             .await;
     }
     browser.driver.switch_to_window(customers.clone()).await.unwrap();
-    // What is bought meanwhile is accepted, and listed later.
+    // Purchases are accepted meanwhile, and listed later.
     buy_for(&browser, "2").await;
     browser.shows("buy-answer", "Bought for 2.00, and recorded.").await;
     old(2).await;
@@ -126,7 +126,7 @@ async fn a_refused_purchase_is_shown_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
-    // The first attempt is refused, the second one gets no answer.
+    // The first attempt is rejected, the second one gets no response.
     let refused = "window.sent = 0; window.fetch = (path, options) => {
         if (path.startsWith('health')) return Promise.resolve(new Response(JSON.stringify({ status: 'healthy', kafkaReady: false })));
         if (options?.method !== 'POST' || window.sent++ > 0) return new Promise(() => {});
@@ -144,7 +144,7 @@ async fn a_refused_purchase_is_shown_at_once() {
 }
 
 #[tokio::test]
-async fn the_pages_below_a_prefix_find_their_state() {
+async fn the_pages_work_below_a_prefix() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;

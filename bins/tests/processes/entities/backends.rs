@@ -1,5 +1,5 @@
-//! Where a test stores users and orders: in files or in PostgreSQL, with the log in files or on Kafka. Reads what the
-//! services have stored.
+//! The backend of a test with users and orders: files or PostgreSQL, with the log in files or on Kafka. Reads the
+//! stored rows and events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, until};
 use crate::servers::Servers;
 
-/// Both roles in a place.
+/// The backends of both roles.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     Files(&'a Path),
@@ -28,7 +28,7 @@ pub(crate) enum Place<'a> {
     Postgres(&'a Cluster, &'a Path),
 }
 
-/// What each role knows of the other.
+/// The projections that each role has of the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Views {
     pub(crate) known_users: BTreeSet<i64>,
@@ -44,7 +44,7 @@ impl Place<'_> {
             Place::Kafka(servers, cluster) => {
                 settings.extend(servers.settings());
                 settings.push(("POSTGRES_URL", cluster.url()));
-                // So that the partitions are back at once, and not when the session of one that was killed is over.
+                // Partitions return at once, not when the session of a killed member ends.
                 settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
             }
             Place::Postgres(cluster, _) => settings.push(("DATABASE_URL", cluster.url())),
@@ -67,19 +67,19 @@ impl Place<'_> {
         Process::start(binary, self.folder(), &settings).await
     }
 
-    /// Lets a role hear again of everything.
+    /// Replays all events into a role.
     pub(crate) async fn replay(&self, role: &'static str) -> String {
         let settings = self.settings(role);
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let folder = self.folder().to_str().unwrap().to_owned();
         settings.push(("SHOP_DATA_DIR", &folder));
         let output = Binary::Management.run(&["replay", role, "--from-beginning"], &settings).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{printed}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What both roles know of each other, read past them.
+    /// The projections of both roles, read from the backend.
     pub(crate) async fn views(&self) -> Views {
         match self {
             Place::Files(folder) => Views {
@@ -100,7 +100,7 @@ impl Place<'_> {
         }
     }
 
-    /// Makes both roles forget what they know of each other; none of them runs.
+    /// Deletes the projections of both roles, which do not run.
     pub(crate) async fn forget_views(&self) {
         match self {
             Place::Files(folder) => {
@@ -115,12 +115,12 @@ impl Place<'_> {
         }
     }
 
-    /// Every event of this kind that was ever published, once for each time.
+    /// Every published event of this kind, with duplicates.
     pub(crate) async fn published<E: Event>(&self) -> Vec<E> {
         all(self.log::<E>().await.admin().scan().await.unwrap()).await
     }
 
-    /// Lets another producer write into a topic of events.
+    /// Appends a record to a topic of events, as another producer.
     pub(crate) async fn append<E: Event>(&self, record: LogRecord) {
         let writer = self.log::<E>().await.writer();
         until("append", async || writer.append(record.clone()).await.is_ok()).await;
@@ -177,7 +177,7 @@ fn open(folder: &Path, file: &str) -> Connection {
 }
 
 fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
-    // The file comes with the first row.
+    // The first row creates the file.
     if !folder.join(format!("{file}.db")).exists() {
         return BTreeMap::new();
     }

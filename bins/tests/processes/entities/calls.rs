@@ -1,4 +1,4 @@
-//! The calls that the replaced system documents.
+//! The documented calls of the replaced system.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -12,13 +12,13 @@ use crate::servers::Servers;
 const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
 
-/// The six calls of its README, in their order.
+/// The six calls of its README, in order.
 async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
     let ada = json!({"id": 1, "email": "ada@example.com", "name": "Ada"});
     let order = json!({"id": 1, "user_id": 1, "product": "Notebook", "quantity": 2, "total_price": "50.00"});
     assert_eq!(post(users, "/users", ADA).await, (201, ada.clone()));
     assert_eq!(get(&users.path("/users/1")).await, (200, ada));
-    // The first news may take longer than an order waits: the group must have come together.
+    // The first event may take longer than an order waits: the group has to form.
     until("consume the user", async || place.views().await.known_users.contains(&1)).await;
     assert_eq!(post(orders, "/orders", ORDER).await, (201, order.clone()));
     assert_eq!(get(&orders.path("/orders/1")).await, (200, order.clone()));
@@ -31,7 +31,7 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_process_answers_the_documented_calls() {
+async fn one_process_serves_the_documented_calls() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     call(&Place::Files(folder.path()), &facing, &facing).await;
@@ -57,7 +57,7 @@ async fn facing_forwards_users_and_orders() {
     ];
     let facing = Process::start(Binary::Facing, folder.path(), &urls).await;
     call(&place, &facing, &facing).await;
-    assert_eq!(get(&purchases.path("/users/1")).await.0, 404, "it has no such role");
+    assert_eq!(get(&purchases.path("/users/1")).await.0, 404, "facing without the role");
     assert_eq!(get(&users.path("/orders/1")).await, (404, json!({"detail": "Not Found"})));
     assert_eq!(get(&users.path("/purchases/ada")).await.0, 404);
     for process in [&purchases, &users, &orders, &facing] {
@@ -89,18 +89,18 @@ async fn two_processes_serve_users_and_orders_in_postgres() {
     until("store it", async || get(&facing.path("/v1/summary?userid=1")).await.1["count"] == 1).await;
 }
 
-/// Serves users and orders by a process each.
+/// Serves users and orders by one process each.
 async fn serve(place: &Place<'_>) {
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
     call(place, &users, &orders).await;
 
-    // Many with one address at the same moment.
+    // Many concurrent requests with one email.
     let eva = r#"{"email":"eva@example.com","name":"Eva"}"#;
-    let answers = join_all((0..50).map(|_| post(&users, "/users", eva))).await;
-    let registered: Vec<_> = answers.iter().filter(|(status, _)| *status == 201).collect();
+    let responses = join_all((0..50).map(|_| post(&users, "/users", eva))).await;
+    let registered: Vec<_> = responses.iter().filter(|(status, _)| *status == 201).collect();
     assert_eq!((registered.len(), &registered[0].1["id"]), (1, &json!(2)));
-    let taken = json!({"detail": "Email already registered"});
-    assert_eq!(answers.iter().filter(|(status, body)| *status == 400 && *body == taken).count(), 49);
+    let registered = json!({"detail": "Email already registered"});
+    assert_eq!(responses.iter().filter(|(status, body)| *status == 400 && *body == registered).count(), 49);
     until("show both", async || place.published::<User>().await.len() == 2).await;
 }

@@ -1,4 +1,4 @@
-//! The process is ended between every two steps of a row and its event.
+//! Exits between every two steps of a row and its event.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -12,11 +12,11 @@ use super::ledger::Ledger;
 use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
-/// Calls at a time.
+/// Concurrent calls.
 const CALLERS: u64 = 4;
 const ROLES: &str = "users,orders";
 
-/// What has been acknowledged so far: all numbers below these.
+/// The acknowledged requests: all numbers below these.
 #[derive(Default)]
 struct Sent {
     users: u64,
@@ -24,7 +24,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// Registers and places until the process is no more. What is not acknowledged is sent again, with the same key.
+    /// Registers and places until the process exits. Unacknowledged requests are repeated with the same key.
     async fn run_until_shutdown(&mut self, process: &mut Process, ledger: &Ledger) -> ExitStatus {
         loop {
             let users = (self.users..self.users + CALLERS).map(|user| ledger.register(user));
@@ -37,29 +37,29 @@ impl Sent {
         }
     }
 
-    /// Sends what the last end may have left unanswered, until it is acknowledged.
+    /// Repeats the requests without a response until they are acknowledged.
     async fn finish(&mut self, ledger: &Ledger) {
         for user in self.users..self.users + CALLERS {
-            until("register at last", async || ledger.register(user).await).await;
+            until("register", async || ledger.register(user).await).await;
         }
         for order in self.orders..self.orders + CALLERS {
-            until("place at last", async || ledger.place(order).await).await;
+            until("place", async || ledger.place(order).await).await;
         }
         self.users += CALLERS;
         self.orders += CALLERS;
     }
 }
 
-/// How many calls were acknowledged before the first that was not.
+/// The number of acknowledged calls before the first unacknowledged one.
 fn acknowledged(calls: Vec<bool>) -> u64 {
     calls.into_iter().take_while(|acknowledged| *acknowledged).count() as u64
 }
 
-/// Ends the process at every failpoint, after it was passed so often.
+/// Ends the process at every failpoint, after each number of passes.
 async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
     let first = place.start(Binary::Management, ROLES, &[]).await;
     let (ledger, mut sent) = (Ledger::new(&first, &first), Sent::default());
-    // Who may order from the first round on.
+    // The users of the orders of the first round.
     while sent.users < 10 {
         sent.finish(&ledger).await;
     }

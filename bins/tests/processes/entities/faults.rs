@@ -1,4 +1,4 @@
-//! What users and orders do while what they stand on is away, and with what nobody understands.
+//! Users and orders without Kafka, and with undecodable events.
 
 use serde_json::json;
 use shop_core::log::LogRecord;
@@ -31,12 +31,12 @@ async fn user_is_registered_without_kafka_and_published_later() {
 
     until("show everything", async || outbox(&users, "users").await == Some(0)).await;
     servers.ctl("kill", "kafka").await;
-    assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are safe");
+    assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are stored");
     assert_eq!(outbox(&users, "users").await, Some(1));
     let unknown = (404, json!({"detail": "User not found"}));
     assert_eq!(post(&orders, "/orders", &order(2)).await, unknown);
-    assert_eq!(post(&orders, "/orders", &order(1)).await.0, 201, "who is known may order");
-    // Even if the process that has written it is no more.
+    assert_eq!(post(&orders, "/orders", &order(1)).await.0, 201, "known users can order");
+    // Also after an exit of the process that has written it.
     users.kill().await;
     servers.ctl("start", "kafka").await;
     let users = place.start(Binary::Management, "users", &[]).await;
@@ -59,7 +59,7 @@ async fn undecodable_events_are_dead_lettered_and_consumption_continues() {
     let poison = LogRecord::new(0, SystemClock.now(), Some("{\"id\": \"no number\"}".into()));
     place.append::<User>(poison.clone()).await;
     assert_eq!(post(&both, "/users", &user(1)).await.0, 201);
-    until("consume the user behind it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
+    until("consume the user after it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
     let letters = place.dead_letters::<User>().await;
     assert_eq!(letters.iter().map(|letter| &letter.record.value).collect::<Vec<_>>(), [&poison.value]);
 
@@ -69,7 +69,10 @@ async fn undecodable_events_are_dead_lettered_and_consumption_continues() {
     let listed = String::from_utf8(listed.stdout).unwrap();
     let typo =
         Binary::Management.run(&["dlq", "ls", "--topic", "user_creatd"], &[("SHOP_DATA_DIR", folder)]).await;
-    let said = String::from_utf8(typo.stderr).unwrap();
-    assert!(!typo.status.success() && said.contains("purchases, user_created or order_created"), "{said}");
+    let printed = String::from_utf8(typo.stderr).unwrap();
+    assert!(
+        !typo.status.success() && printed.contains("purchases, user_created or order_created"),
+        "{printed}"
+    );
     assert!(listed.contains("user_created-0-1") && listed.contains("no number"), "{listed}");
 }

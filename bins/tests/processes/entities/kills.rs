@@ -1,5 +1,5 @@
-//! Both roles, and PostgreSQL, are killed at random points under load: every row is there and has its event, and what each
-//! role knows of the other can be rebuilt.
+//! Both roles, and PostgreSQL, are killed at random points under load: every row exists and has its event, and the
+//! projections of both roles can be rebuilt.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const USERS: u64 = 25;
 const ORDERS: u64 = 100;
 const CALLERS: u64 = 8;
 
-/// Both roles, each in a process of its own.
+/// Both roles, each in its own process.
 struct Pair<'a> {
     place: Place<'a>,
     users: Process,
@@ -36,7 +36,7 @@ impl<'a> Pair<'a> {
         killed.ended().await;
     }
 
-    /// Forgets what both know of each other, and rebuilds it from what was ever told; twice, which is harmless.
+    /// Deletes both projections and rebuilds them from all events, twice: replays are idempotent.
     async fn rebuild(self, expected: &Views) {
         assert!(self.users.terminate().await.success());
         assert!(self.orders.terminate().await.success());
@@ -46,16 +46,16 @@ impl<'a> Pair<'a> {
             for (role, known) in
                 [("users", expected.orders_of_users.len()), ("orders", expected.known_users.len())]
             {
-                let said = self.place.replay(role).await;
+                let printed = self.place.replay(role).await;
                 let new = format!("new {}, ", if again { 0 } else { known });
-                assert!(said.contains(&new), "{said}");
+                assert!(printed.contains(&new), "{printed}");
             }
             assert_eq!(self.place.views().await, *expected);
         }
     }
 }
 
-/// One caller's share of a round; each call is repeated until it is acknowledged.
+/// The calls of one caller in a round; each is repeated until it is acknowledged.
 async fn share(ledger: Arc<Ledger>, round: u64, caller: u64) {
     for number in (0..USERS + ORDERS).filter(|number| number % CALLERS == caller) {
         // Users first: an order needs one.
@@ -81,7 +81,7 @@ async fn survive(place: Place<'_>) {
         let load: Vec<_> = (0..CALLERS).map(share).collect();
         for _ in 0..=random.below(2) {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
-            until("answer that many calls", async || ledger.history.ended() >= at).await;
+            until("complete that many calls", async || ledger.history.ended() >= at).await;
             pair.kill_one(random.below(2) == 0, &ledger).await;
             pair.place.kill_server();
             kills += 1;

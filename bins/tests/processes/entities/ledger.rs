@@ -1,4 +1,4 @@
-//! Users are registered and orders are placed; what was acknowledged is counted at the end.
+//! Registers users and places orders, and counts the acknowledged ones at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::backends::{Place, Views};
 use crate::history::History;
 use crate::process::{Process, get, plain, until};
 
-/// Of as many rows one is read after it was acknowledged.
+/// One of as many rows is read after it was acknowledged.
 const READ: u64 = 8;
 
-/// Requests for users and orders, which are written down.
+/// Requests for users and orders, recorded in a history.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) history: Arc<History>,
-    /// The greatest number of a user so far.
+    /// The highest user number.
     users: AtomicI64,
-    /// Where users and where orders are to be found now.
+    /// The current URLs of users and orders.
     urls: RwLock<(String, String)>,
     http: reqwest::Client,
 }
@@ -32,7 +32,7 @@ impl Ledger {
         Self { urls: RwLock::new((users.url.clone(), orders.url.clone())), http: plain(), ..Self::default() }
     }
 
-    /// One whose calls are written down there.
+    /// A ledger that records its calls in `history`.
     pub(crate) fn of(history: Arc<History>) -> Self {
         Self { history, http: plain(), ..Self::default() }
     }
@@ -42,12 +42,12 @@ impl Ledger {
     }
 
     fn client(&self, url: &str) -> ShopClient {
-        // Who is started anew is somewhere else.
+        // A restarted process has another address.
         let builder = ShopClient::builder(url).http_client(self.http.clone());
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
-    /// Registers user `number`, once; returns whether that was acknowledged. Some are read afterwards.
+    /// Registers user `number` with one attempt; returns whether it was acknowledged. Some are read afterwards.
     pub(crate) async fn register(&self, number: u64) -> bool {
         let email = format!("user-{number}@example.com").parse().unwrap();
         let new = NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap());
@@ -60,8 +60,8 @@ impl Ledger {
         true
     }
 
-    /// Places order `number` of one of the first ten users, once; returns whether that was acknowledged. Some are read
-    /// afterwards, and what the users' role knows of them.
+    /// Places order `number` of one of the first ten users with one attempt; returns whether it was acknowledged. Some are
+    /// read afterwards, also from the users' role.
     pub(crate) async fn place(&self, number: u64) -> bool {
         let wanted = i64::try_from(1 + number % 10).unwrap();
         if self.users.load(Ordering::Relaxed) < wanted {
@@ -81,7 +81,7 @@ impl Ledger {
         true
     }
 
-    /// Everything that was acknowledged is there, as it was; and its event was published and consumed.
+    /// Asserts that every acknowledged row exists unchanged, and that its event was published and consumed.
     pub(crate) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
         let (registered, placed) = (self.history.registered(), self.history.placed());
         let (of_users, of_orders) = (self.client(&users.url), self.client(&orders.url));
@@ -121,7 +121,7 @@ impl Ledger {
     }
 }
 
-/// How many events a role has still to tell.
+/// The number of pending events of a role.
 pub(crate) async fn outbox(process: &Process, role: &str) -> Option<u64> {
     get(&process.path("/health")).await.1[role]["outbox"].as_u64()
 }

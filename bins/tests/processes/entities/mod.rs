@@ -1,4 +1,4 @@
-//! Users and orders: each in a process of its own or together, killed, replayed, counted.
+//! Users and orders: in one or two processes, with kills and replays.
 
 pub(crate) mod backends;
 mod calls;
@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::process::{Process, plain};
 
-/// `POST` of this body.
+/// Posts this body.
 pub(crate) async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
-    // The header that the documented calls send by mistake is harmless.
+    // The documented calls have this superfluous header.
     let request = plain().post(process.path(path)).header("content", "application/json");
     let request = request.header("content-type", "application/json").body(body.to_owned());
     let response = request.send().await.unwrap();

@@ -1,4 +1,4 @@
-//! Calls that are written down as they are made.
+//! Calls that are recorded in a history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::{Call, Entry, History, Outcome, Sees, judge};
 use crate::process::{PATIENCE, pause, within};
 
-/// The purchases of a page: so few that most listings have several.
+/// The purchases of a page: few, so that most listings have several.
 const PAGE: u16 = 50;
 
 impl Outcome {
@@ -36,7 +36,7 @@ impl Outcome {
 }
 
 impl History {
-    /// Buys once.
+    /// Buys with one attempt.
     pub(crate) async fn buy(&self, client: &ShopClient, new: NewPurchase) -> Outcome {
         // The key determines the id.
         let id = new.key.as_ref().map(|key| id_from_key(&new.user_id, key));
@@ -53,7 +53,7 @@ impl History {
         self.record(call, bought).await
     }
 
-    /// Buys once by a bare request without a key, and returns the response, if there was one.
+    /// Buys with a single request without a key, and returns the response, if any.
     pub(crate) async fn post(
         &self,
         http: &reqwest::Client,
@@ -111,7 +111,7 @@ impl History {
         }
     }
 
-    /// Registers once. `None` if that was not acknowledged.
+    /// Registers with one attempt. `None` if it was not acknowledged.
     pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
         let registered = async {
             match client.users().insert(&new).await {
@@ -126,7 +126,7 @@ impl History {
         }
     }
 
-    /// Places once. `None` if that was not acknowledged.
+    /// Places with one attempt. `None` if it was not acknowledged.
     pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
         let placed = async {
             match client.orders().insert(&new).await {
@@ -142,7 +142,7 @@ impl History {
         }
     }
 
-    /// Reads a user, and the orders that are known of it.
+    /// Reads a user and its known orders.
     pub(crate) async fn find_user(&self, client: &ShopClient, id: UserNumber) -> bool {
         let users = client.users();
         let found = async { Outcome::found(users.get(id).await, Outcome::FoundUser) };
@@ -161,7 +161,7 @@ impl History {
         matches!(self.record(Call::FindOrder(id), found).await, Outcome::FoundOrder(_))
     }
 
-    /// The users who were acknowledged, by their numbers.
+    /// The acknowledged users, by number.
     pub(crate) fn registered(&self) -> BTreeMap<i64, User> {
         let user = |entry: Entry| match entry.outcome {
             Outcome::Registered(user) => Some((user.id.get(), user)),
@@ -170,7 +170,7 @@ impl History {
         self.entries().into_iter().filter_map(user).collect()
     }
 
-    /// The orders that were acknowledged, by their numbers.
+    /// The acknowledged orders, by number.
     pub(crate) fn placed(&self) -> BTreeMap<i64, Order> {
         let order = |entry: Entry| match entry.outcome {
             Outcome::Placed(order) => Some((order.id.get(), order)),
@@ -179,8 +179,8 @@ impl History {
         self.entries().into_iter().filter_map(order).collect()
     }
 
-    /// Waits until all that was acknowledged is stored, reads all of it, and asserts that no call has returned what a
-    /// correct service cannot. The error is what is not stored.
+    /// Waits until all acknowledged purchases are stored, reads them, and asserts that no call has returned what a
+    /// correct service cannot. The error has the missing purchases.
     pub(crate) async fn settle(&self, client: &ShopClient) -> Result<(), BTreeSet<PurchaseId>> {
         let acknowledged = self.0.lock().unwrap().acknowledged.clone();
         // A store without an index reads everything for each page.
@@ -198,7 +198,7 @@ impl History {
         Ok(())
     }
 
-    /// Lists and sums up the purchases of a user, until both are of the same ones: what may have been accepted may
+    /// Lists and sums up the purchases of a user until both agree: purchases with an unknown outcome may
     /// still be in flight, and a store that was killed with its service may need a moment.
     pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
         loop {
@@ -223,8 +223,8 @@ impl History {
     }
 }
 
-/// Waits until all of these are stored, and returns what is not. Asked for one by one: a store that reads everything
-/// for each page has no time left for what it is to store.
+/// Waits until all of these are stored, and returns the missing ones. Reads one by one: a store that scans everything
+/// for each page has no time left for inserts.
 async fn wait_for_all(
     client: &ShopClient,
     acknowledged: BTreeSet<PurchaseId>,

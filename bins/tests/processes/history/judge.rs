@@ -1,4 +1,4 @@
-//! What a history shows.
+//! Checks a history of purchases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,21 +7,21 @@ use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
 
 use super::{Call, Entry, Outcome, Sees, rows};
 
-/// Of more purchases than these it is not tried which of them a sum includes.
+/// The maximum number of purchases of which all subsets of a sum are tried.
 const MAX_TRIED: usize = 12;
 
-/// What a history shows.
+/// The result of checking a history.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) acknowledged: usize,
-    /// Acknowledged purchases that a read did not include though everything was stored by then.
+    /// Acknowledged purchases that a read did not include although everything was stored.
     pub(crate) missing: BTreeSet<PurchaseId>,
     /// Purchases that a read included twice.
     pub(crate) twice: BTreeSet<PurchaseId>,
-    /// Purchases of one's own that a read did not include though the service had waited for them.
+    /// Own purchases that a read did not include although the service had waited for them.
     pub(crate) stale: BTreeSet<PurchaseId>,
     pub(crate) reads: usize,
-    /// All that is wrong, including these three, in words.
+    /// All violations as text, including these three.
     pub(crate) violations: Vec<String>,
 }
 
@@ -46,14 +46,14 @@ struct Bought {
     is_repeated: bool,
 }
 
-/// One user's part of a history.
+/// The part of a history that is about one user.
 #[derive(Debug, Default)]
 struct UserHistory<'a> {
     bought: BTreeMap<PurchaseId, Bought>,
-    /// The begins of calls that may have bought something whose id is not known.
+    /// The starts of calls that may have bought a purchase with an unknown id.
     unnamed: Vec<(u64, Price)>,
     reads: Vec<Read<'a>>,
-    /// The prices of what was read.
+    /// The prices of the purchases that were read.
     listed: BTreeMap<PurchaseId, Price>,
 }
 
@@ -142,7 +142,7 @@ impl<'a> UserHistory<'a> {
         }
     }
 
-    /// What a read must include.
+    /// The purchases that a read must include.
     fn required(&self, read: &Read<'_>, seen: &Seen<PurchaseId>) -> BTreeSet<PurchaseId> {
         let mut required = seen.before(read.begin);
         match read.sees {
@@ -180,7 +180,7 @@ impl<'a> UserHistory<'a> {
         }
     }
 
-    /// What a list includes: only what was bought, once, as it was bought, the oldest first.
+    /// A list has only purchases of the user, once, unchanged, oldest first.
     fn judge_list(&self, user: &UserId, read: &Read<'_>, found: &[Purchase], verdict: &mut Verdict) {
         let (mut ids, mut unexpected) = (BTreeSet::new(), 0);
         for purchase in found {
@@ -207,10 +207,10 @@ impl<'a> UserHistory<'a> {
         self.judge_sequence(user, "time", &times, verdict);
     }
 
-    /// The order in the log is that in which the purchases were made.
+    /// Positions in the log are in the order of the purchases.
     fn judge_order(&self, user: &UserId, verdict: &mut Verdict) {
         let positions = self.bought.iter().filter_map(|(id, bought)| Some((*id, bought.position?)));
-        // Not the same one for two of them, either: see `judge`.
+        // `judge` checks that positions are unique.
         self.judge_sequence(user, "position", &positions.collect(), verdict);
     }
 
@@ -231,7 +231,7 @@ impl<'a> UserHistory<'a> {
         }
     }
 
-    /// A sum is exactly that of what it must include, and of some of what it may include.
+    /// A sum has exactly the purchases that it must include, and some that it may include.
     fn judge_sum(
         &self,
         user: &UserId,
@@ -251,7 +251,7 @@ impl<'a> UserHistory<'a> {
             0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
             count => more <= count,
         });
-        // A list of as many that was read before or after is of the same ones.
+        // A list of the same count, before or after, has the same purchases.
         let is_exact = self.reads.iter().all(|other| match other.found {
             Found::List(list) if list.len() as u64 == found.count => {
                 let is_apart = other.end < read.begin || read.end < other.begin;
@@ -285,7 +285,7 @@ fn is_sum_of_some(sum: Total, prices: &[Price], count: usize, total: Total) -> b
     is_sum_of_some(with, others, count - 1, total) || is_sum_of_some(sum, others, count, total)
 }
 
-/// Of calls with their begin, end, key and id: those with a smaller key than one that had ended when they began.
+/// Calls as begin, end, key and id: returns those with a smaller key than a call that had ended when they began.
 pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, K, I)>) -> Vec<(I, K)> {
     let mut ended = begun.clone();
     begun.sort_unstable();
@@ -300,7 +300,7 @@ pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, 
     begun.into_iter().filter_map(is_overtaken).collect()
 }
 
-/// What was seen by the end of each read.
+/// The ids seen by the end of each read.
 #[derive(Debug)]
 pub(super) struct Seen<K>(BTreeMap<K, u64>);
 

@@ -1,4 +1,4 @@
-//! Each violation is found when it is planted into a history that is correct.
+//! Each violation is found in a history into which it was planted.
 
 use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
 use shop_core::Timestamp;
@@ -32,7 +32,7 @@ fn sum(numbers: &[u128]) -> Outcome {
     Outcome::Summed(Summary::new(numbers.len() as u64, total))
 }
 
-/// A history of calls one after the other.
+/// A history of sequential calls.
 #[derive(Default)]
 struct Script(History);
 
@@ -127,7 +127,7 @@ fn vanished_purchases_are_found() {
 }
 
 #[test]
-fn purchases_that_were_not_made_are_found() {
+fn unrequested_purchases_are_found() {
     assert_found(&three().list(Sees::All, &[1, 2, 4]), "did not buy");
     assert_found(&three().call(buy(4), Outcome::NotApplied).list(Sees::All, &[1, 2, 4]), "did not buy");
     let early = Script::default().list(Sees::All, &[1]).buy(1);
@@ -162,14 +162,14 @@ fn wrong_order_is_found() {
     assert_found(&three().list(Sees::All, &[2, 1]), "another order");
     assert_found(&Script::default().buy(2).buy(1), "its position is (0, 1)");
     assert_found(&Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]), "its time is");
-    // Of two at a time either may be the first.
+    // Concurrent purchases may have either order.
     let mut entries = Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]).entries();
     entries[0].end = entries[1].begin + 1;
     assert_eq!(judge(&entries).violations, Vec::<String>::new());
 }
 
 #[test]
-fn positions_given_out_twice_are_found() {
+fn duplicate_positions_are_found() {
     let again = Outcome::Bought { id: id(3), position: Some((0, 1)) };
     assert_found(&Script::default().buy(1).call(buy(3), again), "with one position");
 }

@@ -1,6 +1,6 @@
-//! Histories: what each call to the services was, when it began and ended, and what came of it.
+//! Histories: each call to the services with its start, its end and its outcome.
 //!
-//! [`History::judge`] finds what no correct service can have done, in the whole history and not only in what is left at the end.
+//! [`History::judge`] finds what no correct service can have done, in the whole history and not only in the final state.
 
 mod calls;
 mod judge;
@@ -24,7 +24,7 @@ pub(crate) enum Call {
         user: UserId,
         price: Price,
     },
-    /// Reads all purchases of a user, the oldest first.
+    /// Reads all purchases of a user, oldest first.
     List {
         user: UserId,
         sees: Sees,
@@ -41,18 +41,18 @@ pub(crate) enum Call {
     OrdersOf(UserNumber),
 }
 
-/// What a read that succeeds must include.
+/// The minimum that a successful read must include.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sees {
-    /// What an earlier read has included.
+    /// The purchases of earlier reads.
     Earlier,
-    /// This acknowledged purchase as well: the service has waited for it.
+    /// Also this acknowledged purchase: the service has waited for it.
     Own(PurchaseId),
-    /// Everything that was acknowledged before: ingest has caught up.
+    /// Everything acknowledged before: ingest has caught up.
     All,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Bought {
@@ -69,11 +69,11 @@ pub(crate) enum Outcome {
     FoundUser(Option<User>),
     FoundOrder(Option<Order>),
     OrdersFound(Vec<OrderNumber>),
-    /// What no correct service returns.
+    /// A result that no correct service returns.
     Unexpected(String),
-    /// It has certainly had no effect.
+    /// The call has had no effect.
     NotApplied,
-    /// It may have had its effect, or may still have it.
+    /// The call may have had its effect, or may still have it.
     Unknown,
 }
 
@@ -108,7 +108,7 @@ impl Entries {
 }
 
 impl History {
-    /// Writes a call down before it is made. Until it has [ended](Self::end), its outcome is unknown.
+    /// Records a call before it starts. Until it has [ended](Self::end), its outcome is unknown.
     pub(crate) fn begin(&self, call: Call) -> usize {
         let mut entries = self.0.lock().unwrap();
         let begin = entries.tick();
@@ -127,7 +127,7 @@ impl History {
         (entry.end, entry.outcome) = (end, outcome);
     }
 
-    /// Makes a call, and writes it down.
+    /// Runs a call, and records it.
     async fn record(&self, call: Call, outcome: impl Future<Output = Outcome> + Send) -> Outcome {
         let call = self.begin(call);
         let outcome = outcome.await;

@@ -1,4 +1,4 @@
-//! What a history shows of users and orders.
+//! Checks a history of users and orders.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ struct Rows<'a, T> {
     kind: &'static str,
     /// By the key of their requests.
     requested: BTreeMap<&'a str, Requested<'a, T>>,
-    /// What was acknowledged, by the number.
+    /// The acknowledged rows, by number.
     rows: BTreeMap<i64, Acknowledged<'a, T>>,
 }
 
@@ -42,7 +42,7 @@ impl<T> Clone for Acknowledged<'_, T> {
     }
 }
 
-/// What is wrong with the users and orders.
+/// The violations of users and orders.
 pub(super) fn judge(entries: &[Entry]) -> Vec<String> {
     let (mut users, mut orders, mut violations) = (Rows::new("user"), Rows::new("order"), Vec::new());
     for entry in entries {
@@ -102,7 +102,7 @@ impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
         }
     }
 
-    /// Numbers are given out in order, once, from 1 on, and none is left out.
+    /// Numbers are assigned in order, once, from 1, without gaps.
     fn judge_numbers(&mut self, violations: &mut Vec<String>) {
         let kind = self.kind;
         for (key, requested) in &self.requested {
@@ -121,7 +121,7 @@ impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
         }
     }
 
-    /// What was acknowledged is found, as it was.
+    /// An acknowledged row is found unchanged.
     fn judge_read(&self, entry: &Entry, number: i64, found: Option<&T>) -> Result<(), String> {
         let kind = self.kind;
         match (self.rows.get(&number), found) {
@@ -139,7 +139,7 @@ impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
     }
 }
 
-/// Who has ordered stays known.
+/// A user with orders stays known.
 fn judge_users_of_orders(
     entries: &[Entry],
     users: &[i64],
@@ -165,7 +165,7 @@ fn judge_users_of_orders(
     }
 }
 
-/// The users' role lists only orders that this user has placed, and none that it has listed is missing later.
+/// The users' role lists only orders of this user, and no listed order is missing later.
 fn judge_orders_of_users(entries: &[Entry], orders: &Rows<'_, Order>, violations: &mut Vec<String>) {
     let mut seen: BTreeMap<i64, Seen<i64>> = BTreeMap::new();
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Each violation is found when it is planted into a history of users and orders that is correct.
+//! Each violation is found in a history of users and orders into which it was planted.
 
 use shop_core::orders::{NewOrder, OrderNumber};
 use shop_core::users::{NewUser, UserNumber};
@@ -15,7 +15,7 @@ fn order(number: i64) -> NewOrder {
     NewOrder::new(key, UserNumber::new(1), product, 2, "50".parse().unwrap())
 }
 
-/// A history of calls one after the other.
+/// A history of sequential calls.
 #[derive(Default)]
 struct Script(History);
 

@@ -1,6 +1,6 @@
-//! A disk that keeps what is synced apart from what is not, and forgets the latter when the power is cut.
+//! A simulated disk that loses unsynced changes when the power is cut.
 //!
-//! A file's contents are durable when the file was synced, a name when its folder was. Of anything else any part may
+//! The contents of a file are durable after a sync of the file, a name after a sync of its folder. Any part of the rest may
 //! survive a cut: see [`Survival`].
 
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use super::plan::{Moment, Operation, Survival};
 use crate::kills::Random;
 
-/// What a disk writes entirely or not at all, in bytes.
+/// The size of an atomic write, in bytes.
 const SECTOR: usize = 512;
-/// The inode of the topmost folder.
+/// The inode of the root folder.
 pub(super) const ROOT: u64 = 1;
 
 type Names = BTreeMap<OsString, u64>;
@@ -36,7 +36,7 @@ impl Change {
         }
     }
 
-    /// Applies a part: each sector of a write by a coin.
+    /// Applies a random part: each sector of a write by chance.
     fn apply_torn(&self, bytes: &mut Vec<u8>, random: &mut Random) {
         let Self::Write { at, data } = self else {
             if random.below(2) == 0 {
@@ -63,52 +63,52 @@ fn write_at(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
     bytes[at..end].copy_from_slice(data);
 }
 
-/// A file or a folder, as programs see it and as it is on the disk.
+/// A file or a folder, with its cached and its durable state.
 #[derive(Debug)]
 enum Node {
     File { live: Vec<u8>, synced: Vec<u8>, pending: Vec<Change> },
     Folder { live: Names, synced: Names },
 }
 
-/// A change of names that is not synced: what each of these names leads to now. A rename changes two at once.
+/// An unsynced change of names: the new target of each name. A rename changes two at once.
 #[derive(Debug)]
 struct NameChange(Vec<(u64, OsString, Option<u64>)>);
 
-/// What a program sees of a file or a folder.
+/// The attributes of a file or a folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes {
     pub(super) is_folder: bool,
     pub(super) size: usize,
 }
 
-/// What is on the disk. Programs reach it through [`Disk::enter`].
+/// The contents of the disk. Programs access it through [`Disk::enter`].
 #[derive(Debug)]
 pub(super) struct State {
     nodes: BTreeMap<u64, Node>,
     /// The name that each inode was created with.
     titles: BTreeMap<u64, String>,
     next: u64,
-    /// Changes of names that are not synced, the oldest first.
+    /// Unsynced changes of names, oldest first.
     names: Vec<NameChange>,
-    /// The number of cuts so far. Requests of an earlier boot fail.
+    /// The number of cuts. Requests of an earlier boot fail.
     boot: u64,
     is_cut_off: bool,
     moment: Option<Moment>,
     /// The sync that fails.
     failing: Option<Moment>,
-    /// Whether everything that is done to its file fails from then on.
+    /// Whether all later operations on its file fail.
     breaks: bool,
-    /// The file that has failed in this way.
+    /// The file that has failed so.
     broken: Option<u64>,
-    /// How often a sync has failed, by the name of the file.
+    /// The number of failed syncs, by file name.
     failed: BTreeMap<String, u64>,
-    /// Whether a write of what a file already contains does nothing, a planted defect: no repair has an effect.
+    /// Planted defect: a write of the contents that a file already has does nothing, so repairs have no effect.
     ignores_repairs: bool,
-    /// The bytes that all files may have.
+    /// The capacity for all files, in bytes.
     limit: usize,
-    /// The names of files whose syncs are left out, a planted defect.
+    /// Planted defect: the names of files whose syncs are omitted.
     left_out: Option<String>,
-    /// How often each file was synced.
+    /// The number of syncs of each file.
     syncs: BTreeMap<String, u64>,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// An empty disk. `left_out` names the files whose syncs do nothing: one file, or `*` for all.
+    /// An empty disk. Syncs of the file `left_out` do nothing; `*` means all files.
     pub(super) fn new(left_out: Option<String>) -> Self {
         let root = Node::Folder { live: Names::new(), synced: Names::new() };
         let state = State {
@@ -144,14 +144,14 @@ impl Disk {
     }
 
     /// Access for a program of this boot. While the power is off it waits for the next boot; then it is `None`, as the
-    /// program is no more.
+    /// program has ended.
     pub(super) fn enter(&self, boot: u64) -> Option<MutexGuard<'_, State>> {
         let state = self.state.lock().unwrap();
         let state = self.booted.wait_while(state, |state| state.is_cut_off && state.boot == boot).unwrap();
         (state.boot == boot).then_some(state)
     }
 
-    /// Counts an operation, and cuts the power if its moment has come.
+    /// Counts an operation, and cuts the power at the chosen moment.
     pub(super) fn count(&self, state: &mut State, operation: Operation, node: u64) {
         let title = state.titles.get(&node).map(String::as_str).unwrap_or_default();
         let is_due = state.moment.as_mut().is_some_and(|moment| moment.has_come(operation, title));
@@ -161,7 +161,7 @@ impl Disk {
         }
     }
 
-    /// Makes a file's contents or a folder's names durable, unless it fails or the power is cut before. `None` then.
+    /// Makes a file's contents or a folder's names durable. `None` if the sync fails or the power is cut before.
     pub(super) fn sync(&self, boot: u64, node: u64) -> Option<()> {
         let mut state = self.enter(boot)?;
         self.count(&mut state, Operation::Sync, node);
@@ -169,13 +169,13 @@ impl Disk {
         self.enter(boot)?.sync(node)
     }
 
-    /// Fails one sync of a file, and forgets the writes that it was for, as Linux does: programs read them until the
+    /// Fails one sync of a file and loses its writes, as Linux does: programs read them until the
     /// power is cut, and later syncs succeed without them.
     pub(super) fn fail_sync(&self, moment: Moment) {
         self.state.lock().unwrap().failing = Some(moment);
     }
 
-    /// The same. All that is done to the file fails afterwards, until [`heal`](Self::heal).
+    /// The same. All later operations on the file fail until [`heal`](Self::heal).
     pub(super) fn break_file(&self, moment: Moment) {
         let mut state = self.state.lock().unwrap();
         (state.failing, state.breaks) = (Some(moment), true);
@@ -186,33 +186,33 @@ impl Disk {
         (state.breaks, state.broken) = (false, None);
     }
 
-    /// How often a sync has failed, by the name of the file.
+    /// The number of failed syncs, by file name.
     pub(super) fn failed(&self) -> BTreeMap<String, u64> {
         self.state.lock().unwrap().failed.clone()
     }
 
-    /// From now on, no repair of what a failed sync has forgotten has an effect.
+    /// Disables repairs of the writes that a failed sync has lost.
     pub(super) fn ignore_repairs(&self) {
         self.state.lock().unwrap().ignores_repairs = true;
     }
 
-    /// Whether the sync that fails is yet to come.
+    /// Whether the failing sync is still pending.
     pub(super) fn is_failing(&self) -> bool {
         self.state.lock().unwrap().failing.is_some()
     }
 
-    /// Leaves this much room for more, in bytes.
+    /// Limits the free space, in bytes.
     pub(super) fn limit(&self, room: usize) {
         let mut state = self.state.lock().unwrap();
         state.limit = state.used().saturating_add(room);
     }
 
-    /// Leaves out the syncs of these files from now on.
+    /// Omits the syncs of these files from now on.
     pub(super) fn leave_out(&self, name: &str) {
         self.state.lock().unwrap().left_out = Some(name.to_owned());
     }
 
-    /// Whether syncs are left out.
+    /// Whether syncs are omitted.
     pub(super) fn is_defective(&self) -> bool {
         self.state.lock().unwrap().left_out.is_some()
     }
@@ -238,7 +238,7 @@ impl Disk {
         cut_off.wait_for(|is_cut_off| *is_cut_off).await.unwrap();
     }
 
-    /// Forgets what is not synced, except for what survives, and begins another boot.
+    /// Discards unsynced changes, except for those that survive, and starts another boot.
     pub(super) fn forget(&self, survival: Survival, random: &mut Random) {
         let mut state = self.state.lock().unwrap();
         state.forget(survival, random);
@@ -250,8 +250,8 @@ impl Disk {
         self.booted.notify_all();
     }
 
-    /// Writes the files of a folder in the topmost one, as programs see them, to a folder of this machine. This process
-    /// must not use the mounted ones: if it waits for its own thread to read a page, that thread may wait for it.
+    /// Writes the cached files of a folder in the root folder to a folder of this machine. This process
+    /// must not use the mounted files: if it waits for its own thread to read a page, that thread may wait for it.
     pub(super) fn export(&self, folder: &str, to: &Path) -> io::Result<()> {
         let state = self.state.lock().unwrap();
         let folder = state.find(ROOT, OsStr::new(folder)).and_then(|folder| state.names(folder));
@@ -263,7 +263,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Replaces the contents of such a folder, durably. The disk must not be mounted.
+    /// Replaces the contents of such a folder durably. The disk must not be mounted.
     pub(super) fn import(&self, folder: &str, from: &Path) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let Some(folder) = state.find(ROOT, OsStr::new(folder)) else { return Ok(()) };
@@ -325,7 +325,7 @@ impl State {
         node
     }
 
-    /// Gives a file another name.
+    /// Adds a name to a file.
     pub(super) fn link(&mut self, node: u64, folder: u64, name: &OsStr) {
         self.titles.insert(node, name.to_string_lossy().into_owned());
         self.change_names(NameChange(vec![(folder, name.to_owned(), Some(node))]));
@@ -373,7 +373,7 @@ impl State {
         self.nodes.values().map(size).sum()
     }
 
-    /// The bytes that are free.
+    /// The free space, in bytes.
     pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.used())
     }
@@ -416,7 +416,7 @@ impl State {
         }
         match self.nodes.get_mut(&node) {
             Some(Node::File { synced, pending, .. }) => {
-                // A size is kept by the file system, which does not forget it.
+                // The size is metadata of the file system, which it keeps.
                 let is_kept = |change: &Change| failing.is_none() || matches!(change, Change::Resize(_));
                 pending.drain(..).filter(is_kept).for_each(|change| change.apply(synced));
             }
@@ -471,7 +471,7 @@ impl State {
     }
 }
 
-/// Applies what survives of the changes to a file.
+/// Applies the changes to a file that survive.
 fn forget_changes(synced: &mut Vec<u8>, changes: Vec<Change>, survival: Survival, random: &mut Random) {
     let kept = survival.prefix(changes.len(), random);
     for (index, change) in changes.into_iter().enumerate() {

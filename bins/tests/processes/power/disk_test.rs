@@ -1,4 +1,4 @@
-//! What a disk remembers of what was done to it.
+//! Durability of the simulated disk.
 
 use std::ffi::OsStr;
 
@@ -10,7 +10,7 @@ fn name(text: &str) -> &OsStr {
     OsStr::new(text)
 }
 
-/// Does something in the boot of now.
+/// Runs `act` in the current boot.
 fn with<T>(disk: &Disk, act: impl FnOnce(&mut super::disk::State) -> T) -> T {
     act(&mut disk.enter(disk.boot()).unwrap())
 }
@@ -77,7 +77,7 @@ fn syncs_can_be_left_out() {
 }
 
 #[test]
-fn programs_of_an_earlier_boot_are_no_more() {
+fn requests_of_an_earlier_boot_fail() {
     let disk = written(None);
     let boot = disk.boot();
     cut(&disk, Survival::Nothing);
@@ -86,7 +86,7 @@ fn programs_of_an_earlier_boot_are_no_more() {
 }
 
 #[test]
-fn power_is_cut_at_its_moment_before_a_sync() {
+fn power_is_cut_before_the_chosen_sync() {
     let disk = std::sync::Arc::new(written(None));
     let (boot, file) = (disk.boot(), with(&disk, |state| state.find(ROOT, name("a"))).unwrap());
     disk.arm(Moment::of(Operation::Sync, "a", 1));
@@ -116,7 +116,7 @@ fn a_failed_sync_is_forgotten() {
 }
 
 #[test]
-fn a_limited_disk_has_room_for_that_much() {
+fn a_disk_is_full_at_its_limit() {
     let disk = written(None);
     disk.limit(100);
     let file = with(&disk, |state| state.find(ROOT, name("a"))).unwrap();

@@ -1,4 +1,4 @@
-//! What the services do when the power is cut: they sell, they register, they place, and everything is written down.
+//! The load while the power is cut: purchases, users and orders, recorded in a history.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::entities::ledger::Ledger;
 use crate::history::{Call, History, Outcome, Sees};
 use crate::process::{Process, pause, plain, until};
 
-/// Buyers at a time. Each has another user in each round.
+/// Concurrent buyers. Each has another user in each round.
 const BUYERS: u64 = 8;
 
-/// A purchase that is bought by a call, and once more if the call was not answered.
+/// A purchase that is bought by a call, and repeated if the call got no response.
 #[derive(Debug, Clone)]
 struct Order {
     id: PurchaseId,
@@ -43,7 +43,7 @@ pub(super) struct Load {
     pub(super) history: Arc<History>,
     pub(super) ledger: Ledger,
     unanswered: Mutex<Vec<Order>>,
-    /// The services of this boot are no more.
+    /// The services of this boot have ended.
     is_over: AtomicBool,
     users: AtomicU64,
     orders: AtomicU64,
@@ -58,7 +58,7 @@ pub(super) struct Conflicts {
     pub(super) acknowledged: BTreeSet<PurchaseId>,
 }
 
-/// Where the services are to be found.
+/// The URLs of the services.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     facing: String,
@@ -82,7 +82,7 @@ impl Load {
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
-    /// The users who buy in a round.
+    /// The users that buy in a round.
     pub(super) fn users(round: u64) -> impl Iterator<Item = UserId> {
         (0..BUYERS).map(move |buyer| format!("user-{round}-{buyer}").parse().unwrap())
     }
@@ -110,7 +110,7 @@ impl Load {
         self.is_over.load(Ordering::SeqCst)
     }
 
-    /// Buys one thing after the other, and reads what was bought.
+    /// Buys sequentially, and reads the purchases.
     async fn buy(self: Arc<Self>, user: UserId, url: String) {
         let client = self.client(&url);
         let mut number = 0;
@@ -139,7 +139,7 @@ impl Load {
         false
     }
 
-    /// Sends every other purchase again that was not answered before the power was cut.
+    /// Repeats every other purchase that got no response before the power was cut.
     async fn repeat(self: Arc<Self>, url: String) {
         let (client, orders) = (self.client(&url), std::mem::take(&mut *self.unanswered.lock().await));
         for order in orders.into_iter().step_by(2) {
@@ -147,7 +147,7 @@ impl Load {
         }
     }
 
-    /// Reads what others buy, from a service that does not wait for it.
+    /// Reads purchases of others, from a service that does not wait for them.
     async fn look(self: Arc<Self>, round: u64, url: String) {
         let client = self.client(&url);
         for user in Self::users(round).collect::<Vec<_>>().iter().cycle() {
@@ -160,7 +160,7 @@ impl Load {
         }
     }
 
-    /// Registers users one after the other, each until it is acknowledged.
+    /// Registers users sequentially, each until it is acknowledged.
     async fn register(self: Arc<Self>) {
         while !self.is_over() {
             if self.ledger.register(self.users.load(Ordering::Relaxed)).await {
@@ -181,7 +181,7 @@ impl Load {
         }
     }
 
-    /// Buys what the log deletes once it is stored: its records are older than the retention.
+    /// Buys with records older than the retention, which the log deletes once they are stored.
     pub(super) async fn buy_old(&self, folder: &Path) -> Result<(), String> {
         let mut options = EmbeddedLogOptions::default();
         options.clock = Arc::new(LongAgo);
@@ -200,12 +200,12 @@ impl Load {
         };
         let bought: Vec<_> = stream::iter(0..1_500).map(buy).buffer_unordered(100).collect().await;
         drop((sink, log));
-        // It is closed by its own thread.
+        // The thread of the log closes it.
         until("close the log", async || !folder.join("shop.db-wal").exists()).await;
         bought.into_iter().collect()
     }
 
-    /// Buys one more, and waits until it is stored.
+    /// Buys once more, and waits until the purchase is stored.
     pub(super) async fn buy_last(&self, client: &ShopClient) -> bool {
         let (user, id): (UserId, _) = ("last".parse().unwrap(), uuid::Uuid::new_v4().into());
         let order = Order { id, user: user.clone(), number: 1 };
@@ -217,13 +217,13 @@ impl Load {
         (self.users.load(Ordering::Relaxed), self.orders.load(Ordering::Relaxed))
     }
 
-    /// Registers and places what the last cut may have left unanswered.
+    /// Repeats the registration and the order that may have got no response before the last cut.
     pub(super) async fn finish(&self) -> bool {
         let (user, order) = self.entities();
         self.ledger.register(user).await && self.ledger.place(order).await
     }
 
-    /// Makes purchases that can never be stored: the store has another one with their id. A key that is a fresh UUIDv7
+    /// Buys purchases that can never be stored: the store has another one with their id. A key that is a fresh UUIDv7
     /// is not looked up, so they are accepted.
     async fn conflict(self: Arc<Self>, place: Place) {
         let (store, log) = (self.client(&place.management), self.client(&place.facing));

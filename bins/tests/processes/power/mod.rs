@@ -1,7 +1,7 @@
-//! The power is cut at random moments, and what was not synced is forgotten: everything that was acknowledged is
-//! there, once.
+//! Power cuts at random moments, which lose unsynced changes: every acknowledged purchase is
+//! stored once.
 //!
-//! `SHOP_TEST_CUTS` makes a long run of it, `SHOP_TEST_SEED` repeats the moments of another one.
+//! `SHOP_TEST_CUTS` sets the number of cuts, `SHOP_TEST_SEED` repeats the moments of another run.
 
 mod disk;
 mod disk_test;
@@ -21,14 +21,14 @@ use plan::Scene;
 use postgres::PostgresSeries;
 use series::{Report, Result, SYNCED, Series};
 
-/// Power cuts, one in each scene, unless the environment chooses another number.
+/// The default number of power cuts: one in each scene.
 const CUTS: u64 = 8;
-/// Rounds in which a sync fails, unless the environment chooses another number.
+/// The default number of rounds in which a sync fails.
 const FAILED_SYNCS: u64 = 12;
-/// Power cuts of one disk, which is empty at first.
+/// Power cuts of one disk, which starts empty.
 const CUTS_OF_A_DISK: u64 = 24;
 
-/// Whether a file system can be mounted here. If not, that is reported.
+/// Whether a file system can be mounted here. Reports the reason if not.
 fn can_mount() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let mounted = Mount::new(&Arc::new(Disk::new(None)), folder.path(), Owner::this_process());
@@ -38,7 +38,7 @@ fn can_mount() -> bool {
     mounted.is_ok()
 }
 
-/// Runs a number of rounds that the environment chooses, with `survive`, each few of them on another disk.
+/// Runs `survive` for a number of rounds, by default `count`, on several disks.
 async fn rounds(count: u64, survive: impl AsyncFn(&mut Series, u64) -> Result<()>) -> Option<Report> {
     if !can_mount() {
         return None;
@@ -73,7 +73,7 @@ async fn failed_syncs_lose_and_duplicate_nothing() {
     }
 }
 
-/// The harness itself: on a disk where no repair has an effect, it finds a loss.
+/// Checks the harness: on a disk where repairs have no effect, it finds a loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_without_a_repair_is_found() {
     if !can_mount() {
@@ -99,13 +99,13 @@ async fn a_full_disk_gets_the_space_of_write_ahead_logs() {
     }
 }
 
-/// A series on PostgreSQL, unless there is no server.
+/// A series on PostgreSQL, if there is a server.
 async fn on_postgres(seed: u64) -> Option<PostgresSeries> {
     println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
     PostgresSeries::new(seed).await.inspect_err(|why| skipped("postgres", why)).ok()
 }
 
-/// Cuts the power of a server so often, unless the environment chooses another number.
+/// Cuts the power of a server, by default `cuts` times.
 async fn survive_on_postgres(cuts: u64, scene: Scene) {
     if !can_mount() {
         return;
@@ -128,9 +128,9 @@ async fn failed_syncs_of_postgres_lose_and_duplicate_nothing() {
     survive_on_postgres(CUTS / 4, Scene::FailedSync).await;
 }
 
-/// The harness itself.
+/// Checks the harness.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn syncs_that_postgres_leaves_out_are_found() {
+async fn omitted_syncs_of_postgres_are_found() {
     if !can_mount() {
         return;
     }
@@ -141,9 +141,9 @@ async fn syncs_that_postgres_leaves_out_are_found() {
     assert!(survived.is_err());
 }
 
-/// The harness itself: on a disk that leaves out one file's syncs, it finds a loss.
+/// Checks the harness: on a disk that omits the syncs of one file, it finds a loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_sync_that_is_left_out_is_found() {
+async fn omitted_syncs_are_found() {
     if !can_mount() {
         return;
     }
@@ -160,12 +160,12 @@ async fn every_sync_that_is_left_out_is_found() {
     assert!(found.iter().all(|(_, is_found)| *is_found), "{found:?}");
 }
 
-#[expect(clippy::disallowed_methods, reason = "one of them alone")]
+#[expect(clippy::disallowed_methods, reason = "selects one of them")]
 fn chosen_plant() -> Option<String> {
     std::env::var("SHOP_TEST_LEFT_OUT").ok()
 }
 
-/// The files and folders whose syncs are left out: all, each folder, and the write-ahead log of each database.
+/// The files and folders whose syncs are omitted: all, each folder, and the write-ahead log of each database.
 const PLANTED: [&str; 8] = [
     "*",
     "/",

@@ -25,7 +25,7 @@ const BLOCK: u32 = 4_096;
 /// Free blocks, as if there were always enough.
 const FREE: u64 = 1 << 24;
 
-/// Who owns the files.
+/// The owner of the files.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     uid: u32,
@@ -73,7 +73,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // At once, even if a process that was killed is not gone yet: then the session ends with the process.
+        // Detached, even if a killed process has not exited yet: the session ends with the process.
         let _gone = unmount(&self.at, UnmountFlags::DETACH);
     }
 }
@@ -85,8 +85,8 @@ struct Boot {
     owner: Owner,
 }
 
-/// What became of a request.
-type Answer<T> = Result<T, Errno>;
+/// The result of a request.
+type Reply<T> = Result<T, Errno>;
 
 fn attributes(node: u64, attributes: Attributes, owner: Owner) -> FileAttr {
     let time = UNIX_EPOCH;
@@ -115,25 +115,25 @@ fn offset(number: u64) -> usize {
 }
 
 impl Boot {
-    fn look(&self, node: u64) -> Answer<FileAttr> {
+    fn look(&self, node: u64) -> Reply<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
     }
 
-    fn look_up(&self, folder: u64, name: &OsStr) -> Answer<FileAttr> {
+    fn look_up(&self, folder: u64, name: &OsStr) -> Reply<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
         state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
     }
 
-    fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Answer<FileAttr> {
+    fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Reply<FileAttr> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.create(folder, name, is_folder);
         self.disk.count(&mut state, Operation::Name, node);
         Ok(attributes(node, Attributes { is_folder, size: 0 }, self.owner))
     }
 
-    fn remove(&self, folder: u64, name: &OsStr) -> Answer<()> {
+    fn remove(&self, folder: u64, name: &OsStr) -> Reply<()> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
         if state.names(node).is_some_and(|names| !names.is_empty()) {
@@ -144,14 +144,14 @@ impl Boot {
         Ok(())
     }
 
-    fn move_name(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Answer<()> {
+    fn move_name(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Reply<()> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         state.rename(from, to).ok_or(Errno::ENOENT)?;
         self.disk.count(&mut state, Operation::Name, to.0);
         Ok(())
     }
 
-    fn link_name(&self, node: u64, folder: u64, name: &OsStr) -> Answer<FileAttr> {
+    fn link_name(&self, node: u64, folder: u64, name: &OsStr) -> Reply<FileAttr> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         state.link(node, folder, name);
         self.disk.count(&mut state, Operation::Name, node);
@@ -159,7 +159,7 @@ impl Boot {
         self.look(node)
     }
 
-    fn resize(&self, node: u64, size: Option<u64>) -> Answer<FileAttr> {
+    fn resize(&self, node: u64, size: Option<u64>) -> Reply<FileAttr> {
         if let Some(size) = size {
             let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
             state.resize(node, offset(size)).ok_or(Errno::EISDIR)?;
@@ -168,7 +168,7 @@ impl Boot {
         self.look(node)
     }
 
-    fn put(&self, node: u64, at: u64, data: &[u8]) -> Answer<u32> {
+    fn put(&self, node: u64, at: u64, data: &[u8]) -> Reply<u32> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let size = state.attributes(node).ok_or(Errno::ENOENT)?.size;
         if (offset(at) + data.len()).saturating_sub(size) > state.room() {
@@ -179,7 +179,7 @@ impl Boot {
         u32::try_from(data.len()).map_err(|_too_large| Errno::EFBIG)
     }
 
-    fn entries(&self, folder: u64) -> Answer<Vec<(u64, FileType, String)>> {
+    fn entries(&self, folder: u64) -> Reply<Vec<(u64, FileType, String)>> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let names = state.names(folder).ok_or(Errno::ENOTDIR)?;
         let dots = [".", ".."].map(|name| (folder, FileType::Directory, name.to_owned()));
@@ -193,22 +193,22 @@ impl Boot {
     }
 }
 
-fn entry(answer: Answer<FileAttr>, reply: ReplyEntry) {
-    match answer {
+fn entry(response: Reply<FileAttr>, reply: ReplyEntry) {
+    match response {
         Ok(found) => reply.entry(&TTL, &found, Generation(0)),
         Err(error) => reply.error(error),
     }
 }
 
-fn attr(answer: Answer<FileAttr>, reply: ReplyAttr) {
-    match answer {
+fn attr(response: Reply<FileAttr>, reply: ReplyAttr) {
+    match response {
         Ok(found) => reply.attr(&TTL, &found),
         Err(error) => reply.error(error),
     }
 }
 
-fn empty(answer: Answer<()>, reply: ReplyEmpty) {
-    match answer {
+fn empty(response: Reply<()>, reply: ReplyEmpty) {
+    match response {
         Ok(()) => reply.ok(),
         Err(error) => reply.error(error),
     }

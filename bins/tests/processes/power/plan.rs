@@ -1,8 +1,8 @@
-//! When the power is cut, and what survives it.
+//! The moments of power cuts, and the changes that survive.
 
 use crate::kills::Random;
 
-/// What a program does to a disk.
+/// An operation on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Write,
@@ -17,9 +17,9 @@ pub(super) enum Operation {
 pub(super) struct Moment {
     /// `None` for any.
     operation: Option<Operation>,
-    /// What the file's name ends with.
+    /// The suffix of the file name.
     file: &'static str,
-    /// The number of such operations left until then.
+    /// The number of remaining operations.
     left: u64,
 }
 
@@ -29,7 +29,7 @@ impl Moment {
         Self { operation: None, file: "", left: nth }
     }
 
-    /// The `nth` operation of this kind on files whose name ends so.
+    /// The `nth` operation of this kind on files with this suffix.
     pub(super) const fn of(operation: Operation, file: &'static str, nth: u64) -> Self {
         Self { operation: Some(operation), file, left: nth }
     }
@@ -43,36 +43,36 @@ impl Moment {
     }
 }
 
-/// What survives a cut of all that is not synced.
+/// The unsynced changes that survive a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Survival {
     Nothing,
     Everything,
-    /// All names, and nothing of the files' contents.
+    /// All names, and no contents.
     Names,
-    /// What was done first: of each file a number of changes, of which the last is torn.
+    /// The first changes of each file, the last of which is torn.
     Prefix,
-    /// Each sector and each name by a coin.
+    /// Random sectors and names.
     Torn,
 }
 
 impl Survival {
     const ALL: [Self; 5] = [Self::Nothing, Self::Everything, Self::Names, Self::Prefix, Self::Torn];
 
-    /// What survives a cut. On a defective disk that is nothing at first and mostly: what has survived once is as good as
+    /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: changes that have survived are as good as
     /// synced.
     pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
         let any = Self::ALL[usize::try_from(random.below(Self::ALL.len() as u64)).unwrap()];
         if is_defective && (cut < 4 || cut.is_multiple_of(2)) { Self::Nothing } else { any }
     }
 
-    /// How many of `count` changes survive entirely, if these are the first ones.
+    /// The number of `count` changes that survive entirely, counted from the first.
     pub(super) fn prefix(self, count: usize, random: &mut Random) -> usize {
         if self == Self::Prefix { usize::try_from(random.below(count as u64 + 1)).unwrap() } else { 0 }
     }
 }
 
-/// What happens when the power is cut.
+/// The activity during a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scene {
     /// The first start, on an empty disk.
@@ -81,7 +81,7 @@ pub(super) enum Scene {
     Load,
     /// A write-ahead log is copied into its database.
     Checkpoint,
-    /// A checkpoint is over, and the write-ahead log is written from its beginning.
+    /// After a checkpoint, the write-ahead log is written from its beginning.
     AfterCheckpoint,
     /// Files get smaller, or are deleted: retention, the end of a write-ahead log.
     Truncation,
@@ -89,9 +89,9 @@ pub(super) enum Scene {
     Migration,
     /// A start after a crash.
     Restart,
-    /// An orderly shutdown and the start after it.
+    /// A clean shutdown and the start after it.
     Shutdown,
-    /// A sync has failed, in a series of its own.
+    /// A sync has failed, in a separate series.
     FailedSync,
 }
 
@@ -107,7 +107,7 @@ impl Scene {
         Self::Shutdown,
     ];
 
-    /// The scene of a cut: each in turn, as there are few cuts in a run, then any of them.
+    /// The scene of a cut: each in turn, since a run has few cuts, then a random one.
     pub(super) fn of(cut: u64, random: &mut Random) -> Self {
         let scenes = Self::ALL.len() as u64;
         if cut < scenes {

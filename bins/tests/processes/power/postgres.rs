@@ -1,4 +1,4 @@
-//! PostgreSQL on a disk whose power is cut again and again. The services and their log are on another machine.
+//! PostgreSQL on a disk with repeated power cuts. The services and their log are on another machine.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct PostgresSeries {
     owner: Owner,
     cluster: Cluster,
     mount: Option<Mount>,
-    /// Where the disk is mounted.
+    /// The mount point of the disk.
     at: TempDir,
     random: Random,
     load: Arc<Load>,
@@ -51,19 +51,19 @@ impl PostgresSeries {
         Ok(Self { disk, owner, cluster, mount, at, random, load, report, services, folder })
     }
 
-    /// What became of the cuts.
+    /// Reports the cuts.
     pub(super) fn report(&mut self) -> &Report {
         self.report.failed = self.disk.failed();
         &self.report
     }
 
-    /// The syncs of the write-ahead log are left out from now on, a planted defect.
+    /// Planted defect: omits the syncs of the write-ahead log from now on.
     pub(super) fn leave_out_syncs(&self) {
-        // The first segment, which is longer than what a test writes.
+        // The first segment is longer than the writes of a test.
         self.disk.leave_out("000000010000000000000001");
     }
 
-    /// Cuts the power so often, and judges what is there after each cut.
+    /// Cuts the power repeatedly, and judges the state after each cut.
     pub(super) async fn survive(&mut self, cuts: u64, scene: Scene) -> Result<()> {
         for cut in 0..cuts {
             let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
@@ -78,7 +78,7 @@ impl PostgresSeries {
     async fn cut(&mut self, round: u64, survival: Survival, scene: Scene) -> Result<()> {
         let nth = 1 + self.random.below(3_000);
         if scene == Scene::FailedSync {
-            // The server ends with all its sessions, and starts again.
+            // The server ends with all sessions, and restarts.
             self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth / 200));
         }
         let moment = if round.is_multiple_of(2) {
@@ -100,7 +100,7 @@ impl PostgresSeries {
             within("start again after a failed sync", self.until_synced()).await?;
         }
         self.disk.cut_off();
-        // The server fails from here on: its disk is of an earlier boot.
+        // The server fails from here on: its boot of the disk has ended.
         self.disk.forget(survival, &mut self.random);
         tokio::task::block_in_place(|| self.cluster.ctl("cut"));
         self.load.stop();
@@ -110,7 +110,7 @@ impl PostgresSeries {
         self.mount = None;
         self.mount = Some(mount(&self.disk, &self.at, self.owner).await);
         if scene == Scene::FailedSync && round.is_multiple_of(2) {
-            // A sync of what the recovery has written fails, too.
+            // A sync during recovery fails, too.
             self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth % 50));
         }
         let started = AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
@@ -127,13 +127,13 @@ impl PostgresSeries {
         }
     }
 
-    /// Counts everything that was ever acknowledged, and has the server read all its pages.
+    /// Counts everything acknowledged, and has the server read all pages.
     async fn count(&mut self, rounds: u64) -> Result<()> {
         check(&self.load, &mut self.report, &self.services, (0..rounds).flat_map(Load::users)).await?;
         within("finish users and orders", async { while !self.load.finish().await {} }).await?;
         self.report.dead_letters = count_letters(&self.load, self.folder.path()).await?;
         let place = backends::Place::Postgres(&self.cluster, self.folder.path());
-        // It panics if it does not find what it looks for.
+        // It panics on missing rows.
         let count = self.load.ledger.count(&place, &self.services.facing, &self.services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
         counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;

@@ -1,4 +1,4 @@
-//! One disk, whose power is cut again and again.
+//! One disk with repeated power cuts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, get, pause};
 /// The folder of the services.
 const FOLDER: &str = "data";
 
-/// The files whose syncs fail, one after the other.
+/// The files whose syncs fail, in turn.
 pub(super) const SYNCED: [&str; 10] = [
     "shop.db-wal",
     "users.db-wal",
@@ -43,16 +43,16 @@ pub(super) const SYNCED: [&str; 10] = [
 /// The bytes that are free until the sync of a database fails, so that its write-ahead log is soon copied.
 const ROOM: usize = 512 << 10;
 
-/// What was found to be wrong.
+/// The error is the violation.
 pub(super) type Result<T> = std::result::Result<T, String>;
 
-/// What became of some power cuts.
+/// The results of power cuts.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     cuts: BTreeMap<(Scene, Survival), u64>,
-    /// Cuts at the moment of their scene; the others came after some time.
+    /// Cuts at the moment of their scene; the others were cut by time.
     pub(super) on_time: u64,
-    /// Syncs that have failed, by the name of the file.
+    /// Failed syncs, by file name.
     pub(super) failed: BTreeMap<String, u64>,
     acknowledged: usize,
     missing: usize,
@@ -111,7 +111,7 @@ pub(super) struct Services {
 
 pub(super) struct Series {
     disk: Arc<Disk>,
-    /// Where the disk is mounted.
+    /// The mount point of the disk.
     at: TempDir,
     mount: Option<Mount>,
     random: Random,
@@ -139,7 +139,7 @@ impl Series {
         self.report
     }
 
-    /// From now on, no repair of what a failed sync has forgotten has an effect, a planted defect.
+    /// Planted defect: disables repairs of the writes that a failed sync has lost.
     pub(super) fn ignore_repairs(&self) {
         self.disk.ignore_repairs();
     }
@@ -156,7 +156,7 @@ impl Series {
         self.at.path().join(FOLDER)
     }
 
-    /// Cuts the power so often, and judges what is there after each cut.
+    /// Cuts the power repeatedly, and judges the state after each cut.
     pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
         let mut services = None;
         for cut in 0..cuts {
@@ -178,12 +178,12 @@ impl Series {
         Box::pin(self.count(cuts, services)).await
     }
 
-    /// So often: fails one sync of a file, lets the services go on, and cuts the power.
+    /// For each round: fails one sync of a file, lets the services continue, and cuts the power.
     pub(super) async fn survive_failed_syncs(&mut self, rounds: u64) -> Result<()> {
         self.survive_failed_syncs_of(&SYNCED, rounds).await
     }
 
-    /// The same, only of these files.
+    /// The same, for these files only.
     pub(super) async fn survive_failed_syncs_of(
         &mut self,
         files: &[&'static str],
@@ -225,7 +225,7 @@ impl Series {
         self.report.on_time += 1;
         self.disk.limit(usize::MAX);
         if is_killed {
-            // The memory of the machine outlives the processes.
+            // The page cache outlives the processes.
             self.load.stop();
             services.facing.kill().await;
             services.management.kill().await;
@@ -241,7 +241,7 @@ impl Series {
         self.start().await
     }
 
-    /// Buys on a disk that has little room left.
+    /// Buys on a disk with little free space.
     pub(super) async fn fill(&mut self) -> Result<()> {
         let services = self.start().await?;
         let client = self.load.client(&services.facing.url);
@@ -255,7 +255,7 @@ impl Series {
         terminate(services).await
     }
 
-    /// Cuts the power in a scene, and starts the services again.
+    /// Cuts the power in a scene, and restarts the services.
     async fn round(
         &mut self,
         round: u64,
@@ -296,7 +296,7 @@ impl Series {
         self.start().await
     }
 
-    /// Ends the services before they are started again.
+    /// Ends the services before they are restarted.
     async fn end(&self, services: Services, scene: Scene) {
         let Services { facing, management } = services;
         if scene == Scene::Restart {
@@ -307,7 +307,7 @@ impl Series {
         facing.signal(Signal::TERM);
         management.signal(Signal::TERM);
         let ended = async { tokio::join!(facing.ended(), management.ended()) };
-        // If the power is cut meanwhile they are killed.
+        // They are killed if the power is cut meanwhile.
         tokio::select! { () = self.disk.until_cut_off() => {}, _ = ended => {} }
     }
 
@@ -322,7 +322,7 @@ impl Series {
         if scene == Scene::Migration {
             let files = ["log-user_created", "log-order_created"];
             let path = |file: &&str| folder.path().join(format!("{file}.db"));
-            // Those of events come with the first event.
+            // The first event creates the files of events.
             for file in files.iter().filter(|file| path(file).exists()) {
                 let older = Connection::open(path(file)).and_then(|file| make_older(&file));
                 older.map_err(|error| format!("{file}: {error}"))?;
@@ -351,7 +351,7 @@ impl Series {
         Ok(Services { facing, management })
     }
 
-    /// Cuts the power, if that has not come yet, and forgets what was not synced.
+    /// Cuts the power, if it is not cut yet, and discards unsynced changes.
     async fn cut(
         &mut self,
         survival: Survival,
@@ -374,7 +374,7 @@ impl Series {
         Ok(())
     }
 
-    /// Counts everything that was ever acknowledged.
+    /// Counts everything acknowledged.
     async fn count(&mut self, rounds: u64, services: Services) -> Result<()> {
         let old = (0..4).map(|number| format!("old-{number}").parse().unwrap());
         let users = (0..rounds).flat_map(Load::users).chain(old);
@@ -387,7 +387,7 @@ impl Series {
         within("finish users and orders", async { while !self.load.finish().await {} }).await?;
         self.report.dead_letters = count_letters(&self.load, folder.path()).await?;
         let place = backends::Place::Files(folder.path());
-        // It panics if it does not find what it looks for.
+        // It panics on missing rows.
         let count = self.load.ledger.count(&place, &services.facing, &services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
         counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
@@ -397,7 +397,7 @@ impl Series {
     }
 }
 
-/// Waits until the services have caught up, reads everything that these users have bought, and judges the history.
+/// Waits until the services have caught up, reads all purchases of these users, and judges the history.
 pub(super) async fn check(
     load: &Load,
     report: &mut Report,
@@ -405,7 +405,7 @@ pub(super) async fn check(
     users: impl Iterator<Item = UserId>,
 ) -> Result<()> {
     let client = load.client(&services.facing.url);
-    // Once this is stored, one of both reads the log. Only that one knows how much is left.
+    // Once this is stored, one service reads the log. Only that one knows the lag.
     within("store the last purchase", async { while !load.buy_last(&client).await {} }).await?;
     for service in [&services.facing, &services.management] {
         let health = service.path("/health");
@@ -429,7 +429,7 @@ pub(super) async fn check(
     }
 }
 
-/// All conflicts that were acknowledged are dead letters, once. Returns their number.
+/// Asserts that each acknowledged conflict is dead-lettered once. Returns their number.
 pub(super) async fn count_letters(load: &Load, folder: &Path) -> Result<usize> {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
     let letters = log.map_err(|error| error.to_string())?.pending_dead_letters().await;
@@ -469,7 +469,7 @@ fn check_files(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a log's file one of the first version: without the tables that were added since.
+/// Converts the file of a log to the first version, without later tables and columns.
 fn make_older(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
                AND name NOT IN ('log', 'records', 'groups', 'dead_letters')";
