@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
 use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
-use crate::batch::BatchSlot;
 use crate::client::Health;
 use crate::dead_letters::index::Index;
 use crate::positions::Positions;
@@ -191,21 +190,12 @@ impl Log for KafkaLog {
 impl Shared {
     /// Adds a record to the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producer.enqueue(self.outgoing(record))
-    }
-
-    /// Adds a record of a batch to the producer's queue.
-    pub(crate) fn enqueue_in_batch(&self, record: &LogRecord, slot: BatchSlot) -> Result<()> {
-        self.producer.enqueue_in_batch(self.outgoing(record), slot)
-    }
-
-    fn outgoing<'a>(&'a self, record: &'a LogRecord) -> OutgoingRecord<'a> {
-        OutgoingRecord {
+        self.producer.enqueue(OutgoingRecord {
             topic: &self.topic.name,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
             headers: to_headers(&record.headers, &[]),
-        }
+        })
     }
 
     fn dead_letters(&self) -> Arc<Topic> {

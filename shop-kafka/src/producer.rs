@@ -13,7 +13,6 @@ use shop_core::log::RecordPosition;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
-use crate::batch::BatchSlot;
 use crate::client::{Context, Health, OnStatistics};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::thread::close_in_background;
@@ -24,29 +23,21 @@ pub(crate) struct Deliveries;
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
 /// The partition and the offset of the record, if a broker has reported them.
-pub(crate) type Delivered = Result<Option<(u32, u64)>, KafkaError>;
+type Delivered = Result<Option<(u32, u64)>, KafkaError>;
+/// The position of a published record, if a broker has reported it.
+pub(crate) type Reported = Result<Option<RecordPosition>>;
 
 impl ProducerContext for Context<Deliveries> {
-    type DeliveryOpaque = Box<Waiting>;
+    type DeliveryOpaque = Box<oneshot::Sender<Delivered>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
         let delivered = match result {
             Ok(message) => Ok(position(message)),
             Err((error, _)) => Err(error.clone()),
         };
-        match *waiting {
-            // The receiver is dropped when its task is cancelled or has timed out.
-            Waiting::One(receiver) => drop(receiver.send(delivered)),
-            Waiting::Batch(slot) => slot.report(delivered),
-        }
+        // The receiver is dropped when its task is cancelled or has timed out.
+        drop(waiting.send(delivered));
     }
-}
-
-/// What waits for the delivery report of a record.
-#[derive(Debug)]
-pub(crate) enum Waiting {
-    One(oneshot::Sender<Delivered>),
-    Batch(BatchSlot),
 }
 
 fn position(message: &BorrowedMessage<'_>) -> Option<(u32, u64)> {
@@ -69,6 +60,9 @@ struct Current {
 /// The minimum lifetime of a producer: limits how many are created if each new one fails, for example because of a
 /// missing permission.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
+
+/// The pause before a record of a batch is offered to a full queue again.
+const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
 /// A producer that is created when it is first needed: a process that only consumes has none.
 pub(crate) struct ProducerHandle {
@@ -133,23 +127,17 @@ impl ProducerHandle {
         record: OutgoingRecord<'_>,
     ) -> Result<PendingDelivery> {
         let (sender, delivered) = oneshot::channel();
-        let topic = record.topic;
-        self.send(partition, record, Waiting::One(sender))?;
-        Ok(PendingDelivery::new(topic, delivered))
-    }
-
-    /// Adds a record of a batch to the queue, for the partition of its key.
-    pub(crate) fn enqueue_in_batch(&self, record: OutgoingRecord<'_>, slot: BatchSlot) -> Result<()> {
-        self.send(None, record, Waiting::Batch(slot))
-    }
-
-    fn send(&self, partition: Option<i32>, record: OutgoingRecord<'_>, waiting: Waiting) -> Result<()> {
-        let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(waiting)).headers(record.headers);
+        let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(sender)).headers(record.headers);
         native.key = record.key;
         native.payload = record.value;
         native.partition = partition;
+        self.send(native)?;
+        Ok(PendingDelivery { topic: Arc::clone(record.topic), delivered, timeout: None })
+    }
+
+    fn send(&self, record: BaseRecord<'_, [u8], [u8], Box<oneshot::Sender<Delivered>>>) -> Result<()> {
         let producer = self.current()?;
-        let Err((mut error, returned)) = producer.send(native) else { return Ok(()) };
+        let Err((mut error, returned)) = producer.send(record) else { return Ok(()) };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current()?.send(returned) {
@@ -160,23 +148,46 @@ impl ProducerHandle {
         Err(self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied))
     }
 
-    /// The outcome of a delivery report; `None` if there was none.
-    pub(crate) fn outcome(&self, delivered: Option<Delivered>) -> Result<Option<(u32, u64)>> {
-        match delivered {
-            Some(Ok(position)) => Ok(position),
-            Some(Err(error)) => {
-                self.replace_if_broken();
-                let error = self.health.explain(from_kafka(error));
-                // An earlier attempt may have been written, whatever the last one returned. This includes a record that
-                // was purged from the queue: it may have waited there for a retry.
-                let not_applied = error.kind() == ErrorKind::TooLarge;
-                Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
+    /// Publishes `count` records, which `enqueue` adds to the queue by their index, and waits for all reports. Waits
+    /// for room in a full queue until `deadline`.
+    pub(crate) async fn publish_all(
+        &self,
+        count: usize,
+        deadline: tokio::time::Instant,
+        enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
+    ) -> Vec<Reported> {
+        let mut deliveries = Vec::with_capacity(count);
+        for index in 0..count {
+            let mut enqueued = enqueue(index);
+            while let Err(error) = &enqueued
+                && error.kind() == ErrorKind::Overloaded
+                && tokio::time::Instant::now() < deadline
+            {
+                tokio::time::sleep(FULL_QUEUE_RETRY).await;
+                enqueued = enqueue(index);
             }
-            None => Err(kafka_error(
-                ErrorKind::Unavailable,
-                "the producer was closed before the record was acknowledged",
-            )),
+            deliveries.push(enqueued);
         }
+        // From the last one on, so that most reports are there when they are waited for: the task seldom wakes up.
+        let mut reported = Vec::with_capacity(count);
+        while let Some(delivery) = deliveries.pop() {
+            reported.push(match delivery {
+                Ok(delivery) => delivery.reported(self).await,
+                Err(error) => Err(error),
+            });
+        }
+        reported.reverse();
+        reported
+    }
+
+    /// The error of a record that was not delivered.
+    fn rejected(&self, error: KafkaError) -> Error {
+        self.replace_if_broken();
+        let error = self.health.explain(from_kafka(error));
+        // An earlier attempt may have been written, whatever the last one returned. This includes a record that was
+        // purged from the queue: it may have waited there for a retry.
+        let not_applied = error.kind() == ErrorKind::TooLarge;
+        error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown })
     }
 
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
@@ -257,10 +268,6 @@ pub(crate) struct PendingDelivery {
 }
 
 impl PendingDelivery {
-    fn new(topic: &Arc<str>, delivered: oneshot::Receiver<Delivered>) -> Self {
-        Self { topic: Arc::clone(topic), delivered, timeout: None }
-    }
-
     /// Limits [`delivered`](Self::delivered) to `timeout`.
     pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -292,14 +299,17 @@ impl PendingDelivery {
     }
 
     /// Waits for the delivery report.
-    async fn reported(self, producer: &ProducerHandle) -> Result<Option<RecordPosition>> {
+    async fn reported(self, producer: &ProducerHandle) -> Reported {
         let delivered = match self.timeout {
             None => self.delivered.await,
             Some(timeout) => tokio::time::timeout(timeout, self.delivered).await.map_err(|_elapsed| {
                 from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
             })?,
         };
-        let position = producer.outcome(delivered.ok())?;
+        let closed = "the producer was closed before the record was acknowledged";
+        let delivered =
+            delivered.map_err(|error| kafka_error(ErrorKind::Unavailable, closed).with_source(error))?;
+        let position = delivered.map_err(|error| producer.rejected(error))?;
         Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
     }
 }

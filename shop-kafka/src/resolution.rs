@@ -72,7 +72,7 @@ impl KafkaDeadLetters {
         self.log.topic.ready(self.log.options.publish_timeout).await?;
         let records: Vec<LogRecord> =
             dead_letters.iter().map(|dead_letter| dead_letter.replay_record(record_type)).collect();
-        deliver(&self.log.producer, records.len(), |index| self.log.enqueue(&records[index])).await?;
+        deliver(&self.log, records.len(), |index| self.log.enqueue(&records[index])).await?;
         self.mark_resolved(dead_letters, record_type, Resolution::Replayed).await
     }
 
@@ -90,15 +90,14 @@ impl KafkaDeadLetters {
         let partitions = partitions.map_err(|error| {
             kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error)
         })??;
-        let producer = &self.log.producer;
         for partition in partitions {
             let enqueue = |index: usize| {
                 let headers = marker(&dead_letters[index], record_type, resolution);
                 let outgoing =
                     OutgoingRecord { topic: &self.topic.name, key: None, value: Some(&[]), headers };
-                producer.enqueue_to(Some(partition), outgoing)
+                self.log.producer.enqueue_to(Some(partition), outgoing)
             };
-            deliver(producer, dead_letters.len(), enqueue).await?;
+            deliver(&self.log, dead_letters.len(), enqueue).await?;
         }
         Ok(dead_letters.len() as u64)
     }

@@ -1,7 +1,6 @@
 //! [`KafkaSink`]: publishes purchases to the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -9,8 +8,8 @@ use shop_core::log::LogRecord;
 use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::batch::BatchRoom;
 use crate::error::{closed, kafka_error, not_reached, too_late};
@@ -41,9 +40,8 @@ use crate::topic::State;
 #[derive(Debug)]
 pub struct KafkaSink {
     log: Arc<Shared>,
-    closed: AtomicBool,
-    /// Limits the purchases that wait for Kafka's first response.
-    startup_permits: Arc<Semaphore>,
+    /// The purchases that wait for Kafka's first response. Closed with the sink.
+    waiting: TaskTracker,
     batch_room: BatchRoom,
     /// Cancelled when a close stops waiting for these purchases.
     abandoned: CancellationToken,
@@ -51,16 +49,11 @@ pub struct KafkaSink {
 
 /// The minimum time left for a delivery. With less, a purchase that waited for Kafka's first response is not sent.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
-/// The maximum number of waiting purchases, within a semaphore's limit on all platforms. The producer's queue is
-/// shorter in practice.
-const MAX_STARTUP_QUEUE: u32 = u32::MAX >> 3;
 
 impl KafkaSink {
     pub(crate) fn new(log: Arc<Shared>) -> Self {
-        let permits = startup_capacity(&log) as usize;
         Self {
-            closed: AtomicBool::new(false),
-            startup_permits: Arc::new(Semaphore::new(permits)),
+            waiting: TaskTracker::new(),
             batch_room: BatchRoom::new(log.options.producer_queue_capacity),
             abandoned: CancellationToken::new(),
             log,
@@ -70,14 +63,12 @@ impl KafkaSink {
     /// Publishes a purchase before Kafka's first response, shortly after the start. A separate task waits for the
     /// response, so the purchase is sent even if the caller stops waiting.
     async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
-        let permit = Arc::clone(&self.startup_permits).try_acquire_owned().map_err(|error| {
-            // Either a close has taken all permits, or all are in use.
+        if self.waiting.len() >= self.log.options.producer_queue_capacity {
             let full = "too many purchases are waiting for kafka's first response";
-            self.open().err().unwrap_or_else(|| kafka_error(ErrorKind::Overloaded, full).with_source(error))
-        })?;
+            return Err(kafka_error(ErrorKind::Overloaded, full));
+        }
         let (log, abandoned) = (Arc::clone(&self.log), self.abandoned.clone());
-        let task = tokio::spawn(async move {
-            let _permit = permit;
+        let task = self.waiting.spawn(async move {
             let started = Instant::now();
             // Nothing was passed to librdkafka yet, so these errors have the outcome `NotApplied`.
             tokio::select! {
@@ -98,13 +89,8 @@ impl KafkaSink {
     }
 
     fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(closed("sink")) } else { Ok(()) }
+        if self.waiting.is_closed() { Err(closed("sink")) } else { Ok(()) }
     }
-}
-
-/// How many purchases may wait for Kafka's first response.
-fn startup_capacity(log: &Shared) -> u32 {
-    u32::try_from(log.options.producer_queue_capacity).unwrap_or(u32::MAX).min(MAX_STARTUP_QUEUE)
 }
 
 async fn receipt(
@@ -155,11 +141,9 @@ impl PurchaseSink for KafkaSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         let started = Instant::now();
-        self.closed.store(true, Ordering::Release);
+        self.waiting.close();
         // Purchases that wait for Kafka's first response count as queued.
-        let in_time =
-            tokio::time::timeout(deadline, self.startup_permits.acquire_many(startup_capacity(&self.log)))
-                .await;
+        let in_time = tokio::time::timeout(deadline, self.waiting.wait()).await;
         self.abandoned.cancel();
         let log = Arc::clone(&self.log);
         let left = deadline.saturating_sub(started.elapsed());
@@ -167,6 +151,6 @@ impl PurchaseSink for KafkaSink {
         flushed.await.unwrap_or_else(|error| {
             Err(kafka_error(ErrorKind::Internal, "flush task aborted").with_source(error))
         })?;
-        in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), |_all| Ok(()))
+        in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), Ok)
     }
 }

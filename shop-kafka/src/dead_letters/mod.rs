@@ -3,15 +3,15 @@
 pub(crate) mod codec;
 pub(crate) mod index;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, Partition, RecordId};
-use shop_core::{ErrorKind, Result, Retry};
+use shop_core::{Result, Retry};
+use tokio::time::Instant;
 
 use crate::log::Shared;
-use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
+use crate::producer::{OutgoingRecord, PendingDelivery};
 use crate::topic::Topic;
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
@@ -53,17 +53,16 @@ impl DeadLetters for KafkaDeadLetters {
         let ready = self.topic.ready(self.log.options.publish_timeout).await;
         // The error is about the topic, which an operator can fix, and not about these dead letters.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
-        let producer = &self.log.producer;
         let enqueue = |index: usize| {
             let DeadLetter { record, .. } = &dead_letters[index];
-            producer.enqueue(OutgoingRecord {
+            self.log.producer.enqueue(OutgoingRecord {
                 topic: &self.topic.name,
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
                 headers: codec::headers(&dead_letters[index]),
             })
         };
-        deliver(producer, dead_letters.len(), enqueue).await
+        deliver(&self.log, dead_letters.len(), enqueue).await
     }
 
     /// By an index in memory: reads the topic once, then what was added.
@@ -77,27 +76,18 @@ impl DeadLetters for KafkaDeadLetters {
     }
 }
 
-/// Enqueues `count` records, by index, and waits until all of them are acknowledged.
+/// Publishes `count` records, which `enqueue` adds to the queue by their index. All must be acknowledged.
 pub(crate) async fn deliver(
-    producer: &ProducerHandle,
+    log: &Shared,
     count: usize,
     enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
 ) -> Result<()> {
-    let mut in_flight = VecDeque::<(usize, PendingDelivery)>::with_capacity(count);
-    for index in 0..count {
-        let mut enqueued = enqueue(index);
-        // The producer's queue is full: wait for the oldest record in flight.
-        while let Err(error) = &enqueued
-            && error.kind() == ErrorKind::Overloaded
-            && let Some((first, delivery)) = in_flight.pop_front()
-        {
-            delivery.delivered(producer, || enqueue(first)).await?;
-            enqueued = enqueue(index);
+    let deadline = Instant::now() + log.options.publish_timeout;
+    let reported = log.producer.publish_all(count, deadline, &enqueue).await;
+    for (index, reported) in reported.into_iter().enumerate() {
+        if reported?.is_none() {
+            enqueue(index)?.delivered(&log.producer, || enqueue(index)).await?;
         }
-        in_flight.push_back((index, enqueued?));
-    }
-    for (index, delivery) in in_flight {
-        delivery.delivered(producer, || enqueue(index)).await?;
     }
     Ok(())
 }
