@@ -32,17 +32,12 @@ impl LogAdmin for KafkaLog {
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         self.shared.topic.ready(self.shared.options.publish_timeout).await?;
-        let positions = self.shared.positions.of(&self.shared, group).await;
+        let positions = self.shared.positions(group).await;
         positions.map_err(|error| self.shared.health.explain(error))
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let batch = self
-            .scan_range(ScanRange::Between([(index, (offset, offset.saturating_add(1)))].into()))
-            .await?
-            .batches
-            .try_next()
-            .await?;
+        let batch = self.scan_range(ScanRange::At(index, offset)).await?.batches.try_next().await?;
         Ok(batch.and_then(|Batch { partition, records, .. }| {
             records.into_iter().find(|record| record.offset == offset).map(|record| (partition, record))
         }))

@@ -88,7 +88,7 @@ async fn publish_again(log: &Shared, purchase: &Purchase) -> Result<RecordPositi
 
 #[cfg(test)]
 mod tests {
-        use shop_core::{Clock as _, PurchaseId, SystemClock};
+    use shop_core::{Clock as _, PurchaseId, SystemClock};
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! The context that all librdkafka clients share: it receives their log lines, errors and statistics.
+//! What all librdkafka clients share: the context, which receives their log lines, errors and statistics, and threads.
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 use secrecy::ExposeSecret as _;
 use shop_core::{Error, ErrorKind};
+use tokio_util::sync::CancellationToken;
 
 use crate::OauthTokenProvider;
-use crate::error::from_kafka;
+use crate::error::{from_kafka, kafka_error};
 
 /// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,5 +162,35 @@ impl<T: Send + Sync> ClientContext for Context<T> {
     fn error(&self, error: KafkaError, reason: &str) {
         self.health.note(&error, reason);
         tracing::debug!(%error, reason, "kafka client error");
+    }
+}
+
+/// Runs `run` in a new thread. Returns a token that is cancelled when the thread ends.
+pub(crate) fn start_thread(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> shop_core::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let guard = token.clone().drop_guard();
+    let run = move || {
+        // Dropped when the thread ends, even by a panic.
+        let _guard = guard;
+        run();
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+        kafka_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
+    })?;
+    Ok(token)
+}
+
+/// Calls `first`, then drops `value`, in a new thread: closing a client blocks.
+pub(crate) fn close_in_background<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
+    let ending = start_thread("shop-kafka-end", move || {
+        first(&value);
+        drop(value);
+    });
+    if let Err(error) = ending {
+        // The closure was dropped, and the client with it: it was closed here, and has blocked the caller.
+        tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }
 }

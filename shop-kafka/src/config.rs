@@ -83,9 +83,6 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("queue.buffering.max.messages", options.producer_queue_capacity.to_string())
         .set("linger.ms", fractional_millis(options.producer_linger))
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
-    if options.statistics.is_some() {
-        config.set(STATISTICS, millis(options.statistics_interval));
-    }
     config
 }
 
@@ -115,11 +112,9 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         config.set("group.instance.id", instance_id);
     }
     // Consumer lag is read from the statistics.
-    config.set(STATISTICS, millis(options.statistics_interval));
+    config.set("statistics.interval.ms", millis(options.statistics_interval));
     config
 }
-
-const STATISTICS: &str = "statistics.interval.ms";
 
 /// The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
 /// partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for its

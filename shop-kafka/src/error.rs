@@ -53,42 +53,10 @@ pub(crate) fn too_late() -> Error {
     kafka_error(ErrorKind::DeadlineExceeded, "some records were not acknowledged in time")
 }
 
-/// Whether `code` says that the membership of the request has ended or is about to change.
-pub(crate) const fn is_fencing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::IllegalGeneration
-            | Code::UnknownMemberId
-            | Code::FencedInstanceId
-            | Code::FencedMemberEpoch
-            | Code::StaleMemberEpoch
-            | Code::AssignmentLost
-            | Code::Fenced
-    )
-}
-
-/// Whether `code` is about the connection to one broker. Other brokers may still serve.
-pub(crate) const fn is_about_connections(code: Code) -> bool {
-    matches!(
-        code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::TimedOutQueue
-            | Code::RequestTimedOut
-            | Code::NetworkException
-            | Code::NodeUpdate
-            | Code::BrokerDestroy
-            | Code::DestroyBroker
-            | Code::WaitingForCoordinator
-    )
-}
-
-#[expect(clippy::too_many_lines, reason = "one match that names every code")]
+#[expect(clippy::too_many_lines, reason = "one match that names every code with its advice")]
 fn classify(code: Code) -> (ErrorKind, &'static str) {
-    use ErrorKind::{Corrupt, DeadlineExceeded, Denied, Internal, Invalid};
-    use ErrorKind::{Overloaded, TooLarge, Unavailable, Unsupported};
+    use ErrorKind::{Corrupt, DeadlineExceeded, Denied};
+    use ErrorKind::{Invalid, Overloaded, TooLarge, Unavailable, Unsupported};
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => (
             Denied,
@@ -103,24 +71,14 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::GroupAuthorizationFailed => {
             (Denied, "the user is not authorized for the consumer group: grant READ on it")
         }
-        Code::ClusterAuthorizationFailed
-        | Code::TransactionalIdAuthorizationFailed
-        | Code::DelegationTokenAuthorizationFailed => (
+        Code::ClusterAuthorizationFailed => (
             Denied,
             "the user is not authorized: grant WRITE on the topic and, before Kafka 2.8, IDEMPOTENT_WRITE on the cluster",
         ),
-        Code::SecurityDisabled
-        | Code::DelegationTokenAuthDisabled
-        | Code::DelegationTokenNotFound
-        | Code::DelegationTokenOwnerMismatch
-        | Code::DelegationTokenRequestNotAllowed
-        | Code::DelegationTokenExpired
-        | Code::InvalidPrincipalType
-        | Code::UnacceptableCredential
-        | Code::PrincipalDeserializationFailure => (Denied, "the brokers rejected the credentials"),
-        Code::PolicyViolation | Code::TopicDeletionDisabled => {
-            (Denied, "a policy of the cluster forbids the operation")
+        Code::SecurityDisabled | Code::UnacceptableCredential => {
+            (Denied, "the brokers rejected the credentials")
         }
+        Code::PolicyViolation => (Denied, "a policy of the cluster forbids the operation"),
         Code::FencedInstanceId | Code::UnreleasedInstanceId => (
             Denied,
             "another process uses the same instance id: set a different KAFKA_INSTANCE_ID for each process",
@@ -135,9 +93,7 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::DestroyBroker
         | Code::NodeUpdate
         | Code::NetworkException
-        | Code::BrokerNotAvailable
-        | Code::UnknownBroker
-        | Code::RebootstrapRequired => {
+        | Code::BrokerNotAvailable => {
             (Unavailable, "the brokers cannot be reached: check that they run and that the address is right")
         }
         Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut => {
@@ -146,29 +102,19 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::MessageTimedOut => {
             (DeadlineExceeded, "the brokers did not acknowledge the record in time; it may be in the log")
         }
-        Code::UnknownTopic
-        | Code::UnknownPartition
-        | Code::UnknownTopicOrPartition
-        | Code::UnknownTopicId
-        | Code::ResourceNotFound => (Unavailable, "the topic or partition does not exist: create it"),
+        Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
+            (Unavailable, "the topic or partition does not exist: create it")
+        }
         Code::ISRInsufficient | Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
             (Unavailable, "not enough replicas are in sync: check the brokers and min.insync.replicas")
         }
         Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
         | Code::ReplicaNotAvailable
-        | Code::PreferredLeaderNotAvailable
-        | Code::EligibleLeadersNotAvailable
-        | Code::ElectionNotNeeded
         | Code::FencedLeaderEpoch
         | Code::UnknownLeaderEpoch
-        | Code::NotController
-        | Code::StaleControllerEpoch
-        | Code::StaleBrokerEpoch
         | Code::OffsetNotAvailable
-        | Code::ListenerNotFound
-        | Code::ReassignmentInProgress
-        | Code::NoReassignmentInProgress => (
+        | Code::NotController => (
             Unavailable,
             "the partition has no leader: check that enough brokers run; one is elected automatically",
         ),
@@ -178,14 +124,9 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::NotCoordinator => (Unavailable, "the group has no coordinator: one is elected automatically"),
         Code::IllegalGeneration
         | Code::UnknownMemberId
-        | Code::UnknownGroup
-        | Code::GroupIdNotFound
         | Code::RebalanceInProgress
         | Code::MemberIdRequired
-        | Code::FencedMemberEpoch
-        | Code::StaleMemberEpoch
         | Code::AssignmentLost
-        | Code::Fenced
         | Code::UnstableOffsetCommit
         | Code::PollExceeded => (Unavailable, "the group is rebalancing"),
         Code::KafkaStorageError | Code::LogDirNotFound => (Unavailable, "a broker's disk has failed"),
@@ -195,25 +136,11 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::CriticalSystemResource | Code::FileSystem => {
             (Unavailable, "the machine has no memory, threads or file descriptors left")
         }
-        Code::Retry
-        | Code::InProgress
-        | Code::PreviousInProgress
-        | Code::WaitCache
-        | Code::Interrupted
-        | Code::Outdated
-        | Code::Partial
-        | Code::OperationNotAttempted
-        | Code::ConcurrentTransactions
-        | Code::FetchSessionIdNotFound
-        | Code::InvalidFetchSessionEpoch => (Unavailable, "the operation was interrupted and is retried"),
         Code::Fatal
         | Code::OutOfOrderSequenceNumber
         | Code::DuplicateSequenceNumber
         | Code::InvalidProducerEpoch
         | Code::UnknownProducerId
-        | Code::GaplessGuarantee
-        | Code::InvalidProducerIdMapping
-        | Code::ProducerFenced
         | Code::Inconsistent => (Unavailable, "the idempotent producer failed; it is replaced by a new one"),
         Code::PurgeQueue | Code::PurgeInflight => (
             Unavailable,
@@ -226,15 +153,12 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
-        | Code::InvalidReplicaAssignment
-        | Code::InvalidConfig
-        | Code::TopicAlreadyExists => {
+        | Code::InvalidConfig => {
             (Invalid, "the cluster rejected the topic: check its name, partitions and replicas")
         }
         Code::InvalidGroupId
         | Code::InvalidSessionTimeout
         | Code::InconsistentGroupProtocol
-        | Code::UnsupportedAssignor
         | Code::GroupMaxSizeReached => (
             Invalid,
             "the group rejected this member: all members must use the same assignment strategy, with timeouts that the brokers allow",
@@ -247,21 +171,15 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedCompressionType
-        | Code::NotImplemented
-        | Code::UnknownProtocol => {
+        | Code::NotImplemented => {
             (Unsupported, "the brokers, or this build of librdkafka, do not support the operation")
         }
         Code::BadMessage
         | Code::BadCompression
         | Code::InvalidMessage
-        | Code::Underflow
-        | Code::LogTruncation
         | Code::OffsetOutOfRange
         | Code::AutoOffsetReset => (Corrupt, "the brokers returned data that cannot be read"),
-        Code::State => (Unavailable, "the client is not in a state for the operation"),
-        Code::Unknown => (Unavailable, "a broker reported an unexpected error: see its log"),
-        // Codes of librdkafka's internals, of transactions and of administrative operations that are not used here, and
-        // those that later versions add.
-        _ => (Internal, "kafka returned an unexpected error code"),
+        // Interruptions, and codes that later versions add. As an unknown code may be an outage, it is retried.
+        _ => (Unavailable, "kafka returned an unexpected error: see the cause and the brokers' logs"),
     }
 }

@@ -76,10 +76,6 @@
 //! The tokens of OAUTHBEARER come from an [`OauthTokenProvider`]. librdkafka's administrative clients get none
 //! (<https://github.com/confluentinc/librdkafka/issues/3753>), so with OAUTHBEARER the topic and its dead-letter topic
 //! must exist, and receipts do not say how many replicas have the purchase.
-//!
-//! # Metrics
-//!
-//! A [`StatisticsObserver`] receives brokers, queue and lag of each client ([`KafkaStatistics`]).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -99,15 +95,14 @@ mod fixture;
 mod log;
 mod oauth;
 mod options;
-mod positions;
 mod producer;
 mod record;
 mod resolution;
 mod scan;
 mod sink;
 mod source;
+mod standalone;
 mod statistics;
-mod thread;
 mod topic;
 mod topic_monitor;
 
@@ -119,7 +114,6 @@ pub use options::{AssignmentStrategy, Compression, KafkaLogOptions, SaslMechanis
 pub use secrecy::SecretString;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
-pub use statistics::{KafkaStatistics, StatisticsObserver};
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

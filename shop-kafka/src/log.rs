@@ -10,10 +10,9 @@ use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
 use crate::client::Health;
 use crate::dead_letters::index::Index;
-use crate::positions::Positions;
 use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
-use crate::scan::Scanners;
+use crate::standalone::IdleConsumers;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
@@ -51,8 +50,7 @@ pub(crate) struct Shared {
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
     pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
-    pub(crate) scanners: Scanners,
-    pub(crate) positions: Positions,
+    pub(crate) idle_consumers: IdleConsumers,
     last_epoch: AtomicU64,
 }
 
@@ -102,8 +100,7 @@ impl KafkaLog {
             topic,
             dead_letters: OnceLock::default(),
             dead_letter_index: tokio::sync::Mutex::default(),
-            scanners: Scanners::default(),
-            positions: Positions::default(),
+            idle_consumers: IdleConsumers::default(),
             last_epoch: AtomicU64::default(),
         };
         Self { shared: Arc::new(shared) }

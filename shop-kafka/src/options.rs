@@ -10,7 +10,7 @@ use crate::error::kafka_error;
 use secrecy::SecretString;
 use shop_core::{ErrorKind, Result};
 
-use crate::{OauthTokenProvider, StatisticsObserver};
+use crate::OauthTokenProvider;
 
 shop_core::options! {
     /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
@@ -94,9 +94,7 @@ shop_core::options! {
         /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once
         /// with [`Overloaded`](ErrorKind::Overloaded).
         pub producer_queue_capacity: usize = 10_000,
-        /// Observer of the statistics (default none).
-        pub statistics: Option<Arc<dyn StatisticsObserver>> = None,
-        /// Interval of the statistics (default 5 s). The lag that a source reports is at most this old.
+        /// Interval of a consumer's statistics (default 5 s). The lag that a source reports is at most this old.
         pub statistics_interval: Duration = Duration::from_secs(5),
     }
 

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use shop_core::log::RecordPosition;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
-use crate::client::{Context, Health, OnStatistics};
+use crate::client::{Context, Health, close_in_background};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
-use crate::thread::close_in_background;
-use crate::{KafkaLogOptions, KafkaStatistics, config};
+use crate::standalone::partitions;
+use crate::{KafkaLogOptions, config};
 
 /// Passes each delivery report to the task that waits for it.
 pub(crate) struct Deliveries;
@@ -109,10 +108,8 @@ impl ProducerHandle {
 
     /// Returns the partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
-        let metadata = self.current()?.client().fetch_metadata(Some(topic), self.options.publish_timeout);
-        let metadata = metadata.map_err(|error| self.health.explain(from_kafka(error)))?;
-        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-        Ok(partitions.map(MetadataPartition::id).collect())
+        let found = partitions(self.current()?.client(), topic, self.options.publish_timeout);
+        found.map_err(|error| self.health.explain(error))
     }
 
     /// Adds a record to the queue, for the partition of its key.
@@ -248,10 +245,7 @@ impl Debug for ProducerHandle {
 }
 
 fn create_producer(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
-    let on_statistics = options.statistics.clone().map(|observer| -> OnStatistics {
-        Box::new(move |statistics| observer.observe(&KafkaStatistics::from_producer(statistics)))
-    });
-    let context = Context::new(Arc::clone(health), on_statistics, Deliveries);
+    let context = Context::new(Arc::clone(health), None, Deliveries);
     Producer::from_config_and_context(&config::producer(options), context).map_err(from_kafka)
 }
 

@@ -1,28 +1,26 @@
 //! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::num::TryFromIntError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable as _, ConstantBuilder};
 use bytes::BytesMut;
 use futures_util::{Stream, stream};
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::{LogRecord, TailStart};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Context, authenticate, lock};
+use crate::client::start_thread;
 use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
 use crate::record::from_message;
-use crate::topic::Observer;
-use crate::{config, thread};
+use crate::standalone::{REQUEST_TIMEOUT, partitions};
+use crate::topic_monitor::Observer;
 
 /// Consecutive records of one partition.
 #[derive(Debug)]
@@ -31,8 +29,6 @@ pub(crate) struct ScanBatch {
     pub(crate) records: Vec<LogRecord>,
 }
 
-/// The timeout of a metadata request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum time without a record before a scan fails.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The timeout of a poll, after which the thread checks whether the scan was dropped.
@@ -46,8 +42,10 @@ pub(crate) enum ScanRange {
     All,
     /// From these offsets, by partition. Partitions without one are scanned from their start.
     From(BTreeMap<u32, u64>),
-    /// From an offset to an end, by partition. Other partitions are not scanned.
+    /// From an offset to an end, by partition, which the topic had recently: they are not compared with its ends.
     Between(Spans),
+    /// The record at an offset of a partition, if the topic has it.
+    At(u32, u64),
     /// Everything from this start on, and what is appended later.
     Tail(TailStart),
 }
@@ -57,12 +55,19 @@ pub(crate) type Spans = BTreeMap<u32, (u64, u64)>;
 /// The number of offsets behind the ends of partitions.
 pub(crate) type Unstable = BTreeMap<u32, u64>;
 
+fn signed(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
 impl ScanRange {
     /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
     fn of(&self, partition: i32, low: i64, high: i64) -> (i64, i64) {
-        let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
         match self {
-            Self::All => (low, high),
+            Self::All | Self::Between(_) => (low, high),
+            Self::At(index, offset) if u32::try_from(partition) == Ok(*index) => {
+                (signed(*offset).max(low), signed(offset.saturating_add(1)).min(high))
+            }
+            Self::At(..) => (high, high),
             // A topic that was created again is read from its start.
             Self::From(next) => {
                 let next = u32::try_from(partition).ok().and_then(|index| next.get(&index));
@@ -70,11 +75,6 @@ impl ScanRange {
                     next.map(|next| signed(*next)).filter(|next| (low..=high).contains(next)).unwrap_or(low),
                     high,
                 )
-            }
-            Self::Between(spans) => {
-                let index = u32::try_from(partition).unwrap_or_default();
-                let (start, end) = spans.get(&index).copied().unwrap_or_default();
-                (signed(start).max(low), signed(end).min(high))
             }
             Self::Tail(start) => {
                 let offset = |offset| u64::try_from(offset).unwrap_or_default();
@@ -86,7 +86,7 @@ impl ScanRange {
 
     /// Whether it has few records, so that more than those should not be fetched.
     const fn is_few(&self) -> bool {
-        matches!(self, Self::Between(_))
+        matches!(self, Self::Between(_) | Self::At(..))
     }
 
     /// Whether it has no end.
@@ -114,7 +114,7 @@ pub(crate) async fn scan_spans(
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(thread::start("shop-kafka-scan", move || match Scan::start(&log, topic, &range) {
+    drop(start_thread("shop-kafka-scan", move || match Scan::start(&log, topic, &range) {
         Err(error) => drop(started.send(Err(log.health.explain(error)))),
         Ok((scan, spans)) => {
             // The caller may be gone. `run` then finds the channel of batches closed.
@@ -146,10 +146,7 @@ struct Scan {
 impl Scan {
     fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
         let few = range.is_few();
-        let consumer = match log.scanners.take(&topic, few) {
-            Some(idle) => idle,
-            None => connect(log, &topic, few)?,
-        };
+        let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
         // Before the stable ends, which are behind them unless a transaction is open.
@@ -184,6 +181,7 @@ impl Scan {
     /// Sends batches until all partitions are read or the receiver is dropped.
     fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
         let (mut last_read, mut last_error) = (Instant::now(), None);
+        let idle_timeout = if self.few { REQUEST_TIMEOUT } else { IDLE_TIMEOUT };
         while (self.follows || !self.ends.is_empty()) && !batches.is_closed() {
             // What is buffered is sent before a follower waits for more.
             let is_current = self.follows && self.bytes > 0;
@@ -194,9 +192,9 @@ impl Scan {
                     }
                     continue;
                 }
-                None if self.follows || last_read.elapsed() < IDLE_TIMEOUT => continue,
+                None if self.follows || last_read.elapsed() < idle_timeout => continue,
                 None => {
-                    let message = "the topic scan is incomplete: no record was received for 30 s";
+                    let message = "the topic scan is incomplete: no record was received in time";
                     let timed_out = || kafka_error(ErrorKind::Unavailable, message);
                     let error = log.health.explain(last_error.unwrap_or_else(timed_out));
                     // If the receiver is dropped, the scan is over anyway.
@@ -207,6 +205,7 @@ impl Scan {
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.ends.remove(&partition);
                 }
+                Some(Err(error)) if self.few && is_outside(&error) => self.ends.clear(),
                 // librdkafka recovers by itself, or the scan times out.
                 Some(Err(error)) => {
                     last_error = Some(from_kafka(error));
@@ -229,7 +228,7 @@ impl Scan {
             last_read = Instant::now();
         }
         if self.ends.is_empty() && !self.follows {
-            log.scanners.keep(self.topic, self.few, self.consumer);
+            log.keep(self.topic, self.few, self.consumer);
         }
     }
 
@@ -274,68 +273,19 @@ impl Scan {
     }
 }
 
-fn connect(log: &Shared, topic: &str, few: bool) -> Result<Observer> {
-    let mut config = config::observer(&log.options);
-    if few {
-        config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
-    }
-    // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
-    config
-        .set("group.id", topic)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        // Skips records that are deleted during the scan.
-        .set("auto.offset.reset", "earliest")
-        .set("queued.max.messages.kbytes", (log.options.consumer_queue_bytes / 1024).max(1).to_string())
-        .set("fetch.queue.backoff.ms", "5");
-    let context = Context::new(Arc::clone(&log.health), None, ());
-    let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
-    authenticate(&consumer);
-    Ok(consumer)
-}
-
-/// The client of the last complete scan of each topic and size, for the next one: a new client has to find the cluster
-/// first.
-#[derive(Default)]
-pub(crate) struct Scanners(Mutex<HashMap<(Arc<str>, bool), Observer>>);
-
-impl Scanners {
-    fn take(&self, topic: &Arc<str>, few: bool) -> Option<Observer> {
-        lock(&self.0).remove(&(Arc::clone(topic), few))
-    }
-
-    fn keep(&self, topic: Arc<str>, few: bool, consumer: Observer) {
-        if consumer.unassign().is_ok() {
-            // Another scan may have ended meanwhile.
-            let replaced = lock(&self.0).insert((topic, few), consumer);
-            drop(replaced);
-        }
-    }
-}
-
-impl fmt::Debug for Scanners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scanners").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Scanners {
-    fn drop(&mut self) {
-        let consumers = std::mem::take(&mut *lock(&self.0));
-        if !consumers.is_empty() {
-            // Closing a client blocks until its threads have ended: not in an async task.
-            thread::close_in_background(consumers, |_| {});
-        }
-    }
-}
-
 /// Returns the first offset and the end of the partitions that have records in `range`.
 fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap<i32, (i64, i64)>> {
-    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(from_kafka)?;
-    let found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    if let ScanRange::Between(spans) = range {
+        // No request: the consumer stops where the log does.
+        let spans = spans
+            .iter()
+            .map(|(index, (start, end))| Ok((i32::try_from(*index)?, (signed(*start), signed(*end)))));
+        return spans.collect::<Result<_, TryFromIntError>>().map_err(|error| {
+            kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range").with_source(error)
+        });
+    }
     let mut spans = BTreeMap::new();
-    for partition in found.map(MetadataPartition::id) {
+    for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         let (low, high) = watermarks(consumer, topic, partition)?;
         let (start, end) = range.of(partition, low, high);
         if start < end || range.follows() {
@@ -343,6 +293,11 @@ fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap
         }
     }
     Ok(spans)
+}
+
+/// Whether an offset that is to be read is not in the log.
+fn is_outside(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::UnknownPartition))
 }
 
 /// The first offset of a partition and its end. Waits for the election of a leader, such as that of a new topic.

@@ -1,66 +1,9 @@
-//! The subset of librdkafka's statistics that is exposed.
+//! What librdkafka's statistics say of a consumer's partitions.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 
 use rdkafka::Statistics;
 use rdkafka::statistics::Partition;
-
-/// Receives [`KafkaStatistics`] at every [`statistics_interval`](crate::KafkaLogOptions::statistics_interval).
-///
-/// ```
-/// use shop_kafka::{KafkaStatistics, StatisticsObserver};
-///
-/// #[derive(Debug)]
-/// struct Print;
-///
-/// impl StatisticsObserver for Print {
-///     fn observe(&self, statistics: &KafkaStatistics) {
-///         if let KafkaStatistics::Consumer { group, lag, .. } = statistics {
-///             println!("{group} is {} records behind", lag.values().sum::<u64>());
-///         }
-///     }
-/// }
-/// ```
-pub trait StatisticsObserver: Debug + Send + Sync + 'static {
-    /// Called on a client's thread. Must not block.
-    fn observe(&self, statistics: &KafkaStatistics);
-}
-
-/// The statistics of one client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KafkaStatistics {
-    /// A producer.
-    #[non_exhaustive]
-    Producer {
-        /// Number of connected brokers.
-        brokers_up: u64,
-        /// Number of records that are queued or in flight.
-        waiting: u64,
-    },
-    /// A consumer.
-    #[non_exhaustive]
-    Consumer {
-        /// The consumer group.
-        group: String,
-        /// Number of connected brokers.
-        brokers_up: u64,
-        /// Consumer lag in records, by partition owned by this member: the end of the partition minus the group's
-        /// committed offset, without the markers of transactions behind it.
-        lag: BTreeMap<u32, u64>,
-    },
-}
-
-impl KafkaStatistics {
-    pub(crate) fn from_producer(statistics: &Statistics) -> Self {
-        Self::Producer { brokers_up: brokers_up(statistics), waiting: statistics.msg_cnt }
-    }
-
-    pub(crate) fn from_consumer(statistics: &Statistics, group: &str, lag: BTreeMap<u32, u64>) -> Self {
-        Self::Consumer { group: group.to_owned(), brokers_up: brokers_up(statistics), lag }
-    }
-}
 
 /// Returns the consumer lag of each partition of `topic` for which it is known. `delivered` returns the offset after
 /// the last record of a partition that was delivered, if there is one.
@@ -96,10 +39,4 @@ fn partitions<'a>(statistics: &'a Statistics, topic: &str) -> impl Iterator<Item
     let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
     // -1 is librdkafka's internal partition for records without one.
     partitions.filter_map(|found| Some((u32::try_from(found.partition).ok()?, found)))
-}
-
-fn brokers_up(statistics: &Statistics) -> u64 {
-    // Bootstrap addresses have no node id.
-    let up = statistics.brokers.values().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
-    up.count() as u64
 }

@@ -1,172 +1,154 @@
-//! Creates missing topics and monitors their state, in a thread with one shared client.
+//! Keeps the state of topics current, in a thread with one shared client.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::fmt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaResult;
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use tokio_util::sync::CancellationToken;
 
-use crate::client::{Context, Health, authenticate, lock};
-use crate::error::{from_code, from_kafka, kafka_error, not_reached};
-use crate::topic::{Observer, Partitions, State, Topic, TopicAdmin, topic_error};
-use crate::{KafkaLogOptions, config, thread};
+use crate::client::{Context, Health, authenticate, close_in_background, start_thread};
+use crate::error::{from_kafka, kafka_error, not_reached};
+use crate::topic::{Description, State, Topic};
+use crate::{KafkaLogOptions, SaslMechanism, config};
 
-/// Monitors topics until it is dropped.
-pub(crate) struct TopicMonitor {
-    observer: Option<Arc<Observer>>,
-    topics: Arc<Topics>,
-    health: Arc<Health>,
+/// A client for metadata requests.
+pub(crate) type Observer = BaseConsumer<Context<()>>;
+
+impl ConsumerContext for Context<()> {}
+
+/// Describes and creates topics.
+#[derive(Clone)]
+pub(crate) struct TopicAdmin {
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) health: Arc<Health>,
+    config: ClientConfig,
     cluster: Arc<OnceLock<Arc<str>>>,
-    end: CancellationToken,
-    last_checks: tokio::sync::Mutex<LastChecks>,
 }
 
-/// The monitored topics.
-#[derive(Debug, Default)]
-struct Topics {
-    all: Mutex<Vec<Arc<Topic>>>,
-    /// Notified of a new topic and of the end.
-    changed: Condvar,
-}
+/// The timeout of a metadata or administrative request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The results of the latest connection checks.
-#[derive(Default)]
-struct LastChecks {
-    /// The result by topic.
-    topics: BTreeMap<Arc<str>, (Instant, Result<()>)>,
-    /// Kafka did not respond, which concerns all topics.
-    unavailable: Option<(Instant, Error)>,
-}
+impl TopicAdmin {
+    /// Delivers the log lines and errors of the client, which reads no records. Blocks for 20 ms.
+    pub(crate) fn deliver_events(&self) {
+        drop(self.observer.poll(Duration::from_millis(20)));
+    }
 
-impl LastChecks {
-    /// Returns the result for `topic`, if it is recent.
-    fn recent(&self, topic: &str) -> Option<Result<()>> {
-        let is_recent = |at: &Instant| at.elapsed() < CHECK_VALIDITY;
-        if let Some((_, error)) = self.unavailable.as_ref().filter(|(at, _)| is_recent(at)) {
-            return Some(Err(error.clone()));
+    /// Describes a topic, without its settings; `None` if it is missing. Blocks.
+    pub(crate) fn describe(&self, topic: &str) -> Result<Option<Description>> {
+        let metadata = self.observer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(from_kafka)?;
+        // The cluster's id is part of every metadata response.
+        if self.cluster.get().is_none()
+            && let Some(id) = self.observer.client().fetch_cluster_id(REQUEST_TIMEOUT)
+        {
+            self.cluster.get_or_init(|| id.into());
         }
-        self.topics.get(topic).filter(|(at, _)| is_recent(at)).map(|(_, result)| result.clone())
+        Description::find(&metadata, topic)
+    }
+
+    /// Runs an administrative request. Blocks.
+    pub(crate) fn request<T, F>(
+        &self,
+        request: impl FnOnce(&AdminClient<Context<()>>, AdminOptions) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = KafkaResult<T>>,
+    {
+        if self.config.get("sasl.mechanism") == Some(SaslMechanism::OauthBearer.as_str()) {
+            // Nothing polls an administrative client, so it never gets a token.
+            let message = "administrative requests are not possible with OAUTHBEARER";
+            return Err(kafka_error(ErrorKind::Unsupported, message));
+        }
+        let context = Context::new(Arc::clone(&self.health), None, ());
+        let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
+        let options = AdminOptions::new()
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .operation_timeout(Some(REQUEST_TIMEOUT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
+        })?;
+        let response = runtime.block_on(request(&admin, options)).map_err(from_kafka);
+        // Closing the client blocks: not on the caller's thread.
+        close_in_background(admin, |_| {});
+        response
     }
 }
 
-/// How long the result of a check is reused.
-const CHECK_VALIDITY: Duration = Duration::from_secs(1);
+/// Keeps the state of topics current until it is dropped.
+pub(crate) struct TopicMonitor {
+    /// `None` while it is dropped.
+    admin: Option<TopicAdmin>,
+    added: Sender<Arc<Topic>>,
+}
+
 /// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The timeout of the check's metadata request.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
-        let context = Context::new(Arc::clone(health), None, ());
         let config = config::observer(options);
         let mut observing = config.clone();
         // The ends of partitions are behind the transactions that are open.
         observing.set("isolation.level", "read_uncommitted");
+        let context = Context::new(Arc::clone(health), None, ());
         let observer = Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
-        let observer = Arc::new(observer);
-        let (topics, end) = (Arc::new(Topics::default()), CancellationToken::new());
-        let cluster = Arc::new(OnceLock::new());
-        let monitor = MonitorThread {
-            admin: TopicAdmin {
-                observer: Arc::clone(&observer),
-                config,
-                health: Arc::clone(health),
-                cluster: Arc::clone(&cluster),
-            },
-            topics: Arc::clone(&topics),
-            end: end.clone(),
-        };
-        thread::start("shop-kafka-topics", move || monitor.run())?;
-        let (last_checks, health) = (tokio::sync::Mutex::default(), Arc::clone(health));
-        Ok(Self { observer: Some(observer), topics, health, cluster, end, last_checks })
+        let (observer, health) = (Arc::new(observer), Arc::clone(health));
+        let admin = TopicAdmin { observer, health, config, cluster: Arc::default() };
+        let (added, topics) = channel();
+        let monitored = admin.clone();
+        start_thread("shop-kafka-topics", move || monitor(&monitored, &topics))?;
+        Ok(Self { admin: Some(admin), added })
     }
 
     /// Starts to monitor `topic`.
     pub(crate) fn add(&self, topic: Arc<Topic>) {
-        lock(&self.topics.all).push(topic);
-        self.topics.changed.notify_all();
+        // The thread ends when this sender is dropped.
+        let _received = self.added.send(topic);
     }
 
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
     pub(crate) fn cluster(&self) -> Option<Arc<str>> {
-        self.cluster.get().cloned()
+        self.admin.as_ref()?.cluster.get().cloned()
     }
 
     /// Returns the client for metadata requests, to which no transaction is open.
     pub(crate) fn observer(&self) -> Option<&Observer> {
-        self.observer.as_deref()
+        self.admin.as_ref().map(|admin| &*admin.observer)
     }
 
     /// Checks that Kafka is available and serves `topic`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
+        let Some(admin) = &self.admin else { return Ok(()) };
         let checked = async {
             topic.ready(CHECK_TIMEOUT).await?;
-            self.ping(&topic.name).await
+            topic.ping(admin).await
         };
         let result =
             tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
         // A failed login looks like a broker that does not respond.
-        result.map_err(|error| self.health.explain(error).with_outcome(Outcome::NotApplied))
-    }
-
-    /// Sends a metadata request. Requests are sequential: an unresponsive broker must not accumulate waiting threads.
-    async fn ping(&self, topic: &Arc<str>) -> Result<()> {
-        let mut last_checks = self.last_checks.lock().await;
-        if let Some(recent) = last_checks.recent(topic) {
-            return recent;
-        }
-        let Some(observer) = self.observer.clone() else { return Ok(()) };
-        let name = Arc::clone(topic);
-        let requested = tokio::task::spawn_blocking(move || {
-            observer
-                .fetch_metadata(Some(&name), REQUEST_TIMEOUT)
-                .map(|metadata| topic_error(&metadata, &name))
-        });
-        let error = match requested.await {
-            Ok(Ok(code)) => {
-                self.health.clear();
-                let result =
-                    code.map_or(Ok(()), |code| Err(from_code(code).with_outcome(Outcome::NotApplied)));
-                last_checks.topics.insert(Arc::clone(topic), (Instant::now(), result.clone()));
-                return result;
-            }
-            Ok(Err(error)) => self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied),
-            Err(error) => kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error),
-        };
-        last_checks.unavailable = Some((Instant::now(), error.clone()));
-        Err(error)
+        result.map_err(|error| admin.health.explain(error).with_outcome(Outcome::NotApplied))
     }
 }
 
 impl Drop for TopicMonitor {
     fn drop(&mut self) {
-        {
-            let _locked = lock(&self.topics.all);
-            self.end.cancel();
-        }
-        self.topics.changed.notify_all();
         // Closing a client blocks until its threads have ended: not in an async task.
-        if let Some(observer) = self.observer.take() {
-            thread::close_in_background(observer, |_| {});
+        if let Some(admin) = self.admin.take() {
+            close_in_background(admin, |_| {});
         }
     }
 }
 
-impl std::fmt::Debug for TopicMonitor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TopicMonitor").field("topics", &self.topics).finish_non_exhaustive()
+impl fmt::Debug for TopicMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicMonitor").finish_non_exhaustive()
     }
-}
-
-/// The state of the monitor's thread.
-struct MonitorThread {
-    admin: TopicAdmin,
-    topics: Arc<Topics>,
-    end: CancellationToken,
 }
 
 /// The interval of checks for a ready topic, whose configuration may change.
@@ -178,61 +160,37 @@ const MISSING_INTERVAL: Duration = Duration::from_millis(300);
 /// The pause between two polls of the client while all topics are ready.
 const READY_POLL_PAUSE: Duration = Duration::from_secs(1);
 
-impl MonitorThread {
-    fn run(self) {
-        let mut due: Vec<Instant> = Vec::new();
-        authenticate(&self.admin.observer);
-        while !self.end.is_cancelled() {
-            let topics = lock(&self.topics.all).clone();
-            due.resize(topics.len(), Instant::now());
-            for (topic, due) in topics.iter().zip(&mut due) {
-                if *due > Instant::now() {
-                    continue;
-                }
-                *due = Instant::now() + self.refresh(topic);
+/// Checks the topics that are `added` until the sender is dropped.
+fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
+    let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
+    authenticate(&admin.observer);
+    loop {
+        for (topic, due) in topics.iter_mut().filter(|(_, due)| *due <= Instant::now()) {
+            topic.refresh(admin);
+            *due = Instant::now() + interval(admin, topic);
+        }
+        admin.deliver_events();
+        let is_ready = |(topic, _): &(Arc<Topic>, Instant)| matches!(topic.state(), State::Ready(_));
+        let are_ready = topics.iter().all(is_ready) && admin.cluster.get().is_some();
+        match added.recv_timeout(if are_ready { READY_POLL_PAUSE } else { Duration::ZERO }) {
+            Ok(topic) => topics.push((topic, Instant::now())),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// The time until the next check of `topic`.
+fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
+    match topic.state() {
+        State::Failed(error) if !error.is_retryable() => LEADERLESS_INTERVAL,
+        State::Ready(found) if admin.cluster.get().is_some() => {
+            if found.has_all_leaders() {
+                READY_INTERVAL
+            } else {
+                LEADERLESS_INTERVAL
             }
-            self.admin.deliver_events();
-            let is_ready = |topic: &Arc<Topic>| matches!(topic.state(), State::Ready(_));
-            if topics.iter().all(is_ready) && self.admin.cluster.get().is_some() {
-                self.pause(topics.len());
-            }
         }
-    }
-
-    /// Waits until the next poll, for a topic beside the `known` ones, or for the end.
-    fn pause(&self, known: usize) {
-        let Topics { all, changed } = &*self.topics;
-        let unchanged = |topics: &mut Vec<Arc<Topic>>| topics.len() == known && !self.end.is_cancelled();
-        drop(changed.wait_timeout_while(lock(all), READY_POLL_PAUSE, unchanged));
-    }
-
-    /// Checks `topic`. Returns the time until the next check.
-    fn refresh(&self, topic: &Arc<Topic>) -> Duration {
-        let was_approved = topic.is_approved();
-        topic.ensure(&self.admin);
-        let partitions = match topic.state() {
-            State::Ready(partitions) => partitions,
-            State::Failed(error) if !error.is_retryable() => return LEADERLESS_INTERVAL,
-            State::Failed(_) | State::Unknown => return MISSING_INTERVAL,
-        };
-        if self.admin.cluster.get().is_none() {
-            return MISSING_INTERVAL;
-        }
-        // Each request creates a client, so a known value is not refreshed while a leader is missing.
-        let is_due = partitions.has_all_leaders() || topic.guaranteed_replicas().is_none();
-        if topic.has_receipts() && was_approved && is_due {
-            self.refresh_settings(topic, partitions.clone());
-        }
-        if partitions.has_all_leaders() { READY_INTERVAL } else { LEADERLESS_INTERVAL }
-    }
-
-    /// Reads the topic's settings in a separate thread: a slow response must not delay other topics.
-    fn refresh_settings(&self, topic: &Arc<Topic>, partitions: Partitions) {
-        let (topic, admin) = (Arc::clone(topic), self.admin.clone());
-        let started =
-            thread::start("shop-kafka-settings", move || topic.refresh_settings(&admin, &partitions));
-        if let Err(error) = started {
-            tracing::debug!(%error, "failed to start a thread for the topic's settings");
-        }
+        _ => MISSING_INTERVAL,
     }
 }

@@ -15,10 +15,10 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::queue::EventQueue;
 use crate::client::{Context, OnStatistics, lock};
-use crate::error::{from_kafka, is_fencing, kafka_error};
+use crate::config;
+use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
 use crate::statistics::{lag, unstable};
-use crate::{KafkaStatistics, config};
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
@@ -59,27 +59,23 @@ impl Member {
 
     /// Creates a consumer that has not joined the group.
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
-        let options = &member.log.options;
-        let (weak, observer) = (Arc::downgrade(member), options.statistics.clone());
+        let weak = Arc::downgrade(member);
         let on_statistics: OnStatistics = Box::new(move |statistics| {
-            let Some(member) = weak.upgrade() else { return };
-            let lag = member.note_statistics(statistics);
-            if let Some(observer) = &observer {
-                observer.observe(&KafkaStatistics::from_consumer(statistics, &member.group, lag));
+            if let Some(member) = weak.upgrade() {
+                member.note_statistics(statistics);
             }
         });
         let context = Context::new(Arc::clone(&member.log.health), Some(on_statistics), Arc::clone(member));
-        let config = config::consumer(options, &member.group);
+        let config = config::consumer(&member.log.options, &member.group);
         let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
 
-    /// Keeps what the statistics say of the topic. Returns the lag.
-    fn note_statistics(&self, statistics: &Statistics) -> BTreeMap<u32, u64> {
+    /// Keeps what the statistics say of the topic.
+    fn note_statistics(&self, statistics: &Statistics) {
         let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
-        let lag = lag(statistics, topic, |index| owned.get(&index)?.1);
-        lock(&self.lag).clone_from(&lag);
+        *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
         let (mut known, now) = (lock(&self.unstable), Instant::now());
         let since = |(index, stable)| {
             let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
@@ -87,7 +83,6 @@ impl Member {
         };
         let found = unstable(statistics, topic).into_iter().map(since).collect();
         *known = found;
-        lag
     }
 
     /// Waits for a commit in flight, and prevents further commits with this consumer.
@@ -175,13 +170,10 @@ impl Member {
             return Err(lost());
         }
         let list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
-        let Err(error) = consumer.commit(&list, CommitMode::Sync) else { return Ok(outcomes) };
-        if error.rdkafka_error_code().is_some_and(is_fencing) {
-            // This is not reported as fenced: in a cooperative rebalance the generation can change during a commit
-            // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
-            tracing::debug!(%error, "commit failed during a rebalance");
-        }
-        Err(from_kafka(error))
+        // An error of the generation is not reported as fenced: in a cooperative rebalance it can change during a commit
+        // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
+        consumer.commit(&list, CommitMode::Sync).map_err(from_kafka)?;
+        Ok(outcomes)
     }
 
     fn outcome(&self, position: &CommitOffset) -> CommitOutcome {

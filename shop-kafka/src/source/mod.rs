@@ -25,9 +25,9 @@ use shop_core::{ErrorKind, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::start_thread;
 use crate::error::{closed, kafka_error};
 use crate::log::Shared;
-use crate::thread;
 use member::Member;
 use reader::Reader;
 
@@ -65,7 +65,7 @@ impl KafkaSource {
         // Created here, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
         let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
-        let reader_ended = thread::start("shop-kafka-read", move || {
+        let reader_ended = start_thread("shop-kafka-read", move || {
             // Closes the queue even if the thread panics.
             let _guard = CloseOnDrop(closing);
             reader.run(consumer);

@@ -16,9 +16,9 @@ use super::pending::{BatchBuilder, Limits, Pending};
 use super::positions::{Arrival, Positions};
 use super::queue::Delivery;
 use super::rejoin_backoff::RejoinBackoff;
-use crate::error::{from_code, from_kafka, is_about_connections, kafka_error};
+use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
-use crate::topic::State;
+use crate::topic::{State, check_served};
 
 pub(super) struct Reader {
     member: Arc<Member>,
@@ -304,12 +304,12 @@ impl Reader {
         if let Some((code, reason)) = consumer.client().fatal_error() {
             return Err(from_code(code).with_context("reason", reason));
         }
-        match error.rdkafka_error_code() {
+        let error = from_kafka(error);
+        if error.kind() == ErrorKind::Unavailable {
             // The loss of one broker is not an error while others serve.
-            Some(code) if is_about_connections(code) => {
-                self.check_at.get_or_insert_with(Instant::now);
-            }
-            _ => self.member.queue.set_error(self.member.log.health.explain(from_kafka(error))),
+            self.check_at.get_or_insert_with(Instant::now);
+        } else {
+            self.member.queue.set_error(self.member.log.health.explain(error));
         }
         Ok(())
     }
@@ -320,14 +320,13 @@ impl Reader {
             return;
         }
         let log = &self.member.log;
-        match consumer.fetch_metadata(Some(&log.topic.name), CHECK_TIMEOUT) {
-            Ok(_) => {
-                log.health.clear();
+        match check_served(consumer, &log.health, &log.topic.name, CHECK_TIMEOUT) {
+            Ok(()) => {
                 self.member.queue.clear_error();
                 self.check_at = None;
             }
             Err(error) => {
-                self.member.queue.set_error(log.health.explain(from_kafka(error)));
+                self.member.queue.set_error(log.health.explain(error));
                 self.check_at = Some(Instant::now() + REPORT_INTERVAL);
             }
         }

@@ -1,7 +1,5 @@
 //! What the options do.
 
-use std::sync::Arc;
-
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use rdkafka::ClientConfig;
@@ -11,8 +9,7 @@ use shop_core::conformance::LogFixture as _;
 use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::{Durability, PurchaseSink as _};
 use shop_core::{ErrorKind, Outcome, Timestamp};
-use shop_kafka::{Compression, KafkaLog, KafkaStatistics, StatisticsObserver};
-use tokio::sync::watch;
+use shop_kafka::{Compression, KafkaLog};
 
 use crate::raw;
 use crate::servers::on_broker;
@@ -116,43 +113,15 @@ async fn every_compression_is_applied_and_can_be_read() {
     }
 }
 
-#[derive(Debug)]
-struct Latest(watch::Sender<(Option<KafkaStatistics>, Option<KafkaStatistics>)>);
-
-impl StatisticsObserver for Latest {
-    fn observe(&self, statistics: &KafkaStatistics) {
-        self.0.send_modify(|(producer, consumer)| match statistics {
-            KafkaStatistics::Producer { .. } => *producer = Some(statistics.clone()),
-            _ => *consumer = Some(statistics.clone()),
-        });
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statistics_are_reported() {
-    let (sender, mut reported) = watch::channel((None, None));
-    let latest: Arc<dyn StatisticsObserver> = Arc::new(Latest(sender));
-    let fixture = KafkaFixture::in_process_with(|options| {
-        options.statistics = Some(latest);
-        options.statistics_interval = std::time::Duration::from_millis(50);
-    })
-    .await;
+async fn the_lag_is_read_from_the_statistics() {
+    let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     // A position that was never committed is behind nothing.
     let index = batch.partition.index;
     source.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
-    let lags = reported.wait_for(|(producer, consumer)| {
-        let connected =
-            matches!(producer, Some(KafkaStatistics::Producer { brokers_up: 1.., waiting: 0, .. }));
-        let lag = match consumer {
-            Some(KafkaStatistics::Consumer { group, lag, .. }) if group.ends_with("-group") => {
-                lag.get(&index).copied()
-            }
-            _ => None,
-        };
-        connected && lag == Some(0)
-    });
-    soon("statistics", lags).await.unwrap();
+    let is_current = async || source.lag().await.unwrap().records.get(&index) == Some(&0);
+    soon("lag", async { while !is_current().await {} }).await;
 }

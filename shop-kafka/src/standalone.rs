@@ -1,0 +1,131 @@
+//! Consumers that join no group: for scans, and for the committed positions of a group.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::{Offset, TopicPartitionList};
+use shop_core::log::Offsets;
+use shop_core::{ErrorKind, Result};
+
+use crate::client::{Context, authenticate, close_in_background, lock};
+use crate::config;
+use crate::error::{from_kafka, kafka_error};
+use crate::log::Shared;
+use crate::topic_monitor::Observer;
+
+/// The timeout of a request.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The idle consumers, by group and whether they fetch few records: a new one has to find the cluster first.
+#[derive(Default)]
+pub(crate) struct IdleConsumers {
+    consumers: Mutex<HashMap<(Arc<str>, bool), Observer>>,
+    /// Held during a request for positions.
+    positions: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Shared {
+    /// An idle consumer of `group`, or a new one. If it is to read `few` records, it fetches no others, and stops at an
+    /// offset that is not in the log.
+    pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<Observer> {
+        let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), few));
+        if let Some(consumer) = idle {
+            // Delivers log lines and requests for a token. No partition is assigned, so there is no record.
+            drop(consumer.poll(Duration::ZERO));
+            return Ok(consumer);
+        }
+        let mut config = config::observer(&self.options);
+        // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
+        config
+            .set("group.id", &**group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            // Skips records that are deleted during a scan.
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", (self.options.consumer_queue_bytes / 1024).max(1).to_string())
+            .set("fetch.queue.backoff.ms", "5");
+        if few {
+            config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
+            config.set("auto.offset.reset", "error");
+        }
+        let context = Context::new(Arc::clone(&self.health), None, ());
+        let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        authenticate(&consumer);
+        Ok(consumer)
+    }
+
+    /// Keeps a consumer for the next request.
+    pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: Observer) {
+        if consumer.unassign().is_ok() {
+            // Another one may have been kept meanwhile.
+            let replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
+            drop(replaced);
+        }
+    }
+
+    /// The committed positions of `group` in the topic of the log. Requests are sequential: an unresponsive broker must
+    /// not accumulate waiting threads.
+    pub(crate) async fn positions(self: &Arc<Self>, group: &str) -> Result<Offsets> {
+        let turn = Arc::clone(&self.idle_consumers.positions).lock_owned().await;
+        let (log, group) = (Arc::clone(self), Arc::from(group));
+        let read = move || {
+            let _turn = turn;
+            let consumer = log.consumer(&group, false)?;
+            let positions = committed(&consumer, &log.topic.name)?;
+            log.keep(group, false, consumer);
+            Ok(positions)
+        };
+        let aborted = |error| kafka_error(ErrorKind::Internal, "offsets request aborted").with_source(error);
+        tokio::task::spawn_blocking(read).await.map_err(aborted)?
+    }
+}
+
+fn committed(consumer: &Observer, topic: &str) -> Result<Offsets> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
+        list.add_partition(topic, partition);
+    }
+    let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(from_kafka)?;
+    let mut positions = Offsets::new();
+    for element in committed.elements() {
+        element.error().map_err(from_kafka)?;
+        if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset()) {
+            positions.insert(index, u64::try_from(next).unwrap_or_default());
+        }
+    }
+    Ok(positions)
+}
+
+/// Returns the partitions of a topic. Blocks.
+pub(crate) fn partitions<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    Ok(partitions.map(MetadataPartition::id).collect())
+}
+
+impl fmt::Debug for IdleConsumers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleConsumers").finish_non_exhaustive()
+    }
+}
+
+impl Drop for IdleConsumers {
+    fn drop(&mut self) {
+        let consumers = std::mem::take(&mut *lock(&self.consumers));
+        if !consumers.is_empty() {
+            // Closing a client blocks until its threads have ended: not in an async task.
+            close_in_background(consumers, |_| {});
+        }
+    }
+}

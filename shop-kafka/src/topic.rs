@@ -1,0 +1,467 @@
+//! A required topic: its state, its settings, and its creation if it is missing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::{Metadata, MetadataPartition};
+use shop_core::{Error, ErrorKind, Outcome, Result};
+use tokio::sync::watch;
+
+use crate::KafkaLogOptions;
+use crate::client::{Context, Health};
+use crate::config::MAX_RECORD_BYTES;
+use crate::error::{from_code, from_kafka, kafka_error, not_reached};
+use crate::topic_monitor::TopicAdmin;
+
+/// A required topic, and its last known state.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    partitions: u32,
+    /// The configuration of a new topic that differs from the cluster's defaults.
+    config: Vec<(&'static str, String)>,
+    options: KafkaLogOptions,
+    state: watch::Sender<State>,
+    /// The time and the result of the latest [`ping`](Self::ping).
+    last_ping: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// Not checked yet.
+    Unknown,
+    /// The topic existed at the last check. It is not checked before each use.
+    Ready(Description),
+    /// The topic has never been available, or must not be used.
+    Failed(Error),
+}
+
+impl Topic {
+    /// The topic of the log.
+    pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
+        // Set explicitly, because the broker's defaults may differ.
+        let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+        let forever = forever.map(|(name, value)| (name, value.to_owned()));
+        let config = if options.infinite_retention { forever.to_vec() } else { Vec::new() };
+        Self::new(options.topic.as_str().into(), options.partitions, options, config)
+    }
+
+    /// The dead-letter topic of the log. It has one partition, because dead letters are few, and unlimited retention. A
+    /// dead letter is larger than its record by some headers.
+    pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
+        let config = [("max.message.bytes", MAX_RECORD_BYTES.to_string()), ("retention.ms", "-1".into())];
+        Self::new(format!("{}.dlq", options.topic).into(), 1, options, config.into())
+    }
+
+    fn new(
+        name: Arc<str>,
+        partitions: u32,
+        options: &KafkaLogOptions,
+        mut config: Vec<(&'static str, String)>,
+    ) -> Self {
+        // With three or more replicas, two must have a record before it is acknowledged.
+        config.extend((options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())));
+        let state = watch::Sender::new(State::Unknown);
+        Self { name, partitions, config, options: options.clone(), state, last_ping: Default::default() }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// The reason why the topic must not be used, if an operator has to change something first.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Failed(error) if !error.is_retryable() => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns how many brokers have a record at least when it is acknowledged, if that is known.
+    pub(crate) fn guaranteed_replicas(&self) -> Option<u32> {
+        let State::Ready(found) = &*self.state.borrow() else { return None };
+        // Brokers take the smaller one.
+        u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
+    }
+
+    /// Returns how long the topic keeps a record, if that is limited and known.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        let State::Ready(found) = &*self.state.borrow() else { return None };
+        found.settings.retention
+    }
+
+    /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
+    pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
+        let mut state = self.state.subscribe();
+        let checked = state.wait_for(|state| !matches!(state, State::Unknown));
+        match tokio::time::timeout(timeout, checked).await {
+            Ok(Ok(state)) => match &*state {
+                State::Failed(error) => Err(error.clone()),
+                State::Unknown | State::Ready(_) => Ok(()),
+            },
+            // The sender is a field of `self`, so the channel cannot be closed.
+            Ok(Err(_)) | Err(_) => Err(not_reached()),
+        }
+    }
+
+    /// Waits for the first check, at most for `timeout`. Returns whether the topic exists.
+    pub(crate) async fn exists(&self, timeout: Duration) -> Result<bool> {
+        let is_missing = |error: &Error| {
+            let source = std::error::Error::source(error);
+            source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
+        };
+        match self.ready(timeout).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that a broker serves the topic now. Requests are sequential: an unresponsive broker must not accumulate
+    /// waiting threads.
+    pub(crate) async fn ping(&self, admin: &TopicAdmin) -> Result<()> {
+        let mut last = self.last_ping.lock().await;
+        if let Some((at, result)) = &*last
+            && at.elapsed() < PING_VALIDITY
+        {
+            return result.clone();
+        }
+        let (admin, name) = (admin.clone(), Arc::clone(&self.name));
+        let ping = move || check_served(&admin.observer, &admin.health, &name, PING_TIMEOUT);
+        let aborted =
+            |error| Err(kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error));
+        let result = tokio::task::spawn_blocking(ping).await.unwrap_or_else(aborted);
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+
+    /// Checks whether the topic exists, creates it if it does not, and reads its settings. Blocks.
+    pub(crate) fn refresh(&self, admin: &TopicAdmin) {
+        match self.check(admin) {
+            Ok(found) => {
+                admin.health.clear();
+                self.set(State::Ready(found));
+            }
+            Err(error) => {
+                // Such as a rejected login, which explains why no broker has responded.
+                admin.deliver_events();
+                self.fail(admin.health.explain(error));
+            }
+        }
+    }
+
+    fn check(&self, admin: &TopicAdmin) -> Result<Description> {
+        let existing = admin.describe(&self.name)?;
+        let is_new = existing.is_none();
+        if is_new {
+            self.create(admin)?;
+        }
+        let (mut found, deadline) = (existing.unwrap_or_default(), Instant::now() + LEADER_TIMEOUT);
+        loop {
+            let is_over = Instant::now() >= deadline;
+            // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
+            let has_leaders = found.some_have_leaders() && (found.has_all_leaders() || !is_new || is_over);
+            let settings = if has_leaders {
+                self.read_settings(admin, &found)
+            } else {
+                Err(from_code(RDKafkaErrorCode::LeaderNotAvailable))
+            };
+            match settings {
+                Err(error) if error.is_retryable() && !is_over => {}
+                settings => return Ok(Description { settings: settings?, ..found }),
+            }
+            drop(admin.observer.poll(LEADER_POLL_INTERVAL));
+            found = admin.describe(&self.name)?.unwrap_or_default();
+        }
+    }
+
+    /// Reads the settings of the topic. Keeps the known ones if the broker does not respond, and has none if the user
+    /// may not read them. Blocks.
+    ///
+    /// # Errors
+    /// [`Denied`](ErrorKind::Denied) if the topic is compacted; a retryable error if the broker does not respond and
+    /// no settings are known.
+    fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
+        let known = match &*self.state.borrow() {
+            State::Ready(known) => Some(known.settings),
+            State::Unknown | State::Failed(_) => None,
+        };
+        // Each request creates a client, so known settings are not read again while a leader is missing.
+        if let Some(known) = known.filter(|_| !found.has_all_leaders()) {
+            return Ok(known);
+        }
+        let topic = ResourceSpecifier::Topic(&self.name);
+        // Any broker has the settings. By default, librdkafka waits for the controller.
+        let described = admin
+            .request(|client, options| client.describe_configs([&topic], &options.broker_id(found.leader)));
+        let described = described.and_then(|resources| {
+            resources.into_iter().next().map(|resource| resource.map_err(from_code)).transpose()
+        });
+        let config = match (described, known) {
+            (Ok(config), _) => config,
+            (Err(error), known) if error.is_retryable() => return known.ok_or(error),
+            (Err(_), Some(_)) => None,
+            (Err(error), None) => {
+                let (topic, error) = (&*self.name, error.chain());
+                tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
+                None
+            }
+        };
+        let value = |name: &str| config.as_ref()?.get(name)?.value.as_deref();
+        let policy = value("cleanup.policy").unwrap_or_default();
+        if policy.contains("compact") {
+            let message = format!(
+                "the topic {} has cleanup.policy={policy}, which deletes all but the last record of a user: \
+                 set cleanup.policy=delete",
+                self.name
+            );
+            return Err(kafka_error(ErrorKind::Denied, message));
+        }
+        Ok(Settings {
+            min_in_sync: value("min.insync.replicas").and_then(|least| least.parse().ok()),
+            // -1 is no limit.
+            retention: value("retention.ms")
+                .and_then(|millis| millis.parse().ok())
+                .map(Duration::from_millis),
+        })
+    }
+
+    /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
+    /// "unavailable".
+    fn fail(&self, error: Error) {
+        let was_ready = matches!(*self.state.borrow(), State::Ready(_));
+        if was_ready && error.is_retryable() {
+            tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
+            return;
+        }
+        let error = error.with_outcome(Outcome::NotApplied).with_context("topic", &self.name);
+        self.set(State::Failed(error));
+    }
+
+    fn set(&self, state: State) {
+        self.state.send_if_modified(|known| {
+            let is_changed = match (&*known, &state) {
+                (State::Ready(old), State::Ready(new)) => old != new,
+                (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
+                _ => true,
+            };
+            if is_changed {
+                self.report(&state);
+                *known = state;
+            }
+            is_changed
+        });
+    }
+
+    fn report(&self, state: &State) {
+        let topic = &*self.name;
+        let Description { replicas, leaderless, settings, .. } = match state {
+            State::Unknown => return,
+            State::Ready(found) => found,
+            State::Failed(error) if error.is_retryable() => {
+                tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
+                return;
+            }
+            State::Failed(error) => {
+                tracing::error!(kafka.topic = topic, error = %error.chain(), "topic refused");
+                return;
+            }
+        };
+        let min_in_sync = settings.min_in_sync;
+        tracing::info!(kafka.topic = topic, replicas, min_in_sync, "topic ready");
+        if min_in_sync > Some(*replicas) {
+            tracing::warn!(kafka.topic = topic, "min.insync.replicas is above the replicas");
+        }
+        let expected = self.options.replication_factor;
+        if let Some(expected) = expected.filter(|expected| *replicas < *expected as usize) {
+            tracing::warn!(
+                kafka.topic = topic,
+                expected,
+                replicas,
+                "topic has fewer replicas than KAFKA_REPLICAS: reassign its partitions with more replicas"
+            );
+        }
+        if !leaderless.is_empty() {
+            tracing::warn!(
+                kafka.topic = topic,
+                partitions = ?leaderless,
+                "partitions without a leader: their records are rejected until one is elected"
+            );
+        }
+    }
+
+    fn create(&self, admin: &TopicAdmin) -> Result<()> {
+        if !self.options.create_topics || self.options.oauth.is_some() {
+            return Err(self.missing());
+        }
+        // -1 selects the cluster's default.
+        let replication = TopicReplication::Fixed(self.options.replication_factor.map_or(-1, number));
+        let topic = NewTopic::new(&self.name, number(self.partitions), replication);
+        let topic = self.config.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
+        for topic in created {
+            match topic {
+                Ok(_) => {
+                    tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
+                }
+                // Created concurrently by another client.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(self.creation_error(code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> Error {
+        let reason = if self.options.oauth.is_some() { "OAUTHBEARER" } else { "KAFKA_CREATE_TOPICS" };
+        let message = format!(
+            "the topic {} is missing, and is not created here ({reason}): create it with {} partitions",
+            self.name, self.partitions
+        );
+        kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
+    }
+
+    fn creation_error(&self, code: RDKafkaErrorCode) -> Error {
+        let error = from_code(code);
+        if error.is_retryable() {
+            return error;
+        }
+        let message = format!(
+            "the topic {} is missing and could not be created: create it with {} partitions, or grant CREATE on it",
+            self.name, self.partitions
+        );
+        let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
+        kafka_error(kind, message).with_source(error)
+    }
+}
+
+fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What the brokers say of an existing topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Description {
+    count: usize,
+    /// Partitions without a leader. They accept no records; the others do.
+    leaderless: Vec<i32>,
+    /// The smallest number of replicas of a partition.
+    replicas: usize,
+    /// The leader of a partition.
+    leader: Option<i32>,
+    settings: Settings,
+}
+
+/// The settings of a topic, as far as they can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Settings {
+    min_in_sync: Option<usize>,
+    retention: Option<Duration>,
+}
+
+impl Description {
+    /// The topic of this name without its settings; `None` if it is missing.
+    pub(crate) fn find(metadata: &Metadata, name: &str) -> Result<Option<Self>> {
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
+        };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                return Ok(None);
+            }
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(Some(Self::default())),
+            Some(code) => return Err(from_code(code)),
+        }
+        let partitions = topic.partitions();
+        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+        let (leaderless, led): (Vec<_>, Vec<_>) =
+            partitions.iter().partition(|partition| partition.leader() < 0);
+        Ok(Some(Self {
+            count: partitions.len(),
+            leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
+            leader: led.first().map(|partition| partition.leader()),
+            replicas: replicas.unwrap_or_default(),
+            settings: Settings::default(),
+        }))
+    }
+
+    /// Whether no partition lacks a leader.
+    pub(crate) fn has_all_leaders(&self) -> bool {
+        self.leaderless.is_empty()
+    }
+
+    /// Whether a partition has a leader. A new topic may be listed without partitions.
+    fn some_have_leaders(&self) -> bool {
+        self.leaderless.len() < self.count
+    }
+}
+
+/// The source of the error for a missing topic that is not created here.
+const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
+/// The maximum time to wait for the leaders of a new topic.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
+const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the result of a ping is reused.
+const PING_VALIDITY: Duration = Duration::from_secs(1);
+/// The timeout of a ping's metadata request.
+const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Checks that the brokers respond to `consumer` and that a partition of `topic` has a leader. Blocks.
+pub(crate) fn check_served<C>(
+    consumer: &BaseConsumer<Context<C>>,
+    health: &Health,
+    topic: &str,
+    timeout: Duration,
+) -> Result<()>
+where
+    Context<C>: ConsumerContext,
+{
+    let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
+    health.clear();
+    match Description::find(&metadata, topic)? {
+        Some(found) if found.some_have_leaders() => Ok(()),
+        Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
+        None => Err(from_code(RDKafkaErrorCode::UnknownTopic)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::Timestamp;
+    use shop_core::log::{LogRecord, LogSource as _, SourceEvent};
+
+    use super::*;
+    use crate::fixture::KafkaFixture;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_topic_that_is_refused_later_is_not_read_until_it_is_accepted() {
+        let fixture = KafkaFixture::in_process().await;
+        let append = async || fixture.log().append(LogRecord::new(0, Timestamp::MIN, None)).await.unwrap();
+        append().await;
+        let source = fixture.log().source("group").unwrap();
+        let next = async || tokio::time::timeout(Duration::from_secs(60), source.next()).await.unwrap();
+        assert!(matches!(next().await, Ok(SourceEvent::Batch(_))));
+        let topic = &fixture.log().shared.topic;
+        let accepted = topic.state();
+        topic.fail(kafka_error(ErrorKind::Denied, "compacted"));
+        while !next().await.is_err_and(|error| error.kind() == ErrorKind::Denied) {}
+        topic.set(accepted);
+        append().await;
+        while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_topic_is_not_created_without_its_settings() {
+        let Some(fixture) = KafkaFixture::on_test_server().await else { return };
+        let log = &fixture.log().shared;
+        let (name, unknown) = (format!("{}.required", log.topic.name), ("no.such.setting", "1".to_owned()));
+        let topic = Arc::new(Topic::new(name.into(), 1, &log.options, vec![unknown]));
+        log.monitor.add(Arc::clone(&topic));
+        let error = topic.ready(Duration::from_secs(30)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+}
