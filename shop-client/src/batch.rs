@@ -1,26 +1,18 @@
 //! Many purchases in one request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use reqwest::StatusCode;
 use shop_core::api::problem::kind_of_problem;
 use shop_core::api::{BatchPurchaseBody, BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock, id_from_key};
-use tokio::time::Instant;
 
 use crate::client::generate_key;
 use crate::error::{ErrorResponse, client_error};
 use crate::problem::Problem;
 use crate::response::Response;
-use crate::{
-    Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result,
-    ShopClient,
-};
-
-/// How long a client sends single purchases after a service without batches has responded.
-const WITHOUT_BATCHES: Duration = Duration::from_secs(60);
+use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient};
 
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
 #[derive(Debug)]
@@ -165,25 +157,9 @@ const fn status_of(kind: ErrorKind) -> StatusCode {
     }
 }
 
-/// Whether a service has batches.
-#[derive(Debug, Default)]
-pub(crate) struct Batches(Mutex<Option<Instant>>);
-
-impl Batches {
-    /// Whether it was not seen lately that there are none.
-    fn are_expected(&self) -> bool {
-        let without = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        without.is_none_or(|since| since.elapsed() >= WITHOUT_BATCHES)
-    }
-
-    fn are_missing(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-}
-
 impl ShopClient {
-    /// Sends all purchases in one request, and those whose outcome is unknown again. A service without batches gets
-    /// single purchases; one that refuses so many at once gets them in halves.
+    /// Sends all purchases in one request, and those whose outcome is unknown again. A service that refuses so many at
+    /// once gets them in halves.
     pub(crate) async fn send_batch(
         &self,
         mut purchases: Vec<NewPurchase>,
@@ -194,7 +170,7 @@ impl ShopClient {
         }
         let (mut left, mut results) = (vec![purchases], Vec::new());
         while let Some(mut part) = left.pop() {
-            if part.len() < 2 || !self.inner.batches.are_expected() {
+            if part.len() < 2 {
                 results.extend(publish_new_each(self, &part, context).await);
                 continue;
             }
@@ -205,18 +181,9 @@ impl ShopClient {
                     let second = part.split_off(part.len() / 2);
                     left.extend([second, part]);
                 }
-                Err(ErrorKind::Unsupported) if sent.as_ref().is_err_and(is_without_route) => {
-                    self.inner.batches.are_missing();
-                    left.push(part);
-                }
                 _ => results.extend(batch.take_results(sent.as_ref().err())),
             }
         }
         results
     }
-}
-
-/// Whether there is no such path, or no such method of another one.
-fn is_without_route(error: &Error) -> bool {
-    matches!(error.status(), Some(404 | 405)) && error.outcome() == Outcome::NotApplied
 }

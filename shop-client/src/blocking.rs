@@ -86,11 +86,6 @@ impl BlockingShopClient {
         self.block_on(self.client.buy(purchase))
     }
 
-    /// Buys all of them together, as [`ShopClient::buy_many`].
-    pub fn buy_many(&self, purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
-        self.block_on(self.client.buy_many(purchases))
-    }
-
     /// The purchase with this id, if it is stored, as [`ShopClient::get`].
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The builder of a client.
 
 use std::fmt;
+use std::future::ready;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -13,7 +14,7 @@ use crate::error::client_error;
 use crate::observer::{CallEvent, Observer};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
-use crate::transport::{HttpClients, Timeouts, Transport};
+use crate::transport::{HttpProvider, Timeouts, Transport};
 use crate::{BearerToken, ErrorKind, Result, RetryPolicy, TokenProvider};
 
 /// How long an unused connection is kept.
@@ -40,7 +41,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
-    http: Option<HttpClients>,
+    http: Option<HttpProvider>,
     user_agent: Option<String>,
     connect_timeout: Duration,
     proxies: Proxies,
@@ -122,13 +123,8 @@ impl ShopClient {
 
 impl ShopClientBuilder {
     fn new(base_url: String) -> Self {
-        let timeouts = Timeouts {
-            buy: DEFAULT_TIMEOUT,
-            page: DEFAULT_TIMEOUT,
-            summary: DEFAULT_TIMEOUT,
-            get: DEFAULT_TIMEOUT,
-            check: Duration::from_secs(3),
-        };
+        let timeouts =
+            Timeouts { buy: DEFAULT_TIMEOUT, query: DEFAULT_TIMEOUT, check: Duration::from_secs(3) };
         Self {
             base_url,
             http: None,
@@ -163,9 +159,8 @@ impl ShopClientBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn http_client(mut self, client: Client) -> Self {
-        self.http = Some(HttpClients::Fixed(client));
-        self
+    pub fn http_client(self, client: Client) -> Self {
+        self.http_client_provider(move || ready(Ok(client.clone())))
     }
 
     /// Sends each request with the HTTP client that `provider` returns for it, such as one with certificates that
@@ -178,7 +173,7 @@ impl ShopClientBuilder {
         F: Fn() -> T + Send + Sync + 'static,
         T: Future<Output = Result<Client>> + Send + 'static,
     {
-        self.http = Some(HttpClients::Provided(Box::new(move || Box::pin(provider()))));
+        self.http = Some(Box::new(move || Box::pin(provider())));
         self
     }
 
@@ -189,9 +184,8 @@ impl ShopClientBuilder {
     }
 
     /// Sends this bearer token with every request. Over plain http it can be read on the network.
-    pub fn bearer_token(mut self, token: BearerToken) -> Self {
-        self.tokens = Tokens::fixed(token);
-        self
+    pub fn bearer_token(self, token: BearerToken) -> Self {
+        self.token_provider(move || ready(Ok(token.clone())))
     }
 
     /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is rejected.
@@ -284,8 +278,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// The maximum of concurrent writes: buys, registrations and orders (default 1,000, at least 1). Writes whose
-    /// callers no longer wait count as well. A write beyond the limit fails with [`Overloaded`](ErrorKind::Overloaded)
+    /// The maximum of concurrent writes: buys, also those of a [stream](crate::Shop::buy_all), registrations and orders
+    /// (default 1,000, at least 1). Writes whose callers no longer wait count as well. A write beyond the limit fails with [`Overloaded`](ErrorKind::Overloaded)
     /// and is not sent. Clones of a client share the limit.
     ///
     /// ```
@@ -321,21 +315,9 @@ impl ShopClientBuilder {
         self
     }
 
-    /// The time-out for one attempt to read a page (default 7 s).
-    pub const fn page_timeout(mut self, time: Duration) -> Self {
-        self.timeouts.page = time;
-        self
-    }
-
-    /// The time-out for one attempt to read a summary (default 7 s).
-    pub const fn summary_timeout(mut self, time: Duration) -> Self {
-        self.timeouts.summary = time;
-        self
-    }
-
-    /// The time-out for one attempt to get a purchase by its id, or a user or an order by its number (default 7 s).
-    pub const fn get_timeout(mut self, time: Duration) -> Self {
-        self.timeouts.get = time;
+    /// The time-out for one attempt to read: a page, a sum, or one purchase, user or order (default 7 s).
+    pub const fn query_timeout(mut self, time: Duration) -> Self {
+        self.timeouts.query = time;
         self
     }
 
@@ -357,8 +339,9 @@ impl ShopClientBuilder {
             // A passed HTTP client keeps its own user agent unless one was set here.
             Some(http) => (http, agent),
             None => {
-                let http = self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))?;
-                (HttpClients::Fixed(http), None)
+                let client = self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))?;
+                let http: HttpProvider = Box::new(move || Box::pin(ready(Ok(client.clone()))));
+                (http, None)
             }
         };
         let Self { timeouts, tokens, retries, observer, .. } = self;

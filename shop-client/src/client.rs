@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
@@ -15,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::batch::Batches;
 use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::CallState;
@@ -24,7 +22,7 @@ use crate::retries::CallLimits;
 use crate::transport::{Call, Transport};
 use crate::{
     ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId, RequestContext,
-    Result, RetryPolicy, Shop, UserId, UserName, UserPurchases,
+    Result, RetryPolicy, Shop, UserId, UserPurchases,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -54,7 +52,6 @@ pub(crate) struct Inner {
     /// The limit of concurrent writes. A write releases its permit when its task ends.
     write_permits: Arc<Semaphore>,
     max_in_flight: usize,
-    pub(crate) batches: Batches,
 }
 
 /// The maximum wait for a purchase in one request to the service.
@@ -68,13 +65,14 @@ struct Readiness {
 impl ShopClient {
     pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
-        let batches = Batches::default();
-        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight, batches };
+        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
         let limits = CallLimits { retries, timeout: None };
         Self { inner: Arc::new(inner), correlation: Correlation::default(), limits }
     }
 
-    /// The service as a [`Shop`], for code that does not depend on the backend. It shares everything with this client.
+    /// The service as a [`Shop`], which buys batches and streams and selects other purchases, for code that does not
+    /// depend on the backend. It shares everything with this client. What is bought together counts towards
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, Shop, ShopClient};
@@ -189,79 +187,6 @@ impl ShopClient {
         self.shop().buy(purchase).await
     }
 
-    /// Buys all of them together, as [`Shop::buy_many`]: in one request, if the service has batches. They count towards
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
-    ///
-    /// Purchases whose outcome is unknown are sent again, with the same keys, as [`buy`](Self::buy) does.
-    ///
-    /// ```no_run
-    /// use shop_client::{NewPurchase, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient, orders: Vec<NewPurchase>) {
-    /// for answer in client.buy_many(orders).await {
-    ///     match answer {
-    ///         Ok(bought) => println!("bought: {}", bought.purchase.id),
-    ///         Err(error) => println!("not bought: {error}"),
-    ///     }
-    /// }
-    /// # }
-    /// ```
-    ///
-    /// # Cancel safety
-    /// Once polled, the purchases are sent and retried even if the future is dropped.
-    pub async fn buy_many(&self, purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
-        self.shop().buy_many(purchases).await
-    }
-
-    /// Buys all of them, as [`Shop::buy_all`]: with at most `in_flight` in flight, and at most
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
-    ///
-    /// ```no_run
-    /// use futures_util::{StreamExt, stream};
-    /// use shop_client::{NewPurchase, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient, orders: Vec<NewPurchase>) {
-    /// let mut answers = client.buy_all(stream::iter(orders), 64);
-    /// while let Some(answer) = answers.next().await {
-    ///     match answer {
-    ///         Ok(bought) => println!("bought: {}", bought.purchase.id),
-    ///         Err(error) => println!("not bought: {error}"),
-    ///     }
-    /// }
-    /// # }
-    /// ```
-    ///
-    /// # Cancel safety
-    /// Dropping the stream discards the results. Purchases in flight are still sent.
-    pub fn buy_all<S>(
-        &self,
-        purchases: S,
-        in_flight: usize,
-    ) -> impl Stream<Item = Result<PublishedPurchase>> + Send + Unpin + use<S>
-    where
-        S: Stream<Item = NewPurchase> + Send + 'static,
-    {
-        self.shop().buy_all(purchases, in_flight.min(self.inner.max_in_flight))
-    }
-
-    /// Buys all of a source that can fail, as [`Shop::try_buy_all`]: with a tag for each purchase, at most `in_flight` in
-    /// flight, and at most [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
-    ///
-    /// # Cancel safety
-    /// As [`buy_all`](Self::buy_all).
-    pub fn try_buy_all<S, T, E>(
-        &self,
-        purchases: S,
-        in_flight: usize,
-    ) -> impl Stream<Item = Result<(T, Result<PublishedPurchase>), E>> + Send + Unpin + use<S, T, E>
-    where
-        S: Stream<Item = Result<(T, NewPurchase), E>> + Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        self.shop().try_buy_all(purchases, in_flight.min(self.inner.max_in_flight))
-    }
-
     /// The purchases of the user with this id.
     ///
     /// ```no_run
@@ -273,24 +198,6 @@ impl ShopClient {
     /// ```
     pub fn user(&self, id: UserId) -> UserPurchases {
         self.shop().user(id)
-    }
-
-    /// The purchases of the users with this name.
-    ///
-    /// ```no_run
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let spent = client.user_named("ada".parse()?).summary().await?;
-    /// println!("{} purchases for {}", spent.count, spent.total_spent);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn user_named(&self, name: UserName) -> UserPurchases {
-        self.shop().user_named(name)
-    }
-
-    /// The purchases of all users. A facing service denies them; management lists them.
-    pub fn all_users(&self) -> UserPurchases {
-        self.shop().all_users()
     }
 
     /// Sends a purchase. Its key determines its id.
@@ -360,7 +267,7 @@ impl ShopClient {
         let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
         let parameters = if wait.is_zero() { &[][..] } else { &waiting[..] };
         let url = transport.url(&format!("v1/purchases/{id}"), parameters);
-        let mut call = Call::query("get", url, transport.timeouts.get.saturating_add(wait));
+        let mut call = Call::query("get", url, transport.timeouts.query.saturating_add(wait));
         call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
         match answer.status {

@@ -211,7 +211,7 @@ impl<E: Resource> Entities<E> {
     async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
         let transport = &self.client.inner.transport;
         let url = transport.url(&format!("{}{path}", E::PATH), &[]);
-        let mut call = Call::query(name, url, transport.timeouts.get);
+        let mut call = Call::query(name, url, transport.timeouts.query);
         call.outcomes = &[E::UNKNOWN];
         call.not_found_hint = E::NOT_FOUND_HINT;
         let answer = self.client.query(&call).await?;

@@ -34,13 +34,13 @@
 //! of a call send the same key, so [`buy`](ShopClient::buy) retries failures and the purchase is still recorded once.
 //! [`RetryPolicy`] sets the total time, the backoff and the budget of the retries.
 //!
-//! The [`Receipt`] has the durability of the purchase and its position in the log. [`buy_all`](ShopClient::buy_all)
+//! The [`Receipt`] has the durability of the purchase and its position in the log. [`buy_all`](Shop::buy_all)
 //! buys a whole stream with a limit of purchases in flight. With your own keys the stream can be interrupted and
 //! restarted at any point.
 //!
 //! # Read purchases
 //!
-//! [`user`](ShopClient::user) and [`user_named`](ShopClient::user_named) select a user's purchases: all of them [as a
+//! [`user`](ShopClient::user) and [`user_named`](Shop::user_named) select a user's purchases: all of them [as a
 //! stream](UserPurchases::purchases), one [page](UserPurchases::page), or their [count and
 //! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
 //! purchase, [wait for it](UserPurchases::waiting_for).

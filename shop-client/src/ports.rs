@@ -32,7 +32,7 @@ impl PurchaseSink for ShopClient {
         Ok(published.receipt)
     }
 
-    /// Sends the purchases in one request, if the service has batches, with their ids as the keys.
+    /// Sends the purchases in one request, with their ids as the keys.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // A request has one context.
         let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
@@ -98,7 +98,7 @@ impl PurchaseQuery for ShopClient {
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
         let transport = &self.inner.transport;
         let url = transport.url("v1/purchases", &parameters);
-        let mut call = Call::query("page", url, transport.timeouts.page);
+        let mut call = Call::query("page", url, transport.timeouts.query);
         call.answer_bytes = PAGE_BYTES;
         self.query(&call).await?.parsed().map(|body: PageBody| body.into())
     }
@@ -125,7 +125,7 @@ impl PurchaseQuery for ShopClient {
         let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
         parameters.extend(selection(selector).into_iter().chain(times(request.range)));
         let url = transport.url("v1/totals", &parameters);
-        let mut call = Call::query("totals", url, transport.timeouts.summary);
+        let mut call = Call::query("totals", url, transport.timeouts.query);
         call.answer_bytes = PAGE_BYTES;
         self.query(&call).await?.parsed().map(|body: TotalsBody| body.into())
     }
@@ -168,7 +168,7 @@ impl ShopClient {
         let transport = &self.inner.transport;
         let parameters: Vec<_> = selection(selector).into_iter().chain(times(range)).collect();
         let url = transport.url("v1/summary", &parameters);
-        let call = Call::query("summary", url, transport.timeouts.summary);
+        let call = Call::query("summary", url, transport.timeouts.query);
         self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
     }
 }
@@ -179,7 +179,7 @@ impl IngestPositions for ShopClient {
     async fn positions(&self) -> Result<Offsets> {
         let transport = &self.inner.transport;
         let call =
-            Call::query("positions", transport.url("v1/purchases:positions", &[]), transport.timeouts.get);
+            Call::query("positions", transport.url("v1/purchases:positions", &[]), transport.timeouts.query);
         self.query(&call).await?.parsed().map(|body: PositionsBody| body.into())
     }
 }

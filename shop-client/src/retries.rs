@@ -39,7 +39,6 @@ pub struct RetryPolicy {
     longest_pause: Duration,
     per_second: u32,
     share: f32,
-    jitter_seed: Option<u64>,
 }
 
 /// The time over which the budget is averaged.
@@ -55,7 +54,6 @@ impl Default for RetryPolicy {
             longest_pause: Duration::from_secs(5),
             per_second: 10,
             share: 0.2,
-            jitter_seed: None,
         }
     }
 }
@@ -97,23 +95,13 @@ impl RetryPolicy {
         self
     }
 
-    /// The seed of the random part of the pauses, for tests (default random).
-    #[must_use]
-    pub const fn jitter_seed(mut self, seed: u64) -> Self {
-        self.jitter_seed = Some(seed);
-        self
-    }
-
     fn delays(&self) -> ExponentialBackoff {
-        let builder = ExponentialBuilder::new()
+        ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(self.first_pause)
             .with_max_delay(self.longest_pause.max(self.first_pause))
-            .without_max_times();
-        match self.jitter_seed {
-            Some(seed) => builder.with_jitter_seed(seed).build(),
-            None => builder.build(),
-        }
+            .without_max_times()
+            .build()
     }
 }
 

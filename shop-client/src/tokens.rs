@@ -127,15 +127,10 @@ impl From<BearerToken> for CachedToken {
 /// The source of the tokens.
 pub(crate) enum Tokens {
     None,
-    Fixed(HeaderValue),
     Provided { provider: Box<dyn TokenProvider>, held: Mutex<Option<CachedToken>> },
 }
 
 impl Tokens {
-    pub(crate) fn fixed(token: BearerToken) -> Self {
-        Self::Fixed(token.header)
-    }
-
     pub(crate) fn new(provider: impl TokenProvider) -> Self {
         Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
     }
@@ -144,7 +139,6 @@ impl Tokens {
     pub(crate) async fn now(&self, limit: Duration) -> Result<Option<HeaderValue>> {
         match self {
             Self::None => Ok(None),
-            Self::Fixed(header) => Ok(Some(header.clone())),
             Self::Provided { provider, held } => {
                 within(limit, valid_token(&**provider, held, None)).await.map(Some)
             }
@@ -200,7 +194,6 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "None",
-            Self::Fixed(_) => "Fixed",
             Self::Provided { .. } => "Provided",
         })
     }
@@ -266,7 +259,8 @@ mod tests {
         assert_eq!(first.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(second.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(count.load(Ordering::Relaxed), 2);
-        let fixed = Tokens::fixed(BearerToken::new("t").unwrap());
+        let fixed = Tokens::new(|| std::future::ready(BearerToken::new("t").map_err(Into::into)));
+        let refused = fixed.now(LIMIT).await.unwrap().unwrap();
         assert_eq!(fixed.refresh_if(&refused, LIMIT).await.unwrap(), None);
     }
 

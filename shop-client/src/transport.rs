@@ -34,7 +34,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_
 
 /// The connection to one service.
 pub(crate) struct Transport {
-    pub(crate) http: HttpClients,
+    pub(crate) http: HttpProvider,
     pub(crate) base: Url,
     /// The user agent for an HTTP client that the caller passed.
     pub(crate) user_agent: Option<HeaderValue>,
@@ -44,19 +44,14 @@ pub(crate) struct Transport {
     pub(crate) observer: Observer,
 }
 
-/// The HTTP client that sends a request.
-pub(crate) enum HttpClients {
-    Fixed(Client),
-    Provided(Box<dyn Fn() -> BoxFuture<'static, Result<Client>> + Send + Sync>),
-}
+/// Returns the HTTP client that sends a request.
+pub(crate) type HttpProvider = Box<dyn Fn() -> BoxFuture<'static, Result<Client>> + Send + Sync>;
 
 /// The time-outs of one attempt, by call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) buy: Duration,
-    pub(crate) page: Duration,
-    pub(crate) summary: Duration,
-    pub(crate) get: Duration,
+    pub(crate) query: Duration,
     pub(crate) check: Duration,
 }
 
@@ -209,14 +204,7 @@ impl Transport {
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let method = if call.sent.is_some() { Method::POST } else { Method::GET };
-        let provided;
-        let http = match &self.http {
-            HttpClients::Fixed(http) => http,
-            HttpClients::Provided(provider) => {
-                provided = provider().await?;
-                &provided
-            }
-        };
+        let http = (self.http)().await?;
         let request = http.request(method, call.url.clone()).headers(head).timeout(limit);
         let request = match &call.sent {
             Some(Sent::One { json, .. }) => request.body(json.clone()),

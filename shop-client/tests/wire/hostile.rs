@@ -52,9 +52,7 @@ impl Hostile {
         let brief = Duration::from_millis(500);
         ShopClient::builder(&self.url)
             .buy_timeout(brief)
-            .page_timeout(brief)
-            .summary_timeout(brief)
-            .get_timeout(brief)
+            .query_timeout(brief)
             .check_timeout(brief)
             .retries(RetryPolicy::none())
     }
@@ -147,7 +145,7 @@ async fn an_endless_response_is_bounded_in_memory() {
     let chunk: &'static str = chunk.leak();
     for status in ["200", "201", "503"] {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
-        let client = server.builder().page_timeout(Duration::from_secs(60)).build().unwrap();
+        let client = server.builder().query_timeout(Duration::from_secs(60)).build().unwrap();
         client.user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap_err();
         // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
