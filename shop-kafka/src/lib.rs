@@ -93,23 +93,22 @@ mod error;
 #[path = "../tests/kafka/fixture.rs"]
 mod fixture;
 mod log;
-mod oauth;
 mod options;
 mod producer;
 mod record;
-mod resolution;
 mod scan;
 mod sink;
 mod source;
 mod standalone;
-mod statistics;
 mod topic;
 mod topic_monitor;
 
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
-pub use oauth::{OauthToken, OauthTokenProvider};
-pub use options::{AssignmentStrategy, Compression, KafkaLogOptions, SaslMechanism, UnknownName};
+pub use options::{
+    AssignmentStrategy, Compression, KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism,
+    UnknownName,
+};
 /// The password in [`KafkaLogOptions`].
 pub use secrecy::SecretString;
 pub use sink::KafkaSink;

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use crate::error::kafka_error;
 use secrecy::SecretString;
-use shop_core::{ErrorKind, Result};
-
-use crate::OauthTokenProvider;
+use shop_core::{ErrorKind, Result, Timestamp};
 
 shop_core::options! {
     /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
@@ -175,6 +173,52 @@ impl fmt::Display for UnknownName {
 }
 
 impl std::error::Error for UnknownName {}
+
+/// A token for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OauthToken {
+    /// The token.
+    pub token: SecretString,
+    /// The name of its holder, for logs of the client.
+    pub principal: String,
+    /// When it expires. It is replaced when four fifths of the time until then have passed.
+    pub expires_at: Timestamp,
+}
+
+impl OauthToken {
+    /// A token of `principal`.
+    pub fn new(token: impl Into<SecretString>, principal: impl Into<String>, expires_at: Timestamp) -> Self {
+        Self { token: token.into(), principal: principal.into(), expires_at }
+    }
+}
+
+/// Provides tokens to the clients of a log. See [`KafkaLogOptions::oauth`](KafkaLogOptions::oauth).
+///
+/// ```
+/// use shop_core::{Clock, Result, SystemClock, Timestamp};
+/// use shop_kafka::{OauthToken, OauthTokenProvider};
+///
+/// #[derive(Debug)]
+/// struct Issuer;
+///
+/// impl OauthTokenProvider for Issuer {
+///     fn token(&self) -> Result<OauthToken> {
+///         // Here your own way to a token.
+///         let expires_at = Timestamp::from_millis(SystemClock.now().as_millis() + 300_000).unwrap_or(Timestamp::MAX);
+///         Ok(OauthToken::new("eyJhbGciOiJSUzI1NiJ9…", "shop", expires_at))
+///     }
+/// }
+/// ```
+pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
+    /// A token that is valid now. Each client calls this at its start and before its token expires, on a thread that
+    /// delivers records and acknowledgements: keep a token at hand, and do not wait long for a new one. Not called from
+    /// an async task.
+    ///
+    /// # Errors
+    /// When there is no token. It is requested again after 10 s.
+    fn token(&self) -> Result<OauthToken>;
+}
 
 /// Partition assignment strategy. All members of a group must use the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use shop_core::log::{
 use shop_core::{Result, Timestamp};
 
 use super::codec::decode;
+use super::marker_of;
 use crate::log::Shared;
-use crate::resolution::marker_of;
 use crate::scan::{ScanBatch, ScanRange, Spans, scan};
 
 /// The greatest distance of two records that are read by one request. The records between them are skipped.

@@ -14,7 +14,6 @@ mod positions;
 mod queue;
 mod reader;
 mod rebalance;
-mod rejoin_backoff;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -161,49 +161,45 @@ impl EventQueue {
     }
 
     pub(super) async fn next(&self) -> Result<SourceEvent> {
-        self.first(|| self.take(true)).await
+        self.first(|content| self.take(content)).await
     }
 
+    /// As [`next`](Self::next), without the deliveries, which stay queued.
     pub(super) async fn next_control(&self) -> Result<ControlEvent> {
-        let control = || match self.take(false)? {
-            Ok(SourceEvent::Revoked(revocation)) => Some(Ok(ControlEvent::Revoked(revocation))),
-            Ok(SourceEvent::Closed) => Some(Ok(ControlEvent::Closed)),
-            Err(error) => Some(Err(error)),
-            // Batches stay queued.
-            Ok(_) => None,
-        };
-        self.first(control).await
+        self.first(|content| content.control().map(Ok).or_else(|| content.error.take().map(Err))).await
     }
 
     /// Waits until `take` returns a value.
-    async fn first<T>(&self, take: impl Fn() -> Option<T>) -> T {
+    async fn first<T>(&self, take: impl Fn(&mut Content) -> Option<T>) -> T {
         loop {
             // Enabled before `take`, so no change is missed in between.
             let changed = self.notify.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(found) = take() {
+            if let Some(found) = take(&mut lock(&self.content)) {
                 return found;
             }
             changed.await;
         }
     }
 
-    fn take(&self, has_room: bool) -> Option<Result<SourceEvent>> {
-        let mut content = lock(&self.content);
-        if content.closed {
-            return Some(Ok(SourceEvent::Closed));
+    fn take(&self, content: &mut Content) -> Option<Result<SourceEvent>> {
+        if let Some(control) = content.control() {
+            return Some(Ok(control.into()));
         }
-        if let Some(revoked) = content.revoked.pop_front() {
-            return Some(Ok(SourceEvent::Revoked(revoked.into())));
+        let Some(delivery) = content.deliveries.pop_front() else { return content.error.take().map(Err) };
+        content.bytes = content.bytes.saturating_sub(delivery.size());
+        self.room.notify_all();
+        Some(Ok(delivery.into()))
+    }
+}
+
+impl Content {
+    fn control(&mut self) -> Option<ControlEvent> {
+        if self.closed {
+            return Some(ControlEvent::Closed);
         }
-        if has_room && let Some(delivery) = content.deliveries.pop_front() {
-            content.bytes = content.bytes.saturating_sub(delivery.size());
-            drop(content);
-            self.room.notify_all();
-            return Some(Ok(delivery.into()));
-        }
-        content.error.take().map(Err)
+        self.revoked.pop_front().map(|revoked| ControlEvent::Revoked(revoked.into()))
     }
 }
 
@@ -276,7 +272,7 @@ mod tests {
 
     /// What a caller with capacity gets now.
     fn next(queue: &EventQueue) -> String {
-        match queue.take(true) {
+        match queue.take(&mut lock(&queue.content)) {
             None => "nothing".to_owned(),
             Some(Ok(SourceEvent::Batch(batch))) => format!("batch of {}", batch.partition.index),
             Some(Ok(SourceEvent::Gap(gap))) => format!("gap in {}", gap.partition.index),
