@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use secrecy::ExposeSecret;
 
-use crate::{AssignmentStrategy, KafkaLogOptions, SaslMechanism};
+use crate::{KafkaLogOptions, SaslMechanism};
 
 /// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is
 /// larger than its record by some headers. The broker's limit still applies.
@@ -99,7 +99,8 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("partition.assignment.strategy", strategy(options.assignment))
+        // A rebalance revokes only the partitions that move. All members of a group must use the same strategy.
+        .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", millis(options.session_timeout))
         .set("heartbeat.interval.ms", millis(options.heartbeat_interval))
         .set("max.poll.interval.ms", millis(max_poll_interval(options)))
@@ -129,13 +130,6 @@ const fn protocol(options: &KafkaLogOptions) -> &'static str {
         (false, true) => "sasl_plaintext",
         (true, false) => "ssl",
         (true, true) => "sasl_ssl",
-    }
-}
-
-const fn strategy(assignment: AssignmentStrategy) -> &'static str {
-    match assignment {
-        AssignmentStrategy::CooperativeSticky => "cooperative-sticky",
-        AssignmentStrategy::Eager => "range,roundrobin",
     }
 }
 

@@ -63,8 +63,6 @@ shop_core::options! {
         pub oauth: Option<Arc<dyn OauthTokenProvider>> = None,
         /// Compression of record batches (default none).
         pub compression: Compression = Compression::None,
-        /// Partition assignment strategy (default cooperative-sticky).
-        pub assignment: AssignmentStrategy = AssignmentStrategy::CooperativeSticky,
         /// Maximum number of records in a batch (default 1,000).
         pub batch_records: usize = 1_000,
         /// Maximum size of a batch in bytes (default 1 MiB). A single larger record is delivered in a batch by itself.
@@ -218,16 +216,6 @@ pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When there is no token. It is requested again after 10 s.
     fn token(&self) -> Result<OauthToken>;
-}
-
-/// Partition assignment strategy. All members of a group must use the same one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AssignmentStrategy {
-    /// A rebalance revokes only the partitions that move. The others are consumed during the rebalance.
-    CooperativeSticky,
-    /// A rebalance revokes all partitions of all members, then assigns them.
-    Eager,
 }
 
 impl KafkaLogOptions {

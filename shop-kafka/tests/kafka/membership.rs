@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::fixture::KafkaFixture;
-use shop_core::conformance::{LogFixture as _, log};
+use shop_core::conformance::LogFixture as _;
 use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause, SourceEvent};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::record::decode;
 use shop_core::{ErrorKind, PurchaseId, Retry};
-use shop_kafka::{AssignmentStrategy, KafkaLogOptions};
+use shop_kafka::KafkaLogOptions;
 
 use crate::raw;
 use crate::servers;
@@ -87,24 +87,6 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     }
     assert_eq!(found.len(), wanted.len(), "nothing is duplicated");
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
-}
-
-fn eager(options: &mut KafkaLogOptions) {
-    options.assignment = AssignmentStrategy::Eager;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_eager_revocation_is_waited_for() {
-    // The cluster in this process takes no commits while it waits for members to give up what they own.
-    let Some(fixture) = servers::on_broker_with(eager).await else { return };
-    log::a_rebalance_waits_for_the_revocation(&fixture).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_eager_revocation_ends_with_its_grace() {
-    log::a_revocation_ends_at_its_timeout(&KafkaFixture::in_process_with(eager).await).await;
-    let Some(fixture) = servers::on_broker_with(eager).await else { return };
-    log::a_revocation_ends_at_its_timeout(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
