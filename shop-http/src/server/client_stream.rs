@@ -1,4 +1,4 @@
-//! The socket of a client, which must send and read fast enough.
+//! The socket of a client, which must read fast enough.
 
 use std::io;
 use std::pin::Pin;
@@ -11,20 +11,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connections::Connection;
 
-/// A stream with two limits: the time until the client has sent its first byte, and the average rate at which it reads.
+/// A stream whose client must read at a minimum rate.
 #[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
-    /// Until the first byte was received.
-    first_byte: Option<Pin<Box<Sleep>>>,
     pace: Pace,
 }
 
 impl<S> ClientStream<S> {
-    pub(crate) fn new(stream: S, connection: Arc<Connection>, first_byte: Duration, pace: Pace) -> Self {
-        let first_byte = Some(Box::pin(sleep_until(Instant::now() + first_byte)));
-        Self { stream, connection, first_byte, pace }
+    pub(crate) const fn new(stream: S, connection: Arc<Connection>, pace: Pace) -> Self {
+        Self { stream, connection, pace }
     }
 }
 
@@ -36,16 +33,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let is_over = match &mut this.first_byte {
-            None => return read,
-            Some(_) if !read.is_pending() => {
-                this.first_byte = None;
-                false
-            }
-            Some(first_byte) => first_byte.as_mut().poll(context).is_ready(),
-        };
-        if is_over {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client has sent nothing")));
+        if read.is_ready() {
+            this.connection.set_sent();
         }
         read
     }
@@ -161,21 +150,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
-        ClientStream::new(stream, Arc::default(), 10 * SECOND, Pace::new(30 * SECOND, rate))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_nothing_is_given_up() {
-        let (_client, server) = duplex(64);
-        let begun = Instant::now();
-        let error = stream(server, 1_024).read_u8().await.unwrap_err();
-        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
-
-        let (mut client, server) = duplex(64);
-        let mut server = stream(server, 1_024);
-        client.write_u8(1).await.unwrap();
-        server.read_u8().await.unwrap();
-        assert!(timeout(100 * SECOND, server.read_u8()).await.is_err(), "the first byte only");
+        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate))
     }
 
     /// Reads 1,000 bytes every so many seconds.

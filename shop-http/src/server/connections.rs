@@ -1,38 +1,48 @@
-//! The open connections of a listener, and which of them is closed when there are too many.
+//! The open connections of a listener, and which of them is closed: when there are too many, or its client does nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Version;
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::options::HttpOptions;
 use crate::server::client::network;
 
 /// A connection is idle after this time without a request.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 /// How often a full listener looks for an idle connection.
 const EVICT_EVERY: Duration = Duration::from_millis(100);
-/// The time-out of idle connections is exact to this part of it.
-const IDLE_PRECISION: u32 = 32;
+/// The time-outs of connections are exact to this part of the shortest.
+const PRECISION: u32 = 32;
 
-/// One connection. Requests only change its atomics.
+/// One connection. Requests of HTTP/1.1 only change its atomics.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     requests: AtomicU32,
     /// Whether the client does not accept what is sent to it.
     is_blocked: AtomicBool,
+    /// Whether the client has sent a byte.
+    has_sent: AtomicBool,
     /// Whether it has had a request.
     is_used: AtomicBool,
     /// When it was opened, its last request has ended, or its client has accepted a part of a response that it had kept
     /// waiting. In milliseconds of the listener.
     idle_since: AtomicU64,
+    /// The responses of HTTP/2 whose next part the client has not accepted yet, with the time since when.
+    sending: Mutex<BTreeMap<u64, Duration>>,
+    /// The number of responses so far.
+    responses: AtomicU64,
     clock: ListenerClock,
-    /// Whether [`Connections::close_idle`] closes it.
-    closes_idle: AtomicBool,
     /// Whether it is to be closed, unless a request begins first.
     is_chosen: AtomicBool,
     evicted: Notify,
@@ -62,28 +72,30 @@ impl Connection {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
+    /// The client has sent something.
+    pub(crate) fn set_sent(&self) {
+        self.has_sent.store(true, Ordering::Relaxed);
+    }
+
     fn set_idle_since_now(&self) {
         self.idle_since.store(self.clock.millis(), Ordering::Relaxed);
     }
 
-    /// Closes it when it is idle for too long.
-    pub(crate) fn set_closes_idle(&self) {
-        self.closes_idle.store(true, Ordering::Relaxed);
-    }
-
     /// Counts a request until the result is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.is_used.store(true, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        let is_stream = version == Version::HTTP_2;
+        let stream = is_stream.then(|| self.responses.fetch_add(1, Ordering::Relaxed));
+        InFlight { connection: Arc::clone(self), stream }
     }
 
-    /// Completes when the connection is to be closed, and is idle.
+    /// Completes when the connection is to be closed, and its client still does nothing.
     pub(crate) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;
             // A request may have begun since it was chosen.
-            if self.is_idle() {
+            if self.is_idle() || !self.sending().is_empty() {
                 return;
             }
             self.is_chosen.store(false, Ordering::Relaxed);
@@ -99,21 +111,91 @@ impl Connection {
         self.requests.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
     }
 
+    fn sending(&self) -> MutexGuard<'_, BTreeMap<u64, Duration>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The order in which idle connections are closed: those without any request first, then by the time of the last
     /// one.
     fn rank(&self) -> (bool, u64) {
         (self.is_used.load(Ordering::Relaxed), self.idle_since.load(Ordering::Relaxed))
     }
+
+    /// When it is to be closed if its client does nothing until then, as an age of the listener.
+    fn deadline(&self, timeouts: &Timeouts) -> Option<Duration> {
+        if self.is_chosen.load(Ordering::Relaxed) {
+            return None;
+        }
+        if !self.is_idle() {
+            return Some(self.sending().values().min()?.saturating_add(timeouts.write));
+        }
+        let has_sent = self.has_sent.load(Ordering::Relaxed);
+        let limit = if has_sent { timeouts.idle } else { timeouts.first_byte };
+        Some(Duration::from_millis(self.idle_since.load(Ordering::Relaxed)).saturating_add(limit))
+    }
 }
 
 /// A request of a connection.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Connection>);
+pub(crate) struct InFlight {
+    connection: Arc<Connection>,
+    /// The number of its response over HTTP/2, whose client may read some responses and not others.
+    stream: Option<u64>,
+}
+
+impl InFlight {
+    /// Notes whether the response waits for the client, or the client for the response.
+    fn set_sending(&self, is_sending: bool) {
+        let Some(stream) = self.stream else { return };
+        if is_sending {
+            self.connection.sending().insert(stream, self.connection.clock.0.elapsed());
+        } else {
+            self.connection.sending().remove(&stream);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.set_idle_since_now();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.set_sending(false);
+        self.connection.set_idle_since_now();
+        self.connection.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of the response to a request in flight. It is read only when the client accepts more.
+#[derive(Debug)]
+pub(crate) struct InFlightBody {
+    body: Body,
+    request: InFlight,
+}
+
+impl InFlightBody {
+    pub(crate) fn new(body: Body, request: InFlight) -> Self {
+        request.set_sending(true);
+        Self { body, request }
+    }
+}
+
+impl HttpBody for InFlightBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.request.set_sending(polled.is_ready());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -122,17 +204,24 @@ impl Drop for InFlight {
 pub(crate) struct Connections {
     clock: ListenerClock,
     slots: Arc<Semaphore>,
+    timeouts: Timeouts,
     /// The maximum of one address.
-    per_client: Option<u32>,
+    per_client: Option<usize>,
     open: Mutex<Open>,
+}
+
+/// How long a client may do nothing.
+#[derive(Debug)]
+struct Timeouts {
+    first_byte: Duration,
+    idle: Duration,
+    write: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     last_id: u64,
     connections: HashMap<u64, (IpAddr, Arc<Connection>)>,
-    /// By network, if their number is limited.
-    of_client: HashMap<IpAddr, u32>,
 }
 
 /// An open connection, until it is dropped.
@@ -140,15 +229,23 @@ struct Open {
 pub(crate) struct Registered {
     all: Arc<Connections>,
     id: u64,
-    counted: Option<IpAddr>,
     pub(crate) connection: Arc<Connection>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connections {
-    pub(crate) fn new(max: usize, per_client: Option<u32>) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(max));
-        Arc::new(Self { clock: ListenerClock::default(), slots, per_client, open: Mutex::default() })
+    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+        Arc::new(Self {
+            clock: ListenerClock::default(),
+            slots: Arc::new(Semaphore::new(options.max_connections)),
+            timeouts: Timeouts {
+                first_byte: options.first_byte_timeout,
+                idle: options.header_read_timeout,
+                write: options.write_timeout,
+            },
+            per_client: options.client_connections.and_then(|most| most.get().try_into().ok()),
+            open: Mutex::default(),
+        })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -184,31 +281,28 @@ impl Connections {
         longest.inspect(|connection| connection.choose()).is_some()
     }
 
-    /// Closes the HTTP/1.1 connections that have had no request for `time`, whether they send nothing or a part of a head.
-    /// One task for all of them: a timer for every request is not free.
-    pub(crate) async fn close_idle(&self, time: Duration) -> Infallible {
+    /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
+    /// do not read a response over HTTP/2. One task for all of them: a timer for every request is not free.
+    pub(crate) async fn close_overdue(&self) -> Infallible {
+        let Timeouts { first_byte, idle, write } = self.timeouts;
+        let shortest = first_byte.min(idle).min(write);
         loop {
-            let pause = self.close_idle_now(time).max(time / IDLE_PRECISION).max(Duration::from_millis(1));
-            sleep(pause).await;
+            let next = self.close_overdue_now().unwrap_or(shortest).min(shortest);
+            sleep(next.max(shortest / PRECISION).max(Duration::from_millis(1))).await;
         }
     }
 
-    /// Closes those that are idle for so long now. Returns the time until the next one may be.
-    fn close_idle_now(&self, time: Duration) -> Duration {
-        let now = Duration::from_millis(self.clock.millis());
-        let mut next = time;
-        for (_, connection) in self.open().connections.values() {
-            let is_waiting = connection.closes_idle.load(Ordering::Relaxed) && connection.is_idle();
-            if !is_waiting || connection.is_chosen.load(Ordering::Relaxed) {
-                continue;
+    /// Closes those that are overdue now. Returns the time until the next one may be.
+    fn close_overdue_now(&self) -> Option<Duration> {
+        let now = self.clock.0.elapsed();
+        let left = |connection: &Connection| {
+            let left = connection.deadline(&self.timeouts)?.checked_sub(now).filter(|left| !left.is_zero());
+            if left.is_none() {
+                connection.choose();
             }
-            let since = Duration::from_millis(connection.idle_since.load(Ordering::Relaxed));
-            match (since.saturating_add(time)).checked_sub(now) {
-                None | Some(Duration::ZERO) => connection.choose(),
-                Some(left) => next = next.min(left),
-            }
-        }
-        next
+            left
+        };
+        self.open().connections.values().filter_map(|(_, connection)| left(connection)).min()
     }
 
     /// Adds a connection from `address`. `is_limited` says whether the limit of one client holds for it.
@@ -221,10 +315,10 @@ impl Connections {
         is_limited: bool,
     ) -> Option<Registered> {
         let network = network(address);
-        let limit = self.per_client.filter(|_| is_limited);
-        if let Some(limit) = limit
-            && self.open().of_client.get(&network).is_some_and(|count| *count >= limit)
-            && !self.evict(|other| other == network, Duration::ZERO)
+        let is_same = |other: IpAddr| other == network;
+        if let Some(limit) = self.per_client.filter(|_| is_limited)
+            && self.open().connections.values().filter(|(other, _)| is_same(*other)).count() >= limit
+            && !self.evict(is_same, Duration::ZERO)
         {
             return None;
         }
@@ -234,32 +328,21 @@ impl Connections {
         open.last_id += 1;
         let id = open.last_id;
         open.connections.insert(id, (network, Arc::clone(&connection)));
-        let counted = limit.map(|_| network);
-        if let Some(network) = counted {
-            *open.of_client.entry(network).or_default() += 1;
-        }
         drop(open);
-        Some(Registered { all: Arc::clone(self), id, counted, connection, _slot: slot })
+        Some(Registered { all: Arc::clone(self), id, connection, _slot: slot })
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut open = self.all.open();
-        open.connections.remove(&self.id);
-        if let Some(network) = self.counted
-            && let Some(count) = open.of_client.get_mut(&network)
-        {
-            *count -= 1;
-            if *count == 0 {
-                open.of_client.remove(&network);
-            }
-        }
+        self.all.open().connections.remove(&self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use futures_util::FutureExt;
     use tokio::time::advance;
 
@@ -278,15 +361,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_listener_closes_the_connection_that_is_idle_for_longest() {
-        let all = Connections::new(4, None);
+        let all = Connections::new(&HttpOptions::default().max_connections(4));
         let mut open = Vec::new();
         for _ in 0..4 {
             open.push(opened(&all, HERE).await.unwrap());
             advance(MIN_IDLE).await;
         }
         // Of the four, one is in use, one was used before, and one does not read its response.
-        let busy = open[0].connection.begin();
-        drop(open[1].connection.begin());
+        let busy = open[0].connection.begin(Version::HTTP_11);
+        drop(open[1].connection.begin(Version::HTTP_11));
         open[2].connection.set_blocked(true);
         advance(MIN_IDLE).await;
         for expected in [3, 1] {
@@ -300,7 +383,7 @@ mod tests {
             drop(room.await);
             let more = opened(&all, HERE).await.unwrap();
             // In use, as all the others.
-            std::mem::forget(more.connection.begin());
+            std::mem::forget(more.connection.begin(Version::HTTP_11));
             open.push(more);
         }
         assert!(timeout(10 * MIN_IDLE, all.room()).await.is_err(), "none is idle");
@@ -310,42 +393,68 @@ mod tests {
         assert!(is_evicted(&open[0]));
     }
 
+    /// After which time the connection is closed, if that is within `limit`.
+    async fn closed_after(
+        closing: &mut (impl Future<Output = Infallible> + Unpin),
+        registered: &Registered,
+        limit: Duration,
+    ) -> Option<Duration> {
+        let begun = Instant::now();
+        let closed = timeout(limit, registered.connection.evicted());
+        tokio::select! {
+            closed = closed => closed.ok().map(|()| begun.elapsed()),
+            never = closing => match never {},
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_requests_is_closed_in_time() {
-        let all = Connections::new(10, None);
-        let time = 30 * MIN_IDLE;
-        let [idle, busy, other] = [(); 3].map(|()| opened(&all, HERE).now_or_never().unwrap().unwrap());
-        idle.connection.set_closes_idle();
-        busy.connection.set_closes_idle();
-        let request = busy.connection.begin();
-        let mut closing = std::pin::pin!(all.close_idle(time));
-        let mut closed_after = async |registered: &Registered, limit: Duration| {
-            let begun = Instant::now();
-            let closed = timeout(limit, registered.connection.evicted());
-            tokio::select! {
-                closed = closed => closed.ok().map(|()| begun.elapsed()),
-                never = &mut closing => match never {},
-            }
-        };
-        let after = closed_after(&idle, 2 * time).await.unwrap();
-        assert!((time..time + 2 * time / IDLE_PRECISION).contains(&after), "{after:?}");
-        assert_eq!(closed_after(&busy, 10 * time).await, None, "a request is in progress");
+    async fn a_connection_whose_client_does_nothing_is_closed_in_time() {
+        let (first_byte, time) = (10 * MIN_IDLE, 30 * MIN_IDLE);
+        let all = Connections::new(&HttpOptions::default().header_read_timeout(time));
+        let open = || opened(&all, HERE).now_or_never().unwrap().unwrap();
+        let mut closing = std::pin::pin!(all.close_overdue());
+        let silent = open();
+        let after = closed_after(&mut closing, &silent, 2 * time).await.unwrap();
+        assert!((first_byte..first_byte + 2 * first_byte / PRECISION).contains(&after), "{after:?}");
+
+        let (idle, busy) = (open(), open());
+        idle.connection.set_sent();
+        busy.connection.set_sent();
+        let request = busy.connection.begin(Version::HTTP_11);
+        let after = closed_after(&mut closing, &idle, 2 * time).await.unwrap();
+        assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+        assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "a request is in progress");
         busy.connection.set_blocked(true);
         drop(request);
-        assert_eq!(closed_after(&busy, 10 * time).await, None, "the response is not read yet");
+        assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "the response is not read yet");
         busy.connection.set_blocked(false);
-        let after = closed_after(&busy, 2 * time).await.unwrap();
-        assert!((time..time + 2 * time / IDLE_PRECISION).contains(&after), "{after:?}");
-        assert_eq!(closed_after(&other, 10 * time).await, None, "it has a time-out of another kind");
+        let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
+        assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_over_http2_that_is_not_read_closes_its_connection() {
+        let all = Connections::new(&HttpOptions::default());
+        let mut closing = std::pin::pin!(all.close_overdue());
+        let open = opened(&all, HERE).await.unwrap();
+        let [unread, other] = [(); 2].map(|()| open.connection.begin(Version::HTTP_2));
+        assert_eq!(
+            closed_after(&mut closing, &open, 100 * MIN_IDLE).await,
+            None,
+            "neither has a response yet"
+        );
+        let _unread = InFlightBody::new(Body::empty(), unread);
+        drop(InFlightBody::new(Body::empty(), other));
+        assert!(closed_after(&mut closing, &open, 32 * MIN_IDLE).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_has_its_number_of_connections() {
-        let all = Connections::new(100, Some(2));
+        let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
-        let busy = [first.connection.begin(), first.connection.begin()];
+        let busy = [first.connection.begin(Version::HTTP_11), first.connection.begin(Version::HTTP_11)];
         let second = opened(&all, HERE).await.unwrap();
-        let _also_busy = second.connection.begin();
+        let _also_busy = second.connection.begin(Version::HTTP_11);
         assert!(opened(&all, HERE).await.is_none());
         let room = all.room().await;
         assert!(all.register(room, HERE, false).is_some(), "a proxy");
@@ -355,7 +464,7 @@ mod tests {
             opened(&all, in_network("2001:db8::1")).await.unwrap(),
             opened(&all, in_network("2001:db8::ffff:1")).await.unwrap(),
         ];
-        let requests = same.each_ref().map(|registered| registered.connection.begin());
+        let requests = same.each_ref().map(|registered| registered.connection.begin(Version::HTTP_11));
         assert!(opened(&all, in_network("2001:db8::2")).await.is_none());
         assert!(opened(&all, in_network("2001:db8:0:1::2")).await.is_some());
         drop(requests);
@@ -363,6 +472,6 @@ mod tests {
         assert!(opened(&all, HERE).await.is_some());
         assert!(is_evicted(&first), "it was idle");
         drop((first, second, same));
-        assert!(all.open().of_client.is_empty());
+        assert!(all.open().connections.is_empty());
     }
 }

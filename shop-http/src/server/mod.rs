@@ -3,11 +3,8 @@
 pub(crate) mod access_log;
 pub(crate) mod client;
 mod client_stream;
-mod connection_service;
 mod connections;
 pub(crate) mod gate;
-#[cfg(feature = "tls")]
-mod http2;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod observe;

@@ -1,41 +1,44 @@
 //! Serves a router on a listener until shutdown.
 
-use std::io::ErrorKind;
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::Response;
+use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tower::ServiceExt;
+use tower::Service;
+#[cfg(feature = "tls")]
+use {
+    crate::server::tls::{HTTP2, Tls},
+    hyper::server::conn::http2,
+    hyper_util::rt::{TokioExecutor, TokioTimer},
+    tokio::io::{AsyncRead, AsyncWrite},
+    tokio_rustls::server::TlsStream,
+};
 
 use crate::options::HttpOptions;
 use crate::server::client_stream::{ClientStream, Pace};
-use crate::server::connection_service::ConnectionService;
-use crate::server::connections::{Connection, Connections};
+use crate::server::connections::{Connection, Connections, InFlightBody};
 use crate::server::gate::HeadFault;
-#[cfg(feature = "tls")]
-use crate::server::{
-    http2::Http2,
-    tls::{HTTP2, Tls},
-};
 
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
 /// from the router. A longer head gets the status 431 without a body.
 const HEAD_READ: usize = 4;
 /// hyper's minimum.
 const MIN_BUFFER: usize = 8_192;
-/// The pause after a failure to accept.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long the end of an evicted connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
 ///
@@ -109,8 +112,33 @@ pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     shutdown: S,
 ) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
     let mut server = Server::new(router, options);
-    server.tls = Some((tls, Http2::new(options, max_head(options))));
+    server.tls = Some((tls, http2(max_head(options))));
     server.run(listener, shutdown)
+}
+
+#[cfg(feature = "tls")]
+fn http2(max_head: usize) -> http2::Builder<TokioExecutor> {
+    /// The maximum of concurrent requests on a connection.
+    const MAX_STREAMS: u32 = 100;
+    /// How much a client may send of one body, and of all bodies on a connection, before a handler reads it.
+    const STREAM_WINDOW: u32 = 64 << 10;
+    const CONNECTION_WINDOW: u32 = 1 << 20;
+    /// How much of a response waits for a client that does not read.
+    const SEND_BUFFER: usize = 16 << 10;
+    /// A client that does not respond to a ping for this time is disconnected.
+    const PING_INTERVAL: Duration = Duration::from_secs(20);
+    const PING_TIMEOUT: Duration = Duration::from_secs(10);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
 }
 
 /// The maximum size of a request's head.
@@ -124,45 +152,45 @@ struct Server {
     connections: Arc<Connections>,
     options: HttpOptions,
     #[cfg(feature = "tls")]
-    tls: Option<(Tls, Http2)>,
+    tls: Option<(Tls, http2::Builder<TokioExecutor>)>,
 }
 
 impl Server {
     fn new(router: Router, options: &HttpOptions) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            // `Connections::close_idle` is cheaper.
+            // `Connections::close_overdue` is cheaper.
             .header_read_timeout(None)
             .max_header_size(max_head(options))
             // Of a response, so much is held for a client that reads it slowly.
             .max_buf_size(max_head(options).max(MIN_BUFFER));
-        let per_client = options.client_connections.map(NonZeroU32::get);
         Self {
             http1,
             router,
-            connections: Connections::new(options.max_connections, per_client),
+            connections: Connections::new(options),
             options: options.clone(),
             #[cfg(feature = "tls")]
             tls: None,
         }
     }
 
-    async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    async fn run(self, mut listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let mut shutdown = pin!(shutdown);
         let server = Arc::new(self);
         // Every connection has a receiver until it ends.
         let (stop, _) = watch::channel(());
-        let mut close_idle = pin!(server.connections.close_idle(server.options.header_read_timeout));
+        let mut close_overdue = pin!(server.connections.close_overdue());
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
                 let room = server.connections.room().await;
-                let (stream, peer) = accept(&listener).await;
+                // Waits and tries again when the listener fails, such as without free file handles.
+                let (stream, peer) = Listener::accept(&mut listener).await;
                 (room, stream, peer)
             };
             let (room, stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
-                never = &mut close_idle => match never {},
+                never = &mut close_overdue => match never {},
                 () = &mut shutdown => break,
             };
             let is_limited = !server.options.trusted_proxies.contains(peer.ip());
@@ -172,12 +200,7 @@ impl Server {
             };
             let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
             tokio::spawn(async move {
-                let peer = server.options.needs_client().then_some(peer);
-                let connection = &registered.connection;
-                tokio::select! {
-                    () = server.serve(stream, peer, connection, &mut stopping) => {}
-                    () = connection.evicted() => {}
-                }
+                server.serve(stream, peer, &registered.connection, &mut stopping).await;
                 drop((registered, stopping));
             });
         }
@@ -185,124 +208,115 @@ impl Server {
         stop.send_replace(());
         tokio::select! {
             () = stop.closed() => {}
-            never = close_idle => match never {},
+            never = close_overdue => match never {},
         }
         Ok(())
     }
 
-    /// Serves a connection until it ends, or until its requests in flight are completed after the server has stopped.
+    /// Serves a connection until it ends, is evicted, or its requests in flight are completed after the server has
+    /// stopped.
     async fn serve(
         &self,
         stream: TcpStream,
-        peer: Option<SocketAddr>,
+        peer: SocketAddr,
         connection: &Arc<Connection>,
         stopping: &mut watch::Receiver<()>,
     ) {
-        let stream = self.limited(stream, connection);
-        let client = Client { peer, connection };
-        #[cfg(feature = "tls")]
-        if let Some((tls, http2)) = &self.tls {
-            // Boxed, as it would make the future of every connection four times as large.
-            return Box::pin(self.serve_tls(stream, client, (tls, http2), stopping)).await;
-        }
-        log_failure(self.serve_http1(stream, client, stopping).await);
-    }
-
-    #[cfg(feature = "tls")]
-    async fn serve_tls(
-        &self,
-        stream: ClientStream<TcpStream>,
-        client: Client<'_>,
-        (tls, http2): (&Tls, &Http2),
-        stopping: &mut watch::Receiver<()>,
-    ) {
-        let handshake = tokio::time::timeout(self.options.tls_handshake_timeout, tls.accept(stream));
-        let accepted = tokio::select! {
-            accepted = handshake => accepted,
-            _ = stopping.changed() => return,
-        };
-        let stream = match accepted {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-            Err(_elapsed) => return tracing::debug!("TLS handshake timed out"),
-        };
-        log_failure(match stream.get_ref().1.alpn_protocol() {
-            Some(HTTP2) => http2.serve(stream, self.router.clone(), client, stopping).await,
-            _ => self.serve_http1(stream, client, stopping).await,
-        });
-    }
-
-    async fn serve_http1<S>(
-        &self,
-        stream: S,
-        Client { peer, connection }: Client<'_>,
-        stopping: &mut watch::Receiver<()>,
-    ) -> hyper::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        connection.set_closes_idle();
-        let router = self.router.clone();
-        let router = router.map_request(move |request: Request<Incoming>| received(request, peer));
-        let service = ConnectionService::new(TowerToHyperService::new(router), Arc::clone(connection));
-        let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            ended = &mut connection => return ended,
-            _ = stopping.changed() => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await
-    }
-
-    /// `stream` with the limits of a slow client.
-    fn limited(&self, stream: TcpStream, connection: &Arc<Connection>) -> ClientStream<TcpStream> {
         // Responses are small and written at once: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let pace = Pace::new(self.options.write_timeout, self.options.min_read_rate);
-        ClientStream::new(stream, Arc::clone(connection), self.options.first_byte_timeout, pace)
+        let stream = ClientStream::new(stream, Arc::clone(connection), pace);
+        let service = self.service(peer, connection);
+        #[cfg(feature = "tls")]
+        if let Some((tls, http2)) = &self.tls {
+            // Boxed, as it would make the future of every connection four times as large.
+            let served = async {
+                let stream = tokio::select! {
+                    accepted = self.accept_tls(tls, stream) => accepted?,
+                    _ = stopping.changed() => return None,
+                    () = connection.evicted() => return None,
+                };
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+                let io = TokioIo::new(stream);
+                if is_http2 {
+                    until_end(http2.serve_connection(io, service), connection, stopping).await;
+                } else {
+                    until_end(self.http1.serve_connection(io, service), connection, stopping).await;
+                }
+                Some(())
+            };
+            Box::pin(served).await;
+            return;
+        }
+        until_end(self.http1.serve_connection(TokioIo::new(stream), service), connection, stopping).await;
+    }
+
+    /// Does the TLS handshake. `None` if it fails.
+    #[cfg(feature = "tls")]
+    async fn accept_tls<S>(&self, tls: &Tls, stream: S) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        match tokio::time::timeout(self.options.tls_handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_elapsed) => tracing::debug!("TLS handshake timed out"),
+        }
+        None
+    }
+
+    /// The service of a connection from `peer`, which counts its requests.
+    fn service(
+        &self,
+        peer: SocketAddr,
+        connection: &Arc<Connection>,
+    ) -> impl HttpService<
+        Incoming,
+        ResBody = InFlightBody,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<InFlightBody>, Infallible>> + Send + 'static,
+    > + use<> {
+        let (router, connection) = (self.router.clone(), Arc::clone(connection));
+        let peer = self.options.needs_client().then_some(peer);
+        service_fn(move |request: Request<Incoming>| {
+            let in_flight = connection.begin(request.version());
+            let response = router.clone().call(received(request, peer));
+            async move { Ok(response.await?.map(|body| InFlightBody::new(body, in_flight))) }
+        })
     }
 }
 
-/// The other end of a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Client<'a> {
-    /// Its address, if requests need it.
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) connection: &'a Arc<Connection>,
-}
-
-/// The next connection. Waits and tries again when the listener fails, such as without free file handles.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut has_failed = false;
-    loop {
-        let error = match listener.accept().await {
-            Ok(accepted) => {
-                if has_failed {
-                    tracing::info!("accepting connections again");
-                }
-                return accepted;
-            }
-            Err(error) => error,
-        };
-        // Of the connection, not of the listener.
-        let is_of_client = matches!(
-            error.kind(),
-            ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
-        );
-        if is_of_client {
-            continue;
+/// Serves a connection until it ends. The end is graceful when the connection is evicted, or the server stops: then the
+/// requests in flight are completed.
+async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
+    http: C,
+    connection: &Connection,
+    stopping: &mut watch::Receiver<()>,
+) {
+    let mut http = pin!(http);
+    let is_stopping = tokio::select! {
+        ended = &mut http => return log_failure(ended),
+        _ = stopping.changed() => true,
+        () = connection.evicted() => false,
+    };
+    http.as_mut().graceful_shutdown();
+    let evicted = async {
+        if is_stopping {
+            connection.evicted().await;
         }
-        if !has_failed {
-            tracing::error!(%error, "cannot accept connections, retrying");
-            has_failed = true;
-        }
-        tokio::time::sleep(ACCEPT_RETRY).await;
+        // The client may not read the end of the connection.
+        tokio::time::sleep(CLOSE_TIME).await;
+    };
+    tokio::select! {
+        ended = http => log_failure(ended),
+        () = evicted => {}
     }
 }
 
 /// Adds to a request what its head and its connection say about it: a fault, and the address of the client.
-pub(super) fn received<B>(mut request: Request<B>, peer: Option<SocketAddr>) -> Request<B> {
+fn received<B>(mut request: Request<B>, peer: Option<SocketAddr>) -> Request<B> {
     if let Some(fault) = HeadFault::find(request.version(), request.headers()) {
         request.extensions_mut().insert(fault);
     }
