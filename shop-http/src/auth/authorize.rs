@@ -13,7 +13,7 @@ use shop_core::UserId;
 use shop_core::ports::Selector;
 use shop_core::users::UserNumber;
 
-use super::trail::Trail;
+use super::trail::{Audited, Trail, described};
 use crate::response::Failure;
 
 /// The sender of a request.
@@ -222,18 +222,33 @@ impl Caller {
         self.principal.as_ref()?.name()
     }
 
-    /// Records for the audit log that the sender was allowed to perform `action`, or not.
+    /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
     pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
-        if let Some(trail) = &self.trail {
-            trail.note(self.principal.as_ref(), action, is_allowed);
+        let Some(trail) = self.identified() else { return };
+        let is_foreign = self.principal.as_ref().is_some_and(|sender| {
+            let is_own = sender.subject().is_some_and(|subject| action.is_limited_to(subject));
+            sender.name().is_some() && !is_own
+        });
+        if let Some((action, user, is_write)) = described(action)
+            && (is_write || is_foreign)
+        {
+            trail.audit(Audited { action, user, is_allowed, batch: None });
         }
     }
 
-    /// Records a batch for the audit log, see [`Trail::note_batch`].
+    /// Records a batch of so many purchases for the audit log, of which `denied` were denied. `user` is the only buyer.
     pub(crate) fn note_batch(&self, user: Option<&UserId>, purchases: usize, denied: usize) {
-        if let Some(trail) = &self.trail {
-            trail.note_batch(self.principal.as_ref(), user, purchases, denied);
+        if let Some(trail) = self.identified() {
+            let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
+            trail.audit(Audited { action: "buy_batch", user, is_allowed: denied == 0, batch });
         }
+    }
+
+    /// The record for the access log, with the sender.
+    fn identified(&self) -> Option<&Trail> {
+        let trail = self.trail.as_deref()?;
+        self.principal.iter().for_each(|sender| trail.identify(sender));
+        Some(trail)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use shop_core::UserId;
 use shop_core::ports::Selector;
 
 use super::authorize::{Action, Principal};
@@ -42,40 +41,14 @@ impl Trail {
         self.audited.get()
     }
 
-    /// Records `action`, if it is a write, or a read of what belongs to others by a known sender.
-    pub(super) fn note(&self, sender: Option<&Principal>, action: &Action<'_>, is_allowed: bool) {
-        if let Some(sender) = sender {
-            self.identify(sender);
-        }
-        let is_foreign = sender.is_some_and(|sender| {
-            let is_own = sender.subject().is_some_and(|subject| action.is_limited_to(subject));
-            sender.name().is_some() && !is_own
-        });
-        if let Some((name, user, is_write)) = described(action)
-            && (is_write || is_foreign)
-        {
-            self.audited.get_or_init(|| Audited { action: name, user, is_allowed, batch: None });
-        }
-    }
-
-    /// Records a batch of so many purchases, of which `denied` were denied. `user` is the only buyer.
-    pub(super) fn note_batch(
-        &self,
-        sender: Option<&Principal>,
-        user: Option<&UserId>,
-        purchases: usize,
-        denied: usize,
-    ) {
-        if let Some(sender) = sender {
-            self.identify(sender);
-        }
-        let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
-        self.audited.get_or_init(|| Audited { action: "buy_batch", user, is_allowed: denied == 0, batch });
+    /// Sets the action for the audit log. The first call wins.
+    pub(super) fn audit(&self, audited: Audited) {
+        self.audited.get_or_init(|| audited);
     }
 }
 
 /// The name of `action`, the user that it is about, and whether it is a write. `None` if it is not about users.
-fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
+pub(super) fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
     Some(match action {
         Action::Buy(user) => ("buy", Some(user.to_string()), true),
         Action::ReadPurchases(Selector::User(user)) => ("read_purchases", Some(user.to_string()), false),
