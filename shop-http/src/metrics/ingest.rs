@@ -1,4 +1,4 @@
-//! Metrics of the ingest of this process: histograms per batch, counters from its status at each scrape.
+//! Metrics of the ingests and relays of this process: histograms per batch, the rest read at each scrape.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -9,10 +9,11 @@ use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
 use shop_core::log::{Gap, Lag, LogUsage, ReasonKind};
+use shop_core::outbox::{Backlog, RelayMonitor};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::names::{self, Name};
-use super::registry::{Labels, Metrics, Scrape};
+use super::registry::{DeadLetters, Labels, Metrics, Scrape};
 use crate::resources::health::kind_word;
 
 /// Measures batches.
@@ -62,15 +63,7 @@ impl Metrics {
     /// process. A reason that is missing in `counts` has none.
     pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
         let mut pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pending
-            .entry(topic.to_owned())
-            .or_insert_with(|| ReasonKind::ALL.map(|reason| (reason.as_str(), 0)).into());
-        known.values_mut().for_each(|count| *count = 0);
-        known.extend(counts.iter().map(|(reason, count)| (reason.as_str(), *count)));
-        for (&reason, &count) in &*known {
-            let labels = [("topic", topic), ("reason", reason)];
-            self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
-        }
+        pending.insert(topic.to_owned(), counts.clone());
     }
 
     /// Keeps the pending gaps of `topic`, as found in the log of an ingest of this process. `/health` names them, and
@@ -134,11 +127,58 @@ impl Scrape {
         lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
 
+    /// Exports the state of the relay of `role`; its `backlog` was queried before.
+    pub(crate) fn note_relay(
+        &self,
+        role: &str,
+        relay: &RelayMonitor,
+        backlog: Option<&Backlog>,
+        now: Timestamp,
+    ) {
+        let labels = [("role", role)];
+        self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(relay.status().published);
+        if let Some(backlog) = backlog {
+            let oldest = backlog.oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
+            self.gauge(names::OUTBOX_PENDING, &labels).set(approximately(backlog.entries));
+            self.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
+        }
+    }
+
+    /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
+    pub(crate) fn note_events(
+        &self,
+        topic: &str,
+        monitor: &IngestMonitor,
+        lag: Option<&Lag>,
+        now: Timestamp,
+    ) {
+        let status = monitor.status();
+        for (outcome, count) in outcomes(&status.counters) {
+            let labels = [("topic", topic), ("outcome", outcome)];
+            self.counter(names::EVENT_RECORDS, &labels).absolute(count);
+        }
+        self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
+        self.note_oldest(&status, Some(topic), now);
+        self.note_lost(&status, lag);
+        lag.into_iter().for_each(|lag| self.note_lag(lag));
+    }
+
     /// For how long each part of an ingest has been failing.
-    pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
+    fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
         for part in Component::ALL {
             let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
             self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
+        }
+    }
+
+    /// The pending dead letters of each topic, by reason.
+    pub(super) fn note_pending(&self, dead_letters: &DeadLetters) {
+        for (topic, counts) in dead_letters {
+            for reason in ReasonKind::ALL {
+                let count = counts.get(&reason).copied().unwrap_or_default();
+                let labels = [("topic", &**topic), ("reason", reason.as_str())];
+                self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
+            }
         }
     }
 
@@ -155,7 +195,7 @@ impl Scrape {
     }
 
     /// Per topic that was consumed. `topic` has a series before its first record.
-    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
+    fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
         self.note_stuck(status);
         let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
         let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
@@ -169,7 +209,7 @@ impl Scrape {
     }
 
     /// Per partition that was assigned or has lost records. Others are unknown.
-    pub(super) fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
+    fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
         let assigned = lag.into_iter().flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
         let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
         for (topic, index) in assigned.chain(lost) {
@@ -203,7 +243,7 @@ impl Scrape {
         self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
     }
 
-    pub(super) fn note_lag(&self, lag: &Lag) {
+    fn note_lag(&self, lag: &Lag) {
         let Lag { topic, group, records, .. } = lag;
         let waiting = lag.transaction_since().map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
@@ -215,7 +255,7 @@ impl Scrape {
 }
 
 /// The outcomes of records, with their counts.
-pub(super) const fn outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
+const fn outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
     [
         ("inserted", counters.inserted),
         ("duplicate", counters.duplicates),

@@ -40,13 +40,8 @@ impl Publishing {
         }
     }
 
-    /// Starts an attempt.
-    pub(crate) fn begin(&self) -> Attempt<'_> {
-        Attempt { all: self, begun: Instant::now(), outcome: None }
-    }
-
     /// Records the outcomes of purchases that were published together since `begun`.
-    pub(crate) fn ended_together(&self, begun: Instant, results: &[Result<Receipt>]) {
+    pub(crate) fn ended(&self, begun: Instant, results: &[Result<Receipt>]) {
         let failed = |outcome| {
             let is =
                 |result: &&Result<Receipt>| result.as_ref().is_err_and(|error| error.outcome() == outcome);
@@ -60,34 +55,5 @@ impl Publishing {
         self.unknown.increment(unknown);
         self.duration.record_many(begun.elapsed().as_secs_f64(), results.len());
         self.metrics.sampled(results.len());
-    }
-}
-
-/// An attempt in progress. One that is dropped before its end has an unknown outcome.
-pub(crate) struct Attempt<'a> {
-    all: &'a Publishing,
-    begun: Instant,
-    outcome: Option<&'a Counter>,
-}
-
-impl Attempt<'_> {
-    /// Records the outcome.
-    pub(crate) fn ended(mut self, result: &Result<Receipt>) {
-        self.outcome = Some(match result {
-            Ok(_) => {
-                self.all.in_log.iter().for_each(|counter| counter.increment(1));
-                &self.all.acknowledged
-            }
-            Err(error) if error.outcome() == Outcome::NotApplied => &self.all.not_sent,
-            Err(_) => &self.all.unknown,
-        });
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        self.outcome.unwrap_or(&self.all.unknown).increment(1);
-        self.all.duration.record(self.begun.elapsed().as_secs_f64());
-        self.all.metrics.sampled(1);
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ::metrics::{
     Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
-use shop_core::log::Gap;
+use shop_core::log::{Gap, ReasonKind};
 use shop_core::retention::RetentionMonitor;
 
 use super::ingest::approximately;
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     /// The number of histogram samples so far.
     samples: AtomicUsize,
     /// The pending dead letters of each topic, by reason.
-    pub(super) dead_letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    pub(super) dead_letters: Mutex<DeadLetters>,
     /// The pending gaps of each topic.
     pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
     /// The unreadable documents of the store, counted there.
@@ -59,6 +59,9 @@ pub(super) struct Shared {
     /// What the retention has deleted and will delete, counted there.
     expired: OnceLock<Arc<RetentionMonitor>>,
 }
+
+/// The number of dead letters of each topic, by reason.
+pub(super) type DeadLetters = BTreeMap<String, BTreeMap<ReasonKind, u64>>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -162,7 +165,7 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, process, unreadable, expired, .. } = &*self.metrics.shared;
+        let Shared { registry, process, dead_letters, unreadable, expired, .. } = &*self.metrics.shared;
         with_local_recorder(&registry.recorder, || process.collect());
         if let Some(count) = unreadable.get() {
             self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
@@ -171,6 +174,7 @@ impl Scrape {
             self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
             self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
         }
+        self.note_pending(&dead_letters.lock().unwrap_or_else(PoisonError::into_inner));
         registry.handle.render() + &self.registry.handle.render()
     }
 }

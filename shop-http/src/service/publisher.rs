@@ -25,9 +25,9 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// As [`publish`](PurchaseSink::publish), without another allocation.
     pub(super) async fn publish_one(&self, purchase: &Purchase) -> Result<Receipt> {
-        let attempt = self.publishing.begin();
+        let begun = Instant::now();
         let published = within(self.options.publish_timeout, (*self.port).publish(purchase)).await;
-        attempt.ended(&published);
+        self.publishing.ended(begun, std::slice::from_ref(&published));
         let receipt = published?;
         if let Some(recent) = &self.recent {
             recent.remember(purchase, &receipt);
@@ -48,7 +48,7 @@ impl PurchaseSink for Publisher {
         let timeout = self.options.publish_timeout.saturating_mul(2);
         let published = within(timeout, async { Ok(self.port.publish_many(purchases).await) }).await;
         let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
-        self.publishing.ended_together(begun, &results);
+        self.publishing.ended(begun, &results);
         if let Some(recent) = &self.recent {
             let all = purchases.iter().zip(&results);
             recent.remember_all(all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))));
