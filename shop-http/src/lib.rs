@@ -139,7 +139,6 @@
 mod auth;
 mod dialect;
 mod header_names;
-mod held_body;
 mod metrics;
 mod openapi;
 mod options;
@@ -151,6 +150,7 @@ mod response;
 mod routes;
 mod server;
 mod service;
+mod watched_body;
 
 /// The macro for implementations of [`Authenticate`].
 pub use async_trait::async_trait;
@@ -161,14 +161,14 @@ pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
-pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
+pub use options::{CorsOrigins, HttpOptions, InvalidList};
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
 pub use server::access_log::{AccessLog, InvalidAccessLog};
-pub use server::client::{InvalidNetwork, TrustedProxies};
-pub use server::gate::{Hosts, InvalidHost};
+pub use server::client::TrustedProxies;
+pub use server::gate::Hosts;
 pub use server::serve::serve;
 #[cfg(feature = "tls")]
 pub use server::serve::serve_tls;

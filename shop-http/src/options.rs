@@ -23,7 +23,7 @@ shop_core::options! {
     /// options.max_requests = 200;
     /// options.request_timeout = Duration::from_secs(20);
     /// options.cors = "https://shop.example".parse()?;
-    /// # Ok::<(), shop_http::InvalidOrigin>(())
+    /// # Ok::<(), shop_http::InvalidList>(())
     /// ```
     #[derive(Debug, Clone)]
     pub struct HttpOptions {
@@ -138,28 +138,41 @@ pub enum CorsOrigins {
     List(Vec<HeaderValue>),
 }
 
-/// A text that is not a list of origins.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an origin: use `*`, or origins such as https://shop.example separated by commas")]
-pub struct InvalidOrigin(String);
-
 impl FromStr for CorsOrigins {
-    type Err = InvalidOrigin;
+    type Err = InvalidList;
 
     /// Reads `*`, or a list of origins separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ORIGINS: &str =
+            "an origin: use `*`, or origins such as https://shop.example separated by commas";
         if text.trim() == "*" {
             return Ok(Self::Any);
         }
-        let origins = text.split(',').map(|origin| {
-            let origin = origin.trim();
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            let fits = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
-            let value = HeaderValue::from_str(origin).ok().filter(|_| fits);
-            value.ok_or_else(|| InvalidOrigin(origin.to_owned()))
+        let origins = list(text, ORIGINS, |origin| {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
+            let fits = !host.is_empty() && !host.contains(['/', ' ', '*']);
+            HeaderValue::from_str(origin).ok().filter(|_| fits)
         });
-        origins.collect::<Result<_, _>>().map(Self::List)
+        origins.map(Self::List)
     }
+}
+
+/// A text that is not a list of the values of an option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not {expected}")]
+pub struct InvalidList {
+    given: String,
+    expected: &'static str,
+}
+
+/// The values in `text`, which are separated by commas. `expected` is what each of them must be.
+pub(crate) fn list<T>(
+    text: &str,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, InvalidList> {
+    let parse = |one: &str| parse(one).ok_or_else(|| InvalidList { given: one.to_owned(), expected });
+    text.split(',').map(|one| parse(one.trim())).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
-use crate::held_body::holding;
+use crate::watched_body::{Polled, WatchedBody};
 
 /// The route label of a request without a route: its path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
@@ -122,7 +122,12 @@ impl RequestTimer {
             // It is written at once.
             return response;
         }
-        response.map(|body| holding(self, body))
+        response.map(|body| {
+            Body::new(WatchedBody::new(body, move |polled: Polled| {
+                let _until_sent = &self;
+                polled
+            }))
+        })
     }
 }
 

@@ -2,24 +2,22 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::auth::Trail;
 use crate::header_names::PURCHASE_ID;
 use crate::options::HttpOptions;
 use crate::server::client::TrustedProxies;
+use crate::watched_body::{Polled, WatchedBody};
 
 /// Which requests have a line in the access log (default none).
 ///
@@ -136,7 +134,18 @@ impl Entry {
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase = response.headers().get(PURCHASE_ID).cloned();
-        response.map(|body| Body::new(Counted { body, entry: self }))
+        response.map(|body| {
+            Body::new(WatchedBody::new(body, move |polled: Polled| {
+                self.count(&polled);
+                polled
+            }))
+        })
+    }
+
+    fn count(&mut self, polled: &Polled) {
+        if let Poll::Ready(Some(Ok(frame))) = polled {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
     }
 }
 
@@ -175,39 +184,6 @@ impl Drop for Entry {
                 request.id = request,
             );
         }
-    }
-}
-
-pin_project! {
-    /// A body that counts its bytes for an entry.
-    struct Counted {
-        #[pin]
-        body: Body,
-        entry: Entry,
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(context));
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        this.entry.bytes += data.map_or(0, |data| data.len() as u64);
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -7,6 +7,8 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
+use crate::options::{InvalidList, list};
+
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The proxies whose header `X-Forwarded-For` is believed (default none).
@@ -23,21 +25,14 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// A text that is not a list of networks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas")]
-pub struct InvalidNetwork(String);
-
 impl FromStr for TrustedProxies {
-    type Err = InvalidNetwork;
+    type Err = InvalidList;
 
     /// Reads addresses and networks separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let networks = text.split(',').map(str::trim).map(|text| {
-            let address = text.parse::<IpAddr>().map(IpNet::from);
-            address.or_else(|_network| text.parse()).map_err(|_invalid| InvalidNetwork(text.to_owned()))
-        });
-        networks.collect::<Result<_, _>>().map(Self)
+        const NETWORKS: &str = "an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas";
+        let network = |text: &str| text.parse().map(IpAddr::into).or_else(|_network| text.parse()).ok();
+        list(text, NETWORKS, network).map(Self)
     }
 }
 

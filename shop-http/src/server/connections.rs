@@ -3,20 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Version;
-use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
 use crate::server::client::network;
+use crate::watched_body::{Polled, WatchedBody};
 
 /// A connection is idle after this time without a request.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -153,6 +151,15 @@ impl InFlight {
             self.connection.sending().remove(&stream);
         }
     }
+
+    /// `body`, which is read only when the client accepts more. The request is in flight until it is sent.
+    pub(crate) fn until_sent(self, body: Body) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
+        self.set_sending(true);
+        WatchedBody::new(body, move |polled: Polled| {
+            self.set_sending(polled.is_ready());
+            polled
+        })
+    }
 }
 
 impl Drop for InFlight {
@@ -160,42 +167,6 @@ impl Drop for InFlight {
         self.set_sending(false);
         self.connection.set_idle_since_now();
         self.connection.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The body of the response to a request in flight. It is read only when the client accepts more.
-#[derive(Debug)]
-pub(crate) struct InFlightBody {
-    body: Body,
-    request: InFlight,
-}
-
-impl InFlightBody {
-    pub(crate) fn new(body: Body, request: InFlight) -> Self {
-        request.set_sending(true);
-        Self { body, request }
-    }
-}
-
-impl HttpBody for InFlightBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.request.set_sending(polled.is_ready());
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -443,8 +414,8 @@ mod tests {
             None,
             "neither has a response yet"
         );
-        let _unread = InFlightBody::new(Body::empty(), unread);
-        drop(InFlightBody::new(Body::empty(), other));
+        let _unread = unread.until_sent(Body::empty());
+        drop(other.until_sent(Body::empty()));
         assert!(closed_after(&mut closing, &open, 32 * MIN_IDLE).await.is_some());
     }
 

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Version, header};
 
+use crate::options::{InvalidList, list};
 use crate::response::Failure;
 
 /// The hosts that a service responds for, by the header `Host`.
@@ -29,21 +30,13 @@ pub enum Hosts {
     List(Vec<Authority>),
 }
 
-/// A text that is not a list of hosts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a host: use names such as shop.example or localhost:3000, separated by commas")]
-pub struct InvalidHost(String);
-
 impl FromStr for Hosts {
-    type Err = InvalidHost;
+    type Err = InvalidList;
 
     /// Reads hosts separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hosts = text.split(',').map(|text| {
-            let host = text.trim();
-            parsed(host).ok_or_else(|| InvalidHost(host.to_owned()))
-        });
-        hosts.collect::<Result<_, _>>().map(Self::List)
+        const HOSTS: &str = "a host: use names such as shop.example or localhost:3000, separated by commas";
+        list(text, HOSTS, parsed).map(Self::List)
     }
 }
 

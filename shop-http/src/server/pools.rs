@@ -2,9 +2,8 @@
 //! another.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -12,12 +11,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
 use crate::response::Failure;
+use crate::watched_body::{Polled, WatchedBody};
 
 /// A response of known size below this does not count: it is written at once.
 const SMALL: u64 = 16 << 10;
@@ -70,40 +69,17 @@ impl Pools {
         let bytes = bytes.map_err(|_exhausted| Failure::Overloaded { writes: false })?;
         let deadline = size.is_none().then(|| Instant::now() + self.response_timeout);
         let (held, slot) = (Arc::new(bytes), size.is_none().then_some(slot));
-        Ok(response.map(|body| Body::new(HeldBody { body, held, _slot: slot, deadline })))
-    }
-}
-
-/// A body whose frames are counted until they are written.
-struct HeldBody {
-    body: Body,
-    held: Arc<OwnedSemaphorePermit>,
-    _slot: Option<OwnedSemaphorePermit>,
-    deadline: Option<Instant>,
-}
-
-impl HttpBody for HeldBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Poll::Ready(Some(Err(axum::Error::new("the client took too long to read the response"))));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let held = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(&self.held)));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&self.body)
+        // Its frames are counted until they are written.
+        let watch = move |polled: Polled| {
+            let _until_sent = &slot;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let error = axum::Error::new("the client took too long to read the response");
+                return Poll::Ready(Some(Err(error)));
+            }
+            let hold = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(&held)));
+            polled.map_ok(|frame| frame.map_data(hold))
+        };
+        Ok(response.map(|body| Body::new(WatchedBody::new(body, watch))))
     }
 }
 

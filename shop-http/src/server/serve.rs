@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::Response;
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,7 +29,7 @@ use {
 
 use crate::options::HttpOptions;
 use crate::server::client_stream::{ClientStream, Pace};
-use crate::server::connections::{Connection, Connections, InFlightBody};
+use crate::server::connections::{Connection, Connections};
 use crate::server::gate::HeadFault;
 
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
@@ -274,16 +274,16 @@ impl Server {
         connection: &Arc<Connection>,
     ) -> impl HttpService<
         Incoming,
-        ResBody = InFlightBody,
+        ResBody: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
         Error = Infallible,
-        Future: Future<Output = Result<Response<InFlightBody>, Infallible>> + Send + 'static,
+        Future: Send + 'static,
     > + use<> {
         let (router, connection) = (self.router.clone(), Arc::clone(connection));
         let peer = self.options.needs_client().then_some(peer);
         service_fn(move |request: Request<Incoming>| {
             let in_flight = connection.begin(request.version());
             let response = router.clone().call(received(request, peer));
-            async move { Ok(response.await?.map(|body| InFlightBody::new(body, in_flight))) }
+            async move { Ok(response.await?.map(|body| in_flight.until_sent(body))) }
         })
     }
 }
