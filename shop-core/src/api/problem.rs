@@ -85,19 +85,20 @@ pub const KEY_TAKEN: &str = "/problems/key-taken";
 /// The log no longer has the records behind a cursor of events.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-const KINDS: [(ErrorKind, &str); 12] = [
-    (ErrorKind::Invalid, "/problems/invalid"),
-    (ErrorKind::TooLarge, "/problems/too-large"),
-    (ErrorKind::Conflict, "/problems/conflict"),
-    (ErrorKind::Erased, ERASED),
-    (ErrorKind::Denied, "/problems/denied"),
-    (ErrorKind::Unavailable, "/problems/unavailable"),
-    (ErrorKind::Overloaded, "/problems/overloaded"),
-    (ErrorKind::DeadlineExceeded, "/problems/deadline-exceeded"),
-    (ErrorKind::Closed, "/problems/closed"),
-    (ErrorKind::Unsupported, "/problems/unsupported"),
-    (ErrorKind::Corrupt, "/problems/corrupt"),
-    (ErrorKind::Internal, "/problems/internal"),
+/// The kinds of errors, each of which has a type.
+const KINDS: [ErrorKind; 12] = [
+    ErrorKind::Invalid,
+    ErrorKind::TooLarge,
+    ErrorKind::Conflict,
+    ErrorKind::Erased,
+    ErrorKind::Denied,
+    ErrorKind::Unavailable,
+    ErrorKind::Overloaded,
+    ErrorKind::DeadlineExceeded,
+    ErrorKind::Closed,
+    ErrorKind::Unsupported,
+    ErrorKind::Corrupt,
+    ErrorKind::Internal,
 ];
 
 /// All types of problems.
@@ -111,17 +112,30 @@ pub fn types() -> impl Iterator<Item = &'static str> {
         KEY_TAKEN,
         CURSOR_EXPIRED,
     ];
-    KINDS.iter().map(|(_, text)| *text).chain(of_resources)
+    KINDS.into_iter().map(problem_type).chain(of_resources)
 }
 
 /// The `type` of a problem of `kind`.
 #[must_use]
-pub fn problem_type(kind: ErrorKind) -> &'static str {
-    KINDS.iter().find(|(known, _)| *known == kind).map_or("about:blank", |(_, text)| text)
+pub const fn problem_type(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "/problems/invalid",
+        ErrorKind::TooLarge => "/problems/too-large",
+        ErrorKind::Conflict => "/problems/conflict",
+        ErrorKind::Erased => ERASED,
+        ErrorKind::Denied => "/problems/denied",
+        ErrorKind::Unavailable => "/problems/unavailable",
+        ErrorKind::Overloaded => "/problems/overloaded",
+        ErrorKind::DeadlineExceeded => "/problems/deadline-exceeded",
+        ErrorKind::Closed => "/problems/closed",
+        ErrorKind::Unsupported => "/problems/unsupported",
+        ErrorKind::Corrupt => "/problems/corrupt",
+        ErrorKind::Internal => "/problems/internal",
+    }
 }
 
 /// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
 pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
-    KINDS.iter().find(|(_, text)| *text == problem_type).map(|(kind, _)| *kind)
+    KINDS.into_iter().find(|kind| self::problem_type(*kind) == problem_type)
 }

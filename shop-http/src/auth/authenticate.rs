@@ -8,12 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::authorize::Principal;
 use super::trail::Trail;
-use crate::dialect::RequestDialect;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::server::layers::Inner;
 
 /// Identifies the sender of a request by its bearer token. See
@@ -101,27 +100,6 @@ impl Authenticate for AnyOf {
 /// The longest token that is looked at, in bytes. Tokens with many claims have 2 to 4 KiB.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// What is missing in a request without a principal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    /// There is no header `Authorization`.
-    Missing,
-    /// It has no valid token. The text completes the sentence "The token …".
-    Invalid(Cow<'static, str>),
-}
-
-impl Credentials {
-    /// The text for the client.
-    pub(crate) fn text(&self) -> String {
-        match self {
-            Self::Missing => {
-                "Authentication is required: send Authorization: Bearer with a token or an API key".to_owned()
-            }
-            Self::Invalid(reason) => format!("The token {reason}"),
-        }
-    }
-}
-
 /// Requires a token of the requests to `inner`. `/health` without a token is answered as well: it has the status alone then.
 pub(crate) async fn require_token<S: Inner>(
     authenticate: Arc<dyn Authenticate>,
@@ -130,20 +108,25 @@ pub(crate) async fn require_token<S: Inner>(
 ) -> Result<Response, Infallible> {
     match identify(&*authenticate, &mut request).await {
         Ok(()) => inner.call(request).await,
-        Err(failure) => Ok(failure.respond(RequestDialect::of(request.extensions()))),
+        Err(error) => Ok(error.into_response()),
     }
 }
 
 /// Adds the sender to `request`.
-async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> Result<(), Failure> {
-    let invalid = |reason| Failure::Unauthenticated(Credentials::Invalid(reason));
+async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> Result<(), HttpError> {
+    let invalid = |reason: Cow<'static, str>| {
+        HttpError::unauthenticated("Bearer error=\"invalid_token\"", format!("The token {reason}"))
+    };
     let principal = match bearer(request.headers()) {
         None if request.uri().path() == "/health" => return Ok(()),
-        None => return Err(Failure::Unauthenticated(Credentials::Missing)),
+        None => {
+            let text = "Authentication is required: send Authorization: Bearer with a token or an API key";
+            return Err(HttpError::unauthenticated("Bearer", text));
+        }
         Some(Err(reason)) => return Err(invalid(reason.into())),
         Some(Ok(token)) => authenticate.principal(token).await.map_err(|rejection| match rejection {
             Rejection::Invalid(reason) => invalid(reason),
-            Rejection::Unavailable => Failure::Unverifiable,
+            Rejection::Unavailable => HttpError::UNVERIFIABLE,
         })?,
     };
     if let Some(trail) = request.extensions().get::<Arc<Trail>>() {

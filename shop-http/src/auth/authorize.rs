@@ -14,7 +14,7 @@ use shop_core::ports::Selector;
 use shop_core::users::UserNumber;
 
 use super::trail::{Audited, Trail, described};
-use crate::response::Failure;
+use crate::response::HttpError;
 
 /// The sender of a request.
 ///
@@ -270,19 +270,19 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// Asks whether `caller` may perform `action`, and records that.
-    pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> Result<(), HttpError> {
         let decision = self.decide(caller, action);
         caller.note(action, decision.is_ok());
         decision
     }
 
     /// Asks whether `caller` may perform `action`.
-    pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> Result<(), Failure> {
+    pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> Result<(), HttpError> {
         let Some(policy) = &self.authorize else { return Ok(()) };
         let anonymous = Principal::anonymous();
         match policy.may(caller.principal.as_ref().unwrap_or(&anonymous), action) {
             Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(Failure::Denied(reason)),
+            Decision::Deny(reason) => Err(HttpError::denied(reason)),
         }
     }
 
@@ -291,7 +291,11 @@ impl Policy {
     ///
     /// # Errors
     /// When there are none of them.
-    pub(crate) fn readable(&self, caller: &Caller, selectors: &[Selector]) -> Result<Vec<Selector>, Failure> {
+    pub(crate) fn readable(
+        &self,
+        caller: &Caller,
+        selectors: &[Selector],
+    ) -> Result<Vec<Selector>, HttpError> {
         let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
         for selector in selectors {
             match self.decide(caller, &Action::ReadPurchases(selector)) {

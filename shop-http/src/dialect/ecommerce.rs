@@ -13,9 +13,6 @@ const NOT_WRITTEN: Outage = Outage { status: StatusCode::SERVICE_UNAVAILABLE, te
 pub(super) static ECOMMERCE: Dialect = Dialect {
     name: "ecommerce",
     errors: Errors::Detail,
-    invalid: StatusCode::UNPROCESSABLE_ENTITY,
-    no_object: StatusCode::UNPROCESSABLE_ENTITY,
-    no_json: StatusCode::UNPROCESSABLE_ENTITY,
     distinguishes_empty_bodies: false,
     outages: Outages { publish: NOT_WRITTEN, write: NOT_WRITTEN, ..BASE.outages },
     integers_are_text: false,

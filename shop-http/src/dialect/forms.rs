@@ -14,12 +14,6 @@ pub struct Dialect {
     pub(crate) item: ItemForm,
     /// The body of an error.
     pub(crate) errors: Errors,
-    /// The status for invalid content.
-    pub(crate) invalid: StatusCode,
-    /// The status for a body that is not a JSON object.
-    pub(crate) no_object: StatusCode,
-    /// The status for a media type other than JSON.
-    pub(crate) no_json: StatusCode,
     /// The report of missing members.
     pub(crate) missing: MissingFields,
     /// Whether an empty body is reported differently from one with missing members.

@@ -5,6 +5,7 @@
 
 mod choice;
 mod ecommerce;
+mod errors;
 mod forms;
 mod native;
 mod purchase_tracking;

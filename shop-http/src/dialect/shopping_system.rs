@@ -27,9 +27,6 @@ pub(super) static SHOPPING_SYSTEM: Dialect = Dialect {
     },
     item: ItemForm { timestamp: TimestampForm::Seconds, extras: Extras::None, ..BASE.item },
     errors: Errors::Detail,
-    invalid: StatusCode::UNPROCESSABLE_ENTITY,
-    no_object: StatusCode::UNPROCESSABLE_ENTITY,
-    no_json: StatusCode::UNPROCESSABLE_ENTITY,
     distinguishes_empty_bodies: false,
     outages: Outages {
         publish: NOT_SENT,

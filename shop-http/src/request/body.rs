@@ -6,14 +6,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use shop_core::ErrorKind;
 use shop_core::api::NDJSON;
 
 use crate::options::HttpOptions;
-use crate::response::Failure;
-use crate::response::validation_error::NoObject;
+use crate::response::HttpError;
+use crate::response::validation_error::ValidationError;
 
 /// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
 /// finding the connection closed.
@@ -22,11 +23,11 @@ const READ_ON_BYTES: usize = 32 << 20;
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
 /// Reads the whole body within the limits of `options`. A missing media type counts as JSON.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> Result<Bytes, Failure> {
+pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> Result<Bytes, HttpError> {
     let limit = options.max_body_bytes;
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
-        return Err(Failure::MediaType(other));
+        return Err(HttpError::media_type(format!("Content-Type must be application/json, not {other}")));
     }
     read_up_to(headers, body, limit, options, |_| Ok(())).await
 }
@@ -38,22 +39,26 @@ pub(crate) async fn read_up_to(
     body: Body,
     limit: usize,
     options: &HttpOptions,
-    received: impl FnMut(usize) -> Result<(), Failure>,
-) -> Result<Bytes, Failure> {
+    received: impl FnMut(usize) -> Result<(), HttpError>,
+) -> Result<Bytes, HttpError> {
     if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         read_on(headers, body).await;
-        return Err(Failure::ContentEncoding);
+        let text = "Content-Encoding must be left out: the body is read as it is";
+        return Err(HttpError::media_type(text.to_owned()));
     }
     if declared_length(headers).is_some_and(|length| length > limit) {
         read_on(headers, body).await;
-        return Err(Failure::BodyTooLarge(limit));
+        return Err(body_too_large(limit));
     }
     let time = options.body_read_timeout;
     let mut body = pin!(collect(headers, body, limit, received));
     if let Some(complete) = ready_soon(body.as_mut()).await {
         return complete;
     }
-    tokio::time::timeout(time, body).await.unwrap_or(Err(Failure::BodyTooSlow(time)))
+    tokio::time::timeout(time, body).await.unwrap_or_else(|_elapsed| {
+        let text = format!("Request body must be sent within {} seconds", time.as_secs());
+        Err(HttpError::of(StatusCode::REQUEST_TIMEOUT, ErrorKind::DeadlineExceeded, text))
+    })
 }
 
 /// The output of `work` if it is ready at one of its first two polls. hyper passes a body on at the second one, also if it
@@ -75,18 +80,18 @@ async fn collect(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    mut received: impl FnMut(usize) -> Result<(), Failure>,
-) -> Result<Bytes, Failure> {
+    mut received: impl FnMut(usize) -> Result<(), HttpError>,
+) -> Result<Bytes, HttpError> {
     // Most bodies are one frame, which is not copied.
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Failure::Syntax(format!("it ended early: {error}"), NoObject::NoJson(bytes.len()))
+            HttpError::no_object(ValidationError::no_json(bytes.len(), format!("it ended early: {error}")))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
             read_on(headers, body).await;
-            return Err(Failure::BodyTooLarge(limit));
+            return Err(body_too_large(limit));
         }
         if let Err(failure) = received(data.len()) {
             read_on(headers, body).await;
@@ -102,6 +107,11 @@ async fn collect(
         };
     }
     Ok(bytes)
+}
+
+fn body_too_large(limit: usize) -> HttpError {
+    let text = format!("Request body must not have more than {limit} bytes");
+    HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -133,11 +143,14 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
 ///
 /// # Errors
 /// When it is neither.
-pub(crate) fn is_ndjson(headers: &HeaderMap) -> Result<bool, Failure> {
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> Result<bool, HttpError> {
     if media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case(NDJSON.as_bytes())) {
         return Ok(true);
     }
-    other_media_type(headers).map_or(Ok(false), |other| Err(Failure::BatchMediaType(other)))
+    other_media_type(headers).map_or(Ok(false), |other| {
+        let text = format!("Content-Type must be application/x-ndjson or application/json, not {other}");
+        Err(HttpError::media_type(text))
+    })
 }
 
 /// Reads the rest of a body that is not used.

@@ -1,18 +1,20 @@
 //! The request to buy, validated as its dialect defines.
 
-use axum::http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
+
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::IgnoredAny;
 use shop_core::json::{RawPurchase, RawScalar};
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
-    IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId, RequestContext,
-    Timestamp, UserId, UserName,
+    ErrorKind, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId,
+    RequestContext, Timestamp, UserId, UserName,
 };
 
 use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
-use crate::response::failure::Failure;
-use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
+use crate::response::HttpError;
+use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
 use crate::service::Purchases;
 use crate::service::ServiceKind;
 use crate::service::batch::InBatch;
@@ -48,18 +50,18 @@ pub(crate) fn read(
     timestamps: Timestamps,
     key: Option<IdempotencyKey>,
     times: &AcceptedTimes,
-) -> Result<NewPurchase, Failure> {
+) -> Result<NewPurchase, HttpError> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.distinguishes_empty_bodies && says_nothing() {
-        return Err(Failure::EmptyBody);
+        return Err(empty_body());
     }
     let members = if dialect.is_strict { RawPurchase::parse_strict(body) } else { RawPurchase::parse(body) };
     let members = members.map_err(|error| no_object(body, &error))?;
     if dialect.distinguishes_empty_bodies && members.is_empty {
-        return Err(Failure::EmptyBody);
+        return Err(empty_body());
     }
     let mut purchase =
-        validated(&members, FieldError::new(body), MEMBERS, &Rules { dialect, timestamps, times })?;
+        validated(&members, FieldErrors::new(body), MEMBERS, &Rules { dialect, timestamps, times })?;
     purchase.key = key;
     Ok(purchase)
 }
@@ -71,22 +73,19 @@ pub(crate) fn read_line(
     dialect: &Dialect,
     times: &AcceptedTimes,
     kind: ServiceKind,
-) -> Result<InBatch, Failure> {
+) -> Result<InBatch, HttpError> {
     let mut members = RawPurchase::parse_line(line).map_err(|error| no_object(line, &error))?;
     members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
-    let mut wrong = FieldError::new(b"");
+    let mut wrong = FieldErrors::new(b"");
     let [key, id] = [("key", members.key), ("id", members.id)].map(|(member, value)| {
         let value = value.filter(|value| !value.is_null())?;
         wrong.read_member(member, Some(value), |value| {
-            let text = value.text().ok_or_else(|| (Problem::NoText, "must be text".to_owned()))?;
-            text.parse::<IdempotencyKey>().map_err(|_invalid| (Problem::Value, INVALID_KEY.to_owned()))
+            let text = value.text().ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+            text.parse::<IdempotencyKey>().map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
         })
     });
-    let mut refuse_id = |text: &str| {
-        let (text, input) = (text.to_owned(), "null".to_owned());
-        wrong.members.push(InvalidMember { member: "id".into(), problem: Problem::Value, text, input });
-    };
+    let mut refuse_id = |text: &str| wrong.note("id", Kind::Value, text.to_owned(), String::new());
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
     {
@@ -108,6 +107,10 @@ pub(crate) fn read_line(
     Ok((purchase, parsed))
 }
 
+fn empty_body() -> HttpError {
+    HttpError::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, "Request body must be JSON")
+}
+
 /// How members are validated.
 struct Rules<'a> {
     dialect: &'a Dialect,
@@ -118,62 +121,68 @@ struct Rules<'a> {
 /// The purchase of `members`, without a key, unless something is `wrong` already. `known` are the names of members.
 fn validated(
     members: &RawPurchase<'_>,
-    mut wrong: FieldError<'_>,
+    mut wrong: FieldErrors<'_>,
     known: &[&str],
     &Rules { dialect, timestamps, times }: &Rules<'_>,
-) -> Result<NewPurchase, Failure> {
+) -> Result<NewPurchase, HttpError> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let given = members.username.filter(is_given);
-    let user_name: Option<UserName> = wrong.read_member("username", given, |value| text(value, dialect));
+    let user_name: Option<UserName> =
+        wrong.read_member("username", given, |value| text(value, dialect.integers_are_text));
     let given = members.userid.filter(is_given);
-    let user_id: Option<UserId> = wrong.read_member("userid", given, |value| text(value, dialect));
+    let user_id: Option<UserId> =
+        wrong.read_member("userid", given, |value| text(value, dialect.integers_are_text));
     let price = wrong.read_member("price", members.price, |value| price(value, dialect));
     let time = members.timestamp.filter(|value| !value.is_null());
     let time = time.map(|value| {
         wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
     });
     wrong.unknown(&members.unknown, known);
-    match (user_id, user_name, price, &wrong.members[..]) {
-        (Some(user_id), Some(user_name), Some(price), []) => {
-            let mut purchase = NewPurchase::new(user_id, user_name, price);
-            purchase.timestamp = time.flatten().flatten();
-            Ok(purchase)
-        }
-        _ => Err(Failure::Body(wrong.members)),
-    }
+    let ((user_id, user_name), price) = wrong.finish(user_id.zip(user_name).zip(price))?;
+    let mut purchase = NewPurchase::new(user_id, user_name, price);
+    purchase.timestamp = time.flatten().flatten();
+    Ok(purchase)
 }
 
 /// The errors of the members of a body.
-pub(super) struct FieldError<'a> {
+pub(super) struct FieldErrors<'a> {
     body: &'a [u8],
-    pub(super) members: Vec<InvalidMember>,
+    errors: Vec<ValidationError>,
 }
 
-impl<'a> FieldError<'a> {
+impl<'a> FieldErrors<'a> {
     pub(super) const fn new(body: &'a [u8]) -> Self {
-        Self { body, members: Vec::new() }
+        Self { body, errors: Vec::new() }
     }
 
     /// Reads a member's value; an error is noted.
-    pub(super) fn read_member<T>(
+    pub(super) fn read_member<'v, T>(
         &mut self,
         member: &'static str,
-        value: Option<RawScalar<'_>>,
-        read: impl FnOnce(RawScalar<'_>) -> Result<T, (Problem, String)>,
+        value: Option<RawScalar<'v>>,
+        read: impl FnOnce(RawScalar<'v>) -> Result<T, (Kind, String)>,
     ) -> Option<T> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.body).into_owned();
-            let (problem, text) = (Problem::Missing, String::new());
-            self.members.push(InvalidMember { member: member.into(), problem, text, input });
+            self.note(member, Kind::Missing, String::new(), input);
             return None;
         };
-        let read = read(value).map_err(|(problem, text)| {
-            // The text of a price names the member itself.
-            let text = if member == "price" { text } else { format!("{member} {text}") };
-            let input = value.as_json().to_owned();
-            self.members.push(InvalidMember { member: member.into(), problem, text, input });
+        let read = read(value).map_err(|(kind, text)| {
+            // The texts of a price name the member themselves, and pydantic's name none.
+            let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
+            let text = if is_sentence { text } else { format!("{member} {text}") };
+            self.note(member, kind, text, value.as_json().to_owned());
         });
         read.ok()
+    }
+
+    fn note(&mut self, member: impl Into<Cow<'static, str>>, kind: Kind, text: String, input: String) {
+        self.errors.push(ValidationError { location: Location::Member(member.into()), kind, text, input });
+    }
+
+    /// Returns `read` if there are no errors.
+    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, HttpError> {
+        read.filter(|_| self.errors.is_empty()).ok_or_else(|| HttpError::invalid(self.errors))
     }
 
     /// Notes each member that is not in `known`, once.
@@ -182,40 +191,41 @@ impl<'a> FieldError<'a> {
             if names[..position].contains(name) {
                 continue;
             }
-            let (member, text) = (name.clone().into(), unknown(name, known));
-            let (problem, input) = (Problem::Unknown, "null".to_owned());
-            self.members.push(InvalidMember { member, problem, text, input });
+            self.note(name.clone(), Kind::Unknown, unknown(name, known), String::new());
         }
     }
 }
 
 /// The reason why `body` is not an object, from `error`.
-pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
+pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let trimmed = body.trim_ascii();
     // Valid JSON of another type.
     let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
     let error = broken.as_ref().unwrap_or(error);
-    let why = match (trimmed, error.is_data()) {
-        (b"" | b"null", _) => NoObject::Nothing,
-        ([b'{', ..], true) => NoObject::Contradiction,
-        (_, true) => NoObject::Other(String::from_utf8_lossy(trimmed).into_owned()),
+    let text = error.to_string();
+    let of_body = |kind, text| ValidationError { location: Location::Body, kind, text, input: String::new() };
+    HttpError::no_object(match (trimmed, error.is_data()) {
+        (b"" | b"null", _) => of_body(Kind::Missing, text),
+        // A member is repeated, or it is not UTF-8.
+        ([b'{', ..], true) => of_body(Kind::Value, text),
+        (_, true) => ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text),
         // The body is truncated.
-        (_, false) if error.is_eof() => NoObject::NoJson(body.len()),
+        (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
         (_, false) => {
             let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
-            NoObject::NoJson(lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1))
+            let byte = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+            ValidationError::no_json(byte, text)
         }
-    };
-    Failure::Syntax(error.to_string(), why)
+    })
 }
 
-pub(super) fn text<T>(value: RawScalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
+pub(super) fn text<T>(value: RawScalar<'_>, integers: bool) -> Result<T, (Kind, String)>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
-    let text = if dialect.integers_are_text { value.text_or_integer() } else { value.text() };
-    let text = text.ok_or_else(|| (Problem::NoText, "must be text".to_owned()))?;
-    text.parse().map_err(|problem: T::Err| (Problem::Value, problem.to_string()))
+    let text = if integers { value.text_or_integer() } else { value.text() };
+    let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+    text.parse().map_err(|problem: T::Err| (Kind::Value, problem.to_string()))
 }
 
 /// Whether an id or a name counts as given.
@@ -226,23 +236,21 @@ fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
     }
 }
 
-fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String)> {
+fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String)> {
     // Texts of the replaced systems.
     let (no_number, too_low) = match dialect.lowest_price {
         LowestPrice::Zero => ("Price must be a valid number", "Price cannot be negative"),
         LowestPrice::AboveZero => ("Price must be a positive number", "Price must be a positive number"),
     };
     match value.price() {
-        Ok(_) if dialect.is_strict && !is_json_number(value) => {
-            Err((Problem::NoNumber, no_number.to_owned()))
-        }
+        Ok(_) if dialect.is_strict && !is_json_number(value) => Err((Kind::NoNumber, no_number.to_owned())),
         Ok(price) if price.as_decimal().is_zero() && dialect.lowest_price == LowestPrice::AboveZero => {
-            Err((Problem::Value, too_low.to_owned()))
+            Err((Kind::Value, too_low.to_owned()))
         }
         Ok(price) => Ok(price),
-        Err(InvalidPrice::NotANumber) => Err((Problem::NoNumber, no_number.to_owned())),
-        Err(InvalidPrice::Negative) => Err((Problem::Value, too_low.to_owned())),
-        Err(problem) => Err((Problem::Value, format!("Price {problem}"))),
+        Err(InvalidPrice::NotANumber) => Err((Kind::NoNumber, no_number.to_owned())),
+        Err(InvalidPrice::Negative) => Err((Kind::Value, too_low.to_owned())),
+        Err(problem) => Err((Kind::Value, format!("Price {problem}"))),
     }
 }
 
@@ -259,28 +267,28 @@ fn timestamp(
     value: RawScalar<'_>,
     timestamps: Timestamps,
     times: &AcceptedTimes,
-) -> Result<Option<Timestamp>, (Problem, String)> {
+) -> Result<Option<Timestamp>, (Kind, String)> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
         Timestamps::Strict => value.text().and_then(|text| text.parse().ok()),
         Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
     };
     match read {
-        Some(time) => times.check(time).map(Some).map_err(|error| (Problem::Value, error.to_string())),
+        Some(time) => times.check(time).map(Some).map_err(|error| (Kind::Value, error.to_string())),
         None if timestamps != Timestamps::LenientOrReceipt => {
-            Err((Problem::Value, InvalidTimestamp.to_string()))
+            Err((Kind::Value, InvalidTimestamp.to_string()))
         }
         None => Ok(None),
     }
 }
 
 /// The idempotency key of the request.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failure> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, HttpError> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (given.next(), given.next());
     let Some(key) = first else { return Ok(None) };
     let key = key.to_str().ok().filter(|_| second.is_none()).and_then(|key| key.parse().ok());
-    key.map(Some).ok_or_else(|| Failure::field("Idempotency-Key", INVALID_KEY))
+    key.map(Some).ok_or_else(|| Location::Header("Idempotency-Key").invalid(INVALID_KEY).into())
 }
 
 /// The context of the request that is stored with the purchase.

@@ -1,43 +1,42 @@
 //! Values as pydantic 2 reads them in its non-strict mode, and its errors, as in the replaced system.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
+use serde_json::Value;
+use shop_core::InvalidText;
 use shop_core::json::RawScalar;
 use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::Email;
 
-use crate::response::validation_error::ValidationError;
+use crate::response::validation_error::Kind;
 
-impl ValidationError {
-    /// A text with too many characters.
-    pub(crate) fn too_long(most: usize) -> Self {
-        let text = format!("String should have at most {most} characters");
-        Self { text, ..Self::new("string_too_long", "") }.with("max_length", most)
-    }
+/// The kind of an error, with pydantic's message.
+type Error = (Kind, String);
 
-    fn no_integer_text() -> Self {
-        Self::new("int_parsing", "Input should be a valid integer, unable to parse string as an integer")
-    }
+fn error(kind: &'static str, text: impl Into<String>) -> Error {
+    (Kind::Pydantic(kind, None), text.into())
+}
 
-    fn too_many_digits() -> Self {
-        Self::new("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size")
-    }
+/// An error with the parameter `name` of its message.
+fn error_with(kind: &'static str, text: String, name: &'static str, value: impl Into<Value>) -> Error {
+    (Kind::Pydantic(kind, Some(Box::new((name, value.into())))), text)
+}
 
-    fn not_finite() -> Self {
-        Self::new("finite_number", "Input should be a finite number")
-    }
+fn no_integer_text() -> Error {
+    error("int_parsing", "Input should be a valid integer, unable to parse string as an integer")
+}
 
-    fn no_decimal_text() -> Self {
-        Self::new("decimal_parsing", "Input should be a valid decimal")
-    }
+fn too_many_digits() -> Error {
+    error("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size")
+}
 
-    fn too_large() -> Self {
-        Self::new(
-            "decimal_whole_digits",
-            "Decimal input should have no more than 8 digits before the decimal point",
-        )
-        .with("whole_digits", WHOLE_DIGITS)
-    }
+fn not_finite() -> Error {
+    error("finite_number", "Input should be a finite number")
+}
+
+fn no_decimal_text() -> Error {
+    error("decimal_parsing", "Input should be a valid decimal")
 }
 
 /// Python rejects longer integer texts.
@@ -48,18 +47,29 @@ const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 const WHOLE_DIGITS: i64 = 8;
 
 /// A text.
-pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, ValidationError> {
+pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
             let text = "Input should be a valid string, unable to parse raw data as a unicode string";
-            return ValidationError::new("string_unicode", text);
+            return error("string_unicode", text);
         }
-        ValidationError::new("string_type", "Input should be a valid string")
+        error("string_type", "Input should be a valid string")
+    })
+}
+
+/// A text of at most `most` characters.
+pub(crate) fn short_text<T: FromStr<Err = InvalidText>>(
+    value: RawScalar<'_>,
+    most: usize,
+) -> Result<T, Error> {
+    text(value)?.parse().map_err(|_too_long| {
+        let text = format!("String should have at most {most} characters");
+        error_with("string_too_long", text, "max_length", most)
     })
 }
 
 /// An email address. A name before it is dropped: `Ada <ada@example.com>`.
-pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, ValidationError> {
+pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, Error> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
     let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
@@ -67,13 +77,13 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, ValidationError> {
     address.parse().map_err(|why: shop_core::users::InvalidEmail| {
         let why = why.to_string();
         let text = format!("value is not a valid email address: {why}");
-        ValidationError { text, ..ValidationError::new("value_error", "") }.with("reason", why)
+        error_with("value_error", text, "reason", why)
     })
 }
 
 /// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64 bits becomes the
 /// nearest that does not.
-pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, ValidationError> {
+pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, Error> {
     match value.as_json() {
         "true" => Ok(1),
         "false" => Ok(0),
@@ -81,14 +91,14 @@ pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, ValidationError> {
         json if value.is_number() => integer_of_text(json),
         json => match value.text() {
             Some(text) => integer_of_text(&text),
-            None if json.starts_with('"') => Err(ValidationError::no_integer_text()),
-            None => Err(ValidationError::new("int_type", "Input should be a valid integer")),
+            None if json.starts_with('"') => Err(no_integer_text()),
+            None => Err(error("int_type", "Input should be a valid integer")),
         },
     }
 }
 
 /// An integer of 32 bits.
-pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, ValidationError> {
+pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, Error> {
     let integer = integer(value)?;
     i32::try_from(integer).map_err(|_beyond| {
         let (kind, name, words, limit) = if integer > 0 {
@@ -97,24 +107,24 @@ pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, ValidationError
             ("greater_than_equal", "ge", "greater", i32::MIN)
         };
         let text = format!("Input should be {words} than or equal to {limit}");
-        ValidationError { text, ..ValidationError::new(kind, "") }.with(name, limit)
+        error_with(kind, text, name, limit)
     })
 }
 
 /// The same as [`integer`], from text.
-pub(crate) fn integer_of_text(text: &str) -> Result<i64, ValidationError> {
+pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
     let text = text.trim();
     if text.len() > MAX_INTEGER_DIGITS {
-        return Err(ValidationError::too_many_digits());
+        return Err(too_many_digits());
     }
     let (is_negative, number) = signed(text);
     let digits = match number.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
-        Some(_) => return Err(ValidationError::no_integer_text()),
+        Some(_) => return Err(no_integer_text()),
         None => number,
     };
     if !digits.split('_').all(|group| !group.is_empty() && are_digits(group)) {
-        return Err(ValidationError::no_integer_text());
+        return Err(no_integer_text());
     }
     let digits = digits.bytes().filter(u8::is_ascii_digit);
     let magnitude =
@@ -122,34 +132,37 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, ValidationError> {
     Ok(if is_negative { -magnitude } else { magnitude })
 }
 
-fn integer_of_float(value: RawScalar<'_>) -> Result<i64, ValidationError> {
-    let float = value.float().filter(|float| float.is_finite()).ok_or_else(ValidationError::not_finite)?;
+fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
+    let float = value.float().filter(|float| float.is_finite()).ok_or_else(not_finite)?;
     if float.fract() != 0.0 {
         let text = "Input should be a valid integer, got a number with a fractional part";
-        return Err(ValidationError::new("int_from_float", text));
+        return Err(error("int_from_float", text));
     }
     if float.abs() >= INTEGER_LIMIT {
-        return Err(ValidationError::too_many_digits());
+        return Err(too_many_digits());
     }
-    format!("{float:.0}").parse().map_err(|_no_integer| ValidationError::no_integer_text())
+    format!("{float:.0}").parse().map_err(|_no_integer| no_integer_text())
 }
 
 /// A price, from a number or from numeric text, digit by digit: without floats.
-pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, ValidationError> {
+pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
     let json = value.as_json();
     let text = match value.text() {
         Some(text) => text,
         None if value.is_number() => Cow::Borrowed(json),
-        None if json.starts_with('"') => return Err(ValidationError::no_decimal_text()),
+        None if json.starts_with('"') => return Err(no_decimal_text()),
         None => {
             let text = "Decimal input should be an integer, float, string or Decimal object";
-            return Err(ValidationError::new("decimal_type", text));
+            return Err(error("decimal_type", text));
         }
     };
     text.trim().replace('_', "").parse().map_err(|error| match error {
-        InvalidTotalPrice::TooLarge => ValidationError::too_large(),
-        InvalidTotalPrice::NotFinite => ValidationError::not_finite(),
-        _ => ValidationError::no_decimal_text(),
+        InvalidTotalPrice::TooLarge => {
+            let text = "Decimal input should have no more than 8 digits before the decimal point";
+            error_with("decimal_whole_digits", text.to_owned(), "whole_digits", WHOLE_DIGITS)
+        }
+        InvalidTotalPrice::NotFinite => not_finite(),
+        _ => no_decimal_text(),
     })
 }
 

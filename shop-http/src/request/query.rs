@@ -14,8 +14,8 @@ use shop_core::ports::{
 use shop_core::{PurchaseId, Timestamp};
 
 use crate::dialect::{By, View};
-use crate::response::Failure;
-use crate::response::validation_error::{InvalidField, unknown};
+use crate::response::HttpError;
+use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
 use crate::service::dead_letters::DeadLetterPage;
 use crate::service::waiting::DEFAULT_WAIT;
 
@@ -34,24 +34,24 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 
 impl Parameters {
     /// The parameters of a request outside of `/v1`.
-    pub(crate) fn from_uri(uri: &Uri) -> Result<Self, Failure> {
+    pub(crate) fn from_uri(uri: &Uri) -> Result<Self, HttpError> {
         let (parameters, mut wrong) = Self::known(uri, LEGACY_PARAMETERS)?;
-        wrong.retain(|wrong| LEGACY_PARAMETERS.contains(&&*wrong.field));
-        if wrong.is_empty() { Ok(parameters) } else { Err(Failure::Fields(wrong)) }
+        wrong.retain(|wrong| LEGACY_PARAMETERS.iter().any(|known| wrong.location.name() == Some(known)));
+        if wrong.is_empty() { Ok(parameters) } else { Err(HttpError::invalid(wrong)) }
     }
 
     /// The parameters in `known`, and errors for the others.
-    fn known(uri: &Uri, known: &[&'static str]) -> Result<(Self, Vec<InvalidField>), Failure> {
-        let unreadable = |problem: &str| InvalidField {
-            field: "query".into(),
-            text: format!("the query string cannot be read: {problem}"),
+    fn known(uri: &Uri, known: &[&'static str]) -> Result<(Self, Vec<ValidationError>), HttpError> {
+        let unreadable = |problem: &str| {
+            let text = format!("the query string cannot be read: {problem}");
+            ValidationError { text, ..Location::Query.invalid("") }
         };
         // Invalid UTF-8 would be replaced below, and select another user.
         let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
         decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Query(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
-        let (mut parameters, mut wrong) = (BTreeMap::new(), Vec::<InvalidField>::new());
+        let (mut parameters, mut wrong) = (BTreeMap::new(), Vec::<ValidationError>::new());
         for (name, value) in pairs {
             let text = match known.iter().find(|known| **known == name) {
                 Some(known) => match parameters.entry(*known) {
@@ -64,8 +64,9 @@ impl Parameters {
                 None => unknown(&name, known),
             };
             // A repeated name is reported once.
-            if !wrong.iter().any(|known| known.field == name) {
-                wrong.push(InvalidField { text, field: name.into() });
+            let location = Location::Parameter(name.into());
+            if !wrong.iter().any(|known| known.location == location) {
+                wrong.push(ValidationError { text, ..location.invalid("") });
             }
         }
         Ok((Self(parameters), wrong))
@@ -81,19 +82,19 @@ impl Parameters {
         name: &'static str,
         words: &[(&str, T)],
         problem: &str,
-    ) -> Result<Option<T>, InvalidField> {
+    ) -> Result<Option<T>, ValidationError> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let found = words.iter().find(|(word, _)| *word == given);
-        found.map(|(_, value)| Some(*value)).ok_or_else(|| InvalidField::new(name, problem))
+        found.map(|(_, value)| Some(*value)).ok_or_else(|| invalid_parameter(name, problem))
     }
 
-    pub(crate) fn by(&self) -> Result<Option<By>, InvalidField> {
+    pub(crate) fn by(&self) -> Result<Option<By>, ValidationError> {
         let words = [("userid", By::UserId), ("username", By::UserName)];
         self.word("by", &words, "must be userid or username")
     }
 
     /// The requested view, if any.
-    pub(crate) fn view(&self) -> Result<Option<View>, InvalidField> {
+    pub(crate) fn view(&self) -> Result<Option<View>, ValidationError> {
         let words = [("summary", View::Summary), ("list", View::List), ("user", View::Owner)];
         self.word("view", &words, "must be summary, list or user")
     }
@@ -108,7 +109,7 @@ impl Parameters {
         &self,
         default: ListOrder,
         default_limit: PageLimit,
-    ) -> Result<PageRequest, InvalidField> {
+    ) -> Result<PageRequest, ValidationError> {
         Ok(self.page_of(self.order(default)?, self.limit(default_limit)?))
     }
 
@@ -117,15 +118,15 @@ impl Parameters {
             .with_cursor(self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned())))
     }
 
-    fn order(&self, default: ListOrder) -> Result<ListOrder, InvalidField> {
+    fn order(&self, default: ListOrder) -> Result<ListOrder, ValidationError> {
         let words = [("newest", ListOrder::NewestFirst), ("oldest", ListOrder::OldestFirst)];
         Ok(self.word("order", &words, "must be newest or oldest")?.unwrap_or(default))
     }
 
-    fn limit(&self, default: PageLimit) -> Result<PageLimit, InvalidField> {
+    fn limit(&self, default: PageLimit) -> Result<PageLimit, ValidationError> {
         let Some(text) = self.get("limit") else { return Ok(default) };
         let number = text.parse::<u16>().ok().and_then(|number| PageLimit::new(number).ok());
-        number.ok_or_else(|| InvalidField::new("limit", "must be a whole number from 1 to 1000"))
+        number.ok_or_else(|| invalid_parameter("limit", "must be a whole number from 1 to 1000"))
     }
 
     /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.
@@ -155,22 +156,22 @@ impl Parameters {
     }
 
     /// The awaited purchase, and the maximum wait.
-    pub(crate) fn wait(&self) -> Result<Option<(PurchaseId, Duration)>, InvalidField> {
+    pub(crate) fn wait(&self) -> Result<Option<(PurchaseId, Duration)>, ValidationError> {
         let time = self.wait_time()?;
         Ok(self.wait_for()?.map(|id| (id, time)))
     }
 
-    fn wait_time(&self) -> Result<Duration, InvalidField> {
+    fn wait_time(&self) -> Result<Duration, ValidationError> {
         let Some(text) = self.get("wait") else { return Ok(DEFAULT_WAIT) };
         let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
         let seconds =
-            seconds.ok_or_else(|| InvalidField::new("wait", "must be a number of seconds from 0 to 10"))?;
+            seconds.ok_or_else(|| invalid_parameter("wait", "must be a number of seconds from 0 to 10"))?;
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    fn wait_for(&self) -> Result<Option<PurchaseId>, InvalidField> {
+    fn wait_for(&self) -> Result<Option<PurchaseId>, ValidationError> {
         let id = self.get("wait_for").map(str::parse).transpose();
-        id.map_err(|error| InvalidField::new("wait_for", format!("must be a purchase id: {error}")))
+        id.map_err(|error| invalid_parameter("wait_for", format!("must be a purchase id: {error}")))
     }
 }
 
@@ -185,7 +186,7 @@ fn unencoded(text: &str, problem: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Strict {
     parameters: Parameters,
-    wrong: Vec<InvalidField>,
+    wrong: Vec<ValidationError>,
 }
 
 impl Strict {
@@ -205,13 +206,13 @@ impl Strict {
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
     /// The parameters of the request to `uri`, of which `known` are allowed.
-    pub(crate) fn from_uri(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
+    pub(crate) fn from_uri(uri: &Uri, known: &[&'static str]) -> Result<Self, HttpError> {
         let (parameters, wrong) = Parameters::known(uri, known)?;
         Ok(Self { parameters, wrong })
     }
 
     /// Notes an error.
-    pub(crate) fn note<T>(&mut self, read: Result<T, InvalidField>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, read: Result<T, ValidationError>) -> Option<T> {
         read.map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 
@@ -220,25 +221,25 @@ impl Strict {
         let get = |name| self.parameters.get(name);
         let id = get("userid").map(|id| {
             let id = id.parse().map(Selector::User);
-            ("userid", id.map_err(|error| InvalidField::new("userid", error)))
+            ("userid", id.map_err(|error| invalid_parameter("userid", error)))
         });
         let name = get("username").map(|name| {
             let name = name.parse().map(Selector::Name);
-            ("username", name.map_err(|error| InvalidField::new("username", error)))
+            ("username", name.map_err(|error| invalid_parameter("username", error)))
         });
         let all = get("everyone").map(|everyone| {
             let all = (everyone == "true").then_some(Selector::All);
-            ("everyone", all.ok_or_else(|| InvalidField::new("everyone", "must be true")))
+            ("everyone", all.ok_or_else(|| invalid_parameter("everyone", "must be true")))
         });
         let (names, mut selectors): (Vec<_>, Vec<_>) = [id, name, all].into_iter().flatten().unzip();
         match (&names[..], selectors.pop()) {
             ([_], Some(selector)) => self.note(selector),
             ([], _) => {
-                self.note(Err(InvalidField::new("userid", "or username must be given, or everyone=true")))
+                self.note(Err(invalid_parameter("userid", "or username must be given, or everyone=true")))
             }
             ([first, rest @ ..], last) => {
                 let text = format!("and {} exclude each other: give one of them", rest.join(" and "));
-                self.wrong.push(InvalidField::new(first, text));
+                self.wrong.push(invalid_parameter(first, text));
                 self.wrong.extend(selectors.into_iter().chain(last).filter_map(Result::err));
                 None
             }
@@ -258,7 +259,7 @@ impl Strict {
         for name in ["limit", "cursor"] {
             if self.parameters.get(name).is_some() {
                 self.wrong
-                    .push(InvalidField::new(name, "is of pages: a file has everything that is selected"));
+                    .push(invalid_parameter(name, "is of pages: a file has everything that is selected"));
             }
         }
         let order = self.parameters.order(ListOrder::NewestFirst);
@@ -272,10 +273,10 @@ impl Strict {
             let time =
                 self.parameters.get(name).map(|text| text.parse::<Timestamp>().map_err(|why| (text, why)));
             let time = time.transpose();
-            self.note(time.map_err(|(text, why)| InvalidField::new(name, unencoded(text, &why.to_string()))))
+            self.note(time.map_err(|(text, why)| invalid_parameter(name, unencoded(text, &why.to_string()))))
         });
         let range = TimeRange::new(from?, to?);
-        self.note(range.map_err(|_empty| InvalidField::new("to", "must be after from")))
+        self.note(range.map_err(|_empty| invalid_parameter("to", "must be after from")))
     }
 
     /// The requested totals: per day in UTC by default.
@@ -284,7 +285,7 @@ impl Strict {
         let per = self.parameters.word("per", &words, "must be hour, day or month");
         let zone = self.parameters.get("zone").map(|text| {
             text.parse::<UtcOffset>()
-                .map_err(|why| InvalidField::new("zone", unencoded(text, &why.to_string())))
+                .map_err(|why| invalid_parameter("zone", unencoded(text, &why.to_string())))
         });
         let (range, per, zone) = (self.range(), self.note(per), self.note(zone.transpose()));
         Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
@@ -295,18 +296,18 @@ impl Strict {
         let get = |name| self.parameters.get(name);
         let topic = get("topic").map(|topic| {
             let known = topics.contains(&topic).then(|| topic.to_owned());
-            known.ok_or_else(|| InvalidField::new("topic", format!("must be one of {}", topics.join(", "))))
+            known.ok_or_else(|| invalid_parameter("topic", format!("must be one of {}", topics.join(", "))))
         });
         let reason = get("reason")
-            .map(|text| text.parse::<ReasonKind>().map_err(|error| InvalidField::new("reason", error)));
+            .map(|text| text.parse::<ReasonKind>().map_err(|error| invalid_parameter("reason", error)));
         let since = get("since").map(|text| {
             let time = text.parse::<Timestamp>();
-            time.map_err(|why| InvalidField::new("since", unencoded(text, &why.to_string())))
+            time.map_err(|why| invalid_parameter("since", unencoded(text, &why.to_string())))
         });
         let after = get("cursor").map(|text| {
             let position = text.parse::<RecordPosition>();
             position.map_err(|_invalid| {
-                InvalidField::new("cursor", "does not belong to this list; omit it to start over")
+                invalid_parameter("cursor", "does not belong to this list; omit it to start over")
             })
         });
         let limit = self.parameters.limit(PageLimit::DEFAULT);
@@ -321,13 +322,13 @@ impl Strict {
     ///
     /// # Errors
     /// All errors that were noted.
-    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(Parameters, T), Failure> {
+    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(Parameters, T), HttpError> {
         let (time, id) = (self.parameters.wait_time(), self.parameters.wait_for());
         self.note(time);
         self.note(id);
         match read {
             Some(read) if self.wrong.is_empty() => Ok((self.parameters, read)),
-            _ => Err(Failure::Fields(self.wrong)),
+            _ => Err(HttpError::invalid(self.wrong)),
         }
     }
 }

@@ -1,29 +1,36 @@
 //! The values of users and orders under `/v1`: JSON's own types only.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use shop_core::Decimal;
 use shop_core::json::RawScalar;
 use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::{Email, InvalidEmail};
 
-use crate::dialect::Dialect;
-use crate::request::purchase::{is_json_number, text};
-use crate::response::validation_error::Problem;
+use crate::request::purchase::{self, is_json_number};
+use crate::response::validation_error::Kind;
 
 /// The error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
 
+/// A text.
+pub(super) fn text<T: FromStr<Err: Display>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+    purchase::text(value, false)
+}
+
 /// An email address, with nothing around it.
-pub(super) fn email(value: RawScalar<'_>, dialect: &Dialect) -> Result<Email, (Problem, String)> {
-    text::<String>(value, dialect)?
+pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
+    text::<String>(value)?
         .parse()
-        .map_err(|why: InvalidEmail| (Problem::Value, format!("is not a valid email address: {why}")))
+        .map_err(|why: InvalidEmail| (Kind::Value, format!("is not a valid email address: {why}")))
 }
 
 /// An integer within its bounds, without a fraction or an exponent.
-pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Problem, String)> {
+pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
     let bits = 8 * size_of::<T>();
     let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| (Problem::NoNumber, format!("{INTEGER} of {bits} bits")))
+    number.ok_or_else(|| (Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
 }
 
 /// The integer in a text that is a valid JSON integer.
@@ -32,18 +39,18 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 }
 
 /// A price, from a number or its text. It is not rounded.
-pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Problem, String)> {
+pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
     let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {
-        return Err((Problem::NoNumber, InvalidTotalPrice::NotANumber.to_string()));
+        return Err((Kind::NoNumber, InvalidTotalPrice::NotANumber.to_string()));
     };
     let price: TotalPrice =
-        digits.parse().map_err(|why: InvalidTotalPrice| (Problem::Value, why.to_string()))?;
+        digits.parse().map_err(|why: InvalidTotalPrice| (Kind::Value, why.to_string()))?;
     let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
     if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
         Ok(price)
     } else {
-        Err((Problem::Value, "must not have more than 2 decimals".to_owned()))
+        Err((Kind::Value, "must not have more than 2 decimals".to_owned()))
     }
 }
 

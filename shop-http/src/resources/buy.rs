@@ -14,7 +14,7 @@ use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::request;
 use crate::request::Strict;
 use crate::response::purchase_answer::PurchaseAnswer;
-use crate::response::{Failure, LegacyPurchase};
+use crate::response::{HttpError, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
@@ -25,17 +25,13 @@ pub(crate) async fn post(
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Response {
-    match buy(&purchases, dialect, dialect.timestamps, request).await {
-        Ok(bought) => {
-            if dialect.logs_purchases() && !bought.replayed {
-                let Purchase { id, user_id, .. } = &bought.purchase;
-                tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
-            }
-            answer(dialect, &mount, bought)
-        }
-        Err(failure) => failure.respond(dialect),
+) -> Result<Response, HttpError> {
+    let bought = buy(&purchases, dialect, dialect.timestamps, request).await?;
+    if dialect.logs_purchases() && !bought.replayed {
+        let Purchase { id, user_id, .. } = &bought.purchase;
+        tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
     }
+    Ok(answer(dialect, &mount, bought))
 }
 
 /// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
@@ -43,14 +39,11 @@ pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     request: Request,
-) -> Response {
-    match buy(&purchases, dialect, Timestamps::Lenient, request).await {
-        Ok(PublishedPurchase { purchase, replayed, .. }) => {
-            let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
-            PurchaseAnswer::new(purchase.id, replayed).respond(StatusCode::CREATED, &stored)
-        }
-        Err(failure) => failure.respond(dialect),
-    }
+) -> Result<Response, HttpError> {
+    let PublishedPurchase { purchase, replayed, .. } =
+        buy(&purchases, dialect, Timestamps::Lenient, request).await?;
+    let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
+    Ok(PurchaseAnswer::new(purchase.id, replayed).respond(StatusCode::CREATED, &stored))
 }
 
 async fn buy(
@@ -58,7 +51,7 @@ async fn buy(
     dialect: &Dialect,
     timestamps: Timestamps,
     request: Request,
-) -> Result<PublishedPurchase, Failure> {
+) -> Result<PublishedPurchase, HttpError> {
     let bought = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.

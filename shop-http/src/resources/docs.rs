@@ -5,12 +5,11 @@ use std::sync::{Arc, LazyLock};
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect};
 use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
-use crate::dialect::RequestDialect;
-use crate::response::Failure;
+use crate::response::HttpError;
 
 /// Swagger UI sets inline styles with images; nothing else is allowed.
 const POLICY: (HeaderName, HeaderValue) = (
@@ -25,25 +24,18 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
 /// `GET /docs`.
-pub(crate) async fn page(RequestDialect(dialect): RequestDialect) -> Response {
-    let Some((html, kind)) = vendored("index.html") else {
-        return Failure::NoRoute.respond(dialect);
-    };
+pub(crate) async fn page() -> Result<impl IntoResponse, HttpError> {
+    let (html, kind) = vendored("index.html").ok_or(HttpError::NO_ROUTE)?;
     // The page is beside its folder, so that no redirect is needed.
     let html =
         String::from_utf8_lossy(&html).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
-    ([POLICY, (header::CONTENT_TYPE, kind)], html).into_response()
+    Ok(([POLICY, (header::CONTENT_TYPE, kind)], html))
 }
 
 /// `GET /docs/{file}`: a file of the page.
-pub(crate) async fn file(
-    RequestDialect(dialect): RequestDialect,
-    path: Result<Path<String>, PathRejection>,
-) -> Response {
-    match path.ok().and_then(|Path(name)| vendored(&name)) {
-        Some((bytes, kind)) => ([POLICY, (header::CONTENT_TYPE, kind)], bytes).into_response(),
-        None => Failure::NoRoute.respond(dialect),
-    }
+pub(crate) async fn file(path: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, HttpError> {
+    let file = path.ok().and_then(|Path(name)| vendored(&name)).ok_or(HttpError::NO_ROUTE);
+    file.map(|(bytes, kind)| ([POLICY, (header::CONTENT_TYPE, kind)], bytes))
 }
 
 /// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.

@@ -21,8 +21,7 @@ use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};
-use crate::response::failure::{Failure, Subject};
-use crate::response::json::Json;
+use crate::response::{HttpError, Json, Subject};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};
@@ -37,19 +36,16 @@ pub(crate) async fn post_user(
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Response {
-    let user = async {
-        let store = &users(&service)?.store;
-        let caller = Caller::of(request.extensions());
-        service.policy.check(&caller, &Action::RegisterUser)?;
-        let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
-        // Anonymous callers share their keys.
-        let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
-        let key = std::mem::replace(&mut new.key, own);
-        let inserted = service.write(Subject::User, &key, store.insert(&new)).await?;
-        created(inserted, dialect, &mount)
-    };
-    user.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let store = &users(&service)?.store;
+    let caller = Caller::of(request.extensions());
+    service.policy.check(&caller, &Action::RegisterUser)?;
+    let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
+    // Anonymous callers share their keys.
+    let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let key = std::mem::replace(&mut new.key, own);
+    let inserted = service.write(Subject::User, &key, store.insert(&new)).await?;
+    created(inserted, dialect, &mount)
 }
 
 pub(crate) async fn post_order(
@@ -57,16 +53,13 @@ pub(crate) async fn post_order(
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Response {
-    let order = async {
-        let store = &orders(&service)?.store;
-        let caller = Caller::of(request.extensions());
-        let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
-        service.policy.check(&caller, &Action::PlaceOrder(new.user_id))?;
-        let placing = place(&**store, &new, &service.options);
-        created(service.write(Subject::Order, &new.key, placing).await?, dialect, &mount)
-    };
-    order.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let store = &orders(&service)?.store;
+    let caller = Caller::of(request.extensions());
+    let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
+    service.policy.check(&caller, &Action::PlaceOrder(new.user_id))?;
+    let placing = place(&**store, &new, &service.options);
+    created(service.write(Subject::Order, &new.key, placing).await?, dialect, &mount)
 }
 
 /// Places an order, with retries while its user is unknown and there is time.
@@ -96,21 +89,21 @@ trait Resource: Entity {
     type Body: From<Self> + Serialize;
     const PATH: &'static str;
     const SUBJECT: Subject;
-    const REFUSED: fn() -> Failure;
+    const REFUSED: HttpError;
 }
 
 impl Resource for User {
     type Body = UserBody;
     const PATH: &'static str = "/v1/users";
     const SUBJECT: Subject = Subject::User;
-    const REFUSED: fn() -> Failure = || Failure::EmailTaken;
+    const REFUSED: HttpError = HttpError::EMAIL_TAKEN;
 }
 
 impl Resource for Order {
     type Body = OrderBody;
     const PATH: &'static str = "/v1/orders";
     const SUBJECT: Subject = Subject::Order;
-    const REFUSED: fn() -> Failure = || Failure::UnknownUser;
+    const REFUSED: HttpError = HttpError::UNKNOWN_USER;
 }
 
 /// The response to an insert. Under `/v1` it has a location, and says whether the key was used before.
@@ -118,12 +111,12 @@ fn created<E: Resource>(
     insertion: Insertion<E>,
     dialect: &Dialect,
     mount: &Mount,
-) -> Result<Response, Failure> {
+) -> Result<Response, HttpError> {
     let (row, is_replayed) = match insertion {
         Insertion::Inserted(row) => (row, false),
         Insertion::AlreadyInserted(row) => (row, true),
-        Insertion::KeyTaken => return Err(Failure::KeyTaken(E::SUBJECT)),
-        Insertion::Refused => return Err(E::REFUSED()),
+        Insertion::KeyTaken => return Err(HttpError::key_taken(E::SUBJECT)),
+        Insertion::Refused => return Err(E::REFUSED),
     };
     let location = || [(header::LOCATION, mount.path(format_args!("{}/{}", E::PATH, row.number())))];
     let location = dialect.is_strict.then(location);
@@ -137,14 +130,11 @@ pub(crate) async fn get_user(
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
-) -> Response {
-    let user = async {
-        let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-        service.policy.check(&caller, &Action::ReadUser(id))?;
-        let found = service.query_for(Subject::User, store.get(id)).await?;
-        Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
-    };
-    user.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+    service.policy.check(&caller, &Action::ReadUser(id))?;
+    let found = service.query_for(Subject::User, store.get(id)).await?;
+    Ok(Json(UserBody::from(found.ok_or(HttpError::UNKNOWN_USER)?)).into_response())
 }
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
@@ -154,15 +144,12 @@ pub(crate) async fn get_orders_of_user(
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
-) -> Response {
-    let orders = async {
-        let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-        service.policy.check(&caller, &Action::ReadOrders(id))?;
-        let found = service.query_for(Subject::User, store.orders_of(id)).await?;
-        let orders = found.ok_or(Failure::UnknownUser)?;
-        Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())
-    };
-    orders.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+    service.policy.check(&caller, &Action::ReadOrders(id))?;
+    let found = service.query_for(Subject::User, store.orders_of(id)).await?;
+    let orders = found.ok_or(HttpError::UNKNOWN_USER)?;
+    Ok(Json(UserOrdersBody::new(id, &orders)).into_response())
 }
 
 pub(crate) async fn get_order(
@@ -171,25 +158,22 @@ pub(crate) async fn get_order(
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
-) -> Response {
-    let order = async {
-        let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
-        let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
-        let order = found.ok_or(Failure::UnknownOrder)?;
-        let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
-        // A client does not learn which orders of others exist.
-        may.map_err(|_denied| Failure::UnknownOrder)?;
-        Ok::<_, Failure>(Json(OrderBody::from(order)).into_response())
-    };
-    order.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
+    let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
+    let order = found.ok_or(HttpError::UNKNOWN_ORDER)?;
+    let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
+    // A client does not learn which orders of others exist.
+    may.map_err(|_denied| HttpError::UNKNOWN_ORDER)?;
+    Ok(Json(OrderBody::from(order)).into_response())
 }
 
 /// The role exists wherever its routes do.
-fn users(service: &Service) -> Result<&UsersRole, Failure> {
-    service.users.as_ref().ok_or(Failure::NoRoute)
+fn users(service: &Service) -> Result<&UsersRole, HttpError> {
+    service.users.as_ref().ok_or(HttpError::NO_ROUTE)
 }
 
 /// The role exists wherever its routes do.
-fn orders(service: &Service) -> Result<&OrdersRole, Failure> {
-    service.orders.as_ref().ok_or(Failure::NoRoute)
+fn orders(service: &Service) -> Result<&OrdersRole, HttpError> {
+    service.orders.as_ref().ok_or(HttpError::NO_ROUTE)
 }

@@ -16,10 +16,10 @@ use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::resources::v1_purchases::may_select;
-use crate::response::{Failure, Json};
+use crate::response::validation_error::Location;
+use crate::response::{HttpError, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 use crate::service::bounded::within;
@@ -34,59 +34,51 @@ const RETRY: Duration = Duration::from_secs(3);
 /// `GET /v1/purchases/events`.
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
     slot: ReadSlot,
     (uri, headers): (Uri, HeaderMap),
-) -> Response {
-    let events = async {
-        let mut asked = Strict::from_uri(&uri, Strict::EVENTS)?;
-        let selector = asked.selector();
-        let (_, selector) = asked.finish(selector)?;
-        may_select(&purchases, &caller, &selector)?;
-        let after = last_event_id(&headers)?;
-        let feed = purchases.feed.as_ref().ok_or(Failure::NoEvents)?;
-        let subscribed = feed.subscribe(selector, after.as_ref());
-        let subscribed = within(purchases.options.request_timeout, subscribed).await;
-        let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
-        // Streams have a limit of their own.
-        drop(slot.take());
-        Ok::<_, Failure>(respond(subscription))
-    };
-    events.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let mut asked = Strict::from_uri(&uri, Strict::EVENTS)?;
+    let selector = asked.selector();
+    let (_, selector) = asked.finish(selector)?;
+    may_select(&purchases, &caller, &selector)?;
+    let after = last_event_id(&headers)?;
+    let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
+    let subscribed = feed.subscribe(selector, after.as_ref());
+    let subscribed = within(purchases.options.request_timeout, subscribed).await;
+    let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
+    // Streams have a limit of their own.
+    drop(slot.take());
+    Ok(respond(subscription))
 }
 
 /// `GET /v1/purchases:positions`.
 pub(crate) async fn positions(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
     uri: Uri,
-) -> Response {
-    let positions = async {
-        Strict::from_uri(&uri, &[])?.finish(Some(()))?;
-        purchases.policy.check(&caller, &Action::ReadPositions)?;
-        let feed = purchases.feed.as_ref().ok_or(Failure::NoEvents)?;
-        let positions = within(purchases.options.request_timeout, feed.positions()).await;
-        let positions = positions.map_err(|error| failure(error, &purchases))?;
-        Ok::<_, Failure>(Json(PositionsBody::from(positions)).into_response())
-    };
-    positions.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+    purchases.policy.check(&caller, &Action::ReadPositions)?;
+    let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
+    let positions = within(purchases.options.request_timeout, feed.positions()).await;
+    let positions = positions.map_err(|error| failure(error, &purchases))?;
+    Ok(Json(PositionsBody::from(positions)).into_response())
 }
 
-fn failure(error: Error, purchases: &Purchases) -> Failure {
+fn failure(error: Error, purchases: &Purchases) -> HttpError {
     match error.kind() {
-        ErrorKind::Invalid => Failure::CursorExpired,
-        ErrorKind::Unsupported => Failure::NoEvents,
-        ErrorKind::Overloaded => Failure::Overloaded { writes: false },
-        _ => Failure::Query(error, purchases.subject()),
+        ErrorKind::Invalid => HttpError::CURSOR_EXPIRED,
+        ErrorKind::Unsupported => HttpError::NO_EVENTS,
+        ErrorKind::Overloaded => HttpError::overloaded(false),
+        _ => HttpError::query(error, purchases.subject()),
     }
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<FeedCursor>, Failure> {
+fn last_event_id(headers: &HeaderMap) -> Result<Option<FeedCursor>, HttpError> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
     let id = id.to_str().ok().and_then(|id| id.parse().ok());
-    id.map(Some).ok_or_else(|| Failure::field("Last-Event-ID", "is not the id of an event"))
+    id.map(Some).ok_or_else(|| Location::Header("Last-Event-ID").invalid("is not the id of an event").into())
 }
 
 fn respond(subscription: Subscription) -> Response {

@@ -14,8 +14,9 @@ use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View}
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
 use crate::resources::listing_stream::{self, StreamForm};
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::response::listing::{Envelope, page_body};
+use crate::response::validation_error::{Location, ValidationError};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 
@@ -52,10 +53,9 @@ pub(crate) async fn get(
     (caller, slot): (Caller, ReadSlot),
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
-) -> Response {
+) -> Result<Response, HttpError> {
     let form = Form { listing: dialect.listing, item: dialect.item };
-    let listing = list_user(&purchases, &caller, form, Asked { uri, slot }, path).await;
-    listing.unwrap_or_else(|failure| failure.respond(dialect))
+    list_user(&purchases, &caller, form, Asked { uri, slot }, path).await
 }
 
 /// `GET /buyList/{username}`.
@@ -65,11 +65,10 @@ pub(crate) async fn buy_list(
     (caller, slot): (Caller, ReadSlot),
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
-) -> Response {
+) -> Result<Response, HttpError> {
     let listing = ListingForm { view: View::Status, ..dialect.listing };
     let form = Form { listing, item: dialect.item };
-    let listing = list_user(&purchases, &caller, form, Asked { uri, slot }, path).await;
-    listing.unwrap_or_else(|failure| failure.respond(dialect))
+    list_user(&purchases, &caller, form, Asked { uri, slot }, path).await
 }
 
 /// `GET /purchases`: an array in every dialect, newest first.
@@ -79,7 +78,7 @@ pub(crate) async fn list_all(
     caller: Caller,
     slot: ReadSlot,
     OriginalUri(uri): OriginalUri,
-) -> Response {
+) -> Result<Response, HttpError> {
     let listing = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
@@ -87,13 +86,10 @@ pub(crate) async fn list_all(
         cap: Some(500),
         ..dialect.listing
     };
-    let listing = async {
-        let parameters = Parameters::from_uri(&uri)?;
-        let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
-        let asked = asked.readable(&purchases, &caller)?;
-        list(&purchases, &caller, asked, &Asked { uri, slot }, &parameters).await
-    };
-    listing.await.unwrap_or_else(|failure| failure.respond(dialect))
+    let parameters = Parameters::from_uri(&uri)?;
+    let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
+    let asked = asked.readable(&purchases, &caller)?;
+    list(&purchases, &caller, asked, &Asked { uri, slot }, &parameters).await
 }
 
 async fn list_user(
@@ -102,8 +98,8 @@ async fn list_user(
     form: Form,
     from: Asked,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Response, Failure> {
-    let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
+) -> Result<Response, HttpError> {
+    let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let parameters = Parameters::from_uri(&from.uri)?;
     let path_match = parameters.by()?.map_or(form.listing.path_match, PathMatch::from);
     let asked = ListingRequest::new(form, &parameters)?.about(who, path_match)?;
@@ -112,7 +108,7 @@ async fn list_user(
 
 impl ListingRequest {
     /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: Form, parameters: &Parameters) -> Result<Self, Failure> {
+    fn new(form: Form, parameters: &Parameters) -> Result<Self, HttpError> {
         let Form { listing: form, item } = form;
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.is_for_a_page() || limit.is_some();
@@ -130,7 +126,7 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to one user.
-    fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, Failure> {
+    fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, HttpError> {
         self.candidates = candidates(&who, path_match)?;
         if path_match == PathMatch::UserName {
             self.envelope.asked = By::UserName;
@@ -140,16 +136,16 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to what `caller` may read.
-    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> Result<Self, Failure> {
+    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> Result<Self, HttpError> {
         self.candidates = purchases.policy.readable(caller, &self.candidates)?;
         Ok(self)
     }
 }
 
 /// The possible meanings of the text: a user's id, or a user's name.
-fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Failure> {
-    let id = who.parse().map(Selector::User).map_err(|error| Failure::field("userid", error));
-    let name = who.parse().map(Selector::Name).map_err(|error| Failure::field("username", error));
+fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, ValidationError> {
+    let id = who.parse().map(Selector::User).map_err(|error| Location::Path("userid").invalid(error));
+    let name = who.parse().map(Selector::Name).map_err(|error| Location::Path("username").invalid(error));
     match path_match {
         PathMatch::UserId => Ok(vec![id?]),
         PathMatch::UserName => Ok(vec![name?]),
@@ -168,7 +164,7 @@ async fn list(
     mut asked: ListingRequest,
     Asked { uri, slot }: &Asked,
     parameters: &Parameters,
-) -> Result<Response, Failure> {
+) -> Result<Response, HttpError> {
     let visibility = purchases.wait((caller, slot), parameters.wait()?, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
@@ -201,7 +197,7 @@ async fn list(
         let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
         listing_stream::whole(purchases, StreamForm::Envelope(asked.envelope), selector, request, &page)
     };
-    let body = body.map_err(|error| Failure::Query(error, purchases.subject()))?;
+    let body = body.map_err(|error| HttpError::query(error, purchases.subject()))?;
     let next = page.next.filter(|_| asked.is_page);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     if !is_found {
@@ -221,7 +217,7 @@ async fn list(
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
-async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, Failure> {
+async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, HttpError> {
     let cursor = asked.request.cursor.as_ref();
     for candidate in &asked.candidates {
         if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, asked.request.range)) {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use futures_util::future::join_all;
 
 use crate::auth::Caller;
-use crate::dialect::RequestDialect;
 use crate::metrics::Scrape;
+use crate::response::HttpError;
 use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
@@ -34,12 +34,9 @@ async fn note(scrape: &Scrape, service: &Service, entity: Entity<'_>) {
 
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
-) -> Response {
-    if let Err(failure) = service.may_inspect(&caller) {
-        return failure.respond(dialect);
-    }
+) -> Result<impl IntoResponse, HttpError> {
+    service.may_inspect(&caller)?;
     let scrape = service.metrics.scrape();
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
     let purchases = async {
@@ -50,5 +47,5 @@ pub(crate) async fn get(
     };
     let entities = join_all(service.own_entities().map(|entity| note(&scrape, &service, entity)));
     tokio::join!(purchases, entities);
-    ([(CONTENT_TYPE, TEXT)], scrape.rendered().await).into_response()
+    Ok(([(CONTENT_TYPE, TEXT)], scrape.rendered().await))
 }

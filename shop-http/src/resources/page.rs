@@ -11,10 +11,9 @@ use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
-use crate::dialect::RequestDialect;
 use crate::request::accept::weight;
 use crate::resources::script::{Module, joined};
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::service::ServiceKind;
 
 /// A file of the page.
@@ -139,18 +138,12 @@ fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> 
 
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(
-    RequestDialect(dialect): RequestDialect,
     name: Result<Path<String>, PathRejection>,
     request: HeaderMap,
-) -> Response {
+) -> Result<Response, HttpError> {
     let file = name.ok().and_then(|Path(name)| ASSETS.iter().find(|file| file.name == name));
-    file.map_or_else(|| Failure::NoRoute.respond(dialect), |file| file.answer(&request))
-}
-
-impl File {
-    fn answer(&'static self, request: &HeaderMap) -> Response {
-        respond(self.media_type, Cow::Borrowed(&self.content), request)
-    }
+    let file = file.ok_or(HttpError::NO_ROUTE)?;
+    Ok(respond(file.media_type, Cow::Borrowed(&file.content), &request))
 }
 
 fn respond(media_type: &'static str, content: Cow<'static, str>, request: &HeaderMap) -> Response {

@@ -3,10 +3,9 @@
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse};
 
-use crate::dialect::RequestDialect;
-use crate::response::Failure;
+use crate::response::HttpError;
 
 /// The page has no script, style or image.
 const POLICY: [(HeaderName, HeaderValue); 1] = [(
@@ -117,15 +116,10 @@ const PROBLEMS: [(&str, &str, &str); 19] = [
 ];
 
 /// `GET /problems/{name}`.
-pub(crate) async fn get(
-    RequestDialect(dialect): RequestDialect,
-    path: Result<Path<String>, PathRejection>,
-) -> Response {
+pub(crate) async fn get(path: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, HttpError> {
     let known = |name: String| PROBLEMS.iter().find(|(known, ..)| *known == name);
-    match path.ok().and_then(|Path(name)| known(name)) {
-        Some((name, title, advice)) => (POLICY, Html(page(name, title, advice))).into_response(),
-        None => Failure::NoRoute.respond(dialect),
-    }
+    let known = path.ok().and_then(|Path(name)| known(name)).ok_or(HttpError::NO_ROUTE);
+    known.map(|(name, title, advice)| (POLICY, Html(page(name, title, advice))))
 }
 
 /// The texts are ours and need no escaping.

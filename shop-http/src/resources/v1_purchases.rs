@@ -12,19 +12,23 @@ use shop_core::api::{PageBody, PurchaseBody, RowFormat, SummaryBody, TotalsBody}
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::request::accept::row_format;
 use crate::resources::listing_stream::{self, StreamForm};
-use crate::response::{Failure, InvalidField, Json};
+use crate::response::validation_error::Location;
+use crate::response::{HttpError, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::ServiceKind;
 use crate::service::{Purchases, Visibility};
 
 /// Only management lists all users' purchases. The policy decides the rest.
-pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Result<(), Failure> {
+pub(crate) fn may_select(
+    purchases: &Purchases,
+    caller: &Caller,
+    selector: &Selector,
+) -> Result<(), HttpError> {
     match (purchases.kind, selector) {
-        (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
+        (ServiceKind::Facing, Selector::All) => Err(HttpError::NOT_FOR_EVERYONE),
         _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),
     }
 }
@@ -37,7 +41,7 @@ async fn selected<T>(
     slot: &ReadSlot,
     (uri, known): (&Uri, &[&'static str]),
     read: impl FnOnce(&mut Strict) -> Option<T>,
-) -> Result<(Visibility, Selector, T), Failure> {
+) -> Result<(Visibility, Selector, T), HttpError> {
     let mut asked = Strict::from_uri(uri, known)?;
     let (selector, read) = (asked.selector(), read(&mut asked));
     let (parameters, (selector, read)) = asked.finish(selector.zip(read))?;
@@ -49,28 +53,24 @@ async fn selected<T>(
 
 pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
     slot: ReadSlot,
     (uri, headers): (Uri, HeaderMap),
-) -> Response {
-    let listing = async {
-        let format = row_format(&headers);
-        let read = if format.is_some() { Strict::whole } else { Strict::page };
-        let (visibility, selector, request) =
-            selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), read).await?;
-        let page = purchases.page(&selector, &request).await?;
-        let response = match format {
-            None => Json(PageBody::from(page)).into_response(),
-            Some(format) => {
-                let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
-                let body = listing_stream::whole(all, form, selector, request, &page);
-                file(format, body.map_err(|error| Failure::Query(error, purchases.subject()))?)
-            }
-        };
-        Ok::<_, Failure>(visibility.apply(response))
+) -> Result<Response, HttpError> {
+    let format = row_format(&headers);
+    let read = if format.is_some() { Strict::whole } else { Strict::page };
+    let (visibility, selector, request) =
+        selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), read).await?;
+    let page = purchases.page(&selector, &request).await?;
+    let response = match format {
+        None => Json(PageBody::from(page)).into_response(),
+        Some(format) => {
+            let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
+            let body = listing_stream::whole(all, form, selector, request, &page);
+            file(format, body.map_err(|error| HttpError::query(error, purchases.subject()))?)
+        }
     };
-    listing.await.unwrap_or_else(|failure| failure.respond(dialect))
+    Ok(visibility.apply(response))
 }
 
 /// A file to download.
@@ -88,64 +88,52 @@ fn file(format: RowFormat, content: Body) -> Response {
 /// `GET /v1/summary`: the number of purchases and their exact sum.
 pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
     slot: ReadSlot,
     uri: Uri,
-) -> Response {
-    let summary = async {
-        let (visibility, selector, range) =
-            selected(&purchases, &caller, &slot, (&uri, Strict::SUMMARY), Strict::range).await?;
-        let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
-        let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
-        Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
-    };
-    summary.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let (visibility, selector, range) =
+        selected(&purchases, &caller, &slot, (&uri, Strict::SUMMARY), Strict::range).await?;
+    let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
+    let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
+    Ok(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
 }
 
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
 pub(crate) async fn totals(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     caller: Caller,
     slot: ReadSlot,
     uri: Uri,
-) -> Response {
-    let totals = async {
-        let (visibility, selector, request) =
-            selected(&purchases, &caller, &slot, (&uri, Strict::TOTALS), Strict::totals).await?;
-        let buckets = purchases.totals(&selector, &request).await?;
-        Ok::<_, Failure>(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
-    };
-    totals.await.unwrap_or_else(|failure| failure.respond(dialect))
+) -> Result<Response, HttpError> {
+    let (visibility, selector, request) =
+        selected(&purchases, &caller, &slot, (&uri, Strict::TOTALS), Strict::totals).await?;
+    let buckets = purchases.totals(&selector, &request).await?;
+    Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
 }
 
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     (caller, slot): (Caller, ReadSlot),
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
-) -> Response {
-    let purchase = async {
-        let text = path.map(|Path(text)| text).unwrap_or_default();
-        let mut asked = Strict::from_uri(&uri, Strict::PURCHASE)?;
-        let id = text.parse::<PurchaseId>();
-        let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
-        let (parameters, id) = asked.finish(id)?;
-        let visibility = purchases.wait((&caller, &slot), parameters.wait()?, &[]).await?;
-        let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
-        // A client does not learn which purchases of others exist.
-        let response = match purchases.look_up(&id).await? {
-            Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-                (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response()
-            }
-            Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
-                Failure::ErasedPurchase.respond(dialect)
-            }
-            _ => Failure::UnknownPurchase.respond(dialect),
-        };
-        Ok::<_, Failure>(visibility.apply(response))
+) -> Result<Response, HttpError> {
+    let text = path.map(|Path(text)| text).unwrap_or_default();
+    let mut asked = Strict::from_uri(&uri, Strict::PURCHASE)?;
+    let id = text.parse::<PurchaseId>();
+    let id = asked.note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {error}"))));
+    let (parameters, id) = asked.finish(id)?;
+    let visibility = purchases.wait((&caller, &slot), parameters.wait()?, &[]).await?;
+    let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
+    // A client does not learn which purchases of others exist.
+    let response = match purchases.look_up(&id).await? {
+        Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
+            (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response()
+        }
+        Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
+            HttpError::ERASED_PURCHASE.into_response()
+        }
+        _ => HttpError::UNKNOWN_PURCHASE.into_response(),
     };
-    purchase.await.unwrap_or_else(|failure| failure.respond(dialect))
+    Ok(visibility.apply(response))
 }

@@ -1,17 +1,14 @@
-//! Response bodies, and failures of requests.
+//! Response bodies, and errors of requests.
 
-pub(crate) mod failure;
+pub(crate) mod error;
 pub(crate) mod failure_log;
 pub(crate) mod json;
 pub(crate) mod legacy_purchase;
-mod line;
 pub(crate) mod listing;
 pub(crate) mod purchase_answer;
-mod text;
 pub(crate) mod validation_error;
 
-pub(crate) use failure::{Failure, Subject};
+pub(crate) use error::{HttpError, Subject};
 pub(crate) use failure_log::FailureLog;
 pub(crate) use json::Json;
 pub(crate) use legacy_purchase::LegacyPurchase;
-pub(crate) use validation_error::InvalidField;

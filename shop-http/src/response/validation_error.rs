@@ -1,46 +1,97 @@
-//! The errors of an invalid request, and their entries in the lists of two dialects.
+//! The errors of an invalid request, and their entries in the lists of the dialects.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::api::ProblemError;
 
-/// An invalid member of the body.
-#[derive(Debug)]
-pub(crate) struct InvalidMember {
-    pub(crate) member: Cow<'static, str>,
-    pub(crate) problem: Problem,
-    /// The error in words; empty when the member is missing.
+/// One error of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct ValidationError {
+    pub(crate) location: Location,
+    pub(crate) kind: Kind,
+    /// The error in words, for people.
     pub(crate) text: String,
-    /// The member as it was sent, as JSON; the whole body when the member is missing.
+    /// The value as it was sent, as JSON; the whole body when a member is missing. Empty for none.
     pub(crate) input: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Problem {
+/// The place of an error in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// The body as a whole.
+    Body,
+    /// The body, from this byte on.
+    Byte(usize),
+    Member(Cow<'static, str>),
+    Path(&'static str),
+    Header(&'static str),
+    /// The query string as a whole.
+    Query,
+    Parameter(Cow<'static, str>),
+}
+
+/// The kind of an error, as pydantic distinguishes them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
     Missing,
     NoText,
     NoNumber,
     /// Of the right type, but out of bounds.
     Value,
-    /// There is no such member.
+    /// There is no such member or parameter.
     Unknown,
-}
-
-/// An invalid parameter, header or part of the path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct InvalidField {
-    pub(crate) field: Cow<'static, str>,
-    /// The error in words, which name it.
-    pub(crate) text: String,
+    /// Not JSON.
+    NoJson,
+    /// JSON of another type than an object.
+    NoObject,
+    /// Another one, whose text is that of pydantic, with the parameter of the text.
+    Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
 
 /// The maximum length of a client's name that is sent back.
 const MAX_NAME: usize = 64;
-
+/// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
+const MAX_INPUT_BYTES: usize = 8 << 10;
 /// The characters to encode in the fragment of a URI.
 const FRAGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'$');
+
+impl Location {
+    /// The name of the member, the parameter or the header.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Body | Self::Byte(_) => None,
+            Self::Query => Some("query"),
+            Self::Member(name) | Self::Parameter(name) => Some(name),
+            Self::Path(name) | Self::Header(name) => Some(name),
+        }
+    }
+
+    /// The error of what is here; `problem` continues the sentence after its name.
+    pub(crate) fn invalid(self, problem: impl Display) -> ValidationError {
+        let text = format!("{} {problem}", self.name().unwrap_or_default());
+        ValidationError { location: self, kind: Kind::Value, text, input: String::new() }
+    }
+}
+
+/// The error of the query parameter `name`; `problem` continues the sentence after it.
+pub(crate) fn invalid_parameter(name: &'static str, problem: impl Display) -> ValidationError {
+    Location::Parameter(name.into()).invalid(problem)
+}
+
+/// The texts of `errors`, with one for all missing members.
+pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
+    let is_missing =
+        |error: &&ValidationError| error.kind == Kind::Missing && error.location.name().is_some();
+    let missing: Vec<_> =
+        errors.iter().filter(is_missing).filter_map(|error| error.location.name()).collect();
+    let missing =
+        (!missing.is_empty()).then(|| format!("Missing required fields: ['{}']", missing.join("', '")));
+    let others = errors.iter().filter(|error| !is_missing(error)).map(|error| error.text.clone());
+    missing.into_iter().chain(others).collect()
+}
 
 /// `name`, truncated.
 fn shown(name: &str) -> &str {
@@ -59,152 +110,84 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
     }
 }
 
-impl InvalidField {
-    /// `field` is invalid; `problem` continues the sentence after its name.
-    pub(crate) fn new(field: &'static str, problem: impl std::fmt::Display) -> Self {
-        Self { field: field.into(), text: format!("{field} {problem}") }
-    }
-
-    /// The entry of a problem's `errors`.
-    pub(crate) fn problem_error(&self) -> ProblemError {
-        let mut error = ProblemError::new(&*self.text);
-        let name = shown(&self.field).to_owned();
-        if self.field.eq_ignore_ascii_case("Idempotency-Key") {
-            error.header = Some(name);
-        } else if self.field != "query" {
-            error.parameter = Some(name);
-        }
-        error
-    }
-
-    /// The entry of the list.
-    pub(crate) fn entry(&self) -> Value {
-        let place = match &*self.field {
-            "Idempotency-Key" => "header",
-            "userid" | "username" => "path",
-            _ => "query",
-        };
-        let message = format!("Value error, {}", self.text);
-        json!({"type": "value_error", "loc": [place, self.field], "msg": message, "input": null})
-    }
-}
-
-/// The error of a value.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ValidationError {
-    /// The identifier of the error.
-    pub(crate) kind: &'static str,
-    pub(crate) text: String,
-    /// The parameter of the text.
-    pub(crate) context: Option<Box<(&'static str, Value)>>,
-}
-
 impl ValidationError {
-    pub(crate) fn new(kind: &'static str, text: &str) -> Self {
-        Self { kind, text: text.to_owned(), context: None }
+    /// The body is not JSON from `byte` on.
+    pub(crate) fn no_json(byte: usize, text: String) -> Self {
+        Self { location: Location::Byte(byte), kind: Kind::NoJson, text, input: "{}".to_owned() }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.context = Some(Box::new((name, value.into())));
-        self
+    /// The body is `input`, which is not an object.
+    pub(crate) fn no_object(input: String, text: String) -> Self {
+        Self { location: Location::Body, kind: Kind::NoObject, text, input }
     }
-}
 
-/// An invalid value with its own entry.
-#[derive(Debug)]
-pub(crate) struct InvalidValue {
-    /// The location: `body` or `path`, and the name.
-    pub(crate) loc: [&'static str; 2],
-    pub(crate) error: ValidationError,
-    /// The value as it was sent, as JSON; the whole body when the value is missing.
-    pub(crate) input: String,
-}
+    /// The entry of a problem's `errors`. An error of the whole body has none.
+    pub(crate) fn problem_error(&self) -> Option<ProblemError> {
+        let name = shown(self.location.name()?);
+        let mut error = ProblemError::new(match self.kind {
+            Kind::Missing => format!("{name} is missing"),
+            _ => self.text.clone(),
+        });
+        match self.location {
+            Location::Member(_) => {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                error.pointer = Some(format!("#/{}", utf8_percent_encode(&name, &FRAGMENT)));
+            }
+            Location::Header(_) => error.header = Some(name.to_owned()),
+            Location::Query => {}
+            _ => error.parameter = Some(name.to_owned()),
+        }
+        Some(error)
+    }
 
-impl InvalidValue {
-    /// The entry of the list.
+    /// The entry of pydantic's list.
     pub(crate) fn entry(&self) -> Value {
-        let ValidationError { kind, text, context } = &self.error;
-        let mut entry = json!({"type": kind, "loc": self.loc, "msg": text, "input": value(&self.input)});
-        if let Some((name, value)) = context.as_deref() {
+        let (kind, message) = self.kind_and_message();
+        let mut entry = json!({"type": kind, "loc": self.loc(), "msg": message, "input": self.input()});
+        if let Kind::Pydantic(_, Some(context)) = &self.kind {
+            let (name, value) = &**context;
             entry["ctx"] = json!({*name: value});
         }
         entry
     }
-}
 
-/// The reason why a body is not an object.
-#[derive(Debug)]
-pub(crate) enum NoObject {
-    /// It is empty, or `null`.
-    Nothing,
-    /// It is not JSON from this byte on.
-    NoJson(usize),
-    /// It is JSON of another type.
-    Other(String),
-    /// It is an object with a duplicate member, or not UTF-8.
-    Contradiction,
-    /// It has another media type.
-    MediaType,
-}
-
-impl InvalidMember {
-    /// The entry of a problem's `errors`.
-    pub(crate) fn problem_error(&self) -> ProblemError {
-        let mut error = ProblemError::new(match self.problem {
-            Problem::Missing => format!("{} is missing", self.member),
-            _ => self.text.clone(),
-        });
-        let name = shown(&self.member).replace('~', "~0").replace('/', "~1");
-        error.pointer = Some(format!("#/{}", utf8_percent_encode(&name, &FRAGMENT)));
-        error
+    fn loc(&self) -> Value {
+        match &self.location {
+            Location::Body => json!(["body"]),
+            Location::Byte(byte) => json!(["body", byte]),
+            Location::Member(name) => json!(["body", name]),
+            Location::Path(name) => json!(["path", name]),
+            Location::Header(name) => json!(["header", name]),
+            Location::Query => json!(["query", "query"]),
+            Location::Parameter(name) => json!(["query", name]),
+        }
     }
 
-    /// The entry of the list.
-    pub(crate) fn entry(&self) -> Value {
-        let (kind, message) = match self.problem {
-            Problem::Missing => ("missing", "Field required".to_owned()),
-            Problem::NoText => ("string_type", "Input should be a valid string".to_owned()),
-            Problem::NoNumber if self.input.starts_with('"') => {
-                let message = "Input should be a valid number, unable to parse string as a number";
-                ("float_parsing", message.to_owned())
+    fn kind_and_message(&self) -> (&'static str, Cow<'_, str>) {
+        let (kind, message) = match &self.kind {
+            Kind::Missing => ("missing", "Field required"),
+            Kind::NoText => ("string_type", "Input should be a valid string"),
+            Kind::NoNumber if self.input.starts_with('"') => {
+                ("float_parsing", "Input should be a valid number, unable to parse string as a number")
             }
-            Problem::NoNumber => ("float_type", "Input should be a valid number".to_owned()),
-            Problem::Value => ("value_error", format!("Value error, {}", self.text)),
-            Problem::Unknown => ("extra_forbidden", "Extra inputs are not permitted".to_owned()),
+            Kind::NoNumber => ("float_type", "Input should be a valid number"),
+            Kind::Value => return ("value_error", format!("Value error, {}", self.text).into()),
+            Kind::Unknown => ("extra_forbidden", "Extra inputs are not permitted"),
+            Kind::NoJson => ("json_invalid", "JSON decode error"),
+            Kind::NoObject => (
+                "model_attributes_type",
+                "Input should be a valid dictionary or object to extract fields from",
+            ),
+            Kind::Pydantic(kind, _) => (*kind, &*self.text),
         };
-        let loc = json!(["body", self.member]);
-        json!({"type": kind, "loc": loc, "msg": message, "input": value(&self.input)})
+        (kind, message.into())
     }
-}
 
-impl NoObject {
-    /// The entry of the list, when `text` says it in words.
-    pub(crate) fn entry(&self, text: &str) -> Value {
-        let no_object = "Input should be a valid dictionary or object to extract fields from";
-        let (kind, loc, message, input) = match self {
-            Self::Nothing => ("missing", json!(["body"]), "Field required".to_owned(), Value::Null),
-            Self::NoJson(byte) => {
-                ("json_invalid", json!(["body", byte]), "JSON decode error".to_owned(), json!({}))
-            }
-            Self::Other(input) => {
-                ("model_attributes_type", json!(["body"]), no_object.to_owned(), value(input))
-            }
-            Self::MediaType => ("model_attributes_type", json!(["body"]), no_object.to_owned(), Value::Null),
-            Self::Contradiction => {
-                ("value_error", json!(["body"]), format!("Value error, {text}"), Value::Null)
-            }
-        };
-        json!({"type": kind, "loc": loc, "msg": message, "input": input})
+    /// The value that was sent, to be sent back, unless it is too large or nested too deeply.
+    fn input(&self) -> Value {
+        if self.input.len() > MAX_INPUT_BYTES {
+            return Value::Null;
+        }
+        serde_json::from_str(&self.input).unwrap_or_default()
     }
-}
-
-/// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
-const MAX_INPUT_BYTES: usize = 8 << 10;
-
-/// The value that was sent, to be sent back, unless it is too large or nested too deeply.
-fn value(json: &str) -> Value {
-    if json.len() > MAX_INPUT_BYTES {
-        return Value::Null;
-    }
-    serde_json::from_str(json).unwrap_or_default()
 }

@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use shop_core::ErrorKind;
 
 use crate::options::{InvalidList, list};
-use crate::response::Failure;
+use crate::response::HttpError;
 
 /// The hosts that a service responds for, by the header `Host`.
 ///
@@ -58,14 +59,14 @@ fn parsed(text: &str) -> Option<Authority> {
 }
 
 /// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
-pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> Result<(), Failure> {
+pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> Result<(), HttpError> {
     if let Some(fault) = request.extensions().get::<HeadFault>() {
-        return Err(Failure::Head(*fault));
+        return Err((*fault).into());
     }
     if *hosts == Hosts::Any || is_exempt || hosts.allows(host(request).as_ref()) {
         return Ok(());
     }
-    Err(Failure::UnknownHost)
+    Err(HttpError::UNKNOWN_HOST)
 }
 
 /// The host that `request` names.
@@ -102,14 +103,24 @@ impl HeadFault {
         }
         (!is(header::EXPECT, "100-continue")).then_some(Self::Expect)
     }
+}
 
-    /// The rule.
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
-            Self::Host => "Host must be sent once, with a host and an optional port",
-            Self::TransferEncoding => "Transfer-Encoding must be chunked",
-            Self::Expect => "Expect must be 100-continue",
-        }
+impl From<HeadFault> for HttpError {
+    fn from(fault: HeadFault) -> Self {
+        let (status, kind, text) = match fault {
+            HeadFault::Host => (
+                StatusCode::BAD_REQUEST,
+                ErrorKind::Invalid,
+                "Host must be sent once, with a host and an optional port",
+            ),
+            HeadFault::TransferEncoding => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, "Transfer-Encoding must be chunked")
+            }
+            HeadFault::Expect => {
+                (StatusCode::EXPECTATION_FAILED, ErrorKind::Invalid, "Expect must be 100-continue")
+            }
+        };
+        Self::of(status, kind, text)
     }
 }
 

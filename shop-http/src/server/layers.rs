@@ -15,12 +15,11 @@ use tower::{Layer, Service as TowerService, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
-use crate::dialect::RequestDialect;
 use crate::header_names::{
     CORRELATION_ID, FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID,
 };
 use crate::options::CorsOrigins;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::routes::groups::Listener;
 use crate::server::limits::{Limits, limit};
 use crate::server::observe::{Observer, observe};
@@ -67,10 +66,8 @@ pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> 
         within(observe, &observer, option_layer(cors.clone()).layer(limited))
     };
     let routes = routes
-        .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
-        .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
-            Failure::MethodNotAllowed.respond(dialect)
-        });
+        .fallback(async || HttpError::NO_ROUTE)
+        .method_not_allowed_fallback(async || HttpError::METHOD_NOT_ALLOWED);
     // One combined layer: a router boxes and copies each layer separately for every request.
     routes.layer(layer_fn(layers))
 }

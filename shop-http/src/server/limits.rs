@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{MatchedPath, NestedPath, Request};
-use axum::http::{HeaderMap, Method};
-use axum::response::Response;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::runtime::Handle;
@@ -18,7 +19,7 @@ use tracing::{Instrument, Span};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::routes::mount::Mount;
 use crate::server::gate;
 use crate::server::layers::Inner;
@@ -47,14 +48,8 @@ pub(crate) async fn limit<S: Inner>(
     if let Some(mount) = Mount::of(&request) {
         request.extensions_mut().insert(mount);
     }
-    Ok(limits.respond(inner, request).await.unwrap_or_else(|failure| {
-        let has_panicked = matches!(failure, Failure::Panicked);
-        let mut response = failure.respond(dialect);
-        if has_panicked {
-            response.extensions_mut().insert(HasPanicked);
-        }
-        response
-    }))
+    let response = limits.respond(inner, request).await.unwrap_or_else(HttpError::into_response);
+    Ok(dialect.render(response))
 }
 
 /// The pool of a request.
@@ -71,7 +66,7 @@ impl Limits {
         Arc::new(Self { options: Arc::clone(options), pools: Arc::new(Pools::new(options)) })
     }
 
-    async fn respond<S: Inner>(&self, inner: S, mut request: Request) -> Result<Response, Failure> {
+    async fn respond<S: Inner>(&self, inner: S, mut request: Request) -> Result<Response, HttpError> {
         match self.classify(&request)? {
             Class::Probe => response(inner, request).await,
             Class::Operation => {
@@ -104,13 +99,16 @@ impl Limits {
     }
 
     /// Checks the head of a request, and selects its pool.
-    fn classify(&self, request: &Request) -> Result<Class, Failure> {
+    fn classify(&self, request: &Request) -> Result<Class, HttpError> {
         let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         if uri > self.options.max_uri_bytes {
-            return Err(Failure::UriTooLong(self.options.max_uri_bytes));
+            let text = format!("Path and query must not have more than {} bytes", self.options.max_uri_bytes);
+            return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
         }
         if size(request.headers()) > self.options.max_header_bytes {
-            return Err(Failure::HeadersTooLarge(self.options.max_header_bytes));
+            let limit = self.options.max_header_bytes;
+            let text = format!("Headers must not have more than {limit} bytes together");
+            return Err(HttpError::too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         // The path of the route, without the prefix of an outer router.
         let path = request.extensions().get().map_or("", MatchedPath::as_str);
@@ -127,12 +125,12 @@ impl Limits {
         Ok(class)
     }
 
-    async fn in_time<F>(&self, work: F, writes: bool) -> Result<Response, Failure>
+    async fn in_time<F>(&self, work: F, writes: bool) -> Result<Response, HttpError>
     where
-        F: Future<Output = Result<Response, Failure>>,
+        F: Future<Output = Result<Response, HttpError>>,
     {
         let deadline = self.options.request_timeout;
-        timeout(deadline, work).await.unwrap_or(Err(Failure::TimedOut { deadline, writes }))
+        timeout(deadline, work).await.unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, writes)))
     }
 }
 
@@ -140,23 +138,25 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-fn admit(pool: &Arc<Semaphore>, writes: bool) -> Result<OwnedSemaphorePermit, Failure> {
-    Arc::clone(pool).try_acquire_owned().map_err(|_taken| Failure::Overloaded { writes })
+fn admit(pool: &Arc<Semaphore>, writes: bool) -> Result<OwnedSemaphorePermit, HttpError> {
+    Arc::clone(pool).try_acquire_owned().map_err(|_taken| HttpError::overloaded(writes))
 }
 
 /// The response of `inner`, unless it panics. The panic hook of the process logs a panic.
-async fn response<S: Inner>(mut inner: S, request: Request) -> Result<Response, Failure> {
+async fn response<S: Inner>(mut inner: S, request: Request) -> Result<Response, HttpError> {
     let work = AssertUnwindSafe(async { inner.call(request).await });
-    let Ok(response) = work.catch_unwind().await.map_err(|_panic| Failure::Panicked)?;
+    let Ok(Ok(response)) = work.catch_unwind().await else {
+        return Ok((Extension(HasPanicked), HttpError::PANICKED).into_response());
+    };
     match response.extensions().get::<ProtectionError>() {
-        Some(_) => Err(Failure::ForeignOrigin),
+        Some(_) => Err(HttpError::FOREIGN_ORIGIN),
         None => Ok(response),
     }
 }
 
 /// A write that has begun. It continues in a separate task when it is dropped: neither a client that disconnects nor a
 /// time-out cancels it.
-struct Write(Fuse<BoxFuture<'static, Result<Response, Failure>>>);
+struct Write(Fuse<BoxFuture<'static, Result<Response, HttpError>>>);
 
 impl Drop for Write {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// A response of known size below this does not count: it is written at once.
@@ -59,14 +59,14 @@ impl Pools {
     ///
     /// # Errors
     /// When all responses together would be too large.
-    pub(crate) fn hold(&self, response: Response, slot: OwnedSemaphorePermit) -> Result<Response, Failure> {
+    pub(crate) fn hold(&self, response: Response, slot: OwnedSemaphorePermit) -> Result<Response, HttpError> {
         let size = HttpBody::size_hint(response.body()).exact();
         if size.is_some_and(|size| size < SMALL) {
             return Ok(response);
         }
         let bytes = u32::try_from(size.unwrap_or(STREAMED)).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
-        let bytes = bytes.map_err(|_exhausted| Failure::Overloaded { writes: false })?;
+        let bytes = bytes.map_err(|_exhausted| HttpError::overloaded(false))?;
         let deadline = size.is_none().then(|| Instant::now() + self.response_timeout);
         let (held, slot) = (Arc::new(bytes), size.is_none().then_some(slot));
         // Its frames are counted until they are written.
@@ -126,10 +126,10 @@ impl ReadSlot {
     ///
     /// # Errors
     /// When too many requests wait.
-    pub(crate) fn wait(&self) -> Result<Waiting, Failure> {
+    pub(crate) fn wait(&self) -> Result<Waiting, HttpError> {
         let Some(occupied) = &self.0 else { return Ok(Waiting { of: None }) };
         let room = Arc::clone(&occupied.pools.waits).try_acquire_owned();
-        let room = room.map_err(|_exhausted| Failure::Overloaded { writes: false })?;
+        let room = room.map_err(|_exhausted| HttpError::overloaded(false))?;
         drop(self.take());
         Ok(Waiting { of: Some((Arc::clone(occupied), room)) })
     }
@@ -169,6 +169,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ReadSlot {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use futures_util::{FutureExt, stream};
     use http_body_util::BodyExt;
 
@@ -189,7 +190,7 @@ mod tests {
         let large = || Response::new(Body::from(vec![0; 200 << 10]));
         let held = pools.hold(large(), slot(&pools)).unwrap();
         assert_eq!(pools.reads.available_permits(), 2, "neither is streamed");
-        assert!(matches!(pools.hold(large(), slot(&pools)), Err(Failure::Overloaded { writes: false })));
+        assert_eq!(pools.hold(large(), slot(&pools)).unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
         let mut body = held.into_body();
         let frame = body.frame().await.unwrap().unwrap();
         drop((body, small));

@@ -10,16 +10,15 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::auth::Principal;
-use crate::dialect::RequestDialect;
 use crate::options::HttpOptions;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::server::client::{TrustedProxies, network};
 use crate::server::layers::Inner;
 
@@ -47,7 +46,7 @@ impl Rates {
     }
 
     /// Counts a request of `client`.
-    fn check(&self, client: u64, writes: bool) -> Result<(), Failure> {
+    fn check(&self, client: u64, writes: bool) -> Result<(), HttpError> {
         let limiter = if writes { &self.writes } else { &self.reads };
         let Some(limiter) = limiter else { return Ok(()) };
         let checked = limiter.check(client, NonZeroU32::MIN);
@@ -89,7 +88,7 @@ impl Charge {
     ///
     /// # Errors
     /// When they are more than the client may send now.
-    pub(crate) fn purchases(&self, count: usize) -> Result<(), Failure> {
+    pub(crate) fn purchases(&self, count: usize) -> Result<(), HttpError> {
         let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
         let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
         limiter.check(self.client, more).map_err(|retry_after| limiter.exceeded(retry_after, true))
@@ -104,7 +103,7 @@ pub(crate) async fn limit_rate<S: Inner>(
 ) -> Result<Response, Infallible> {
     let client = rates.client(&request);
     if let Err(failure) = rates.check(client, writes(&request)) {
-        return Ok(failure.respond(RequestDialect::of(request.extensions())));
+        return Ok(failure.into_response());
     }
     if request.uri().path().ends_with(":batch") {
         request.extensions_mut().insert(Charge { rates: Arc::clone(&rates), client });
@@ -120,14 +119,13 @@ pub(crate) async fn limit_rejections<S: Inner>(
     request: Request,
 ) -> Result<Response, Infallible> {
     let (address, writes) = (rates.address(&request), writes(&request));
-    let dialect = RequestDialect::of(request.extensions());
     let response = inner.call(request).await?;
     if response.status() != StatusCode::UNAUTHORIZED {
         return Ok(response);
     }
     Ok(match rates.check(address, writes) {
         Ok(()) => response,
-        Err(failure) => failure.respond(dialect),
+        Err(failure) => failure.into_response(),
     })
 }
 
@@ -165,8 +163,8 @@ impl<C: Clock> Limiter<C> {
         checked.map_err(|until| until.wait_time_from(self.now()))
     }
 
-    fn exceeded(&self, retry_after: Duration, writes: bool) -> Failure {
-        Failure::RateExceeded { rate: self.rate, retry_after, writes }
+    fn exceeded(&self, retry_after: Duration, writes: bool) -> HttpError {
+        HttpError::rate_exceeded(self.rate.get(), retry_after, writes)
     }
 
     fn now(&self) -> C::Instant {

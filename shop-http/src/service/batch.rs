@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::service::purchases::Purchases;
 
 /// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
@@ -41,24 +41,24 @@ impl BatchPools {
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, HttpError> {
         let place = Arc::clone(&self.requests).try_acquire_owned();
-        place.map_err(|_taken| Failure::Overloaded { writes: true })
+        place.map_err(|_taken| HttpError::overloaded(true))
     }
 
     /// Room for this many bytes.
     ///
     /// # Errors
     /// When all batches together would be too large.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, HttpError> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let held = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
-        held.map_err(|_taken| Failure::Overloaded { writes: true })
+        held.map_err(|_taken| HttpError::overloaded(true))
     }
 }
 
 /// The result of one purchase of a batch.
-pub(crate) type BatchResult = Result<PublishedPurchase, Failure>;
+pub(crate) type BatchResult = Result<PublishedPurchase, HttpError>;
 
 /// A purchase of a batch, with its id if that is not made of its key, which then is the text of the id.
 pub(crate) type InBatch = (NewPurchase, Option<PurchaseId>);
@@ -108,7 +108,7 @@ impl Purchases {
     }
 
     /// The failure of a purchase that was not published. Its key is that of the next attempt.
-    fn not_begun(&self, (new, _): InBatch, error: &Error) -> Failure {
+    fn not_begun(&self, (new, _): InBatch, error: &Error) -> HttpError {
         let key = new.key.unwrap_or_else(|| self.clock.fresh_id().into());
         self.not_written(error.clone(), key)
     }

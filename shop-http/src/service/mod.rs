@@ -27,7 +27,7 @@ use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
-use crate::response::{Failure, Subject};
+use crate::response::{HttpError, Subject};
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::service::bounded::within;
 use crate::service::dead_letters::DeadLetterLogs;
@@ -95,7 +95,7 @@ impl Service {
     }
 
     /// Whether `caller` may read the metrics and the whole state: on an admin listener, everyone who reaches it.
-    pub(crate) fn may_inspect(&self, caller: &Caller) -> Result<(), Failure> {
+    pub(crate) fn may_inspect(&self, caller: &Caller) -> Result<(), HttpError> {
         match self.listener {
             Listener::Admin => Ok(()),
             _ => self.policy.check(caller, &Action::Operate),
@@ -122,11 +122,11 @@ impl Service {
         &self,
         subject: Subject,
         call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, HttpError> {
         within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
             // The backend does not have this role.
-            ErrorKind::Unsupported => Failure::NoRoute,
-            _ => Failure::Query(error, subject),
+            ErrorKind::Unsupported => HttpError::NO_ROUTE,
+            _ => HttpError::query(error, subject),
         })
     }
 
@@ -136,12 +136,12 @@ impl Service {
         subject: Subject,
         key: &IdempotencyKey,
         call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, HttpError> {
         let written = within(self.options.publish_timeout, call).await;
         written.map_err(|error| match error.kind() {
             // The backend does not have this role.
-            ErrorKind::Unsupported => Failure::NoRoute,
-            _ => Failure::Write { error, key: key.clone(), of: subject },
+            ErrorKind::Unsupported => HttpError::NO_ROUTE,
+            _ => HttpError::write(error, subject, key.clone()),
         })
     }
 

@@ -16,7 +16,8 @@ use shop_core::{
 use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
-use crate::response::{Failure, Subject};
+use crate::response::validation_error::invalid_parameter;
+use crate::response::{HttpError, Subject};
 use crate::service::ServiceKind;
 use crate::service::batch::BatchPools;
 use crate::service::bounded::within;
@@ -68,7 +69,7 @@ impl Purchases {
         &self,
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
-    ) -> impl Future<Output = Result<PublishedPurchase, Failure>> + Send {
+    ) -> impl Future<Output = Result<PublishedPurchase, HttpError>> + Send {
         let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
         let mut purchase = new.into_purchase(self.clock.now(), || fresh);
         purchase.context = context;
@@ -86,8 +87,8 @@ impl Purchases {
         }
     }
 
-    pub(super) fn not_written(&self, error: Error, key: IdempotencyKey) -> Failure {
-        Failure::Write { error, key, of: self.subject() }
+    pub(super) fn not_written(&self, error: Error, key: IdempotencyKey) -> HttpError {
+        HttpError::write(error, self.subject(), key)
     }
 
     /// The subject of failures.
@@ -96,12 +97,12 @@ impl Purchases {
     }
 
     /// What is stored under `id`.
-    pub(crate) async fn look_up(&self, id: &PurchaseId) -> Result<Lookup, Failure> {
+    pub(crate) async fn look_up(&self, id: &PurchaseId) -> Result<Lookup, HttpError> {
         self.query(self.query.look_up(id)).await
     }
 
     /// The count and the sum of the selected purchases.
-    pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, Failure> {
+    pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, HttpError> {
         self.query(self.query.summary(selector)).await
     }
 
@@ -110,25 +111,26 @@ impl Purchases {
         &self,
         selector: &Selector,
         request: &TotalsRequest,
-    ) -> Result<Vec<Bucket>, Failure> {
+    ) -> Result<Vec<Bucket>, HttpError> {
         let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
         totals.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {
                 let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
-                Failure::field("per", text)
+                invalid_parameter("per", text).into()
             }
-            _ => Failure::Query(error, self.subject()),
+            _ => HttpError::query(error, self.subject()),
         })
     }
 
     /// One page of a listing.
-    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, Failure> {
+    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, HttpError> {
         self.read_page(selector, request).await.map_err(|error| {
             match (error.kind(), error.context("field")) {
                 (ErrorKind::Invalid, Some("cursor")) => {
-                    Failure::field("cursor", "does not belong to this listing; omit it to start over")
+                    invalid_parameter("cursor", "does not belong to this listing; omit it to start over")
+                        .into()
                 }
-                _ => Failure::Query(error, self.subject()),
+                _ => HttpError::query(error, self.subject()),
             }
         })
     }
@@ -139,8 +141,8 @@ impl Purchases {
     }
 
     /// The result of a call of the port `query`, if it completes in time.
-    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, Failure> {
+    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, HttpError> {
         let result = within(self.options.query_timeout, call).await;
-        result.map_err(|error| Failure::Query(error, self.subject()))
+        result.map_err(|error| HttpError::query(error, self.subject()))
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use axum::http::StatusCode;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use shop_core::ErrorKind;
 
-use crate::response::Failure;
+use crate::response::HttpError;
 
 /// The text of a purchase, and the index of its line or element.
 pub(super) type Line<'a> = (usize, &'a [u8]);
@@ -14,27 +16,37 @@ pub(super) type Line<'a> = (usize, &'a [u8]);
 ///
 /// # Errors
 /// When there are more than `limit`.
-pub(super) fn of_ndjson(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, Failure> {
+pub(super) fn of_ndjson(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, HttpError> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
     let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).take(limit.saturating_add(1)).collect();
-    if lines.len() > limit { Err(Failure::TooManyPurchases(limit)) } else { Ok(lines) }
+    if lines.len() > limit { Err(too_many_purchases(limit)) } else { Ok(lines) }
 }
 
 /// The elements of a JSON array.
 ///
 /// # Errors
 /// When it is none, or has more than `limit`.
-pub(super) fn of_array(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, Failure> {
+pub(super) fn of_array(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, HttpError> {
     let (mut elements, mut is_too_long) = (Vec::new(), false);
-    let text = std::str::from_utf8(body).map_err(|error| Failure::NoArray(error.to_string()))?;
+    let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let read =
         Elements { limit, elements: &mut elements, is_too_long: &mut is_too_long }.deserialize(&mut json);
     match read.and_then(|()| json.end()) {
         Ok(()) => Ok(elements),
-        Err(_) if is_too_long => Err(Failure::TooManyPurchases(limit)),
-        Err(error) => Err(Failure::NoArray(error.to_string())),
+        Err(_) if is_too_long => Err(too_many_purchases(limit)),
+        Err(error) => Err(no_array(&error)),
     }
+}
+
+fn too_many_purchases(limit: usize) -> HttpError {
+    let text = format!("A batch must not have more than {limit} purchases");
+    HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text)
+}
+
+fn no_array(error: &dyn fmt::Display) -> HttpError {
+    let text = format!("Request body must be a JSON array: {error}");
+    HttpError::of(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
 }
 
 struct Elements<'a, 'de> {
@@ -79,7 +91,7 @@ mod tests {
         let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \n[", 3).unwrap();
         assert_eq!(lines, [(0, &b"{}"[..]), (2, b"{\"a\":1}"), (3, b"[")]);
         assert!(of_ndjson(b" \n", 0).unwrap().is_empty());
-        assert!(matches!(of_ndjson(b"1\n2\n", 1), Err(Failure::TooManyPurchases(1))));
+        assert_eq!(of_ndjson(b"1\n2\n", 1).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]
@@ -88,10 +100,11 @@ mod tests {
             of_array(b" [{\"a\": [1, 2]} , 5]", 2).unwrap(),
             [(0, &b"{\"a\": [1, 2]}"[..]), (1, b"5")]
         );
-        assert!(matches!(of_array(b"[1,2,3", 2), Err(Failure::TooManyPurchases(2))));
+        assert_eq!(of_array(b"[1,2,3", 2).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
         let deep = "[".repeat(100_000);
         for text in ["", "{}", "[1", "[1]x", "[1 2]", &deep] {
-            assert!(matches!(of_array(text.as_bytes(), 9), Err(Failure::NoArray(_))), "{text:.10}");
+            let error = of_array(text.as_bytes(), 9).unwrap_err();
+            assert_eq!(error.status, StatusCode::BAD_REQUEST, "{text:.10}");
         }
         assert!(of_array(b"[\"\xff\"]", 9).is_err());
     }

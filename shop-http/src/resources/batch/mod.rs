@@ -16,13 +16,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{Dialect, RequestDialect};
+use crate::dialect::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
 use crate::request::Strict;
-use crate::response::Failure;
+use crate::response::HttpError;
 use crate::response::failure_log::FailedBy;
 use crate::response::json::no_json;
+use crate::response::validation_error::Location;
 use crate::server::pools::HeldBytes;
 use crate::server::rates::Charge;
 use crate::service::Purchases;
@@ -40,16 +41,11 @@ const SHORT_DETAIL: usize = 64;
 
 pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
     request: Request,
-) -> Response {
-    buy(&purchases, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
-}
-
-async fn buy(purchases: &Purchases, dialect: &Dialect, request: Request) -> Result<Response, Failure> {
+) -> Result<Response, HttpError> {
     let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
     let caller = Caller::of(&extensions);
-    let is_ndjson = match check(purchases, &caller, &headers) {
+    let is_ndjson = match check(&purchases, &caller, &headers) {
         Ok(is_ndjson) => is_ndjson,
         Err(failure) => {
             request::body::read_on(&headers, body).await;
@@ -75,7 +71,7 @@ async fn buy(purchases: &Purchases, dialect: &Dialect, request: Request) -> Resu
     let deadline = Instant::now() + options.publish_timeout;
     let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
     for chunk in lines.chunks(CHUNK) {
-        let (new, failures) = read(purchases, dialect, &caller, chunk, &mut users);
+        let (new, failures) = read(&purchases, &caller, chunk, &mut users);
         let bought = purchases.buy_many(new, context.as_deref(), deadline).await;
         let (mut bought, mut failures) = (bought.into_iter(), failures.into_iter().peekable());
         for (line, _) in chunk {
@@ -83,7 +79,7 @@ async fn buy(purchases: &Purchases, dialect: &Dialect, request: Request) -> Resu
                 Some((_, failure)) => Some(Err(failure)),
                 None => bought.next(),
             };
-            results.add(*line, result, dialect)?;
+            results.add(*line, result)?;
         }
     }
     caller.note_batch(users.only.as_ref().filter(|_| !users.are_several), lines.len(), users.denied);
@@ -91,14 +87,14 @@ async fn buy(purchases: &Purchases, dialect: &Dialect, request: Request) -> Resu
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> Result<bool, Failure> {
+fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> Result<bool, HttpError> {
     if purchases.kind == ServiceKind::Management {
         // Past the log.
         purchases.policy.check(caller, &Action::Operate)?;
     }
     if headers.contains_key(IDEMPOTENCY_KEY) {
         let text = "is for one purchase: give each purchase of a batch its own `key`";
-        return Err(Failure::field("Idempotency-Key", text));
+        return Err(Location::Header("Idempotency-Key").invalid(text).into());
     }
     request::body::is_ndjson(headers)
 }
@@ -114,15 +110,14 @@ struct Users {
 /// The purchases of `lines`, and the failures of the other lines, both in their order.
 fn read(
     purchases: &Purchases,
-    dialect: &Dialect,
     caller: &Caller,
     lines: &[Line<'_>],
     users: &mut Users,
-) -> (Vec<InBatch>, Vec<(usize, Failure)>) {
+) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
     let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
     let times = request::purchase::accepted_times(purchases);
     for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, dialect, &times, purchases.kind);
+        let purchase = request::purchase::read_line(text, &V1, &times, purchases.kind);
         let allowed = purchase.and_then(|purchase| {
             let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
@@ -161,7 +156,7 @@ impl Results {
         Self { is_ndjson, text, held, failed_by: None }
     }
 
-    fn add(&mut self, line: usize, result: Option<BatchResult>, dialect: &Dialect) -> Result<(), Failure> {
+    fn add(&mut self, line: usize, result: Option<BatchResult>) -> Result<(), HttpError> {
         let result = match result {
             Some(Ok(PublishedPurchase { purchase, receipt, replayed, .. })) => {
                 let mut result = BatchResultBody::new(line, BatchStatus::Acknowledged);
@@ -173,7 +168,7 @@ impl Results {
             }
             Some(Err(failure)) => {
                 self.failed_by = self.failed_by.take().or_else(|| failure.cause());
-                let mut result = failure.of_line(line, dialect);
+                let mut result = failure.of_line(line);
                 // Beyond what is held for the response, results are short.
                 if self.text.len() > self.held {
                     result.errors.clear();
@@ -181,14 +176,14 @@ impl Results {
                 }
                 result
             }
-            None => return Err(Failure::Panicked),
+            None => return Err(HttpError::PANICKED),
         };
         if !self.is_ndjson && self.text.len() > 1 {
             self.text.push(b',');
         }
         if let Err(error) = serde_json::to_writer(&mut self.text, &result) {
             drop(no_json(error));
-            return Err(Failure::Panicked);
+            return Err(HttpError::PANICKED);
         }
         if self.is_ndjson {
             self.text.push(b'\n');

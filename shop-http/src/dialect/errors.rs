@@ -1,0 +1,92 @@
+//! Errors in the form of each dialect.
+
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use shop_core::api::problem;
+
+use super::{Dialect, Errors, MissingFields, Outage};
+use crate::response::error::{FailedCall, HttpError, Subject};
+use crate::response::json::Json;
+use crate::response::validation_error::{Kind, ValidationError, texts};
+use crate::service::ServiceKind;
+
+/// The text for missing members, where it names all that are required.
+const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
+
+impl Dialect {
+    /// `response`, with a body if it is an error.
+    pub(crate) fn render(&self, mut response: Response) -> Response {
+        let Some(error) = response.extensions_mut().remove::<Arc<HttpError>>() else { return response };
+        let rendered = match self.errors {
+            Errors::Problem => error.problem().into_response(),
+            _ => self.legacy(&error).into_response(),
+        };
+        let (head, body) = rendered.into_parts();
+        *response.status_mut() = head.status;
+        // That of the response without a body.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().extend(head.headers);
+        response.map(|_| body)
+    }
+
+    /// The status and the body outside of `/v1`.
+    fn legacy(&self, error: &HttpError) -> (StatusCode, Json<Value>) {
+        let outage = error.failed.as_ref().and_then(|call| self.outage(call, error));
+        let text = match outage {
+            Some(outage) => outage.text.to_owned(),
+            None => self.text(error),
+        };
+        let mut body = match self.errors {
+            Errors::StatusAndMessage => json!({"status": "Error", "message": text}),
+            Errors::Detail if error.errors.is_empty() => json!({"detail": text}),
+            Errors::Detail => {
+                json!({"detail": error.errors.iter().map(ValidationError::entry).collect::<Vec<_>>()})
+            }
+            Errors::Text | Errors::Problem => json!({"error": text}),
+        };
+        if let Some(outcome) = error.outcome() {
+            body["outcome"] = outcome.into();
+        }
+        if let Some(key) = error.key() {
+            body["idempotency_key"] = key.as_str().into();
+        }
+        let status = outage.map_or_else(|| self.status(error), |outage| outage.status);
+        (status, Json(body))
+    }
+
+    fn status(&self, error: &HttpError) -> StatusCode {
+        let is_invalid = error.status == StatusCode::UNPROCESSABLE_ENTITY;
+        match self.errors {
+            Errors::Detail if is_invalid || !error.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
+            _ if is_invalid || error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
+            _ => error.status,
+        }
+    }
+
+    /// The response to a failed call, if the kind of the error makes no difference.
+    fn outage(&self, call: &FailedCall, error: &HttpError) -> Option<Outage> {
+        let by_facing = call.subject == Subject::Purchase(ServiceKind::Facing);
+        let (write, query) = match by_facing {
+            true => (self.outages.publish, self.outages.query),
+            false => (self.outages.write, self.outages.read),
+        };
+        match call.key {
+            None => query,
+            Some(_) if error.is_final() => None,
+            Some(_) if error.status == StatusCode::SERVICE_UNAVAILABLE => Some(write),
+            Some(_) => Some(Outage { status: error.status, ..write }),
+        }
+    }
+
+    /// The first error: where members are missing, all of these.
+    fn text(&self, error: &HttpError) -> String {
+        let is_missing = error.errors.iter().any(|error| error.kind == Kind::Missing);
+        if is_missing && self.missing == MissingFields::AllRequired {
+            return ALL_REQUIRED.to_owned();
+        }
+        texts(&error.errors).into_iter().next().unwrap_or_else(|| error.text.clone().into_owned())
+    }
+}
