@@ -19,9 +19,9 @@ use benches::run::Pairs;
 use benches::scale::Scale;
 use benches::usage::median;
 use shop_client::{NewPurchase, ShopClient};
-use shop_core::api::{NewPurchaseBody, PublishedBody, SummaryBody};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::{Clock, SystemClock};
+use shop_core::ports::Summary;
+use shop_core::{Clock, PublishedPurchase, SystemClock};
 use shop_http::{Facing, HttpOptions, facing, serve};
 use tokio::runtime::{Builder, Runtime};
 
@@ -63,9 +63,9 @@ impl Callers {
             .header("idempotency-key", SystemClock.fresh_id().to_string())
             .header("x-request-id", SystemClock.fresh_id().to_string())
             .timeout(Duration::from_secs(7))
-            .body(serde_json::to_vec(&NewPurchaseBody::from(&new)).unwrap());
+            .body(serde_json::to_vec(&new).unwrap());
         let response = request.send().await.unwrap().error_for_status().unwrap();
-        let published: PublishedBody = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        let published: PublishedPurchase = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(published.receipt.id, published.purchase.id);
     }
 
@@ -80,7 +80,7 @@ impl Callers {
             .header("x-request-id", SystemClock.fresh_id().to_string())
             .timeout(Duration::from_secs(7));
         let response = request.send().await.unwrap().error_for_status().unwrap();
-        let summary: SummaryBody = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        let summary: Summary = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(summary.count, 0);
     }
 }

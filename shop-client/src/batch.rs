@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::StatusCode;
 use shop_core::api::problem::kind_of_problem;
-use shop_core::api::{BatchPurchaseBody, BatchResultBody, BatchStatus};
+use shop_core::api::{BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock, id_from_key};
 
@@ -57,12 +57,10 @@ impl Batch {
         state.sent = (0..self.purchases.len()).filter(|index| state.results[*index].is_none()).collect();
         let mut body = Vec::with_capacity(state.sent.len() * 160);
         for index in &state.sent {
-            serde_json::to_writer(&mut body, &BatchPurchaseBody::from(&self.purchases[*index])).map_err(
-                |error| {
-                    client_error(ErrorKind::Internal, "the request body could not be written as JSON")
-                        .with_source(error)
-                },
-            )?;
+            serde_json::to_writer(&mut body, &self.purchases[*index]).map_err(|error| {
+                client_error(ErrorKind::Internal, "the request body could not be written as JSON")
+                    .with_source(error)
+            })?;
             body.push(b'\n');
         }
         Ok(body)
@@ -130,7 +128,7 @@ fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<Publis
             .with_timestamp(time)
             .with_key(key)
             .into_purchase(time, || SystemClock.fresh_id());
-        let published = PublishedPurchase::new(purchase, receipt.into()).with_attempts(attempts);
+        let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
         return Ok(if result.replayed { published.as_replayed() } else { published });
     }
     let kind = problem.uri.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);

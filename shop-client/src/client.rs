@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
-use shop_core::api::{NewPurchaseBody, PublishedBody, PurchaseBody};
 use shop_core::id_from_key;
 use shop_core::ports::Lookup;
 use tokio::runtime::Handle;
@@ -208,15 +207,16 @@ impl ShopClient {
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
-        let body = NewPurchaseBody::from(purchase);
+        let mut body = purchase.clone();
+        // It is in a header.
+        body.key = None;
         let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
         let answer = self.send(call, context).await?;
-        let PublishedBody { purchase, receipt, .. } = answer.parsed()?;
-        if purchase.id != id || receipt.id != id {
+        let published: PublishedPurchase = answer.parsed()?;
+        if published.purchase.id != id || published.receipt.id != id {
             return Err(answer.unreadable("the response contains another purchase"));
         }
-        let published =
-            PublishedPurchase::new(purchase.into(), receipt.into()).with_attempts(answer.attempts);
+        let published = published.with_attempts(answer.attempts);
         Ok(if answer.is_replayed() { published.as_replayed() } else { published })
     }
 
@@ -271,7 +271,7 @@ impl ShopClient {
         call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
         match answer.status {
-            StatusCode::OK => answer.parsed().map(|body: PurchaseBody| Lookup::Stored(body.into())),
+            StatusCode::OK => answer.parsed().map(Lookup::Stored),
             StatusCode::GONE => Ok(Lookup::Erased),
             _ => Ok(Lookup::Missing),
         }

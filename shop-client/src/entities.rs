@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shop_core::api::UserOrdersBody;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
-use shop_core::api::{NewOrderBody, NewUserBody, OrderBody, UserBody, UserOrdersBody};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::users::{MAX_LISTED_ORDERS, UserOrders};
 
@@ -96,9 +96,7 @@ impl ShopClient {
 }
 
 /// How the API has the entities of a type.
-pub trait Resource: Entity {
-    /// An entity in a response.
-    type Body: DeserializeOwned + Into<Self>;
+pub trait Resource: Entity<New: Serialize> + DeserializeOwned {
     /// The path of all.
     const PATH: &'static str;
     /// The noun for one of them.
@@ -112,12 +110,11 @@ pub trait Resource: Entity {
     /// The error message when the path does not exist.
     const NOT_FOUND_HINT: &'static str;
 
-    /// The body of a create request, and the context of its own that it was given.
-    fn request(new: &Self::New) -> (impl Serialize + Sync + Send, Option<&RequestContext>);
+    /// The context of its own that a create request was given.
+    fn context(new: &Self::New) -> Option<&RequestContext>;
 }
 
 impl Resource for User {
-    type Body = UserBody;
     const PATH: &'static str = "v1/users";
     const NOUN: &'static str = "user";
     const CREATE: &'static str = "register";
@@ -126,13 +123,12 @@ impl Resource for User {
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of users: check both";
 
-    fn request(new: &NewUser) -> (impl Serialize + Sync + Send, Option<&RequestContext>) {
-        (NewUserBody::from(new), new.context.as_deref())
+    fn context(new: &NewUser) -> Option<&RequestContext> {
+        new.context.as_deref()
     }
 }
 
 impl Resource for Order {
-    type Body = OrderBody;
     const PATH: &'static str = "v1/orders";
     const NOUN: &'static str = "order";
     const CREATE: &'static str = "place";
@@ -141,8 +137,8 @@ impl Resource for Order {
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of orders: check both";
 
-    fn request(new: &NewOrder) -> (impl Serialize + Sync + Send, Option<&RequestContext>) {
-        (NewOrderBody::from(new), new.context.as_deref())
+    fn context(new: &NewOrder) -> Option<&RequestContext> {
+        new.context.as_deref()
     }
 }
 
@@ -176,18 +172,18 @@ impl<E: Resource> Entities<E> {
     /// # Cancel safety
     /// Once polled, it is sent and retried even if the future is dropped.
     pub async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        let (key, (body, context)) = (E::key(new), E::request(new));
+        let key = E::key(new);
         let created = async {
-            let mut call = self.client.inner.transport.write(E::CREATE, E::PATH, &body, key.clone())?;
+            let mut call = self.client.inner.transport.write(E::CREATE, E::PATH, new, key.clone())?;
             call.outcomes = E::REFUSALS;
             call.not_found_hint = E::NOT_FOUND_HINT;
-            let answer = self.client.send(call, context).await?;
+            let answer = self.client.send(call, E::context(new)).await?;
             match answer.problem_among(E::REFUSALS) {
                 Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
                 Some(_) => return Ok(Insertion::Refused),
                 None => {}
             }
-            let row: E = answer.parsed::<E::Body>()?.into();
+            let row: E = answer.parsed()?;
             if row.number() < 1.into() || row != E::with_number(new, row.number()) {
                 return Err(Self::another(&answer));
             }
@@ -203,7 +199,7 @@ impl<E: Resource> Entities<E> {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role.
     pub async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let Some(answer) = self.find(E::NOUN, &format!("/{number}")).await? else { return Ok(None) };
-        let row: E = answer.parsed::<E::Body>()?.into();
+        let row: E = answer.parsed()?;
         if row.number() == number { Ok(Some(row)) } else { Err(Self::another(&answer)) }
     }
 
@@ -244,13 +240,13 @@ impl Users {
     pub async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else { return Ok(None) };
         let body: UserOrdersBody = answer.parsed()?;
-        if body.user_id != id.get() {
+        if body.user_id != id {
             return Err(Self::another(&answer));
         }
         if body.orders.len() > MAX_LISTED_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
             return Err(answer.unreadable("the orders in the response are too many or not sorted"));
         }
-        Ok(Some(body.orders.into_iter().map(OrderNumber::new).collect()))
+        Ok(Some(body.orders))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::api::{PageBody, PositionsBody, SummaryBody, TotalsBody};
+use shop_core::api::{PositionsBody, TotalsBody};
 use shop_core::log::{IngestPositions, Offsets};
 use shop_core::ports::{Lookup, Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
@@ -100,7 +100,7 @@ impl PurchaseQuery for ShopClient {
         let url = transport.url("v1/purchases", &parameters);
         let mut call = Call::query("page", url, transport.timeouts.query);
         call.answer_bytes = PAGE_BYTES;
-        self.query(&call).await?.parsed().map(|body: PageBody| body.into())
+        self.query(&call).await?.parsed()
     }
 
     /// One request: the service sums.
@@ -169,7 +169,7 @@ impl ShopClient {
         let parameters: Vec<_> = selection(selector).into_iter().chain(times(range)).collect();
         let url = transport.url("v1/summary", &parameters);
         let call = Call::query("summary", url, transport.timeouts.query);
-        self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
+        self.query(&call).await?.parsed()
     }
 }
 

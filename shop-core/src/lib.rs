@@ -83,7 +83,6 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `serde` | `Serialize` and `Deserialize` of the domain's types, in the forms of the HTTP API |
 //! | `csv` | purchases as rows of CSV or NDJSON, and the module `import`, which publishes those of a file |
 //! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |

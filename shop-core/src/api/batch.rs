@@ -1,52 +1,13 @@
-//! The bodies of `/v1/purchases:batch`.
+//! The response of `/v1/purchases:batch`.
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProblemError, ReceiptBody};
-use crate::json::{number, optional_text, text};
-use crate::{IdempotencyKey, NewPurchase, Price, PurchaseId, Timestamp, UserId, UserName};
+use super::ProblemError;
+use crate::ports::Receipt;
+use crate::{PurchaseId, Timestamp};
 
 /// The media type of bodies with one JSON value per line.
 pub const NDJSON: &str = "application/x-ndjson";
-
-/// One purchase of a batch: an element of the array, or a line.
-#[derive(Debug, Clone, Serialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct BatchPurchaseBody<'a> {
-    /// The idempotency key.
-    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub key: Option<&'a IdempotencyKey>,
-    /// The id of an exported purchase. Management keeps it; elsewhere it is the `key`, and must be a UUID of version 4
-    /// or 7. Of both, one is given, or they are equal.
-    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub id: Option<PurchaseId>,
-    /// The buyer's name.
-    #[serde(with = "text")]
-    pub username: &'a UserName,
-    /// The buyer's user id.
-    #[serde(with = "text")]
-    pub userid: &'a UserId,
-    /// The price.
-    #[serde(with = "number")]
-    pub price: Price,
-    /// When it was made; the time of receipt when absent.
-    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub timestamp: Option<Timestamp>,
-}
-
-impl<'a> From<&'a NewPurchase> for BatchPurchaseBody<'a> {
-    fn from(purchase: &'a NewPurchase) -> Self {
-        Self {
-            key: purchase.key.as_ref(),
-            id: None,
-            username: &purchase.user_name,
-            userid: &purchase.user_id,
-            price: purchase.price,
-            timestamp: purchase.timestamp,
-        }
-    }
-}
 
 /// The result of one purchase of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,14 +18,14 @@ pub struct BatchResultBody {
     /// What became of it.
     pub status: BatchStatus,
     /// Of an acknowledged purchase: its id.
-    #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PurchaseId>,
     /// Of an acknowledged purchase: when it was made.
-    #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// Of an acknowledged purchase: the proof that it is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<ReceiptBody>,
+    pub receipt: Option<Receipt>,
     /// Whether it was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,

@@ -6,29 +6,20 @@
 //! | module | content |
 //! |---|---|
 //! | [`header`] | the names of headers |
-//! | this one | bodies of requests and responses |
+//! | this one | bodies of responses that are not the JSON of a type of the domain |
 //! | [`problem`] | problem types of RFC 9457 and their additional members |
 
 mod batch;
+mod bodies;
 mod dead_letters;
 pub mod header;
-mod orders;
-mod positions;
 pub mod problem;
-mod purchases;
 #[cfg(feature = "csv")]
 mod rows;
-mod users;
 
-pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};
+pub use batch::{BatchResultBody, BatchStatus, NDJSON};
+pub use bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody, UserOrdersBody};
 pub use dead_letters::{BytesBody, DeadLetterBody, RecordBody, RecordHeaderBody};
-pub use orders::{NewOrderBody, OrderBody};
-pub use positions::{PartitionPosition, PositionsBody};
 pub use problem::{ProblemError, ProblemMembers};
-pub use purchases::{
-    BucketBody, DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody,
-    ReceiptBody, SummaryBody, TotalsBody,
-};
 #[cfg(feature = "csv")]
 pub use rows::{InvalidRowFormat, RowFormat};
-pub use users::{NewUserBody, UserBody, UserOrdersBody};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::{NDJSON, PurchaseBody};
+use super::NDJSON;
 use crate::{Error, ErrorKind, Purchase, Result};
 
 /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
@@ -72,8 +72,7 @@ impl RowFormat {
         match self {
             Self::Csv => write_csv(file, purchases).map_err(unwritable),
             Self::Ndjson => purchases.iter().try_for_each(|purchase| {
-                let body = PurchaseBody::from(purchase.clone());
-                serde_json::to_writer(&mut *file, &body).map_err(unwritable)?;
+                serde_json::to_writer(&mut *file, purchase).map_err(unwritable)?;
                 file.push(b'\n');
                 Ok(())
             }),
@@ -175,9 +174,8 @@ mod tests {
         RowFormat::Ndjson.write_head(&mut file);
         RowFormat::Ndjson.write(&mut file, &[named("=1+1"), named("b")]).unwrap();
         let text = String::from_utf8(file).unwrap();
-        let bodies: Vec<PurchaseBody> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(bodies, [named("=1+1"), named("b")].map(PurchaseBody::from));
+        let purchases: Vec<Purchase> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(purchases, [named("=1+1"), named("b")]);
         assert!(text.ends_with('\n'));
     }
 }

@@ -10,7 +10,6 @@ mod key;
 mod number;
 mod price;
 mod purchase;
-#[cfg(feature = "serde")]
 mod serialize;
 mod text;
 mod timestamp;

@@ -1,5 +1,6 @@
 //! Purchases, before and after an id is assigned.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::identity::id_from_key;
@@ -7,7 +8,7 @@ use super::{
     IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp, UserId, UserName,
 };
 
-/// A validated purchase without an id.
+/// A validated purchase without an id. Its JSON is that of a purchase in a request.
 ///
 /// ```
 /// use shop_core::NewPurchase;
@@ -16,26 +17,22 @@ use super::{
 /// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
 /// # Ok::<(), shop_core::Invalid>(())
 /// ```
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NewPurchase {
     /// The idempotency key. Without one, every call creates a purchase.
-    #[cfg_attr(
-        feature = "serde",
-        serde(rename = "idempotency_key", default, skip_serializing_if = "Option::is_none")
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<IdempotencyKey>,
     /// The buyer's id.
-    #[cfg_attr(feature = "serde", serde(rename = "userid"))]
+    #[serde(rename = "userid")]
     pub user_id: UserId,
     /// The buyer's name.
-    #[cfg_attr(feature = "serde", serde(rename = "username"))]
+    #[serde(rename = "username")]
     pub user_name: UserName,
     /// The price.
     pub price: Price,
     /// When it was made. Defaults to the time of receipt.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
 }
 
@@ -99,23 +96,24 @@ impl NewPurchase {
     }
 }
 
-/// A purchase with an id, as written to the log and the store.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(from = "crate::api::PurchaseBody", into = "crate::api::PurchaseBody"))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A purchase with an id, as written to the log and the store. Its JSON is that of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purchase {
     /// The primary key in every store.
     pub id: PurchaseId,
-    /// The buyer's id.
-    pub user_id: UserId,
     /// The buyer's name.
+    #[serde(rename = "username")]
     pub user_name: UserName,
+    /// The buyer's id.
+    #[serde(rename = "userid")]
+    pub user_id: UserId,
     /// The price.
     pub price: Price,
     /// When it was made.
     pub timestamp: Timestamp,
     /// The context of the request: transmitted in the log's headers, not stored.
+    #[serde(skip)]
     pub context: Option<Box<RequestContext>>,
 }
 

@@ -1,4 +1,4 @@
-//! `Serialize` and `Deserialize` of the domain's values (feature `serde`), in the forms of the HTTP API.
+//! `Serialize` and `Deserialize` of the domain's values in the forms of the HTTP API.
 //!
 //! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, also read from numeric
 //! text; that needs `serde_json`, outside of `flatten` and `untagged`. In a binary format they are text.
@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{IdempotencyKey, Price, PurchaseId, Timestamp, Total, UserId, UserName};
 use crate::json::{number, text};
+use crate::orders::Product;
+use crate::users::{Email, PersonName};
 
 /// The form of a type: that of all formats, or of those for people and of binary ones.
 macro_rules! form {
@@ -36,7 +38,7 @@ macro_rules! form {
     };
 }
 
-form!(text: UserId, UserName, IdempotencyKey, PurchaseId, Timestamp);
+form!(text: UserId, UserName, IdempotencyKey, PurchaseId, Timestamp, Email, PersonName, Product);
 form!(number, text: Price, Total);
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
         both_ways(&new, r#"{"userid":"u1","username":"ada","price":29.90}"#);
         let at = "2026-03-01T09:00:00.250Z".parse().unwrap();
         let keyed = new.with_key("order-7".parse().unwrap()).with_timestamp(at);
-        let json = r#"{"idempotency_key":"order-7","userid":"u1","username":"ada","price":29.90,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
+        let json = r#"{"key":"order-7","userid":"u1","username":"ada","price":29.90,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
         both_ways(&keyed, json);
     }
 }

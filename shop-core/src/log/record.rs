@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Headers;
 use crate::Timestamp;
@@ -70,7 +71,7 @@ impl LogRecord {
 }
 
 /// The position of one record in a log. Its text form is `topic-partition-offset`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordPosition {
     /// The topic.

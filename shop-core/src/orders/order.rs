@@ -1,13 +1,11 @@
 //! An order, and its `order_created` event.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::TotalPrice;
 use crate::domain::{row_number, short_text};
 use crate::entity::Entity;
-use crate::json::number;
+use crate::json::{number, text};
 use crate::log::{LogRecord, Partition};
 use crate::record::{DecodeError, Event, Record, event};
 use crate::users::{User, UserNumber};
@@ -23,11 +21,12 @@ short_text! {
     Product, 256
 }
 
-/// An order to place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An order to place. Its JSON is the body of a request, which has the key in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewOrder {
     /// The idempotency key. Keys of users and of orders are independent.
+    #[serde(skip)]
     pub key: IdempotencyKey,
     /// The ordering user.
     pub user_id: UserNumber,
@@ -36,8 +35,10 @@ pub struct NewOrder {
     /// The quantity. Not validated.
     pub quantity: i32,
     /// The total price.
+    #[serde(serialize_with = "text::serialize")]
     pub total_price: TotalPrice,
     /// The context of the request, which is part of the event.
+    #[serde(skip)]
     pub context: Option<Box<RequestContext>>,
 }
 
@@ -77,8 +78,8 @@ impl NewOrder {
     }
 }
 
-/// An order. As an [`Event`] it is `order_created`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An order. As an [`Event`] it is `order_created`. Its JSON is that of responses; that of events is read as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Order {
     /// The number.
@@ -90,6 +91,7 @@ pub struct Order {
     /// The quantity.
     pub quantity: i32,
     /// The total price.
+    #[serde(serialize_with = "text::serialize", deserialize_with = "number::deserialize")]
     pub total_price: TotalPrice,
 }
 
@@ -108,12 +110,11 @@ impl Order {
 }
 
 /// The JSON of the event. Unlike in responses of the API, the price is a number.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct OrderCreated<'a> {
-    id: i64,
-    user_id: i64,
-    #[serde(borrow)]
-    product: Cow<'a, str>,
+    id: OrderNumber,
+    user_id: UserNumber,
+    product: &'a Product,
     quantity: i32,
     #[serde(with = "number")]
     total_price: TotalPrice,
@@ -121,9 +122,7 @@ struct OrderCreated<'a> {
 
 impl Record for Order {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        let OrderCreated { id, user_id, product, quantity, total_price } = event::decode(record)?;
-        let (id, user_id) = (OrderNumber::new(id), UserNumber::new(user_id));
-        Ok(Self::new(id, user_id, event::member("product", &product)?, quantity, total_price))
+        event::decode(record)
     }
 
     fn id(&self) -> Option<String> {
@@ -142,11 +141,8 @@ impl Event for Order {
 impl Order {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
         // All events of one user are in one partition.
-        let Self { id, user_id, product, quantity, total_price } = self;
-        let (id, product) = (id.get(), product.as_str().into());
-        let (quantity, total_price) = (*quantity, *total_price);
-        let value = OrderCreated { id, user_id: user_id.get(), product, quantity, total_price };
-        event::encode(user_id, &value, context)
+        let &Self { id, user_id, ref product, quantity, total_price } = self;
+        event::encode(user_id, &OrderCreated { id, user_id, product, quantity, total_price }, context)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The cursor of a page: where the next page begins.
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ListOrder, PageRequest, Selector, TimeRange};
@@ -11,8 +12,7 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 ///
 /// It is bound to the selector, the range and the order of the listing. It needs no server state, never expires, and
 /// works on any replica.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor(String);
 
 format_as!(Cursor: |this| Display = Display(this.0), Debug = Debug(this.0));

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Bucket, Cursor, ScanBatch, ScanPosition, TimeRange, Totals, TotalsRequest};
@@ -317,9 +318,7 @@ impl PageRequest {
 }
 
 /// One page of a listing.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(from = "crate::api::PageBody", into = "crate::api::PageBody"))]
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Page {
     /// The purchases, in the requested order.
@@ -362,9 +361,7 @@ impl Page {
 }
 
 /// The number and the total price of purchases.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(from = "crate::api::SummaryBody", into = "crate::api::SummaryBody"))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
     /// The number of purchases.

@@ -1,9 +1,11 @@
 //! The publishing port of a log.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::publish_many::publish_each;
 use crate::log::RecordPosition;
@@ -205,9 +207,7 @@ mockall::mock! {
 }
 
 /// An accepted purchase, and the proof of it.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(from = "crate::api::PublishedBody", into = "crate::api::PublishedBody"))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedPurchase {
     /// The purchase, with its id and its timestamp.
@@ -215,9 +215,15 @@ pub struct PublishedPurchase {
     /// Its durability, and its position in the log.
     pub receipt: Receipt,
     /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
+    #[serde(skip, default = "first_attempt")]
     pub attempts: u32,
     /// Whether it was published before under the same key. Then `purchase` is the first one, with its time.
+    #[serde(skip)]
     pub replayed: bool,
+}
+
+const fn first_attempt() -> u32 {
+    1
 }
 
 impl PublishedPurchase {
@@ -244,9 +250,8 @@ impl PublishedPurchase {
 }
 
 /// The acknowledgement of a durable purchase.
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(from = "crate::api::ReceiptBody", into = "crate::api::ReceiptBody"))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ReceiptJson", into = "ReceiptJson")]
 #[non_exhaustive]
 pub struct Receipt {
     /// The id of the purchase.
@@ -273,6 +278,42 @@ impl Receipt {
     pub fn with_position(mut self, position: RecordPosition) -> Self {
         self.position = Some(position);
         self
+    }
+}
+
+/// The JSON of a [`Receipt`].
+#[derive(Serialize, Deserialize)]
+struct ReceiptJson {
+    id: PurchaseId,
+    durability: Cow<'static, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position: Option<RecordPosition>,
+}
+
+impl From<Receipt> for ReceiptJson {
+    fn from(Receipt { id, durability, position, .. }: Receipt) -> Self {
+        let (durability, replicas) = match durability {
+            Durability::Memory => ("memory", None),
+            Durability::LocalDisk => ("local_disk", None),
+            Durability::Broker { replicas } => ("broker", replicas),
+            Durability::Replicated => ("replicated", None),
+        };
+        Self { id, durability: durability.into(), replicas, position }
+    }
+}
+
+impl From<ReceiptJson> for Receipt {
+    fn from(ReceiptJson { id, durability, replicas, position }: ReceiptJson) -> Self {
+        let durability = match &*durability {
+            "local_disk" => Durability::LocalDisk,
+            "broker" => Durability::Broker { replicas },
+            "replicated" => Durability::Replicated,
+            // A name that only newer services use guarantees nothing.
+            _ => Durability::Memory,
+        };
+        Self { position, ..Self::new(id, durability) }
     }
 }
 

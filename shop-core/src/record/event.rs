@@ -1,7 +1,6 @@
 //! The JSON codec and headers that all events share.
 
 use std::fmt::Display;
-use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -35,9 +34,4 @@ pub(crate) fn decode<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B,
         return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
     }
     serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
-}
-
-/// Parses the member `name` of an event from its text.
-pub(crate) fn member<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, DecodeError> {
-    text.parse().map_err(|error: T::Err| DecodeError::NotAnEvent(format!("{name}: {error}")))
 }

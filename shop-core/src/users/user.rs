@@ -1,7 +1,5 @@
 //! A user, and its `user_created` event.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::Email;
@@ -22,17 +20,19 @@ short_text! {
     PersonName, 256
 }
 
-/// A user to register.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A user to register. Its JSON is the body of a request, which has the key in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewUser {
     /// The idempotency key. Keys of users and of orders are independent.
+    #[serde(skip)]
     pub key: IdempotencyKey,
     /// The address, which is unique.
     pub email: Email,
     /// The name.
     pub name: PersonName,
     /// The context of the request, which is part of the event.
+    #[serde(skip)]
     pub context: Option<Box<RequestContext>>,
 }
 
@@ -65,8 +65,8 @@ impl NewUser {
     }
 }
 
-/// A user. As an [`Event`] it is `user_created`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A user. As an [`Event`] it is `user_created`, with the same JSON as in responses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct User {
     /// The number.
@@ -85,20 +85,9 @@ impl User {
     }
 }
 
-/// The JSON of the event.
-#[derive(Serialize, Deserialize)]
-struct UserCreated<'a> {
-    id: i64,
-    #[serde(borrow)]
-    email: Cow<'a, str>,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-}
-
 impl Record for User {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        let UserCreated { id, email, name } = event::decode(record)?;
-        Ok(Self::new(UserNumber::new(id), event::member("email", &email)?, event::member("name", &name)?))
+        event::decode(record)
     }
 
     fn id(&self) -> Option<String> {
@@ -117,8 +106,7 @@ impl Event for User {
 impl User {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
         // All events of one user are in one partition.
-        let (email, name) = (self.email.as_str().into(), self.name.as_str().into());
-        event::encode(self.id, &UserCreated { id: self.id.get(), email, name }, context)
+        event::encode(self.id, self, context)
     }
 }
 

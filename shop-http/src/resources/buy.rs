@@ -6,7 +6,6 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use shop_core::api::PublishedBody;
 use shop_core::{PublishedPurchase, Purchase};
 
 use crate::auth::{Action, Caller};
@@ -78,8 +77,8 @@ async fn buy(
 
 /// The response to an accepted purchase.
 pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: PublishedPurchase) -> Response {
-    let PublishedPurchase { purchase, receipt, replayed, .. } = bought;
-    let mut answer = PurchaseAnswer::new(purchase.id, replayed);
+    let purchase = &bought.purchase;
+    let mut answer = PurchaseAnswer::new(purchase.id, bought.replayed);
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
@@ -87,7 +86,7 @@ pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: PublishedPurchase
                 header::LOCATION,
                 format_args!("{0}/v1/purchases/{1}?wait_for={1}", mount.prefix(), purchase.id),
             );
-            answer.respond(StatusCode::CREATED, &PublishedBody::new(purchase, receipt))
+            answer.respond(StatusCode::CREATED, &bought)
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
             let texts = [("status", status), ("message", Some(message))];
@@ -98,7 +97,7 @@ pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: PublishedPurchase
                     serde_json::to_writer(&mut *text, value)?;
                 }
                 append_members(text, purchase_as, |text| {
-                    LegacyPurchase::write_four_members(&purchase, dialect.item, text)
+                    LegacyPurchase::write_four_members(purchase, dialect.item, text)
                 })
             })
         }

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shop_core::Result as PortResult;
-use shop_core::api::{OrderBody, UserBody, UserOrdersBody};
+use shop_core::api::UserOrdersBody;
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::{User, UserNumber};
@@ -85,22 +85,19 @@ async fn place(
 }
 
 /// Users or orders in responses.
-trait Resource: Entity {
-    type Body: From<Self> + Serialize;
+trait Resource: Entity + Serialize {
     const PATH: &'static str;
     const SUBJECT: Subject;
     const REFUSED: HttpError;
 }
 
 impl Resource for User {
-    type Body = UserBody;
     const PATH: &'static str = "/v1/users";
     const SUBJECT: Subject = Subject::User;
     const REFUSED: HttpError = HttpError::EMAIL_TAKEN;
 }
 
 impl Resource for Order {
-    type Body = OrderBody;
     const PATH: &'static str = "/v1/orders";
     const SUBJECT: Subject = Subject::Order;
     const REFUSED: HttpError = HttpError::UNKNOWN_USER;
@@ -121,7 +118,7 @@ fn created<E: Resource>(
     let location = || [(header::LOCATION, mount.path(format_args!("{}/{}", E::PATH, row.number())))];
     let location = dialect.is_strict.then(location);
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    Ok((StatusCode::CREATED, location, replayed, Json(E::Body::from(row))).into_response())
+    Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
 }
 
 pub(crate) async fn get_user(
@@ -134,7 +131,7 @@ pub(crate) async fn get_user(
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadUser(id))?;
     let found = service.query_for(Subject::User, store.get(id)).await?;
-    Ok(Json(UserBody::from(found.ok_or(HttpError::UNKNOWN_USER)?)).into_response())
+    Ok(Json(found.ok_or(HttpError::UNKNOWN_USER)?).into_response())
 }
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
@@ -149,7 +146,7 @@ pub(crate) async fn get_orders_of_user(
     service.policy.check(&caller, &Action::ReadOrders(id))?;
     let found = service.query_for(Subject::User, store.orders_of(id)).await?;
     let orders = found.ok_or(HttpError::UNKNOWN_USER)?;
-    Ok(Json(UserOrdersBody::new(id, &orders)).into_response())
+    Ok(Json(UserOrdersBody::new(id, orders)).into_response())
 }
 
 pub(crate) async fn get_order(
@@ -165,7 +162,7 @@ pub(crate) async fn get_order(
     let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
     // A client does not learn which orders of others exist.
     may.map_err(|_denied| HttpError::UNKNOWN_ORDER)?;
-    Ok(Json(OrderBody::from(order)).into_response())
+    Ok(Json(order).into_response())
 }
 
 /// The role exists wherever its routes do.

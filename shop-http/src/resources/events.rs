@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use shop_core::api::{PositionsBody, PurchaseBody};
+use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::time::{Instant, timeout_at};
@@ -121,7 +121,6 @@ impl Events {
 }
 
 fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Option<Event> {
-    let data =
-        Event::default().event("purchase").id(cursor.to_string()).json_data(PurchaseBody::from(purchase));
+    let data = Event::default().event("purchase").id(cursor.to_string()).json_data(purchase);
     data.inspect_err(|error| tracing::error!(%error, "an event could not be written as JSON")).ok()
 }

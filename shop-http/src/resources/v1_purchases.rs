@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::api::{PageBody, PurchaseBody, RowFormat, SummaryBody, TotalsBody};
+use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
@@ -63,7 +63,7 @@ pub(crate) async fn list(
         selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), read).await?;
     let page = purchases.page(&selector, &request).await?;
     let response = match format {
-        None => Json(PageBody::from(page)).into_response(),
+        None => Json(page).into_response(),
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
             let body = listing_stream::whole(all, form, selector, request, &page);
@@ -96,7 +96,7 @@ pub(crate) async fn summary(
         selected(&purchases, &caller, &slot, (&uri, Strict::SUMMARY), Strict::range).await?;
     let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
-    Ok(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
+    Ok(visibility.apply(Json(summary).into_response()))
 }
 
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
@@ -128,7 +128,7 @@ pub(crate) async fn get(
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-            (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response()
+            (StatusCode::OK, Json(purchase)).into_response()
         }
         Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
             HttpError::ERASED_PURCHASE.into_response()

@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shop_core::Purchase;
-use shop_core::api::{PurchaseBody, RowFormat};
+use shop_core::api::RowFormat;
 use shop_core::fault::{Call, Fault};
 use tower::ServiceExt;
 
@@ -63,7 +63,7 @@ async fn a_file_can_be_sent_as_a_batch() {
     let shop = Shop::new();
     shop.stored(&[purchase("=u1", 1), purchase("u2", 2)]).await;
     let file = download(&shop.management, "everyone=true", NDJSON).await.text;
-    let lines: Vec<PurchaseBody> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Purchase> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     let media_type = [("content-type", NDJSON)];
     let batch = request(Method::POST, "/v1/purchases:batch", &media_type, file);

@@ -163,7 +163,7 @@ impl Results {
                 result.id = Some(receipt.id);
                 result.timestamp = Some(purchase.timestamp);
                 result.replayed = replayed;
-                result.receipt = Some(receipt.into());
+                result.receipt = Some(receipt);
                 result
             }
             Some(Err(failure)) => {
