@@ -6,24 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
-use crate::dialect::ecommerce::{self, ECOMMERCE};
 use crate::dialect::forms::Dialect;
-use crate::dialect::native::{self, DEFAULT, V1};
-use crate::dialect::purchase_tracking::PURCHASE_TRACKING;
-use crate::dialect::scalable_shop::SCALABLE_SHOP;
-use crate::dialect::shopping_system::{self, SHOPPING_SYSTEM};
-use crate::dialect::user_buy_list::USER_BUY_LIST;
-
-/// The dialects that can be configured. Two of the replaced systems have routes under their own prefixes only;
-/// elsewhere their dialect is the default one.
-static NAMED: [&Dialect; 6] = [
-    &DEFAULT,
-    &SCALABLE_SHOP,
-    &USER_BUY_LIST,
-    &Dialect { name: "ecommerce", document: Some(ecommerce::DOCUMENT), ..native::BASE },
-    &PURCHASE_TRACKING,
-    &Dialect { name: "shopping-system", document: Some(shopping_system::DOCUMENT), ..native::BASE },
-];
+use crate::dialect::systems::{DEFAULT, ECOMMERCE, NAMED, SCALABLE_SHOP, SHOPPING_SYSTEM, USER_BUY_LIST, V1};
 
 /// A name that is not that of a dialect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

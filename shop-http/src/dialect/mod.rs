@@ -4,14 +4,9 @@
 //! and is [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
 
 mod choice;
-mod ecommerce;
 mod errors;
 mod forms;
-mod native;
-mod purchase_tracking;
-mod scalable_shop;
-mod shopping_system;
-mod user_buy_list;
+mod systems;
 
 pub use choice::UnknownDialect;
 pub(crate) use choice::{INGRESS_PREFIXES, RequestDialect};
@@ -20,3 +15,4 @@ pub(crate) use forms::{
     By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PathMatch, PriceForm,
     PurchaseResponse, TimestampForm, Timestamps, View,
 };
+pub(crate) use systems::V1;
