@@ -17,7 +17,7 @@ use shop_core::{IdempotencyKey, RequestContext};
 
 use crate::dialect::Dialect;
 use crate::request::purchase::FieldErrors;
-use crate::request::query::Strict;
+use crate::request::query::Query;
 use crate::request::{body, purchase, pydantic, strict};
 use crate::response::HttpError;
 use crate::response::validation_error::{Kind, Location, ValidationError};
@@ -41,7 +41,7 @@ impl CreateRequest {
         let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = body::read(&headers, body, &service.options).await?;
         if dialect.is_strict {
-            Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+            Query::refuse(&uri)?;
         }
         let key = purchase::idempotency_key(&headers)?;
         let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
@@ -174,11 +174,11 @@ pub(crate) fn number(
     uri: &Uri,
 ) -> Result<i64, HttpError> {
     if dialect.is_strict {
-        let mut asked = Strict::from_uri(uri, &[])?;
+        let mut query = Query::new(uri, &[])?;
         let number = path.ok().and_then(|Path(text)| strict::parsed_integer(&text));
         let number = number.ok_or_else(|| Location::Path(parameter).invalid(strict::INTEGER));
-        let number = asked.note(number);
-        return asked.finish(number).map(|(_, number)| number);
+        let number = query.note(number);
+        return query.finish(number).map(|(number, _)| number);
     }
     // Invalid UTF-8 is shown as Python shows it.
     let text = path.map_or_else(|_not_utf8| "\u{fffd}".to_owned(), |Path(text)| text);

@@ -8,4 +8,4 @@ pub(crate) mod pydantic;
 pub(crate) mod query;
 mod strict;
 
-pub(crate) use query::{Parameters, Strict};
+pub(crate) use query::Query;

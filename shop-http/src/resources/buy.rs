@@ -11,7 +11,7 @@ use shop_core::{PublishedPurchase, Purchase};
 use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::request;
-use crate::request::Strict;
+use crate::request::Query;
 use crate::response::purchase_answer::PurchaseAnswer;
 use crate::response::{HttpError, LegacyPurchase};
 use crate::routes::mount::Mount;
@@ -57,7 +57,7 @@ async fn buy(
         let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
         let body = request::body::read(&headers, body, &purchases.options).await?;
         if dialect.is_strict {
-            Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+            Query::refuse(&uri)?;
         }
         let key = request::purchase::idempotency_key(&headers)?;
         let times = request::purchase::accepted_times(purchases);

@@ -14,7 +14,7 @@ use shop_core::log::{RecordPosition, Resolution, Resolved};
 
 use crate::auth::{Action, Caller};
 use crate::request::purchase::no_object;
-use crate::request::{self, Strict};
+use crate::request::{self, Query};
 use crate::resources::health::stuck_health;
 use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
 use crate::response::{HttpError, Json, Subject};
@@ -42,9 +42,9 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, HttpError> {
     service.policy.check(&caller, &Action::Operate)?;
-    let mut asked = Strict::from_uri(&uri, Strict::DEAD_LETTERS)?;
-    let filter = asked.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
-    let (_, filter) = asked.finish(filter)?;
+    let mut parameters = Query::new(&uri, Query::DEAD_LETTERS)?;
+    let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
+    let (filter, _) = parameters.finish(filter)?;
     let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
     let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck).map(stuck_health);
     let body = json!({"items": items, "next": next, "stuck": stuck.collect::<Vec<_>>()});
@@ -59,7 +59,7 @@ pub(crate) async fn get(
     uri: Uri,
 ) -> Result<Response, HttpError> {
     service.policy.check(&caller, &Action::Operate)?;
-    Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+    Query::refuse(&uri)?;
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let position = text.parse::<RecordPosition>();
     let position =
@@ -87,7 +87,7 @@ pub(crate) async fn discard(
 async fn resolve(service: &Service, resolution: Resolution, request: Request) -> Result<Response, HttpError> {
     let (parts, body) = request.into_parts();
     service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
-    Strict::from_uri(&parts.uri, &[])?.finish(Some(()))?;
+    Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts.headers, body, &service.options).await?;
     let Asked { positions, dry_run } = asked(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();

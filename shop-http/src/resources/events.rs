@@ -16,7 +16,7 @@ use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller};
-use crate::request::Strict;
+use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, Json};
@@ -38,9 +38,9 @@ pub(crate) async fn get(
     slot: ReadSlot,
     (uri, headers): (Uri, HeaderMap),
 ) -> Result<Response, HttpError> {
-    let mut asked = Strict::from_uri(&uri, Strict::EVENTS)?;
-    let selector = asked.selector();
-    let (_, selector) = asked.finish(selector)?;
+    let mut query = Query::new(&uri, Query::EVENTS)?;
+    let selector = query.selector();
+    let (selector, _) = query.finish(selector)?;
     may_select(&purchases, &caller, &selector)?;
     let after = last_event_id(&headers)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
@@ -58,7 +58,7 @@ pub(crate) async fn positions(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, HttpError> {
-    Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+    Query::refuse(&uri)?;
     purchases.policy.check(&caller, &Action::ReadPositions)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
     let positions = within(purchases.options.request_timeout, feed.positions()).await;

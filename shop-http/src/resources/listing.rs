@@ -12,7 +12,8 @@ use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector
 use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
-use crate::request::Parameters;
+use crate::request::Query;
+use crate::request::query::Wait;
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::HttpError;
 use crate::response::listing::{Envelope, page_body};
@@ -43,6 +44,7 @@ struct ListingRequest {
     sums: Option<Summary>,
     /// Whether the request is for a page rather than the whole listing.
     is_page: bool,
+    wait: Wait,
     /// The status of an empty listing.
     nothing: StatusCode,
 }
@@ -86,10 +88,10 @@ pub(crate) async fn list_all(
         cap: Some(500),
         ..dialect.listing
     };
-    let parameters = Parameters::from_uri(&uri)?;
-    let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
+    let mut query = Query::legacy(&uri)?;
+    let asked = ListingRequest::new(Form { listing, item: dialect.item }, &mut query)?;
     let asked = asked.readable(&purchases, &caller)?;
-    list(&purchases, &caller, asked, &Asked { uri, slot }, &parameters).await
+    list(&purchases, &caller, asked, &Asked { uri, slot }, &query).await
 }
 
 async fn list_user(
@@ -100,29 +102,33 @@ async fn list_user(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
     let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
-    let parameters = Parameters::from_uri(&from.uri)?;
-    let path_match = parameters.by()?.map_or(form.listing.path_match, PathMatch::from);
-    let asked = ListingRequest::new(form, &parameters)?.about(who, path_match)?;
-    list(purchases, caller, asked.readable(purchases, caller)?, &from, &parameters).await
+    let mut query = Query::legacy(&from.uri)?;
+    let by = query.by();
+    let asked = ListingRequest::new(form, &mut query)?;
+    let path_match = by.flatten().map_or(form.listing.path_match, PathMatch::from);
+    let asked = asked.about(who, path_match)?;
+    list(purchases, caller, asked.readable(purchases, caller)?, &from, &query).await
 }
 
 impl ListingRequest {
     /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: Form, parameters: &Parameters) -> Result<Self, HttpError> {
+    fn new(form: Form, query: &mut Query) -> Result<Self, HttpError> {
         let Form { listing: form, item } = form;
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
-        let is_page = parameters.is_for_a_page() || limit.is_some();
-        let view = parameters.view()?.unwrap_or(form.view);
+        let is_page = query.is_for_a_page() || limit.is_some();
+        let view = query.view();
+        let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
+        let ((view, mut request), wait) = query.finish(view.zip(request))?;
+        let view = view.unwrap_or(form.view);
         let envelope =
             Envelope { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
-        let mut request = parameters.page(form.order, limit.unwrap_or(PageLimit::DEFAULT))?;
         if !is_page {
             request.limit = listing_stream::FIRST_PAGE;
         }
         let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
         let (candidates, sums) = (vec![Selector::All], sums.flatten());
-        Ok(Self { candidates, envelope, request, sums, is_page, nothing: form.nothing })
+        Ok(Self { candidates, envelope, request, sums, is_page, wait, nothing: form.nothing })
     }
 
     /// Restricts the listing to one user.
@@ -163,9 +169,9 @@ async fn list(
     caller: &Caller,
     mut asked: ListingRequest,
     Asked { uri, slot }: &Asked,
-    parameters: &Parameters,
+    query: &Query,
 ) -> Result<Response, HttpError> {
-    let visibility = purchases.wait((caller, slot), parameters.wait()?, &asked.candidates).await?;
+    let visibility = purchases.wait((caller, slot), asked.wait, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);
@@ -178,8 +184,8 @@ async fn list(
     if let Some((Selector::User(_), _)) = found
         && has_namesake(purchases, &asked).await
     {
-        let query = parameters.with_lookup(By::UserName);
-        asked.envelope.alternate = Some(format!("{}?{query}", uri.path()));
+        let others = query.with_lookup(By::UserName);
+        asked.envelope.alternate = Some(format!("{}?{others}", uri.path()));
     }
     let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
@@ -204,8 +210,8 @@ async fn list(
         *response.status_mut() = asked.nothing;
     }
     let link = next.map(|next| {
-        let query = parameters.for_next_page(asked.request.limit, &next);
-        format!("<{}?{query}>; rel=\"next\"", uri.path())
+        let next = query.for_next_page(asked.request.limit, &next);
+        format!("<{}?{next}>; rel=\"next\"", uri.path())
     });
     for link in [link, alternate].into_iter().flatten() {
         response.headers_mut().extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));

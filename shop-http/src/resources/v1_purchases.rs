@@ -12,7 +12,7 @@ use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
-use crate::request::Strict;
+use crate::request::Query;
 use crate::request::accept::row_format;
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::validation_error::Location;
@@ -40,14 +40,13 @@ async fn selected<T>(
     caller: &Caller,
     slot: &ReadSlot,
     (uri, known): (&Uri, &[&'static str]),
-    read: impl FnOnce(&mut Strict) -> Option<T>,
+    read: impl FnOnce(&mut Query) -> Option<T>,
 ) -> Result<(Visibility, Selector, T), HttpError> {
-    let mut asked = Strict::from_uri(uri, known)?;
-    let (selector, read) = (asked.selector(), read(&mut asked));
-    let (parameters, (selector, read)) = asked.finish(selector.zip(read))?;
+    let mut query = Query::new(uri, known)?;
+    let (selector, read) = (query.selector(), read(&mut query));
+    let ((selector, read), wait) = query.finish(selector.zip(read))?;
     may_select(purchases, caller, &selector)?;
-    let visibility =
-        purchases.wait((caller, slot), parameters.wait()?, std::slice::from_ref(&selector)).await?;
+    let visibility = purchases.wait((caller, slot), wait, std::slice::from_ref(&selector)).await?;
     Ok((visibility, selector, read))
 }
 
@@ -58,9 +57,9 @@ pub(crate) async fn list(
     (uri, headers): (Uri, HeaderMap),
 ) -> Result<Response, HttpError> {
     let format = row_format(&headers);
-    let read = if format.is_some() { Strict::whole } else { Strict::page };
+    let read = if format.is_some() { Query::whole } else { Query::page };
     let (visibility, selector, request) =
-        selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), read).await?;
+        selected(&purchases, &caller, &slot, (&uri, Query::LISTING), read).await?;
     let page = purchases.page(&selector, &request).await?;
     let response = match format {
         None => Json(page).into_response(),
@@ -93,7 +92,7 @@ pub(crate) async fn summary(
     uri: Uri,
 ) -> Result<Response, HttpError> {
     let (visibility, selector, range) =
-        selected(&purchases, &caller, &slot, (&uri, Strict::SUMMARY), Strict::range).await?;
+        selected(&purchases, &caller, &slot, (&uri, Query::SUMMARY), Query::range).await?;
     let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok(visibility.apply(Json(summary).into_response()))
@@ -107,7 +106,7 @@ pub(crate) async fn totals(
     uri: Uri,
 ) -> Result<Response, HttpError> {
     let (visibility, selector, request) =
-        selected(&purchases, &caller, &slot, (&uri, Strict::TOTALS), Strict::totals).await?;
+        selected(&purchases, &caller, &slot, (&uri, Query::TOTALS), Query::totals).await?;
     let buckets = purchases.totals(&selector, &request).await?;
     Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
 }
@@ -119,11 +118,11 @@ pub(crate) async fn get(
     uri: Uri,
 ) -> Result<Response, HttpError> {
     let text = path.map(|Path(text)| text).unwrap_or_default();
-    let mut asked = Strict::from_uri(&uri, Strict::PURCHASE)?;
+    let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = text.parse::<PurchaseId>();
-    let id = asked.note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {error}"))));
-    let (parameters, id) = asked.finish(id)?;
-    let visibility = purchases.wait((&caller, &slot), parameters.wait()?, &[]).await?;
+    let id = query.note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {error}"))));
+    let (id, wait) = query.finish(id)?;
+    let visibility = purchases.wait((&caller, &slot), wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {

@@ -19,7 +19,7 @@ use crate::auth::{Action, Caller};
 use crate::dialect::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
-use crate::request::Strict;
+use crate::request::Query;
 use crate::response::HttpError;
 use crate::response::failure_log::FailedBy;
 use crate::response::json::no_json;
@@ -57,7 +57,7 @@ pub(crate) async fn post(
     let mut hold = |bytes| purchases.batches.hold(bytes).map(|more| held.merge(more));
     let options = &purchases.options;
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
-    Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+    Query::refuse(&uri)?;
     let charge = extensions.get::<Charge>();
     let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
     let lines = if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) }?;
