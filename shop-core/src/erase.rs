@@ -20,10 +20,10 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
-use crate::json::{RawPurchase, optional_text, text};
+use crate::json::{Members, optional_text, text};
 use crate::log::{DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType};
 use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
-use crate::record::Record as _;
+use crate::record::{self, Record as _};
 use crate::users::{User, UserNumber};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -257,8 +257,8 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
         return purchase.user_id == *user;
     }
     let named = || {
-        let members = RawPurchase::parse(record.value.as_deref()?).ok()?;
-        members.userid?.text_or_integer().map(|text| text == user.as_str())
+        let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
+        members.get_alias(&record::USER_ID).ok()??.text_or_integer().map(|text| text == user.as_str())
     };
     has_key(record, user.as_str()) || named().unwrap_or_default()
 }

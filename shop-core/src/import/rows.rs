@@ -4,7 +4,7 @@ use std::io::{BufRead, Read as _};
 
 use super::{Import, unreadable};
 use crate::api::RowFormat;
-use crate::json::RawPurchase;
+use crate::json::Members;
 use crate::retention::AcceptedTimes;
 use crate::{
     Clock as _, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, SystemClock, Timestamp,
@@ -153,15 +153,14 @@ fn csv_row(text: &[u8]) -> Result<csv::StringRecord, String> {
 }
 
 fn json_values(text: &[u8]) -> Result<Values, String> {
-    let members = RawPurchase::parse_line(text).map_err(|error| format!("is no JSON object: {error}"))?;
+    let members = Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
     if let [unknown, ..] = &members.unknown[..] {
         return Err(format!("{unknown} is unknown: there are {}", COLUMNS.join(", ")));
     }
-    let RawPurchase { id, key, username, userid, price, timestamp, .. } = members;
     let mut values = Values::default();
-    for (index, member) in [id, key, username, userid, price, timestamp].into_iter().enumerate() {
-        let Some(member) = member.filter(|member| !member.is_null()) else { continue };
-        values[index] = match (member.text(), COLUMNS[index]) {
+    for (index, name) in COLUMNS.into_iter().enumerate() {
+        let Some(member) = members.get(name).filter(|member| !member.is_null()) else { continue };
+        values[index] = match (member.text(), name) {
             (Some(text), _) => Some(text.into_owned()),
             (None, "price") => Some(member.as_json().to_owned()),
             (None, name) => return Err(format!("{name} must be text")),

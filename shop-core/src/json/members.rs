@@ -1,4 +1,4 @@
-//! The members of a purchase as sent in a JSON object.
+//! The members of a JSON object, as sent.
 
 use std::fmt;
 
@@ -6,164 +6,138 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::RawScalar;
 
-/// The raw members of a purchase: read, but not validated. Repeated members are rejected.
+/// The raw values of the known members of a JSON object: read, but not validated.
 ///
-/// [`parse`](Self::parse) ignores other members, and accepts `userId`, `user_id` and `userID` as `userid`; aliases with
-/// different values are rejected. [`parse_strict`](Self::parse_strict) accepts four members and reports all others;
-/// [`parse_line`](Self::parse_line) also accepts `key` and `id`.
-#[derive(Debug, Clone, Default)]
+/// ```
+/// use shop_core::json::Members;
+///
+/// let members = Members::parse(br#"{"price": 1.50, "currency": "EUR"}"#, ["username", "price"])?;
+/// assert_eq!(members.get("price").unwrap().as_json(), "1.50");
+/// assert_eq!(members.get("username"), None);
+/// assert_eq!(members.unknown, ["currency"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct RawPurchase<'a> {
-    /// `username`.
-    pub username: Option<RawScalar<'a>>,
-    /// `userid`, or one of its aliases.
-    pub userid: Option<RawScalar<'a>>,
-    /// `price`.
-    pub price: Option<RawScalar<'a>>,
-    /// `timestamp`.
-    pub timestamp: Option<RawScalar<'a>>,
-    /// `key`. Only set by [`parse_line`](Self::parse_line).
-    pub key: Option<RawScalar<'a>>,
-    /// `id`. Only set by [`parse_line`](Self::parse_line).
-    pub id: Option<RawScalar<'a>>,
-    /// Whether the object has no members at all.
-    pub is_empty: bool,
-    /// The names of the other members, in order. Not set by [`parse`](Self::parse).
+pub struct Members<'a, const N: usize> {
+    /// The names of the known members.
+    pub names: [&'static str; N],
+    values: [Option<RawScalar<'a>>; N],
+    /// The names of the first 1,000 other members, in order.
     pub unknown: Vec<String>,
 }
 
-impl<'a> RawPurchase<'a> {
-    /// Reads one JSON object.
+/// The maximum number of unknown members whose names are kept: a body has room for hundreds of thousands.
+const MAX_UNKNOWN: usize = 1_000;
+
+impl<'a, const N: usize> Members<'a, N> {
+    /// Reads one JSON object with the members `names`.
     ///
     /// # Errors
-    /// When `json` is not a JSON object, or has contradictory members.
-    pub fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
-        Self::parse_with(json, Names::Lenient)
+    /// When `json` is not a JSON object, or repeats one of these members.
+    pub fn parse(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
+        Self::parse_with(json, names, true)
     }
 
-    /// Reads one JSON object with the members `username`, `userid`, `price` and `timestamp`. All others, including
-    /// aliases of `userid`, are in [`unknown`](Self::unknown).
+    /// As [`parse`](Self::parse), but the last one of repeated members counts.
     ///
     /// # Errors
-    /// When `json` is not a JSON object, or repeats one of the four members.
-    pub fn parse_strict(json: &'a [u8]) -> Result<Self, serde_json::Error> {
-        Self::parse_with(json, Names::Strict)
+    /// When `json` is not a JSON object.
+    pub fn parse_last(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
+        Self::parse_with(json, names, false)
     }
 
-    /// As [`parse_strict`](Self::parse_strict), for one purchase of many: it may have a `key` or an `id`.
-    ///
-    /// # Errors
-    /// When `json` is not a JSON object, or repeats one of the six members.
-    pub fn parse_line(json: &'a [u8]) -> Result<Self, serde_json::Error> {
-        Self::parse_with(json, Names::Line)
-    }
-
-    fn parse_with(json: &'a [u8], names: Names) -> Result<Self, serde_json::Error> {
+    fn parse_with(json: &'a [u8], names: [&'static str; N], once: bool) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
         let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
         let mut json = serde_json::Deserializer::from_str(text);
         // Only maps are visited: a derived implementation would accept an array.
-        let members = json.deserialize_map(MembersVisitor(names))?;
+        let members = json.deserialize_map(MembersVisitor { names, once })?;
         json.end().map(|()| members)
+    }
+
+    /// The value of a member.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<RawScalar<'a>> {
+        let index = self.names.iter().position(|known| *known == name)?;
+        self.values[index]
+    }
+
+    /// The value of the member that has one of these `names`.
+    ///
+    /// # Errors
+    /// When several of them have different values.
+    pub fn get_alias(&self, names: &[&str]) -> Result<Option<RawScalar<'a>>, serde_json::Error> {
+        let mut values = names.iter().filter_map(|name| self.get(name));
+        let first = values.next();
+        if values.any(|other| Some(other) != first) {
+            let text = format!("{} and an alias of it differ", names.first().copied().unwrap_or_default());
+            return Err(serde_json::Error::custom(text));
+        }
+        Ok(first)
+    }
+
+    /// Whether the object has no members at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_empty() && self.values.iter().all(Option::is_none)
     }
 }
 
-/// Which member names are known.
-#[derive(Clone, Copy)]
-enum Names {
-    /// Including the aliases of `userid`. The text of other names is not kept.
-    Lenient,
-    /// The four members only.
-    Strict,
-    /// The four members, `key` and `id`.
-    Line,
-}
+/// A name: the index of a known one, or its text.
+struct NameVisitor<'n>(&'n [&'static str]);
 
-enum Name {
-    User,
-    Id(usize),
-    Price,
-    Timestamp,
-    Key,
-    PurchaseId,
-    /// With its text unless the names are lenient.
-    Other(Option<String>),
-}
+impl<'de> DeserializeSeed<'de> for NameVisitor<'_> {
+    type Value = Result<usize, String>;
 
-const USER_ID_NAMES: [&str; 4] = ["userid", "userId", "user_id", "userID"];
-
-impl<'de> DeserializeSeed<'de> for Names {
-    type Value = Name;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_identifier(self)
     }
 }
 
-impl Visitor<'_> for Names {
-    type Value = Name;
+impl Visitor<'_> for NameVisitor<'_> {
+    type Value = Result<usize, String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a member")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-        let known = match self {
-            Self::Lenient => &USER_ID_NAMES[..],
-            Self::Strict | Self::Line => &USER_ID_NAMES[..1],
-        };
-        Ok(match (name, self) {
-            ("username", _) => Name::User,
-            ("price", _) => Name::Price,
-            ("timestamp", _) => Name::Timestamp,
-            ("key", Self::Line) => Name::Key,
-            ("id", Self::Line) => Name::PurchaseId,
-            (_, names) => match (known.iter().position(|known| *known == name), names) {
-                (Some(alias), _) => Name::Id(alias),
-                (None, Self::Lenient) => Name::Other(None),
-                (None, Self::Strict | Self::Line) => Name::Other(Some(name.to_owned())),
-            },
-        })
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == name).ok_or_else(|| name.to_owned()))
     }
 }
 
-struct MembersVisitor(Names);
+struct MembersVisitor<const N: usize> {
+    names: [&'static str; N],
+    once: bool,
+}
 
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = RawPurchase<'de>;
+impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
+    type Value = Members<'de, N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawPurchase<'de>, A::Error> {
-        let mut members = RawPurchase { is_empty: true, ..RawPurchase::default() };
-        let mut user_ids = [None; USER_ID_NAMES.len()];
-        while let Some(name) = map.next_key_seed(self.0)? {
-            members.is_empty = false;
-            let (slot, text) = match name {
-                Name::User => (&mut members.username, "username"),
-                Name::Id(alias) => (&mut user_ids[alias], USER_ID_NAMES[alias]),
-                Name::Price => (&mut members.price, "price"),
-                Name::Timestamp => (&mut members.timestamp, "timestamp"),
-                Name::Key => (&mut members.key, "key"),
-                Name::PurchaseId => (&mut members.id, "id"),
-                Name::Other(name) => {
-                    members.unknown.extend(name);
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Self { names, once } = self;
+        let (mut values, mut unknown) = ([None; N], Vec::new());
+        while let Some(name) = map.next_key_seed(NameVisitor(&names))? {
+            match name {
+                Ok(index) => {
+                    if values[index].replace(map.next_value()?).is_some() && once {
+                        return Err(A::Error::duplicate_field(names[index]));
+                    }
                 }
-            };
-            if slot.replace(map.next_value()?).is_some() {
-                return Err(A::Error::duplicate_field(text));
+                Err(name) => {
+                    map.next_value::<IgnoredAny>()?;
+                    if unknown.len() < MAX_UNKNOWN {
+                        unknown.push(name);
+                    }
+                }
             }
         }
-        for user_id in user_ids.into_iter().flatten() {
-            if members.userid.replace(user_id).is_some_and(|other| other != user_id) {
-                return Err(A::Error::custom("userid and an alias of it differ"));
-            }
-        }
-        Ok(members)
+        Ok(Members { names, values, unknown })
     }
 }
 
@@ -171,45 +145,39 @@ impl<'de> Visitor<'de> for MembersVisitor {
 mod tests {
     use super::*;
 
+    const PURCHASE: [&str; 4] = ["username", "userid", "price", "timestamp"];
+
     #[test]
-    fn known_members_are_kept_and_others_dropped() {
-        let json = br#"{"x":[{"y":1}],"price":1.50,"userid":"u1","extra":null,"username":"ada"}"#;
-        let members = RawPurchase::parse(json).unwrap();
-        assert_eq!(members.price.unwrap().as_json(), "1.50");
-        assert_eq!(members.userid.unwrap().text().unwrap(), "u1");
-        assert!(members.timestamp.is_none() && !members.is_empty);
-        assert!(RawPurchase::parse(b"{}").unwrap().is_empty);
+    fn known_members_are_kept_and_others_named() {
+        let json = br#"{"x":[{"y":1}],"price":1.50,"userid":"u1","userId":null,"a/b":[{}]}"#;
+        let members = Members::parse(json, PURCHASE).unwrap();
+        assert_eq!(members.get("price").unwrap().as_json(), "1.50");
+        assert_eq!(members.get("userid").unwrap().text().unwrap(), "u1");
+        assert_eq!(members.unknown, ["x", "userId", "a/b"]);
+        assert!(members.get("timestamp").is_none() && !members.is_empty());
+        assert!(Members::parse(b"{}", PURCHASE).unwrap().is_empty());
     }
 
     #[test]
-    fn aliases_of_the_user_id_must_agree() {
-        for alias in ["userId", "user_id", "userID"] {
-            let json = format!(r#"{{"{alias}":"u1"}}"#);
-            assert_eq!(RawPurchase::parse(json.as_bytes()).unwrap().userid.unwrap().text().unwrap(), "u1");
-            let json = format!(r#"{{"{alias}":"u1","userid":"u1"}}"#);
-            assert!(RawPurchase::parse(json.as_bytes()).is_ok());
-            let json = format!(r#"{{"{alias}":"u1","userid":"u2"}}"#);
-            assert!(RawPurchase::parse(json.as_bytes()).unwrap_err().to_string().contains("userid"));
+    fn aliases_must_agree() {
+        let names = ["userid", "userId", "user_id"];
+        let user_id = |json: &str| {
+            let members = Members::parse(json.as_bytes(), names).unwrap();
+            members.get_alias(&names).map(|value| value.unwrap().text().unwrap().into_owned())
+        };
+        for alias in names {
+            assert_eq!(user_id(&format!(r#"{{"{alias}":"u1"}}"#)).unwrap(), "u1");
         }
+        assert_eq!(user_id(r#"{"userId":"u1","userid":"u1"}"#).unwrap(), "u1");
+        assert!(user_id(r#"{"userId":"u1","user_id":"u2"}"#).unwrap_err().to_string().contains("userid"));
     }
 
     #[test]
-    fn a_strict_object_has_four_members_and_all_others_are_reported() {
-        let json = br#"{"currency":"EUR","userid":"u1","userId":"u2","price":1,"user_id":"u1","a/b":[{}]}"#;
-        let members = RawPurchase::parse_strict(json).unwrap();
-        assert_eq!(members.unknown, ["currency", "userId", "user_id", "a/b"]);
-        assert_eq!(members.userid.unwrap().text().unwrap(), "u1");
-        assert!(RawPurchase::parse_strict(br#"{"userId":"u1"}"#).unwrap().userid.is_none());
-        let four = br#"{"username":"ada","userid":"u1","price":1,"timestamp":null}"#;
-        assert!(RawPurchase::parse_strict(four).unwrap().unknown.is_empty());
-        let keyed = br#"{"key":"order-7","id":"x","currency":"EUR"}"#;
-        let line = RawPurchase::parse_line(keyed).unwrap();
-        assert_eq!(line.unknown, ["currency"]);
-        assert!(line.key.is_some() && line.id.is_some());
-        assert_eq!(RawPurchase::parse_strict(keyed).unwrap().unknown, ["key", "id", "currency"]);
-        for json in ["[]", "{", r#"{"price":1,"price":1}"#, r#"{"price":1}x"#, r#"{"x":nul}"#] {
-            assert!(RawPurchase::parse_strict(json.as_bytes()).is_err(), "{json}");
-        }
+    fn a_repeated_member_is_refused_or_the_last_counts() {
+        let json = br#"{"price":1,"price":2}"#;
+        assert!(Members::parse(json, PURCHASE).is_err());
+        let members = Members::parse_last(json, PURCHASE).unwrap();
+        assert_eq!(members.get("price").unwrap().as_json(), "2");
     }
 
     #[test]
@@ -225,12 +193,12 @@ mod tests {
             "{",
             r#"{"price":NaN}"#,
             r#"{"price":1}x"#,
-            r#"{"price":1,"price":1}"#,
+            r#"{"x":nul}"#,
             &deep,
             &deep_member,
         ] {
-            assert!(RawPurchase::parse(json.as_bytes()).is_err(), "{json:.40}");
+            assert!(Members::parse(json.as_bytes(), PURCHASE).is_err(), "{json:.40}");
         }
-        assert!(RawPurchase::parse(b"{\"x\":\"\xff\"}").is_err());
+        assert!(Members::parse(b"{\"x\":\"\xff\"}", PURCHASE).is_err());
     }
 }

@@ -5,7 +5,7 @@ mod scalar;
 mod serde_with;
 mod written;
 
-pub use members::RawPurchase;
+pub use members::Members;
 pub use scalar::RawScalar;
 pub use serde_with::{number, optional_text, text};
 pub use written::write_members;

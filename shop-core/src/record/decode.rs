@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{SCHEMA_VERSION, header};
-use crate::json::{RawPurchase, RawScalar};
+use crate::json::{Members, RawScalar};
 use crate::log::{LogRecord, Partition, Reason, ReasonKind, RecordId};
 use crate::{Price, Purchase, PurchaseId};
 
@@ -39,6 +39,14 @@ pub enum DecodeError {
     UnknownSchema(String),
 }
 
+/// The names of a user id in the replaced systems. Those that are given must agree.
+pub const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
+/// The members of a purchase in the replaced systems.
+pub const MEMBERS: [&str; 7] = {
+    let [userid, a, b, c] = USER_ID;
+    ["username", userid, "price", "timestamp", a, b, c]
+};
+
 /// Decodes the purchase in `record`, which is in `partition`.
 ///
 /// Reads our own format and those of all replaced systems: price as number or numeric text; `userid` and `username` as
@@ -62,13 +70,15 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
             _ => {}
         }
     }
-    let members = RawPurchase::parse(value).map_err(|error| DecodeError::NotAnObject(error.to_string()))?;
+    let no_object = |error: serde_json::Error| DecodeError::NotAnObject(error.to_string());
+    let members = Members::parse(value, MEMBERS).map_err(no_object)?;
+    let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
     Ok(Purchase::new(
         id.unwrap_or_else(|| RecordId::new(record, partition).into()),
-        text(members.userid, "userid")?,
-        text(members.username, "username")?,
-        price(members.price)?,
-        members.timestamp.and_then(|value| value.timestamp()).unwrap_or(record.time),
+        text(user_id, "userid")?,
+        text(members.get("username"), "username")?,
+        price(members.get("price"))?,
+        members.get("timestamp").and_then(|value| value.timestamp()).unwrap_or(record.time),
     ))
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod event;
 mod formats_test;
 mod typed;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, MEMBERS, USER_ID, decode};
 pub use encode::encode;
 pub use typed::{Event, JsonEvent, Record};
 

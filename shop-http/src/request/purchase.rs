@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::IgnoredAny;
-use shop_core::json::{RawPurchase, RawScalar};
+use shop_core::json::{Members, RawScalar};
+use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
     ErrorKind, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId,
@@ -23,17 +24,14 @@ use crate::service::batch::InBatch;
 /// JavaScript too, and an empty object.
 const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
-/// The maximum of unknown members that are collected: one is enough to reject a body.
-const MAX_UNKNOWN: usize = 1_000;
-
 /// The members of a purchase, in the order of error reports.
-pub(crate) const MEMBERS: &[&str] = &["username", "userid", "price", "timestamp"];
+const MEMBERS: [&str; 4] = ["username", "userid", "price", "timestamp"];
 
 /// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
 /// The members of a purchase of a batch.
-const LINE_MEMBERS: &[&str] = &["key", "id", "username", "userid", "price", "timestamp"];
+const LINE_MEMBERS: [&str; 6] = ["key", "id", "username", "userid", "price", "timestamp"];
 
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
@@ -55,13 +53,19 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
     }
-    let members = if dialect.is_strict { RawPurchase::parse_strict(body) } else { RawPurchase::parse(body) };
-    let members = members.map_err(|error| no_object(body, &error))?;
-    if dialect.distinguishes_empty_bodies && members.is_empty {
-        return Err(empty_body());
-    }
-    let mut purchase =
-        validated(&members, FieldErrors::new(body), MEMBERS, &Rules { dialect, timestamps, times })?;
+    let (wrong, rules) = (FieldErrors::new(body), Rules { dialect, timestamps, times });
+    let no_object = |error| no_object(body, &error);
+    let mut purchase = if dialect.is_strict {
+        let members = Members::parse(body, MEMBERS).map_err(no_object)?;
+        validated(&members, members.get("userid"), wrong, &rules)?
+    } else {
+        let members = Members::parse(body, record::MEMBERS).map_err(no_object)?;
+        let user_id = members.get_alias(&record::USER_ID).map_err(no_object)?;
+        if dialect.distinguishes_empty_bodies && members.is_empty() {
+            return Err(empty_body());
+        }
+        validated(&members, user_id, wrong, &rules)?
+    };
     purchase.key = key;
     Ok(purchase)
 }
@@ -74,12 +78,12 @@ pub(crate) fn read_line(
     times: &AcceptedTimes,
     kind: ServiceKind,
 ) -> Result<InBatch, HttpError> {
-    let mut members = RawPurchase::parse_line(line).map_err(|error| no_object(line, &error))?;
+    let mut members = Members::parse(line, LINE_MEMBERS).map_err(|error| no_object(line, &error))?;
     members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
     let mut wrong = FieldErrors::new(b"");
-    let [key, id] = [("key", members.key), ("id", members.id)].map(|(member, value)| {
-        let value = value.filter(|value| !value.is_null())?;
+    let [key, id] = ["key", "id"].map(|member| {
+        let value = members.get(member).filter(|value| !value.is_null())?;
         wrong.read_member(member, Some(value), |value| {
             let text = value.text().ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
             text.parse::<IdempotencyKey>().map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
@@ -102,7 +106,7 @@ pub(crate) fn read_line(
         _ => {}
     }
     let rules = Rules { dialect, timestamps: dialect.timestamps, times };
-    let mut purchase = validated(&members, wrong, LINE_MEMBERS, &rules)?;
+    let mut purchase = validated(&members, members.get("userid"), wrong, &rules)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -118,26 +122,28 @@ struct Rules<'a> {
     times: &'a AcceptedTimes,
 }
 
-/// The purchase of `members`, without a key, unless something is `wrong` already. `known` are the names of members.
-fn validated(
-    members: &RawPurchase<'_>,
+/// The purchase of `members`, without a key, unless something is `wrong` already.
+fn validated<const N: usize>(
+    members: &Members<'_, N>,
+    user_id: Option<RawScalar<'_>>,
     mut wrong: FieldErrors<'_>,
-    known: &[&str],
     &Rules { dialect, timestamps, times }: &Rules<'_>,
 ) -> Result<NewPurchase, HttpError> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
-    let given = members.username.filter(is_given);
+    let given = members.get("username").filter(is_given);
     let user_name: Option<UserName> =
         wrong.read_member("username", given, |value| text(value, dialect.integers_are_text));
-    let given = members.userid.filter(is_given);
+    let given = user_id.filter(is_given);
     let user_id: Option<UserId> =
         wrong.read_member("userid", given, |value| text(value, dialect.integers_are_text));
-    let price = wrong.read_member("price", members.price, |value| price(value, dialect));
-    let time = members.timestamp.filter(|value| !value.is_null());
+    let price = wrong.read_member("price", members.get("price"), |value| price(value, dialect));
+    let time = members.get("timestamp").filter(|value| !value.is_null());
     let time = time.map(|value| {
         wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
     });
-    wrong.unknown(&members.unknown, known);
+    if dialect.is_strict {
+        wrong.unknown(members);
+    }
     let ((user_id, user_name), price) = wrong.finish(user_id.zip(user_name).zip(price))?;
     let mut purchase = NewPurchase::new(user_id, user_name, price);
     purchase.timestamp = time.flatten().flatten();
@@ -185,13 +191,12 @@ impl<'a> FieldErrors<'a> {
         read.filter(|_| self.errors.is_empty()).ok_or_else(|| HttpError::invalid(self.errors))
     }
 
-    /// Notes each member that is not in `known`, once.
-    pub(super) fn unknown(&mut self, names: &[String], known: &[&str]) {
-        for (position, name) in names.iter().enumerate().take(MAX_UNKNOWN) {
-            if names[..position].contains(name) {
-                continue;
+    /// Notes each unknown member, once.
+    pub(super) fn unknown<const N: usize>(&mut self, members: &Members<'_, N>) {
+        for (position, name) in members.unknown.iter().enumerate() {
+            if !members.unknown[..position].contains(name) {
+                self.note(name.clone(), Kind::Unknown, unknown(name, &members.names), String::new());
             }
-            self.note(name.clone(), Kind::Unknown, unknown(name, known), String::new());
         }
     }
 }

@@ -7,33 +7,21 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use shop_core::Result;
 use shop_core::log::{RecordPosition, Resolution, Resolved};
 
 use crate::auth::{Action, Caller};
-use crate::request::purchase::no_object;
+use crate::request::entity::Body;
 use crate::request::{self, Query};
 use crate::resources::health::stuck_health;
-use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
+use crate::response::validation_error::{Kind, Location};
 use crate::response::{HttpError, Json, Subject};
 use crate::service::Service;
 use crate::service::bounded::within;
 
 /// The maximum number of positions in a request.
 pub(crate) const MAX_POSITIONS: usize = 1_000;
-
-/// The members of a request.
-const MEMBERS: &[&str] = &["positions", "dry_run"];
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    positions: Vec<String>,
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// `GET /v1/dead-letters`.
 pub(crate) async fn list(
@@ -89,7 +77,7 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
     service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
     Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts.headers, body, &service.options).await?;
-    let Asked { positions, dry_run } = asked(&body)?;
+    let (positions, dry_run) = asked(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
     let done = if resolution == Resolution::Replayed { "replayed" } else { "discarded" };
@@ -113,34 +101,19 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
     Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
 }
 
-/// The members of a body, or all that is wrong with them.
-fn asked(body: &[u8]) -> Result<Asked, HttpError> {
-    let wrong = |member: &str, kind, text: String| {
-        let location = Location::Member(member.to_owned().into());
-        ValidationError { location, kind, text, input: String::new() }
-    };
-    let most = format!("positions must be 1 to {MAX_POSITIONS} texts");
-    match serde_json::from_slice::<Asked>(body) {
-        Ok(asked) if (1..=MAX_POSITIONS).contains(&asked.positions.len()) => Ok(asked),
-        Ok(_) => Err(HttpError::invalid(vec![wrong("positions", Kind::Value, most)])),
-        Err(error) => {
-            let members: Map<String, Value> =
-                serde_json::from_slice(body).map_err(|error| no_object(body, &error))?;
-            let mut all = Vec::new();
-            match members.get("positions") {
-                None => all.push(wrong("positions", Kind::Missing, String::new())),
-                Some(Value::Array(positions)) if positions.iter().all(Value::is_string) => {}
-                Some(_) => all.push(wrong("positions", Kind::Value, most)),
-            }
-            if members.get("dry_run").is_some_and(|dry_run| !dry_run.is_boolean()) {
-                all.push(wrong("dry_run", Kind::Value, "dry_run must be true or false".to_owned()));
-            }
-            let others = members.keys().filter(|name| !MEMBERS.contains(&&***name));
-            all.extend(others.map(|name| wrong(name, Kind::Unknown, unknown(name, MEMBERS))));
-            // Otherwise a member is repeated.
-            Err(if all.is_empty() { no_object(body, &error) } else { HttpError::invalid(all) })
-        }
-    }
+/// The positions in a body, and whether it is a dry run.
+fn asked(body: &[u8]) -> Result<(Vec<String>, bool), HttpError> {
+    let mut body = Body::parse(body, ["positions", "dry_run"])?;
+    let positions = body.read("positions", |value| {
+        let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
+        let positions = positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
+        positions.ok_or_else(|| (Kind::Value, format!("must be 1 to {MAX_POSITIONS} texts")))
+    });
+    let dry_run = body.read_optional("dry_run", |value| {
+        value.as_json().parse().map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
+    });
+    let (positions, dry_run) = body.finish(positions.zip(dry_run))?;
+    Ok((positions, dry_run.unwrap_or_default()))
 }
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead
