@@ -1,9 +1,12 @@
 //! `GET /problems/{name}`: what the `type` of a problem means and what to do.
 
+use std::sync::LazyLock;
+
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse};
+use serde::Deserialize;
 
 use crate::response::HttpError;
 
@@ -13,117 +16,29 @@ const POLICY: [(HeaderName, HeaderValue); 1] = [(
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
 )];
 
-/// The last segment of a type, what it means, and what to do.
-const PROBLEMS: [(&str, &str, &str); 19] = [
-    (
-        "invalid",
-        "The request is invalid",
-        "Correct what `errors` lists: each entry names a member of the body by a \
-      JSON pointer, a parameter or a header. A repetition without a change fails again.",
-    ),
-    (
-        "too-large",
-        "The purchase is too large for the log",
-        "Shorten the texts of the purchase, or raise the largest \
-      message of the log.",
-    ),
-    (
-        "conflict",
-        "The idempotency key was used with other content",
-        "Use a new key for a new purchase. To repeat a \
-      purchase, send the same content with its key.",
-    ),
-    (
-        "erased",
-        "The purchase with this id or idempotency key was erased",
-        "Use a new key for a new purchase.",
-    ),
-    (
-        "denied",
-        "The operation is not permitted",
-        "Use a token with the scope that `detail` names, or ask for your \
-      own data only.",
-    ),
-    (
-        "unavailable",
-        "The log or the store is unavailable",
-        "Repeat the request after the seconds in `Retry-After`, \
-      a purchase with the key in `idempotency_key`.",
-    ),
-    (
-        "overloaded",
-        "The service is overloaded",
-        "Repeat the request after the seconds in `Retry-After`. Nothing of \
-      it took effect.",
-    ),
-    (
-        "deadline-exceeded",
-        "The log or the store did not answer in time",
-        "Repeat the request, a purchase with the \
-      key in `idempotency_key`: if `outcome` is `unknown`, the first one may have taken effect.",
-    ),
-    (
-        "closed",
-        "The service is shutting down",
-        "Repeat the request: another replica, or the service after its \
-      restart, answers it.",
-    ),
-    (
-        "unsupported",
-        "The backend does not support the operation",
-        "Choose another backend, or do without the \
-      operation.",
-    ),
-    (
-        "corrupt",
-        "Stored data cannot be read",
-        "An operator has to look at the log of the service. A repetition \
-      fails again.",
-    ),
-    (
-        "internal",
-        "The service failed unexpectedly",
-        "Report the `X-Request-Id` of the response: the log of the \
-      service has the error with it.",
-    ),
-    (
-        "unknown-purchase",
-        "The purchase is not stored",
-        "Check the id. If the purchase was acknowledged a moment \
-      ago, wait for it with `wait_for`.",
-    ),
-    (
-        "unknown-user",
-        "The user does not exist, or is not replicated yet",
-        "Check the number. If the user was \
-      registered a moment ago, repeat the request.",
-    ),
-    (
-        "cursor-expired",
-        "The log does not continue at the last event",
-        "List the purchases, and read the events without \
-      `Last-Event-ID`.",
-    ),
-    (
-        "unknown-dead-letter",
-        "There is no pending dead letter at this position",
-        "List the pending ones: this one may be \
-      replayed or discarded already.",
-    ),
-    ("unknown-order", "The order does not exist", "Check the number."),
-    ("email-taken", "Another user has this e-mail address", "Use another address, or the user that has it."),
-    ("key-taken", "The idempotency key was used for another user or order", "Use a new key."),
-];
+/// A type of problems.
+#[derive(Deserialize)]
+struct Problem {
+    /// The last segment of the type.
+    name: String,
+    title: String,
+    /// What to do.
+    advice: String,
+}
+
+/// The types, from the file `problems.json`. A test reads it.
+static PROBLEMS: LazyLock<Vec<Problem>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../problems.json")).unwrap_or_default());
 
 /// `GET /problems/{name}`.
 pub(crate) async fn get(path: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, HttpError> {
-    let known = |name: String| PROBLEMS.iter().find(|(known, ..)| *known == name);
+    let known = |name: String| PROBLEMS.iter().find(|known| known.name == name);
     let known = path.ok().and_then(|Path(name)| known(name)).ok_or(HttpError::NO_ROUTE);
-    known.map(|(name, title, advice)| (POLICY, Html(page(name, title, advice))))
+    known.map(|problem| (POLICY, Html(page(problem))))
 }
 
 /// The texts are ours and need no escaping.
-fn page(name: &str, title: &str, advice: &str) -> String {
+fn page(Problem { name, title, advice }: &Problem) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
@@ -140,17 +55,14 @@ mod tests {
 
     #[test]
     fn every_type_has_a_page_and_is_documented() {
-        let names: Vec<_> = PROBLEMS.iter().map(|(name, ..)| format!("/problems/{name}")).collect();
+        let names: Vec<_> = PROBLEMS.iter().map(|problem| format!("/problems/{}", problem.name)).collect();
         for known in types() {
             assert_eq!(names.iter().filter(|name| *name == known).count(), 1, "{known}");
             let document = include_str!("../../openapi.json");
             assert!(document.contains(&format!("\"{known}\"")), "{known} is not in openapi.json");
         }
         assert_eq!(types().count(), names.len());
-        assert!(
-            PROBLEMS
-                .iter()
-                .all(|(_, title, advice)| !title.contains(['<', '&']) && !advice.contains(['<', '&']))
-        );
+        let is_plain = |text: &str| !text.contains(['<', '&']);
+        assert!(PROBLEMS.iter().all(|problem| is_plain(&problem.title) && is_plain(&problem.advice)));
     }
 }
