@@ -13,7 +13,6 @@ mod purchase;
 mod serialize;
 mod text;
 mod timestamp;
-mod user;
 
 pub use context::RequestContext;
 pub use draft::NewPurchaseDraft;
@@ -25,6 +24,6 @@ pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, RoundedTotal, Total, TotalOverflow};
 pub use purchase::{NewPurchase, Purchase};
-pub(crate) use text::short_text;
+pub use text::{InvalidText, UserId, UserName};
+pub(crate) use text::{short, text_type};
 pub use timestamp::{InvalidTimestamp, Timestamp};
-pub use user::{InvalidText, UserId, UserName};

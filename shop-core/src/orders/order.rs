@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::TotalPrice;
-use crate::domain::{row_number, short_text};
+use crate::domain::{row_number, short, text_type};
 use crate::entity::Entity;
 use crate::json::{number, text};
 use crate::log::{LogRecord, Partition};
-use crate::record::{DecodeError, Event, Record, event};
+use crate::record::{DecodeError, Event, Record, decode_event, encode_event};
 use crate::users::{User, UserNumber};
 use crate::{IdempotencyKey, RequestContext, Result};
 
@@ -16,9 +16,9 @@ row_number! {
     OrderNumber
 }
 
-short_text! {
+text_type! {
     /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
-    Product, 256
+    Product, 256, short
 }
 
 /// An order to place. Its JSON is the body of a request, which has the key in a header.
@@ -122,7 +122,7 @@ struct OrderCreated<'a> {
 
 impl Record for Order {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        event::decode(record)
+        decode_event(record)
     }
 
     fn id(&self) -> Option<String> {
@@ -142,7 +142,7 @@ impl Order {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
         // All events of one user are in one partition.
         let &Self { id, user_id, ref product, quantity, total_price } = self;
-        event::encode(user_id, &OrderCreated { id, user_id, product, quantity, total_price }, context)
+        encode_event(user_id, &OrderCreated { id, user_id, product, quantity, total_price }, context)
     }
 }
 

@@ -1,15 +1,13 @@
 //! The record types of topics, and their codecs.
 
-mod decode;
-mod encode;
-pub(crate) mod event;
+mod codec;
 #[cfg(test)]
 mod formats_test;
 mod typed;
 
-pub use decode::{DecodeError, MEMBERS, USER_ID, decode};
-pub use encode::encode;
+pub use codec::{DecodeError, MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
+pub(crate) use typed::{decode_event, encode_event};
 
 /// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
 /// is in headers, so those consumers can still read the value.

@@ -1,13 +1,14 @@
 //! Typed records.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
-use serde::Serialize;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, decode, event, header};
-use crate::log::{LogRecord, Partition, RecordType};
-use crate::{Purchase, Result, Timestamp};
+use super::{DecodeError, SCHEMA_VERSION, decode, header};
+use crate::log::{Headers, LogRecord, Partition, RecordType};
+use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
 
 /// The record type of a topic: a [`Purchase`], an [`Event`], or a record of your own.
 ///
@@ -167,7 +168,7 @@ impl<T: JsonEvent> Record for T {
     const TYPE: RecordType = <T as JsonEvent>::TYPE;
 
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        event::decode(record)
+        decode_event(record)
     }
 
     fn id(&self) -> Option<String> {
@@ -179,13 +180,13 @@ impl<T: JsonEvent> Event for T {
     const TOPIC: &'static str = <T as JsonEvent>::TOPIC;
 
     fn encode(&self) -> Result<LogRecord> {
-        event::encode(self.key(), self, None)
+        encode_event(self.key(), self, None)
     }
 }
 
 impl Record for Purchase {
     const TYPE: RecordType = RecordType::new("purchase")
-        .with_id_header(header::PURCHASE_ID, |value| super::decode::read_id(value).map(|id| id.to_string()));
+        .with_id_header(header::PURCHASE_ID, |value| super::codec::read_id(value).map(|id| id.to_string()));
 
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         decode(record, partition)
@@ -198,4 +199,31 @@ impl Record for Purchase {
     fn id(&self) -> Option<String> {
         Some(self.id.to_string())
     }
+}
+
+/// The record of an event with `body`, and the context of the request that caused it.
+pub(crate) fn encode_event(
+    key: impl Display,
+    body: &impl Serialize,
+    context: Option<&RequestContext>,
+) -> Result<LogRecord> {
+    let value = serde_json::to_vec(body).map_err(|error| {
+        Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
+    })?;
+    let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
+    // The log assigns offset and timestamp.
+    Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
+        .with_key(Some(Bytes::from(key.to_string())))
+        .with_headers(header::from_request(headers, context).build()))
+}
+
+/// Decodes the value of `record`.
+pub(crate) fn decode_event<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
+    let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
+    if let Some(version) = record.headers.get(header::SCHEMA)
+        && version != SCHEMA_VERSION.as_bytes()
+    {
+        return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
+    }
+    serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
 }

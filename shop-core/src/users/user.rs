@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Email;
-use crate::domain::{row_number, short_text};
+use crate::domain::{row_number, short, text_type};
 use crate::entity::Entity;
 use crate::log::{LogRecord, Partition};
 use crate::orders::Order;
-use crate::record::{DecodeError, Event, Record, event};
+use crate::record::{DecodeError, Event, Record, decode_event, encode_event};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
@@ -15,9 +15,9 @@ row_number! {
     UserNumber
 }
 
-short_text! {
+text_type! {
     /// The name of a user: up to 256 characters, possibly empty, stored unchanged. Not unique.
-    PersonName, 256
+    PersonName, 256, short
 }
 
 /// A user to register. Its JSON is the body of a request, which has the key in a header.
@@ -87,7 +87,7 @@ impl User {
 
 impl Record for User {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        event::decode(record)
+        decode_event(record)
     }
 
     fn id(&self) -> Option<String> {
@@ -106,7 +106,7 @@ impl Event for User {
 impl User {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
         // All events of one user are in one partition.
-        event::encode(self.id, self, context)
+        encode_event(self.id, self, context)
     }
 }
 
