@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::Response;
-use shop_core::{PublishedPurchase, Purchase};
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use shop_core::{PublishedPurchase, Purchase, PurchaseId};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
+use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
-use crate::response::purchase_answer::PurchaseAnswer;
-use crate::response::{HttpError, LegacyPurchase};
+use crate::response::{HttpError, Json, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
@@ -30,7 +32,7 @@ pub(crate) async fn post(
         let Purchase { id, user_id, .. } = &bought.purchase;
         tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
     }
-    Ok(answer(dialect, &mount, bought))
+    Ok(answer(dialect, &mount, &bought))
 }
 
 /// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
@@ -42,7 +44,7 @@ pub(crate) async fn post_into_store(
     let PublishedPurchase { purchase, replayed, .. } =
         buy(&purchases, dialect, Timestamps::Lenient, request).await?;
     let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
-    Ok(PurchaseAnswer::new(purchase.id, replayed).respond(StatusCode::CREATED, &stored))
+    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
 }
 
 async fn buy(
@@ -76,60 +78,46 @@ async fn buy(
 }
 
 /// The response to an accepted purchase.
-pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: PublishedPurchase) -> Response {
-    let purchase = &bought.purchase;
-    let mut answer = PurchaseAnswer::new(purchase.id, bought.replayed);
+fn answer(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
+    let (id, replayed) = (bought.purchase.id, bought.replayed);
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
-            answer.header(
-                header::LOCATION,
-                format_args!("{0}/v1/purchases/{1}?wait_for={1}", mount.prefix(), purchase.id),
-            );
-            answer.respond(StatusCode::CREATED, &bought)
+            let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
+            ([(header::LOCATION, location)], accepted(StatusCode::CREATED, id, replayed, bought))
+                .into_response()
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
-            let texts = [("status", status), ("message", Some(message))];
-            answer.respond_with(code, |text| {
-                text.push(b'{');
-                for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-                    append_name(text, name);
-                    serde_json::to_writer(&mut *text, value)?;
-                }
-                append_members(text, purchase_as, |text| {
-                    LegacyPurchase::write_four_members(purchase, dialect.item, text)
-                })
-            })
+            let purchase = LegacyPurchase::four_members(&bought.purchase, dialect.item);
+            accepted(code, id, replayed, Recorded { status, message, purchase_as, purchase })
         }
     }
 }
 
-/// Appends members with the same value, which is written once, and ends the object.
-fn append_members(
-    text: &mut Vec<u8>,
-    names: &[&str],
-    write: impl Fn(&mut Vec<u8>) -> serde_json::Result<()>,
-) -> serde_json::Result<()> {
-    let mut written = None;
-    for name in names {
-        append_name(text, name);
-        let start = text.len();
-        match written.clone() {
-            Some(first) => text.extend_from_within(first),
-            None => write(text)?,
-        }
-        written.get_or_insert(start..text.len());
-    }
-    text.push(b'}');
-    Ok(())
+/// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
+fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, body: impl Serialize) -> Response {
+    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
+    (code, [(PURCHASE_ID, id.to_string())], replayed, Json(body)).into_response()
 }
 
-/// Appends the name of the next member of an object. Names of dialects need no escapes.
-fn append_name(text: &mut Vec<u8>, name: &str) {
-    if !text.ends_with(b"{") {
-        text.push(b',');
+/// The texts about a purchase, and the purchase under each of these names.
+struct Recorded<'a> {
+    status: Option<&'static str>,
+    message: &'static str,
+    purchase_as: &'static [&'static str],
+    purchase: LegacyPurchase<'a>,
+}
+
+impl Serialize for Recorded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        if let Some(status) = self.status {
+            members.serialize_entry("status", status)?;
+        }
+        members.serialize_entry("message", self.message)?;
+        for name in self.purchase_as {
+            members.serialize_entry(name, &self.purchase)?;
+        }
+        members.end()
     }
-    text.push(b'"');
-    text.extend_from_slice(name.as_bytes());
-    text.extend_from_slice(b"\":");
 }

@@ -1,7 +1,7 @@
 //! A purchase in a response outside of `/v1`.
 
 use serde::Serialize;
-use shop_core::json::{number, text, write_members};
+use shop_core::json::{number, text};
 use shop_core::{Price, Purchase, Timestamp};
 
 use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
@@ -35,19 +35,8 @@ enum WrittenTime {
 }
 
 impl<'a> LegacyPurchase<'a> {
-    /// Appends the four members to `json`, without extra members.
-    pub(crate) fn write_four_members(
-        purchase: &Purchase,
-        form: ItemForm,
-        json: &mut Vec<u8>,
-    ) -> serde_json::Result<()> {
-        match (form.price, form.timestamp) {
-            (PriceForm::Number, TimestampForm::Iso) => write_members(purchase, json),
-            _ => serde_json::to_writer(json, &LegacyPurchase::four_members(purchase, form)),
-        }
-    }
-
-    fn four_members(purchase: &'a Purchase, form: ItemForm) -> Self {
+    /// The four members, without extra members.
+    pub(crate) fn four_members(purchase: &'a Purchase, form: ItemForm) -> Self {
         let (username, userid) = (purchase.user_name.as_str(), purchase.user_id.as_str());
         let price = match form.price {
             PriceForm::Number => WrittenPrice::Number(purchase.price),
@@ -83,20 +72,7 @@ fn written_time(time: Timestamp, form: TimestampForm) -> WrittenTime {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::{PurchaseId, Uuid};
-
     use super::*;
-
-    #[test]
-    fn the_form_of_records_is_one_of_the_forms() {
-        let id = PurchaseId::from_uuid(Uuid::from_u128(1));
-        let (user, name) = ("u\"1".parse().unwrap(), "Ada \\ É".parse().unwrap());
-        let purchase = Purchase::new(id, user, name, "29.90".parse().unwrap(), Timestamp::MIN);
-        let form = ItemForm { price: PriceForm::Number, timestamp: TimestampForm::Iso, extras: Extras::None };
-        let mut json = Vec::new();
-        LegacyPurchase::write_four_members(&purchase, form, &mut json).unwrap();
-        assert_eq!(json, serde_json::to_vec(&LegacyPurchase::four_members(&purchase, form)).unwrap());
-    }
 
     #[test]
     fn times_are_written_as_each_system_wrote_them() {

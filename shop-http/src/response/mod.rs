@@ -5,7 +5,6 @@ pub(crate) mod failure_log;
 pub(crate) mod json;
 pub(crate) mod legacy_purchase;
 pub(crate) mod listing;
-pub(crate) mod purchase_answer;
 pub(crate) mod validation_error;
 
 pub(crate) use error::{HttpError, Subject};
