@@ -165,18 +165,9 @@ impl Query {
 
     /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.
     pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
-        self.again(self.get("by"), Some(&limit.get().to_string()), Some(cursor.as_str()))
-    }
-
-    /// The query string of the same request for the users that `by` selects.
-    pub(crate) fn with_lookup(&self, by: By) -> String {
-        self.again(Some(by.name()), self.get("limit"), None)
-    }
-
-    /// The query string with these parameters, and with those that only affect the form of the response.
-    fn again(&self, by: Option<&str>, limit: Option<&str>, cursor: Option<&str>) -> String {
-        let (view, order) = (self.get("view"), self.get("order"));
-        let pairs = [("by", by), ("view", view), ("order", order), ("limit", limit), ("cursor", cursor)];
+        let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
+        let limit = limit.get().to_string();
+        let pairs = [by, view, order, ("limit", Some(&*limit)), ("cursor", Some(cursor.as_str()))];
         let pairs = pairs
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", utf8_percent_encode(value?, &RESERVED))));

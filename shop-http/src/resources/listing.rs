@@ -21,18 +21,8 @@ use crate::response::validation_error::{Location, ValidationError};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 
-/// The form of a listing and of its purchases.
-#[derive(Clone, Copy)]
-struct Form {
-    listing: ListingForm,
-    item: ItemForm,
-}
-
-/// The path and the query of a request, and its slot.
-struct Asked {
-    uri: Uri,
-    slot: ReadSlot,
-}
+/// What the handlers get of a request, besides the text in its path.
+type Asked = (State<Arc<Purchases>>, RequestDialect, Caller, ReadSlot, OriginalUri);
 
 /// A request for a listing.
 struct ListingRequest {
@@ -50,78 +40,61 @@ struct ListingRequest {
 }
 
 pub(crate) async fn get(
-    State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
-    (caller, slot): (Caller, ReadSlot),
-    OriginalUri(uri): OriginalUri,
+    asked: Asked,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let form = Form { listing: dialect.listing, item: dialect.item };
-    list_user(&purchases, &caller, form, Asked { uri, slot }, path).await
+    let RequestDialect(dialect) = asked.1;
+    list_user(asked, dialect.listing, path).await
 }
 
 /// `GET /buyList/{username}`.
 pub(crate) async fn buy_list(
-    State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
-    (caller, slot): (Caller, ReadSlot),
-    OriginalUri(uri): OriginalUri,
+    asked: Asked,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let listing = ListingForm { view: View::Status, ..dialect.listing };
-    let form = Form { listing, item: dialect.item };
-    list_user(&purchases, &caller, form, Asked { uri, slot }, path).await
+    let RequestDialect(dialect) = asked.1;
+    list_user(asked, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
 /// `GET /purchases`: an array in every dialect, newest first.
-pub(crate) async fn list_all(
-    State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
-    caller: Caller,
-    slot: ReadSlot,
-    OriginalUri(uri): OriginalUri,
-) -> Result<Response, HttpError> {
-    let listing = ListingForm {
+pub(crate) async fn list_all(asked: Asked) -> Result<Response, HttpError> {
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &asked;
+    let form = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
         nothing: StatusCode::OK,
         cap: Some(500),
         ..dialect.listing
     };
-    let mut query = Query::legacy(&uri)?;
-    let asked = ListingRequest::new(Form { listing, item: dialect.item }, &mut query)?;
-    let asked = asked.readable(&purchases, &caller)?;
-    list(&purchases, &caller, asked, &Asked { uri, slot }, &query).await
+    let mut query = Query::legacy(uri)?;
+    let request = ListingRequest::new(form, dialect.item, &mut query)?.readable(purchases, caller)?;
+    list(&asked, request, &query).await
 }
 
 async fn list_user(
-    purchases: &Arc<Purchases>,
-    caller: &Caller,
-    form: Form,
-    from: Asked,
+    asked: Asked,
+    form: ListingForm,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &asked;
     let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
-    let mut query = Query::legacy(&from.uri)?;
+    let mut query = Query::legacy(uri)?;
     let by = query.by();
-    let asked = ListingRequest::new(form, &mut query)?;
-    let path_match = by.flatten().map_or(form.listing.path_match, PathMatch::from);
-    let asked = asked.about(who, path_match)?;
-    list(purchases, caller, asked.readable(purchases, caller)?, &from, &query).await
+    let request = ListingRequest::new(form, dialect.item, &mut query)?;
+    let request = request.about(who, by.flatten().map_or(form.path_match, PathMatch::from))?;
+    list(&asked, request.readable(purchases, caller)?, &query).await
 }
 
 impl ListingRequest {
     /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: Form, query: &mut Query) -> Result<Self, HttpError> {
-        let Form { listing: form, item } = form;
+    fn new(form: ListingForm, item: ItemForm, query: &mut Query) -> Result<Self, HttpError> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = query.is_for_a_page() || limit.is_some();
         let view = query.view();
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
         let ((view, mut request), wait) = query.finish(view.zip(request))?;
         let view = view.unwrap_or(form.view);
-        let envelope =
-            Envelope { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
+        let envelope = Envelope { view, item, who: String::new(), asked: By::UserId, found: None };
         if !is_page {
             request.limit = listing_stream::FIRST_PAGE;
         }
@@ -165,10 +138,8 @@ fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Validat
 }
 
 async fn list(
-    purchases: &Arc<Purchases>,
-    caller: &Caller,
+    (State(purchases), _, caller, slot, OriginalUri(uri)): &Asked,
     mut asked: ListingRequest,
-    Asked { uri, slot }: &Asked,
     query: &Query,
 ) -> Result<Response, HttpError> {
     let visibility = purchases.wait((caller, slot), asked.wait, &asked.candidates).await?;
@@ -181,13 +152,6 @@ async fn list(
         _ => By::UserId,
     });
     let found_by = asked.envelope.found.filter(|_| asked.candidates.len() > 1);
-    if let Some((Selector::User(_), _)) = found
-        && has_namesake(purchases, &asked).await
-    {
-        let others = query.with_lookup(By::UserName);
-        asked.envelope.alternate = Some(format!("{}?{others}", uri.path()));
-    }
-    let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
     let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
     let body = if asked.is_page {
@@ -209,13 +173,11 @@ async fn list(
     if !is_found {
         *response.status_mut() = asked.nothing;
     }
-    let link = next.map(|next| {
+    let link = next.and_then(|next| {
         let next = query.for_next_page(asked.request.limit, &next);
-        format!("<{}?{next}>; rel=\"next\"", uri.path())
+        HeaderValue::try_from(format!("<{}?{next}>; rel=\"next\"", uri.path())).ok()
     });
-    for link in [link, alternate].into_iter().flatten() {
-        response.headers_mut().extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
-    }
+    response.headers_mut().extend(link.map(|link| (header::LINK, link)));
     if let Some(by) = found_by {
         response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
     }
@@ -239,20 +201,6 @@ async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(S
         purchases.page(first, &asked.request).await?;
     }
     Ok(None)
-}
-
-/// Whether a user id that was matched is a user name as well, if the path allows both: the purchases of that name are
-/// not in the response. Only the first page reports it.
-///
-/// A page full of the same user's purchases may be followed by others of that name. The listing does not fail with this
-/// query.
-async fn has_namesake(purchases: &Purchases, asked: &ListingRequest) -> bool {
-    let (None, [Selector::User(id), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
-        return false;
-    };
-    let first = PageRequest::first(asked.request.order, PageLimit::DEFAULT);
-    let page = purchases.page(name, &first).await;
-    page.is_ok_and(|page| page.next.is_some() || page.items.iter().any(|item| item.user_id != *id))
 }
 
 /// Separates a cursor and the sums of the listing, which are added up for the first page only. Cursors do not contain it.

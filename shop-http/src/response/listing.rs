@@ -20,8 +20,6 @@ pub(crate) struct Envelope {
     pub(crate) asked: By,
     /// The meaning that was found.
     pub(crate) found: Option<By>,
-    /// The path of the purchases that match the other meaning, if any.
-    pub(crate) alternate: Option<String>,
 }
 
 /// The members after the purchases.
@@ -32,8 +30,6 @@ struct Trailer<'a> {
     total_spent: RoundedTotal,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_by: Option<Option<&'static str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alternate: Option<&'a str>,
     /// Of a page only; `null` on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Option<&'a str>>,
@@ -112,10 +108,9 @@ pub(crate) fn write_trailer(
     let (count, total_spent) = (summary.count, summary.total_spent.rounded(2));
     let trailer = match envelope.view {
         View::Everything => {
-            let (matched_by, alternate) = (Some(envelope.found.map(By::name)), envelope.alternate.as_deref());
-            Trailer { count, total_spent, matched_by, alternate, next }
+            Trailer { count, total_spent, matched_by: Some(envelope.found.map(By::name)), next }
         }
-        _ => Trailer { count, total_spent, matched_by: None, alternate: None, next: None },
+        _ => Trailer { count, total_spent, matched_by: None, next: None },
     };
     let start = json.len();
     write(json, &trailer)?;
