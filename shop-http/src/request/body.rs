@@ -1,8 +1,5 @@
 //! Reading the body of a request: JSON by its media type, with limits of size and time.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -51,29 +48,11 @@ pub(crate) async fn read_up_to(
         return Err(body_too_large(limit));
     }
     let time = options.body_read_timeout;
-    let mut body = pin!(collect(headers, body, limit, received));
-    if let Some(complete) = ready_soon(body.as_mut()).await {
-        return complete;
-    }
+    let body = collect(headers, body, limit, received);
     tokio::time::timeout(time, body).await.unwrap_or_else(|_elapsed| {
         let text = format!("Request body must be sent within {} seconds", time.as_secs());
         Err(HttpError::of(StatusCode::REQUEST_TIMEOUT, ErrorKind::DeadlineExceeded, text))
     })
-}
-
-/// The output of `work` if it is ready at one of its first two polls. hyper passes a body on at the second one, also if it
-/// came with the head: there is no timer for that.
-async fn ready_soon<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
-    let mut is_first = true;
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if std::mem::take(&mut is_first) => {
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 async fn collect(

@@ -22,24 +22,17 @@ pub(crate) struct Publisher {
     pub(super) recent: Option<LastPurchases>,
 }
 
-impl Publisher {
-    /// As [`publish`](PurchaseSink::publish), without another allocation.
-    pub(super) async fn publish_one(&self, purchase: &Purchase) -> Result<Receipt> {
+#[async_trait]
+impl PurchaseSink for Publisher {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let begun = Instant::now();
-        let published = within(self.options.publish_timeout, (*self.port).publish(purchase)).await;
+        let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
         self.publishing.ended(begun, std::slice::from_ref(&published));
         let receipt = published?;
         if let Some(recent) = &self.recent {
             recent.remember(purchase, &receipt);
         }
         Ok(receipt)
-    }
-}
-
-#[async_trait]
-impl PurchaseSink for Publisher {
-    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        self.publish_one(purchase).await
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {

@@ -78,7 +78,7 @@ impl Purchases {
             let Some(key) = key else {
                 // A failed purchase can be repeated: this key is the id.
                 let failed = |error| self.not_written(error, fresh.into());
-                let receipt = self.sink.inner().publish_one(&purchase).await.map_err(failed)?;
+                let receipt = self.sink.inner().publish(&purchase).await.map_err(failed)?;
                 self.sink.remember(&purchase, &receipt);
                 return Ok(PublishedPurchase::new(purchase, receipt));
             };
