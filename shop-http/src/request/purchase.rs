@@ -53,18 +53,18 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
     }
-    let (wrong, rules) = (FieldErrors::new(body), Rules { dialect, timestamps, times });
+    let (errors, rules) = (FieldErrors::new(body), Rules { dialect, timestamps, times });
     let no_object = |error| no_object(body, &error);
     let mut purchase = if dialect.is_strict {
         let members = Members::parse(body, MEMBERS).map_err(no_object)?;
-        validated(&members, members.get("userid"), wrong, &rules)?
+        validated(&members, members.get("userid"), errors, &rules)?
     } else {
         let members = Members::parse(body, record::MEMBERS).map_err(no_object)?;
         let user_id = members.get_alias(&record::USER_ID).map_err(no_object)?;
         if dialect.distinguishes_empty_bodies && members.is_empty() {
             return Err(empty_body());
         }
-        validated(&members, user_id, wrong, &rules)?
+        validated(&members, user_id, errors, &rules)?
     };
     purchase.key = key;
     Ok(purchase)
@@ -81,15 +81,15 @@ pub(crate) fn read_line(
     let mut members = Members::parse(line, LINE_MEMBERS).map_err(|error| no_object(line, &error))?;
     members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
-    let mut wrong = FieldErrors::new(b"");
+    let mut errors = FieldErrors::new(b"");
     let [key, id] = ["key", "id"].map(|member| {
         let value = members.get(member).filter(|value| !value.is_null())?;
-        wrong.read_member(member, Some(value), |value| {
+        errors.read_member(member, Some(value), |value| {
             let text = value.text().ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
             text.parse::<IdempotencyKey>().map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
         })
     });
-    let mut refuse_id = |text: &str| wrong.note("id", Kind::Value, text.to_owned(), String::new());
+    let mut refuse_id = |text: &str| errors.note("id", Kind::Value, text.to_owned(), String::new());
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
     {
@@ -106,7 +106,7 @@ pub(crate) fn read_line(
         _ => {}
     }
     let rules = Rules { dialect, timestamps: dialect.timestamps, times };
-    let mut purchase = validated(&members, members.get("userid"), wrong, &rules)?;
+    let mut purchase = validated(&members, members.get("userid"), errors, &rules)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -122,29 +122,29 @@ struct Rules<'a> {
     times: &'a AcceptedTimes,
 }
 
-/// The purchase of `members`, without a key, unless something is `wrong` already.
+/// The purchase of `members`, without a key, unless there are `errors` already.
 fn validated<const N: usize>(
     members: &Members<'_, N>,
     user_id: Option<RawScalar<'_>>,
-    mut wrong: FieldErrors<'_>,
+    mut errors: FieldErrors<'_>,
     &Rules { dialect, timestamps, times }: &Rules<'_>,
 ) -> Result<NewPurchase, HttpError> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let given = members.get("username").filter(is_given);
     let user_name: Option<UserName> =
-        wrong.read_member("username", given, |value| text(value, dialect.integers_are_text));
+        errors.read_member("username", given, |value| text(value, dialect.integers_are_text));
     let given = user_id.filter(is_given);
     let user_id: Option<UserId> =
-        wrong.read_member("userid", given, |value| text(value, dialect.integers_are_text));
-    let price = wrong.read_member("price", members.get("price"), |value| price(value, dialect));
+        errors.read_member("userid", given, |value| text(value, dialect.integers_are_text));
+    let price = errors.read_member("price", members.get("price"), |value| price(value, dialect));
     let time = members.get("timestamp").filter(|value| !value.is_null());
     let time = time.map(|value| {
-        wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
+        errors.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
     });
     if dialect.is_strict {
-        wrong.unknown(members);
+        errors.unknown(members);
     }
-    let ((user_id, user_name), price) = wrong.finish(user_id.zip(user_name).zip(price))?;
+    let ((user_id, user_name), price) = errors.finish(user_id.zip(user_name).zip(price))?;
     let mut purchase = NewPurchase::new(user_id, user_name, price);
     purchase.timestamp = time.flatten().flatten();
     Ok(purchase)

@@ -32,7 +32,7 @@ pub(crate) async fn post(
         let Purchase { id, user_id, .. } = &bought.purchase;
         tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
     }
-    Ok(answer(dialect, &mount, &bought))
+    Ok(respond(dialect, &mount, &bought))
 }
 
 /// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
@@ -78,7 +78,7 @@ async fn buy(
 }
 
 /// The response to an accepted purchase.
-fn answer(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
+fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
     let (id, replayed) = (bought.purchase.id, bought.replayed);
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {

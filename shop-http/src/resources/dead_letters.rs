@@ -77,7 +77,7 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
     service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
     Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts.headers, body, &service.options).await?;
-    let (positions, dry_run) = asked(&body)?;
+    let (positions, dry_run) = positions(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
     let done = if resolution == Resolution::Replayed { "replayed" } else { "discarded" };
@@ -102,7 +102,7 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
 }
 
 /// The positions in a body, and whether it is a dry run.
-fn asked(body: &[u8]) -> Result<(Vec<String>, bool), HttpError> {
+fn positions(body: &[u8]) -> Result<(Vec<String>, bool), HttpError> {
     let mut body = Body::parse(body, ["positions", "dry_run"])?;
     let positions = body.read("positions", |value| {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();

@@ -22,7 +22,7 @@ use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 
 /// What the handlers get of a request, besides the text in its path.
-type Asked = (State<Arc<Purchases>>, RequestDialect, Caller, ReadSlot, OriginalUri);
+type Request = (State<Arc<Purchases>>, RequestDialect, Caller, ReadSlot, OriginalUri);
 
 /// A request for a listing.
 struct ListingRequest {
@@ -40,25 +40,25 @@ struct ListingRequest {
 }
 
 pub(crate) async fn get(
-    asked: Asked,
+    request: Request,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let RequestDialect(dialect) = asked.1;
-    list_user(asked, dialect.listing, path).await
+    let RequestDialect(dialect) = request.1;
+    list_user(request, dialect.listing, path).await
 }
 
 /// `GET /buyList/{username}`.
 pub(crate) async fn buy_list(
-    asked: Asked,
+    request: Request,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let RequestDialect(dialect) = asked.1;
-    list_user(asked, ListingForm { view: View::Status, ..dialect.listing }, path).await
+    let RequestDialect(dialect) = request.1;
+    list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
 /// `GET /purchases`: an array in every dialect, newest first.
-pub(crate) async fn list_all(asked: Asked) -> Result<Response, HttpError> {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &asked;
+pub(crate) async fn list_all(request: Request) -> Result<Response, HttpError> {
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
     let form = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
@@ -67,22 +67,22 @@ pub(crate) async fn list_all(asked: Asked) -> Result<Response, HttpError> {
         ..dialect.listing
     };
     let mut query = Query::legacy(uri)?;
-    let request = ListingRequest::new(form, dialect.item, &mut query)?.readable(purchases, caller)?;
-    list(&asked, request, &query).await
+    let listing = ListingRequest::new(form, dialect.item, &mut query)?.readable(purchases, caller)?;
+    list(&request, listing, &query).await
 }
 
 async fn list_user(
-    asked: Asked,
+    request: Request,
     form: ListingForm,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &asked;
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
     let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let mut query = Query::legacy(uri)?;
     let by = query.by();
-    let request = ListingRequest::new(form, dialect.item, &mut query)?;
-    let request = request.about(who, by.flatten().map_or(form.path_match, PathMatch::from))?;
-    list(&asked, request.readable(purchases, caller)?, &query).await
+    let listing = ListingRequest::new(form, dialect.item, &mut query)?;
+    let listing = listing.about(who, by.flatten().map_or(form.path_match, PathMatch::from))?;
+    list(&request, listing.readable(purchases, caller)?, &query).await
 }
 
 impl ListingRequest {
@@ -94,7 +94,7 @@ impl ListingRequest {
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
         let ((view, mut request), wait) = query.finish(view.zip(request))?;
         let view = view.unwrap_or(form.view);
-        let envelope = Envelope { view, item, who: String::new(), asked: By::UserId, found: None };
+        let envelope = Envelope { view, item, who: String::new(), requested: By::UserId, found: None };
         if !is_page {
             request.limit = listing_stream::FIRST_PAGE;
         }
@@ -108,7 +108,7 @@ impl ListingRequest {
     fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, HttpError> {
         self.candidates = candidates(&who, path_match)?;
         if path_match == PathMatch::UserName {
-            self.envelope.asked = By::UserName;
+            self.envelope.requested = By::UserName;
         }
         self.envelope.who = who;
         Ok(self)
@@ -138,43 +138,43 @@ fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Validat
 }
 
 async fn list(
-    (State(purchases), _, caller, slot, OriginalUri(uri)): &Asked,
-    mut asked: ListingRequest,
+    (State(purchases), _, caller, slot, OriginalUri(uri)): &Request,
+    mut listing: ListingRequest,
     query: &Query,
 ) -> Result<Response, HttpError> {
-    let visibility = purchases.wait((caller, slot), asked.wait, &asked.candidates).await?;
-    let found = find(purchases, &asked).await?;
-    if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
+    let visibility = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
+    let found = find(purchases, &listing).await?;
+    if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(listing.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);
     }
-    asked.envelope.found = found.as_ref().map(|(selector, _)| match selector {
+    listing.envelope.found = found.as_ref().map(|(selector, _)| match selector {
         Selector::Name(_) => By::UserName,
         _ => By::UserId,
     });
-    let found_by = asked.envelope.found.filter(|_| asked.candidates.len() > 1);
+    let found_by = listing.envelope.found.filter(|_| listing.candidates.len() > 1);
     let is_found = found.is_some();
     let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
-    let body = if asked.is_page {
-        let counts = is_found && asked.envelope.view.counts();
-        let summary = match asked.sums {
+    let body = if listing.is_page {
+        let counts = is_found && listing.envelope.view.counts();
+        let summary = match listing.sums {
             _ if !counts => Summary::default(),
             Some(sums) => sums,
             None => purchases.summary(&selector).await?,
         };
         page.next = page.next.map(|next| if counts { with_sums(&next, summary) } else { next });
-        page_body(&asked.envelope, &page, summary)
+        page_body(&listing.envelope, &page, summary)
     } else {
-        let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
-        listing_stream::whole(purchases, StreamForm::Envelope(asked.envelope), selector, request, &page)
+        let (purchases, request) = (Arc::clone(purchases), listing.request.clone());
+        listing_stream::whole(purchases, StreamForm::Envelope(listing.envelope), selector, request, &page)
     };
     let body = body.map_err(|error| HttpError::query(error, purchases.subject()))?;
-    let next = page.next.filter(|_| asked.is_page);
+    let next = page.next.filter(|_| listing.is_page);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     if !is_found {
-        *response.status_mut() = asked.nothing;
+        *response.status_mut() = listing.nothing;
     }
     let link = next.and_then(|next| {
-        let next = query.for_next_page(asked.request.limit, &next);
+        let next = query.for_next_page(listing.request.limit, &next);
         HeaderValue::try_from(format!("<{}?{next}>; rel=\"next\"", uri.path())).ok()
     });
     response.headers_mut().extend(link.map(|link| (header::LINK, link)));
@@ -185,20 +185,23 @@ async fn list(
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
-async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, HttpError> {
-    let cursor = asked.request.cursor.as_ref();
-    for candidate in &asked.candidates {
-        if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, asked.request.range)) {
+async fn find(
+    purchases: &Purchases,
+    listing: &ListingRequest,
+) -> Result<Option<(Selector, Page)>, HttpError> {
+    let cursor = listing.request.cursor.as_ref();
+    for candidate in &listing.candidates {
+        if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, listing.request.range)) {
             continue;
         }
-        let page = purchases.page(candidate, &asked.request).await?;
+        let page = purchases.page(candidate, &listing.request).await?;
         if cursor.is_some() || !page.items.is_empty() {
             return Ok(Some((candidate.clone(), page)));
         }
     }
-    if let (Some(_), Some(first)) = (cursor, asked.candidates.first()) {
+    if let (Some(_), Some(first)) = (cursor, listing.candidates.first()) {
         // The store rejects a cursor of another listing.
-        purchases.page(first, &asked.request).await?;
+        purchases.page(first, &listing.request).await?;
     }
     Ok(None)
 }

@@ -17,7 +17,7 @@ pub(crate) struct Envelope {
     /// The requested text.
     pub(crate) who: String,
     /// The first meaning that was looked up.
-    pub(crate) asked: By,
+    pub(crate) requested: By,
     /// The meaning that was found.
     pub(crate) found: Option<By>,
 }
@@ -53,7 +53,7 @@ pub(crate) fn write_head(json: &mut Vec<u8>, envelope: &Envelope) -> Result<(), 
     match envelope.view {
         View::Everything => write_members(json, &[("userid", userid), ("username", username)]),
         View::Summary | View::Owner => {
-            let name = envelope.found.unwrap_or(envelope.asked).name();
+            let name = envelope.found.unwrap_or(envelope.requested).name();
             write_members(json, &[(name, Some(&envelope.who))])
         }
         View::Status => write_members(json, &[("status", Some(&"Ok!".to_owned()))]),

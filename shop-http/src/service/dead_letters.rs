@@ -39,19 +39,23 @@ impl DeadLetterLogs {
         self.logs.iter().map(|log| &*log.topic)
     }
 
-    /// The page that `asked` selects, in the order of the positions, and the position of its last one if there are
+    /// The page that `request` selects, in the order of the positions, and the position of its last one if there are
     /// more. The dead letters of one position are on one page.
-    pub(crate) async fn page(&self, asked: &DeadLetterPage) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
+    pub(crate) async fn page(
+        &self,
+        request: &DeadLetterPage,
+    ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in self.logs.iter().filter(|log| asked.topic.as_ref().is_none_or(|topic| *topic == log.topic))
+        for log in
+            self.logs.iter().filter(|log| request.topic.as_ref().is_none_or(|topic| *topic == log.topic))
         {
-            for dead_letter in log.admin.dead_letters(&asked.filter, asked.limit + 1).await? {
+            for dead_letter in log.admin.dead_letters(&request.filter, request.limit + 1).await? {
                 let body = DeadLetterBody::summary(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let more = page.len() > asked.limit;
-        while page.len() > asked.limit {
+        let more = page.len() > request.limit;
+        while page.len() > request.limit {
             page.pop_last();
         }
         let next = page.last_key_value().filter(|_| more).map(|(last, _)| last.to_string());
