@@ -70,8 +70,8 @@ pub(crate) struct ListingForm {
     /// The members around the purchases.
     pub(crate) view: View,
     pub(crate) order: ListOrder,
-    /// The meaning of the text in the path.
-    pub(crate) path_match: PathMatch,
+    /// The meaning of the text in the path. If `None`, a user id, or a user name if no user has that id.
+    pub(crate) by: Option<By>,
     /// The status of an empty listing.
     pub(crate) nothing: StatusCode,
     /// The maximum number of purchases without `limit`; unlimited if `None`.
@@ -100,15 +100,6 @@ impl View {
     }
 }
 
-/// The meaning of the text in the path of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PathMatch {
-    UserId,
-    UserName,
-    /// A user id, or a user name if no user has that id.
-    Either,
-}
-
 /// Whether a listing is by user id or by user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -122,15 +113,6 @@ impl By {
         match self {
             Self::UserId => "userid",
             Self::UserName => "username",
-        }
-    }
-}
-
-impl From<By> for PathMatch {
-    fn from(by: By) -> Self {
-        match by {
-            By::UserId => Self::UserId,
-            By::UserName => Self::UserName,
         }
     }
 }

@@ -12,7 +12,7 @@ pub use choice::UnknownDialect;
 pub(crate) use choice::{INGRESS_PREFIXES, RequestDialect};
 pub use forms::Dialect;
 pub(crate) use forms::{
-    By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PathMatch, PriceForm,
+    By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PriceForm,
     PurchaseResponse, TimestampForm, Timestamps, View,
 };
 pub(crate) use systems::V1;

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
 use super::forms::{
-    Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, Outages,
-    PathMatch, PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
+    By, Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, LowestPrice, MissingFields, Outage,
+    Outages, PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
 };
 
 const fn failed(text: &'static str) -> Outage {
@@ -46,7 +46,7 @@ const BASE: Dialect = Dialect {
     listing: ListingForm {
         view: View::Everything,
         order: ListOrder::NewestFirst,
-        path_match: PathMatch::Either,
+        by: None,
         nothing: StatusCode::OK,
         cap: None,
     },
@@ -111,7 +111,7 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     listing: ListingForm {
         view: View::Owner,
         order: ListOrder::OldestFirst,
-        path_match: PathMatch::UserName,
+        by: Some(By::UserName),
         ..BASE.listing
     },
     ..BASE
@@ -131,7 +131,7 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
         read: Some(failed("Failed to fetch purchases")),
     },
     timestamps: Timestamps::Ignored,
-    listing: ListingForm { view: View::List, path_match: PathMatch::UserId, ..BASE.listing },
+    listing: ListingForm { view: View::List, by: Some(By::UserId), ..BASE.listing },
     health: HealthForm { healthy: "ok", reports_store: false, has_details: true },
     ..BASE
 };
@@ -152,7 +152,7 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
     listing: ListingForm {
         view: View::Summary,
         order: ListOrder::OldestFirst,
-        path_match: PathMatch::UserId,
+        by: Some(By::UserId),
         nothing: StatusCode::NOT_FOUND,
         ..BASE.listing
     },
@@ -172,6 +172,6 @@ pub(super) static SHOPPING_SYSTEM: Dialect = Dialect {
         ..FASTAPI.outages
     },
     timestamps: Timestamps::Ignored,
-    listing: ListingForm { view: View::List, path_match: PathMatch::UserId, cap: Some(100), ..BASE.listing },
+    listing: ListingForm { view: View::List, by: Some(By::UserId), cap: Some(100), ..BASE.listing },
     ..FASTAPI
 };

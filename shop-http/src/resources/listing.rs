@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
+use crate::dialect::{By, ItemForm, ListingForm, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Query;
 use crate::request::query::Wait;
@@ -81,7 +81,7 @@ async fn list_user(
     let mut query = Query::legacy(uri)?;
     let by = query.by();
     let listing = ListingRequest::new(form, dialect.item, &mut query)?;
-    let listing = listing.about(who, by.flatten().map_or(form.path_match, PathMatch::from))?;
+    let listing = listing.about(who, by.flatten().or(form.by))?;
     list(&request, listing.readable(purchases, caller)?, &query).await
 }
 
@@ -105,11 +105,9 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to one user.
-    fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, HttpError> {
-        self.candidates = candidates(&who, path_match)?;
-        if path_match == PathMatch::UserName {
-            self.envelope.requested = By::UserName;
-        }
+    fn about(mut self, who: String, by: Option<By>) -> Result<Self, HttpError> {
+        self.candidates = candidates(&who, by)?;
+        self.envelope.requested = by.unwrap_or(By::UserId);
         self.envelope.who = who;
         Ok(self)
     }
@@ -122,13 +120,13 @@ impl ListingRequest {
 }
 
 /// The possible meanings of the text: a user's id, or a user's name.
-fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, ValidationError> {
+fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationError> {
     let id = who.parse().map(Selector::User).map_err(|error| Location::Path("userid").invalid(error));
     let name = who.parse().map(Selector::Name).map_err(|error| Location::Path("username").invalid(error));
-    match path_match {
-        PathMatch::UserId => Ok(vec![id?]),
-        PathMatch::UserName => Ok(vec![name?]),
-        PathMatch::Either => match (id, name) {
+    match by {
+        Some(By::UserId) => Ok(vec![id?]),
+        Some(By::UserName) => Ok(vec![name?]),
+        None => match (id, name) {
             (Ok(id), Ok(name)) => Ok(vec![id, name]),
             // Too long for an id, but not for a name.
             (Err(_), Ok(name)) => Ok(vec![name]),
