@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use shop_core::api::problem;
 
 use super::{Dialect, Errors, MissingFields, Outage};
 use crate::response::error::{FailedCall, HttpError, Subject};
-use crate::response::json::Json;
 use crate::response::validation_error::{Kind, ValidationError, texts};
 use crate::service::ServiceKind;
 

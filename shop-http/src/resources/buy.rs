@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -15,7 +16,7 @@ use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
-use crate::response::{HttpError, Json, LegacyPurchase};
+use crate::response::{HttpError, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::service::Purchases;
 use crate::service::ServiceKind;

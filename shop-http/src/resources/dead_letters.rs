@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
@@ -16,7 +17,7 @@ use crate::request::entity::Body;
 use crate::request::{self, Query};
 use crate::resources::health::stuck_health;
 use crate::response::validation_error::{Kind, Location};
-use crate::response::{HttpError, Json, Subject};
+use crate::response::{HttpError, Subject};
 use crate::service::Service;
 use crate::service::bounded::within;
 

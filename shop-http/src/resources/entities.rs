@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
@@ -21,7 +22,7 @@ use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};
-use crate::response::{HttpError, Json, Subject};
+use crate::response::{HttpError, Subject};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::sse::{Event, Sse};
@@ -18,8 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::{Action, Caller};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
+use crate::response::HttpError;
 use crate::response::validation_error::Location;
-use crate::response::{HttpError, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 use crate::service::bounded::within;

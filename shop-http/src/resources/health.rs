@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,6 @@ use shop_core::ports::PurchaseSink;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
-use crate::response::Json;
 use crate::routes::groups::Listener;
 use crate::service::ServiceKind;
 use crate::service::parts::LocalPorts;

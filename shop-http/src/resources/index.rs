@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
 use crate::resources::page;
-use crate::response::json::Json;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::service::Service;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -15,8 +16,8 @@ use crate::auth::{Action, Caller};
 use crate::request::Query;
 use crate::request::accept::row_format;
 use crate::resources::listing_stream::{self, StreamForm};
+use crate::response::HttpError;
 use crate::response::validation_error::Location;
-use crate::response::{HttpError, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::ServiceKind;
 use crate::service::{Purchases, Visibility};

@@ -2,12 +2,10 @@
 
 pub(crate) mod error;
 pub(crate) mod failure_log;
-pub(crate) mod json;
 pub(crate) mod legacy_purchase;
 pub(crate) mod listing;
 pub(crate) mod validation_error;
 
 pub(crate) use error::{HttpError, Subject};
 pub(crate) use failure_log::FailureLog;
-pub(crate) use json::Json;
 pub(crate) use legacy_purchase::LegacyPurchase;

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Json;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
@@ -13,7 +14,6 @@ use crate::resources::docs;
 use crate::resources::{
     batch, buy, dead_letters, entities, events, health, index, listing, metrics, page, problems, v1_purchases,
 };
-use crate::response::json::Json;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::routes::path_router::{Routes, in_context, read};

@@ -22,7 +22,6 @@ use crate::request;
 use crate::request::Query;
 use crate::response::HttpError;
 use crate::response::failure_log::FailedBy;
-use crate::response::json::no_json;
 use crate::response::validation_error::Location;
 use crate::server::pools::HeldBytes;
 use crate::server::rates::Charge;
@@ -181,10 +180,7 @@ impl Results {
         if !self.is_ndjson && self.text.len() > 1 {
             self.text.push(b',');
         }
-        if let Err(error) = serde_json::to_writer(&mut self.text, &result) {
-            drop(no_json(error));
-            return Err(HttpError::PANICKED);
-        }
+        serde_json::to_writer(&mut self.text, &result).map_err(|_defect| HttpError::PANICKED)?;
         if self.is_ndjson {
             self.text.push(b'\n');
         }
