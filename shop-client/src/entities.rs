@@ -15,8 +15,8 @@ use crate::client::generate_key;
 use crate::response::Response;
 use crate::transport::Call;
 use crate::{
-    Email, Error, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, RequestContext, Result,
-    ShopClient, TotalPrice, User, UserNumber,
+    Email, Error, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, Result, ShopClient, TotalPrice,
+    User, UserNumber,
 };
 
 /// The entities of one type that a service owns: [`Users`] or [`Orders`].
@@ -109,9 +109,6 @@ pub trait Resource: Entity<New: Serialize> + DeserializeOwned {
     const REFUSALS: &'static [&'static str];
     /// The error message when the path does not exist.
     const NOT_FOUND_HINT: &'static str;
-
-    /// The context of its own that a create request was given.
-    fn context(new: &Self::New) -> Option<&RequestContext>;
 }
 
 impl Resource for User {
@@ -122,10 +119,6 @@ impl Resource for User {
     const REFUSALS: &'static [&'static str] = &[EMAIL_TAKEN, KEY_TAKEN];
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of users: check both";
-
-    fn context(new: &NewUser) -> Option<&RequestContext> {
-        new.context.as_deref()
-    }
 }
 
 impl Resource for Order {
@@ -136,10 +129,6 @@ impl Resource for Order {
     const REFUSALS: &'static [&'static str] = &[UNKNOWN_USER, KEY_TAKEN];
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of orders: check both";
-
-    fn context(new: &NewOrder) -> Option<&RequestContext> {
-        new.context.as_deref()
-    }
 }
 
 impl<E: Resource> Entities<E> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::log::LogRecord;
 use crate::record::{Event, Record};
-use crate::{IdempotencyKey, Result};
+use crate::{IdempotencyKey, RequestContext, Result};
 
 /// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or an
 /// [`Order`](crate::orders::Order).
@@ -20,6 +20,9 @@ pub trait Entity: Event + PartialEq {
 
     /// Its idempotency key.
     fn key(new: &Self::New) -> &IdempotencyKey;
+
+    /// The context of the request, which is part of the event.
+    fn context(new: &Self::New) -> Option<&RequestContext>;
 
     /// The key that is unique in the store (default: the [`key`](Self::key)).
     fn stored_key(new: &Self::New) -> IdempotencyKey {

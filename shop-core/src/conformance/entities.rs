@@ -11,7 +11,7 @@ use super::StoreFixture;
 use super::sample::purchase;
 use super::store::contradicting;
 use crate::Purchase;
-use crate::entity::{EntityStore, Insertion};
+use crate::entity::{Entity as _, EntityStore, Insertion};
 use crate::log::LogRecord;
 use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
 use crate::orders::{NewOrder, Order, OrderNumber};
@@ -210,7 +210,7 @@ impl OutboxFixture for MemoryEntities {
 
     async fn write(&self) -> LogRecord {
         let user = user(self.written.fetch_add(1, Ordering::Relaxed));
-        let event = new_user("ada").event(&user).expect("an event");
+        let event = user.event(&new_user("ada")).expect("an event");
         self.outbox.write(event.clone());
         event
     }
@@ -236,7 +236,7 @@ impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
     async fn write(&self) -> LogRecord {
         let new = new_user(&format!("user-{}", self.1.fetch_add(1, Ordering::Relaxed)));
         match self.0.users().await.insert(&new).await.expect("register") {
-            Insertion::Inserted(user) => new.event(&user).expect("an event"),
+            Insertion::Inserted(user) => user.event(&new).expect("an event"),
             other => panic!("{other:?}"),
         }
     }
@@ -260,7 +260,7 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
             placed = orders.insert(&new).await.expect("place");
         }
         match placed {
-            Insertion::Inserted(order) => new.event(&order).expect("an event"),
+            Insertion::Inserted(order) => order.event(&new).expect("an event"),
             other => panic!("{other:?}"),
         }
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::OrdersFixture;
 use super::entities::{new_order, user};
 use super::fixture::soon;
-use crate::entity::{EntityStore, Insertion};
+use crate::entity::{Entity as _, EntityStore, Insertion};
 use crate::log::LogRecord;
 use crate::orders::{NewOrder, Order, OrderNumber};
 use crate::outbox::Outbox;
@@ -170,7 +170,7 @@ pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
         let context = RequestContext::new(Some(format!("request-{number}")), None);
         let new = new_order(1 + number % 3).with_context(Some(Box::new(context)));
         let order = placed(&*orders, &new).await;
-        expected.push(new.event(&order).unwrap());
+        expected.push(order.event(&new).unwrap());
         assert_eq!(place(&*orders, &new_order(9)).await, Insertion::Refused);
     }
     assert_eq!(published_events(&*outbox).await, expected);

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::UsersFixture;
 use super::entities::{new_order, new_user};
 use super::fixture::soon;
-use crate::entity::Insertion;
+use crate::entity::{Entity as _, Insertion};
 use crate::log::LogRecord;
 use crate::orders::{Order, OrderNumber};
 use crate::outbox::Outbox;
@@ -141,7 +141,7 @@ pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
         let context = RequestContext::new(Some(format!("request-{number}")), None);
         let new = new_user(&format!("user-{number}")).with_context(Some(Box::new(context)));
         let user = registered(&*users, &new).await;
-        expected.push(new.event(&user).unwrap());
+        expected.push(user.event(&new).unwrap());
         assert_eq!(register(&*users, &new_user(&format!("user-{number}"))).await, Insertion::Refused);
     }
     assert_eq!(published_events(&*outbox).await, expected);

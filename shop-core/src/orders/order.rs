@@ -68,14 +68,6 @@ impl NewOrder {
         let Self { user_id, product, quantity, total_price, .. } = self;
         Order::new(id, *user_id, product.clone(), *quantity, *total_price)
     }
-
-    /// The event record of `order`, which was created from this.
-    ///
-    /// # Errors
-    /// As [`Event::encode`].
-    pub fn event(&self, order: &Order) -> Result<LogRecord> {
-        order.encode_with(self.context.as_deref())
-    }
 }
 
 /// An order. As an [`Event`] it is `order_created`. Its JSON is that of responses; that of events is read as well.
@@ -155,6 +147,10 @@ impl Entity for Order {
         &new.key
     }
 
+    fn context(new: &NewOrder) -> Option<&RequestContext> {
+        new.context.as_deref()
+    }
+
     fn stored_key(new: &NewOrder) -> IdempotencyKey {
         new.key.of_owner(&new.user_id.to_string())
     }
@@ -172,7 +168,7 @@ impl Entity for Order {
     }
 
     fn event(&self, new: &NewOrder) -> Result<LogRecord> {
-        new.event(self)
+        self.encode_with(Self::context(new))
     }
 
     fn reference(user: &User) -> (i64, Option<i64>) {

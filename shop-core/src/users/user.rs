@@ -55,14 +55,6 @@ impl NewUser {
     pub fn with_id(&self, id: UserNumber) -> User {
         User { id, email: self.email.clone(), name: self.name.clone() }
     }
-
-    /// The event record of `user`, which was created from this.
-    ///
-    /// # Errors
-    /// As [`Event::encode`].
-    pub fn event(&self, user: &User) -> Result<LogRecord> {
-        user.encode_with(self.context.as_deref())
-    }
 }
 
 /// A user. As an [`Event`] it is `user_created`, with the same JSON as in responses.
@@ -99,14 +91,7 @@ impl Event for User {
     const TOPIC: &'static str = "user_created";
 
     fn encode(&self) -> Result<LogRecord> {
-        self.encode_with(None)
-    }
-}
-
-impl User {
-    fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
-        // All events of one user are in one partition.
-        encode_event(self.id, self, context)
+        encode_event(self.id, self, None)
     }
 }
 
@@ -117,6 +102,10 @@ impl Entity for User {
 
     fn key(new: &NewUser) -> &IdempotencyKey {
         &new.key
+    }
+
+    fn context(new: &NewUser) -> Option<&RequestContext> {
+        new.context.as_deref()
     }
 
     fn unique(new: &NewUser) -> Option<(&'static str, &str)> {
@@ -132,7 +121,8 @@ impl Entity for User {
     }
 
     fn event(&self, new: &NewUser) -> Result<LogRecord> {
-        new.event(self)
+        // All events of one user are in one partition.
+        encode_event(self.id, self, Self::context(new))
     }
 
     fn reference(order: &Order) -> (i64, Option<i64>) {
