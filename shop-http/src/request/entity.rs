@@ -11,11 +11,11 @@ use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, RequestContext};
 
 use crate::dialect::Dialect;
-use crate::request::purchase::FieldErrors;
+use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
 use crate::request::{body, purchase, pydantic, strict};
 use crate::response::HttpError;
-use crate::response::validation_error::{Kind, Location, ValidationError};
+use crate::response::validation_error::{Location, ValidationError};
 use crate::service::Service;
 
 /// A request for a row, with an unparsed body.
@@ -87,48 +87,10 @@ impl CreateRequest {
                 b"null" => {
                     HttpError::no_object(ValidationError::no_object("null".to_owned(), error.to_string()))
                 }
-                _ => purchase::no_object(&self.body, &error),
+                _ => no_object(&self.body, &error),
             })?;
         members.unknown.clear();
-        Ok(Body { members, errors: FieldErrors::new(&self.body) })
-    }
-}
-
-/// The members of a body, and their errors.
-pub(crate) struct Body<'a, const N: usize> {
-    members: Members<'a, N>,
-    errors: FieldErrors<'a>,
-}
-
-impl<'a, const N: usize> Body<'a, N> {
-    /// An object with the members `names`, each at most once.
-    pub(crate) fn parse(body: &'a [u8], names: [&'static str; N]) -> Result<Self, HttpError> {
-        let members = Members::parse(body, names).map_err(|error| purchase::no_object(body, &error))?;
-        Ok(Self { members, errors: FieldErrors::new(body) })
-    }
-
-    /// Reads a member; an error is noted.
-    pub(crate) fn read<T>(
-        &mut self,
-        member: &'static str,
-        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
-    ) -> Option<T> {
-        self.errors.read_member(member, self.members.get(member), read)
-    }
-
-    /// As [`read`](Self::read), if the member is given.
-    pub(crate) fn read_optional<T>(
-        &mut self,
-        member: &'static str,
-        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
-    ) -> Option<Option<T>> {
-        if self.members.get(member).is_none() { Some(None) } else { self.read(member, read).map(Some) }
-    }
-
-    /// Returns `read` if there are no errors.
-    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<T, HttpError> {
-        self.errors.unknown(&self.members);
-        self.errors.finish(read)
+        Ok(Body::new(&self.body, members))
     }
 }
 

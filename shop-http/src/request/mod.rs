@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod entity;
+pub(crate) mod fields;
 pub(crate) mod purchase;
 pub(crate) mod pydantic;
 pub(crate) mod query;

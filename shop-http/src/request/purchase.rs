@@ -1,10 +1,7 @@
 //! The request to buy, validated as its dialect defines.
 
-use std::borrow::Cow;
-
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use serde::de::IgnoredAny;
-use shop_core::json::{Members, RawScalar};
+use shop_core::json::RawScalar;
 use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
@@ -14,8 +11,9 @@ use shop_core::{
 
 use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
+use crate::request::fields::{Body, no_object};
 use crate::response::HttpError;
-use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
+use crate::response::validation_error::{Kind, Location};
 use crate::service::Purchases;
 use crate::service::ServiceKind;
 use crate::service::batch::InBatch;
@@ -53,18 +51,20 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
     }
-    let (errors, rules) = (FieldErrors::new(body), Rules { dialect, timestamps, times });
-    let no_object = |error| no_object(body, &error);
+    let rules = Rules { dialect, timestamps, times };
     let mut purchase = if dialect.is_strict {
-        let members = Members::parse(body, MEMBERS).map_err(no_object)?;
-        validated(&members, members.get("userid"), errors, &rules)?
+        let body = Body::parse(body, MEMBERS)?;
+        let user_id = body.members.get("userid");
+        validated(body, user_id, &rules)?
     } else {
-        let members = Members::parse(body, record::MEMBERS).map_err(no_object)?;
-        let user_id = members.get_alias(&record::USER_ID).map_err(no_object)?;
-        if dialect.distinguishes_empty_bodies && members.is_empty() {
+        let mut body = Body::parse(body, record::MEMBERS)?;
+        let user_id = body.members.get_alias(&record::USER_ID);
+        let user_id = user_id.map_err(|error| no_object(body.text, &error))?;
+        if dialect.distinguishes_empty_bodies && body.members.is_empty() {
             return Err(empty_body());
         }
-        validated(&members, user_id, errors, &rules)?
+        body.members.unknown.clear();
+        validated(body, user_id, &rules)?
     };
     purchase.key = key;
     Ok(purchase)
@@ -78,18 +78,18 @@ pub(crate) fn read_line(
     times: &AcceptedTimes,
     kind: ServiceKind,
 ) -> Result<InBatch, HttpError> {
-    let mut members = Members::parse(line, LINE_MEMBERS).map_err(|error| no_object(line, &error))?;
-    members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
+    let mut body = Body::parse(line, LINE_MEMBERS)?;
+    body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
-    let mut errors = FieldErrors::new(b"");
+    body.text = b"";
     let [key, id] = ["key", "id"].map(|member| {
-        let value = members.get(member).filter(|value| !value.is_null())?;
-        errors.read_member(member, Some(value), |value| {
+        let value = body.members.get(member).filter(|value| !value.is_null())?;
+        body.read_value(member, Some(value), |value| {
             let text = value.text().ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
             text.parse::<IdempotencyKey>().map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
         })
     });
-    let mut refuse_id = |text: &str| errors.note("id", Kind::Value, text.to_owned(), String::new());
+    let mut refuse_id = |text: &str| body.note("id", Kind::Value, text.to_owned(), String::new());
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
     {
@@ -106,7 +106,8 @@ pub(crate) fn read_line(
         _ => {}
     }
     let rules = Rules { dialect, timestamps: dialect.timestamps, times };
-    let mut purchase = validated(&members, members.get("userid"), errors, &rules)?;
+    let user_id = body.members.get("userid");
+    let mut purchase = validated(body, user_id, &rules)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -122,106 +123,25 @@ struct Rules<'a> {
     times: &'a AcceptedTimes,
 }
 
-/// The purchase of `members`, without a key, unless there are `errors` already.
+/// The purchase in `body`, without a key, unless it has errors already.
 fn validated<const N: usize>(
-    members: &Members<'_, N>,
+    mut body: Body<'_, N>,
     user_id: Option<RawScalar<'_>>,
-    mut errors: FieldErrors<'_>,
     &Rules { dialect, timestamps, times }: &Rules<'_>,
 ) -> Result<NewPurchase, HttpError> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
-    let given = members.get("username").filter(is_given);
-    let user_name: Option<UserName> =
-        errors.read_member("username", given, |value| text(value, dialect.integers_are_text));
-    let given = user_id.filter(is_given);
-    let user_id: Option<UserId> =
-        errors.read_member("userid", given, |value| text(value, dialect.integers_are_text));
-    let price = errors.read_member("price", members.get("price"), |value| price(value, dialect));
-    let time = members.get("timestamp").filter(|value| !value.is_null());
-    let time = time.map(|value| {
-        errors.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, times))
-    });
-    if dialect.is_strict {
-        errors.unknown(members);
-    }
-    let ((user_id, user_name), price) = errors.finish(user_id.zip(user_name).zip(price))?;
+    let (user_name, integers) = (body.members.get("username").filter(is_given), dialect.integers_are_text);
+    let user_name = body.read_value("username", user_name, |value| text::<UserName>(value, integers));
+    let user_id = user_id.filter(is_given);
+    let user_id = body.read_value("userid", user_id, |value| text::<UserId>(value, integers));
+    let price = body.read("price", |value| price(value, dialect));
+    let time = body.members.get("timestamp").filter(|value| !value.is_null());
+    let time = time
+        .map(|value| body.read_value("timestamp", Some(value), |value| timestamp(value, timestamps, times)));
+    let ((user_id, user_name), price) = body.finish(user_id.zip(user_name).zip(price))?;
     let mut purchase = NewPurchase::new(user_id, user_name, price);
     purchase.timestamp = time.flatten().flatten();
     Ok(purchase)
-}
-
-/// The errors of the members of a body.
-pub(super) struct FieldErrors<'a> {
-    body: &'a [u8],
-    errors: Vec<ValidationError>,
-}
-
-impl<'a> FieldErrors<'a> {
-    pub(super) const fn new(body: &'a [u8]) -> Self {
-        Self { body, errors: Vec::new() }
-    }
-
-    /// Reads a member's value; an error is noted.
-    pub(super) fn read_member<'v, T>(
-        &mut self,
-        member: &'static str,
-        value: Option<RawScalar<'v>>,
-        read: impl FnOnce(RawScalar<'v>) -> Result<T, (Kind, String)>,
-    ) -> Option<T> {
-        let Some(value) = value else {
-            let input = String::from_utf8_lossy(self.body).into_owned();
-            self.note(member, Kind::Missing, String::new(), input);
-            return None;
-        };
-        let read = read(value).map_err(|(kind, text)| {
-            // The texts of a price name the member themselves, and pydantic's name none.
-            let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
-            let text = if is_sentence { text } else { format!("{member} {text}") };
-            self.note(member, kind, text, value.as_json().to_owned());
-        });
-        read.ok()
-    }
-
-    fn note(&mut self, member: impl Into<Cow<'static, str>>, kind: Kind, text: String, input: String) {
-        self.errors.push(ValidationError { location: Location::Member(member.into()), kind, text, input });
-    }
-
-    /// Returns `read` if there are no errors.
-    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, HttpError> {
-        read.filter(|_| self.errors.is_empty()).ok_or_else(|| HttpError::invalid(self.errors))
-    }
-
-    /// Notes each unknown member, once.
-    pub(super) fn unknown<const N: usize>(&mut self, members: &Members<'_, N>) {
-        for (position, name) in members.unknown.iter().enumerate() {
-            if !members.unknown[..position].contains(name) {
-                self.note(name.clone(), Kind::Unknown, unknown(name, &members.names), String::new());
-            }
-        }
-    }
-}
-
-/// The reason why `body` is not an object, from `error`.
-pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
-    let trimmed = body.trim_ascii();
-    // Valid JSON of another type.
-    let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
-    let error = broken.as_ref().unwrap_or(error);
-    let text = error.to_string();
-    let of_body = |kind, text| ValidationError { location: Location::Body, kind, text, input: String::new() };
-    HttpError::no_object(match (trimmed, error.is_data()) {
-        (b"" | b"null", _) => of_body(Kind::Missing, text),
-        // A member is repeated, or it is not UTF-8.
-        ([b'{', ..], true) => of_body(Kind::Value, text),
-        (_, true) => ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text),
-        // The body is truncated.
-        (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
-        (_, false) => {
-            let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
-            let byte = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
-            ValidationError::no_json(byte, text)
-        }
-    })
 }
 
 pub(super) fn text<T>(value: RawScalar<'_>, integers: bool) -> Result<T, (Kind, String)>

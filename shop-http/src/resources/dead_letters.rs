@@ -13,7 +13,7 @@ use shop_core::Result;
 use shop_core::log::{RecordPosition, Resolution, Resolved};
 
 use crate::auth::{Action, Caller};
-use crate::request::entity::Body;
+use crate::request::fields::Body;
 use crate::request::{self, Query};
 use crate::resources::health::stuck_health;
 use crate::response::validation_error::{Kind, Location};

@@ -1,0 +1,113 @@
+//! The members of a body, and all that is wrong with them.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use shop_core::json::{Members, RawScalar};
+
+use crate::response::HttpError;
+use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
+
+/// The members of a body, and their errors.
+pub(crate) struct Body<'a, const N: usize> {
+    /// Sent back where a member is missing.
+    pub(super) text: &'a [u8],
+    pub(super) members: Members<'a, N>,
+    errors: Vec<ValidationError>,
+}
+
+impl<'a, const N: usize> Body<'a, N> {
+    /// An object with the members `names`, each at most once.
+    pub(crate) fn parse(text: &'a [u8], names: [&'static str; N]) -> Result<Self, HttpError> {
+        let members = Members::parse(text, names).map_err(|error| no_object(text, &error))?;
+        Ok(Self::new(text, members))
+    }
+
+    pub(super) const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
+        Self { text, members, errors: Vec::new() }
+    }
+
+    /// Reads a member; an error is noted.
+    pub(crate) fn read<T>(
+        &mut self,
+        member: &'static str,
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
+    ) -> Option<T> {
+        self.read_value(member, self.members.get(member), read)
+    }
+
+    /// As [`read`](Self::read), if the member is given.
+    pub(crate) fn read_optional<T>(
+        &mut self,
+        member: &'static str,
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
+    ) -> Option<Option<T>> {
+        if self.members.get(member).is_none() { Some(None) } else { self.read(member, read).map(Some) }
+    }
+
+    /// Reads `value` of a member; an error is noted.
+    pub(super) fn read_value<'v, T>(
+        &mut self,
+        member: &'static str,
+        value: Option<RawScalar<'v>>,
+        read: impl FnOnce(RawScalar<'v>) -> Result<T, (Kind, String)>,
+    ) -> Option<T> {
+        let Some(value) = value else {
+            let input = String::from_utf8_lossy(self.text).into_owned();
+            self.note(member, Kind::Missing, String::new(), input);
+            return None;
+        };
+        let read = read(value).map_err(|(kind, text)| {
+            // The texts of a price name the member themselves, and pydantic's name none.
+            let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
+            let text = if is_sentence { text } else { format!("{member} {text}") };
+            self.note(member, kind, text, value.as_json().to_owned());
+        });
+        read.ok()
+    }
+
+    pub(super) fn note(
+        &mut self,
+        member: impl Into<Cow<'static, str>>,
+        kind: Kind,
+        text: String,
+        input: String,
+    ) {
+        self.errors.push(ValidationError { location: Location::Member(member.into()), kind, text, input });
+    }
+
+    /// Returns `read` if there are no errors. Each unknown member is one.
+    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<T, HttpError> {
+        let names = std::mem::take(&mut self.members.unknown);
+        for (position, name) in names.iter().enumerate() {
+            if !names[..position].contains(name) {
+                let text = unknown(name, &self.members.names);
+                self.note(name.clone(), Kind::Unknown, text, String::new());
+            }
+        }
+        read.filter(|_| self.errors.is_empty()).ok_or_else(|| HttpError::invalid(self.errors))
+    }
+}
+
+/// The reason why `body` is not an object, from `error`.
+pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
+    let trimmed = body.trim_ascii();
+    // Valid JSON of another type.
+    let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
+    let error = broken.as_ref().unwrap_or(error);
+    let text = error.to_string();
+    let of_body = |kind, text| ValidationError { location: Location::Body, kind, text, input: String::new() };
+    HttpError::no_object(match (trimmed, error.is_data()) {
+        (b"" | b"null", _) => of_body(Kind::Missing, text),
+        // A member is repeated, or it is not UTF-8.
+        ([b'{', ..], true) => of_body(Kind::Value, text),
+        (_, true) => ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text),
+        // The body is truncated.
+        (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
+        (_, false) => {
+            let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            let byte = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+            ValidationError::no_json(byte, text)
+        }
+    })
+}
