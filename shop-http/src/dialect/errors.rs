@@ -1,7 +1,5 @@
 //! Errors in the form of each dialect.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +17,7 @@ const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
 impl Dialect {
     /// `response`, with a body if it is an error.
     pub(crate) fn render(&self, mut response: Response) -> Response {
-        let Some(error) = response.extensions_mut().remove::<Arc<HttpError>>() else { return response };
+        let Some(error) = response.extensions_mut().remove::<HttpError>() else { return response };
         let rendered = match self.errors {
             Errors::Problem => error.problem().into_response(),
             _ => self.legacy(&error).into_response(),

@@ -1,7 +1,6 @@
 //! The errors of requests. Only this module maps kinds of errors to statuses.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -362,7 +361,7 @@ impl IntoResponse for HttpError {
         if let Some(key) = self.key().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
-        response.extensions_mut().insert(Arc::new(self));
+        response.extensions_mut().insert(self);
         response
     }
 }
