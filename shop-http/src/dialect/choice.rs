@@ -1,11 +1,5 @@
 //! Selection of the dialect of a request: by its path, or the configured one.
 
-use std::convert::Infallible;
-
-use axum::extract::FromRequestParts;
-use axum::http::Extensions;
-use axum::http::request::Parts;
-
 use crate::dialect::forms::Dialect;
 use crate::dialect::systems::{DEFAULT, ECOMMERCE, NAMED, SCALABLE_SHOP, SHOPPING_SYSTEM, USER_BUY_LIST, V1};
 
@@ -69,26 +63,6 @@ static DIALECT_PREFIXES: [(&str, &Dialect); 6] = [
 /// The rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The dialect of a request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestDialect(pub(crate) &'static Dialect);
-
-impl RequestDialect {
-    /// The dialect of a request with these extensions.
-    pub(crate) fn of(extensions: &Extensions) -> &'static Dialect {
-        extensions.get().map_or(Dialect::DEFAULT, |Self(dialect)| *dialect)
-    }
-}
-
-/// Inserted into every request by the limits layer.
-impl<S: Send + Sync> FromRequestParts<S> for RequestDialect {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(Self::of(&parts.extensions)))
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@ mod errors;
 mod forms;
 mod systems;
 
+pub(crate) use choice::INGRESS_PREFIXES;
 pub use choice::UnknownDialect;
-pub(crate) use choice::{INGRESS_PREFIXES, RequestDialect};
 pub use forms::Dialect;
 pub(crate) use forms::{
     By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PriceForm,
     PurchaseResponse, TimestampForm, Timestamps, View,
 };
 pub(crate) use systems::V1;
+
+/// The dialect of a request, inserted by the limits layer.
+pub(crate) type RequestDialect = axum::Extension<&'static Dialect>;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use shop_core::{PublishedPurchase, Purchase, PurchaseId};
@@ -24,7 +24,7 @@ use crate::service::ServiceKind;
 /// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
 pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -39,7 +39,7 @@ pub(crate) async fn post(
 /// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
 pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     request: Request,
 ) -> Result<Response, HttpError> {
     let PublishedPurchase { purchase, replayed, .. } =

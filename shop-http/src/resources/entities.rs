@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use shop_core::Result as PortResult;
 use shop_core::api::UserOrdersBody;
@@ -34,7 +34,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn post_user(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -51,7 +51,7 @@ pub(crate) async fn post_user(
 
 pub(crate) async fn post_order(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -124,7 +124,7 @@ fn created<E: Resource>(
 
 pub(crate) async fn get_user(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
@@ -138,7 +138,7 @@ pub(crate) async fn get_user(
 /// `GET /users/{user_id}/orders`: the known orders of a user.
 pub(crate) async fn get_orders_of_user(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
@@ -152,7 +152,7 @@ pub(crate) async fn get_orders_of_user(
 
 pub(crate) async fn get_order(
     State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
+    Extension(dialect): RequestDialect,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
@@ -43,7 +44,7 @@ pub(crate) async fn get(
     request: Request,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let RequestDialect(dialect) = request.1;
+    let Extension(dialect) = request.1;
     list_user(request, dialect.listing, path).await
 }
 
@@ -52,13 +53,13 @@ pub(crate) async fn buy_list(
     request: Request,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let RequestDialect(dialect) = request.1;
+    let Extension(dialect) = request.1;
     list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
 /// `GET /purchases`: an array in every dialect, newest first.
 pub(crate) async fn list_all(request: Request) -> Result<Response, HttpError> {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
+    let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
     let form = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
@@ -76,7 +77,7 @@ async fn list_user(
     form: ListingForm,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
+    let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
     let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let mut query = Query::legacy(uri)?;
     let by = query.by();

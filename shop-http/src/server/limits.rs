@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower_http::csrf::ProtectionError;
 use tracing::{Instrument, Span};
 
-use crate::dialect::{Dialect, RequestDialect};
+use crate::dialect::Dialect;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::HttpError;
@@ -44,7 +44,7 @@ pub(crate) async fn limit<S: Inner>(
     mut request: Request,
 ) -> Result<Response, Infallible> {
     let dialect = Dialect::from_path(request.uri().path(), limits.options.dialect);
-    request.extensions_mut().insert(RequestDialect(dialect));
+    request.extensions_mut().insert(dialect);
     if let Some(mount) = Mount::of(&request) {
         request.extensions_mut().insert(mount);
     }
