@@ -18,8 +18,8 @@ pub struct Dialect {
     pub(crate) missing: MissingFields,
     /// Whether an empty body is reported differently from one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
-    /// The minimum price.
-    pub(crate) lowest_price: LowestPrice,
+    /// Whether a price may be zero.
+    pub(crate) may_be_free: bool,
     /// The responses to failures of the log or the store.
     pub(crate) outages: Outages,
     /// Whether unknown members of a body are rejected, and prices that are not JSON numbers or the text of one.
@@ -186,13 +186,6 @@ pub(crate) enum MissingFields {
     Listed,
     /// The text names all required members. An id or a name that is falsy in JavaScript counts as missing.
     AllRequired,
-}
-
-/// The minimum price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LowestPrice {
-    Zero,
-    AboveZero,
 }
 
 /// The treatment of a purchase's timestamp.

@@ -12,8 +12,8 @@ pub(crate) use choice::INGRESS_PREFIXES;
 pub use choice::UnknownDialect;
 pub use forms::Dialect;
 pub(crate) use forms::{
-    By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PriceForm,
-    PurchaseResponse, TimestampForm, Timestamps, View,
+    By, Errors, Extras, ItemForm, ListingForm, MissingFields, Outage, PriceForm, PurchaseResponse,
+    TimestampForm, Timestamps, View,
 };
 pub(crate) use systems::V1;
 

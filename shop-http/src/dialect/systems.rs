@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
 use super::forms::{
-    By, Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, LowestPrice, MissingFields, Outage,
-    Outages, PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
+    By, Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, MissingFields, Outage, Outages,
+    PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
 };
 
 const fn failed(text: &'static str) -> Outage {
@@ -33,7 +33,7 @@ const BASE: Dialect = Dialect {
     errors: Errors::Text,
     missing: MissingFields::Listed,
     distinguishes_empty_bodies: true,
-    lowest_price: LowestPrice::Zero,
+    may_be_free: true,
     outages: Outages {
         publish: unavailable("Failed to record purchase - messaging system unavailable"),
         write: unavailable("Failed to write purchase"),
@@ -123,7 +123,7 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
     item: ItemForm { extras: Extras::IdAndVersion, ..BASE.item },
     missing: MissingFields::AllRequired,
     distinguishes_empty_bodies: false,
-    lowest_price: LowestPrice::AboveZero,
+    may_be_free: false,
     outages: Outages {
         publish: failed("Failed to process purchase"),
         write: failed("Failed to write purchase"),

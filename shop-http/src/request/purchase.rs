@@ -9,7 +9,7 @@ use shop_core::{
     RequestContext, Timestamp, UserId, UserName,
 };
 
-use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
+use crate::dialect::{Dialect, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::response::HttpError;
@@ -163,13 +163,13 @@ fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
 
 fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String)> {
     // Texts of the replaced systems.
-    let (no_number, too_low) = match dialect.lowest_price {
-        LowestPrice::Zero => ("Price must be a valid number", "Price cannot be negative"),
-        LowestPrice::AboveZero => ("Price must be a positive number", "Price must be a positive number"),
+    let (no_number, too_low) = match dialect.may_be_free {
+        true => ("Price must be a valid number", "Price cannot be negative"),
+        false => ("Price must be a positive number", "Price must be a positive number"),
     };
     match value.price() {
         Ok(_) if dialect.is_strict && !is_json_number(value) => Err((Kind::NoNumber, no_number.to_owned())),
-        Ok(price) if price.as_decimal().is_zero() && dialect.lowest_price == LowestPrice::AboveZero => {
+        Ok(price) if price.as_decimal().is_zero() && !dialect.may_be_free => {
             Err((Kind::Value, too_low.to_owned()))
         }
         Ok(price) => Ok(price),
