@@ -58,7 +58,7 @@ async fn scanned(query: Arc<dyn PurchaseQuery>) -> Vec<PurchaseId> {
     found
 }
 
-/// Purchases of the user only, at most as many as allowed.
+/// Purchases of the user only, up to the limit.
 pub async fn purchases_of_the_user_are_erased(fixture: &dyn EraseFixture) {
     let stored = purchases(0..30);
     insert(fixture, &stored).await;
@@ -110,7 +110,7 @@ pub async fn erasing_again_changes_nothing(fixture: &dyn EraseFixture) {
     assert_eq!(mark(fixture, &[]).await, 0);
 }
 
-/// The same record, or another one with its id, stores nothing, also beside others.
+/// The same record, or another one with its id, stores nothing, also in a batch with others.
 pub async fn an_erased_purchase_does_not_come_back(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     insert(fixture, &stored).await;
@@ -137,7 +137,7 @@ pub async fn later_purchases_are_stored(fixture: &dyn EraseFixture) {
     assert_eq!(summary.expect("summary").count, 1);
 }
 
-/// Such as one that the log has, and that is not stored yet.
+/// Also a purchase that is in the log and not stored yet.
 pub async fn a_marked_purchase_is_never_stored(fixture: &dyn EraseFixture) {
     assert_eq!(mark(fixture, &[id(1), id(2)]).await, 2);
     assert_eq!(insert(fixture, &purchases(0..4)).await, "ieei");
@@ -163,7 +163,7 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
     }
 }
 
-/// The oldest first, at most as many as allowed, and none at the time itself.
+/// Oldest first, up to the limit, and none at the time itself.
 pub async fn the_oldest_purchases_are_deleted(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     insert(fixture, &stored).await;

@@ -56,7 +56,7 @@ pub async fn an_erased_user_is_unknown(fixture: &dyn EraseUsersFixture) {
 }
 
 /// The next user gets the next number.
-pub async fn the_number_of_an_erased_user_stays_taken(fixture: &dyn EraseUsersFixture) {
+pub async fn the_number_of_an_erased_user_is_not_reused(fixture: &dyn EraseUsersFixture) {
     let ada = register(fixture, &new_user("ada")).await;
     erase(fixture, ada.id).await;
     let eva = register(fixture, &new_user("eva")).await;

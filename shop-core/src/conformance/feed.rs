@@ -19,7 +19,7 @@ use crate::ports::Selector;
 use crate::record::{decode, encode};
 use crate::{Purchase, PurchaseId};
 
-/// A feed of what the test's group has passed, whose look-ups suffer `faults`.
+/// A feed that follows the test's group, with `faults` in its lookups.
 async fn feed(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -101,7 +101,7 @@ async fn ingest(source: &dyn LogSource, store: &dyn StoreFixture, count: usize, 
     commit(source, &positions(&batches)).await;
 }
 
-/// Every purchase is yielded once, and those of a user in their order, also when the log has some of them twice.
+/// Every purchase is yielded once, in order per user, also when the log has duplicates.
 pub async fn purchases_are_yielded_in_order_and_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let (running, feed) =
         (Running::start(log, store, &Faults::new(), options()).await, default_feed(log, store).await);
@@ -124,7 +124,7 @@ pub async fn purchases_are_yielded_in_order_and_once(log: &dyn LogFixture, store
 }
 
 /// A record that was appended before the first subscription is yielded if ingest passes it after that.
-pub async fn what_is_in_flight_at_the_first_subscription_is_yielded(
+pub async fn records_in_flight_at_the_first_subscription_are_yielded(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
 ) {
@@ -168,7 +168,7 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
 
 /// More than 1,000 purchases that ingest has passed and the store does not have delay no other one, and neither do records
 /// that are no purchases or have other content than the store.
-pub async fn what_is_never_listed_delays_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn purchases_that_are_never_listed_delay_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let (source, feed) = (log.source(GROUP).await, default_feed(log, store).await);
     let mut mine = subscribe(&feed, &of("u1"), None).await;
     let start = mine.position().clone();
@@ -242,7 +242,7 @@ pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: 
     assert_eq!(faults.calls(Call::Query), 2);
 }
 
-/// A subscription that takes nothing ends when its queue is full, and another one continues behind what it has yielded.
+/// A subscription that is not read ends when its queue is full, and another one continues at its cursor.
 pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let source = log.source(GROUP).await;
     let feed = feed(log, store, &Faults::new(), FeedOptions::default().queue(2)).await;
@@ -263,8 +263,8 @@ pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store:
     while let Some(item) = soon("end", slow.next()).await {
         items.push(item);
     }
-    assert_eq!(items.len(), 2, "as many as its queue has");
-    assert_eq!(slow.position(), &items[1].cursor, "it does not pass what it has not yielded");
+    assert_eq!(items.len(), 2, "the size of its queue");
+    assert_eq!(slow.position(), &items[1].cursor, "the position is that of the last yielded purchase");
     let mut rest = subscribe(&feed, &of("u1"), Some(&items[1].cursor)).await;
     assert_next(&mut rest, &all[2..]).await;
     assert_eq!(items[0].purchase.id, id(0));

@@ -11,7 +11,7 @@ use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{commit, expected, ids, positions, publish, read};
 pub use super::log_tail::{
-    a_tail_starts_at_offsets, a_tail_yields_later_records, positions_are_those_that_a_group_has_committed,
+    a_tail_starts_at_offsets, a_tail_yields_later_records, positions_are_the_committed_offsets_of_a_group,
 };
 use super::sample::{at, purchases};
 use crate::log::{
@@ -134,8 +134,8 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
 }
 
-/// [`resolve`] resolves the dead letters at the given positions alone, and reports positions without one by leaving them
-/// out. A dry run changes nothing, and a repetition finds nothing.
+/// [`resolve`] resolves only the dead letters at the given positions, and leaves out positions without
+/// one. A dry run changes nothing, and a repetition finds nothing.
 pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     let all = put(fixture, &[ADA, "poison", ""], OF).await;
     let admin = fixture.log().admin();
@@ -154,7 +154,7 @@ pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     }
     assert_eq!(states(fixture).await, (all.clone(), vec![]), "a dry run changes nothing");
     assert_eq!(run(Resolution::Replayed, &asked, false).await, done(&all[..1]));
-    assert_eq!(run(Resolution::Replayed, &asked, false).await, BTreeMap::new(), "it is replayed once");
+    assert_eq!(run(Resolution::Replayed, &asked, false).await, BTreeMap::new(), "a record is replayed once");
     assert_eq!(run(Resolution::Dropped, &of(&all), false).await, done(&all[1..]));
     assert_eq!(states(fixture).await.0, []);
     let records: usize = scan(&*admin).await.iter().map(|batch| batch.records.len()).sum();
@@ -312,8 +312,8 @@ pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
     assert_eq!(states(fixture).await, before);
 }
 
-/// A record at an offset that the log has used again, and gaps that end there, are dead letters of their own. Their
-/// position stands for all of them.
+/// A record at a reused offset, and gaps that end there, are separate dead letters. Their
+/// position selects all of them.
 pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
     let (letters, log) = (put(fixture, &["one", "two"], OF).await, fixture.log());
     let [other, first] = &letters[..] else { panic!("two records of {letters:?}") };

@@ -64,7 +64,7 @@ pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
 }
 
 /// The positions of a group are those that it has committed. A group that does not exist has none.
-pub async fn positions_are_those_that_a_group_has_committed(fixture: &dyn LogFixture) {
+pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFixture) {
     let (sink, source, admin) = (fixture.sink().await, fixture.source("group").await, fixture.log().admin());
     let of = async |group: &str| soon("positions", admin.positions(&fixture.group(group))).await;
     if of("group").await.is_err_and(|error| error.kind() == ErrorKind::Unsupported) {

@@ -66,7 +66,7 @@ pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
     }
 }
 
-/// At limit the requested number of entries, oldest first.
+/// At most the requested number of entries, oldest first.
 pub async fn the_oldest_entries_are_listed_first(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 5).await;
@@ -107,7 +107,7 @@ pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
 pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 1).await;
-    soon("a change before it was asked for", outbox.wait_for_entries()).await;
+    soon("an earlier change", outbox.wait_for_entries()).await;
     // Two notifications must not complete the next wait.
     while timeout(Duration::ZERO, outbox.wait_for_entries()).await.is_ok() {}
     let waiting = {

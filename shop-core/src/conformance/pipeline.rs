@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::fixture::{declared, soon};
 use super::pipeline_calls::{
-    Running, assert_comes_again, assert_stored, delivered_next, options, publish, soon_gone, stored,
+    Running, assert_redelivered, assert_stored, delivered_next, options, publish, short_drain, stored,
 };
 use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
@@ -102,7 +102,7 @@ pub async fn a_crash_before_commit_duplicates_nothing(log: &dyn LogFixture, stor
     let running = Running::start(log, store, &faults, options()).await;
     running.ingested(30).await;
     running.crash().await;
-    // The script of the first run stays in place: a commit that was in flight must not succeed now.
+    // The faults of the first run stay active: a commit in flight must not succeed now.
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
@@ -117,7 +117,7 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
     // One user, so all purchases are in one partition.
     let all: Vec<_> = (0..60).map(|number| purchase_of("one", number)).collect();
     publish(log, &all[..10]).await;
-    let running = Running::start(log, store, &faults, soon_gone()).await;
+    let running = Running::start(log, store, &faults, short_drain()).await;
     let first_insert = async {
         while faults.calls(Call::Insert) == 0 {
             tokio::task::yield_now().await;
@@ -129,7 +129,7 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
     running.ingested(50).await;
     // Shut down cleanly: finally commits all offsets that it considers durable.
     running.stop().await.expect("a clean end");
-    assert_comes_again(log, store, &all).await;
+    assert_redelivered(log, store, &all).await;
 }
 
 /// A shutdown drains the batches in flight and commits them: they are not redelivered.
@@ -354,13 +354,13 @@ pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store
     faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
     let all = purchases(0..5);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, soon_gone()).await;
+    let running = Running::start(log, store, &faults, short_drain()).await;
     let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
     soon("notice that dead letters cannot be put", failing).await;
     // Shut down cleanly, so it commits all offsets that it considers durable.
     running.stop().await.expect("a clean end");
     assert_eq!(log.pending_dead_letters().await.len(), 0);
-    assert_comes_again(log, store, &all).await;
+    assert_redelivered(log, store, &all).await;
 }
 
 /// Too many dead letters stop the pipeline with an error. A restart counts from zero and continues after them.
@@ -380,7 +380,7 @@ pub async fn too_many_dead_letters_stop_the_pipeline(log: &dyn LogFixture, store
         let running = Running::start(log, store, &Faults::new(), limited.clone()).await;
         let status = soon("stop", running.monitor.wait_for(|status| status.phase == Phase::Stopped)).await;
         assert!(status.fatal_error.is_some());
-        let error = running.stop().await.expect_err("it has stopped by itself");
+        let error = running.stop().await.expect_err("ingest has stopped");
         assert!(error.to_string().contains("8 records in a row"), "{error}");
         assert_eq!(log.pending_dead_letters().await.len(), kept);
     }
@@ -407,7 +407,7 @@ pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, stor
     publish(log, &[of_one(1)]).await;
     let stored =
         running.monitor.wait_for(|status| status.counters.inserted == 2 || status.fatal_error.is_some());
-    let status = soon("store what is behind the conflicts", stored).await;
+    let status = soon("store the purchases after the conflicts", stored).await;
     assert!(status.fatal_error.is_none() && status.phase == Phase::Running, "{status:?}");
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));

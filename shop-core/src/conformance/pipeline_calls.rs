@@ -29,7 +29,7 @@ pub(super) fn options() -> IngestOptions {
 }
 
 /// The options of a pipeline with a short drain.
-pub(super) fn soon_gone() -> IngestOptions {
+pub(super) fn short_drain() -> IngestOptions {
     IngestOptions { drain_timeout: Duration::from_secs(1), ..options() }
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -
 
 /// Checks that at least one of `purchases` is not stored, and that all of those are delivered to the group's next
 /// member.
-pub(super) async fn assert_comes_again(
+pub(super) async fn assert_redelivered(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
     purchases: &[Purchase],

@@ -196,8 +196,8 @@ pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixtu
         }
         let ids: BTreeSet<_> = seen.iter().copied().collect();
         assert_eq!(ids.len(), seen.len(), "nothing twice");
-        assert!(before.iter().all(|purchase| ids.contains(&purchase.id)), "everything that was there");
-        assert!(seen.len() > before.len(), "some of what came meanwhile is seen too");
+        assert!(before.iter().all(|purchase| ids.contains(&purchase.id)), "purchases stored throughout");
+        assert!(seen.len() > before.len(), "some concurrent inserts are seen");
     }
     let scanned: Vec<_> =
         Arc::clone(&query).scan(user("u"), ListOrder::OldestFirst).try_collect().await.unwrap();
@@ -490,5 +490,5 @@ pub async fn wait_for_returns_when_stored(fixture: &dyn StoreFixture) {
     let (stored, ()) = futures_util::future::join(query.wait_for(&awaited, LONG), insert).await;
     assert!(stored.unwrap());
     assert!(soon("wait_for", query.wait_for(&id(0), Duration::ZERO)).await.unwrap());
-    assert!(start.elapsed() < LONG, "it does not wait longer than needed");
+    assert!(start.elapsed() < LONG, "the wait ends early");
 }

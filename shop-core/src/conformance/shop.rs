@@ -122,7 +122,7 @@ pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) 
     assert_eq!(count(&shop, &first).await, 1);
 }
 
-/// A repetition that no look-up precedes, because its key is as new as the purchase, returns the first purchase too.
+/// A repetition without a lookup, because its key is as new as the purchase, returns the first purchase too.
 pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn ShopFixture) {
     let (shop, key) = (fixture.shop().await, SystemClock.fresh_id().to_string());
     let first = buy(&shop, order("29.99", &key).with_timestamp(at(5))).await.expect("buy");
@@ -180,15 +180,15 @@ pub async fn an_erased_key_is_refused(fixture: &dyn ShopFixture) {
         let error = buy(shop, order("29.99", "order-7")).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Erased, Outcome::NotApplied), "{error}");
     }
-    // A process that remembers the key may say that the content differs.
+    // A process with the key in its cache may report a conflict.
     let kind = buy(&other, order("1", "order-7")).await.unwrap_err().kind();
     assert!(matches!(kind, ErrorKind::Erased | ErrorKind::Conflict), "{kind:?}");
     let later = buy(&shop, order("29.99", "order-8")).await.expect("buy");
     assert_eq!(count(&shop, &later).await, 1);
 }
 
-/// Purchases that are bought together are repeated, refused and stored as those that are bought one by one.
-pub async fn many_purchases_have_results_of_their_own(fixture: &dyn ShopFixture) {
+/// Purchases of a batch are repeated, rejected and stored like single ones.
+pub async fn each_purchase_of_a_batch_has_a_result(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let first = buy(&shop, order("1", "order-1").with_timestamp(at(5))).await.expect("buy");
     count(&shop, &first).await;

@@ -44,14 +44,14 @@ mod tests {
         clippy::disallowed_methods,
         reason = "the variable distinguishes the two processes of this test"
     )]
-    fn skipped_tests_are_counted_where_the_harness_does_not_capture() {
+    fn skipped_tests_are_counted_on_uncaptured_output() {
         if std::env::var_os(IS_CHILD).is_some() {
             for why in ["no kafka", "no mongo", "no kafka"] {
                 skip("kafka", Some("postgres, fuse"), why);
             }
             return;
         }
-        let name = "conformance::skip::tests::skipped_tests_are_counted_where_the_harness_does_not_capture";
+        let name = "conformance::skip::tests::skipped_tests_are_counted_on_uncaptured_output";
         let mut binary = Command::new(std::env::current_exe().unwrap());
         let output = binary.args(["--exact", name]).env(IS_CHILD, "").output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();

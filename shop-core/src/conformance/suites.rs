@@ -60,7 +60,7 @@ macro_rules! log_admin_suite {
             a_scan_disturbs_no_group,
             a_tail_starts_at_offsets,
             a_tail_yields_later_records,
-            positions_are_those_that_a_group_has_committed,
+            positions_are_the_committed_offsets_of_a_group,
             a_record_is_found_by_its_position,
             a_dead_letter_is_found_by_its_record,
             pending_dead_letters_are_listed_once,
@@ -158,7 +158,7 @@ macro_rules! erase_users_suite {
     ($name:ident, $($fixture:tt)+) => {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), erase_users, (&fixture);
             an_erased_user_is_unknown,
-            the_number_of_an_erased_user_stays_taken,
+            the_number_of_an_erased_user_is_not_reused,
             the_address_of_an_erased_user_is_free,
             other_users_stay,
         );
@@ -201,9 +201,9 @@ macro_rules! feed_suite {
     ($name:ident, $($fixtures:tt)+) => {
         $crate::conformance_cases!($name, fixtures = ($($fixtures)+), feed, (&fixtures.0, &fixtures.1);
             purchases_are_yielded_in_order_and_once,
-            what_is_in_flight_at_the_first_subscription_is_yielded,
+            records_in_flight_at_the_first_subscription_are_yielded,
             an_error_of_the_store_skips_nothing,
-            what_is_never_listed_delays_nothing,
+            purchases_that_are_never_listed_delay_nothing,
             a_cursor_yields_exactly_the_rest,
             a_new_subscription_yields_nothing_old,
             a_slow_subscription_ends_and_continues,
@@ -225,7 +225,7 @@ macro_rules! shop_suite {
             a_key_with_other_content_is_a_conflict,
             a_key_cannot_be_claimed_by_another_user,
             an_erased_key_is_refused,
-            many_purchases_have_results_of_their_own,
+            each_purchase_of_a_batch_has_a_result,
         );
     };
 }

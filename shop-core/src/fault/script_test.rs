@@ -24,7 +24,7 @@ fn purchase() -> Purchase {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_insert_that_completes_after_its_timeout_is_made_once() {
+async fn an_insert_that_completes_after_its_timeout_is_applied_once() {
     let (faults, store) = (Faults::new(), InMemoryStore::new());
     faults.once(Call::Insert, Fault::CompleteAfterTimeout(Duration::from_secs(5)));
     let error = faults.store(Arc::new(store.clone())).insert(Arc::new([purchase()])).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn a_revoked_partition_is_redelivered_in_its_next_epoch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_whose_answer_is_lost_is_not_repeated() {
+async fn a_replay_with_a_lost_response_is_not_repeated() {
     let (faults, log, of) = (Faults::new(), InMemoryLog::default(), Purchase::TYPE);
     log.sink().publish(&purchase()).await.unwrap();
     let batch = batch_of(&log.source("group")).await;

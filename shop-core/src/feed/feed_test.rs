@@ -52,7 +52,7 @@ async fn next(subscription: &mut Subscription) -> Option<Purchase> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_may_be_ahead_of_the_positions_that_this_process_knows() {
+async fn a_cursor_may_be_ahead_of_the_known_positions() {
     let fixture = Fixture::default();
     let feed = fixture.feed(FeedOptions::default());
     let mut first = feed.subscribe(Selector::All, None).await.unwrap();

@@ -88,7 +88,7 @@ async fn the_same_line_has_the_same_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_import_says_where_to_continue() {
+async fn a_failed_import_reports_where_to_continue() {
     /// Accepts the first purchase only.
     #[derive(Debug)]
     struct Full(crate::memory::InMemorySink);

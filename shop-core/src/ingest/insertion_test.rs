@@ -94,9 +94,9 @@ async fn a_failing_record_does_not_block_its_batch() {
         while store.inner.all().len() < 999 {
             store.called.notified().await;
             // Twice together, then in halves down to the single record.
-            assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
+            assert!(store.sizes.lock().unwrap().len() <= 25, "the others wait");
         }
-        assert_eq!(monitor.status().counters.dead_lettered, 0, "it is waited for");
+        assert_eq!(monitor.status().counters.dead_lettered, 0, "ingest retries");
         store.over.lock().unwrap().clear();
         let status = monitor.wait_for(|status| status.counters.inserted == 1_000).await;
         assert!(status.errors.is_empty() && status.counters.dead_lettered == 0, "{status:?}");
@@ -157,14 +157,10 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
             let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
             assert!(oldest.elapsed() > Duration::from_secs(number));
         }
-        assert!(seen == 590 && monitor.status().counters.inserted == 599, "the others go on");
+        assert!(seen == 590 && monitor.status().counters.inserted == 599, "the others continue");
         let named = logged.lines_with(&all[0].id.to_string());
         assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
-        assert_eq!(
-            logged.lines_with("ingest failing").len(),
-            1,
-            "it waits once, and does not go on in between"
-        );
+        assert_eq!(logged.lines_with("ingest failing").len(), 1, "one pause without attempts in between");
 
         store.over.lock().unwrap().clear();
         let status = monitor
@@ -176,7 +172,7 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stored_record_is_not_stuck_any_more_although_its_batch_is() {
+async fn a_stored_record_of_a_stuck_batch_is_not_stuck() {
     in_time(async {
         let store = Arc::new(Failing::default());
         let (monitor, all) = ingest(&store, 10).await;
@@ -190,7 +186,7 @@ async fn a_stored_record_is_not_stuck_any_more_although_its_batch_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_stuck_if_the_store_takes_the_rest_of_its_batch() {
+async fn a_record_is_stuck_if_the_store_accepts_the_rest_of_its_batch() {
     in_time(async {
         for count in [2, 3] {
             let store = Arc::new(Failing::default());
@@ -203,7 +199,7 @@ async fn a_record_is_stuck_if_the_store_takes_the_rest_of_its_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_record_is_stuck_while_the_store_takes_none() {
+async fn no_record_is_stuck_while_the_store_rejects_all() {
     in_time(async {
         for is_unavailable in [true, false] {
             let store = Arc::new(Failing::default());
@@ -220,7 +216,7 @@ async fn no_record_is_stuck_while_the_store_takes_none() {
     .await;
 }
 
-/// A store that takes the second purchase during its call with the first one, and nothing afterwards.
+/// A store that accepts the second purchase during its call with the first one, and nothing afterwards.
 #[derive(Debug, Default)]
 struct LastTaken {
     inner: InMemoryStore,
@@ -247,7 +243,7 @@ impl RecordStore<Purchase> for LastTaken {
             }
             _ => {}
         }
-        Err(Error::new(ErrorKind::Unavailable, "takes nothing more"))
+        Err(Error::new(ErrorKind::Unavailable, "rejects everything"))
     }
 
     async fn check(&self) -> Result<()> {
@@ -256,7 +252,7 @@ impl RecordStore<Purchase> for LastTaken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_not_stuck_by_what_was_taken_during_its_first_call() {
+async fn inserts_during_the_first_attempt_do_not_make_a_record_stuck() {
     in_time(async {
         let store = Arc::new(LastTaken::default());
         let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });

@@ -86,7 +86,7 @@ async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
         assert_eq!(status.phase, Phase::Running);
         poison(&log, 2);
         let error = running.task.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("5 records in a row"), "what was put counts: {error}");
+        assert!(error.to_string().contains("5 records in a row"), "stored dead letters count: {error}");
     })
     .await;
 }
@@ -118,7 +118,7 @@ async fn a_dead_letter_that_is_redelivered_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_neither_waits_for_other_dead_letters_nor_ends_their_row() {
+async fn conflicts_do_not_affect_the_count_of_other_dead_letters() {
     in_time(async {
         let (log, faults) = (log(1), Faults::new());
         let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 2);
@@ -163,7 +163,7 @@ impl DeadLetters for Narrow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_dead_letter_stops_the_pipeline_and_is_named() {
+async fn a_rejected_dead_letter_stops_the_pipeline_and_is_reported() {
     in_time(async {
         for limit in [0, 1_000] {
             let log = log(10);
@@ -171,13 +171,13 @@ async fn a_rejected_dead_letter_stops_the_pipeline_and_is_named() {
             let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
             let running = start(&log, Arc::clone(&narrow) as _, limit);
             let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
-            let error = ended.expect("it is not tried for ever").unwrap().unwrap_err();
+            let error = ended.expect("the retries end").unwrap().unwrap_err();
             let text = error.chain().to_string();
             for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
                 assert!(text.contains(part), "{part}: {text}");
             }
             assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
-            assert_eq!(log.dead_letters().all().len(), 5, "those before it are kept");
+            assert_eq!(log.dead_letters().all().len(), 5, "earlier dead letters are stored");
             assert_eq!(
                 log.committed("group").values().sum::<u64>(),
                 0,

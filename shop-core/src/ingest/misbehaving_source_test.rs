@@ -24,7 +24,7 @@ type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
 
 /// Returns the given events, then stays pending.
 struct Misbehaving {
-    tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
+    send: mpsc::UnboundedSender<Answer<SourceEvent>>,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
     /// The control events to return.
     interruptions: tokio::sync::Mutex<VecDeque<Answer<ControlEvent>>>,
@@ -93,9 +93,9 @@ impl LogSource for Misbehaving {
 
 impl Misbehaving {
     fn new() -> Self {
-        let (tell, events) = mpsc::unbounded_channel();
+        let (send, events) = mpsc::unbounded_channel();
         Self {
-            tell,
+            send,
             events: events.into(),
             interruptions: VecDeque::new().into(),
             interruptions_asked: AtomicUsize::new(0),
@@ -107,26 +107,29 @@ impl Misbehaving {
         }
     }
 
-    fn tell(&self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) {
-        self.tell.send(Box::new(event)).unwrap_or_else(|_gone| panic!("it has ended"));
+    fn send(&self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) {
+        self.send.send(Box::new(event)).unwrap_or_else(|_gone| panic!("it has ended"));
     }
 
-    fn says(self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) -> Self {
-        self.tell(event);
+    fn with_event(self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) -> Self {
+        self.send(event);
         self
     }
 
     /// Delivers the records at `offsets`.
-    fn delivers(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
-        self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
+    fn with_batch(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
+        self.with_event(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
     }
 
-    fn interrupts(mut self, with: impl FnOnce() -> Result<ControlEvent> + Send + 'static) -> Self {
+    fn with_control(mut self, with: impl FnOnce() -> Result<ControlEvent> + Send + 'static) -> Self {
         self.interruptions.get_mut().push_back(Box::new(with));
         self
     }
 
-    fn answers(self, answer: impl FnOnce() -> Result<Vec<CommitOutcome>> + Send + 'static) -> Self {
+    fn with_commit_result(
+        self,
+        answer: impl FnOnce() -> Result<Vec<CommitOutcome>> + Send + 'static,
+    ) -> Self {
         self.commits.lock().unwrap().push_back(Box::new(answer));
         self
     }
@@ -189,7 +192,7 @@ fn unavailable(retry: Retry) -> Error {
 #[tokio::test(start_paused = true)]
 async fn an_empty_batch_moves_nothing() {
     in_time(async {
-        let running = Misbehaving::new().delivers(1, 0..0).delivers(1, 7..9).start();
+        let running = Misbehaving::new().with_batch(1, 0..0).with_batch(1, 7..9).start();
         running.has_inserted(2).await;
         assert_eq!(running.stop().await, [(1, 9)]);
     })
@@ -204,14 +207,14 @@ async fn batches_of_an_ended_epoch_are_ignored() {
             fence.send(()).unwrap();
             Ok(vec![CommitOutcome::Fenced])
         };
-        let running = Misbehaving::new().delivers(4, 0..2).answers(answer).start();
+        let running = Misbehaving::new().with_batch(4, 0..2).with_commit_result(answer).start();
         fenced.await.unwrap();
         let source = Arc::clone(&running.source);
-        source.tell(|| Ok(SourceEvent::Batch(batch(4, 2..4))));
-        source.tell(|| Ok(SourceEvent::Batch(batch(5, 4..7))));
-        source.tell(|| Ok(revoked(5, RevocationCause::Lost, Duration::ZERO)));
-        source.tell(|| Ok(SourceEvent::Batch(batch(5, 7..8))));
-        source.tell(|| Ok(SourceEvent::Batch(batch(6, 4..8))));
+        source.send(|| Ok(SourceEvent::Batch(batch(4, 2..4))));
+        source.send(|| Ok(SourceEvent::Batch(batch(5, 4..7))));
+        source.send(|| Ok(revoked(5, RevocationCause::Lost, Duration::ZERO)));
+        source.send(|| Ok(SourceEvent::Batch(batch(5, 7..8))));
+        source.send(|| Ok(SourceEvent::Batch(batch(6, 4..8))));
         running
             .monitor
             .wait_for(|status| status.counters.inserted + status.counters.duplicates >= 2 + 4)
@@ -224,14 +227,14 @@ async fn batches_of_an_ended_epoch_are_ignored() {
 #[tokio::test(start_paused = true)]
 async fn the_oldest_unread_record_has_its_timestamp_until_it_is_committed() {
     in_time(async {
-        let mut source = Misbehaving::new().delivers(1, 0..2);
+        let mut source = Misbehaving::new().with_batch(1, 0..2);
         source.commits_hang = true;
         let running = source.start();
         let time = Timestamp::from_millis(0).unwrap();
         let is_unread =
             |status: &IngestStatus| status.oldest_unread.get("purchases").copied().flatten() == Some(time);
         running.monitor.wait_for(|status| status.counters.inserted == 2 && is_unread(status)).await;
-        let running = Misbehaving::new().delivers(1, 0..2).start();
+        let running = Misbehaving::new().with_batch(1, 0..2).start();
         running.has_inserted(2).await;
         let is_known = |status: &IngestStatus| status.oldest_unread.get("purchases") == Some(&None);
         running.monitor.wait_for(is_known).await;
@@ -244,19 +247,19 @@ async fn a_gap_is_one_error_line_and_is_committed_in_order() {
     let logged = Logged::begin();
     let gap = |epoch, from, to| Gap::new(partition(epoch), from, to, GapCause::Deleted);
     in_time(async {
-        let running = Misbehaving::new().delivers(1, 0..2).start();
+        let running = Misbehaving::new().with_batch(1, 0..2).start();
         running.has_inserted(2).await;
         let source = Arc::clone(&running.source);
-        source.tell(move || Ok(SourceEvent::Gap(gap(1, 2, 5))));
-        source.tell(|| Ok(SourceEvent::Batch(batch(1, 5..6))));
+        source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 5))));
+        source.send(|| Ok(SourceEvent::Batch(batch(1, 5..6))));
         running.has_inserted(3).await;
         // Delivered again after a rebalance, it has grown.
-        source.tell(move || Ok(SourceEvent::Gap(gap(1, 2, 6))));
+        source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 6))));
         running.monitor.wait_for(|status| status.counters.lost == 4).await;
         // A truncated log is read again from an earlier offset, in a new epoch.
         let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).followed_by(1);
-        source.tell(move || Ok(SourceEvent::Gap(truncated)));
-        source.tell(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
+        source.send(move || Ok(SourceEvent::Gap(truncated)));
+        source.send(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
         running.monitor.wait_for(|status| status.counters.lost >= 6).await;
         let status = running.monitor.status();
         assert_eq!(
@@ -281,10 +284,10 @@ fn revoked(epoch: u64, cause: RevocationCause, timeout: Duration) -> SourceEvent
 #[tokio::test(start_paused = true)]
 async fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
     in_time(async {
-        let running = Misbehaving::new().delivers(1, 0..2).answers(|| Ok(Vec::new())).start();
+        let running = Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| Ok(Vec::new())).start();
         let source = Arc::clone(&running.source);
         assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
-        assert!(source.asked.lock().unwrap().len() <= 2, "once more on the way out, not in a circle");
+        assert!(source.asked.lock().unwrap().len() <= 2, "at most one retry, at the shutdown");
     })
     .await;
 }
@@ -292,10 +295,11 @@ async fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_panics_stops_the_pipeline() {
     in_time(async {
-        let running = Misbehaving::new().delivers(1, 0..2).answers(|| panic!("on purpose")).start();
+        let running =
+            Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| panic!("on purpose")).start();
         assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
 
-        let running = Misbehaving::new().says(|| panic!("on purpose")).start();
+        let running = Misbehaving::new().with_event(|| panic!("on purpose")).start();
         let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
         assert!(status.fatal_error.is_some() && running.task.await.unwrap_err().is_panic());
     })
@@ -308,9 +312,9 @@ async fn a_retry_after_of_an_error_is_respected() {
         const PAUSE: Duration = Duration::from_secs(30);
         let begun = Instant::now();
         let running = Misbehaving::new()
-            .says(|| Err(unavailable(Retry::After(PAUSE))))
-            .delivers(1, 0..2)
-            .answers(|| Err(unavailable(Retry::After(PAUSE))))
+            .with_event(|| Err(unavailable(Retry::After(PAUSE))))
+            .with_batch(1, 0..2)
+            .with_commit_result(|| Err(unavailable(Retry::After(PAUSE))))
             .start();
         running.has_inserted(2).await;
         assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
@@ -325,7 +329,7 @@ async fn a_retry_after_of_an_error_is_respected() {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_source_is_healthy_again_after_an_error() {
     in_time(async {
-        let running = Misbehaving::new().says(|| Err(unavailable(Retry::Safe))).start();
+        let running = Misbehaving::new().with_event(|| Err(unavailable(Retry::Safe))).start();
         running.monitor.wait_for(|status| !status.errors.is_empty()).await;
         running.monitor.wait_for(|status| status.errors.is_empty()).await;
         assert_eq!(running.stop().await, []);
@@ -337,10 +341,11 @@ async fn a_quiet_source_is_healthy_again_after_an_error() {
 async fn a_revocation_does_not_outlast_the_drain_timeout() {
     in_time(async {
         let source = Misbehaving::new()
-            .delivers(1, 0..2)
-            .says(|| Ok(revoked(1, RevocationCause::Rebalance, Duration::MAX)));
+            .with_batch(1, 0..2)
+            .with_event(|| Ok(revoked(1, RevocationCause::Rebalance, Duration::MAX)));
         // Nothing can be committed, so only the timeout ends the drain.
-        let source = (0..1_000).fold(source, |source, _| source.answers(|| Err(unavailable(Retry::Safe))));
+        let source =
+            (0..1_000).fold(source, |source, _| source.with_commit_result(|| Err(unavailable(Retry::Safe))));
         let running = source.start();
         running.has_inserted(2).await;
         let asked = Instant::now();
@@ -364,14 +369,18 @@ async fn revocations_are_received_during_a_backoff() {
             Ok(ControlEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
         };
         let source = Misbehaving::new()
-            .delivers(1, 0..2)
-            .says(|| Err(unavailable(Retry::After(LONG))))
-            .interrupts(revocation);
+            .with_batch(1, 0..2)
+            .with_event(|| Err(unavailable(Retry::After(LONG))))
+            .with_control(revocation);
         let (begun, running) = (Instant::now(), source.start());
         ended.await.unwrap();
         assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
         assert!(running.monitor.status().errors.contains_key(&Component::Source), "a revocation is no batch");
-        assert_eq!(running.stop().await, [(1, 2)], "what was read is committed before the partition is left");
+        assert_eq!(
+            running.stop().await,
+            [(1, 2)],
+            "read records are committed before the partition is given up"
+        );
     })
     .await;
 }
@@ -390,7 +399,7 @@ async fn simultaneous_revocations_end_independently() {
         };
         // The first one waits for a commit that hangs. Nothing was read of the second one.
         let source = Misbehaving { commits_hang: true, ..Misbehaving::new() };
-        let _running = source.delivers(1, 0..2).says(revoked(0)).says(revoked(1)).start();
+        let _running = source.with_batch(1, 0..2).with_event(revoked(0)).with_event(revoked(1)).start();
         assert_eq!((order.recv().await, order.recv().await), (Some(1), Some(0)));
     })
     .await;
@@ -399,9 +408,10 @@ async fn simultaneous_revocations_end_independently() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_next_control_is_retried_with_backoff() {
     in_time(async {
-        let source = Misbehaving::new().says(|| Err(unavailable(Retry::After(LONG))));
-        let source = (0..1_000).fold(source, |source, _| source.interrupts(|| Err(unavailable(Retry::Safe))));
-        let (begun, running) = (Instant::now(), source.delivers(1, 0..2).start());
+        let source = Misbehaving::new().with_event(|| Err(unavailable(Retry::After(LONG))));
+        let source =
+            (0..1_000).fold(source, |source, _| source.with_control(|| Err(unavailable(Retry::Safe))));
+        let (begun, running) = (Instant::now(), source.with_batch(1, 0..2).start());
         running.has_inserted(2).await;
         let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
         assert!(asked as u64 <= begun.elapsed().as_secs() + 10, "{asked} times in {:?}", begun.elapsed());
@@ -412,7 +422,7 @@ async fn a_failing_next_control_is_retried_with_backoff() {
 #[tokio::test(start_paused = true)]
 async fn a_hanging_close_does_not_block_the_shutdown() {
     in_time(async {
-        let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
+        let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
         running.has_inserted(2).await;
         let asked = Instant::now();
         let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
@@ -425,11 +435,11 @@ async fn a_hanging_close_does_not_block_the_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn a_hanging_commit_is_reported() {
     in_time(async {
-        let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
+        let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
         let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
         let status = tokio::time::timeout(LONG, failing).await.expect("a reported failure");
         assert_eq!(status.errors[&Component::Commit].kind(), ErrorKind::DeadlineExceeded);
-        assert_eq!(status.retries.get(&Component::Commit), None, "it was not made again");
+        assert_eq!(status.retries.get(&Component::Commit), None, "the commit is not repeated");
         assert!(status.oldest_uncommitted["purchases"].is_some());
         let asked = Instant::now();
         assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
@@ -441,7 +451,7 @@ async fn a_hanging_commit_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_close_gets_the_rest_of_the_drain_timeout() {
     in_time(async {
-        let running = Misbehaving::new().delivers(1, 0..2).start();
+        let running = Misbehaving::new().with_batch(1, 0..2).start();
         running.has_inserted(2).await;
         let source = Arc::clone(&running.source);
         running.stop().await;

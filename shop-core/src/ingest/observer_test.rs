@@ -114,7 +114,7 @@ async fn a_batch_is_reported_with_its_outcomes() {
         assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
         assert_eq!(batch.duration, Duration::from_secs(2));
         assert!(batch.bytes > 5 * 50, "{batch:?}");
-        assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of those that were inserted");
+        assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of inserted purchases");
         assert_eq!(status.freshness, batch.freshness);
         assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
     })
@@ -139,7 +139,7 @@ async fn failing_batches_are_reported_with_their_retries() {
         shop.faults.clear(Call::Insert);
         let status = monitor.wait_for(|status| status.counters.inserted == 1).await;
         assert_eq!((status.retries[&Component::Store], status.failing_since.len()), (3, 0));
-        assert_eq!(status.freshness, Some(Duration::ZERO), "what was made in the future is not old");
+        assert_eq!(status.freshness, Some(Duration::ZERO), "a timestamp in the future has no age");
         while monitor.lag().await.unwrap().total() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

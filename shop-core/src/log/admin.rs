@@ -43,7 +43,7 @@ use crate::{Error, ErrorKind, Result};
 ///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports
 ///   where it starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
 /// - `positions` returns the next offset of each partition for which a group has committed one; or it is unsupported
-///   (`log_admin::positions_are_those_that_a_group_has_committed`).
+///   (`log_admin::positions_are_the_committed_offsets_of_a_group`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged

@@ -42,7 +42,7 @@ pub trait UserOrders: Debug + Send + Sync + 'static {
 ///
 /// - `erase_user` erases the address, the name, the idempotency key and the pending event of the user, and returns
 ///   whether there was such a user (`erase_users::an_erased_user_is_unknown`).
-/// - The number stays taken (`erase_users::the_number_of_an_erased_user_stays_taken`), and the address and the key are
+/// - The number stays taken (`erase_users::the_number_of_an_erased_user_is_not_reused`), and the address and the key are
 ///   free again (`erase_users::the_address_of_an_erased_user_is_free`).
 /// - Other users do not change (`erase_users::other_users_stay`).
 #[cfg_attr(feature = "mock", mockall::automock)]

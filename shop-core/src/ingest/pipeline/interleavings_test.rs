@@ -94,12 +94,12 @@ fn walk_all(in_flight: usize, in_flight_bytes: usize) {
 }
 
 #[test]
-fn no_interleaving_breaks_a_promise_when_batches_are_bounded() {
+fn every_interleaving_is_correct_with_bounded_batches() {
     walk_all(2, usize::MAX);
 }
 
 #[test]
-fn no_interleaving_breaks_a_promise_when_bytes_are_bounded() {
+fn every_interleaving_is_correct_with_bounded_bytes() {
     let one = batch(World::new(IngestOptions::default(), Instant::now()).partition(0), 0).size();
     walk_all(8, one + 1);
 }

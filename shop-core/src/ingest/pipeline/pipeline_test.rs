@@ -1,4 +1,4 @@
-//! What the pipeline decides, event by event.
+//! The decisions of the pipeline, event by event.
 
 use super::super::event::BatchState;
 use super::super::status::IngestStatus;
@@ -115,7 +115,7 @@ fn a_closed_source_ends_the_pipeline() {
 }
 
 #[test]
-fn the_failure_of_a_batch_ends_with_it() {
+fn the_error_of_a_batch_ends_with_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     let mut status = IngestStatus::default();
     fixture.read(1, 0);
@@ -175,7 +175,7 @@ fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
 }
 
 #[test]
-fn a_commit_that_was_failing_is_tried_at_once_when_a_partition_is_revoked() {
+fn a_revocation_retries_a_failed_commit_at_once() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.read(1, 0);
     fixture.finish(0, BatchState::Durable(1));
@@ -186,7 +186,7 @@ fn a_commit_that_was_failing_is_tried_at_once_when_a_partition_is_revoked() {
 }
 
 #[test]
-fn the_last_quarter_of_a_drain_is_kept_for_the_commit() {
+fn the_last_quarter_of_a_drain_is_reserved_for_the_commit() {
     let mut fixture = Fixture::new(IngestOptions::default());
     (0..2).for_each(|offset| fixture.read(1, offset));
     let revoked = fixture.now;
@@ -197,11 +197,11 @@ fn the_last_quarter_of_a_drain_is_kept_for_the_commit() {
     let actions = fixture.time(deadline);
     assert_eq!(fixture.now, revoked + 3 * SECOND);
     assert!(abandons(&actions) && !ends(&actions, 7), "the commit is under way: {actions:?}");
-    assert!(ends(&fixture.committed(1, 1), 7), "before the rebalance goes on without it");
+    assert!(ends(&fixture.committed(1, 1), 7), "before the rebalance continues without it");
 }
 
 #[test]
-fn a_revocation_is_answered_by_its_deadline_whatever_the_commit_does() {
+fn a_revocation_ends_at_its_deadline_despite_a_pending_commit() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.read(1, 0);
     let deadline = fixture.now + 4 * SECOND;
@@ -228,7 +228,7 @@ fn lost_partitions_are_neither_drained_nor_committed() {
 }
 
 #[test]
-fn of_the_commits_of_lost_partitions_only_one_that_hangs_is_a_failure() {
+fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
     for hangs in [false, true] {
         let mut fixture = Fixture::new(IngestOptions::default());
         let mut status = IngestStatus::default();
@@ -279,7 +279,7 @@ fn an_abandoned_batch_is_not_reported_to_the_observer() {
 }
 
 #[test]
-fn closing_gets_the_time_that_is_left_of_the_drain() {
+fn closing_gets_the_rest_of_the_drain_timeout() {
     for (passes, left) in [(SECOND, 19 * SECOND), (60 * SECOND, MIN_CLOSE)] {
         let mut fixture = Fixture::new(IngestOptions::default());
         fixture.read(1, 0);
@@ -305,7 +305,7 @@ fn reading_pauses_after_an_error_and_control_events_do_not() {
 }
 
 #[test]
-fn nothing_of_a_fenced_epoch_is_taken_or_committed_any_more() {
+fn batches_of_a_fenced_epoch_are_ignored() {
     let mut fixture = Fixture::new(IngestOptions::default());
     (0..2).for_each(|offset| fixture.read(1, offset));
     fixture.finish(0, BatchState::Durable(1));
