@@ -36,14 +36,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_customer_is_thanked_and_has_bought() {
+    async fn a_purchase_is_stored() {
         let shop = Shop::in_memory();
         assert_eq!(outcome(&shop, new()).await, "thank you");
         assert_eq!(shop.user("u1".parse().unwrap()).summary().await.unwrap().count, 1);
     }
 
     #[tokio::test]
-    async fn a_customer_who_may_have_bought_is_not_told_to_retry() {
+    async fn an_unknown_outcome_is_not_retried() {
         for (kind, text) in [
             (ErrorKind::Overloaded, "please try again"),
             (ErrorKind::DeadlineExceeded, "we are looking into it"),

@@ -95,7 +95,7 @@ impl Attack {
         assert_eq!(metrics.status(), 200);
         let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
         println!(
-            "{name}: p99 of a purchase {quiet:?} without, {loud:?} during the attack; {rounds} rounds, {peak} MiB at most"
+            "{name}: p99 of a purchase {quiet:?} without, {loud:?} during it; {rounds} rounds, {peak} MiB at most"
         );
         assert!(peak < MEMORY, "{peak} MiB");
         self.clients.shutdown().await;

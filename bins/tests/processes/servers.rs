@@ -157,7 +157,7 @@ impl Servers {
         settings
     }
 
-    /// Runs `kill`, `start`, `pause` or `resume` for one server. MongoDB is disconnected instead of killed: see [`Proxy`].
+    /// Runs `kill`, `start`, `pause` or `resume` for a server. MongoDB is disconnected, not killed: see [`Proxy`].
     pub(crate) async fn ctl(&self, what: &str, name: &str) {
         let own = self.own.as_ref().unwrap();
         let proxy = self.proxy.as_ref().filter(|_| name == "mongo");

@@ -53,7 +53,7 @@ async fn over_http() {
 }
 
 #[tokio::test]
-async fn a_customer_learns_what_an_error_means() {
+async fn each_error_has_a_message_for_the_customer() {
     for (kind, expected) in
         [(ErrorKind::Overloaded, Answer::TryAgain), (ErrorKind::DeadlineExceeded, Answer::Unclear)]
     {

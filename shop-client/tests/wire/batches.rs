@@ -1,4 +1,4 @@
-//! Many purchases in one request, and what becomes of them when the service has none, refuses or loses them.
+//! Many purchases in one request: services without batches, rejected and lost batches.
 
 use futures_util::{StreamExt, stream};
 use shop_client::shop_core::fault::{Call, Fault, Faults};
@@ -65,7 +65,7 @@ async fn a_batch_that_is_too_large_is_halved() {
     let (shop, script) = (Shop::with(options, &Faults::new()), Script::default());
     let client = script.before(shop.router).await.build().unwrap();
     let receipts = receipts(client.shop().buy_many(orders(1_000)).await);
-    assert_eq!(offsets(&receipts), (0..1_000).collect::<Vec<_>>(), "all, once, in their order");
+    assert_eq!(offsets(&receipts), (0..1_000).collect::<Vec<_>>(), "all, once, in order");
     assert_eq!(requests(&script), (31, 0), "15 were refused");
 }
 
@@ -84,7 +84,7 @@ async fn a_purchase_that_is_too_large_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_response_is_repeated_and_doubles_nothing() {
+async fn a_lost_response_is_retried_without_duplicates() {
     for lost in [Turn::Lose, Turn::Cut] {
         let (shop, script) = (Shop::new(), Script::new([lost]));
         let client = script.before(shop.router.clone()).await.build().unwrap();
@@ -121,7 +121,7 @@ async fn only_unknown_purchases_are_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_purchase_has_the_key_to_repeat_it_with() {
+async fn an_unknown_purchase_has_a_key_to_retry_with() {
     let faults = Faults::new();
     let (shop, script) = (Shop::with(HttpOptions::default(), &faults), Script::default());
     let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();

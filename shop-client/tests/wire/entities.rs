@@ -36,14 +36,14 @@ fn order() -> Order {
 }
 
 /// A service with one response to everything.
-fn saying(status: u16, body: &str) -> Router {
+fn responding(status: u16, body: &str) -> Router {
     let answer = (StatusCode::from_u16(status).unwrap(), body.to_owned());
     Router::new().fallback(move || async move { answer })
 }
 
 /// A client without retries of a service with one response to everything.
 async fn client_of(status: u16, body: &str) -> ShopClient {
-    Script::new([]).before(saying(status, body)).await.retries(RetryPolicy::none()).build().unwrap()
+    Script::new([]).before(responding(status, body)).await.retries(RetryPolicy::none()).build().unwrap()
 }
 
 /// The errors of the five calls for one response, writes first.
@@ -118,7 +118,7 @@ async fn register_returns_registered_or_email_taken() {
         assert_eq!(users.register_new(email, name).await.unwrap(), expected);
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], USER));
-    let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
+    let client = Script::new([replayed]).before(responding(500, "")).await.build().unwrap();
     assert_eq!(client.users().insert(&new_user()).await.unwrap(), Insertion::AlreadyInserted(user()));
 }
 
@@ -135,7 +135,7 @@ async fn place_returns_placed_or_unknown_user() {
         assert_eq!(orders.place_new(user_id, product, quantity, total_price).await.unwrap(), expected);
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], ORDER));
-    let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
+    let client = Script::new([replayed]).before(responding(500, "")).await.build().unwrap();
     assert_eq!(client.orders().insert(&new_order()).await.unwrap(), Insertion::AlreadyInserted(order()));
 }
 
@@ -213,7 +213,7 @@ async fn an_outage_has_an_outcome_and_retry_after() {
         .leak();
         let turn = || Turn::Say(refusal(503, &[("retry-after", "7"), ("idempotency-key", "theirs")], body));
         let script = Script::new([turn(), turn(), turn()]);
-        let client = script.before(saying(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
+        let client = script.before(responding(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
         let error = client.users().insert(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
         assert_eq!((error.message(), error.status()), ("the store is unavailable", Some(503)));
@@ -240,7 +240,7 @@ async fn an_outage_has_an_outcome_and_retry_after() {
 async fn a_lost_request_is_retried_with_the_same_key() {
     for turn in [|| Turn::Lose, || Turn::Cut, || Turn::Say(StatusCode::BAD_GATEWAY.into_response())] {
         let script = Script::new([turn(), turn()]);
-        let client = script.before(saying(201, USER)).await.build().unwrap();
+        let client = script.before(responding(201, USER)).await.build().unwrap();
         let registered = client.users().register_new(new_user().email, new_user().name).await.unwrap();
         assert_eq!(registered, Insertion::Inserted(user()));
         let seen = script.seen();
@@ -251,7 +251,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
         }
 
         let script = Script::new([turn()]);
-        let client = script.before(saying(201, ORDER)).await.build().unwrap();
+        let client = script.before(responding(201, ORDER)).await.build().unwrap();
         assert_eq!(client.orders().insert(&new_order()).await.unwrap(), Insertion::Inserted(order()));
         assert!(script.seen().iter().all(|seen| seen.header("idempotency-key") == "basket-7"));
         assert_eq!(script.seen().len(), 2);
@@ -261,7 +261,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
 #[tokio::test]
 async fn a_truncated_response_has_an_unknown_outcome() {
     let script = Script::new([Turn::Cut, Turn::Cut]);
-    let client = script.before(saying(201, USER)).await.retries(RetryPolicy::none()).build().unwrap();
+    let client = script.before(responding(201, USER)).await.retries(RetryPolicy::none()).build().unwrap();
     let error = client.users().insert(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
     let error = client.orders().insert(&new_order()).await.unwrap_err();
@@ -271,7 +271,7 @@ async fn a_truncated_response_has_an_unknown_outcome() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_register_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let client = script.before(saying(201, USER)).await.build().unwrap();
+    let client = script.before(responding(201, USER)).await.build().unwrap();
     let (users, orders, new) = (client.users(), client.orders(), new_user());
     let mut registering = Box::pin(users.insert(&new));
     assert!(futures_util::poll!(&mut registering).is_pending());

@@ -1,4 +1,4 @@
-//! Retries and time-outs of single calls, what an observer sees, compression and proxies.
+//! Retries and time-outs of single calls, observers, compression and proxies.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::shop::{Script, Shop, Turn, ada, refusal, served};
 
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_clone_share_the_budget() {
-    let script = Script::saying(StatusCode::SERVICE_UNAVAILABLE, 1_000);
+    let script = Script::responding(StatusCode::SERVICE_UNAVAILABLE, 1_000);
     let builder = script.before(Shop::new().router).await;
     // One retry for the client and all its clones.
     let client = builder.retries(RetryPolicy::default().budget(0, 1.0)).build().unwrap();

@@ -67,7 +67,7 @@ async fn a_lost_response_without_retries_returns_the_key() {
     let client = builder.retries(RetryPolicy::none()).build().unwrap();
     let error = client.buy(ada("29.99")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
-    assert!(!error.is_retryable(), "as it is it would be another purchase");
+    assert!(!error.is_retryable(), "without the key it would be another purchase");
     let again = ada("29.99").with_key(error.idempotency_key().unwrap().clone());
     let bought = client.buy(again).await.unwrap();
     assert_eq!(bought.purchase.id.to_string(), error.idempotency_key().unwrap().as_str());
@@ -98,8 +98,8 @@ async fn retry_after_beyond_the_total_timeout_fails_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spent_budget_stops_all_clones() {
-    let script = Script::saying(StatusCode::SERVICE_UNAVAILABLE, 1_000);
+async fn an_exhausted_budget_stops_all_clones() {
+    let script = Script::responding(StatusCode::SERVICE_UNAVAILABLE, 1_000);
     let pause = Duration::from_millis(1);
     // One a second, over ten seconds.
     let retries = RetryPolicy::default().budget(1, 0.0).backoff(pause, pause);
@@ -130,7 +130,7 @@ async fn the_total_timeout_ends_retries_and_bounds_the_last_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_permanent_error_is_not_retried() {
     for status in [400, 401, 403, 404, 409, 413, 415, 422, 500, 501] {
-        let script = Script::saying(StatusCode::from_u16(status).unwrap(), 10);
+        let script = Script::responding(StatusCode::from_u16(status).unwrap(), 10);
         let client = script.before(Shop::new().router).await.build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
         assert_eq!((error.status(), error.attempts(), error.is_retryable()), (Some(status), 1, false));
@@ -141,11 +141,11 @@ async fn a_permanent_error_is_not_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn queries_are_retried_and_a_check_is_not() {
-    let script = Script::saying(StatusCode::BAD_GATEWAY, 2);
+    let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
     let client = script.before(Shop::new().router).await.build().unwrap();
     assert_eq!(client.user("u1".parse().unwrap()).summary().await.unwrap().count, 0);
     assert_eq!(script.seen().len(), 3);
-    let script = Script::saying(StatusCode::BAD_GATEWAY, 2);
+    let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
     let client = script.before(Shop::new().router).await.build().unwrap();
     client.check().await.unwrap_err();
     assert_eq!(script.seen().len(), 1);

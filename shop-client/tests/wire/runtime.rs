@@ -1,4 +1,4 @@
-//! Programs without a runtime, and what calls occupy in one.
+//! Programs without a runtime, and the resources of calls.
 
 use std::collections::HashSet;
 use std::pin::pin;

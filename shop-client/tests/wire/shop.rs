@@ -100,7 +100,7 @@ impl Script {
     }
 
     /// The same response this many times.
-    pub(crate) fn saying(answer: StatusCode, times: usize) -> Self {
+    pub(crate) fn responding(answer: StatusCode, times: usize) -> Self {
         Self::new((0..times).map(|_| Turn::Say(answer.into_response())))
     }
 

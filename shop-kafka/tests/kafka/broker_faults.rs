@@ -19,12 +19,12 @@ use shop_core::{Outcome, PurchaseId, Timestamp};
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use crate::support::{purchase, soon};
 
-/// What goes wrong at the same time.
+/// Concurrent faults.
 #[derive(Debug, Clone, Copy)]
 struct Faults {
-    /// Two writes are stored, and answered with an error.
+    /// Two writes are stored, with errors as their responses.
     appended: bool,
-    /// A write is answered with an error that ends the producer.
+    /// A write gets an error that ends the producer.
     fatal: bool,
     /// One of five partitions has no leader.
     leaderless: bool,
@@ -46,7 +46,7 @@ impl Faults {
     fn inject(self, cluster: &InProcessCluster, topic: &str) {
         match (self.appended, self.fatal) {
             (true, true) => cluster.write_and_fail_producers(2),
-            (true, false) => cluster.write_and_answer_errors(2),
+            (true, false) => cluster.write_and_return_errors(2),
             (false, true) => cluster.fail_producers(1),
             (false, false) => {}
         }
@@ -72,7 +72,7 @@ async fn verify(fixture: &KafkaFixture, store: &InMemoryStore) -> VerifyReport {
     soon("verify", verify.run(fixture.log(), |_| ())).await.unwrap()
 }
 
-/// Runs ingest until everything that is left is stored, and what was deleted is known.
+/// Runs ingest until all remaining records are stored, and deleted ones are reported.
 async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore, is_truncated: bool) {
     let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
     let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
@@ -85,7 +85,7 @@ async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore, is_truncated:
     soon("ingest", Box::pin(ingest.run(Box::pin(until)))).await.unwrap();
 }
 
-/// Fills the partition of one user with more than a partition of this cluster keeps.
+/// Fills the partition of one user beyond the capacity of a partition of this cluster.
 async fn overfill(fixture: &KafkaFixture) {
     let value = format!(r#"{{"username":"ada","userid":"u1","price":1,"more":"{}"}}"#, "x".repeat(900_000));
     for _ in 0..8 {
@@ -111,7 +111,7 @@ async fn survive(faults: Faults) {
     let purchases: Vec<_> = (0..21).map(purchase).collect();
     let published = join_all(purchases.iter().map(|purchase| sink.publish(purchase)));
     let published = soon("publish", published).await;
-    // One partition of five, or a producer that is replaced, makes nothing unavailable.
+    // Neither one partition of five nor a replaced producer makes the log unavailable.
     let ready = async { while sink.check().await.is_err() {} };
     soon("be ready", ready).await;
     if faults.leaderless {

@@ -11,15 +11,15 @@ use tokio::sync::Mutex;
 /// A broker in a container that runs as long as some test holds it.
 #[derive(Debug)]
 pub(crate) struct KafkaContainer {
-    /// Where anybody may do anything.
+    /// The address without authentication.
     pub(crate) address: String,
-    /// Where it asks for a login with `PLAIN`: [`USER`](Self::USER) may do anything, [`GUEST`](Self::GUEST) nothing.
+    /// The address that requires a login with `PLAIN`: [`USER`](Self::USER) has all rights, [`GUEST`](Self::GUEST) none.
     pub(crate) login_address: String,
     _container: ContainerAsync<GenericImage>,
 }
 
-/// What tests run on unless they name another: the image that the modules of testcontainers ask for, so that it is most
-/// likely there already, and a broker before version 4, as whoever names one will have a newer one.
+/// The default image: that of the modules of testcontainers, which is
+/// likely cached, and a broker before version 4, since a configured one is likely newer.
 const IMAGE: &str = "apache/kafka:3.8.0";
 /// Ports within the container.
 const ANYBODY: u16 = 9092;
@@ -28,11 +28,11 @@ const LOGINS: u16 = 9094;
 /// The container that tests of this process share. A static owner would leave it running at the end, so the last
 /// test that holds it ends it.
 static SHARED: Mutex<Weak<KafkaContainer>> = Mutex::const_new(Weak::new());
-/// Why there is none; found out once.
+/// The reason if it cannot be started, determined once.
 static ABSENT: OnceLock<String> = OnceLock::new();
 
 impl KafkaContainer {
-    /// The name and the password of a user who may do anything.
+    /// The name and the password of a user with all rights.
     pub(crate) const USER: (&str, &str) = ("shop", "shop-password");
     /// The name and the password of a user without any right.
     pub(crate) const GUEST: (&str, &str) = ("guest", "guest-password");
@@ -73,7 +73,7 @@ impl KafkaContainer {
     }
 }
 
-/// Ports of this machine that are free now. A broker tells its clients where it is reached, so the ports are chosen
+/// Free ports of this machine. A broker advertises its address to clients, so the ports are chosen
 /// before it starts, and not by Docker.
 fn free_ports() -> std::io::Result<[u16; 2]> {
     // Held together, so that the two differ.
@@ -85,7 +85,7 @@ fn any_port() -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// What the broker is told. All that it needs: with the first setting of one's own, the image's defaults are gone.
+/// The settings of the broker. They are complete: with the first custom setting, the image drops its defaults.
 fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
     let ((user, password), (guest, guest_password)) = (KafkaContainer::USER, KafkaContainer::GUEST);
     // The image wants a file for logins where a listener's name begins with SASL.
@@ -106,11 +106,11 @@ fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
         ),
         ("KAFKA_SASL_ENABLED_MECHANISMS", "PLAIN"),
         ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-        // Of one broker there is one copy.
+        // One broker has one replica.
         ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
         ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
         ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
-        // Tests do not wait for members that may come.
+        // Tests do not wait for further members.
         ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
     ];
     let made = [

@@ -26,8 +26,8 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 pub(crate) use container::KafkaContainer;
 
-/// What the environment of the tests says.
-#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+/// A variable of the test environment.
+#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -133,7 +133,7 @@ impl KafkaFixture {
         (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
         options.statistics_interval = Duration::from_millis(100);
         options.heartbeat_interval = Duration::from_millis(200);
-        // A test that commits before it gives partitions up has so much time, also on a busy machine.
+        // Enough time for a test to commit before it gives partitions up, also on a busy machine.
         options.revocation_timeout = Duration::from_secs(3);
         options
     }
@@ -158,7 +158,7 @@ impl LogFixture for KafkaFixture {
         Arc::new(self.log.sink())
     }
 
-    /// Real brokers keep the groups of all tests, and of those before.
+    /// Real brokers keep the groups of all tests, and of earlier runs.
     fn group(&self, name: &str) -> String {
         format!("{}-{name}", self.topic)
     }
@@ -183,7 +183,7 @@ impl LogFixture for KafkaFixture {
 /// and knows no limit of a record's size.
 #[derive(Debug)]
 pub(crate) struct InProcessCluster {
-    /// Where its brokers listen.
+    /// The addresses of its brokers.
     pub(crate) addresses: String,
     orders: Sender<(Order, Sender<()>)>,
 }
@@ -194,17 +194,17 @@ enum Order {
     BrokerDown(i32),
     BrokerUp(i32),
     Fail(RDKafkaApiKey, Vec<RDKafkaRespErr>),
-    /// How long every broker delays a response.
+    /// The delay of every response.
     Delay(Duration),
     FailTopic(String, RDKafkaRespErr),
-    /// Which broker leads a partition, if any does.
+    /// The leader of a partition, if any.
     Lead(String, i32, Option<i32>),
-    /// The highest version in which a request is understood.
+    /// The highest supported version of a request.
     Limit(RDKafkaApiKey, i16),
 }
 
 impl InProcessCluster {
-    /// A cluster of so many brokers, numbered from 1.
+    /// A cluster of `brokers` brokers, numbered from 1.
     pub(crate) fn start(brokers: i32) -> Self {
         let (orders, to_do) = channel();
         let (started, addresses) = channel();
@@ -219,7 +219,7 @@ impl InProcessCluster {
         self.order(Order::CreateTopic(topic.to_owned(), partitions));
     }
 
-    /// Ends the connections of a broker, and takes no new ones.
+    /// Closes the connections of a broker, and rejects new ones.
     pub(crate) fn broker_down(&self, number: i32) {
         self.order(Order::BrokerDown(number));
     }
@@ -229,20 +229,20 @@ impl InProcessCluster {
         self.order(Order::BrokerUp(number));
     }
 
-    /// Answers the next writes with what makes an idempotent producer give up for good.
+    /// Fails the next writes with an error that is fatal for an idempotent producer.
     pub(crate) fn fail_producers(&self, writes: usize) {
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
     }
 
-    /// Answers so many of the next writes with an error once the record is written.
-    pub(crate) fn write_and_answer_errors(&self, writes: usize) {
+    /// Writes the records of the next `writes` requests, and returns errors.
+    pub(crate) fn write_and_return_errors(&self, writes: usize) {
         let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![written; writes]));
     }
 
-    /// Answers so many of the next writes as a partition does whose replicas are too few once the record is written,
-    /// and the one after them with what makes an idempotent producer give up for good.
+    /// Writes the records of the next `writes` requests, and returns the error for too few replicas,
+    /// then fails one with an error that is fatal for an idempotent producer.
     pub(crate) fn write_and_fail_producers(&self, writes: usize) {
         let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
@@ -256,7 +256,7 @@ impl InProcessCluster {
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![unready]));
     }
 
-    /// Answers the next requests for offsets like a broker that is not ready to lead the partition yet.
+    /// Rejects the next requests for offsets like a broker that is not ready to lead the partition yet.
     pub(crate) fn reject_offset_requests(&self, requests: usize) {
         let unready = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
         self.order(Order::Fail(RDKafkaApiKey::ListOffsets, vec![unready; requests]));
@@ -267,7 +267,7 @@ impl InProcessCluster {
         self.order(Order::Delay(delay));
     }
 
-    /// Answers the next heartbeats with the error for an evicted member.
+    /// Fails the next heartbeats with the error for an evicted member.
     pub(crate) fn evict_members(&self, heartbeats: usize) {
         let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
         self.order(Order::Fail(RDKafkaApiKey::Heartbeat, vec![unknown; heartbeats]));
@@ -279,12 +279,12 @@ impl InProcessCluster {
         self.order(Order::FailTopic(topic.to_owned(), forbidden));
     }
 
-    /// Lets no broker lead a partition of a topic any more.
+    /// Removes the leader of a partition.
     pub(crate) fn take_leader(&self, topic: &str, partition: i32) {
         self.order(Order::Lead(topic.to_owned(), partition, None));
     }
 
-    /// Lets a broker lead a partition of a topic.
+    /// Sets the leader of a partition.
     pub(crate) fn give_leader(&self, topic: &str, partition: i32, broker: i32) {
         self.order(Order::Lead(topic.to_owned(), partition, Some(broker)));
     }
@@ -326,7 +326,7 @@ fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender
             Order::Limit(request, version) => cluster.apiversion(request, Some(0), Some(version)),
         };
         result.expect("the command succeeds");
-        // Who has given up waiting has failed already.
+        // A caller that no longer waits has already failed.
         let _caller_gone = done.send(());
     }
 }

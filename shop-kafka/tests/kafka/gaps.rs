@@ -1,4 +1,4 @@
-//! Offsets without a record: what was never visible is no gap, what was deleted is one.
+//! Offsets without a record: markers and aborted records are no gap, deleted records are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::support::{purchase, soon};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What `source` delivers next: the offsets of records, or a gap.
+/// The next event of `source`: the offsets of records, or a gap.
 async fn next(source: &dyn LogSource) -> (Partition, Result<Vec<u64>, Gap>) {
     loop {
         match soon("next", source.next()).await.unwrap() {
@@ -37,7 +37,7 @@ async fn next(source: &dyn LogSource) -> (Partition, Result<Vec<u64>, Gap>) {
     }
 }
 
-/// The offsets of so many records, and their partition.
+/// The offsets of `count` records, and their partition.
 async fn read(source: &dyn LogSource, count: usize) -> (Partition, Vec<u64>) {
     let mut found = Vec::new();
     loop {
@@ -55,7 +55,7 @@ async fn commit_and_close(source: &dyn LogSource, partition: Partition, offset: 
     soon("close", source.close(DEADLINE)).await.unwrap();
 }
 
-/// Writes a record in each of so many transactions, of which the fourth is aborted.
+/// Writes a record in each of `count` transactions, of which the fourth is aborted.
 fn write_transactions(addresses: &str, topic: &str, count: usize) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", addresses).set("transactional.id", topic);
@@ -113,7 +113,7 @@ fn open_transaction(addresses: &str, topic: &str) -> BaseProducer {
     producer
 }
 
-/// Waits until `source` reports what `is_expected`.
+/// Waits until `source` reports a lag that `is_expected`.
 async fn lag_becomes(source: &dyn LogSource, what: &str, is_expected: impl Fn(&Lag) -> bool + Sync) {
     let reported = async {
         while !is_expected(&source.lag().await.unwrap()) {
@@ -183,7 +183,7 @@ const COUNT: u64 = 2_000;
 /// A member that reads slowly may be overtaken by the retention at any point: each record is delivered, or is part of
 /// a gap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_deleted_while_it_is_read_is_delivered_or_a_gap() {
+async fn records_deleted_during_reads_are_delivered_or_a_gap() {
     let one_partition = |options: &mut shop_kafka::KafkaLogOptions| {
         options.partitions = 1;
         options.consumer_queue_bytes = 16 << 10;

@@ -1,4 +1,4 @@
-//! Brokers that ask who is there, and what he may do.
+//! Brokers with authentication and authorization.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use shop_kafka::{KafkaLog, SaslMechanism};
 
 use crate::raw::{self, Right};
 use crate::servers::{self, Logins};
-use crate::support::{publish_at_last, purchase, read_all, soon};
+use crate::support::{publish_with_retries, purchase, read_all, soon};
 
 async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: SaslMechanism) -> KafkaFixture {
     KafkaFixture::on_brokers_with(&logins.address, |options| {
@@ -35,7 +35,7 @@ pub(crate) async fn works(fixture: &KafkaFixture) {
     }
 }
 
-/// What every end of `log` says to who is not let in.
+/// The errors of all ports of `log` without access.
 async fn refusals(log: &KafkaLog) -> Vec<(&'static str, Error)> {
     let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let purchase = purchase(1);
@@ -68,7 +68,7 @@ async fn a_login_with_plain_works() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_login_is_denied() {
     let Some(logins) = servers::logins().await else { return };
-    // Brokers that take SCRAM only refuse any login with PLAIN.
+    // Brokers with SCRAM alone reject any login with PLAIN.
     let fixture = as_user(&logins, (KafkaContainer::USER.0, WRONG), SaslMechanism::Plain).await;
     is_denied(&fixture, "KAFKA_PASSWORD").await;
 }
@@ -89,9 +89,9 @@ async fn denied_operations_name_the_missing_right() {
     let (user, _) = KafkaContainer::GUEST;
 
     raw::grant(grants, user, topic, &[Right::Describe]).await;
-    soon("create", until_said("grant CREATE", || sink.check())).await;
+    soon("create", retry_until_denied("grant CREATE", || sink.check())).await;
 
-    // Somebody else creates it.
+    // Another client creates it.
     let open = KafkaFixture::on_brokers_with(grants, |options| options.topic = topic.to_owned()).await;
     soon("check", open.log().sink().check()).await.unwrap();
     soon("check", async { while sink.check().await.is_err() {} }).await;
@@ -100,14 +100,14 @@ async fn denied_operations_name_the_missing_right() {
     assert!(error.message().contains("grant WRITE on the topic"), "{error}");
 
     raw::grant(grants, user, topic, &[Right::Read, Right::Write]).await;
-    publish_at_last(&sink, &purchase(1)).await;
+    publish_with_retries(&sink, &purchase(1)).await;
     let error = soon("next", guest.log().source("group").unwrap().next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(error.message().contains("consumer group: grant READ"), "{error}");
 }
 
-/// Calls until it is denied for that reason: a right that was granted counts a moment later.
-async fn until_said<F: Future<Output = shop_core::Result<()>>>(advice: &str, call: impl Fn() -> F) {
+/// Calls until it is denied for this reason: granted rights take effect with a delay.
+async fn retry_until_denied<F: Future<Output = shop_core::Result<()>>>(advice: &str, call: impl Fn() -> F) {
     loop {
         let error = call().await.unwrap_err();
         if error.message().contains(advice) {

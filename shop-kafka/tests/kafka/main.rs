@@ -1,4 +1,4 @@
-//! The kit on Kafka: on librdkafka's cluster in this process always, on a real broker where there is one.
+//! The kit on Kafka: on librdkafka's cluster in this process, and on a real broker if there is one.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
 

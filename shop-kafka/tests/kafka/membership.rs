@@ -1,4 +1,4 @@
-//! Members of a group beyond what the kit asks for.
+//! Members of a group, beyond the kit.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -44,14 +44,14 @@ async fn a_full_queue_keeps_the_membership() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_keeps_the_membership_on_a_broker() {
-    // The least that brokers take unless they are told otherwise.
+    // The minimum of brokers by default.
     let session = Duration::from_secs(6);
     let with_session = |options: &mut KafkaLogOptions| options.session_timeout = session;
     let Some(fixture) = servers::on_broker_with(with_session).await else { return };
     stays_a_member(&fixture, session).await;
 }
 
-/// A reader that does not ask for longer than any member may be silent is still given everything, once.
+/// A reader that pauses longer than the session timeout stays a member, and gets every record once.
 async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     const COUNT: u64 = 400;
     let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
@@ -67,7 +67,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     let mut found = Vec::new();
     let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     let mut batches = vec![first];
-    // A member that did not poll all that time would be out after two sessions and the grace.
+    // A member that did not poll would be evicted after two sessions and the revocation timeout.
     let interrupted = tokio::time::timeout(session * 3, source.next_control()).await;
     assert!(interrupted.is_err(), "nothing was revoked: {interrupted:?}");
     loop {
@@ -115,14 +115,14 @@ async fn next_is_denied_after_another_member_takes_the_instance_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_was_thrown_out_commits_nothing_more() {
+async fn an_evicted_member_commits_nothing() {
     let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     let position = [CommitOffset::new(batch.partition, 1)];
     fixture.cluster().unwrap().evict_members(1);
-    // Before the member knows that it is out, between that and the word to its reader, and after.
+    // Before the member notices its eviction, before its reader is notified, and after.
     let commits = async {
         loop {
             match source.commit(&position).await {

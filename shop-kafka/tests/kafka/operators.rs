@@ -83,7 +83,7 @@ async fn scan_returns_all_records(fixture: &KafkaFixture) {
     }
     let batches: Vec<_> = soon("scan", begun.try_collect()).await.unwrap();
     let count: usize = batches.iter().map(|batch: &shop_core::log::Batch| batch.records.len()).sum();
-    assert_eq!(count, 100, "what came later is left out");
+    assert_eq!(count, 100, "later records are excluded");
     assert!(batches.iter().all(|batch| batch.records.len() <= 10));
     let scanned = scanned(log).await;
     assert_eq!(scanned.len(), 120);
@@ -113,7 +113,7 @@ async fn dead_letters_are_resolved(fixture: &KafkaFixture) {
     assert_eq!(resolved.len(), 2);
     assert!(resolved.contains(&Resolution::Replayed) && resolved.contains(&Resolution::Dropped));
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 2);
-    // It stands in the log once more, under the id that its place has given it.
+    // The log has it once more, with the id derived from its position.
     let ids = scanned(log).await.into_iter().filter_map(|letter| letter.id(OF));
     assert_eq!(ids.filter(|id| Some(id) == ada[0].id(OF).as_ref()).count(), 2);
     // One that is put again stays resolved.

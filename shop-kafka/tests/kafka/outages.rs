@@ -12,7 +12,7 @@ use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::servers;
-use crate::support::{publish_at_last, purchase, read_all, soon};
+use crate::support::{publish_with_retries, purchase, read_all, soon};
 
 /// librdkafka repeats a failed request for a producer id after 500 ms, and asks for a missing leader each second.
 /// Beside other load 5 of 200 first publishes took 0.5 to 1.04 s.
@@ -48,7 +48,7 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
         assert!(error.is_retryable(), "{error}");
     }
     cluster.broker_up(1);
-    publish_at_last(&sink, &purchase).await;
+    publish_with_retries(&sink, &purchase).await;
     read_all(&source, &BTreeSet::from([purchase.id])).await;
     for check in [sink.check(), source.check(), dead_letters.check()] {
         soon("check", check).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_reported_and_recovered_from() {
+async fn an_outage_is_reported_and_recovers() {
     let (cluster, options) = one_broker();
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
@@ -73,14 +73,14 @@ async fn an_outage_is_reported_and_recovered_from() {
     assert_eq!(soon("check", sink.check()).await.unwrap_err().kind(), ErrorKind::Unavailable);
 
     cluster.broker_up(1);
-    publish_at_last(&sink, &during).await;
+    publish_with_retries(&sink, &during).await;
     read_all(&source, &BTreeSet::from([during.id])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn close_returns_while_kafka_is_unavailable() {
     let (cluster, mut options) = one_broker();
-    // A purchase without an answer is waited for nearly as long as a test may take.
+    // A purchase without a response is waited for nearly as long as a test may take.
     options.publish_timeout = Duration::from_secs(25);
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
@@ -95,7 +95,7 @@ async fn close_returns_while_kafka_is_unavailable() {
         closed = async { tokio::join!(sink.close(A_SECOND), source.close(A_SECOND)) } => closed,
     };
     assert_eq!(of_sink.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-    // In time or not, it says so by the deadline.
+    // It returns by the deadline, with or without success.
     if let Err(error) = of_source {
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     }
@@ -105,11 +105,11 @@ async fn close_returns_while_kafka_is_unavailable() {
 const A_SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purchase_before_the_first_answer_is_waited_for_by_a_close() {
+async fn close_waits_for_a_purchase_before_the_first_response() {
     let (_cluster, options) = one_broker();
     let sink = KafkaLog::open(options).await.unwrap().sink();
     let early = purchase(1);
-    // The publish is polled first, most likely before kafka has answered anything.
+    // The publish is polled first, most likely before the first response of kafka.
     let (receipt, closed) = soon("both", async {
         tokio::join!(biased; sink.publish(&early), sink.close(Duration::from_secs(20)))
     })
@@ -120,7 +120,7 @@ async fn a_purchase_before_the_first_answer_is_waited_for_by_a_close() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purchase_that_a_close_gives_up_before_the_first_answer_was_not_applied() {
+async fn a_purchase_abandoned_by_a_close_before_the_first_response_is_not_applied() {
     let (cluster, mut options) = one_broker();
     options.publish_timeout = Duration::from_secs(25);
     cluster.broker_down(1);
@@ -143,7 +143,7 @@ async fn a_broken_producer_is_replaced() {
     sink.publish(&purchase(1)).await.unwrap();
     cluster.fail_producers(3);
     let broken = purchase(2);
-    publish_at_last(&sink, &broken).await;
+    publish_with_retries(&sink, &broken).await;
     sink.publish(&purchase(3)).await.unwrap();
 }
 
@@ -173,14 +173,14 @@ async fn every_acknowledged_record_is_in_the_log_if_the_first_batch_was_rejected
     let (cluster, mut options) = one_broker();
     options.publish_timeout = Duration::from_secs(20);
     let log = KafkaLog::open(options).await.unwrap();
-    // The producer is connected, and this partition knows nothing of it yet.
+    // The producer is connected, and has not written to this partition yet.
     log.sink().publish(&purchase(1)).await.unwrap();
     cluster.delay_responses(Duration::from_millis(300));
     cluster.reject_next_write();
     // Of one user, so in one partition.
     let purchases = [0, 7, 14].map(purchase);
     let publish = async |(index, purchase)| {
-        // Each in a batch of its own, sent before the first response.
+        // Each in a separate batch, sent before the first response.
         tokio::time::sleep(Duration::from_millis(60) * index).await;
         log.sink().publish(purchase).await
     };
@@ -222,10 +222,10 @@ async fn refuses(log: &KafkaLog, bytes: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_without_a_leader_refuses_its_own_users_alone() {
+async fn a_partition_without_a_leader_affects_only_its_users() {
     let (cluster, options) = one_broker();
     let topic = options.topic.clone();
-    // Opened while all is well, to find out which partition is whose.
+    // Opened without faults, to find the partition of each user.
     let early = KafkaLog::open(options.clone()).await.unwrap().sink();
     let purchases: Vec<_> = (0..7).map(purchase).collect();
     let mut places = Vec::new();
@@ -244,16 +244,16 @@ async fn a_partition_without_a_leader_refuses_its_own_users_alone() {
         assert_eq!(published.is_err(), *place == lost, "partition {place}: {published:?}");
         taken.extend(published.ok().map(|receipt| receipt.id));
     }
-    assert!(!taken.is_empty(), "users have partitions of their own");
+    assert!(!taken.is_empty(), "some users have other partitions");
     read_all(&source, &taken).await;
 
     cluster.give_leader(&topic, i32::try_from(lost).unwrap(), 1);
-    publish_at_last(&sink, &purchases[0]).await;
+    publish_with_retries(&sink, &purchases[0]).await;
     read_all(&source, &BTreeSet::from([purchases[0].id])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_others_create_is_waited_for() {
+async fn a_missing_topic_is_used_once_it_exists() {
     let cluster = InProcessCluster::start(1);
     let mut options = KafkaFixture::options(&cluster.addresses);
     options.create_topics = false;
@@ -271,7 +271,7 @@ async fn a_topic_that_others_create_is_waited_for() {
         }
     }
     cluster.create_topic(&options.topic, options.partitions);
-    publish_at_last(&sink, &purchase(1)).await;
+    publish_with_retries(&sink, &purchase(1)).await;
     assert!(dead_letters.check().await.is_err(), "it is still missing");
 }
 
@@ -292,7 +292,7 @@ async fn a_topic_without_any_leader_is_not_ready() {
     for partition in 0..partitions {
         cluster.give_leader(&topic, partition, 1);
     }
-    publish_at_last(&sink, &purchase(1)).await;
+    publish_with_retries(&sink, &purchase(1)).await;
     soon("check", async { while sink.check().await.is_err() {} }).await;
 }
 
@@ -312,7 +312,7 @@ async fn check_reports_a_revoked_permission() {
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert_eq!(soon("check", source.check()).await.unwrap_err().kind(), ErrorKind::Denied);
-    soon("check", dead_letters.check()).await.expect("another topic is as it was");
+    soon("check", dead_letters.check()).await.expect("another topic is not affected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -322,7 +322,7 @@ async fn source_waits_for_the_cluster_id() {
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
     let purchase = purchase(1);
-    publish_at_last(&sink, &purchase).await;
+    publish_with_retries(&sink, &purchase).await;
     let error = soon("next", source.next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.message().contains("reports no id"), "{error}");

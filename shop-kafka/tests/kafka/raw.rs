@@ -1,4 +1,4 @@
-//! What librdkafka does not offer: the bytes of a log as its broker holds them, and the rights of users.
+//! Requests that librdkafka does not offer: the stored bytes of a log, and the rights of users.
 //!
 //! The protocol: <https://kafka.apache.org/protocol#protocol_messages>, the records:
 //! <https://kafka.apache.org/documentation/#recordbatch>.
@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 /// The first batch of partition 0 of `topic`, which the broker at `address` leads.
 pub(crate) async fn first_batch(address: &str, topic: &str) -> Bytes {
     let mut answer = ask(address, &fetch(topic)).await;
-    // The request's number, the time of throttling, one topic by its name, one partition by its number.
+    // Correlation id, throttle time, one topic by name, one partition by number.
     answer.advance(4 + 4 + 4 + 2 + topic.len() + 4 + 4);
     assert_eq!(answer.get_i16(), 0, "the broker's error");
-    // The end of the log and of what is stable; the aborted transactions, of which there are none.
+    // High watermark and last stable offset; no aborted transactions.
     answer.advance(8 + 8 + 4);
     assert!(answer.get_i32() > 0, "no records");
     answer
@@ -21,13 +21,13 @@ pub(crate) async fn first_batch(address: &str, topic: &str) -> Bytes {
 
 /// The number of the compression of a batch.
 pub(crate) fn codec(batch: &[u8]) -> usize {
-    // Behind the first offset, the length, the leader's epoch, the format's number and the checksum; three bits.
+    // After base offset, length, leader epoch, magic and checksum; three bits.
     usize::from(batch[8 + 4 + 4 + 1 + 4 + 1] & 0b111)
 }
 
 fn fetch(topic: &str) -> BytesMut {
     let mut request = begin(1, 4);
-    // No replica asks; wait for 1 s and for one byte, take 1 MB, see what is not committed.
+    // Replica id -1; maximum wait 1 s, minimum 1 byte, maximum 1 MB, read uncommitted.
     request.put_i32(-1);
     request.put_i32(1_000);
     request.put_i32(1);
@@ -36,7 +36,7 @@ fn fetch(topic: &str) -> BytesMut {
     request.put_i32(1);
     put_text(&mut request, topic);
     request.put_i32(1);
-    // The partition, the offset, the most bytes.
+    // Partition, offset, maximum bytes.
     request.put_i32(0);
     request.put_i64(0);
     request.put_i32(1_000_000);
@@ -52,12 +52,12 @@ pub(crate) async fn committed(address: &str, group: &str, topic: &str) -> (i64, 
     request.put_i32(1);
     request.put_i32(0);
     let mut answer = ask(address, &request).await;
-    // The request's number, the time of throttling, one topic by its name, one partition by its number.
+    // Correlation id, throttle time, one topic by name, one partition by number.
     answer.advance(4 + 4 + 4 + 2 + topic.len() + 4 + 4);
     (answer.get_i64(), answer.get_i32())
 }
 
-/// What a user may do.
+/// A right of a user.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Right {
     Read = 3,
@@ -65,7 +65,7 @@ pub(crate) enum Right {
     Describe = 8,
 }
 
-/// Grants `user` rights to `topic`, as anybody may who reaches the broker at `address`.
+/// Grants `user` rights to `topic`, by the broker at `address` without authentication.
 pub(crate) async fn grant(address: &str, user: &str, topic: &str, rights: &[Right]) {
     let mut request = begin(30, 1);
     request.put_i32(rights.len().try_into().unwrap());
@@ -81,7 +81,7 @@ pub(crate) async fn grant(address: &str, user: &str, topic: &str, rights: &[Righ
         request.put_i8(3);
     }
     let mut answer = ask(address, &request).await;
-    // The request's number, the time of throttling, how many rights.
+    // Correlation id, throttle time, number of rights.
     answer.advance(4 + 4 + 4);
     for right in rights {
         assert_eq!(answer.get_i16(), 0, "the broker's error: {right:?}");
@@ -90,7 +90,7 @@ pub(crate) async fn grant(address: &str, user: &str, topic: &str, rights: &[Righ
     }
 }
 
-/// A request of this kind and version, up to where its own part begins.
+/// A request of this kind and version, up to its body.
 fn begin(kind: i16, version: i16) -> BytesMut {
     let mut request = BytesMut::new();
     request.put_i16(kind);

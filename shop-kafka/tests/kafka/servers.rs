@@ -1,4 +1,4 @@
-//! The real broker, where there is one.
+//! The real broker, if there is one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use crate::fixture::{KafkaContainer, KafkaFixture, environment};
 use shop_core::conformance::skip;
 use shop_kafka::KafkaLogOptions;
 
-/// A log on the broker to test with, in a container if none is named. Without one the test is skipped, and says
-/// so; `SHOP_TEST_REQUIRE` makes that a failure.
+/// A log on the test broker, in a container if none is configured. Without one the test is skipped with a
+/// report; `SHOP_TEST_REQUIRE` makes that a failure.
 pub(crate) async fn on_broker() -> Option<KafkaFixture> {
     KafkaFixture::on_test_server().await
 }
@@ -18,7 +18,7 @@ pub(crate) async fn on_broker_with(change: impl FnOnce(&mut KafkaLogOptions)) ->
     KafkaFixture::on_test_server_with(change).await
 }
 
-/// Where a broker asks for logins, and the container in which it runs.
+/// The address of a broker with logins, and its container.
 #[derive(Debug)]
 pub(crate) struct Logins {
     pub(crate) address: String,
@@ -26,13 +26,13 @@ pub(crate) struct Logins {
 }
 
 impl Logins {
-    /// Where the broker lets anybody do anything, if that is known.
+    /// The address without authentication, if known.
     pub(crate) fn anybody(&self) -> Option<&str> {
         self.container.as_ref().map(|container| container.address.as_str())
     }
 }
 
-/// A broker that asks for logins, in a container if none is named.
+/// A broker with logins, in a container if none is configured.
 pub(crate) async fn logins() -> Option<Logins> {
     match environment("SHOP_TEST_KAFKA_SASL") {
         Some(address) => Some(Logins { address, container: None }),
@@ -40,7 +40,7 @@ pub(crate) async fn logins() -> Option<Logins> {
     }
 }
 
-/// A broker whose users are known, and log in with `PLAIN`. Only one in a container is such a broker, so it is
+/// A broker with known users, which log in with `PLAIN`. Only one in a container is such a broker, so it is
 /// another server to `SHOP_TEST_REQUIRE`: `docker`.
 pub(crate) async fn plain_logins() -> Option<Logins> {
     incontainer("docker", "this test needs a broker with users of its own").await
@@ -52,17 +52,17 @@ async fn incontainer(server: &str, first: &str) -> Option<Logins> {
             Some(Logins { address: container.login_address.clone(), container: Some(container) })
         }
         Err(why) => {
-            say_skipped(server, &format!("{first}, and {why}"));
+            report_skipped(server, &format!("{first}, and {why}"));
             None
         }
     }
 }
 
-/// A broker that takes SCRAM, and who may log in there. It has to be named, and the build must be able to log in.
+/// A broker with SCRAM, and a login. It has to be configured, and the build must support SCRAM.
 /// `SHOP_TEST_REQUIRE` knows it as `scram`.
 pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
     if !cfg!(feature = "tls") {
-        say_skipped("scram", "this test was built without the feature tls");
+        report_skipped("scram", "this test was built without the feature tls");
         return None;
     }
     let named = (
@@ -71,18 +71,21 @@ pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
         environment("SHOP_TEST_KAFKA_SASL_PASSWORD"),
     );
     let (Some(address), Some(name), Some(password)) = named else {
-        say_skipped("scram", "SHOP_TEST_KAFKA_SASL names no broker, or its _USERNAME and _PASSWORD no user");
+        report_skipped(
+            "scram",
+            "SHOP_TEST_KAFKA_SASL names no broker, or its _USERNAME and _PASSWORD no user",
+        );
         return None;
     };
     Some((Logins { address, container: None }, (name, password)))
 }
 
-/// A broker with TLS: where clients need a certificate, where they need a login, where they need nothing, and the
+/// A broker with TLS: listeners with client certificates, with logins, and without both, and the
 /// folder with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS.
 /// `SHOP_TEST_REQUIRE` knows it as `scram`, like the other logins that need it.
 pub(crate) fn tls() -> Option<Tls> {
     if !cfg!(feature = "tls") {
-        say_skipped("scram", "this test was built without the feature tls");
+        report_skipped("scram", "this test was built without the feature tls");
         return None;
     }
     let named = (
@@ -92,7 +95,7 @@ pub(crate) fn tls() -> Option<Tls> {
         environment("SHOP_TEST_KAFKA_TLS"),
     );
     let (Some(certificates), Some(logins), Some(open), Some(folder)) = named else {
-        say_skipped("scram", "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS");
+        report_skipped("scram", "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS");
         return None;
     };
     Some(Tls { certificates, logins, open, folder: folder.into() })
@@ -113,6 +116,6 @@ impl Tls {
     }
 }
 
-fn say_skipped(server: &str, why: &str) {
+fn report_skipped(server: &str, why: &str) {
     skip(server, environment("SHOP_TEST_REQUIRE").as_deref(), why);
 }

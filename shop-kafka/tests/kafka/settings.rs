@@ -1,4 +1,4 @@
-//! What the options do.
+//! Effects of the options.
 
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::servers::on_broker;
 use crate::support::{purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_names_no_replicas_that_nothing_guarantees() {
+async fn a_receipt_has_no_replicas_without_a_guarantee() {
     // Three brokers are in sync, and the cluster does not say how many of them must acknowledge.
     let fixture = KafkaFixture::in_process().await;
     let sink = fixture.log().sink();
@@ -27,10 +27,10 @@ async fn a_receipt_names_no_replicas_that_nothing_guarantees() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_names_as_many_replicas_as_must_acknowledge() {
+async fn a_receipt_has_the_required_number_of_replicas() {
     let Some(fixture) = on_broker().await else { return };
     let sink = fixture.log().sink();
-    // The default of a topic, once that was asked for.
+    // The default of a topic, once it was queried.
     let known = Durability::Broker { replicas: Some(1) };
     let last = async {
         loop {
@@ -63,7 +63,7 @@ async fn log_on_topic(fixture: &KafkaFixture, (name, value): (&str, &str)) -> Ka
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_names_no_more_replicas_than_the_topic_has() {
+async fn a_receipt_has_at_most_the_replicas_of_the_topic() {
     let Some(fixture) = on_broker().await else { return };
     let log = log_on_topic(&fixture, ("min.insync.replicas", "2")).await;
     let receipt = soon("publish", log.sink().publish(&purchase(1))).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_receipt_names_no_more_replicas_than_the_topic_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compacted_topic_is_refused_until_it_keeps_all_records() {
+async fn a_compacted_topic_is_rejected() {
     let Some(fixture) = on_broker().await else { return };
     let log = log_on_topic(&fixture, ("cleanup.policy", "compact,delete")).await;
     let (sink, purchases) = (log.sink(), [purchase(1), purchase(2)]);
@@ -102,7 +102,7 @@ async fn every_compression_is_applied_and_can_be_read() {
         (options.compression, options.partitions) = (compression, 1);
         cluster.create_topic(&options.topic, 1);
         let log = KafkaLog::open(options.clone()).await.unwrap();
-        // librdkafka leaves as it is what does not shrink.
+        // librdkafka does not compress a batch that would not shrink.
         let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; 10_000])));
         soon("append", log.append(record.clone())).await.unwrap();
         let source = log.source("group").unwrap();
@@ -119,7 +119,7 @@ async fn the_lag_is_read_from_the_statistics() {
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
-    // A position that was never committed is behind nothing.
+    // A group without a commit has no lag.
     let index = batch.partition.index;
     source.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
     let is_current = async || source.lag().await.unwrap().records.get(&index) == Some(&0);

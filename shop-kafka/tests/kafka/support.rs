@@ -1,4 +1,4 @@
-//! Purchases, and what is done with them in every test.
+//! Helpers: purchases, publishing, and reading.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -9,7 +9,7 @@ use shop_core::ports::PurchaseSink;
 use shop_core::record::decode;
 use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock};
 
-/// Only a broken promise takes as long.
+/// Only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -26,13 +26,13 @@ pub(crate) fn purchase(number: u64) -> Purchase {
     )
 }
 
-/// Publishes until it works.
-pub(crate) async fn publish_at_last(sink: &dyn PurchaseSink, purchase: &Purchase) {
+/// Publishes until it succeeds.
+pub(crate) async fn publish_with_retries(sink: &dyn PurchaseSink, purchase: &Purchase) {
     let published = async { while sink.publish(purchase).await.is_err() {} };
     soon("publish", published).await;
 }
 
-/// Reads until all of `wanted` were delivered; errors on the way are waited out.
+/// Reads until all of `wanted` are delivered; retries after errors.
 pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseId>) -> Vec<PurchaseId> {
     let mut found = Vec::new();
     while !wanted.iter().all(|id| found.contains(id)) {

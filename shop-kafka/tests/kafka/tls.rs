@@ -50,7 +50,7 @@ async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
         login(options);
     });
     works(&known.await).await;
-    // That of a client is not an authority.
+    // A client certificate is not an authority.
     let unknown = KafkaFixture::on_brokers_with(&tls.logins, |options| {
         login(options);
         (options.tls, options.ca_file) = (true, tls.file("client.crt"));
@@ -129,7 +129,7 @@ async fn tokens_are_presented_and_renewed() {
         published.insert(purchase.id);
     }
     read_all(source.as_ref(), &published).await;
-    // A scan has a client of its own.
+    // A scan has its own client.
     let scan = async { fixture.log().scan().await?.try_collect::<Vec<_>>().await };
     let scanned = soon("scan", scan).await.unwrap();
     let scanned: usize = scanned.iter().map(|batch| batch.records.len()).sum();

@@ -1,5 +1,5 @@
-//! Files with a changed byte in any kind of page, and write-ahead logs that are cut or damaged: what is acknowledged,
-//! what readiness says, and what a verification says are right each time.
+//! Files with a changed byte in any kind of page, and write-ahead logs that are truncated or damaged: acknowledgements,
+//! readiness and verification are right each time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ use super::{
 const PURCHASES: u32 = 600;
 const FILES: [&str; 1] = ["shop.db"];
 
-/// The purchases of [`sound`], in their order.
+/// The purchases of [`sound`], in order.
 async fn fill(folder: &Path) -> (EmbeddedShop, Vec<Purchase>) {
     let embedded = EmbeddedShop::open(folder).await.unwrap();
     let shop = embedded.shop();
@@ -112,7 +112,7 @@ async fn has_exactly(store: &EmbeddedStore, expected: &[Purchase]) -> Result<boo
     Ok(is_equal)
 }
 
-/// What a verification and the doctor say; `None` if one of them has found anything or has failed.
+/// The result of a verification and the doctor; `None` if one of them has findings or has failed.
 async fn verified(folder: &Path, log: &EmbeddedLog, store: &EmbeddedStore) -> Option<VerifyReport> {
     let options = VerifyOptions::default().quiet_period(Duration::ZERO);
     let report = Verify::new(Arc::new(store.clone()), options).run(log, |_| ()).await.ok()?;
@@ -123,14 +123,14 @@ async fn verified(folder: &Path, log: &EmbeddedLog, store: &EmbeddedStore) -> Op
     is_sound.then_some(report)
 }
 
-/// Asserts what must hold on any folder, whatever has happened to its files.
+/// Asserts what must hold on any folder, with any damage to its files.
 async fn judge(folder: &Path, expected: &[Purchase], what: &str) -> &'static str {
     let opened = (
         EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await,
         EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await,
     );
     let (Ok(log), Ok(store)) = opened else { return "does not open" };
-    // Verification: what it calls clean is complete.
+    // Verification: a clean folder is complete.
     let is_sound = verified(folder, &log, &store).await.is_some();
     if is_sound {
         let logged = logged(&log).await.unwrap();
@@ -142,7 +142,7 @@ async fn judge(folder: &Path, expected: &[Purchase], what: &str) -> &'static str
         );
         assert_eq!(unchanged, expected.len(), "{what}: verified, but the log has other records");
     }
-    // Outcome: what is acknowledged can be read. Readiness: a log that refuses purchases is not ready.
+    // Outcome: acknowledged purchases can be read. Readiness: a log that rejects purchases is not ready.
     let new = NewPurchase::of("new").named("new").priced("1").unwrap();
     let purchase = new.into_purchase(expected[0].timestamp, shop_core::Uuid::now_v7);
     let published = log.sink().publish(&purchase).await;
@@ -172,7 +172,7 @@ async fn judge(folder: &Path, expected: &[Purchase], what: &str) -> &'static str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_in_any_page_is_noticed_or_harmless() {
+async fn a_flipped_bit_in_any_page_is_detected_or_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let expected = sound(folder.path()).await;
     assert_eq!(judge_copy(folder.path(), &expected, "unchanged", |_| ()).await, "harmless");
@@ -211,7 +211,7 @@ async fn a_damaged_write_ahead_log_leaves_the_first_purchases() {
     let folder = tempfile::tempdir().unwrap();
     let (embedded, expected) = fill(folder.path()).await;
     let names = ["shop.db", "shop.db-wal"];
-    // Nothing is written now: the files on disk are those that a power failure would leave.
+    // Nothing is written now: the files are those after a power failure.
     let copied = tempfile::tempdir().unwrap();
     copy(folder.path(), copied.path(), &names);
     embedded.close(Duration::from_secs(10)).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_damaged_write_ahead_log_leaves_the_first_purchases() {
     }
 }
 
-/// The log has the first records, and a verification names exactly those of them that the store does not have.
+/// The log has the first records, and a verification reports exactly those that the store does not have.
 async fn judge_prefix(folder: &Path, expected: &[Purchase], what: &str) {
     let log = match EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await {
         Ok(log) => log,

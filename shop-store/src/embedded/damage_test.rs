@@ -1,4 +1,4 @@
-//! Files that are damaged, as by a disk that fails.
+//! Files damaged by a failing disk.
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
@@ -33,7 +33,7 @@ async fn open_store(folder: &Path) -> Result<EmbeddedStore> {
     EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await
 }
 
-/// Opens the file of this name, and answers what its check says; waits until it is closed.
+/// Opens the file of this name, and returns the result of its check; waits until it is closed.
 async fn check(folder: &Path, name: &str) -> Result<()> {
     let options = EmbeddedStoreOptions::default();
     match name {
@@ -57,7 +57,7 @@ async fn check_detects_damage_in_every_table_and_index() {
         let sound = tempfile::tempdir().unwrap();
         check(sound.path(), name).await.unwrap();
         let file = format!("{name}.db");
-        // Where its end is not waited for, this takes what stands in its write-ahead log.
+        // Checkpoints the write-ahead log of a file that is not closed yet.
         let connection = Connection::open(sound.path().join(&file)).unwrap();
         connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
         drop(connection);

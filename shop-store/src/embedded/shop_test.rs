@@ -38,7 +38,7 @@ async fn purchases_survive_close_and_open() {
         user.purchases().try_collect::<Vec<_>>().await.unwrap(),
         std::slice::from_ref(&bought.purchase)
     );
-    assert_eq!(embedded.monitor().status().counters.inserted, 0, "it was stored when it was published");
+    assert_eq!(embedded.monitor().status().counters.inserted, 0, "stored on publish");
     shop.check().await.unwrap();
     drop((shop, user));
     embedded.close(TIMEOUT).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_folder_is_open_once() {
 }
 
 #[tokio::test]
-async fn a_shop_in_use_is_closed_for_purchases_only() {
+async fn closing_a_shop_in_use_rejects_purchases_only() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default()).await.unwrap();
     let shop = embedded.shop();
@@ -92,7 +92,7 @@ async fn a_shop_in_use_is_closed_for_purchases_only() {
 }
 
 #[tokio::test]
-async fn the_position_passes_records_that_were_stored_with_them() {
+async fn the_position_passes_records_stored_on_append() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let (storing, appending) = (log.storing_sink("group").await.unwrap(), log.sink());
@@ -112,7 +112,7 @@ async fn the_position_passes_records_that_were_stored_with_them() {
     let offsets: Vec<u64> = batch.records.iter().map(|record| record.offset).collect();
     assert_eq!(offsets, [2, 3]);
     source.commit(&[CommitOffset::new(batch.partition.clone(), 3)]).await.unwrap();
-    assert_eq!(position().await, 4, "the end of what is stored");
+    assert_eq!(position().await, 4, "the end of the stored records");
     storing.publish_new(new("4"), None).await.unwrap();
     assert_eq!(position().await, 5);
 
@@ -124,7 +124,7 @@ async fn the_position_passes_records_that_were_stored_with_them() {
 }
 
 #[tokio::test]
-async fn a_key_is_decided_in_the_transaction_without_a_look_up() {
+async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_key_is_decided_in_the_transaction_without_a_look_up() {
         let time = Timestamp::from_millis(millis).unwrap();
         new(price).with_key("order-7".parse().unwrap()).with_timestamp(time)
     };
-    // Each is a process that remembers nothing, and whose look-ups find nothing.
+    // Each is a process with an empty cache, whose lookups find nothing.
     let publish = async |new| {
         let sink = log.storing_sink("group").await.unwrap();
         IdempotentSink::new(sink, Arc::new(InMemoryStore::new())).publish_new(new, None).await

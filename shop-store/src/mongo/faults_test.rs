@@ -1,4 +1,4 @@
-//! A server that is slow, steps down or loses connections: nothing is lost, doubled, or put aside.
+//! A server that is slow, steps down or loses connections: nothing is lost, duplicated, or dead-lettered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::fixture::MongoFixture;
 use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
 
-/// A store that reaches its server through one that misbehaves, and another that reaches it directly.
+/// A store behind a faulty proxy, and another with a direct connection.
 struct Faulty {
     server: FaultyServer,
     store: MongoStore,
@@ -46,22 +46,22 @@ fn purchases(count: u64) -> Vec<Purchase> {
     (0..count).map(purchase).collect()
 }
 
-/// An answer to a command that failed.
+/// The response to a failed command.
 fn failed(code: i32, name: &str) -> Document {
     doc! { "ok": 0.0, "errmsg": "on purpose", "code": code, "codeName": name }
 }
 
-/// An answer to an insert of which the first document was refused.
+/// The response to an insert whose first document was rejected.
 fn first_rejected(code: i32) -> Document {
     doc! { "ok": 1.0, "n": 0, "writeErrors": [{ "index": 0, "code": code, "errmsg": "on purpose" }] }
 }
 
-/// An answer to an insert that is not known to be durable.
+/// The response to an insert without a confirmed durability.
 fn not_durable(code: i32) -> Document {
     doc! { "ok": 1.0, "n": 1, "writeConcernError": { "code": code, "errmsg": "on purpose" } }
 }
 
-/// Whatever a server may say or do while it steps down, stops, or is overloaded.
+/// The possible faults of a server that steps down, stops, or is overloaded.
 fn faults() -> Vec<Fault> {
     vec![
         Fault::Refused(failed(10107, "NotWritablePrimary")),
@@ -104,9 +104,9 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
         drop(monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= 500).await);
     };
     let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done)).await.unwrap().unwrap();
-    assert!(faulty.server.is_spent(), "each of them was met");
+    assert!(faulty.server.is_spent(), "each fault occurred");
     assert_eq!(tally.dead_lettered, 0);
-    assert!(tally.duplicates > 0, "what was made and not confirmed is met again");
+    assert!(tally.duplicates > 0, "unconfirmed inserts are repeated");
     let store = faulty.direct.mongo();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 500);
     for purchase in &all {
@@ -146,9 +146,9 @@ async fn queries_are_retried_after_transient_errors() {
     assert_eq!(page.items.len(), 2);
     faulty.server.next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
     assert_eq!(faulty.store.summary(&user).await.unwrap().count, 2);
-    assert!(faulty.server.is_spent(), "each of them was met");
+    assert!(faulty.server.is_spent(), "each fault occurred");
 
-    // What does not pass is told at once, and what does not pass in time is told, too.
+    // Permanent errors are returned at once, transient ones at the timeout.
     faulty.server.next("find", [refused(13, "Unauthorized")]);
     assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Denied);
     assert!(faulty.server.is_spent());
@@ -170,7 +170,7 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
 }
 
 #[tokio::test]
-async fn reads_that_decide_are_from_the_primary() {
+async fn duplicate_checks_read_from_the_primary() {
     let uri = "mongodb://127.0.0.1:1/shop?replicaSet=rs&readPreference=secondary&w=0";
     let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false)).await.unwrap();
     let connection = &store.connection;

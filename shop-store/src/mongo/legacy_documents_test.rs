@@ -1,4 +1,4 @@
-//! Documents of the replaced systems: listed right before `migrate`, and after it.
+//! Documents of the replaced systems: listed correctly before and after `migrate`.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn old_id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
 }
 
-/// What each system wrote, as its own code did, all at 2026-03-01T09:00:00Z and some seconds.
+/// Documents as each system wrote them, all at 2026-03-01T09:00:00Z and some seconds.
 fn documents() -> Vec<Document> {
     let (_id, at) = ("_id", 1_772_355_600);
     vec![
@@ -79,19 +79,19 @@ async fn legacy_documents_are_read_before_migration() {
     assert_eq!((summary.count, summary.total_spent.to_string()), (6, "1247.59".to_owned()));
     let one = store.get(&id(5)).await.unwrap().unwrap();
     assert_eq!(one.timestamp, "2026-03-01T09:00:05.250Z".parse::<Timestamp>().unwrap());
-    assert!(store.get(&id(7)).await.is_err(), "it is there, and no purchase");
+    assert!(store.get(&id(7)).await.is_err(), "the document is no purchase");
     let number = Selector::User("42".parse().unwrap());
     let page = store.page(&number, &PageRequest::default()).await.unwrap();
     assert_eq!((page.items[0].id, page.items[0].price.to_string()), (id(9), "0.30000000".to_owned()));
     assert_eq!(store.summary(&number).await.unwrap().count, 1);
-    // Inserted again, each is told from a conflict by content.
+    // Inserted again, each is a duplicate by its content, and no conflict.
     let again = one.clone();
     let other = Purchase::new(id(1), one.user_id, one.user_name, "5".parse().unwrap(), one.timestamp);
     let outcomes = store.insert([again, other].into()).await.unwrap();
     assert!(matches!(outcomes[..], [InsertOutcome::Duplicate, InsertOutcome::Conflict]), "{outcomes:?}");
 }
 
-/// What none of the systems writes, and others may have left: of the user u9, with two purchases among them.
+/// Unusual documents of other writers: of the user u9, with two purchases among them.
 fn oddities() -> Vec<Document> {
     let (_id, at) = ("_id", DateTime::from_millis(1_772_355_600_000));
     let decimal = |text: &str| text.parse::<bson::Decimal128>().unwrap();
@@ -146,7 +146,7 @@ async fn summary_and_listing_cover_the_same_documents() {
             (2, 2, "3.75")
         };
         assert_eq!(found().await, (expected.0, expected.1, expected.2.to_owned()), "{document}");
-        // However often each is met.
+        // On every scan.
         assert_eq!(store.unreadable().load(std::sync::atomic::Ordering::Relaxed), unreadable, "{document}");
     }
     assert_eq!(unreadable, 12);
@@ -155,7 +155,7 @@ async fn summary_and_listing_cover_the_same_documents() {
     assert_eq!(found().await, (2, 2, "3.75".to_owned()));
 }
 
-/// Whether the server takes a number and a Decimal128 of the same value for two values, as MongoDB does.
+/// Whether the server distinguishes a number and a Decimal128 of the same value, as MongoDB does.
 async fn changes_types(store: &MongoStore) -> bool {
     let (collection, one) = (&store.connection.collection, doc! { "_id": "probe", "x": 1.5 });
     collection.insert_one(RawDocumentBuf::try_from(&one).unwrap()).await.unwrap();
@@ -165,7 +165,7 @@ async fn changes_types(store: &MongoStore) -> bool {
     let changes = matches!(found.get("x"), Ok(Some(bson::raw::RawBsonRef::Decimal128(_))));
     if !changes {
         eprintln!(
-            "this server does not change 1.5 to a Decimal128 of the same value: a migration does not end there"
+            "this server does not change 1.5 to a Decimal128 of the same value: a migration does not end"
         );
     }
     changes
@@ -199,7 +199,7 @@ async fn migration_orders_documents_and_keeps_other_members() {
     let first = raw(1).await;
     assert_eq!(first.get("price"), Some(&Bson::Decimal128("1195.30".parse().unwrap())));
     assert_eq!(first.get("timestamp"), Some(&Bson::DateTime(DateTime::from_millis(1_772_355_601_000))));
-    // A time that cannot be read is not thrown away, and numbers that were names are text.
+    // An unreadable time is kept, and numbers as names become text.
     let ninth = raw(9).await;
     assert_eq!(ninth.get("timestamp_before"), Some(&Bson::String("yesterday".into())));
     assert_eq!(ninth.get("userid"), Some(&Bson::String("42".into())));

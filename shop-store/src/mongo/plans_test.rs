@@ -1,5 +1,5 @@
-//! What a question makes the server look at: as many documents as it answers, however many there are. Only a server that
-//! has query plans tells.
+//! A query examines only the documents that it returns. Only a server that
+//! explains its plans can show that.
 
 use bson::{Bson, Document, doc};
 use shop_core::conformance::skip;
@@ -11,9 +11,9 @@ use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock};
 use super::fixture::{MongoFixture, environment};
 use super::{MongoStore, select, totals};
 
-/// As many users have bought alike.
+/// The number of users.
 const USERS: i64 = 10;
-/// As often; and as many documents are read for a page at the least.
+/// The purchases of a user, and the minimum number of documents that a page reads.
 const OF_A_USER: i64 = 100;
 
 fn purchases() -> Vec<Purchase> {
@@ -25,7 +25,7 @@ fn purchases() -> Vec<Purchase> {
     (0..USERS * OF_A_USER).map(purchase).collect()
 }
 
-/// How many documents the server looks at for `command`. None if it has no plans.
+/// The number of documents that the server examines for `command`. `None` if it explains no plans.
 async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
     let database = store.connection.database.clone();
     let explain = doc! { "explain": command, "verbosity": "executionStats" };
@@ -39,7 +39,7 @@ async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
     }
 }
 
-/// The total of the plan: for a pipeline it may stand deeper than for a question.
+/// The total of the plan: for a pipeline it is nested more deeply than for a query.
 fn most_examined(plan: &Bson) -> Option<i64> {
     match plan {
         Bson::Document(plan) => {
@@ -55,7 +55,7 @@ fn most_examined(plan: &Bson) -> Option<i64> {
     }
 }
 
-/// What is asked for the first two pages in both orders, and for the sum.
+/// The commands for the first two pages in both orders, and for the sum.
 async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     let collection = store.connection.collection.name();
     let filter = totals::filter(selector, TimeRange::ALL);

@@ -277,7 +277,7 @@ async fn sessions_acknowledge_what_is_durable() {
 }
 
 #[tokio::test]
-async fn sessions_are_left_as_they_were() {
+async fn sessions_are_left_unchanged() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let url = fixture.url().replace("options=", "options=-c%20synchronous_commit%3Doff%20");
     let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2)).unwrap();
@@ -293,7 +293,7 @@ async fn sessions_are_left_as_they_were() {
 }
 
 #[tokio::test]
-async fn connections_are_limited_and_closed_when_they_are_not_used() {
+async fn connections_are_limited_and_closed_when_idle() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let name = format!("limit_{}", shop_core::Uuid::now_v7().simple());
     let url = with_option(fixture.url(), &format!("application_name={name}"));
@@ -384,7 +384,7 @@ async fn a_check_writes_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_inspection_finds_each_right_that_is_missing() {
+async fn an_inspection_finds_each_missing_right() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let (as_role, role) = of_new_role(fixture.url()).await;
     let owner = session(fixture.url()).await;
@@ -424,7 +424,7 @@ async fn an_inspection_finds_each_right_that_is_missing() {
 }
 
 #[tokio::test]
-async fn a_url_is_named_with_all_hosts_and_without_a_password() {
+async fn a_url_is_shown_with_all_hosts_and_without_password() {
     let opened = |url: &str| PostgresStore::open(PostgresStoreOptions::new(url));
     for (url, expected) in [
         ("postgresql://u:p%40ss@h/x", "h:5432/x"),
@@ -448,7 +448,7 @@ async fn a_url_is_named_with_all_hosts_and_without_a_password() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_denied() {
+async fn a_rejected_login_is_denied() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let base = fixture.server_url().split('?').next().unwrap();
     let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url))?.check().await;

@@ -17,12 +17,12 @@ use super::fixture::server::Cluster;
 use super::fixture::{environment, fresh_schema, session, skipped};
 use super::{PostgresStore, PostgresStoreOptions};
 
-/// A cluster of the test alone.
+/// A cluster for the test alone.
 pub(super) fn cluster() -> Option<Cluster> {
     Cluster::start().inspect_err(|why| skipped(why)).ok()
 }
 
-/// A cluster on a small disk of its own.
+/// A cluster on its own small disk.
 fn cluster_on_disk() -> Option<Cluster> {
     let required = environment("SHOP_TEST_REQUIRE");
     let started = Cluster::start_on_disk(128);
@@ -57,7 +57,7 @@ pub(super) async fn insert(store: &PostgresStore, batch: &[Purchase]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_of_the_server_lose_and_double_nothing() {
+async fn kills_of_the_server_lose_and_duplicate_nothing() {
     let Some(cluster) = cluster() else { return };
     let cluster = Arc::new(cluster);
     let store = store(&cluster.url());
@@ -75,7 +75,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
             kills
         })
     };
-    // Again and again, so that the writers outlast several kills.
+    // Repeatedly, so that the writers outlast several kills.
     let mut writers = Vec::new();
     for writer in 0..4 {
         let (store, all) = (store.clone(), Arc::clone(&all));
@@ -83,7 +83,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
             let mut errors = 0;
             for batch in all[writer * 3_000..][..3_000].chunks(50) {
                 errors += insert(&store, batch).await;
-                // The next writer's purchases too: what one inserts is a duplicate of another.
+                // Also the purchases of the next writer: each insert is a duplicate of another.
                 errors += insert(&store, &all[(writer * 3_000 + 2_900) % 12_000..][..100]).await;
             }
             errors
@@ -103,7 +103,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
             }
         }
     });
-    assert_eq!(summary.await.unwrap().count, 12_000, "acknowledged missing or twice");
+    assert_eq!(summary.await.unwrap().count, 12_000, "an acknowledged purchase is missing or duplicated");
     for purchase in all.iter().step_by(37) {
         assert_eq!(store.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
     }
@@ -181,7 +181,7 @@ async fn a_full_disk_is_waited_for() {
     let text = error.chain().to_string();
     assert!(text.contains("disk is full") && text.contains("53100"), "{text}");
     let count = async || store.summary(&Selector::All).await.unwrap().count;
-    assert_eq!(count().await, stored as u64 * 500, "all of a batch or nothing");
+    assert_eq!(count().await, stored as u64 * 500, "a whole batch or nothing");
     cluster.ctl("free");
     insert(&store, &all).await;
     assert_eq!(count().await, 30_000);
@@ -194,12 +194,12 @@ enum Break {
     BeforeTheClient,
 }
 
-/// A proxy before `socket` that breaks connections.
+/// A proxy in front of `socket` that breaks connections.
 #[derive(Debug)]
 struct Proxy {
     socket: PathBuf,
     how: watch::Sender<Break>,
-    /// The number of messages that were not answered.
+    /// The number of messages without a response.
     broken: watch::Sender<u64>,
 }
 
@@ -251,7 +251,7 @@ impl Proxy {
         }
     }
 
-    /// Breaks connections until one message is not answered.
+    /// Breaks connections until one message has no response.
     async fn break_once(&self, how: Break) {
         let mut broken = self.broken.subscribe();
         self.how.send_replace(how);
@@ -261,7 +261,7 @@ impl Proxy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_connection_loses_and_doubles_nothing() {
+async fn a_broken_connection_loses_and_duplicates_nothing() {
     let cluster = match Cluster::shared() {
         Ok(cluster) => cluster,
         Err(why) => return skipped(why),

@@ -30,9 +30,9 @@ async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> 
     Some((cluster, store))
 }
 
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
-        while !is_so().await {
+        while !holds().await {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -44,7 +44,7 @@ async fn count(store: &PostgresStore) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_promoted_synchronous_standby_has_all_that_was_acknowledged() {
+async fn a_promoted_synchronous_standby_has_all_acknowledged_purchases() {
     let Some((cluster, store)) = with_standby(true).await else { return };
     let all: Arc<[Purchase]> = purchases(8_000).into();
     let writers = (0..4).map(|writer: usize| {
@@ -66,7 +66,7 @@ async fn a_promoted_synchronous_standby_has_all_that_was_acknowledged() {
         errors += timeout(Duration::from_secs(120), writer).await.unwrap().unwrap();
     }
     println!("{errors} errors of inserts");
-    assert_eq!(count(&store).await, 8_000, "acknowledged missing or twice");
+    assert_eq!(count(&store).await, 8_000, "an acknowledged purchase is missing or duplicated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,13 +87,13 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
     assert!(error.is_retryable());
     tokio::task::block_in_place(|| cluster.ctl("promote"));
     until(async || store.check().await.is_ok()).await;
-    assert_eq!(count(&store).await, 20, "what was not acknowledged is lost");
+    assert_eq!(count(&store).await, 20, "unacknowledged purchases are lost");
     insert(&store, &all).await;
     assert_eq!(count(&store).await, 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_promoted_asynchronous_standby_may_miss_what_was_acknowledged() {
+async fn a_promoted_asynchronous_standby_may_miss_acknowledged_purchases() {
     let Some((cluster, store)) = with_standby(false).await else { return };
     let all = purchases(40);
     insert(&store, &all[..20]).await;
@@ -104,5 +104,5 @@ async fn a_promoted_asynchronous_standby_may_miss_what_was_acknowledged() {
     assert_eq!(insert(&store, &all[20..]).await, 0);
     tokio::task::block_in_place(|| cluster.ctl("promote"));
     until(async || store.check().await.is_ok()).await;
-    assert_eq!(count(&store).await, 20, "this is what synchronous replication is for");
+    assert_eq!(count(&store).await, 20, "asynchronous replication loses purchases");
 }

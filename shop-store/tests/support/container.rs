@@ -21,16 +21,16 @@ pub(crate) struct Container {
 pub(crate) struct SharedContainer {
     image: &'static str,
     port: u16,
-    /// What it prints when it is ready.
+    /// The line that it prints when it is ready.
     ready: &'static str,
     variables: &'static [(&'static str, &'static str)],
     running: Mutex<Weak<Container>>,
-    /// Why there is none; found out once.
+    /// The reason if it cannot be started, determined once.
     absent: OnceLock<String>,
 }
 
 impl SharedContainer {
-    /// One of `image`, unless the tests name another.
+    /// A container of `image`, unless the tests configure another.
     pub(crate) const fn new(
         image: &'static str,
         port: u16,

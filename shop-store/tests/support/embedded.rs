@@ -28,7 +28,7 @@ use shop_store::embedded::{
     EmbeddedUsers, SqliteOutbox,
 };
 
-/// A log and a store in a folder that goes with the fixture.
+/// A log and a store in a folder that is deleted with the fixture.
 #[derive(Debug)]
 pub(crate) struct EmbeddedFixture {
     log: EmbeddedLog,
@@ -92,11 +92,11 @@ impl StoreFixture for StoreOfFile {
     }
 }
 
-/// An `EmbeddedShop` in a folder that goes with the fixture.
+/// An `EmbeddedShop` in a folder that is deleted with the fixture.
 #[derive(Debug)]
 pub(crate) struct OpenShop {
     shop: EmbeddedShop,
-    /// Whether its own shop was given out.
+    /// Whether the shop itself was returned.
     is_used: AtomicBool,
     folder: TempDir,
 }
@@ -111,7 +111,7 @@ impl OpenShop {
 
 #[async_trait]
 impl ShopFixture for OpenShop {
-    /// From the second one on a shop of another process.
+    /// The first call returns the shop itself, later ones shops of other processes.
     async fn shop(&self) -> Shop {
         if !self.is_used.swap(true, Ordering::Relaxed) {
             return self.shop.shop();
@@ -129,7 +129,7 @@ impl ShopFixture for OpenShop {
 
 #[async_trait]
 impl LogFixture for EmbeddedFixture {
-    /// Whoever reads the log reads all of it as long as it lives.
+    /// The active consumer keeps the partition for its lifetime.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default().without_revocations()
     }
@@ -168,7 +168,7 @@ impl StoreFixture for EmbeddedFixture {
     }
 }
 
-/// Users and orders in a folder that goes with the fixture.
+/// Users and orders in a folder that is deleted with the fixture.
 #[derive(Debug)]
 pub(crate) struct EmbeddedEntitiesFixture {
     users: EmbeddedUsers,
@@ -177,7 +177,7 @@ pub(crate) struct EmbeddedEntitiesFixture {
 }
 
 impl EmbeddedEntitiesFixture {
-    /// Nobody, and nothing ordered.
+    /// No users and no orders.
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("users");

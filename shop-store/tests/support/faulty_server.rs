@@ -1,4 +1,4 @@
-//! A real server whose answers to some commands are tampered with: what no server can be made to do on demand.
+//! A proxy in front of a real server that changes responses to some commands, for faults that cannot be provoked.
 //!
 //! The messages are of the wire protocol's `OP_MSG`
 //! (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>).
@@ -13,25 +13,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What becomes of a command.
+/// The fault of a command.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// It is answered with this, and not made.
+    /// This response; the command is not run.
     Refused(Document),
-    /// It is made, and answered with this.
+    /// The command is run, with this response.
     AnsweredWith(Document),
-    /// It is made, and the connection breaks before the answer.
+    /// The command is run, and the connection breaks before the response.
     AnswerLost,
-    /// The connection breaks before it arrives.
+    /// The connection breaks before the command arrives.
     NotArrived,
-    /// It is made, and answered after so long.
+    /// The command is run, and its response delayed.
     Late(Duration),
 }
 
-/// What becomes of the next commands, by the command's name.
+/// The faults of the next commands, by name.
 type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
 
-/// Listens on a port of its own, as long as this lives.
+/// Listens on its own port until it is dropped.
 #[derive(Debug)]
 pub(crate) struct FaultyServer {
     pub(crate) uri: String,

@@ -60,8 +60,8 @@ impl Ledger {
         true
     }
 
-    /// Places order `number` of one of the first ten users with one attempt; returns whether it was acknowledged. Some are
-    /// read afterwards, also from the users' role.
+    /// Places order `number` of one of the first ten users with one attempt; returns whether it was acknowledged.
+    /// Some are read afterwards, also from the users' role.
     pub(crate) async fn place(&self, number: u64) -> bool {
         let wanted = i64::try_from(1 + number % 10).unwrap();
         if self.users.load(Ordering::Relaxed) < wanted {

@@ -1,6 +1,6 @@
 //! Histories: each call to the services with its start, its end and its outcome.
 //!
-//! [`History::judge`] finds what no correct service can have done, in the whole history and not only in the final state.
+//! [`History::judge`] finds violations in the whole history, not only in the final state.
 
 mod calls;
 mod judge;

@@ -1,6 +1,6 @@
 //! A simulated disk that loses unsynced changes when the power is cut.
 //!
-//! The contents of a file are durable after a sync of the file, a name after a sync of its folder. Any part of the rest may
+//! The contents of a file are durable after its sync, a name after the sync of its folder. Any part of the rest may
 //! survive a cut: see [`Survival`].
 
 use std::collections::BTreeMap;

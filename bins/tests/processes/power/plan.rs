@@ -59,7 +59,7 @@ pub(super) enum Survival {
 impl Survival {
     const ALL: [Self; 5] = [Self::Nothing, Self::Everything, Self::Names, Self::Prefix, Self::Torn];
 
-    /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: changes that have survived are as good as
+    /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: surviving changes are as good as
     /// synced.
     pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
         let any = Self::ALL[usize::try_from(random.below(Self::ALL.len() as u64)).unwrap()];

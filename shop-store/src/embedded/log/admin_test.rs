@@ -82,7 +82,7 @@ async fn replay_publishes_the_record_and_resolves_the_dead_letter() {
     let dead = log.dead_letters();
     dead.put(&letters).await.unwrap();
     assert_eq!(pending(&log).await, letters);
-    // Twice, as two operators do at the same time: it is published once.
+    // Twice, as by two concurrent operators: it is published once.
     let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
     assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
     assert!(pending(&log).await.is_empty());
@@ -91,7 +91,7 @@ async fn replay_publishes_the_record_and_resolves_the_dead_letter() {
     assert_eq!(now.len(), 2);
     let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
     assert_eq!(id(&now[0]), id(&now[1]));
-    // A record that fails again is a dead letter of its own, and one that is put again stays resolved.
+    // A record that fails again is a new dead letter, and one that is put again stays resolved.
     dead.put(&now).await.unwrap();
     assert_eq!(pending(&log).await, now[1..]);
 }
@@ -110,7 +110,7 @@ async fn dead_letters_are_listed_in_pages_and_discarded_one_by_one() {
     assert_eq!(log.discard(&letters[599..601], OF).await.unwrap(), 1);
     assert_eq!(pending(&log).await, letters[601..]);
     assert_eq!(resolved(&log).await.len(), 601);
-    // Who replays while it reads meets only what was there before: what was dropped since is not.
+    // A replay during a listing sees only earlier dead letters, without discarded ones.
     let mut begun = begun;
     let mut met = 0;
     while let Some(state) = begun.try_next().await.unwrap() {
@@ -139,7 +139,7 @@ async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>)
     log
 }
 
-/// Lets a group consume what is before `next`.
+/// Commits `next` for a group.
 async fn consume(log: &EmbeddedLog, next: u64) {
     let source = log.source("group").unwrap();
     let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
@@ -149,7 +149,7 @@ async fn consume(log: &EmbeddedLog, next: u64) {
 
 const DAY: i64 = 24 * 3_600_000;
 
-/// Another process has seen this time.
+/// Stores a time seen by another process.
 fn see(folder: &tempfile::TempDir, time: i64) {
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute("UPDATE clock SET seen = ?1", [time]).unwrap();
@@ -187,7 +187,7 @@ async fn a_clock_that_is_ahead_deletes_no_record() {
     }
     assert_eq!(scanned(&log).await.len(), 5);
     source.close(Duration::from_secs(20)).await.unwrap();
-    // Right again.
+    // The clock is right again.
     clock.0.store(DAY, Ordering::Relaxed);
     let source = log.source("group").unwrap();
     let deleted = async { while scanned(&log).await.len() > 2 {} };
@@ -214,19 +214,19 @@ async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
     assert_eq!(
         pending(&log).await,
         letters[1..],
-        "a conflict stays as long as its record, another letter for ever"
+        "a conflict stays as long as its record, other dead letters for ever"
     );
     drop(source);
 }
 
-/// What the log holds, held against the store.
+/// Verifies the store against the log.
 async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> VerifyReport {
     let mut options = VerifyOptions::default();
     options.quiet_period = Duration::ZERO;
     Verify::new(Arc::new(store.clone()), options).run(log, |_| ()).await.unwrap()
 }
 
-/// Carries what is in the log until so many are dead letters.
+/// Runs ingest until this many records are dead-lettered.
 async fn ingest_all(log: &EmbeddedLog, store: &EmbeddedStore) {
     let source = Arc::new(log.source("group").unwrap());
     let dead = Arc::new(log.dead_letters());
@@ -253,7 +253,7 @@ async fn verify_compares_log_and_store() {
     let verified = verify(&log, &store).await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean() && verified.purchases == 3, "{verified:?}");
-    // What was stored already is replayed all the same: it doubles nothing.
+    // A stored record can be replayed without a duplicate.
     let stored = scanned(&log).await.swap_remove(0);
     log.dead_letters().put(std::slice::from_ref(&stored)).await.unwrap();
     assert_eq!(log.replay(&pending(&log).await, OF).await.unwrap(), 2);
@@ -267,7 +267,7 @@ async fn verify_compares_log_and_store() {
     assert!(matches!(other, shop_core::ports::InsertOutcome::Duplicate));
 }
 
-/// The names of what is in the folder.
+/// The names of the files in the folder.
 fn names(folder: &std::path::Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<_> =
@@ -303,7 +303,7 @@ async fn open_without_create_creates_no_file() {
     let closed = log.closed();
     drop(log);
     closed.await;
-    // As a backup is: without the files that only processes that run need.
+    // Like a backup, without the files of running processes.
     std::fs::remove_file(folder.path().join("shop.lock")).unwrap();
     let log = open(&folder, existing()).await;
     let letters = pending(&log).await;
@@ -311,7 +311,7 @@ async fn open_without_create_creates_no_file() {
     DeadLetters::check(&log.dead_letters()).await.unwrap();
     let while_open = names(folder.path());
     assert!(while_open.iter().all(|name| name.starts_with("shop.db")), "{while_open:?}");
-    assert_eq!(log.replay(&letters, OF).await.unwrap(), 1, "what writes takes its turn");
+    assert_eq!(log.replay(&letters, OF).await.unwrap(), 1, "a write takes the lock");
     let closed = log.closed();
     drop(log);
     closed.await;

@@ -1,4 +1,4 @@
-//! What only this log promises: turns between processes, retention, a full disk.
+//! Guarantees of this log alone: locks between processes, retention, a full disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{EmbeddedLog, EmbeddedLogOptions};
 
-/// A clock that stands where it is put.
+/// A clock that the test sets.
 #[derive(Debug, Default)]
 pub(super) struct SetClock(pub(super) AtomicI64);
 
@@ -63,7 +63,7 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     }
     let first = one.source(&group).unwrap();
     assert_eq!(offsets(&first, 10).await.0, (1..=10).collect::<Vec<_>>());
-    // Only now, so that it is the first one's turn.
+    // Opened second, so that the first one has the lock.
     let second = two.source(&group).unwrap();
     second.check().await.expect("a waiting source is healthy");
     drop(first);
@@ -89,15 +89,15 @@ async fn the_receipts_of_a_batch_name_their_records() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_commit_of_another_process_wakes_a_source_without_polling() {
+async fn a_commit_of_another_process_notifies_a_source_without_polling() {
     let folder = tempfile::tempdir().unwrap();
-    // Each has a writer and a notifier of its own, as processes have.
+    // Each has its own writer and notifier, like a process.
     let options = EmbeddedLogOptions::default().poll_interval(Duration::from_secs(3_600));
     let one = EmbeddedLog::open(folder.path(), options).await.unwrap();
     let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let source = one.source("group").unwrap();
     for number in 1..=20 {
-        // Alternately, because a commit of its own must not hide one of another process.
+        // Alternately, because an own commit must not hide one of another process.
         let log = if number % 3 == 0 { &one } else { &two };
         log.sink().publish(&purchase(number)).await.unwrap();
         let offset = u64::try_from(number).unwrap();
@@ -112,7 +112,7 @@ async fn a_fenced_consumer_starts_a_new_epoch() {
     log.sink().publish(&purchase(1)).await.unwrap();
     let source = log.source("group").unwrap();
     let (_, position) = offsets(&source, 1).await;
-    // As another process does that has a turn of its own, since somebody has deleted the lock file.
+    // As another process does that holds a lock, too, since the lock file was deleted.
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute("UPDATE groups SET epoch = epoch + 1", []).unwrap();
     assert_eq!(source.commit(std::slice::from_ref(&position)).await.unwrap(), [CommitOutcome::Fenced]);
@@ -134,7 +134,7 @@ async fn a_write_to_a_deleted_file_is_not_acknowledged() {
         assert!(error.to_string().contains("restart") && error.to_string().contains(name), "{error}");
         assert!(sink.check().await.is_err());
         std::fs::rename(folder.path().join("elsewhere"), folder.path().join(name)).unwrap();
-        sink.check().await.expect("it was only away");
+        sink.check().await.expect("the file is back");
     }
 }
 
@@ -149,7 +149,7 @@ async fn closing_removes_the_write_ahead_log() {
     assert!(wal.exists());
     let closed = log.closed();
     source.close(Duration::from_secs(20)).await.unwrap();
-    source.close(Duration::from_secs(20)).await.expect("closed is closed");
+    source.close(Duration::from_secs(20)).await.expect("a second close succeeds");
     drop((log, sink, source));
     tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
     assert!(!wal.exists());
@@ -236,7 +236,7 @@ async fn a_full_disk_acknowledges_nothing() {
     sink.publish(&purchase(1)).await.unwrap();
     let error = log.append(record(1_000_000)).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
-    // It passes: what fits is still taken, and only what was acknowledged is there.
+    // The log recovers: small records are accepted, and only acknowledged ones are stored.
     sink.check().await.expect("a small write fits");
     sink.publish(&purchase(2)).await.unwrap();
     let source = log.source("group").unwrap();
@@ -248,7 +248,7 @@ async fn a_full_queue_rejects_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };
     let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();
-    // Another process's turn to write, which does not end.
+    // Another process holds the write lock.
     let lock = std::fs::File::options().write(true).open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     let waiting: Vec<_> = (0..10)
@@ -257,7 +257,7 @@ async fn a_full_queue_rejects_at_once() {
             tokio::spawn(async move { log.append(record(1)).await })
         })
         .collect();
-    // Two wait in the queue, and at most two are in the writer's hands: the others are answered.
+    // Two wait in the queue, and at most two are with the writer: the others are rejected.
     while waiting.iter().filter(|call| call.is_finished()).count() < 6 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! What only this store promises: other processes, damaged files, a full disk.
+//! Guarantees of this store alone: other processes, damaged files, a full disk.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn inserts_recover_after_a_full_disk() {
         error.to_string().contains("the disk is full") && error.to_string().contains("shop.db"),
         "{error}"
     );
-    // Nothing of the batch is there, and what fits is still taken.
+    // Nothing of the batch is stored, and small batches are accepted.
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 10);
     store.check().await.expect("a small write fits");
     store.insert(batch(10..20)).await.unwrap();
@@ -64,7 +64,7 @@ async fn inserts_recover_after_a_full_disk() {
     assert_eq!(roomy.summary(&Selector::All).await.unwrap().count, 5_000);
 }
 
-/// Opens a store in a folder that was prepared, and answers why that fails.
+/// Opens a store in a prepared folder, and returns the error.
 async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
@@ -105,7 +105,7 @@ async fn open_errors_name_the_file_and_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
+async fn an_unreadable_row_is_an_error_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     store.insert(batch(0..1)).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
     connection.execute("UPDATE purchases SET price = 'much'", []).unwrap();
     let error = store.get(&purchase(0).id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    // It does not hold up the others: what it says is not what the purchase says.
+    // It does not block other purchases.
     let outcomes = store.insert(batch(0..2)).await.unwrap();
     assert!(matches!(outcomes[..], [InsertOutcome::Conflict, InsertOutcome::Inserted]), "{outcomes:?}");
 }
@@ -189,7 +189,7 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
 }
 
 #[tokio::test]
-async fn listings_and_sums_of_two_processes_are_those_of_their_purchases() {
+async fn listings_and_sums_include_purchases_of_two_processes() {
     let folder = tempfile::tempdir().unwrap();
     let open = || EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default());
     let (stores, expected) = ([open().await.unwrap(), open().await.unwrap()], InMemoryStore::new());

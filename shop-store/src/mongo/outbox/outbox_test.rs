@@ -23,7 +23,7 @@ async fn an_update_keeps_the_pending_events_of_its_document() {
 }
 
 #[tokio::test]
-async fn an_entry_that_is_not_written_leaves_a_gap() {
+async fn an_unwritten_entry_leaves_a_gap() {
     let Some(own) = OwnCollection::on_test_server().await else { return };
     let event = shop_core::users::User::new(
         shop_core::users::UserNumber::FIRST,
@@ -37,7 +37,7 @@ async fn an_entry_that_is_not_written_leaves_a_gap() {
 }
 
 #[tokio::test]
-async fn an_unreadable_event_is_named_by_its_document() {
+async fn an_unreadable_event_is_reported_with_its_document() {
     let Some(own) = OwnCollection::on_test_server().await else { return };
     own.rows.insert_one(doc! { "_id": "order-7", "outbox": [{ "number": 1 }] }).await.unwrap();
     let error = own.outbox.pending(10).await.unwrap_err();

@@ -82,10 +82,10 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
     assert_eq!(
         (pending(users).await, pending(orders).await),
         (vec![42], vec![61]),
-        "others have their events"
+        "the other rows have events"
     );
 
-    // The replaced system runs again, and then ours.
+    // The replaced system writes again, then this one.
     let sqlalchemy = session(entities.url()).await;
     let inserted = sqlalchemy
         .query_one("insert into users (email, name) values ('bob@example.com', 'Bob') returning id", &[])
@@ -98,7 +98,7 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
 }
 
 #[tokio::test]
-async fn tables_of_another_program_are_used_only_when_asked() {
+async fn tables_of_another_program_are_used_only_on_request() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let url = fresh_schema(fixture.server_url()).await;
     let session = session(&url).await;
@@ -130,7 +130,7 @@ async fn tables_of_another_program_are_used_only_when_asked() {
     assert_eq!(adopting.inspect().await.unwrap().taken_over, Some(40));
     let adopting = PostgresUsers::open(options().adopt_tables(true)).unwrap();
     assert_eq!(adopting.get(seven).await.unwrap().unwrap().name.as_str(), "User 7");
-    // They are ours from now on.
+    // The tables belong to this program from now on.
     let users = PostgresUsers::open(options()).unwrap();
     assert_eq!(users.inspect().await.unwrap().taken_over, None);
     assert_eq!(registered(&users, &new_user("eva")).await, 42);
