@@ -1,4 +1,4 @@
-//! What costs a page and not everything, among very many: dead letters, totals, pages with a sum.
+//! Reads among very many rows that cost one page: dead letters, totals, pages with a sum.
 //!
 //! ```text
 //! cargo bench --bench growth

@@ -130,7 +130,7 @@ pub fn buy(user: &str) -> Vec<u8> {
     format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// `POST /v1/purchases:batch` of so many users, as NDJSON.
+/// `POST /v1/purchases:batch` of `users` users, as NDJSON.
 #[must_use]
 pub fn batch(prefix: &str, purchases: usize) -> Vec<u8> {
     let line = |number| {

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_whether_its_goal_is_missed() {
+    fn a_row_shows_a_missed_goal() {
         let row =
             Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s").with_goal(Goal::AtLeast(0.85));
         let row = Row { baseline: "a bare loop, 100/s".to_owned(), ..row };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         let texts = [1.0, 999.4, 1_000.0, 1_234_567.0].map(thousands);
         assert_eq!(texts, ["1", "999", "1,000", "1,234,567"]);
     }

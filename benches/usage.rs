@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_runs_take_the_time_of_both() {
+    fn the_time_of_two_runs_is_their_sum() {
         let cost = |rate, processor, memory| Cost { rate, processor, memory };
         // 100,000 records in one second, and as many in three.
         let both = cost(100_000.0, 0.2, 70.0).and(cost(100_000.0 / 3.0, 0.4, 60.0));
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::float_cmp, reason = "the values are not computed")]
-    fn quantiles_are_taken_from_what_is_there() {
+    fn quantiles_are_existing_values() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 3.0);
         assert_eq!(quantile(vec![1.0, 2.0], 0.99), 2.0);

@@ -70,7 +70,7 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What identifies the senders of requests; `None` if everybody may send them.
+/// Identifies the senders of requests; `None` if all senders are allowed.
 ///
 /// # Errors
 /// When a file cannot be read, or is invalid.

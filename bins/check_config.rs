@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_file_is_to_be_made_in_a_writable_folder() {
+    fn a_missing_file_needs_a_writable_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a/b/shop.db");
         assert_eq!(usable(&file).unwrap(), State::ToBeMade);

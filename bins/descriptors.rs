@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_files_for_others() {
+    fn connections_reserve_files_for_other_uses() {
         for (available, connections) in
             [(256, 128), (1_024, 512), (4_096, 2_560), (5_632, 4_096), (u64::MAX, 4_096)]
         {

@@ -65,7 +65,7 @@ fn text<S: Subscriber + for<'a> LookupSpan<'a>>(
     fmt::layer().with_ansi(on_terminal).with_writer(output)
 }
 
-/// Where the lines are written.
+/// The destination of the lines.
 #[derive(Debug, Clone)]
 enum Output {
     Stderr,

@@ -1,4 +1,4 @@
-//! Readers of events: the memory of a server with 1,000, and the latency of those who buy beside them.
+//! Readers of events: the memory of a server with 1,000, and the latency of concurrent buyers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::usage::{as_f64, median, memory_of};
 /// The connections that buy, each for its own user, and their purchases per second together.
 const BUYERS: usize = 64;
 const RATE: f64 = 2_000.0;
-/// How long the readers may take to receive what was bought.
+/// The time limit for readers to receive all purchases.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection that receives events.
@@ -30,7 +30,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Follows the purchases of the user with this number. Returns when the server has begun.
+    /// Follows the purchases of the user with this number. Returns when the stream has started.
     async fn start(server: &Server, user: usize) -> Self {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let request = get(&format!("/v1/purchases/events?userid=user-{user:05}"));
@@ -61,7 +61,7 @@ impl Reader {
     }
 }
 
-/// Measures buyers beside so many readers. Also returns the memory that the readers take, in MiB.
+/// Measures buyers with this number of readers. Also returns the memory of the readers, in MiB.
 fn measure(readers: usize, time: Duration) -> (Measured, f64) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::facing(folder.path(), &[]);

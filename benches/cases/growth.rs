@@ -1,4 +1,4 @@
-//! Reads that cost what they return, not what is there: pages of dead letters, totals, and pages of the default listing.
+//! Reads whose cost depends on their result: pages of dead letters, totals, and pages of the default listing.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -31,10 +31,10 @@ use crate::usage::{as_f64, median, processor_time};
 
 /// The size of a page.
 const PAGE: usize = 50;
-/// The user who has bought very much.
+/// The user with very many purchases.
 const USER: &str = "many";
 
-/// The milliseconds of processor time of this process per call, of so many repetitions of ten calls.
+/// The milliseconds of processor time of this process per call, for each repetition of ten calls.
 async fn processor<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -> F) -> Vec<f64> {
     let mut times = Vec::new();
     for number in 0..=repetitions {
@@ -50,7 +50,7 @@ async fn processor<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -
     times
 }
 
-/// Rows of pages and single look-ups among `count` dead letters.
+/// Rows of pages and single lookups among `count` dead letters.
 async fn dead_letters(
     on: &str,
     (admin, put): (&dyn LogAdmin, &dyn DeadLetters),
@@ -114,7 +114,7 @@ async fn totals(count: u64, scale: Scale) -> Vec<Row> {
     rows
 }
 
-/// The second pages of the default listing, whose sum its cursor carries, beside those of `/v1/purchases`.
+/// The second pages of the default listing, with the sum in the cursor, compared with those of `/v1/purchases`.
 async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     let schema = format!("growth_{}", uuid::Uuid::now_v7().simple());
     let client = connect(url).await;

@@ -31,7 +31,7 @@ pub(super) fn measure_load(server: &Server, load: &Load) -> Measured {
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
 }
 
-/// What ours is compared with.
+/// The baseline of a comparison.
 #[derive(Clone, Copy)]
 enum Beside {
     Echo,

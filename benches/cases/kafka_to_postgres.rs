@@ -40,7 +40,7 @@ pub struct Ingestion {
     records: u64,
     /// The number of records per batch.
     batch: usize,
-    /// The number of batches at the same time, each on a connection.
+    /// The number of concurrent batches, each on a connection.
     in_flight: usize,
     /// `synchronous_commit` of the bare sessions. The store raises `off` to `on`.
     synchronous_commit: bool,
@@ -167,7 +167,7 @@ pub(super) async fn connect(url: &str) -> Client {
     client
 }
 
-/// One statement, as the store's, but without looking for what is stored already.
+/// One statement like that of the store, but without a lookup of stored rows.
 async fn unnest(client: &Client, batch: &[Purchase]) -> Result<(), Error> {
     let sql = format!(
         "insert into purchases ({COLUMNS}) select * from unnest($1::text[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[])"
@@ -216,7 +216,7 @@ fn on_servers(records: u64) -> Option<Ingestion> {
     Some(Ingestion { way: Way::Kafka, kafka, postgres, name, records, batch, in_flight, synchronous_commit })
 }
 
-/// Measures the pipeline beside both bare ways, and the effect of the settings.
+/// Measures the pipeline compared with both bare statements, and the effect of the settings.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 100_000, 500_000);
     let Some(run) = on_servers(records) else { return };

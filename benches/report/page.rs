@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_takes_the_place_of_the_one_before() {
+    fn a_report_replaces_the_previous_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.md");
         std::fs::write(&path, format!("head\n{BEGIN}\nold\n{END}\nfoot\n")).unwrap();

@@ -1,4 +1,4 @@
-//! What the programs use as they are started by default: without requests, with a backlog, with many connections.
+//! Resources of the programs with default settings: idle, with a backlog, with many connections.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,11 +17,11 @@ use shop_kafka::KafkaLogOptions;
 
 use crate::programs::built;
 
-/// The time in which a program opens its connections, joins its groups and then has nothing to do.
+/// The time until a program has opened its connections, joined its groups and is idle.
 const SETTLED: Duration = Duration::from_secs(15);
 /// The partitions of a backlog.
 const PARTITIONS: u32 = 6;
-/// How often the progress of a backlog is read.
+/// The interval of reading the progress of a backlog.
 const PROGRESS: Duration = Duration::from_millis(250);
 
 const fn megabytes(bytes: f64) -> Goal {
@@ -32,7 +32,7 @@ fn pause(time: Duration) {
     two_threads().block_on(async { tokio::time::sleep(time).await });
 }
 
-/// How often the threads of a process have gone to sleep or were interrupted.
+/// The number of context switches of a process.
 fn switches(process: &Process) -> u64 {
     let of_task = |task: procfs::process::Task| {
         let status = task.status().ok()?;
@@ -92,7 +92,7 @@ fn connections(facing: &Path, time: Duration, emit: &mut dyn FnMut(Row)) {
     emit(row.with_goal(megabytes(40.0)));
 }
 
-/// The number of records that the ingest of `server` has stored, and found stored by an attempt without a response.
+/// The number of records that the ingest of `server` has stored, including those of an attempt without a response.
 async fn stored(server: &Server) -> u64 {
     let mut connection = Connection::open(server.address()).await;
     let answer = connection.send(&get("/health")).await;

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_is_text_or_base64() {
+    fn values_are_text_or_base64() {
         let text = whole(&dead_letter(b"{\"price\": 1}"), OF);
         for part in
             ["t-3-42\n", "conflict: ", "2, by", "key       u1", "none: none", "value     {\"price\": 1}"]

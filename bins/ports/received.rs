@@ -25,7 +25,7 @@ impl IngestObserver for Logged {
 
     fn records_durable(&self, batch: &Batch, duration: Duration) {
         self.0.records_durable(batch, duration);
-        // Dead letters have lines of their own.
+        // Dead letters have separate lines.
         let purchases = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
         for Purchase { id, user_id, .. } in purchases {
             tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_are_named_with_what_is_similar() {
+    fn unknown_words_have_suggestions() {
         for (service, arguments, expected) in [
             (ServiceKind::Management, &["verfy"][..], "unknown command `verfy`; did you mean `verify`?"),
             (ServiceKind::Management, &["dlq", "purge"], "unknown command `purge`; `--help` lists all"),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named_without_types_and_titles() {
+    fn wrong_values_are_reported_without_types_and_titles() {
         for (line, expected) in [
             ("m verify --wait x", "invalid value 'x' for '--wait <WAIT>': invalid digit found in string"),
             (
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_before_between_and_behind_the_words_of_a_command() {
+    fn settings_may_be_anywhere_in_a_command() {
         for line in [
             "m --kafka-topic x --json dlq drop --all --topic y",
             "m dlq --topic y --kafka-topic=x drop --json --all",

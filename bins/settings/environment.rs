@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_aliases_are_named() {
+    fn contradicting_aliases_are_reported() {
         let (_, faults) =
             read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "b:1"), ("PORT", "1"), ("APP_PORT", "2")]);
         assert_eq!(faults.len(), 2);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn given_names_settings_with_their_aliases() {
+    fn given_lists_settings_with_their_aliases() {
         let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let given = Environment::from_pairs(owned).given;
