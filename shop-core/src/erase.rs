@@ -36,7 +36,7 @@ const BATCH: usize = 500;
 pub struct Erase<F> {
     progress: F,
     scanned: u64,
-    /// What was erased so far.
+    /// The counts so far.
     pub report: EraseReport,
 }
 
@@ -50,7 +50,7 @@ pub struct EraseProgress {
     pub purchases: u64,
 }
 
-/// What was erased, or would be.
+/// The counts of erased rows and records, or of those that would be erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EraseReport {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_counted_in_a_dry_run_is_erased() {
+    async fn an_erasure_erases_what_its_dry_run_counts() {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         for (user, number) in [("1", 1), ("1", 2), ("2", 3)] {
             log.sink().publish(&purchase(user, number)).await.unwrap();

@@ -10,7 +10,7 @@ use crate::options;
 use crate::ports::PurchaseErase;
 use crate::{Clock, Result, SystemClock, Timestamp};
 
-/// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest goes on.
+/// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest continues.
 ///
 /// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until
 /// the next round deletes it. Several processes may run one for the same store. A [`DeletionGuard`] limits what a round
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn old_purchases_are_deleted_again_and_again() {
+    async fn old_purchases_are_deleted_periodically() {
         let (store, all) = store().await;
         let retention = retention(&store, NOW);
         let monitor = retention.monitor();

@@ -15,7 +15,7 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub struct BatchResultBody {
     /// The index of the element, or of the line, from 0.
     pub line: usize,
-    /// What became of it.
+    /// Its outcome.
     pub status: BatchStatus,
     /// Of an acknowledged purchase: its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ pub struct BatchResultBody {
     pub errors: Vec<ProblemError>,
 }
 
-/// What became of a purchase of a batch.
+/// The outcome of a purchase of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

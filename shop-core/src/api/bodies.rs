@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_says_only_what_is_known() {
+    fn a_receipt_omits_unknown_members() {
         let id: PurchaseId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let local = Receipt::new(id, Durability::LocalDisk);
         assert_eq!(

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_begins_as_a_formula() {
+    fn values_do_not_start_like_a_formula() {
         for name in ["=1+1", "+49 30", "-x", "@a", "'=1", "''-1", "＝1"] {
             assert_eq!(name_in_csv(name), format!("'{name}"));
         }

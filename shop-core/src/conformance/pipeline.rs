@@ -269,7 +269,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     assert_eq!(admin.discard(&dead_letters, Purchase::TYPE).await.expect("discard"), 1);
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");
     assert!(verified.is_clean() && verified.lost == 0, "{verified:?}");
-    // What the log has deleted is not verified.
+    // Deleted records are not verified.
     let end = records[9].offset + 1;
     log.delete_before(&RecordPosition { offset: end, ..position.clone() }).await;
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");

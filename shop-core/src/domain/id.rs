@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_refused() {
+    fn other_spellings_are_rejected() {
         for text in [
             "",
             "0190163d8694739baea5966c26f8ad91",

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_behind_the_eighth_decimal_are_no_decimals() {
+    fn zeros_after_the_eighth_decimal_are_ignored() {
         for (text, kept) in [
             ("5.000000000", "5.00000000"),
             ("29.9900000000", "29.99000000"),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_has_one_text_whatever_the_prices_were_written_as() {
+    fn the_text_of_a_total_does_not_depend_on_the_scale_of_prices() {
         for (prices, text) in [
             (&["1.25", "1.25", "1.25", "1.25"][..], "5"),
             (&["0.00"], "0"),
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_text_is_rejected() {
         for (text, why) in [
             ("", InvalidPrice::NotANumber),
             ("abc", InvalidPrice::NotANumber),

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key_no_fresh_id_is_asked_for() {
+    fn with_a_key_no_fresh_id_is_generated() {
         let repeatable = buy("u1", "ada", "1").with_key("order-7".parse().unwrap()).with_timestamp(at(3));
         let once = repeatable.clone().into_purchase(at(5), || unreachable!());
         let again = repeatable.into_purchase(at(6), || unreachable!());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_text_is_rejected() {
         for (text, why) in [
             ("", InvalidText::Blank),
             (" \t\u{a0}", InvalidText::Blank),

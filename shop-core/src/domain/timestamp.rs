@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_text_is_rejected() {
         for text in
             ["2026-03-01T10:00:00[Europe/Berlin]", "9999-12-30T21:00:00-05:00", "2026-03-01T10:00:00+99:00"]
         {

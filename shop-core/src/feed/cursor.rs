@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_cursor_leads_back_to_it() {
+    fn a_cursor_round_trips_as_text() {
         for offsets in [&[][..], &[(0, 0)], &[(0, 15), (7, u64::MAX)]] {
             let cursor = cursor(offsets);
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_log_or_too_far_behind_is_refused() {
+    fn a_cursor_of_another_log_or_too_far_behind_is_rejected() {
         let (known, passed) = (log("purchases", None), Offsets::from([(0, 20), (1, 5)]));
         assert!(cursor(&[(0, 15)]).check(known, &passed, 10).is_ok(), "5 of each partition");
         assert!(cursor(&[(0, 14)]).check(known, &passed, 10).is_err());

@@ -1,4 +1,4 @@
-//! What the reader of the log and the subscriptions share.
+//! The state that the reader of the log and the subscriptions share.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

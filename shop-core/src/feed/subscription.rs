@@ -41,9 +41,9 @@ pub struct Subscription {
     pub(super) deliveries: mpsc::Receiver<Delivery>,
     /// What is yielded before the deliveries.
     pub(super) backlog: Option<Backlog>,
-    /// Where to continue after what was yielded.
+    /// Where to continue after the last yielded purchase.
     pub(super) cursor: FeedCursor,
-    /// What was yielded last.
+    /// The last yielded purchase.
     pub(super) yielded: VecDeque<PurchaseId>,
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -78,7 +78,7 @@ impl Subscription {
         }
     }
 
-    /// Where to continue after what was yielded. It moves on without purchases of the selection, too.
+    /// Where to continue after the last yielded purchase. It moves on without purchases of the selection, too.
     pub fn position(&mut self) -> &FeedCursor {
         if self.backlog.is_none()
             && let Some(passed) = self.hub.passed_unless_queued(&self.deliveries)

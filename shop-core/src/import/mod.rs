@@ -58,7 +58,7 @@ options! {
     pub fn new(format: RowFormat);
 }
 
-/// What was imported.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ImportReport {

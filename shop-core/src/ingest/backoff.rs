@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_start_again_after_a_recovery() {
+    fn pauses_double_up_to_the_maximum_and_reset_after_a_recovery() {
         let (mut backoff, now, options) = (backoff(), Instant::now(), IngestOptions::default());
         for _ in 0..2 {
             let mut least = options.initial_backoff;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_may_ask_for_a_longer_pause() {
+    fn retry_after_lengthens_the_next_pause() {
         let (mut backoff, now, long) = (backoff(), Instant::now(), Duration::from_secs(30));
         let until = backoff.failed(&unavailable().with_retry(Retry::After(long)), now);
         assert_eq!(until, now + long);

@@ -289,7 +289,7 @@ mod tests {
     use crate::{Clock as _, NewPurchase, SystemClock};
 
     #[test]
-    fn each_record_is_tried_alone_in_turn_the_last_one_first() {
+    fn records_are_retried_alone_starting_with_the_last() {
         let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
         let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
         for count in 9..50 {

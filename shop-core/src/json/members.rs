@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_object_is_refused() {
+    fn values_other_than_objects_are_rejected() {
         let deep = "[".repeat(200_000);
         let deep_member = format!(r#"{{"x":{}"#, "[".repeat(200_000));
         for json in [

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_count_as_text_where_asked() {
+    fn integers_are_text_on_request() {
         assert_eq!(scalar("5").text_or_integer().unwrap(), "5");
         assert_eq!(scalar("-5").text_or_integer().unwrap(), "-5");
         assert_eq!(scalar("123456789012345678901234").text_or_integer().unwrap(), "123456789012345678901234");

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_are_refused() {
+    fn damaged_bytes_are_rejected() {
         let good = Headers::builder().with("name", Some(b"value")).build();
         for length in 1..good.as_bytes().len() {
             assert_eq!(Headers::from_bytes(good.as_bytes().slice(..length)), Err(InvalidHeaders));

@@ -14,7 +14,7 @@ use crate::{Result, options};
 const MAX_BATCH: u32 = 100;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// What became of a dead letter in [`resolve_all`], or of a position in [`resolve`].
+/// The outcome of a dead letter in [`resolve_all`], or of a position in [`resolve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolved {
@@ -41,7 +41,7 @@ options! {
 }
 
 /// Resolves the pending dead letters of `log` at `positions`, whose records are of type `of`; with `dry_run`, only finds
-/// them. Returns what became of each position at which there is one.
+/// them. Returns the outcome of each position at which there is one.
 ///
 /// # Errors
 /// As [`resolve_all`].

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cooperative_moves_only_what_must_move() {
+    async fn cooperative_moves_the_minimum_of_partitions() {
         let mut group = group(Rebalancing::Cooperative);
         group.join(1);
         assert_eq!(owns(&group, 1), [0, 1, 2, 3, 4]);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn eager_takes_all_before_it_gives_any() {
+    async fn eager_revokes_all_before_it_assigns_any() {
         let mut group = group(Rebalancing::Eager);
         group.join(1);
         group.join(2);

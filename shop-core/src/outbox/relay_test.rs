@@ -62,7 +62,7 @@ async fn run_until(relay: Relay, is_done: impl Fn() -> bool + Send + Sync) {
         }
     };
     let run = tokio::time::timeout(Duration::from_secs(600), relay.run(done));
-    run.await.expect("all of it is published at last");
+    run.await.expect("all events are published");
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn a_failing_event_blocks_only_its_key() {
         (of("a"), of("b")),
         (vec!["a1".into(), "a2".into(), "a3".into()], vec!["b1".into(), "b2".into()])
     );
-    assert_eq!(kept[..2], ["b1", "b2"], "they do not wait for a1");
+    assert_eq!(kept[..2], ["b1", "b2"], "other keys do not wait for a1");
     assert_eq!(outbox.backlog().await.unwrap().entries, 0);
 }
 
@@ -108,9 +108,9 @@ async fn only_a_round_that_publishes_nothing_waits_before_the_next() {
 #[derive(Debug, Default)]
 struct Odd {
     outbox: InMemoryOutbox,
-    /// How often `pending` fails, every other time with a panic.
+    /// The number of failures of `pending`, every other one a panic.
     failures: AtomicUsize,
-    /// How often `delete` has no visible effect.
+    /// The number of calls of `delete` without a visible effect.
     unforgetful: AtomicUsize,
 }
 
@@ -230,7 +230,7 @@ async fn a_panicking_append_duplicates_no_other_event() {
     assert!(monitor.status().last_error.is_some());
     let waits: Vec<_> = outbox.pending(9).await.unwrap();
     let waits: Vec<_> = waits.iter().map(|entry| text(entry.record.value.as_ref())).collect();
-    assert_eq!(waits, ["bad", "b2"], "of one key the order is kept");
+    assert_eq!(waits, ["bad", "b2"], "the order per key is kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,8 +244,8 @@ async fn a_shutdown_ends_between_two_appends() {
     let limit = Duration::from_secs(1) + RelayOptions::default().drain_timeout + Duration::from_secs(1);
     assert!(begun.elapsed() <= limit, "{:?}", begun.elapsed());
     let published = log.kept.lock().unwrap().len() as u64;
-    assert!(published >= 5, "it goes on for as long as it may: {published}");
-    assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "what was published is forgotten");
+    assert!(published >= 5, "it publishes until the timeout: {published}");
+    assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "published entries are deleted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +262,7 @@ async fn a_shutdown_publishes_what_is_pending() {
     assert_eq!(monitor.backlog().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
-/// Assigns the greatest existing id plus one, and gets a write after each delete.
+/// Assigns the highest existing id plus one, and gets a write after each delete.
 #[derive(Debug, Default)]
 struct Reusing {
     entries: Mutex<BTreeMap<i64, OutboxEntry>>,
@@ -325,7 +325,7 @@ async fn an_event_with_a_reused_id_is_not_lost() {
     outbox.write(record("a", "0"));
     let values = ["1", "1", "2", "3"];
     outbox.next.lock().unwrap().extend(values.map(|value| record("a", value)));
-    assert_eq!(relayed(outbox, 5).await, ["0", "1", "1", "2", "3"], "even one that says the same as before");
+    assert_eq!(relayed(outbox, 5).await, ["0", "1", "1", "2", "3"], "even one with the same content");
 }
 
 #[tokio::test(start_paused = true)]

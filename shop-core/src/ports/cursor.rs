@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
+    fn a_cursor_round_trips() {
         for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
             let last = purchase(id);
             let cursor = Cursor::after(&user("u1"), &listing(ListOrder::NewestFirst), &last);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_listing_is_refused() {
+    fn a_cursor_of_another_listing_is_rejected() {
         let cursor = Cursor::after(
             &user("u1"),
             &listing(ListOrder::NewestFirst),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_refused() {
+    fn an_invalid_cursor_is_rejected() {
         let long = "A".repeat(100_000);
         for text in ["", "x", "ä", "AAAA", &long, "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA"]
         {

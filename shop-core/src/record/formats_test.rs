@@ -49,7 +49,7 @@ fn encoded_purchases_decode() {
 
 /// Records of each replaced system's producer, and how they decode.
 #[test]
-fn the_replaced_systems_records_are_read() {
+fn records_of_the_replaced_systems_are_decoded() {
     let samples: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("../../fixtures/records.json")).unwrap();
     for sample in &samples {

@@ -91,7 +91,7 @@ async fn a_key_makes_a_buy_idempotent() {
 }
 
 #[tokio::test]
-async fn an_error_has_the_key_to_repeat_with() {
+async fn an_error_has_a_key_to_retry_with() {
     let shop = Shop::of(Unavailable, InMemoryStore::new());
     let keyed = shop.buy(new("1").with_key("order-7".parse().unwrap())).await.unwrap_err();
     assert_eq!((keyed.outcome(), keyed.is_retryable()), (Outcome::Unknown, true));
@@ -141,7 +141,7 @@ async fn a_listing_waits_for_the_receipt() {
 }
 
 #[tokio::test]
-async fn a_stream_requests_small_pages_first() {
+async fn a_stream_starts_with_small_pages() {
     let query = Noting::default();
     let shop = Shop::of(StoreSink::new(Arc::new(query.0.clone()), Durability::Memory), query.clone());
     let at = |second: i64| Timestamp::from_millis(second * 1_000).unwrap();

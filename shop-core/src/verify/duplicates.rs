@@ -53,7 +53,7 @@ impl HashPartitions {
     }
 }
 
-/// What a store contains.
+/// The contents of a store.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     pub(super) purchases: u64,

@@ -92,7 +92,7 @@ fn ids(findings: &[UnverifiedRecord]) -> BTreeSet<PurchaseId> {
 #[tokio::test(start_paused = true)]
 async fn a_complete_store_is_clean() {
     let world = World::new().await;
-    // Published again, as after a retry: it is one purchase.
+    // Published twice, as after a retry: one purchase.
     world.publish(&purchase(7)).await;
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
@@ -116,13 +116,13 @@ async fn missing_records_are_counted_and_sampled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_that_is_missing_twice_is_one() {
+async fn a_purchase_with_two_missing_records_counts_once() {
     let world = World::new().await;
     let first = world.publish(&purchase(100)).await;
     for number in [100, 101, 100] {
         world.publish(&purchase(number)).await;
     }
-    // Given up one by one.
+    // Discarded one by one.
     let options = VerifyOptions::default().max_pending(1);
     let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
     let missing = &verified.missing;
@@ -148,7 +148,7 @@ async fn a_log_without_records_verifies_nothing() {
     assert_eq!((verified.records, verified.purchases, verified.written), (0, 3, Some(3)));
     assert_eq!(verified.first_offsets, BTreeMap::from([(("purchases".to_owned(), 0), 3)]));
     assert_eq!(verified.to_string(), "nothing verified: the log has no records any more");
-    // What the store has twice is found all the same.
+    // Duplicates in the store are still found.
     let query = Arc::new(Doubling(world.store.clone()));
     let verified = world.verify_by(query, VerifyOptions::default()).await.unwrap();
     assert!(verified.has_findings() && verified.to_string().starts_with("missing 0, twice 1"), "{verified}");
@@ -182,7 +182,7 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     assert!(verified.is_clean() && verified.dead_lettered == 1, "{verified:?}");
     assert_eq!(verified.conflicts, 1);
 
-    // The one that was stored is taken out, the other one replayed: the log still has both.
+    // The stored one is deleted, the other one replayed: the log still has both.
     assert_eq!(world.log.replay(&[dead_letter], Purchase::TYPE).await.unwrap(), 1);
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
@@ -220,7 +220,7 @@ async fn conflicts_are_counted_among_dead_letters() {
 #[derive(Debug)]
 struct Truncated {
     log: InMemoryLog,
-    /// After how many calls of `tail` another producer's transaction ends. Without one the log cannot be followed.
+    /// The number of calls of `tail` until another producer's transaction ends. `None` if the log cannot be followed.
     open: Option<AtomicUsize>,
 }
 

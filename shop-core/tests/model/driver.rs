@@ -56,7 +56,7 @@ struct World {
     /// The faults of the store and the dead letters, for all members.
     faults: Faults,
     members: Vec<Member>,
-    /// Members that have crashed and were not replaced yet.
+    /// Crashed members that are not replaced yet.
     crashed: usize,
     leaving: Vec<Member>,
     /// The faults of all members so far.
@@ -106,7 +106,7 @@ impl World {
             self.apply(step).await;
             self.check().await.map_err(|violation| format!("after step {number}, {step:?}: {violation}"))?;
         }
-        self.heal().await.map_err(|violation| format!("when all was well again: {violation}"))
+        self.heal().await.map_err(|violation| format!("after the recovery: {violation}"))
     }
 
     async fn apply(&mut self, step: &Step) {
@@ -208,7 +208,7 @@ impl World {
         let drain = Duration::from_millis(self.setting.drain) / 4 * 3;
         *member.line.leaving.lock().unwrap() = Some((Instant::now(), drain));
         if let Some(stop) = member.stop.take() {
-            // It may have stopped by itself.
+            // It may have stopped with an error.
             let _was_running = stop.send(());
         }
         self.leaving.push(member);
@@ -230,7 +230,7 @@ impl World {
         });
     }
 
-    /// All members and the store end at once. What the log has acknowledged stays.
+    /// All members and the store end at once. Records that the log has acknowledged stay.
     fn cut_power(&mut self) {
         for _ in 0..self.members.len() {
             self.crash(&Crash { member: 0, lingers: 1, arrives: false });
@@ -275,7 +275,7 @@ impl World {
             {
                 self.oracle.count("event: a member stops at the limit of dead letters");
             }
-            ended => self.oracle.accuse(format!("a member has ended by itself: {ended:?}")),
+            ended => self.oracle.accuse(format!("a member has ended: {ended:?}")),
         }
     }
 
@@ -306,8 +306,8 @@ impl World {
         injected.into_iter().any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
     }
 
-    /// A position that moved back, or a limit of dead letters, requires further members. Each gets further
-    /// than the one before.
+    /// A position that moved back, or a limit of dead letters, requires further members. Each makes progress
+    /// beyond the previous one.
     async fn restart_until_all_is_processed(&mut self) -> Result<(), String> {
         let mut last = None;
         while let Some(missing) = self.oracle.missing() {

@@ -4,8 +4,8 @@
 //! Each case is a plan, made from a seed by proptest, and runs on one thread and on paused time: the same
 //! plan always gives the same run. A failure prints the seed, and the smallest plan that still fails.
 //!
-//! - `PROPTEST_CASES` says how many cases each of the tests runs.
-//! - `SHOP_TEST_SEED` runs the case of that seed alone.
+//! - `PROPTEST_CASES` sets the number of cases of each test.
+//! - `SHOP_TEST_SEED` runs only the case of this seed.
 
 #![expect(
     clippy::panic,
@@ -39,7 +39,7 @@ fn chosen_seed() -> Option<u64> {
     std::env::var("SHOP_TEST_SEED").ok().map(|text| text.parse().unwrap())
 }
 
-/// A runner for the one case that `seed` stands for.
+/// A runner for the case of `seed`.
 fn runner(seed: u64) -> TestRunner {
     TestRunner::new(Config {
         cases: 1,
@@ -61,10 +61,10 @@ fn run_case(seed: u64, rebalancing: Rebalancing, total: &Mutex<Summary>) {
         Ok(()) => {}
         Err(TestError::Fail(violation, plan)) => {
             panic!(
-                "{violation}\nthis plan does it: {plan:#?}\nSHOP_TEST_SEED={seed} shows it again, in this test"
+                "{violation}\nthis plan reproduces it: {plan:#?}\nSHOP_TEST_SEED={seed} reproduces it in this test"
             )
         }
-        Err(TestError::Abort(why)) => panic!("no case could be made: {why}"),
+        Err(TestError::Abort(why)) => panic!("no case could be generated: {why}"),
     }
 }
 
@@ -78,7 +78,7 @@ fn run_cases(rebalancing: Rebalancing) {
     let total = total.into_inner().unwrap();
     println!("{rebalancing:?}: {cases} cases, seeds from {first}\n{total}");
     if cases >= MANY {
-        assert_eq!(total.never_happened(), Vec::<&str>::new(), "of that nothing was tested");
+        assert_eq!(total.never_happened(), Vec::<&str>::new(), "these were not tested");
     }
 }
 

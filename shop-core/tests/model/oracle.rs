@@ -1,4 +1,4 @@
-//! What may be true of a log and a store, whatever has happened to the pipeline between them.
+//! The invariants of a log and a store, for any behavior of the pipeline between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::summary::Summary;
 
-/// What is known of everything that was published, and of its outcome. Every effect on the log and the
-/// store is entered at the moment when it happens, and checked then.
+/// All published records and their outcomes. Every effect on the log and the
+/// store is recorded and checked when it happens.
 #[derive(Debug, Clone)]
 pub(crate) struct Oracle {
     book: Arc<Mutex<Book>>,
@@ -22,7 +22,7 @@ pub(crate) struct Oracle {
 #[derive(Debug)]
 struct Book {
     started: Instant,
-    /// Of each partition, its records.
+    /// The records of each partition.
     published: BTreeMap<u32, Vec<Published>>,
     /// The contents with which ids were published.
     contents: BTreeMap<PurchaseId, Vec<Purchase>>,
@@ -35,12 +35,12 @@ struct Book {
     delivered: BTreeSet<(u32, u64)>,
     /// The last owner and the last epoch that a partition was delivered in.
     owners: BTreeMap<u32, (u64, u64)>,
-    /// What each member has been handed and has not given up, with the end of it.
+    /// The batches delivered to each member in partitions that it has not given up, with their end.
     handed: BTreeMap<(u64, u32), Handed>,
     committed: BTreeMap<u32, u64>,
     violation: Option<String>,
     summary: Summary,
-    /// Everything that happened, with its time: two runs of one plan have the same.
+    /// All events with their times: two runs of one plan have the same.
     trace: Vec<(u128, &'static str, u64)>,
 }
 
@@ -49,7 +49,7 @@ struct Published {
     record: LogRecord,
     /// `None` for poison.
     purchase: Option<Purchase>,
-    /// It was found in the store or among the dead letters, which both keep what they have.
+    /// Found in the store or among the dead letters, neither of which loses records.
     durable: bool,
 }
 
@@ -88,7 +88,7 @@ impl Oracle {
         self.book().note(what, 0);
     }
 
-    /// Something that must not be.
+    /// Records a violation.
     pub(crate) fn accuse(&self, violation: String) {
         self.book().accuse(violation);
     }
@@ -101,7 +101,7 @@ impl Oracle {
         book.published.entry(partition).or_default().push(Published { record, purchase, durable: false });
     }
 
-    /// The first thing that must not be, if there was one.
+    /// The first violation, if any.
     pub(crate) fn violation(&self) -> Option<String> {
         self.book().violation.clone()
     }
@@ -157,13 +157,13 @@ impl Oracle {
         }
     }
 
-    /// Whether all that `member` was handed of these partitions is committed; forgets that it was handed it.
+    /// Whether all records delivered to `member` in these partitions are committed; removes its deliveries.
     pub(crate) fn given_up(&self, member: u64, partitions: &[Partition]) -> bool {
         let mut book = self.book();
         let mut all = true;
         for Partition { index, epoch, .. } in partitions {
             let Some(handed) = book.handed.get(&(member, *index)) else { continue };
-            // It may have the partition again by now, in a later epoch.
+            // The member may have the partition again, in a later epoch.
             if handed.epoch == *epoch {
                 all &= book.committed.get(index) >= Some(&handed.next);
                 book.handed.remove(&(member, *index));
@@ -172,7 +172,7 @@ impl Oracle {
         all
     }
 
-    /// As [`given_up`](Self::given_up), of everything that the member still has.
+    /// Like [`given_up`](Self::given_up), for all remaining partitions of the member.
     pub(crate) fn left(&self, member: u64) -> bool {
         let mut book = self.book();
         let mut all = true;
@@ -194,7 +194,7 @@ impl Oracle {
         });
     }
 
-    /// Holds what the log and the store have against the book.
+    /// Compares the log and the store with the book.
     pub(crate) fn check(
         &self,
         committed: &BTreeMap<u32, u64>,
@@ -207,20 +207,20 @@ impl Oracle {
         }
         if &book.committed != committed {
             let known = book.committed.clone();
-            book.accuse(format!("the log stands at {committed:?}, but was told {known:?}"));
+            book.accuse(format!("the log has the positions {committed:?}, but committed were {known:?}"));
         }
         if !book.stored.values().eq(stored) {
-            book.accuse(format!("the store holds {stored:?}, which is not what was first inserted"));
+            book.accuse(format!("the store has {stored:?}, which was not inserted first"));
         }
         let kept = dead_letters.iter().map(|dead_letter| {
             ((dead_letter.partition.index, dead_letter.record.offset), &dead_letter.record)
         });
         if !book.dead_letters.iter().map(|(place, record)| (*place, record)).eq(kept) {
-            book.accuse("the dead letters are not those that were put".to_owned());
+            book.accuse("the dead letters differ from those that were put".to_owned());
         }
     }
 
-    /// What is still missing of the end of everything: all stored or dead-lettered, all committed.
+    /// What is missing until all records are stored or dead-lettered and committed.
     pub(crate) fn missing(&self) -> Option<String> {
         let mut book = self.book();
         let ends: Vec<(u32, u64)> =
@@ -248,7 +248,7 @@ impl Oracle {
         self.book().largest
     }
 
-    /// What has happened, and when.
+    /// All events and their times.
     pub(crate) fn trace(&self) -> Vec<(u128, &'static str, u64)> {
         self.book().trace.clone()
     }

@@ -1,4 +1,4 @@
-//! What may happen to a pipeline: plans are data, so that one that fails can be made smaller.
+//! Plans of events: plans are data, so that a failing one can be shrunk.
 
 use std::time::Duration;
 
@@ -7,42 +7,42 @@ use shop_core::fault::{Call, Fault};
 use shop_core::log::Reason;
 use shop_core::{Error, ErrorKind};
 
-/// The most members that a plan starts beside each other, those that are leaving not counted.
+/// The maximum number of concurrent members of a plan, without those that are leaving.
 pub(crate) const MAX_MEMBERS: usize = 3;
 
-/// One case: how the pipeline is set up, and what happens to it.
+/// One case: the setup of the pipeline, and the events.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) setting: Setting,
     pub(crate) steps: Vec<Step>,
 }
 
-/// What stays as it is for a whole case. Times are in milliseconds.
+/// The constants of a case. Times are in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
     pub(crate) partitions: u32,
     pub(crate) batch_records: usize,
     pub(crate) in_flight: usize,
-    /// The bytes at which no more are read.
+    /// The limit of bytes in flight.
     pub(crate) in_flight_bytes: usize,
     pub(crate) grace: u64,
     pub(crate) drain: u64,
-    /// How long every insert takes; a put and a commit take half of it.
+    /// The duration of every insert; a put and a commit take half of it.
     pub(crate) latency: u64,
-    /// Dead letters in a row that are too many; 0 is off.
+    /// The limit of consecutive dead letters; 0 is off.
     pub(crate) dead_letter_limit: usize,
     pub(crate) jitter_seed: u64,
 }
 
-/// What happens next. A number chooses one of the members that run.
+/// The next event. A number selects one of the running members.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Publish(Vec<Item>),
-    /// So many milliseconds go by.
+    /// This many milliseconds pass.
     Pass(u64),
-    /// Every task gets so many turns, and no time goes by.
+    /// Every task is polled this many times, and no time passes.
     Turns(u32),
-    /// The next call there goes wrong.
+    /// The next call there fails.
     Trouble(Place, Trouble),
     StoreAway,
     StoreBack,
@@ -53,9 +53,9 @@ pub(crate) enum Step {
     /// The member shuts down cleanly.
     Leave(usize),
     Crash(Crash),
-    /// All members and the store end at once, which forgets what is not durable.
+    /// All members and the store end at once, and the store loses what is not durable.
     CutPower,
-    /// The member's membership is lost, and it learns of it afterwards.
+    /// The member loses its membership, and is notified afterwards.
     Expel(usize),
 }
 
@@ -63,13 +63,13 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Crash {
     pub(crate) member: usize,
-    /// How many milliseconds its group believes that it lives.
+    /// The time in milliseconds until its group detects the crash.
     pub(crate) lingers: u64,
-    /// Whether the requests that it had sent still arrive.
+    /// Whether its pending requests still arrive.
     pub(crate) arrives: bool,
 }
 
-/// A record to be published. A number chooses one of those that were published before.
+/// A record to publish. A number selects an earlier record.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
     /// A purchase of this user.
@@ -82,7 +82,7 @@ pub(crate) enum Item {
     OtherUser(usize),
     /// A purchase of this user that another producer has written: without an id.
     Foreign(u8),
-    /// No purchase, in one of several ways, with this user's key.
+    /// An undecodable record of one of several kinds, with this user's key.
     Poison(Poison, u8),
 }
 
@@ -95,7 +95,7 @@ pub(crate) enum Poison {
     NoPrice,
 }
 
-/// Whose next call goes wrong.
+/// The port whose next call fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
     Insert,
@@ -106,7 +106,7 @@ pub(crate) enum Place {
     Next(usize),
 }
 
-/// What goes wrong; times are in milliseconds.
+/// The kind of fault; times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     Refuse,
@@ -150,7 +150,7 @@ impl Trouble {
 }
 
 impl Step {
-    /// The word for it in the summary.
+    /// Its name in the summary.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Publish(_) => "step: publish",

@@ -1,4 +1,4 @@
-//! Publishes what a plan asks for, on time and with ids that are the same in every run.
+//! Publishes the items of a plan, with deterministic times and ids.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use crate::plan::{Item, Poison};
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
 
-/// The time of day goes with tokio's clock; ids are counted.
+/// The time follows tokio's clock; ids are counted.
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
     started: Instant,
@@ -100,7 +100,7 @@ impl Publisher {
         self.oracle.published(position.partition, record, Some(purchase));
     }
 
-    /// Another producer's purchase has the id of its position: the oracle reads it once, where it is in the log.
+    /// Another producer's purchase has the id of its position: the oracle reads it from the log.
     fn foreign(&self, number: u8) {
         let value = format!(r#"{{"username":"ada","userid":"{}","price":"1.50"}}"#, user(number));
         let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());

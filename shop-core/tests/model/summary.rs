@@ -1,4 +1,4 @@
-//! How often what really happened: an interleaving that is never reached shows nothing.
+//! Counts of steps and events, to check that all interleavings were reached.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use shop_core::fault::Call;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary(BTreeMap<String, u64>);
 
-/// What a long run must have seen at least once each.
+/// The events that a long run must reach.
 const EVENTS: [&str; 51] = [
     "step: publish",
     "step: time passes",
@@ -82,7 +82,7 @@ impl Summary {
         other.0.iter().for_each(|(what, times)| self.add(what, *times));
     }
 
-    /// What has not happened although it should have.
+    /// The expected events that were not reached.
     pub(crate) fn never_happened(&self) -> Vec<&'static str> {
         EVENTS.into_iter().filter(|what| !self.0.contains_key(*what)).collect()
     }

@@ -23,20 +23,20 @@ pub(crate) struct Line {
     pub(crate) member: u64,
     pub(crate) oracle: Oracle,
     pub(crate) latency: Duration,
-    /// Nothing that the member sends arrives any more.
+    /// No request of the member arrives any more.
     pub(crate) cut: AtomicBool,
     /// The member has crashed.
     pub(crate) gone: AtomicBool,
-    /// How often its membership was lost.
+    /// The number of lost memberships.
     pub(crate) losses: AtomicU64,
-    /// Something happened to the member that may prevent it from leaving partitions cleanly.
+    /// An event that may prevent the member from giving partitions up cleanly.
     pub(crate) disturbed: AtomicBool,
-    /// When it was told to shut down, and how long that may take until what is on its way is given up.
+    /// The time of its shutdown, and the timeout after which batches in flight are abandoned.
     pub(crate) leaving: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Line {
-    /// The way to the other side.
+    /// Simulates the network.
     async fn send(&self, time: Duration) {
         if !time.is_zero() {
             tokio::time::sleep(time).await;
@@ -135,7 +135,7 @@ impl LogSource for WatchedSource {
     }
 }
 
-/// A store that forgets what is not durable yet when its power is cut.
+/// A store that loses what is not durable when its power is cut.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct VolatileStore {
     durable: InMemoryStore,

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_passes_a_batch_that_ended_early() {
+    fn commits_stop_at_a_batch_that_ended_early() {
         let mut progress = progress();
         start(&mut progress, 0..2);
         progress.finish(1, BatchState::Durable(20));

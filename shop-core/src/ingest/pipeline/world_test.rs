@@ -15,7 +15,7 @@ pub(super) const BATCHES: u64 = 2;
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(4);
 pub(super) const DRAIN: Duration = Duration::from_secs(8);
 
-/// What happens next; the caller of the pipeline and the log do it in any order.
+/// An event of the caller of the pipeline or of the log; any order is possible.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Move {
     Deliver(usize),
@@ -28,28 +28,28 @@ pub(super) enum Move {
     Lose(usize),
     Assign(usize),
     ReadFails,
-    /// The source answers that it is closed.
+    /// The source reports that it is closed.
     SourceClosed,
     /// Time passes until something is due.
     Time,
     Shutdown,
-    /// The process ends, and another one takes its place.
+    /// The process ends, and another one replaces it.
     Restart,
 }
 
-/// What becomes of a call for a batch.
+/// The outcome of a call for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Stored,
-    /// The store rejects the record, and the dead letters take it.
+    /// The store rejects the record, which is dead-lettered.
     DeadLettered,
-    /// It is stored, but the answer is lost: its outcome is unknown.
+    /// The record is stored, but the response is lost: its outcome is unknown.
     Unknown,
     /// The store is unavailable.
     Outage,
     /// The store rejects the record, and the dead letters are unavailable.
     LetterFails,
-    /// The dead letters never take it.
+    /// The dead letters reject the record.
     LetterRefused,
     Abandoned,
 }
@@ -58,14 +58,14 @@ pub(super) enum Fate {
 pub(super) enum CommitFate {
     Answered,
     Fails,
-    /// It takes effect, but the answer is lost.
+    /// The commit takes effect, but the response is lost.
     AnswerLost,
-    /// The log gives the first of the partitions to another member without a word, and fences its offset.
+    /// The log assigns the first partition to another member without a revocation, and fences its offset.
     Fenced,
 }
 
 impl Move {
-    /// How many moves it counts for: faults are walked less deep.
+    /// The cost in moves: faults are explored less deeply.
     pub(super) const fn cost(self) -> usize {
         let is_fault = match self {
             Self::Batch(_, fate) => !matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Abandoned),
@@ -108,7 +108,7 @@ pub(super) struct World {
     pub(super) log: [LogPartition; PARTITIONS],
     flights: Vec<Flight>,
     commit: Option<Vec<CommitOffset>>,
-    /// Those that were not answered yet: the partition, and until when they must be.
+    /// The pending revocations: the partition and the deadline.
     pub(super) revocations: BTreeMap<u64, (Partition, Instant)>,
     revoked: u64,
     stopping: Option<Instant>,
@@ -268,7 +268,7 @@ impl World {
         *log = LogPartition { epoch: log.epoch + 1, is_owned: true, next: log.committed, ..log.clone() };
     }
 
-    /// The log has given the partition to another member: nothing of this epoch may be committed any more.
+    /// The log has assigned the partition to another member: nothing of this epoch may be committed any more.
     fn end_epoch(&mut self, partition: &Partition) {
         let log = &mut self.log[partition.index as usize];
         log.given_up = log.given_up.max(partition.epoch);
@@ -342,7 +342,7 @@ impl World {
         self.happens(Event::Committed(offsets, answer))
     }
 
-    /// Gives the pipeline an event, does what it says, and checks what must hold at every moment.
+    /// Passes an event to the pipeline, performs its actions, and checks the invariants.
     fn happens(&mut self, event: Event) -> Result<(), String> {
         let is_abandoned = matches!(event, Event::Batch(_, BatchEvent::Finished(None)));
         let mut actions = Vec::new();
@@ -368,7 +368,7 @@ impl World {
                 of_it.for_each(|flight| flight.is_abandoned = true);
             }
             Action::Commit(offsets) => {
-                expect(self.commit.is_none(), || "two commits at a time".to_owned())?;
+                expect(self.commit.is_none(), || "two concurrent commits".to_owned())?;
                 for offset in &offsets {
                     self.check_offset(offset)?;
                 }

@@ -25,7 +25,7 @@ struct Entry {
     receipt: Option<Receipt>,
 }
 
-/// What is known of a purchase with a given id.
+/// The cached state of a purchase with a given id.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nothing: publish it, and record the outcome.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_the_first_purchase_until_that_has_certainly_failed() {
+    fn a_key_belongs_to_the_first_purchase_until_it_fails() {
         let known = IdempotencyCache::new();
         let (first, other) = (purchase(1, "5"), purchase(1, "6"));
         assert_eq!(known.check_or_insert(&first).unwrap(), Known::First);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn it_remembers_so_many_and_no_more() {
+    fn the_cache_is_bounded() {
         let known = IdempotencyCache::new();
         for number in 0..=REMEMBERED.get() as u128 {
             known.check_or_insert(&purchase(number, "5")).unwrap();

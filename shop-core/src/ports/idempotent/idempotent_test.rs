@@ -1,4 +1,4 @@
-//! What the sink remembers, and when it looks up.
+//! The cache and the lookups of the sink.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::log::LogAdmin as _;
 use crate::memory::InMemoryLog;
 use crate::ports::{Page, PageRequest, Selector, Summary};
 
-/// A store without purchases, which counts its look-ups.
+/// A store without purchases that counts its lookups.
 #[derive(Debug, Default)]
 struct Empty {
     look_ups: AtomicUsize,
@@ -62,7 +62,7 @@ fn keyed(price: &str, key: &str) -> NewPurchase {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_up_that_fails_pauses_look_ups_for_a_second() {
+async fn a_failed_lookup_pauses_lookups_for_a_second() {
     let (_log, query, sink) = sink();
     let look_ups_of = async |key: &str| {
         let before = query.look_ups.load(Ordering::Relaxed);
@@ -94,7 +94,7 @@ async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
         assert_eq!(other.kind(), ErrorKind::Conflict);
     }
     assert_eq!(records(&log).await, 2, "nothing is published again");
-    assert_eq!(query.look_ups.load(Ordering::Relaxed), 0, "nor looked up, as new as it is");
+    assert_eq!(query.look_ups.load(Ordering::Relaxed), 0, "a new id is not looked up");
 }
 
 #[tokio::test]
