@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_is_not_published_again_behind_later_ones_of_its_user() {
+    fn a_purchase_is_not_retried_after_later_ones_of_its_user() {
         let written: Reported = Ok(Some(RecordPosition::new("topic", 0, 1)));
         let (without_position, rejected) = (Ok(None), Err(no_position()));
         let is_followed = |later: [(&str, &Reported); 2]| {

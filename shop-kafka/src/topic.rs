@@ -438,7 +438,7 @@ mod tests {
     use crate::fixture::KafkaFixture;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_topic_that_is_refused_later_is_not_read_until_it_is_accepted() {
+    async fn a_topic_that_is_rejected_later_is_not_read_until_it_is_accepted() {
         let fixture = KafkaFixture::in_process().await;
         let append = async || fixture.log().append(LogRecord::new(0, Timestamp::MIN, None)).await.unwrap();
         append().await;

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bearer_token_is_found_and_everything_else_refused() {
+    fn only_bearer_tokens_are_accepted() {
         let of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_no_user_needs_a_scope_for_all() {
+    fn actions_without_a_user_require_the_scope_for_all() {
         let name = Selector::Name("7".parse().unwrap());
         for (scope, action) in [
             ("operate", Action::Operate),

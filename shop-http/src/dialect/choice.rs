@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_tells_where_it_can() {
+    fn the_path_selects_the_dialect_if_it_can() {
         for (path, name) in [
             ("/v1", "v1"),
             ("/v1/purchases", "v1"),

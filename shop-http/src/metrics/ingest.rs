@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_that_wait_are_a_gauge_which_falls_when_they_are_settled() {
+    fn pending_dead_letters_are_a_gauge() {
         let metrics = Metrics::new();
         assert_eq!(metrics.dead_letters_waiting(|_| true), None);
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::from([(ReasonKind::Conflict, 2)]));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_cannot_be_read_are_shown_once_a_store_counts_them() {
+    fn unreadable_documents_are_exposed_if_the_store_counts_them() {
         let metrics = Metrics::new();
         assert!(!metrics.scrape().text().contains("shop_store_unreadable_documents_total "));
         metrics.count_unreadable(Arc::new(3.into()));

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_what_says_so_or_says_nothing() {
+    fn json_or_no_media_type_is_accepted() {
         let media_type = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, text.parse().unwrap());

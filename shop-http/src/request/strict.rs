@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_in_bounds_and_written_as_such() {
+    fn integers_are_decimal_and_within_bounds() {
         assert_eq!(integer::<i32>(scalar("-7")).unwrap(), -7);
         assert_eq!(integer::<i64>(scalar("9223372036854775807")).unwrap(), i64::MAX);
         for json in ["2147483648", "1.0", "1e3", "\"1\"", "true", "null", "-0"] {

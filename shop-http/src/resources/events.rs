@@ -48,7 +48,7 @@ pub(crate) async fn get(
     let subscribed = feed.subscribe(selector, after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
-    // Streams have a limit of their own.
+    // Streams have a separate limit.
     drop(slot.take());
     Ok(respond(subscription))
 }

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_each_system_wrote_them() {
+    fn timestamps_have_the_format_of_each_system() {
         let written = |millis, form| {
             let time = Timestamp::from_millis(millis).unwrap();
             serde_json::to_string(&written_time(time, form)).unwrap()

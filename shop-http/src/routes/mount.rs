@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_is_what_outer_routers_have_removed() {
+    fn the_prefix_is_the_part_that_outer_routers_have_removed() {
         for (original, inner, prefix) in [
             ("/v1/purchases?limit=1", "/v1/purchases?limit=1", ""),
             ("/", "/", ""),

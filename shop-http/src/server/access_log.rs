@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_access_log_is_on_off_or_a_share() {
+    fn an_access_log_is_on_off_or_sampled() {
         let share = |number| Ok(AccessLog::OneIn(NonZeroU64::new(number).unwrap()));
         for (text, log) in [
             ("off", Ok(AccessLog::Off)),

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_too_slowly_is_given_up() {
+    async fn a_client_that_reads_too_slowly_is_disconnected() {
         // A client that reads 1,000 bytes every so many seconds, of 200,000.
         for (every, rate, is_served) in [(1, 1_000, true), (2, 1_000, false), (29, 0, true), (31, 0, false)] {
             let (mut client, server) = duplex(1_000);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_in_which_nothing_is_to_be_sent_does_not_count() {
+    async fn time_without_pending_output_does_not_count() {
         let (mut client, server) = duplex(1_000);
         let mut server = stream(server, 1_000);
         for _ in 0..10 {

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_listener_closes_the_connection_that_is_idle_for_longest() {
+    async fn a_full_listener_closes_the_longest_idle_connection() {
         let all = Connections::new(&HttpOptions::default().max_connections(4));
         let mut open = Vec::new();
         for _ in 0..4 {
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_its_number_of_connections() {
+    async fn connections_per_client_are_limited() {
         let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
         let busy = [first.connection.begin(Version::HTTP_11), first.connection.begin(Version::HTTP_11)];

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_compared_without_case_and_by_port_where_there_is_one() {
+    fn hosts_are_case_insensitive_and_ports_compared_if_given() {
         let hosts: Hosts = "Shop.example, localhost:3000, [::1]".parse().unwrap();
         for (host, allowed) in [
             ("shop.example", true),

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_occupies_no_slot_of_a_read() {
+    async fn a_wait_holds_no_read_slot() {
         let pools = Arc::new(pools());
         let first = ReadSlot::new(Arc::clone(&pools), slot(&pools));
         let waiting = first.wait().unwrap();

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_clients_are_remembered() {
+    fn the_number_of_tracked_clients_is_bounded() {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
         let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;

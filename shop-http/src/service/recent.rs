@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_in_the_log_counts() {
+    fn the_purchase_with_the_highest_position_counts() {
         let recent = LastPurchases::new();
         for (number, offset) in [(1, 7), (2, 9), (3, 8)] {
             let id = PurchaseId::from_uuid(Uuid::from_u128(number));

@@ -1,4 +1,4 @@
-//! What the positions of a group are compared with.
+//! The values that positions of a group are compared with.
 
 use std::time::Duration;
 

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_whose_offsets_went_back_starts_again() {
+    fn a_partition_whose_offsets_went_back_restarts() {
         let (member, mut positions) = (Fake::new(Some(3), (0, 9)), Positions::default());
         assert_eq!(arrive(&mut positions, &member, 3), "in order");
         assert_eq!(arrive(&mut positions, &member, 3), "backwards");

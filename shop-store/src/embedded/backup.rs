@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_cursor_of_before_a_restore_is_refused() {
+    async fn a_cursor_from_before_a_restore_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let feed_of = |embedded: &EmbeddedShop, store: EmbeddedStore| {

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_written_again_at_first_and_after_an_error() {
+    fn the_log_is_rewritten_at_first_and_after_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
         let mut wal = WriteAheadLog::new(path.clone());
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_log_begins_anew_unless_a_reader_needs_it() {
+    async fn a_long_log_restarts_unless_a_reader_needs_it() {
         let folder = tempfile::tempdir().unwrap();
         let writer = Writer::start(database(folder.path()), 100, || ()).await.unwrap();
         let mut observer = database(folder.path()).reader().unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_copy_in_parts_all_pages_are_written_again() {
+    fn after_a_partial_copy_all_pages_are_rewritten() {
         let folder = tempfile::tempdir().unwrap();
         let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
         fill(&connection, 10).unwrap();

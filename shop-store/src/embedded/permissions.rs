@@ -108,7 +108,7 @@ mod tests {
         for (name, _) in &existing {
             set_mode(&folder.path().join(name), 0o664);
         }
-        // Beside the first process, which goes on.
+        // While the first process continues.
         let again = open(folder.path()).await;
         let found = modes(folder.path());
         assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn insert_equals_the_bson_library() {
+    fn inserts_are_encoded_like_the_bson_library() {
         let mut documents = RawArrayBuf::new();
         for purchase in &purchases() {
             let mut document = match purchase.id.as_object_id() {

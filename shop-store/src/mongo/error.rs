@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_rejected_uri_is_invalid_when_it_is_read_and_no_fault_of_a_later_call() {
+    async fn a_rejected_uri_is_an_error_of_open_only() {
         let error = ClientOptions::parse("mongodb://h/?w=-1").await.unwrap_err();
         assert_eq!(from_uri(error.clone()).kind(), ErrorKind::Invalid);
         let error = from_driver(error);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_compatible_server_does_not_have_is_unsupported() {
+    fn missing_features_of_compatible_servers_are_unsupported() {
         for code in [59, 115, 238, 303, 40415] {
             assert_eq!(for_command(code).0, ErrorKind::Unsupported, "{code}");
         }

@@ -61,12 +61,12 @@ impl FaultyServer {
         Self { uri, faults, _until_dropped: token.drop_guard() }
     }
 
-    /// The next commands of this name have these fates, in this order; those after them none.
+    /// Sets the faults of the next commands of this name, in this order.
     pub(crate) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().entry(command).or_default().extend(fates);
     }
 
-    /// Whether all of them have come.
+    /// Whether all faults have occurred.
     pub(crate) fn is_spent(&self) -> bool {
         self.faults.lock().unwrap().values().all(VecDeque::is_empty)
     }
@@ -78,11 +78,11 @@ struct Connection {
     faults: Faults,
 }
 
-/// Length, request id, the id of the request that is answered, kind of message; each of 4 bytes, the least first.
+/// Length, request id, id of the request of a response, opcode; each of 4 bytes, little-endian.
 const HEADER: usize = 16;
 /// The kind of a message.
 const OP_MSG: i32 = 2013;
-/// After the header: 4 bytes of flags, and a byte that says that the body follows.
+/// After the header: 4 bytes of flags, and the kind of the body section.
 const BODY: usize = HEADER + 5;
 
 impl Connection {
@@ -140,6 +140,6 @@ fn command(message: &[u8]) -> Option<&str> {
 fn answer_to(request: &[u8], answer: &Document) -> Vec<u8> {
     let body = answer.to_vec().unwrap();
     let length = i32::try_from(BODY + body.len()).unwrap().to_le_bytes();
-    // As an answer it has the id of the request; its own is of no interest.
+    // A response has the id of its request; its own id is not used.
     [&length, &[0; 4], &request[4..8], &OP_MSG.to_le_bytes(), &[0; 5], &body[..]].concat()
 }

@@ -23,8 +23,8 @@ use shop_store::mongo::bson::{Document, doc};
 use shop_store::mongo::mongodb::{Client, Collection};
 use shop_store::mongo::{MongoOutbox, MongoStore, MongoStoreOptions};
 
-/// What the environment of the tests says.
-#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+/// A variable of the test environment.
+#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -58,12 +58,12 @@ impl TestServer {
     }
 }
 
-/// The name of a database that nobody else uses.
+/// The name of a new database.
 fn fresh_database() -> String {
     format!("test_{}", Uuid::now_v7().simple())
 }
 
-/// A store in a database of its own.
+/// A store in its own database.
 #[derive(Debug)]
 pub(crate) struct MongoFixture {
     store: MongoStore,
@@ -75,9 +75,9 @@ impl MongoFixture {
         let mut options = MongoStoreOptions::new(server.uri.as_str());
         options.database = Some(fresh_database());
         let store = MongoStore::open(options).await.expect("an address of MongoDB");
-        // A server that makes indexes may refuse what is inserted meanwhile; these tests are of the calm after that.
+        // A server that creates indexes may reject inserts meanwhile; these tests start after that.
         let indexed = tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
-        indexed.await.expect("a MongoDB server that answers");
+        indexed.await.expect("a MongoDB server");
         Self { store, server }
     }
 

@@ -104,7 +104,7 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
         MongoStore::open(MongoStoreOptions::new(uri.as_str())).await?.check().await
     };
     let client = format!("&tlsCertificateKeyFile={}", path("client.pem").display());
-    check("ca.crt", &client).await.expect("a server that answers");
+    check("ca.crt", &client).await.expect("a server");
     for (ca, client) in [("other.crt", client.as_str()), ("ca.crt", "")] {
         let error = check(ca, client).await.expect_err("a refused connection");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

@@ -29,8 +29,8 @@ static CONTAINER: container::SharedContainer = container::SharedContainer::new(
     &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
 );
 
-/// What the environment of the tests says.
-#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+/// A variable of the test environment.
+#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -91,7 +91,7 @@ pub(crate) async fn session(url: &str) -> Client {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), connect).await.expect("a PostgreSQL server that answers")
+    tokio::time::timeout(Duration::from_secs(60), connect).await.expect("a PostgreSQL server")
 }
 
 /// The URL of an empty schema in the database at `url`.
@@ -119,7 +119,7 @@ impl PostgresFixture {
         let store =
             PostgresStore::open(PostgresStoreOptions::new(url.as_str())).expect("a URL of PostgreSQL");
         let created = tokio::time::timeout(Duration::from_secs(60), store.wait_for_schema());
-        created.await.expect("a PostgreSQL server that answers");
+        created.await.expect("a PostgreSQL server");
         Some(Self { store, url, server })
     }
 
@@ -182,7 +182,7 @@ impl PostgresEntitiesFixture {
         let orders = PostgresOrders::open(options()).expect("a URL of PostgreSQL");
         let created = async { tokio::join!(users.wait_for_schema(), orders.wait_for_schema()) };
         let created = tokio::time::timeout(Duration::from_secs(60), created);
-        created.await.expect("a PostgreSQL server that answers");
+        created.await.expect("a PostgreSQL server");
         Some(Self { users, orders, url, _server: server })
     }
 

@@ -23,12 +23,12 @@ impl Cluster {
     /// Starts an empty cluster.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub(crate) fn start() -> Result<Self, String> {
         Self::start_with(&[])
     }
 
-    /// Starts an empty cluster on a disk of its own, of `size` MiB.
+    /// Starts an empty cluster on its own disk of `size` MiB.
     ///
     /// # Errors
     /// What is missing, and why: `tmpfs` without the rights of root.
@@ -39,10 +39,10 @@ impl Cluster {
         })
     }
 
-    /// Starts an empty cluster in an empty folder, which loses its power now and then.
+    /// Starts an empty cluster in an empty folder of a disk with power cuts.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub(crate) fn start_in(folder: &Path) -> Result<Self, String> {
         Self::start_with(&[folder.to_str().expect("a path of text")])
     }
@@ -65,7 +65,7 @@ impl Cluster {
     /// The cluster that the tests of this process share.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub(crate) fn shared() -> Result<&'static Self, &'static str> {
         static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
         SHARED.get_or_init(Self::start).as_ref().map_err(String::as_str)

@@ -15,7 +15,7 @@ use crate::postgres::skipped;
 /// The length of the message by which a client asks for TLS.
 const SSL_REQUEST: usize = 8;
 
-/// A server before the one at `socket`: with TLS if it has an `authority`. Returns its port.
+/// A server in front of the one at `socket`: with TLS if it has an `authority`. Returns its port.
 async fn serve(authority: Option<&Authority>, socket: std::path::PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -28,7 +28,7 @@ async fn serve(authority: Option<&Authority>, socket: std::path::PathBuf) -> u16
                 let Some(acceptor) = acceptor else {
                     return tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 };
-                // A client without TLS sends a longer message first.
+                // The first message of a client without TLS is longer.
                 if !asks_for_tls(&client).await? {
                     return tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 }

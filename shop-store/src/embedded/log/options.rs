@@ -24,7 +24,7 @@ shop_core::options! {
         pub batch_bytes: usize = 1 << 20,
         /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
         pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
-        /// How often a source looks for records although nothing reports any (default 250 ms). Records of this process
+        /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of this process
         /// are delivered without delay, and so are those of other processes where the kernel reports changes of a file
         /// (Linux).
         pub poll_interval: Duration = Duration::from_millis(250),
