@@ -1,6 +1,5 @@
 //! Who may send requests, by the settings.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,32 +9,8 @@ use shop_http::{
     AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Refreshed, TextSource, TokenVerifier,
 };
 
-use crate::settings::{HostPort, Settings};
+use crate::settings::{AuthMode, HostPort, Settings};
 use crate::{CliError, Result};
-
-/// Who may send requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AuthMode {
-    /// Everybody.
-    Off,
-    /// Senders with a token of an issuer.
-    Jwt,
-    /// Holders of API keys.
-    Keys,
-}
-
-impl FromStr for AuthMode {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "off" => Ok(Self::Off),
-            "jwt" => Ok(Self::Jwt),
-            "keys" => Ok(Self::Keys),
-            _ => Err("must be one of: off, jwt, keys"),
-        }
-    }
-}
 
 /// A file is read again at the first request after this time.
 const FILE_MAX_AGE: Duration = Duration::from_secs(1);
@@ -111,13 +86,6 @@ pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> 
         (true, _) => Ok(None),
         (false, _) => Ok(Some(AnyOf::new(all))),
     }
-}
-
-/// The ways in which senders are identified, in words.
-pub(crate) fn describe(settings: &Settings) -> String {
-    let tokens = settings.auth_issuer.as_ref().map(|issuer| format!("tokens of {issuer}"));
-    let keys = settings.api_keys_file.as_ref().map(|path| format!("API keys in {}", path.display()));
-    tokens.into_iter().chain(keys).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a file for the first time.

@@ -1,6 +1,5 @@
 //! `--check-config`: prints the settings in effect, and checks every connection.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +7,10 @@ use rustix::fs::{Access, access};
 use serde_json::{Map, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
-use shop_http::{AccessLog, CorsOrigins};
 
 use crate::backend::{self, Backend, EntityPorts, OpenPort, Topic, client};
 use crate::log_file::LogFile;
-use crate::roles::ProcessRole;
-use crate::settings::{ServiceKind, Settings};
+use crate::settings::{InEffect, ProcessRole, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
 
@@ -35,25 +32,16 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 
 fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
-    lines.extend(settings.admin_addr.as_ref().map(|addr| ("admin listener", format!("http://{addr}"))));
     lines.extend(parts);
-    if settings.roles().has(ProcessRole::Purchases) {
-        lines.push(("topic", settings.kafka_topic.clone()));
-        lines.push(("group", settings.kafka_group_id.clone()));
-    }
-    lines.push(("roles", settings.roles().to_string()));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
-    lines.push(("dialect", settings.dialect.name().to_owned()));
-    if settings.service == ServiceKind::Facing {
-        lines.push(("CORS", origins(&settings.cors())));
-    }
-    lines.extend(limits(settings));
-    lines.push(("log level", settings.log_level.clone()));
-    lines.push(("traces", if settings.has_collector() { "on" } else { "off" }.to_owned()));
-    lines.push(("access log", requests(settings.access_log())));
-    lines.push(("drain", format!("{:?}", settings.drain())));
-    let given = if settings.given.is_empty() { "none".to_owned() } else { settings.given.join(", ") };
-    lines.push(("variables", given));
+    lines.extend(settings.in_effect.iter().map(|InEffect { name, value, is_default }| {
+        let note = match settings.aliases.get(name) {
+            Some(alias) => format!(" (from {alias})"),
+            None if *is_default => " (default)".to_owned(),
+            None => String::new(),
+        };
+        (name.as_str(), format!("{value}{note}"))
+    }));
     let (service, works) = (settings.service.name(), faults.is_empty());
     if settings.json {
         let name = |what: &str| what.to_lowercase().replace(' ', "_");
@@ -63,39 +51,9 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
         }))
         .map(drop);
     }
-    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<16} {value}\n")).collect();
+    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<28} {value}\n")).collect();
     let result = if works { "all is well" } else { "not all is well" };
-    commands::print(&format!("{service}\n{lines}{result}\n")).map(drop)
-}
-
-fn requests(log: AccessLog) -> String {
-    match log {
-        AccessLog::All => "on".to_owned(),
-        AccessLog::OneIn(number) => format!("1/{number}"),
-        _ => "off".to_owned(),
-    }
-}
-
-/// The limits of one client that are set.
-fn limits<'a>(settings: &Settings) -> impl Iterator<Item = (&'a str, String)> + use<'a> {
-    let rate = |rate: NonZeroU32| format!("{rate}/s");
-    let limits = [
-        ("writes of a client", settings.rate_writes.map(rate)),
-        ("reads of a client", settings.rate_reads.map(rate)),
-        ("connections of a client", settings.client_connections.map(|count| count.to_string())),
-    ];
-    limits.into_iter().filter_map(|(what, limit)| Some((what, limit?)))
-}
-
-fn origins(cors: &CorsOrigins) -> String {
-    match cors {
-        CorsOrigins::List(origins) => {
-            let texts: Vec<_> =
-                origins.iter().map(|origin| String::from_utf8_lossy(origin.as_bytes())).collect();
-            if texts.is_empty() { "off".to_owned() } else { texts.join(", ") }
-        }
-        CorsOrigins::Any => "*".to_owned(),
-    }
+    commands::print(format!("{service}\n{lines}{result}\n")).map(drop)
 }
 
 /// The backends and services that a service would use.
@@ -119,28 +77,14 @@ enum State {
 impl Parts {
     /// Checks all parts that the settings select, in the order in which a service opens them.
     async fn check(&mut self, settings: &Settings) {
-        let auth = async {
-            auth::require_choice(settings).await?;
-            auth::authenticator(settings).await
-        };
-        match auth.await {
-            Ok(authenticator) => {
-                let mode = if authenticator.is_some() { auth::describe(settings) } else { "off".to_owned() };
-                self.lines.push(("authentication", mode));
-            }
-            Err(fault) => self.faults.push(fault.to_string()),
-        }
-        match tls::of_listener(settings).await {
-            Ok(_) => self.lines.push(("TLS", tls::describe(settings))),
-            Err(fault) => self.faults.push(fault.to_string()),
-        }
-        if let Some(path) = &settings.log_file {
-            match LogFile::check(path) {
-                Ok(()) => self.lines.push(("log file", path.display().to_string())),
-                Err(fault) => self.faults.push(fault.to_string()),
-            }
-        }
-        if settings.roles().has(ProcessRole::Purchases) {
+        let checks = [
+            auth::require_choice(settings).await,
+            auth::authenticator(settings).await.map(drop),
+            tls::of_listener(settings).await.map(drop),
+            settings.log_file.as_deref().map_or(Ok(()), LogFile::check),
+        ];
+        self.faults.extend(checks.into_iter().filter_map(|check| Some(check.err()?.to_string())));
+        if settings.has(ProcessRole::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
                 let store = backend::for_purchases(settings);
@@ -153,18 +97,14 @@ impl Parts {
         let store = backend::for_entities(settings);
         let (keeps_users, keeps_orders) = settings.keeps();
         match &settings.users_url {
-            Some(url) if settings.roles().has(ProcessRole::Users) => {
-                self.service(settings, "users", url).await;
-            }
-            _ if keeps_users => self.entities(settings, "users", store.users()).await,
-            _ => {}
+            Some(url) => self.service(settings, "users", url).await,
+            None if keeps_users => self.entities(settings, "users", store.users()).await,
+            None => {}
         }
         match &settings.orders_url {
-            Some(url) if settings.roles().has(ProcessRole::Orders) => {
-                self.service(settings, "orders", url).await;
-            }
-            _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,
-            _ => {}
+            Some(url) => self.service(settings, "orders", url).await,
+            None if keeps_orders => self.entities(settings, "orders", store.orders()).await,
+            None => {}
         }
         if keeps_users || keeps_orders {
             self.log(settings, "events of users", Topic::users(settings)).await;
@@ -176,10 +116,7 @@ impl Parts {
         let backend = backend::for_log(settings);
         let check = async {
             let opened = backend.log(topic).await?;
-            let state = match opened.port.to_be_made {
-                true => Ok(State::ToBeMade),
-                false => in_time(opened.port.log.writer().check()).await,
-            };
+            let state = state(opened.port.to_be_made, opened.port.log.writer().check()).await;
             Ok((opened.close().await, state))
         };
         self.add(what, backend.log_file(topic), check).await;
@@ -193,17 +130,15 @@ impl Parts {
     ) {
         let check = async {
             let opened = opening.await?;
-            let state = match opened.port.to_be_made {
-                true => Ok(State::ToBeMade),
-                false => in_time(opened.port.projection.check()).await,
-            };
+            let state = state(opened.port.to_be_made, opened.port.projection.check()).await;
             Ok((opened.close().await, state))
         };
         self.add(what, backend::for_entities(settings).store_file(what), check).await;
     }
 
     async fn service(&mut self, settings: &Settings, what: &'static str, url: &str) {
-        let check = async { Ok((url.to_owned(), in_time(client(url, settings).await?.check_reads()).await)) };
+        let check =
+            async { Ok((url.to_owned(), state(false, client(url, settings).await?.check_reads()).await)) };
         self.add(what, None, check).await;
     }
 
@@ -238,10 +173,8 @@ impl Parts {
 async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
     let opened = backend.purchases().await?;
     let (writes, reads) = (&opened.port.store, &opened.port.query);
-    let state = match opened.port.to_be_made {
-        true => Ok(State::ToBeMade),
-        false => in_time(async { writes.check().await.and(reads.check_reads().await) }).await,
-    };
+    let check = async { writes.check().await.and(reads.check_reads().await) };
+    let state = state(opened.port.to_be_made, check).await;
     Ok((opened.close().await, state))
 }
 
@@ -269,7 +202,11 @@ fn usable(file: &Path) -> Result<State> {
     Ok(backend::earlier_version(file).map_or(State::Works, State::ToBeMigrated))
 }
 
-async fn in_time(check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
+/// The state of a part that does not exist yet, or that `check` checks.
+async fn state(to_be_made: bool, check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
+    if to_be_made {
+        return Ok(State::ToBeMade);
+    }
     match tokio::time::timeout(CHECK_TIMEOUT, check).await {
         Ok(checked) => Ok(checked.map(|()| State::Works)?),
         Err(_elapsed) => Err(CliError::new(format!("no answer within {CHECK_TIMEOUT:?}"))),

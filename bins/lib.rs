@@ -12,7 +12,6 @@
 //! | `descriptors` | the limit of open files |
 //! | `backend` | the backends of logs and stores |
 //! | `settings` | the settings, from the environment and the command line; all errors at once |
-//! | `roles` | the roles of a process |
 //! | `telemetry` | logging |
 //! | `log_file` | the log file of a service |
 //! | `tls` | certificates of this service, and for calls of others |
@@ -34,7 +33,6 @@ mod error;
 mod healthcheck;
 mod log_file;
 mod ports;
-mod roles;
 pub mod run;
 mod settings;
 mod signal;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use shop_http::{HttpOptions, Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
+use futures_util::future::OptionFuture;
+use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::ports::{Background, Ports};
@@ -24,7 +25,7 @@ pub async fn service(service: ServiceKind) -> ExitCode {
 async fn work(service: ServiceKind) -> Result<()> {
     let settings = Settings::read(service)?;
     if let Some(text) = settings.generated()? {
-        return commands::print(&String::from_utf8_lossy(&text)).map(drop);
+        return commands::print(text).map(drop);
     }
     let shutdown = signal::shutdown()?;
     let exporter = telemetry::init(&settings)?;
@@ -44,8 +45,6 @@ async fn work(service: ServiceKind) -> Result<()> {
     let listeners = Listeners::bind(&settings).await?;
     let metrics = Metrics::new();
     let background = ports.start(&settings, &metrics, &shutdown)?;
-    let mut options = settings.http_options();
-    options.max_connections = descriptors::for_connections(options.max_connections);
     let router = match service {
         ServiceKind::Facing => routes(ports.facing(metrics)?),
         ServiceKind::Management => routes(ports.management(metrics)?),
@@ -54,8 +53,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         Some(authenticator) => router.authenticate(authenticator),
         None => router,
     };
-    let options = Options { public: options, admin: settings.admin_options() };
-    let server = Box::pin(listeners.serve(router, options, tls, &shutdown));
+    let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
     if let Some(exporter) = exporter {
         exporter.shutdown().await;
@@ -99,40 +97,27 @@ impl Listeners {
     async fn serve(
         self,
         router: RouterBuilder,
-        options: Options,
+        settings: &Settings,
         tls: Option<Tls>,
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
-        let router = router.options(options.public.clone());
-        let stopped = || {
-            let shutdown = shutdown.clone();
-            async move { shutdown.cancelled().await }
-        };
+        let mut options = settings.http_options();
+        options.max_connections = descriptors::for_connections(options.max_connections);
+        let router = router.options(options.clone());
+        let stopped = || shutdown.clone().cancelled_owned();
         let (public, admin) = match self.admin {
             None => (router.build(), None),
             Some(listener) => {
                 let (public, admin) = router.build_with_admin();
-                (public, Some(serve(listener, admin, &options.admin, stopped())))
+                (public, Some(serve(listener, admin, &settings.admin_options(), stopped())))
             }
         };
         let public = match tls {
-            Some(tls) => serve_tls(self.public, tls, public, &options.public, stopped()).left_future(),
-            None => serve(self.public, public, &options.public, stopped()).right_future(),
+            Some(tls) => serve_tls(self.public, tls, public, &options, stopped()).left_future(),
+            None => serve(self.public, public, &options, stopped()).right_future(),
         };
-        let admin = async {
-            match admin {
-                Some(admin) => admin.await,
-                None => Ok(()),
-            }
-        };
-        tokio::try_join!(public, admin).map(drop)
+        tokio::try_join!(public, OptionFuture::from(admin).map(Option::transpose)).map(drop)
     }
-}
-
-/// The options of the listeners.
-struct Options {
-    public: HttpOptions,
-    admin: HttpOptions,
 }
 
 async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {

@@ -5,26 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{CliError, Result};
 
-/// Completes at the first SIGTERM or SIGINT. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Shutdown(CancellationToken);
-
-impl Shutdown {
-    /// The result of `work`; `None` when the shutdown begins first.
-    pub(crate) async fn run_until_cancelled<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
-        self.0.run_until_cancelled(work).await
-    }
-
-    /// Begins the shutdown, as a signal does.
-    pub(crate) fn cancel(&self) {
-        self.0.cancel();
-    }
-
-    /// Completes when the shutdown begins.
-    pub(crate) async fn cancelled(&self) {
-        self.0.cancelled().await;
-    }
-}
+/// Is cancelled by the first SIGTERM or SIGINT, or when a task of the service fails.
+pub(crate) type Shutdown = CancellationToken;
 
 /// Handles SIGTERM and SIGINT: the first begins a graceful shutdown, the second ends the process at once.
 ///
@@ -33,15 +15,15 @@ impl Shutdown {
 pub(crate) fn shutdown() -> Result<Shutdown> {
     let listen = |kind: SignalKind| signal(kind).map_err(CliError::new);
     let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let token = CancellationToken::new();
-    tokio::spawn(watch(terminate, interrupt, token.clone()));
-    Ok(Shutdown(token))
+    let shutdown = Shutdown::new();
+    tokio::spawn(watch(terminate, interrupt, shutdown.clone()));
+    Ok(shutdown)
 }
 
 /// The exit code of a process that a signal has ended is this plus the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-async fn watch(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
+async fn watch(mut terminate: Signal, mut interrupt: Signal, shutdown: Shutdown) {
     let mut next = async || {
         tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
@@ -50,7 +32,7 @@ async fn watch(mut terminate: Signal, mut interrupt: Signal, token: Cancellation
     };
     next().await;
     // Before logging, which may block when the log is not read any more.
-    token.cancel();
+    shutdown.cancel();
     tracing::info!(
         "shutting down: finishing requests and records in flight; a second signal ends the process at once"
     );

@@ -1,7 +1,7 @@
 //! Logging, to standard error or a file: text on a terminal, JSON elsewhere. The lines of the access log and of the audit
 //! log are always JSON.
 
-use std::io::{IsTerminal, Stderr, stderr};
+use std::io::{IsTerminal, stderr};
 
 use shop_http::AccessLog;
 use tracing::{Level, Subscriber};
@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::log_file::LogFile;
-use crate::settings::Settings;
+use crate::settings::{LogFormat, Settings};
 use crate::traces::Exporter;
 use crate::{CliError, Result};
 
@@ -30,9 +30,10 @@ const QUIET: &str = "deadpool.postgres=error";
 /// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Option<Exporter>> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.log_level)).map_err(CliError::new)?;
-    let output = Output::of(settings)?;
-    let on_terminal = output.is_terminal();
-    let is_json = settings.log_format.unwrap_or(!on_terminal);
+    let file = settings.log_file.as_deref().filter(|_| settings.serves()).map(LogFile::open).transpose()?;
+    let on_terminal = file.is_none() && stderr().is_terminal();
+    let output = move || file.clone().map_or_else(|| EitherWriter::A(stderr()), EitherWriter::B);
+    let is_json = settings.log_format.map_or(!on_terminal, |format| format == LogFormat::Json);
     let exporter = Exporter::start(settings)?;
     let is_plain = settings.access_log() == AccessLog::Off && exporter.is_none();
     // One filter around everything: filters of single layers cost more per span.
@@ -50,46 +51,21 @@ pub(crate) fn init(settings: &Settings) -> Result<Option<Exporter>> {
         }
     };
     begun.map_err(CliError::new)?;
-    tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
+    if settings.serves() {
+        tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
+    }
     Ok(exporter)
 }
 
-fn json<S: Subscriber + for<'a> LookupSpan<'a>>(output: Output) -> impl Layer<S> + Send + Sync {
+fn json<S: Subscriber + for<'a> LookupSpan<'a>>(
+    output: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> impl Layer<S> + Send + Sync {
     fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(output)
 }
 
 fn text<S: Subscriber + for<'a> LookupSpan<'a>>(
-    output: Output,
+    output: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
     on_terminal: bool,
 ) -> impl Layer<S> + Send + Sync {
     fmt::layer().with_ansi(on_terminal).with_writer(output)
-}
-
-/// The destination of the lines.
-#[derive(Debug, Clone)]
-enum Output {
-    Stderr,
-    File(LogFile),
-}
-
-impl Output {
-    fn of(settings: &Settings) -> Result<Self> {
-        let file = settings.log_file.as_deref().filter(|_| settings.serves());
-        Ok(file.map(LogFile::open).transpose()?.map_or(Self::Stderr, Self::File))
-    }
-
-    fn is_terminal(&self) -> bool {
-        matches!(self, Self::Stderr) && stderr().is_terminal()
-    }
-}
-
-impl MakeWriter<'_> for Output {
-    type Writer = EitherWriter<Stderr, LogFile>;
-
-    fn make_writer(&self) -> Self::Writer {
-        match self {
-            Self::Stderr => EitherWriter::A(stderr()),
-            Self::File(file) => EitherWriter::B(file.clone()),
-        }
-    }
 }

@@ -24,28 +24,28 @@ use std::path::PathBuf;
 
 use benches::row::Row;
 use benches::scale::Scale;
-use conf::Conf;
+use clap::Parser;
 
 /// Measures purchase tracking on this machine and writes a report as Markdown to standard output
 ///
 /// Kafka, MongoDB and PostgreSQL are measured if SHOP_TEST_KAFKA, SHOP_TEST_MONGODB_URI and SHOP_TEST_POSTGRES_URL are
 /// set, and are reported as skipped otherwise. SHOP_BENCH_PAIRS sets the number of pairs of runs. Use an otherwise idle machine.
-#[derive(Debug, Conf)]
+#[derive(Debug, Parser)]
 struct Arguments {
     /// Small sizes and few runs: a first look in a few minutes
-    #[conf(long)]
+    #[arg(long)]
     quick: bool,
     /// File whose report between the two markers is replaced
-    #[conf(long)]
+    #[arg(long)]
     write: Option<PathBuf>,
     /// Folder for the plots [default: `report-plots` beside this program]
-    #[conf(long)]
+    #[arg(long)]
     out: Option<PathBuf>,
     /// Description of the servers behind these variables, for the report's conditions
-    #[conf(long)]
+    #[arg(long)]
     servers: Option<String>,
     /// Parts to measure, separated by commas [default: all of them]
-    #[conf(long)]
+    #[arg(long)]
     only: Option<String>,
 }
 

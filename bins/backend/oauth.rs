@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret as _;
 use shop_core::{Clock as _, Error, ErrorKind, SystemClock, Timestamp};
 use shop_kafka::{OauthToken, OauthTokenProvider};
@@ -121,7 +119,7 @@ impl Credentials {
             Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable")
                 .with_source(error)
         };
-        let response = self.request()?.send().await.map_err(unavailable)?;
+        let response = self.request().send().await.map_err(unavailable)?;
         let status = response.status();
         let text = text_of(response).await.map_err(unavailable)?;
         if status.is_client_error() {
@@ -135,18 +133,12 @@ impl Credentials {
         })
     }
 
-    fn request(&self) -> shop_core::Result<reqwest::RequestBuilder> {
+    fn request(&self) -> reqwest::RequestBuilder {
         let secret = self.secret.current();
-        let login = format!("{}:{}", encoded(&self.client_id), encoded(secret.expose_secret()));
-        let mut header = HeaderValue::try_from(format!("Basic {}", BASE64.encode(login.as_bytes())))
-            .map_err(|error| {
-                Error::new(ErrorKind::Invalid, "invalid client credentials").with_source(error)
-            })?;
-        header.set_sensitive(true);
-        let scope = self.scope.as_deref().map(|scope| format!("&scope={}", encoded(scope)));
-        let body = format!("grant_type=client_credentials{}", scope.unwrap_or_default());
-        let request = self.http.post(&self.url).header(AUTHORIZATION, header);
-        Ok(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
+        let scope = self.scope.as_ref().map(|scope| ("scope", scope.as_str()));
+        let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(scope).collect();
+        let request = self.http.post(&self.url).form(&form);
+        request.basic_auth(encoded(&self.client_id), Some(encoded(secret.expose_secret())))
     }
 }
 
@@ -221,14 +213,11 @@ mod tests {
         std::fs::write(file.path(), "second\n").unwrap();
         credentials.fetch().await.unwrap();
         let requests = served.await.unwrap();
-        let login = |text: &str| format!("authorization: Basic {}\r\n", BASE64.encode(text.as_bytes()));
-        assert!(requests[0].contains(&login("shop%3A1:first")), "{}", requests[0]);
-        assert!(
-            requests[0].ends_with("grant_type=client_credentials&scope=kafka%20write"),
-            "{}",
-            requests[0]
-        );
-        assert!(requests[4].contains(&login("shop%3A1:second")), "{}", requests[4]);
+        // shop%3A1:first
+        assert!(requests[0].contains("authorization: Basic c2hvcCUzQTE6Zmlyc3Q=\r\n"), "{}", requests[0]);
+        assert!(requests[0].ends_with("grant_type=client_credentials&scope=kafka+write"), "{}", requests[0]);
+        // shop%3A1:second
+        assert!(requests[4].contains("authorization: Basic c2hvcCUzQTE6c2Vjb25k\r\n"), "{}", requests[4]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,10 @@
 //! `management backup` and `management restore`: copies of the embedded files.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::output::{Progress, print, print_json};
+use super::output::{Progress, print_report};
 use crate::Result;
 use crate::backend::{self, CopiedFile};
 use crate::settings::Settings;
@@ -28,14 +27,7 @@ pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
 
 fn report(settings: &Settings, folder: &Path, copied: &[CopiedFile]) -> Result<()> {
     let path = |file: &CopiedFile| folder.join(&file.name).display().to_string();
-    if settings.json {
-        let file = |file: &CopiedFile| json!({ "path": path(file), "bytes": file.bytes });
-        return print_json(&json!({ "files": copied.iter().map(file).collect::<Vec<_>>() })).map(drop);
-    }
-    let mut text = String::new();
-    for file in copied {
-        // Writing into a String does not fail.
-        let _infallible = writeln!(text, "{}  {} bytes", path(file), file.bytes);
-    }
-    print(&text).map(drop)
+    let text: Vec<_> = copied.iter().map(|file| format!("{}  {} bytes", path(file), file.bytes)).collect();
+    let files = copied.iter().map(|file| json!({ "path": path(file), "bytes": file.bytes }));
+    print_report(settings.json, &[], text.join("\n"), &json!({ "files": files.collect::<Vec<_>>() }))
 }

@@ -8,7 +8,7 @@ use shop_core::log::{
     resolve_all,
 };
 
-use super::output::{Progress, print, print_json};
+use super::output::{Progress, print, print_report};
 use super::{park, text};
 use crate::backend::{self, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
@@ -112,10 +112,8 @@ async fn resolve(
     drop(progress);
     printed?;
     let would = if options.dry_run { "would be " } else { "" };
-    match settings.json {
-        true => print_json(&json!({ "dry_run": options.dry_run, done: count }))?,
-        false => print(&format!("{count} {would}{done}\n"))?,
-    };
+    let report = json!({ "dry_run": options.dry_run, done: count });
+    print_report(settings.json, &[], format!("{count} {would}{done}"), &report)?;
     CliError::if_any(unknown.iter().map(missing).chain(faults).collect())
 }
 

@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
 
-use super::output::{Progress, print, print_json};
+use super::output::{Progress, print_report};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -47,19 +47,18 @@ impl Report {
     fn found(&mut self, entry: &UnreadableEntry) -> Result<()> {
         self.findings += 1;
         let UnreadableEntry { id, reason, .. } = entry;
-        self.progress.suspend(|| match self.json {
-            true => print_json(&json!({ "id": id, "reason": reason })).map(drop),
-            false => print(&format!("{id}  {}\n", reason.replace(char::is_control, " "))).map(drop),
-        })
+        let text = format!("{id}  {}", reason.replace(char::is_control, " "));
+        self.print(text, &json!({ "id": id, "reason": reason }))
     }
 
     fn end(&self, store: &str) -> Result<()> {
         let Self { purchases, findings, .. } = *self;
-        self.progress.suspend(|| match self.json {
-            true => print_json(&json!({ "store": store, "purchases": purchases, "unreadable": findings })),
-            false => print(&format!("store  {store}: {purchases} purchases, unreadable {findings}\n")),
-        })?;
-        Ok(())
+        let text = format!("store  {store}: {purchases} purchases, unreadable {findings}");
+        self.print(text, &json!({ "store": store, "purchases": purchases, "unreadable": findings }))
+    }
+
+    fn print(&self, text: String, report: &Value) -> Result<()> {
+        self.progress.suspend(|| print_report(self.json, &[], text, report))
     }
 }
 

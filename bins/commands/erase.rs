@@ -7,8 +7,7 @@ use super::open;
 use super::output::{Progress, print_report};
 use crate::Result;
 use crate::backend::{self, Topic};
-use crate::roles::ProcessRole;
-use crate::settings::{self, Settings};
+use crate::settings::{self, ProcessRole, Settings};
 
 /// Erases the purchases of the user, and the user of that number.
 pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
@@ -19,7 +18,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
         progress.show(format!("{records} records read, {purchases} purchases erased"));
     };
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
-    if settings.roles().has(ProcessRole::Purchases) {
+    if settings.has(ProcessRole::Purchases) {
         let ports = backend::for_purchases(settings);
         let (log, store) =
             open::log_and_store(settings, Topic::purchases(settings), ports.purchases()).await?;

@@ -36,14 +36,13 @@ async fn write_all(
 ) -> Result<u64> {
     let mut head = Vec::new();
     format.write_head(&mut head);
-    print(&text(head)?)?;
+    print(head)?;
     let (mut written, mut unreadable) = (0, 0);
     let mut write = |purchases: Vec<Purchase>| {
         written += purchases.len() as u64;
         progress.show(format!("{written} purchases exported"));
         let mut rows = Vec::with_capacity(purchases.len() * 192);
         format.write(&mut rows, &purchases)?;
-        let rows = text(rows)?;
         progress.suspend(|| print(&rows))
     };
     if let Some(user) = user {
@@ -64,8 +63,4 @@ async fn write_all(
         }
     }
     Ok(unreadable)
-}
-
-fn text(bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|error| CliError::new(format!("a purchase cannot be written: {error}")))
 }

@@ -1,13 +1,11 @@
 //! `management groups`: lists, resets and forgets the consumer groups of the embedded log.
 
-use std::fmt::Write as _;
-
-use serde_json::json;
-use shop_core::log::{LogAdmin, LogUsage};
+use serde_json::{Value, json};
+use shop_core::log::{GroupPosition, LogAdmin, LogUsage};
 
 use super::dlq::named_topic;
 use super::open;
-use super::output::print;
+use super::output::print_report;
 use crate::settings::{GroupsAction, OfTopic, ResetTo, Settings};
 use crate::{CliError, Result};
 
@@ -19,24 +17,20 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
         return Err(CliError::new(format!("{message} {tool} with {all}")).usage());
     }
     let log = open::log(settings, named_topic(settings, command.topic.as_deref())?).await?;
-    let done = apply(&*log.port, &command.action, settings.json).await;
+    let done = apply(&*log.port, &command.action).await;
     log.close().await;
-    print(&done?).map(drop)
+    let (text, report) = done?;
+    print_report(settings.json, &[], text, &report)
 }
 
-/// Returns the output.
-async fn apply(log: &dyn LogAdmin, action: &GroupsAction, as_json: bool) -> Result<String> {
+/// Returns the output, as text and as JSON.
+async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Value)> {
     let usage = log.usage().await?.ok_or_else(|| CliError::new("the groups of this log are not known"))?;
     let (group, next_offset) = match action {
-        GroupsAction::Ls if as_json => return Ok(line(&json!(usage))),
-        GroupsAction::Ls => return Ok(list(&usage)),
+        GroupsAction::Ls => return Ok((list(&usage), json!(usage))),
         GroupsAction::Forget { group } => {
             found(log.forget_group(group).await?, group)?;
-            return Ok(if as_json {
-                line(&json!({ "forgotten": group }))
-            } else {
-                format!("{group} forgotten\n")
-            });
+            return Ok((format!("{group} forgotten"), json!({ "forgotten": group })));
         }
         GroupsAction::Reset { to: ResetTo { to_offset: Some(offset), .. }, .. }
             if *offset > usage.next_offset =>
@@ -52,10 +46,8 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction, as_json: bool) -> Resu
     let groups = log.usage().await?.map(|usage| usage.groups).unwrap_or_default();
     let next_offset =
         groups.iter().find(|known| known.name == *group).map_or(next_offset, |known| known.next_offset);
-    Ok(match as_json {
-        true => line(&json!({ "group": group, "next_offset": next_offset })),
-        false => format!("{group} is at offset {next_offset}\n"),
-    })
+    let report = json!({ "group": group, "next_offset": next_offset });
+    Ok((format!("{group} is at offset {next_offset}"), report))
 }
 
 fn found(is_found: bool, group: &str) -> Result<()> {
@@ -64,17 +56,10 @@ fn found(is_found: bool, group: &str) -> Result<()> {
 }
 
 fn list(usage: &LogUsage) -> String {
-    let mut text = String::new();
-    for group in &usage.groups {
-        // Writing into a String does not fail.
-        let _infallible =
-            writeln!(text, "{}  next offset {}, {} behind", group.name, group.next_offset, group.behind);
-    }
+    let group = |group: &GroupPosition| {
+        format!("{}  next offset {}, {} behind\n", group.name, group.next_offset, group.behind)
+    };
+    let groups: String = usage.groups.iter().map(group).collect();
     let oldest = usage.oldest.map_or("no records".to_owned(), |time| format!("oldest record {time}"));
-    let _infallible = writeln!(text, "log  {} bytes, {oldest}, {} bytes free", usage.bytes, usage.free_bytes);
-    text
-}
-
-fn line(value: &serde_json::Value) -> String {
-    format!("{value}\n")
+    format!("{groups}log  {} bytes, {oldest}, {} bytes free", usage.bytes, usage.free_bytes)
 }

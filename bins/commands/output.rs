@@ -51,7 +51,7 @@ pub(super) fn print_report(
     report: &impl Serialize,
 ) -> Result<()> {
     if !is_json {
-        return print(&format!("{text}\n")).map(drop);
+        return print(format!("{text}\n")).map(drop);
     }
     let mut value = serde_json::to_value(report).map_err(CliError::new)?;
     for (member, name) in names {
@@ -62,12 +62,12 @@ pub(super) fn print_report(
 
 /// Writes `value` as one line of JSON to standard output. Returns whether it is still read.
 pub(crate) fn print_json(value: &Value) -> Result<bool> {
-    print(&format!("{value}\n"))
+    print(format!("{value}\n"))
 }
 
 /// Writes `text` to standard output. Returns whether it is still read.
-pub(crate) fn print(text: &str) -> Result<bool> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<bool> {
+    match std::io::stdout().lock().write_all(text.as_ref()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::new(format!("standard output cannot be written: {error}"))),

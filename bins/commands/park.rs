@@ -5,7 +5,7 @@ use shop_core::log::{DeadLetter, Log, LogRecord, Partition, Reason, RecordPositi
 use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
-use super::output::{print, print_json};
+use super::output::print_report;
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -40,10 +40,7 @@ pub(super) async fn run(
     CliError::if_any(faults)?;
     log.dead_letters().put(&dead_letters).await?;
     let parked = dead_letters.len();
-    match settings.json {
-        true => print_json(&json!({ "parked": parked })).map(drop),
-        false => print(&format!("{parked} parked\n")).map(drop),
-    }
+    print_report(settings.json, &[], format!("{parked} parked"), &json!({ "parked": parked }))
 }
 
 /// Why `record` needs no dead letter; `None` if it needs one.

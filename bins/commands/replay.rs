@@ -1,20 +1,19 @@
 //! `management replay`: applies all events of a topic to the store of a role again.
 
 use futures_util::TryStreamExt;
-use serde_json::json;
+use serde::Serialize;
 use shop_core::log::{Batch, LogAdmin};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
 use super::open;
-use super::output::{Progress, print, print_json};
+use super::output::{Progress, print_report};
 use crate::backend::{self, EntityPorts, OpenPort, Topic};
-use crate::roles::ProcessRole;
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 /// The number of replayed events, by outcome.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize)]
 struct ReplayCounters {
     records: u64,
     new: u64,
@@ -26,8 +25,8 @@ struct ReplayCounters {
 pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
     let store = backend::for_entities(settings);
     match role {
-        ProcessRole::Users => replay(settings, role, Topic::orders(settings), store.users()).await,
-        ProcessRole::Orders => replay(settings, role, Topic::users(settings), store.orders()).await,
+        ProcessRole::Users => replay(settings, "users", Topic::orders(settings), store.users()).await,
+        ProcessRole::Orders => replay(settings, "orders", Topic::users(settings), store.orders()).await,
         ProcessRole::Purchases => {
             Err(CliError::new("purchases consume no events: choose users or orders").usage())
         }
@@ -36,7 +35,7 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
 
 async fn replay<S: ?Sized + Send + Sync, R: Record>(
     settings: &Settings,
-    role: ProcessRole,
+    role: &str,
     topic: Topic<'_>,
     opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
@@ -49,19 +48,12 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     };
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
-    let ReplayCounters { records, new, known, skipped } = replayed?;
-    if settings.json {
-        return print_json(&json!({
-            "log": log, "store": store, "role": role.as_str(), "records": records, "new": new, "known": known,
-            "skipped": skipped,
-        }))
-        .map(drop);
-    }
-    print(&format!(
-        "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, skipped {skipped}\n",
-        role.as_str()
-    ))?;
-    Ok(())
+    let counters = replayed?;
+    let ReplayCounters { records, new, known, skipped } = counters;
+    let text = format!(
+        "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, skipped {skipped}"
+    );
+    print_report(settings.json, &[("log", &log), ("store", &store), ("role", role)], text, &counters)
 }
 
 async fn apply_all<R: Record>(

@@ -1,6 +1,5 @@
 //! `management verify`: checks the store against the log.
 
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use shop_core::log::{Gap, LogAdmin};
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
-use super::output::{Progress, print, print_json};
+use super::output::{Progress, print_report};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -27,16 +26,12 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
-    if settings.json {
-        print_json(&json(&verified, &log, &store))?;
-    } else {
-        let VerifyReport { records, purchases, .. } = verified;
-        let written = verified.written.map_or_else(String::new, |count| format!(", {count} ever written"));
-        let result = text(&verified, first_offset);
-        print(&format!(
-            "log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}"
-        ))?;
-    }
+    let VerifyReport { records, purchases, .. } = verified;
+    let written = verified.written.map_or_else(String::new, |count| format!(", {count} ever written"));
+    let result = text(&verified, first_offset);
+    let text =
+        format!("log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}");
+    print_report(settings.json, &[("log", &log), ("store", &store)], text, &json(&verified))?;
     if verified.is_clean() {
         return Ok(());
     }
@@ -68,7 +63,7 @@ async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<Verify
 }
 
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
-fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
+fn json(report: &VerifyReport) -> Value {
     let records = |found: &Findings<UnverifiedRecord>| -> Vec<_> {
         let record = |found: &UnverifiedRecord| json!({ "id": found.id.to_string(), "position": found.position.to_string() });
         found.samples.iter().map(record).collect()
@@ -86,8 +81,6 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         })
     };
     json!({
-        "log": log,
-        "store": store,
         "clean": (report.is_clean() || report.has_findings()).then_some(report.is_clean()),
         "records": report.records,
         "written": report.written,
@@ -114,56 +107,39 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
 
 /// The report as text. `first_offset` is the first offset that a partition ever had.
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
-    let mut text = format!("{verified}\n");
-    // Writing into a String does not fail.
-    if verified.dead_lettered > 0 {
-        let others = verified.dead_lettered - verified.conflicts;
-        let _infallible = writeln!(text, "dead letters: {} conflicts, {others} others", verified.conflicts);
-    }
-    for ((topic, partition), first) in
-        verified.first_offsets.iter().filter(|(_, first)| **first > first_offset)
-    {
-        let _infallible = writeln!(
-            text,
+    let VerifyReport { dead_lettered, conflicts, lost, unstable, resolved, erased, expired, .. } = verified;
+    let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
+    let notes = [
+        (*dead_lettered, format!("dead letters: {conflicts} conflicts, {others} others")),
+        (*lost, format!("lost {lost}: the log no longer had them when they were to be read")),
+        (
+            *unstable,
+            format!("not read {unstable}: offsets behind a transaction of another producer that is open"),
+        ),
+        (*resolved, format!("resolved dead letters {resolved}")),
+        (deleted, format!("erased {erased}, older than the retention {expired}")),
+        (unreadable, format!("unreadable {unreadable}: `management doctor` names them")),
+    ];
+    let mut lines = vec![verified.to_string()];
+    lines.extend(notes.into_iter().filter_map(|(count, note)| (count > 0).then_some(note)));
+    let begins = verified.first_offsets.iter().filter(|(_, first)| **first > first_offset);
+    lines.extend(begins.map(|((topic, partition), first)| {
+        format!(
             "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
-        );
-    }
-    if verified.lost > 0 {
-        let _infallible =
-            writeln!(text, "lost {}: the log no longer had them when they were to be read", verified.lost);
-    }
-    if verified.unstable > 0 {
-        let _infallible = writeln!(
-            text,
-            "not read {}: offsets behind a transaction of another producer that is open",
-            verified.unstable
-        );
-    }
-    if verified.resolved > 0 {
-        let _infallible = writeln!(text, "settled by hand {}", verified.resolved);
-    }
-    if verified.erased + verified.expired > 0 {
-        let VerifyReport { erased, expired, .. } = verified;
-        let _infallible = writeln!(text, "erased {erased}, older than the retention {expired}");
-    }
-    if verified.unreadable > 0 {
-        let _infallible =
-            writeln!(text, "unreadable {}: `management doctor` names them", verified.unreadable);
-    }
+        )
+    }));
     let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
-    name(&mut text, "gap", &verified.gaps, ToString::to_string);
-    name(&mut text, "missing", &verified.missing, place);
-    name(&mut text, "stored with other content", &verified.mismatched, place);
-    name(&mut text, "twice", &verified.duplicates, ToString::to_string);
-    text
+    name(&mut lines, "gap", &verified.gaps, ToString::to_string);
+    name(&mut lines, "missing", &verified.missing, place);
+    name(&mut lines, "stored with other content", &verified.mismatched, place);
+    name(&mut lines, "twice", &verified.duplicates, ToString::to_string);
+    lines.join("\n")
 }
 
-fn name<T, D: Display>(text: &mut String, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> D) {
-    for finding in &findings.samples {
-        let _infallible = writeln!(text, "  {what}: {}", show(finding));
-    }
+fn name<T>(lines: &mut Vec<String>, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> String) {
+    lines.extend(findings.samples.iter().map(|finding| format!("  {what}: {}", show(finding))));
     let more = findings.count - findings.samples.len() as u64;
     if more > 0 {
-        let _infallible = writeln!(text, "  {what}: {more} more");
+        lines.push(format!("  {what}: {more} more"));
     }
 }

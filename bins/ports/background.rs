@@ -53,7 +53,7 @@ impl Background {
         metrics: &Metrics,
     ) -> IngestMonitor {
         let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
-        let run = ingest.run(async move { shutdown.cancelled().await });
+        let run = ingest.run(shutdown.cancelled_owned());
         self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
         let (admin, metrics, shutdown) = (log.log.admin(), metrics.clone(), self.shutdown.clone());
         let count = pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);

@@ -15,7 +15,6 @@ use shop_http::{EntityRole, Metrics};
 use super::{Backends, Background, note};
 use crate::Result;
 use crate::backend::{Closed, EntityPorts, Topic, TopicLog, client, with_failpoints};
-use crate::roles::ProcessRole;
 use crate::settings::Settings;
 
 /// Users or orders. They consume the events `R` of the other.
@@ -89,12 +88,12 @@ pub(super) async fn open(
     closed: &mut Vec<Closed>,
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
-    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles().has(ProcessRole::Users)) {
+    if let Some(url) = &settings.users_url {
         users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(
             client(url, settings).await?.users(),
         ))));
     }
-    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles().has(ProcessRole::Orders)) {
+    if let Some(url) = &settings.orders_url {
         orders = Some(Entity::remote(with_failpoints::<dyn EntityStore<Order>>(Arc::new(
             client(url, settings).await?.orders(),
         ))));

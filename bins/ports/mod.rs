@@ -18,8 +18,7 @@ use shop_http::{DeadLetterLog, Facing, Management, Metrics, Parts, PurchasesRole
 
 use crate::Result;
 use crate::backend::{self, Backend, Closed, OpenPort, TopicLog};
-use crate::roles::ProcessRole;
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
 use entities::Entity;
 use purchases::Purchases;
@@ -56,7 +55,7 @@ impl Ports {
             entities: backend::for_entities(settings),
         };
         let mut ports = Self::default();
-        if settings.roles().has(ProcessRole::Purchases) {
+        if settings.has(ProcessRole::Purchases) {
             ports.purchases = Some(purchases::open(settings, &backends, &mut ports.closed).await?);
         }
         (ports.users, ports.orders) = entities::open(settings, &backends, &mut ports.closed).await?;

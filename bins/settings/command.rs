@@ -9,17 +9,16 @@ use shop_core::api::RowFormat;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::{Timestamp, UserId};
 
-use crate::roles::ProcessRole;
+use super::variables::ProcessRole;
 
 /// A command of management.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Converts documents of the replaced systems in MongoDB to the current form, in place; or log.db and store.db of an
-    /// earlier version to one file
+    /// Converts documents of the replaced systems in MongoDB, or embedded files of an earlier version
     ///
-    /// Documents are converted beside services; it can be stopped and restarted. Files are converted while no service runs
-    /// on the folder; the old ones stay, as log.db.old and store.db.old. Exits with 0, 2 for wrong options or settings or
-    /// nothing to convert, 3 when MongoDB or a file is unavailable.
+    /// Documents are converted in place, beside services; it can be stopped and restarted. log.db and store.db become
+    /// one file while no service runs on the folder; they stay, as log.db.old and store.db.old. Exits with 0, 2 for
+    /// wrong options or settings or nothing to convert, 3 when MongoDB or a file is unavailable.
     #[command(verbatim_doc_comment)]
     Migrate,
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
@@ -44,7 +43,7 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20)]
         named: usize,
     },
-    /// Finds what cannot be read: documents or rows that are not purchases, and damaged files
+    /// Finds documents or rows that are not purchases, and damaged files
     ///
     /// Prints one line each, the id and the reason, and exits with 1 when there are any. It reads the whole store, and
     /// every page of the embedded log's and store's files. It changes nothing and runs beside a service. It exits with
@@ -69,7 +68,6 @@ pub(crate) enum Command {
     #[command(verbatim_doc_comment)]
     Replay {
         /// Role that consumes the events again: users or orders
-        #[arg(value_parser = read_consumer)]
         role: ProcessRole,
         /// From the first record of the log; required
         #[arg(long, required = true)]
@@ -91,14 +89,15 @@ pub(crate) enum Command {
     Dlq(OfTopic<DlqAction>),
     /// Lists, resets and forgets the consumer groups of the embedded log
     ///
-    /// Kafka has its own tool: kafka-consumer-groups.sh. Exits with 0, 2 for wrong options or settings, 3 when there is no
-    /// log or no such group, or the group has an active consumer.
+    /// Kafka has its own tool: kafka-consumer-groups.sh. Exits with 0, 2 for wrong options or settings, 3 when there is
+    /// no log or no such group, or the group has an active consumer.
     #[command(verbatim_doc_comment)]
     Groups(OfTopic<GroupsAction>),
-    /// Copies the embedded log and stores into a folder, as of one moment, beside running services
+    /// Copies the embedded log and stores into a folder
     ///
-    /// Everything that was acknowledged before it began is in the copy. The folder must not have a backup yet. Exits
-    /// with 0, 2 for wrong options or settings, 3 when a folder cannot be used or a file is damaged.
+    /// It is a copy of one moment, beside running services. Everything that was acknowledged before it began is in the
+    /// copy. The folder must not have a backup yet. Exits with 0, 2 for wrong options or settings, 3 when a folder
+    /// cannot be used or a file is damaged.
     ///
     /// management backup /backup/2026-03-01
     ///
@@ -108,9 +107,10 @@ pub(crate) enum Command {
         /// Folder of the backup
         folder: PathBuf,
     },
-    /// Copies a backup into SHOP_DATA_DIR, which must not have a log or a store
+    /// Copies a backup into SHOP_DATA_DIR
     ///
-    /// Start the services afterwards; `verify` checks the result. Exits as `backup` does.
+    /// The folder must not have a log or a store. Start the services afterwards; `verify` checks the result. Exits as
+    /// `backup` does.
     ///
     /// SHOP_DATA_DIR=./restored management restore /backup/2026-03-01
     ///
@@ -129,12 +129,12 @@ pub(crate) enum Command {
     #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Erase(Erase),
-    /// Publishes the purchases of a file to the log, each once, however often it is run
+    /// Publishes the purchases of a file, each once
     ///
-    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price, and
-    /// optionally timestamp, id and key. An id stays the purchase's id, as `export` writes it, and a key makes the id as in
-    /// the HTTP API. A purchase without either gets an id from its line number and its content: do not insert lines
-    /// before it between two runs. Stored purchases are not stored again.
+    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price,
+    /// and optionally timestamp, id and key. An id stays the purchase's id, as `export` writes it, and a key makes the
+    /// id as in the HTTP API. A purchase without either gets an id from its line number and its content: do not insert
+    /// lines before it between two runs. Stored purchases are not stored again.
     ///
     /// Each line is checked: one that is not valid is reported with its number, and the others are imported. It can be
     /// stopped and run again, from the beginning or with --from-line, and runs beside services. It needs a log that a
@@ -143,8 +143,8 @@ pub(crate) enum Command {
     /// management import purchases.ndjson
     /// zcat purchases.csv.gz | management import - --format csv
     ///
-    /// It exits with 0, 1 when lines were rejected, 2 for wrong options or settings or a wrong header, 3 when a server is
-    /// unavailable or there is no file or log. It takes the settings of the service.
+    /// It exits with 0, 1 when lines were rejected, 2 for wrong options or settings or a wrong header, 3 when a server
+    /// is unavailable or there is no file or log. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Import {
         /// File with one purchase per line or row; - for standard input
@@ -156,16 +156,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1)]
         from_line: u64,
     },
-    /// Writes the stored purchases to standard output, as `import` reads them
+    /// Writes the stored purchases to standard output
     ///
-    /// It reads what is stored: purchases that are still in the log are not exported. Ids, prices with their scale, and
-    /// times are written exactly.
+    /// In the format that `import` reads. It reads what is stored: purchases that are still in the log are not
+    /// exported. Ids, prices with their scale, and times are written exactly.
     ///
     /// management export > purchases.ndjson
     /// management export --userid u1 --format csv
     ///
-    /// It exits with 0, 1 when entries of the store cannot be read (management doctor names them), 2 for wrong options or
-    /// settings, 3 when a server is unavailable or there is no store. It takes the settings of the service.
+    /// It exits with 0, 1 when entries of the store cannot be read (management doctor names them), 2 for wrong options
+    /// or settings, 3 when a server is unavailable or there is no store. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Export {
         /// Only purchases of this user id, oldest first [default: all, in the order of the store]
@@ -190,21 +190,23 @@ pub(crate) struct OfTopic<A: Subcommand> {
 /// An action on dead-lettered records.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum DlqAction {
-    /// Lists dead-lettered records, one line each: position, time, reason, the beginning of the value
+    /// Lists dead letters: position, time, reason, the beginning of the value
     ///
     /// management dlq ls --reason conflict --since 2026-03-01
     ///
     /// Records that were replayed or dropped are not listed. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Ls(Selection),
-    /// Shows whole dead-lettered records: position, time, reason, key, headers and value, as text or as base64
+    /// Shows dead letters with key, headers and value
+    ///
+    /// What is not text is shown as base64.
     ///
     /// management dlq show purchases-0-42
     ///
     /// It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Show(Selection),
-    /// Publishes dead-lettered records again, and resolves them
+    /// Publishes dead letters again
     ///
     /// Key, headers and value are unchanged. A purchase keeps its id, so a replay is safe at any time and any number of
     /// times: a stored purchase is not duplicated. A record that still cannot be stored is dead-lettered again.
@@ -225,10 +227,11 @@ pub(crate) enum DlqAction {
         #[command(flatten)]
         selection: Selection,
     },
-    /// Discards dead-lettered records: they are not listed any more, and count as resolved
+    /// Discards dead letters
     ///
-    /// The embedded log deletes them. Kafka deletes no single record: a marker says that they were dropped, and their
-    /// bytes stay in the dead-letter topic until its retention ends.
+    /// They are not listed any more, and count as resolved. The embedded log deletes them. Kafka deletes no single
+    /// record: a marker says that they were dropped, and their bytes stay in the dead-letter topic until its retention
+    /// ends.
     ///
     /// management dlq drop --until 2026-03-01 --dry-run
     /// management dlq drop purchases-0-42
@@ -246,11 +249,12 @@ pub(crate) enum DlqAction {
         #[command(flatten)]
         selection: Selection,
     },
-    /// Dead-letters records that the store does not accept, with the reason `parked`
+    /// Dead-letters records that the store does not accept
     ///
-    /// A record is stuck when the store keeps failing over it although it accepts others: /health and the log of ingest
-    /// name its position. Ingest looks for it among the dead letters before it retries, and continues after it, without
-    /// a restart. `replay` publishes it again. A record that is not stuck is stored nevertheless.
+    /// Their reason is `parked`. A record is stuck when the store keeps failing over it although it accepts others:
+    /// /health and the log of ingest name its position. Ingest looks for it among the dead letters before it retries,
+    /// and continues after it, without a restart. `replay` publishes it again. A record that is not stuck is stored
+    /// nevertheless.
     ///
     /// management dlq park purchases-0-42 --note "rejected by the validator of the collection"
     ///
@@ -300,12 +304,13 @@ impl Selection {
 /// An action on groups.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum GroupsAction {
-    /// Lists the groups, one line each: name, next offset, number of records behind the end
+    /// Lists the groups of the embedded log
     ///
-    /// The last line has the size of the log and its oldest record. It takes the settings of the service.
+    /// A line has the name, the next offset and the number of records behind the end. The last line has the size of the
+    /// log and its oldest record. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Ls,
-    /// Deletes the position of a group that is not used any more
+    /// Deletes the position of an unused group
     ///
     /// The log keeps every record that a group has not consumed. After this, the services delete the records that the
     /// other groups have consumed and that are older than SHOP_LOG_RETENTION. A consumer of the group would start again
@@ -319,7 +324,7 @@ pub(crate) enum GroupsAction {
         /// Name of the group
         group: String,
     },
-    /// Sets the position of a group: --to-beginning, --to-end or --to-offset
+    /// Sets the position of a group
     ///
     /// Records are consumed again from there; stored purchases are not duplicated. Records before the position are
     /// skipped. It fails while the group has an active consumer.
@@ -354,12 +359,13 @@ pub(crate) struct ResetTo {
 /// What is erased.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Erase {
-    /// Erases the purchases of a user id; if it is a number, the user of that number, too
+    /// Erases a user and its purchases
     ///
-    /// The store deletes the purchases, and keeps their ids, so that they are not stored again. The user's row loses
-    /// its address, name and key; its number stays taken. The embedded log erases its records, and dead letters about the
-    /// user are dropped. Kafka deletes no single record: the command prints what it keeps, and until when. Orders stay:
-    /// they have no name and no address, only the number of a user who is not known any more.
+    /// It erases the purchases of a user id; if it is a number, the user of that number, too. The store deletes them,
+    /// and keeps their ids, so that they are not stored again. The user's row loses its address, name and key; its
+    /// number stays taken. The embedded log erases its records, and dead letters about the user are dropped. Kafka
+    /// deletes no single record: the command prints what it keeps, and until when. Orders stay: they have no name and
+    /// no address, only the number of a user who is not known any more.
     ///
     /// The embedded files overwrite what is deleted, but unused parts of them may have copies of rows that were moved.
     /// --vacuum rewrites the files afterwards and removes these. Registrations and ingest wait meanwhile, seconds for a
@@ -387,11 +393,6 @@ pub(crate) enum Erase {
         #[arg(long)]
         vacuum: bool,
     },
-}
-
-fn read_consumer(text: &str) -> Result<ProcessRole, String> {
-    let consumer = [ProcessRole::Users, ProcessRole::Orders].into_iter().find(|role| role.as_str() == text);
-    consumer.ok_or_else(|| format!("{text:?} consumes no events: choose users or orders"))
 }
 
 fn read_time(text: &str) -> Result<Timestamp, String> {

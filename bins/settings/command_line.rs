@@ -1,17 +1,15 @@
 //! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
 
-use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
-use conf::introspection::ProgramOptionMeta as _;
-use conf::{Conf, ParsedEnv};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Subcommand as _};
 
 use super::variables::Variables;
-use super::{ServiceKind, command};
+use super::{ServiceKind, command, names};
 
 /// The settings that `-h` lists; `--help` lists all.
 const COMMON: [&str; 10] = [
@@ -27,16 +25,16 @@ const COMMON: [&str; 10] = [
     "log-level",
 ];
 
-/// The groups of settings, each with the first of its fields in [`Variables`].
-const GROUPS: [(&str, &str); 8] = [
+/// The groups of settings, each with the first of them in [`Variables`].
+pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Instead of serving", "check_config"),
-    ("HTTP", "host"),
-    ("Log: Kafka or embedded", "data_dir"),
-    ("Store: MongoDB, PostgreSQL or embedded", "mongodb_uri"),
-    ("Facing", "management_url"),
-    ("Roles, users and orders", "dialect"),
-    ("Logging", "log_level"),
-    ("Operation", "dead_letter_limit"),
+    ("HTTP", "HOST"),
+    ("Log: Kafka or embedded", "SHOP_DATA_DIR"),
+    ("Store: MongoDB, PostgreSQL or embedded", "MONGODB_URI"),
+    ("Facing", "MANAGEMENT_URL"),
+    ("Roles, users and orders", "SHOP_DIALECT"),
+    ("Logging", "LOG_LEVEL"),
+    ("Operation", "SHOP_DEAD_LETTER_LIMIT"),
 ];
 
 /// What the help of management adds to that of facing.
@@ -44,49 +42,35 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
     command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
     store does not exist.";
 
-/// The documentation of one setting.
-pub(super) struct Setting {
-    pub(super) group: &'static str,
-    pub(super) variable: Option<String>,
-    pub(super) flag: Option<String>,
-    pub(super) meaning: String,
-}
-
-/// All settings, in the order of [`Variables`].
-pub(super) fn settings() -> Vec<Setting> {
-    let mut group = "";
-    let settings = Variables::program_options().map(|option| {
-        let id = option.id().to_string();
-        group = GROUPS.iter().find(|(_, first)| *first == id).map_or(group, |(group, _)| group);
-        Setting {
-            group,
-            variable: option.env_form().map(ToString::to_string),
-            flag: option.long_form().map(ToString::to_string),
-            meaning: option.description().map(|text| text.to_string().replace('\n', " ")).unwrap_or_default(),
-        }
-    });
-    settings.collect()
-}
-
 /// The command line of `service`: its settings, and the commands of management. Settings are valid before, between and
 /// behind the words of a command.
-///
-/// # Errors
-/// When the definition of the settings is inconsistent; tests exclude that.
-pub(super) fn command_line(service: ServiceKind) -> Result<Command, conf::Error> {
-    let settings = Variables::PROGRAM_OPTIONS.iter().collect();
-    let line = Variables::get_parser(&ParsedEnv::default(), settings)?.into_command();
-    let about = line.get_about().map(ToString::to_string).unwrap_or_default();
-    let short = about.split("\n\n").next().unwrap_or_default().to_owned();
-    let line = line.name(service.name()).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
-    let (line, about) = match service {
-        ServiceKind::Facing => (line, about),
-        ServiceKind::Management => {
-            let line = line.mut_args(|setting| setting.global(true));
-            (command::Command::augment_subcommands(line), format!("{about}\n\n{COMMANDS}"))
+pub(super) fn command_line(service: ServiceKind) -> Command {
+    let (is_facing, mut group) = (service == ServiceKind::Facing, "");
+    let line = Variables::command().mut_args(|setting| {
+        group = GROUPS.iter().find(|(_, first)| setting.get_id() == first).map_or(group, |(group, _)| group);
+        let is_common = setting.get_long().is_some_and(|long| COMMON.contains(&long));
+        let setting = readable(setting).global(!is_facing);
+        match is_common && (is_facing || group != "Facing") {
+            true => setting,
+            false => setting.help_heading(group).hide_short_help(true),
         }
+    });
+    let hidden = line.get_arguments().filter(|setting| setting.is_hide_set());
+    let hidden = hidden.map(|setting| {
+        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+        format!("  {}\n          {help}\n", setting.get_id())
+    });
+    let hidden = format!("Environment variables without a flag:\n{}", hidden.collect::<String>());
+    let line = line.name(service.name()).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let [short, long] =
+        [line.get_about(), line.get_long_about()].map(|text| text.cloned().unwrap_or_default());
+    let line = match service {
+        ServiceKind::Facing => line,
+        ServiceKind::Management => command::Command::augment_subcommands(line)
+            .about(short)
+            .long_about(format!("{long}\n\n{COMMANDS}")),
     };
-    Ok(readable(line.about(short).long_about(about), &self::settings()))
+    with_hints(line, &hidden)
 }
 
 /// The command and the settings of a process.
@@ -94,65 +78,102 @@ pub(super) fn command_line(service: ServiceKind) -> Result<Command, conf::Error>
 pub(super) struct Arguments {
     pub(super) command: Option<command::Command>,
     pub(super) variables: Variables,
+    pub(super) in_effect: Vec<InEffect>,
 }
 
-/// Why arguments or variables are wrong.
+/// A setting that has a value.
+#[derive(Debug)]
+pub(crate) struct InEffect {
+    pub(crate) name: String,
+    /// The value, unless it is secret; or the words for a default that depends on other settings.
+    pub(crate) value: String,
+    pub(crate) is_default: bool,
+}
+
+/// Why the arguments are wrong.
 #[derive(Debug)]
 pub(super) struct InvalidArguments {
-    pub(super) faults: Vec<String>,
+    pub(super) fault: String,
     /// Whether they are those of a command.
     pub(super) is_command: bool,
 }
 
-/// Parses the arguments and the `values` of variables. Ends the process when help or the version was requested.
+/// Parses the arguments, and the `values` of variables that no flag sets; `faults` gets those that are invalid. Ends the
+/// process when help or the version was requested.
 pub(super) fn parse(
     service: ServiceKind,
     arguments: &[OsString],
     values: &BTreeMap<String, String>,
+    faults: &mut Vec<String>,
 ) -> Result<Arguments, InvalidArguments> {
-    let wrong = |error: conf::Error, is_command| InvalidArguments {
-        faults: value_faults(&error.to_string()),
-        is_command,
+    let plain = command_line(service);
+    let invalid = |error: clap::Error| {
+        // A misspelled option or command must not hide that there is one: the exit code depends on it.
+        let is_name = |word: &OsString| plain.get_subcommands().any(|command| command.get_name() == word);
+        let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
+        InvalidArguments { fault: argument_fault(&error, &plain), is_command }
     };
-    let line = command_line(service).map_err(|error| wrong(error, false))?;
-    let parsed = line.clone().try_get_matches_from(arguments).and_then(|matches| {
-        let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
-        Ok((command.transpose()?, matches))
-    });
-    let (command, matches) = match parsed {
-        Ok(parsed) => parsed,
+    match plain.clone().try_get_matches_from(arguments) {
+        // Help shows the defaults, rather than the values of variables.
         Err(requested) if requested.exit_code() == 0 => requested.exit(),
-        Err(error) => {
-            // A misspelled option or command must not hide that there is one: the exit code depends on it.
-            let is_name = |word: &OsString| line.get_subcommands().any(|command| command.get_name() == word);
-            let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
-            return Err(InvalidArguments { faults: vec![argument_fault(&error, &line)], is_command });
-        }
+        parsed => parsed.map_err(invalid)?,
     };
-    let mut flags = vec![OsString::from(service.name())];
-    for setting in line.get_arguments() {
-        let (id, long) = (setting.get_id().as_str(), setting.get_long().unwrap_or_default());
-        if matches.value_source(id) != Some(ValueSource::CommandLine) {
-            continue;
+    let line = plain.clone().mut_args(|setting| match values.get(setting.get_id().as_str()) {
+        Some(value) => match value_fault(&setting, value) {
+            None => setting.default_value(value),
+            Some(fault) => {
+                faults.push(fault);
+                setting
+            }
+        },
+        None => setting,
+    });
+    let matches = line.try_get_matches_from(arguments).map_err(invalid)?;
+    for setting in plain.get_arguments().filter(|setting| setting.is_hide_set()) {
+        let id = setting.get_id().as_str();
+        if matches.value_source(id) == Some(ValueSource::CommandLine) {
+            faults.push(format!("{id} has no flag: set the variable"));
         }
-        let mut flag = OsString::from(format!("--{long}"));
-        if let Some(value) = matches.get_raw(id).and_then(Iterator::last)
-            && setting.get_action().takes_values()
-        {
-            flag.push("=");
-            flag.push(value);
-        }
-        flags.push(flag);
     }
-    match Variables::try_parse_from::<OsString, String, String>(flags, values.clone()) {
-        Ok(variables) => Ok(Arguments { command, variables }),
-        Err(error) => Err(wrong(error, command.is_some())),
+    let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
+    let command = command.transpose().map_err(invalid)?;
+    let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
+    let in_effect = plain.get_arguments().filter_map(|setting| {
+        let name = setting.get_id().as_str();
+        let is_flag = matches.value_source(name) == Some(ValueSource::CommandLine);
+        let is_default = !is_flag && !values.contains_key(name);
+        let value = match matches.get_raw(name) {
+            Some(_) if setting.is_hide_set() && !is_default => "***".to_owned(),
+            Some(values) => values.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(","),
+            None => setting.get_help()?.to_string().split_once("[default: ")?.1.split_once(']')?.0.to_owned(),
+        };
+        names::is_variable(name).then(|| InEffect { name: name.to_owned(), value, is_default })
+    });
+    Ok(Arguments { command, variables, in_effect: in_effect.collect() })
+}
+
+/// Why `value` is invalid for the variable of `setting`.
+fn value_fault(setting: &Arg, value: &str) -> Option<String> {
+    let flag = format!("--{}={value}", setting.get_long().unwrap_or_default());
+    let line = Command::new("").no_binary_name(true).arg(setting.clone());
+    let error = line.try_get_matches_from([flag]).err()?;
+    Some(format!("{}: invalid value '{value}': {}", setting.get_id(), reason(&error)?))
+}
+
+/// Why a value is invalid.
+fn reason(error: &clap::Error) -> Option<String> {
+    match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(cause), _) => Some(cause.to_string()),
+        (None, Some(ContextValue::Strings(choices))) if !choices.is_empty() => {
+            Some(format!("must be one of {}", choices.join(", ")))
+        }
+        _ => None,
     }
 }
 
 /// The completions or the manual page that `variables` request.
 pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io::Result<Option<Vec<u8>>> {
-    let mut command = command_line(service).map_err(std::io::Error::other)?;
+    let mut command = command_line(service);
     let mut text = Vec::new();
     match variables.completions {
         Some(shell) => clap_complete::generate(shell, &mut command, service.name(), &mut text),
@@ -162,46 +183,31 @@ pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io:
     Ok(Some(text))
 }
 
-/// `command` with readable placeholders of settings, and with the [`COMMON`] ones only in its short help.
-fn readable(command: Command, settings: &[Setting]) -> Command {
-    let variables: String = settings
-        .iter()
-        .filter(|setting| setting.flag.is_none())
-        .map(|Setting { variable, meaning, .. }| {
-            format!("  {}\n          {meaning}\n", variable.as_deref().unwrap_or_default())
-        })
-        .collect();
+/// `command` and those below it, with what their help does not list.
+fn with_hints(command: Command, hidden: &str) -> Command {
     let more = "MONGODB_URI names MongoDB for purchases, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
-    // Management has subcommands.
-    let is_facing = !command.has_subcommands();
-    let is_common =
-        |setting: &Setting, long: &str| COMMON.contains(&long) && (is_facing || setting.group != "Facing");
-    command
-        .after_help(more)
-        .after_long_help(format!("Environment variables without a flag:\n{variables}"))
-        .mut_args(|arg| {
-            let long = arg.get_long().unwrap_or_default().to_owned();
-            match settings.iter().find(|setting| setting.flag.as_ref() == Some(&long)) {
-                Some(setting) if is_common(setting, &long) => readable_argument(arg),
-                Some(setting) => readable_argument(arg).help_heading(setting.group).hide_short_help(true),
-                None => arg,
-            }
-        })
-        // A missing word is an error that lists the choices, rather than the help.
-        .mut_subcommands(|command| readable(command.arg_required_else_help(false), settings))
+    // A missing word is an error that lists the choices, rather than the help.
+    let command = command.after_help(more).after_long_help(hidden.to_owned()).arg_required_else_help(false);
+    command.mut_subcommands(|command| with_hints(command, hidden))
 }
 
-/// `arg` with the last word of its name as its placeholder, and with a short help of one line.
-fn readable_argument(arg: Arg) -> Arg {
-    let help = arg.get_help().map(StyledStr::to_string).unwrap_or_default().replace("=]", "]");
-    let name = arg.get_id().as_str().rsplit(['.', '_']).next().unwrap_or_default().to_uppercase();
-    let name = if help.contains("on or off") { "ON|OFF".to_owned() } else { name };
+/// `setting` with its variable, the last word of that as its placeholder, and a short help without other names.
+fn readable(setting: Arg) -> Arg {
+    let id = setting.get_id().to_string();
+    let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+    let name = if help.contains("on or off") { "ON|OFF" } else { id.rsplit('_').next().unwrap_or_default() };
+    let name = name.to_uppercase();
     let without_aliases =
         help.split_once(" [also:").and_then(|(help, rest)| Some((help, rest.split_once(']')?.1)));
-    let short =
-        without_aliases.map_or(help.clone(), |(help, more)| help.to_owned() + more).replace('\n', " ");
-    let arg = if arg.get_action().takes_values() { arg.value_name(name) } else { arg };
-    arg.help(short).long_help(help)
+    let short = without_aliases.map_or(help.clone(), |(help, more)| help.to_owned() + more);
+    let setting = match setting.get_action().takes_values() {
+        true => setting.value_name(name).hide_possible_values(true),
+        false => setting,
+    };
+    match names::is_variable(&id) && !setting.is_hide_set() {
+        true => setting.help(format!("{short} [env: {id}]")).long_help(format!("{help} [env: {id}]")),
+        false => setting,
+    }
 }
 
 /// The error of the arguments, in one sentence.
@@ -239,10 +245,17 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
         }
     }
     let text = error.to_string();
+    let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
     match (given, similar) {
+        (Some(given), _) if given == "version" => {
+            format!("unknown {what} `{given}`; did you mean `--version`?")
+        }
         (Some(given), Some(similar)) => format!("unknown {what} `{given}`; did you mean `{similar}`?"),
         (Some(given), None) => format!("unknown {what} `{given}`; `--help` lists all"),
-        _ => text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        _ if error.source().is_none() => {
+            reason(error).map_or(text.to_owned(), |why| format!("{text}: {why}"))
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -257,51 +270,31 @@ fn find_owners(command: &Command, path: &str, long: &str, owners: &mut Vec<Strin
     }
 }
 
-/// The errors of values, from the text of `conf`: a title, then a line for each error, which begins with two spaces and
-/// may continue in lines that begin with four. The help of the option is omitted.
-pub(super) fn value_faults(text: &str) -> Vec<String> {
-    let mut faults: Vec<String> = Vec::new();
-    for line in text.lines().take_while(|line| *line != "Help:") {
-        match (line.strip_prefix("  "), faults.last_mut()) {
-            (Some(more), Some(fault)) if more.starts_with("  ") => {
-                *fault = format!("{} {}", fault.trim(), more.trim());
-            }
-            (Some(fault), _) => faults.push(fault.to_owned()),
-            (None, _) => {}
-        }
-    }
-    faults.iter().map(|fault| value_fault(fault)).collect()
-}
-
-fn value_fault(fault: &str) -> String {
-    let named = fault.strip_prefix("when parsing ").and_then(|rest| rest.split_once(" value "));
-    let Some((name, value)) = named else { return fault.to_owned() };
-    format!("{}: invalid value {value}", name.trim_start_matches("env ").trim_matches('\''))
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     const SERVICES: [ServiceKind; 2] = [ServiceKind::Facing, ServiceKind::Management];
 
     fn fault(service: ServiceKind, arguments: &[&str]) -> clap::Error {
         let arguments = [&[service.name()], arguments].concat();
-        command_line(service).unwrap().try_get_matches_from(arguments).unwrap_err()
+        command_line(service).try_get_matches_from(arguments).unwrap_err()
     }
 
     #[test]
     fn the_command_lines_are_consistent() {
         for service in SERVICES {
-            command_line(service).unwrap().debug_assert();
+            command_line(service).debug_assert();
         }
-        let fields: Vec<_> = Variables::program_options().map(|option| option.id().to_string()).collect();
+        let line = Variables::command();
         for (group, first) in GROUPS {
-            assert!(fields.iter().any(|field| field == first), "{group}");
+            assert!(line.get_arguments().any(|setting| setting.get_id() == first), "{group}");
         }
-        assert!(
-            COMMON.iter().all(|flag| settings().iter().any(|setting| setting.flag.as_deref() == Some(flag)))
-        );
+        for flag in COMMON {
+            assert!(line.get_arguments().any(|setting| setting.get_long() == Some(flag)), "{flag}");
+        }
     }
 
     #[test]
@@ -352,16 +345,21 @@ mod tests {
                 "a value is required for '--port <PORT>' but none was supplied",
             ),
         ] {
-            let line = command_line(service).unwrap();
+            let line = command_line(service);
             assert_eq!(argument_fault(&fault(service, arguments), &line), expected);
         }
     }
 
-    fn parsed(line: &str, values: &[(&str, &str)]) -> Result<Arguments, InvalidArguments> {
+    fn parsed(line: &str, values: &[(&str, &str)]) -> (Result<Arguments, InvalidArguments>, Vec<String>) {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let line = line.replacen("m ", "management ", 1);
         let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
-        parse(ServiceKind::Management, &arguments, &values)
+        let mut faults = Vec::new();
+        (parse(ServiceKind::Management, &arguments, &values, &mut faults), faults)
+    }
+
+    fn wrong(line: &str) -> InvalidArguments {
+        parsed(line, &[]).0.unwrap_err()
     }
 
     #[test]
@@ -375,8 +373,8 @@ mod tests {
             ("m dlq", "management dlq: select one of ls, show, replay, drop, park (--help describes each)"),
             ("m groups", "management groups: select one of ls, forget, reset (--help describes each)"),
         ] {
-            let wrong = parsed(line, &[]).unwrap_err();
-            assert_eq!((wrong.faults.join("|").as_str(), wrong.is_command), (expected, true), "{line}");
+            let wrong = wrong(line);
+            assert_eq!((wrong.fault.as_str(), wrong.is_command), (expected, true), "{line}");
         }
         for (line, owners) in [
             ("m dlq --all drop", "`--all` is an option of `dlq drop`: it follows that"),
@@ -385,7 +383,7 @@ mod tests {
                 "`--dry-run` is an option of `dlq replay`, `dlq drop`, `erase user`: it follows that",
             ),
         ] {
-            assert_eq!(parsed(line, &[]).unwrap_err().faults, [owners], "{line}");
+            assert_eq!(wrong(line).fault, owners, "{line}");
         }
         for (line, missing) in [
             ("m groups forget", "<GROUP> is missing"),
@@ -397,19 +395,35 @@ mod tests {
             ("m dlq drop", "--all is missing"),
             ("m dlq park", "<POSITIONS>... is missing"),
         ] {
-            let text = parsed(line, &[]).unwrap_err().faults.join("|");
+            let text = wrong(line).fault;
             assert!(text.starts_with(missing) && text.contains(": management "), "{line}: {text}");
         }
         for line in ["m dlq drop --all --reason conflict", "m erase user u1 --dry-run --confirm"] {
-            let text = parsed(line, &[]).unwrap_err().faults.join("|");
+            let text = wrong(line).fault;
             assert!(text.contains("cannot be used with"), "{line}: {text}");
         }
-        let wrong = parsed("m --host= verify", &[("PORT", "x"), ("KAFKA_REPLICAS", "0")]).unwrap_err();
+        for (line, expected) in [
+            ("m --port 99999", "invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535"),
+            ("m --auth x", "invalid value 'x' for '--auth <AUTH>': must be one of off, jwt, keys"),
+            ("m version", "unknown command `version`; did you mean `--version`?"),
+        ] {
+            assert_eq!(wrong(line).fault, expected);
+        }
+    }
+
+    #[test]
+    fn all_invalid_variables_are_named_and_secrets_have_no_flag() {
+        let values = [("PORT", "x"), ("KAFKA_REPLICAS", "0"), ("LOG_FORMAT", "JSON"), ("SHOP_AUTH", "x")];
+        let (parsed, faults) = parsed("m --KAFKA_PASSWORD=x --kafka-topic=y verify", &values);
         let expected = [
-            "KAFKA_REPLICAS: invalid value '0': must be at least 1",
             "PORT: invalid value 'x': invalid digit found in string",
+            "KAFKA_REPLICAS: invalid value '0': 0 is not in 1..=4294967295",
+            "SHOP_AUTH: invalid value 'x': must be one of off, jwt, keys",
+            "KAFKA_PASSWORD has no flag: set the variable",
         ];
-        assert_eq!((&wrong.faults[..], wrong.is_command), (&expected.map(str::to_owned)[..], true));
+        assert_eq!(faults, expected);
+        let Arguments { command, variables, .. } = parsed.unwrap();
+        assert!(command.is_some() && variables.log_format.is_some() && variables.port.is_none());
     }
 
     #[test]
@@ -419,7 +433,7 @@ mod tests {
             "m dlq --topic y --kafka-topic=x drop --json --all",
             "m dlq drop --all --topic y --kafka-topic x --json",
         ] {
-            let Arguments { command, variables } = parsed(line, &[("KAFKA_TOPIC", "z")]).unwrap();
+            let Arguments { command, variables, .. } = parsed(line, &[("KAFKA_TOPIC", "z")]).0.unwrap();
             assert_eq!((variables.kafka_topic.as_str(), variables.json), ("x", true), "{line}");
             let Some(command::Command::Dlq(dlq)) = command else { panic!("{command:?}") };
             assert_eq!(dlq.topic.as_deref(), Some("y"), "{line}");
@@ -430,16 +444,14 @@ mod tests {
             ("m dlq --dry-run drop --all", true),
             ("m --kafka-topik x", false),
         ] {
-            assert_eq!(parsed(line, &[]).unwrap_err().is_command, is_command, "{line}");
+            assert_eq!(wrong(line).is_command, is_command, "{line}");
         }
-        assert_eq!(parsed("m --host verify", &[]).unwrap().variables.host, "verify");
+        assert_eq!(parsed("m --host verify", &[]).0.unwrap().variables.host, "verify");
     }
 
     #[test]
     fn completions_and_the_manual_page_have_the_commands() {
-        let variables = |flags: &[&str]| {
-            Variables::try_parse_from::<&str, String, String>([&["m"], flags].concat(), []).unwrap()
-        };
+        let variables = |flags: &[&str]| Variables::try_parse_from([&["m"], flags].concat()).unwrap();
         for shell in ["bash", "zsh", "fish"] {
             let text =
                 generated(ServiceKind::Management, &variables(&["--completions", shell])).unwrap().unwrap();

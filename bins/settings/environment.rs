@@ -10,20 +10,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::names::{self, ALIASES, PARTS, SECRETS};
 
-const DATABASE_URL: &str = "DATABASE_URL";
-const POSTGRES_URL: &str = "POSTGRES_URL";
-
-fn is_of_postgres(url: &str) -> bool {
-    url.starts_with("postgres")
-}
-
 /// Variables by their canonical names, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) values: BTreeMap<String, String>,
     pub(super) faults: Vec<String>,
-    /// The settings that are set, each with its variable if that is an alias.
-    pub(super) given: Vec<String>,
+    /// The settings that are set by another name, each with that.
+    pub(super) aliases: BTreeMap<String, String>,
     /// The files that secrets were read from.
     pub(super) files: BTreeMap<String, PathBuf>,
 }
@@ -59,23 +52,14 @@ impl Environment {
         };
         let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
         let faults = names::misspelled(values.keys().map(String::as_str));
-        let known = names::known();
-        let show = |name: &String| match names::setting_of(name) {
-            Some(_) if name == DATABASE_URL && is_of_postgres(&values[name]) => {
-                format!("{POSTGRES_URL} from {name}")
-            }
-            Some(setting) => format!("{setting} from {name}"),
-            None => name.clone(),
-        };
-        let given = values.keys().filter(|name| known.contains(name)).map(show).collect();
-        let mut environment = Self { values, faults, given, files: BTreeMap::new() };
+        let mut environment = Self { values, faults, ..Self::default() };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
-        environment.move_postgres_url();
         ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
         environment.compose();
         if let Some(directives) = environment.values.remove("RUST_LOG") {
             environment.values.insert("LOG_LEVEL".to_owned(), directives);
+            environment.aliases.insert("LOG_LEVEL".to_owned(), "RUST_LOG".to_owned());
         }
         environment
     }
@@ -91,6 +75,7 @@ impl Environment {
             Ok(text) => {
                 self.values.insert(secret.to_owned(), without_line_end(&text).to_owned());
                 self.files.insert(secret.to_owned(), path.into());
+                self.aliases.insert(secret.to_owned(), name);
             }
             Err(error) => self.faults.push(format!("{name}: {path} cannot be read: {error}")),
         }
@@ -107,27 +92,15 @@ impl Environment {
         }
     }
 
-    /// DATABASE_URL is an alias of the setting of its database.
-    fn move_postgres_url(&mut self) {
-        if self.values.get(DATABASE_URL).is_some_and(|url| is_of_postgres(url))
-            && let Some(url) = self.values.remove(DATABASE_URL)
-        {
-            let alias = format!("{POSTGRES_URL} and {DATABASE_URL}");
-            match self.values.insert(POSTGRES_URL.to_owned(), url.clone()) {
-                Some(other) if other != url => self.faults.push(format!(
-                    "{alias} are two names of one setting with different values: unset one of them"
-                )),
-                _ => {}
-            }
-            let file = self.files.remove(DATABASE_URL);
-            self.files.extend(file.map(|file| (POSTGRES_URL.to_owned(), file)));
-        }
-    }
-
     /// Moves one setting to its canonical name.
     fn resolve_aliases(&mut self, name: &str, aliases: &[&str]) {
         let mut given: Option<(&str, String)> = None;
         for known in std::iter::once(&name).chain(aliases) {
+            // It names MongoDB or PostgreSQL.
+            let is_of_other = |url: &String| url.starts_with("postgres") != (name == "POSTGRES_URL");
+            if *known == "DATABASE_URL" && self.values.get(*known).is_some_and(is_of_other) {
+                continue;
+            }
             let Some(value) = self.values.remove(*known) else { continue };
             match &given {
                 None => given = Some((known, value)),
@@ -138,8 +111,11 @@ impl Environment {
                 Some(_) => {}
             }
         }
-        if let Some((_, value)) = given {
+        if let Some((known, value)) = given {
             self.values.insert(name.to_owned(), value);
+            if known != name {
+                self.aliases.insert(name.to_owned(), known.to_owned());
+            }
         }
     }
 
@@ -289,14 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn given_lists_settings_with_their_aliases() {
+    fn aliases_are_kept_with_their_settings() {
         let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let given = Environment::from_pairs(owned).given;
-        assert_eq!(
-            given,
-            ["KAFKA_BOOTSTRAP_SERVERS from KAFKA_BROKERS", "KAFKA_TOPIC", "LOG_LEVEL from RUST_LOG"]
-        );
+        let aliases = Environment::from_pairs(owned).aliases;
+        let expected = [("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"), ("LOG_LEVEL", "RUST_LOG")];
+        assert_eq!(aliases, BTreeMap::from(expected.map(|(name, alias)| (name.into(), alias.into()))));
     }
 
     #[test]

@@ -32,7 +32,6 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use conf::Conf;
 #[cfg(feature = "embedded")]
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -41,20 +40,20 @@ use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
 
-use crate::auth::AuthMode;
-use crate::roles::ProcessRole;
 use crate::{CliError, Result};
-use command_line::{Arguments, InvalidArguments};
+use command_line::Arguments;
 use conflicts::conflicts;
 use environment::Environment;
-use variables::Variables;
+use variables::{TracesExporter, Variables};
 
 pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, ResetTo, Selection};
+pub(crate) use command_line::InEffect;
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
 pub(crate) use host_port::HostPort;
 pub(crate) use secret::Secret;
 pub use service::ServiceKind;
+pub(crate) use variables::{AuthMode, LogFormat, ProcessRole};
 
 /// The maximum of connections of the admin listener.
 pub(crate) const ADMIN_CONNECTIONS: usize = 128;
@@ -66,8 +65,10 @@ pub(crate) struct Settings {
     pub(crate) service: ServiceKind,
     /// The command to run instead of the service.
     pub(crate) command: Option<Command>,
-    /// The settings that the environment sets, each with its variable if that is an alias.
-    pub(crate) given: Vec<String>,
+    /// The settings that have a value.
+    pub(crate) in_effect: Vec<InEffect>,
+    /// The settings that variables of another name set, each with that.
+    pub(crate) aliases: BTreeMap<String, String>,
     variables: Variables,
     /// The files that secrets were read from.
     secret_files: BTreeMap<String, PathBuf>,
@@ -105,47 +106,42 @@ impl Settings {
     }
 
     fn from_parts(service: ServiceKind, arguments: &[OsString], environment: Environment) -> Result<Self> {
-        let Environment { values, mut faults, given, files } = environment;
-        let failed = |failure: CliError, is_command| {
-            if is_command { failure.usage().for_command() } else { failure.usage() }
+        let Environment { values, mut faults, aliases, files } = environment;
+        let parsed = command_line::parse(service, arguments, &values, &mut faults);
+        let is_command = match &parsed {
+            Ok(parsed) => parsed.command.is_some(),
+            Err(invalid) => invalid.is_command,
         };
-        match command_line::parse(service, arguments, &values) {
-            Ok(Arguments { command, variables }) => {
-                // The health check of an image does not depend on the service.
-                if !variables.healthcheck && !variables.man && variables.completions.is_none() {
-                    faults.extend(conflicts(service, command.as_ref(), &variables));
-                }
-                CliError::if_any(faults).map_err(|failure| failed(failure, command.is_some()))?;
-                let mut settings = Self::new(service, command, given, variables);
-                settings.secret_files = files;
-                Ok(settings)
+        let failed = |failure: CliError| if is_command { failure.for_command() } else { failure };
+        let Arguments { command, mut variables, in_effect } = match parsed {
+            Ok(parsed) => parsed,
+            Err(invalid) => {
+                faults.push(invalid.fault);
+                return Err(failed(CliError::all(faults).usage()));
             }
-            Err(InvalidArguments { faults: wrong, is_command }) => {
-                faults.extend(wrong);
-                faults.extend(conflicts_of_values(service, values));
-                Err(failed(CliError::all(faults), is_command))
-            }
+        };
+        // Which servers are required depends on all settings.
+        variables.require_servers &= faults.is_empty();
+        // The health check of an image does not depend on the service.
+        if !variables.healthcheck && !variables.man && variables.completions.is_none() {
+            let set = in_effect.iter().filter(|setting| !setting.is_default);
+            let set = set.map(|setting| setting.name.as_str()).collect();
+            faults.extend(conflicts(service, command.as_ref(), &variables, &set));
         }
-    }
-
-    fn new(
-        service: ServiceKind,
-        command: Option<Command>,
-        given: Vec<String>,
-        mut variables: Variables,
-    ) -> Self {
+        CliError::if_any(faults).map_err(|failure| failed(failure.usage()))?;
         // Only facing calls another service.
-        let url = |url: &mut Option<String>, management: Option<String>| {
-            *url = url.take().or(management).filter(|_| service == ServiceKind::Facing);
-        };
-        url(&mut variables.management_url, None);
-        url(&mut variables.users_url, variables.management_url.clone());
-        url(&mut variables.orders_url, variables.management_url.clone());
+        let is_facing = service == ServiceKind::Facing;
+        variables.management_url.take_if(|_| !is_facing);
+        let [calls_users, calls_orders] =
+            [ProcessRole::Users, ProcessRole::Orders].map(|role| is_facing && variables.has(role));
+        let management = || variables.management_url.clone();
+        variables.users_url = variables.users_url.take().or_else(management).filter(|_| calls_users);
+        variables.orders_url = variables.orders_url.take().or_else(management).filter(|_| calls_orders);
         if variables.orders_url.is_some() {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Self { service, command, given, variables, secret_files: BTreeMap::new() }
+        Ok(Self { service, command, in_effect, aliases, variables, secret_files: files })
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
@@ -191,7 +187,7 @@ impl Settings {
 
     /// Whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
-        let keeps = |role, url: &Option<String>| self.roles().has(role) && url.is_none();
+        let keeps = |role, url: &Option<String>| self.has(role) && url.is_none();
         (keeps(ProcessRole::Users, &self.users_url), keeps(ProcessRole::Orders, &self.orders_url))
     }
 
@@ -282,13 +278,9 @@ impl Settings {
 
     /// Whether this process exports traces.
     pub(crate) fn exports_traces(&self) -> bool {
-        self.creates() && !self.healthcheck && self.has_collector()
-    }
-
-    /// Whether a service exports traces.
-    pub(crate) fn has_collector(&self) -> bool {
         let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
-        has_address && self.otel_traces_exporter && !self.otel_sdk_disabled && cfg!(feature = "otel")
+        let is_on = self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled;
+        self.serves() && has_address && is_on && cfg!(feature = "otel")
     }
 
     /// The system of the log, as traces name it.
@@ -311,15 +303,4 @@ impl Settings {
     pub(crate) const fn has_store_server(&self) -> bool {
         self.variables.mongodb_uri.is_some() || self.variables.postgres_url.is_some()
     }
-}
-
-/// The conflicts between those of the `values` that are valid, when some are not. Which servers are required depends on
-/// all of them, so that is not checked.
-fn conflicts_of_values(service: ServiceKind, mut values: BTreeMap<String, String>) -> Vec<String> {
-    let parse = |values: &BTreeMap<String, String>| {
-        Variables::try_parse_from::<OsString, String, String>([service.name().into()], values.clone())
-    };
-    values.remove("SHOP_REQUIRE_SERVERS");
-    values.retain(|name, value| parse(&BTreeMap::from([(name.clone(), value.clone())])).is_ok());
-    parse(&values).map(|variables| conflicts(service, None, &variables)).unwrap_or_default()
 }

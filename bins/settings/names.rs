@@ -2,17 +2,17 @@
 //!
 //! A misspelled name would leave a setting at its default, such as the embedded log in place of Kafka.
 
-use conf::Conf as _;
-use conf::introspection::ProgramOptionMeta as _;
+use clap::CommandFactory as _;
 
 use super::variables::Variables;
 
 /// The canonical name of a setting, and its aliases.
-pub(super) const ALIASES: [(&str, &[&str]); 8] = [
+pub(super) const ALIASES: [(&str, &[&str]); 9] = [
     ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
     ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
     ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
     ("MONGODB_URI", &["DATABASE_URL"]),
+    ("POSTGRES_URL", &["DATABASE_URL"]),
     ("MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
     ("MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
     (
@@ -79,27 +79,24 @@ pub(super) fn misspelled<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String
 
 /// All names of settings.
 pub(super) fn known() -> Vec<String> {
-    let settings =
-        Variables::program_options().filter_map(|option| option.env_form().map(ToString::to_string));
+    let settings = Variables::command();
+    let settings = settings.get_arguments().map(|setting| setting.get_id().to_string());
+    let settings = settings.filter(|id| is_variable(id)).collect::<Vec<_>>();
     let aliases = ALIASES.iter().flat_map(|(_, aliases)| *aliases).copied();
     let files = SECRETS.iter().map(|secret| format!("{secret}_FILE"));
     let others = aliases.chain(PARTS).chain(["RUST_LOG"]).map(str::to_owned);
-    settings.chain(others).chain(files).collect()
+    settings.into_iter().chain(others).chain(files).collect()
+}
+
+/// Whether the setting of this id has a variable, rather than a flag only.
+pub(super) fn is_variable(id: &str) -> bool {
+    id.starts_with(char::is_uppercase)
 }
 
 /// Whether `name` is a setting, or has the prefix of one.
 pub(super) fn may_be_setting(name: &str) -> bool {
     let begins = |prefix: &&str| name.starts_with(*prefix);
     begins(&OURS) || SHARED.iter().any(begins) || known().iter().any(|known| known == name)
-}
-
-/// The setting that `name` is an alias of.
-pub(super) fn setting_of(name: &str) -> Option<&str> {
-    match ALIASES.iter().find(|(_, aliases)| aliases.contains(&name)) {
-        Some((setting, _)) => Some(*setting),
-        None if name == "RUST_LOG" => Some("LOG_LEVEL"),
-        None => name.strip_suffix("_FILE").filter(|secret| SECRETS.contains(secret)),
-    }
 }
 
 fn fault(name: &str, known: &[String]) -> Option<String> {

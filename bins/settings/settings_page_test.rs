@@ -1,13 +1,14 @@
-//! Keeps `docs/settings.md` equal to the definition of the settings.
+//! Keeps `docs/settings.md` and the table in `docs/cli.md` equal to the definitions of the settings and the commands.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use conf::Conf as _;
-use conf::introspection::ProgramOptionMeta as _;
+use clap::{Command, CommandFactory as _};
 
-use super::command_line::{Setting, settings};
+use super::ServiceKind;
+use super::command_line::{GROUPS, command_line};
+use super::names::is_variable;
 use super::variables::Variables;
 
 const INTRODUCTION: &str = "\
@@ -26,41 +27,70 @@ This page is generated from `bins/settings/variables.rs`; `facing --help` prints
 ";
 
 fn page() -> String {
-    let (mut page, mut last) = (INTRODUCTION.to_owned(), "");
-    for (Setting { group, variable, flag, meaning }, option) in
-        settings().into_iter().zip(Variables::program_options())
-    {
-        if group != last {
-            write!(page, "\n## {group}\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n")
+    let (mut page, mut group) = (INTRODUCTION.to_owned(), "");
+    for setting in Variables::command().get_arguments() {
+        let id = setting.get_id().as_str();
+        if let Some((name, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
+            write!(page, "\n## {name}\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n")
                 .unwrap();
-            last = group;
+            group = name;
         }
+        assert!(!group.is_empty());
         let code = |text: &str| format!("`{text}`");
         // Defaults that depend on other settings are in the text.
-        let (mut meaning, mut default) =
-            (meaning, option.default_help_str().map(|text| code(&text.to_string())));
+        let mut meaning = setting.get_help().unwrap().to_string();
+        let mut default = setting.get_default_values().first().map(|text| code(text.to_str().unwrap()));
         if let Some((before, rest)) = meaning.clone().split_once(" [default: ") {
             let (text, after) = rest.split_once(']').unwrap();
             (meaning, default) = (format!("{before}{after}"), Some(text.to_owned()));
         }
         let meaning = meaning.replace(" [also: ", "; also ").replace(']', "");
-        let flag = flag.map(|flag| format!("`--{flag}`"));
-        let cells =
-            [variable.as_deref().map(code), flag, default, Some(meaning)].map(Option::unwrap_or_default);
+        let flag = setting.get_long().filter(|_| !setting.is_hide_set()).map(|flag| format!("`--{flag}`"));
+        let variable = is_variable(id).then(|| code(id));
+        let cells = [variable, flag, default, Some(meaning)].map(Option::unwrap_or_default);
         writeln!(page, "| {} |", cells.join(" | ").replace("  ", " ")).unwrap();
     }
     page
 }
 
-#[test]
-fn settings_page_is_fresh() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
+/// A row for each command below `command`, which is `path`.
+fn rows(command: &Command, path: &str, table: &mut String) {
+    for command in command.get_subcommands() {
+        let path = format!("{path} {}", command.get_name());
+        match command.has_subcommands() {
+            true => rows(command, &path, table),
+            false => writeln!(table, "| `{}` | {} |", path.trim(), command.get_about().unwrap()).unwrap(),
+        }
+    }
+}
+
+/// Fails if `file` of the documentation is not what `page` makes of it, unless the test is to write it.
+fn assert_fresh(file: &str, page: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);
+    let page = page(&fs::read_to_string(&path).unwrap_or_default());
     #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
     if std::env::var_os("SHOP_TEST_WRITE").is_some() {
-        fs::write(&file, page()).unwrap();
+        fs::write(&path, &page).unwrap();
     }
     assert!(
-        fs::read_to_string(&file).unwrap_or_default() == page(),
-        "docs/settings.md is out of date: SHOP_TEST_WRITE=1 cargo test -p shop-bins --lib settings_page"
+        fs::read_to_string(&path).unwrap_or_default() == page,
+        "docs/{file} is out of date: SHOP_TEST_WRITE=1 cargo test -p shop-bins --lib settings_page"
     );
+}
+
+#[test]
+fn settings_page_is_fresh() {
+    assert_fresh("settings.md", |_| page());
+}
+
+#[test]
+fn table_of_commands_is_fresh() {
+    const HEAD: &str = "| command | what it does |\n|---|---|\n";
+    assert_fresh("cli.md", |page| {
+        let (before, rest) = page.split_once(HEAD).unwrap();
+        let (_, after) = rest.split_once("\n\n").unwrap();
+        let mut table = HEAD.to_owned();
+        rows(&command_line(ServiceKind::Management), "", &mut table);
+        format!("{before}{table}\n{after}")
+    });
 }

@@ -41,7 +41,9 @@ fn facing_with_a_management_does_not_ingest_by_default() {
 
 #[test]
 fn users_and_orders_default_to_the_url_of_management() {
-    let pairs = [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
+    let roles = ("SHOP_ROLES", "purchases, users,orders");
+    let pairs =
+        [roles, ("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
     let facing = read(ServiceKind::Facing, &pairs).unwrap();
     assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
     assert_eq!(facing.orders_url.as_deref(), Some("http://m:1"));

@@ -1,12 +1,16 @@
 //! Every setting: its variable, its flag, its default and its help.
+//!
+//! The id of a setting is its variable: an `id` before `long` names the flag too. Such a flag is hidden: the setting is
+//! a secret, or one of OpenTelemetry.
 
-use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ArgAction::Set;
+use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::{Parser, ValueEnum, value_parser};
 use clap_complete::Shell;
-use conf::Conf;
 use secrecy::SecretString;
 use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
 #[cfg(feature = "kafka")]
@@ -17,8 +21,6 @@ use std::string::{String as Compression, String as SaslMechanism};
 use tracing_subscriber::EnvFilter;
 
 use super::host_port::HostPort;
-use crate::auth::AuthMode;
-use crate::roles::Roles;
 
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
 ///
@@ -27,321 +29,329 @@ use crate::roles::Roles;
 /// with different values are rejected, and so are misspelled names.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
-#[derive(Debug, Conf)]
-#[conf(test)]
+#[derive(Debug, Parser)]
 pub(crate) struct Variables {
     /// Print the settings, check every connection, and exit with 0, or with 1 for an error. Creates nothing
-    #[conf(long)]
+    #[arg(long)]
     pub(crate) check_config: bool,
     /// Check that the service on HOST and PORT is ready, and exit with 0, or with 1 if it is not
-    #[conf(long)]
+    #[arg(long)]
     pub(crate) healthcheck: bool,
     /// Print the result of --check-config or of a command as JSON
-    #[conf(long)]
+    #[arg(long)]
     pub(crate) json: bool,
     /// Print completions for a shell, and exit: bash, elvish, fish, powershell or zsh
-    #[conf(long, value_parser = read_shell)]
+    #[arg(long)]
     pub(crate) completions: Option<Shell>,
     /// Print the manual page, and exit
-    #[conf(long)]
+    #[arg(long)]
     pub(crate) man: bool,
 
     /// Address to listen on
-    #[conf(long, env = "HOST", default_value = "127.0.0.1")]
+    #[arg(long, id = "HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on, 0 for any [default: facing 3000, management 3001] [also: APP_PORT]
-    #[conf(long, env = "PORT")]
+    #[arg(long, id = "PORT")]
     pub(crate) port: Option<u16>,
 
     /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when unset. It is read
     /// again when it changes
-    #[conf(long, env = "SHOP_TLS_CERT_FILE")]
+    #[arg(long, id = "SHOP_TLS_CERT_FILE")]
     pub(crate) tls_cert_file: Option<PathBuf>,
     /// File of the private key of this certificate, PEM. It is read again when it changes
-    #[conf(long, env = "SHOP_TLS_KEY_FILE")]
+    #[arg(long, id = "SHOP_TLS_KEY_FILE")]
     pub(crate) tls_key_file: Option<PathBuf>,
     /// File of CA certificates, PEM; clients must have a certificate that one of them has signed. It is read again when
     /// it changes [default: clients need no certificate]
-    #[conf(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
+    #[arg(long, id = "SHOP_TLS_CLIENT_CA_FILE")]
     pub(crate) tls_client_ca_file: Option<PathBuf>,
 
     /// Address of a second listener, host:port, for probes, /health, /metrics and what operators do; /metrics and
     /// /health need no token there. The first listener then has /healthz and /livez of these [default: none, all are
     /// on HOST and PORT]
-    #[conf(long, env = "SHOP_ADMIN_ADDR")]
+    #[arg(long, id = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
 
     /// Writes per second that one client may send, the holder of a token or key, else an address; counted by each
     /// process [default: no limit]
-    #[conf(long, env = "SHOP_RATE_WRITES")]
+    #[arg(long, id = "SHOP_RATE_WRITES")]
     pub(crate) rate_writes: Option<NonZeroU32>,
     /// Reads per second that one client may send [default: no limit]
-    #[conf(long, env = "SHOP_RATE_READS")]
+    #[arg(long, id = "SHOP_RATE_READS")]
     pub(crate) rate_reads: Option<NonZeroU32>,
     /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no limit]
-    #[conf(long, env = "SHOP_CLIENT_CONNECTIONS")]
+    #[arg(long, id = "SHOP_CLIENT_CONNECTIONS")]
     pub(crate) client_connections: Option<NonZeroU32>,
     /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by commas
-    #[conf(long, env = "SHOP_TRUSTED_PROXIES")]
+    #[arg(long, id = "SHOP_TRUSTED_PROXIES")]
     pub(crate) trusted_proxies: Option<TrustedProxies>,
 
     /// Folder of the embedded log and store
-    #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
+    #[arg(long, id = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
     /// How long the store keeps purchases, by their timestamp: a number and s, m, h or d. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
-    #[conf(long, env = "SHOP_PURCHASE_RETENTION", value_parser = read_retention)]
+    #[arg(long, id = "SHOP_PURCHASE_RETENTION", value_parser = read_retention)]
     pub(crate) purchase_retention: Option<Duration>,
     /// How long the embedded log keeps purchases that every group has consumed: a number and s, m, h or d [default: 7d]
-    #[conf(long, env = "SHOP_LOG_RETENTION", value_parser = read_duration)]
+    #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = read_duration)]
     pub(crate) log_retention: Option<Duration>,
     /// Maximum size of the embedded log of purchases in bytes, at least 1 MiB; purchases are refused when it is full
     /// [default: none]
-    #[conf(long, env = "SHOP_LOG_MAX_BYTES", value_parser = read_log_size)]
+    #[arg(long, id = "SHOP_LOG_MAX_BYTES", value_parser = value_parser!(u64).range(1 << 20..))]
     pub(crate) log_max_bytes: Option<u64>,
     /// Kafka brokers, host:port separated by commas; the embedded log when unset [also: KAFKA_BROKERS, KAFKA_BROKER]
-    #[conf(long, env = "KAFKA_BOOTSTRAP_SERVERS")]
+    #[arg(long, id = "KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
     /// Topic of purchases [also: PURCHASE_TOPIC]
-    #[conf(long, env = "KAFKA_TOPIC", default_value = "purchases")]
+    #[arg(long, id = "KAFKA_TOPIC", default_value = "purchases")]
     pub(crate) kafka_topic: String,
     /// Consumer group that stores purchases [also: KAFKA_GROUPID, KAFKA_CONSUMER_GROUP]
-    #[conf(long, env = "KAFKA_GROUP_ID", default_value = "purchase-group")]
+    #[arg(long, id = "KAFKA_GROUP_ID", default_value = "purchase-group")]
     pub(crate) kafka_group_id: String,
     /// Partitions of a topic that this process creates
-    #[conf(long, env = "KAFKA_PARTITIONS", default_value = "5", value_parser = at_least::<1>)]
+    #[arg(long, id = "KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_partitions: u32,
     /// Replication factor of a topic that this process creates; warns of a topic with fewer replicas [default: the
     /// brokers']
-    #[conf(long, env = "KAFKA_REPLICAS", value_parser = at_least::<1>)]
+    #[arg(long, id = "KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic exists
-    #[conf(parameter, long, env = "KAFKA_CREATE_TOPICS", default_value = "on", value_parser = on_or_off)]
+    #[arg(long, id = "KAFKA_CREATE_TOPICS", action = Set, default_value = "on", value_parser = on_or_off())]
     pub(crate) kafka_create_topics: bool,
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
-    #[conf(long, env = "KAFKA_INSTANCE_ID")]
+    #[arg(long, id = "KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,
     /// SASL user of Kafka
-    #[conf(long, env = "KAFKA_USERNAME")]
+    #[arg(long, id = "KAFKA_USERNAME")]
     pub(crate) kafka_username: Option<String>,
     /// SASL password of Kafka [also: KAFKA_PASSWORD_FILE]
-    #[conf(env = "KAFKA_PASSWORD", secret, value_parser = read_secret)]
+    #[arg(id = "KAFKA_PASSWORD", long, hide = true)]
     pub(crate) kafka_password: Option<SecretString>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a user, OAUTHBEARER with
     /// KAFKA_OAUTH_TOKEN_URL]
-    #[conf(long, env = "KAFKA_SASL_MECHANISM")]
+    #[arg(long, id = "KAFKA_SASL_MECHANISM")]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
-    #[conf(parameter, long, env = "KAFKA_TLS", default_value = "off", value_parser = on_or_off)]
+    #[arg(long, id = "KAFKA_TLS", action = Set, default_value = "off", value_parser = on_or_off())]
     pub(crate) kafka_tls: bool,
     /// File of CA certificates for Kafka [default: the system's]
-    #[conf(long, env = "KAFKA_CA_FILE")]
+    #[arg(long, id = "KAFKA_CA_FILE")]
     pub(crate) kafka_ca_file: Option<PathBuf>,
     /// File of the client certificate with its chain for Kafka, PEM; requires KAFKA_TLS
-    #[conf(long, env = "KAFKA_CERT_FILE")]
+    #[arg(long, id = "KAFKA_CERT_FILE")]
     pub(crate) kafka_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
-    #[conf(long, env = "KAFKA_KEY_FILE")]
+    #[arg(long, id = "KAFKA_KEY_FILE")]
     pub(crate) kafka_key_file: Option<PathBuf>,
     /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are requested by client
     /// credentials, with the id and the secret in the header Authorization
-    #[conf(long, env = "KAFKA_OAUTH_TOKEN_URL")]
+    #[arg(long, id = "KAFKA_OAUTH_TOKEN_URL")]
     pub(crate) kafka_oauth_token_url: Option<String>,
     /// Client id at the token endpoint
-    #[conf(long, env = "KAFKA_OAUTH_CLIENT_ID")]
+    #[arg(long, id = "KAFKA_OAUTH_CLIENT_ID")]
     pub(crate) kafka_oauth_client_id: Option<String>,
     /// Client secret at the token endpoint [also: KAFKA_OAUTH_CLIENT_SECRET_FILE, which is read again for every token]
-    #[conf(env = "KAFKA_OAUTH_CLIENT_SECRET", secret, value_parser = read_secret)]
+    #[arg(id = "KAFKA_OAUTH_CLIENT_SECRET", long, hide = true)]
     pub(crate) kafka_oauth_client_secret: Option<SecretString>,
     /// Scope of the tokens [default: none]
-    #[conf(long, env = "KAFKA_OAUTH_SCOPE")]
+    #[arg(long, id = "KAFKA_OAUTH_SCOPE")]
     pub(crate) kafka_oauth_scope: Option<String>,
     /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none and gzip only
-    #[conf(long, env = "KAFKA_COMPRESSION", default_value = "none")]
+    #[arg(long, id = "KAFKA_COMPRESSION", default_value = "none")]
     pub(crate) kafka_compression: Compression,
 
     /// Connection string of MongoDB, mongodb://…, for purchases; the embedded store when unset [also: MONGODB_URI_FILE,
     /// DATABASE_URL, MONGO_HOSTNAME + MONGO_PORT, MONGODB_HOSTS + MONGODB_USERNAME + MONGODB_PASSWORD + MONGODB_AUTHDB]
-    #[conf(env = "MONGODB_URI", secret, value_parser = read_secret)]
+    #[arg(id = "MONGODB_URI", long, hide = true)]
     pub(crate) mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases] [also: MONGODB_DB, MONGO_DB_NAME]
-    #[conf(long, env = "MONGODB_DATABASE")]
+    #[arg(long, id = "MONGODB_DATABASE")]
     pub(crate) mongodb_database: Option<String>,
     /// Collection of purchases [also: MONGO_COLLECTION_NAME]
-    #[conf(long, env = "MONGODB_COLLECTION", default_value = "purchases")]
+    #[arg(long, id = "MONGODB_COLLECTION", default_value = "purchases")]
     pub(crate) mongodb_collection: String,
     /// URL of PostgreSQL, postgresql://…, for all roles of the process; with MONGODB_URI beside it for users and orders
     /// only [also: POSTGRES_URL_FILE, DATABASE_URL]
-    #[conf(env = "POSTGRES_URL", secret, value_parser = read_secret)]
+    #[arg(id = "POSTGRES_URL", long, hide = true)]
     pub(crate) postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
     /// users and for orders
-    #[conf(long, env = "POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = at_least::<12>)]
+    #[arg(long, id = "POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = value_parser!(u32).range(12..))]
     pub(crate) postgres_max_connections: u32,
     /// Whether users and orders take over tables of PostgreSQL that another program has made, such as those of the
     /// replaced system: on or off. With off, a process that finds such tables does not start
-    #[conf(parameter, long, env = "SHOP_ADOPT_TABLES", default_value = "off", value_parser = on_or_off)]
+    #[arg(long, id = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = on_or_off())]
     pub(crate) adopt_tables: bool,
 
     /// Address of management, from which facing gets listings, http://host:port; the store when unset [also:
     /// CUSTOMER_MANAGEMENT_URL, CUSTOMER_MGMT_API_URL, MANAGEMENT_API_ENDPOINT and CM_API_HOST as host:port,
     /// CM_API_HOSTNAME + CM_API_PORT]
-    #[conf(long, env = "MANAGEMENT_URL")]
+    #[arg(long, id = "MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
     /// Whether facing runs ingest itself: on or off [default: on without MANAGEMENT_URL]
-    #[conf(long, env = "SHOP_INGEST", value_parser = on_or_off)]
+    #[arg(long, id = "SHOP_INGEST", value_parser = on_or_off())]
     pub(crate) ingest: Option<bool>,
 
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
-    #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
+    #[arg(long, id = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
     /// Roles of this process, separated by commas: purchases, users, orders [default: purchases; all three with
     /// SHOP_DIALECT=ecommerce]
-    #[conf(long = "roles", env = "SHOP_ROLES")]
-    pub(crate) chosen_roles: Option<Roles>,
+    #[arg(long = "roles", id = "SHOP_ROLES", value_delimiter = ',', value_parser = read_role)]
+    pub(crate) roles: Vec<ProcessRole>,
     /// Topic of user events
-    #[conf(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
+    #[arg(long, id = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,
     /// Topic of order events
-    #[conf(long, env = "SHOP_ORDERS_TOPIC", default_value = "order_created")]
+    #[arg(long, id = "SHOP_ORDERS_TOPIC", default_value = "order_created")]
     pub(crate) orders_topic: String,
     /// Consumer group in which users read order events
-    #[conf(long, env = "SHOP_USERS_GROUP_ID", default_value = "user_service_group")]
+    #[arg(long, id = "SHOP_USERS_GROUP_ID", default_value = "user_service_group")]
     pub(crate) users_group_id: String,
     /// Consumer group in which orders read user events
-    #[conf(long, env = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
+    #[arg(long, id = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
     pub(crate) orders_group_id: String,
     /// Milliseconds that an order waits for the event of its user, at most 4000; 0 for none
-    #[conf(long, env = "ORDER_USER_WAIT_MS", default_value = "2000", value_parser = read_order_user_wait)]
+    #[arg(long, id = "ORDER_USER_WAIT_MS", default_value = "2000", value_parser = order_user_wait())]
     pub(crate) order_user_wait: Duration,
     /// Address of the process that stores users, for facing, http://host:port [default: MANAGEMENT_URL]
-    #[conf(long, env = "USERS_URL")]
+    #[arg(long, id = "USERS_URL")]
     pub(crate) users_url: Option<String>,
     /// Address of the process that stores orders, for facing, http://host:port [default: MANAGEMENT_URL]
-    #[conf(long, env = "ORDERS_URL")]
+    #[arg(long, id = "ORDERS_URL")]
     pub(crate) orders_url: Option<String>,
     /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys) or off (everybody).
     /// Required on an address that other machines can reach [default: keys with SHOP_API_KEYS_FILE, else off]
-    #[conf(long, env = "SHOP_AUTH")]
+    #[arg(long, id = "SHOP_AUTH", ignore_case = true)]
     pub(crate) auth: Option<AuthMode>,
     /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas, and for the key of a
     /// user its user id. It is read again when it changes
-    #[conf(long, env = "SHOP_API_KEYS_FILE")]
+    #[arg(long, id = "SHOP_API_KEYS_FILE")]
     pub(crate) api_keys_file: Option<PathBuf>,
     /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
-    #[conf(long, env = "SHOP_AUTH_JWKS_URL")]
+    #[arg(long, id = "SHOP_AUTH_JWKS_URL")]
     pub(crate) auth_jwks_url: Option<String>,
     /// File of these keys, in place of the address. It is read again when it changes
-    #[conf(long, env = "SHOP_AUTH_JWKS_FILE")]
+    #[arg(long, id = "SHOP_AUTH_JWKS_FILE")]
     pub(crate) auth_jwks_file: Option<PathBuf>,
     /// Issuer of tokens, their claim iss
-    #[conf(long, env = "SHOP_AUTH_ISSUER")]
+    #[arg(long, id = "SHOP_AUTH_ISSUER")]
     pub(crate) auth_issuer: Option<String>,
     /// Audience of tokens, their claim aud
-    #[conf(long, env = "SHOP_AUTH_AUDIENCE")]
+    #[arg(long, id = "SHOP_AUTH_AUDIENCE")]
     pub(crate) auth_audience: Option<String>,
     /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
     /// users:write:any, users:read:any, orders:write:any and orders:read:any [also:
     /// SHOP_SERVICE_TOKEN_FILE, which is read again when the token is rejected]
-    #[conf(env = "SHOP_SERVICE_TOKEN", secret, value_parser = read_secret)]
+    #[arg(id = "SHOP_SERVICE_TOKEN", long, hide = true)]
     pub(crate) service_token: Option<SecretString>,
     /// File of CA certificates, PEM, of the services that facing calls by https [default: the system's]
-    #[conf(long, env = "SHOP_SERVICE_CA_FILE")]
+    #[arg(long, id = "SHOP_SERVICE_CA_FILE")]
     pub(crate) service_ca_file: Option<PathBuf>,
     /// File of the client certificate with its chain, PEM, with which facing calls them
-    #[conf(long, env = "SHOP_SERVICE_CERT_FILE")]
+    #[arg(long, id = "SHOP_SERVICE_CERT_FILE")]
     pub(crate) service_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
-    #[conf(long, env = "SHOP_SERVICE_KEY_FILE")]
+    #[arg(long, id = "SHOP_SERVICE_KEY_FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
     /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
-    #[conf(long, env = "CORS_ALLOW_ORIGINS")]
+    #[arg(long, id = "CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except
     /// for probes, /health and /metrics [default: all]
-    #[conf(long, env = "SHOP_HOSTS")]
+    #[arg(long, id = "SHOP_HOSTS")]
     pub(crate) hosts: Option<Hosts>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug [also: RUST_LOG, which
     /// wins]
-    #[conf(long, env = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
+    #[arg(long, id = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
     /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write and each read of what
     /// belongs to another user has a line in the audit log [default: on with authentication, else off]
-    #[conf(long, env = "SHOP_ACCESS_LOG")]
+    #[arg(long, id = "SHOP_ACCESS_LOG")]
     pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
-    #[conf(long, env = "LOG_FORMAT", value_parser = is_json)]
-    pub(crate) log_format: Option<bool>,
+    #[arg(long, id = "LOG_FORMAT", ignore_case = true)]
+    pub(crate) log_format: Option<LogFormat>,
     /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
     /// is created again within a second [default: standard error]
-    #[conf(long, env = "SHOP_LOG_FILE")]
+    #[arg(long, id = "SHOP_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
     /// when unset. The other variables OTEL_* of the SDK apply, such as OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and
     /// OTEL_TRACES_SAMPLER
-    #[conf(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(id = "OTEL_EXPORTER_OTLP_ENDPOINT", long, hide = true)]
     pub(crate) otel_endpoint: Option<String>,
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
-    #[conf(env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", long, hide = true)]
     pub(crate) otel_traces_endpoint: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
-    #[conf(parameter, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_parser = read_exporter)]
-    pub(crate) otel_traces_exporter: bool,
+    #[arg(id = "OTEL_TRACES_EXPORTER", long, hide = true, default_value = "otlp", ignore_case = true)]
+    pub(crate) otel_traces_exporter: TracesExporter,
     /// Whether no traces are exported: true or false
-    #[conf(parameter, env = "OTEL_SDK_DISABLED", default_value = "false", value_parser = on_or_off)]
+    #[arg(id = "OTEL_SDK_DISABLED", long, hide = true, action = Set, default_value = "false", value_parser = on_or_off())]
     pub(crate) otel_sdk_disabled: bool,
 
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the last ten times as
     /// many records are dead-lettered. 0 for no limit
-    #[conf(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
+    #[arg(long, id = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown, in seconds
-    #[conf(long, env = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = at_least::<1>)]
+    #[arg(long, id = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = value_parser!(u32).range(1..))]
     pub(crate) drain_seconds: u32,
 
     /// Whether to require servers in place of the embedded log and store: on or off
-    #[conf(parameter, long, env = "SHOP_REQUIRE_SERVERS", default_value = "off", value_parser = on_or_off)]
+    #[arg(long, id = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = on_or_off())]
     pub(crate) require_servers: bool,
 }
 
-fn read_shell(text: &str) -> Result<Shell, String> {
-    text.parse().map_err(|_unknown| "must be bash, elvish, fish, powershell or zsh".to_owned())
+/// Who may send requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthMode {
+    /// Everybody.
+    Off,
+    /// Senders with a token of an issuer.
+    Jwt,
+    /// Holders of API keys.
+    Keys,
 }
 
-fn at_least<const MIN: u32>(text: &str) -> Result<u32, String> {
-    let number: u32 = text.parse().map_err(|error| format!("{error}"))?;
-    if number < MIN { Err(format!("must be at least {MIN}")) } else { Ok(number) }
+/// A role that a process may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProcessRole {
+    /// Accepts, stores and lists purchases.
+    Purchases,
+    /// Owns users, and publishes their events.
+    Users,
+    /// Owns orders, and publishes their events.
+    Orders,
 }
 
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "on" | "true" | "1" | "yes" => Ok(true),
-        "off" | "false" | "0" | "no" => Ok(false),
-        _ => Err("must be one of: on, off".to_owned()),
-    }
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
 }
 
-fn read_exporter(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "otlp" => Ok(true),
-        "none" => Ok(false),
-        _ => Err("must be one of: otlp, none".to_owned()),
-    }
+/// The exporter of traces, by the names of OpenTelemetry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TracesExporter {
+    Otlp,
+    None,
 }
 
-fn is_json(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "text" => Ok(false),
-        "json" => Ok(true),
-        _ => Err("must be one of: text, json".to_owned()),
-    }
+/// `on` or `off`, or another word for them.
+fn on_or_off() -> BoolishValueParser {
+    BoolishValueParser::new()
 }
 
-fn read_secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(text.into())
+/// Milliseconds, less than the request timeout.
+fn order_user_wait() -> impl TypedValueParser<Value = Duration> {
+    value_parser!(u64).range(..=4_000).map(Duration::from_millis)
 }
 
 /// Directives of `tracing-subscriber`, from directives or from a level of the replaced systems.
@@ -360,6 +370,11 @@ fn read_log_level(text: &str) -> Result<String, String> {
     let directives = text.split(',').map(directive).collect::<Result<Vec<_>, _>>()?.join(",");
     EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(directives)
+}
+
+fn read_role(text: &str) -> Result<ProcessRole, String> {
+    let unknown = "is not a role: choose from purchases, users, orders, separated by commas";
+    ValueEnum::from_str(text.trim(), true).map_err(|_unknown| format!("{text:?} {unknown}"))
 }
 
 /// A whole number with the unit `s`, `m`, `h` or `d`.
@@ -382,26 +397,13 @@ fn read_retention(text: &str) -> Result<Duration, String> {
     if retention.is_zero() { Err("must be at least 1s".to_owned()) } else { Ok(retention) }
 }
 
-fn read_log_size(text: &str) -> Result<u64, String> {
-    let bytes: u64 = text.parse().map_err(|error| format!("{error}"))?;
-    if bytes < 1 << 20 { Err("must be at least 1048576".to_owned()) } else { Ok(bytes) }
-}
-
-/// Less than the request timeout.
-const MAX_ORDER_USER_WAIT_MS: u64 = 4_000;
-
-fn read_order_user_wait(text: &str) -> Result<Duration, String> {
-    let millis: u64 = text.parse().map_err(|error| format!("{error}"))?;
-    if millis > MAX_ORDER_USER_WAIT_MS {
-        return Err(format!("must be at most {MAX_ORDER_USER_WAIT_MS}"));
-    }
-    Ok(Duration::from_millis(millis))
-}
-
 impl Variables {
-    /// The roles of this process.
-    pub(crate) fn roles(&self) -> Roles {
-        self.chosen_roles.clone().unwrap_or_else(|| Roles::default_of(self.dialect))
+    /// Whether this process has the role. By default it has purchases, and those of the system of the dialect.
+    pub(crate) fn has(&self, role: ProcessRole) -> bool {
+        match &self.roles[..] {
+            [] => role == ProcessRole::Purchases || self.dialect.name() == "ecommerce",
+            chosen => chosen.contains(&role),
+        }
     }
 }
 

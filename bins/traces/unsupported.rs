@@ -1,9 +1,5 @@
 //! A build without traces.
 
-use std::sync::Arc;
-
-use shop_core::ingest::IngestObserver;
-use shop_core::ports::PurchaseSink;
 use tracing_subscriber::layer::Identity;
 
 use crate::Result;
@@ -26,17 +22,10 @@ impl Exporter {
     }
 }
 
-pub(crate) fn sink_with_spans(
-    sink: Arc<dyn PurchaseSink>,
-    _topic: &str,
-    _settings: &Settings,
-) -> Arc<dyn PurchaseSink> {
+pub(crate) fn sink_with_spans<S>(sink: S, _topic: &str, _settings: &Settings) -> S {
     sink
 }
 
-pub(crate) fn observer_with_spans(
-    observer: Arc<dyn IngestObserver>,
-    _settings: &Settings,
-) -> Arc<dyn IngestObserver> {
+pub(crate) fn observer_with_spans<O>(observer: O, _settings: &Settings) -> O {
     observer
 }

@@ -118,7 +118,7 @@ async fn dlq_drop_selects_records() {
         output.status.success() && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
         "{printed}"
     );
-    assert!(printed.contains("settled by hand 3\n"), "{printed}");
+    assert!(printed.contains("resolved dead letters 3\n"), "{printed}");
     assert!(facing.terminate().await.success());
     // Other files are closed cleanly.
     assert!(!folder.join("shop.db-wal").exists());

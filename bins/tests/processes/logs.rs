@@ -113,6 +113,6 @@ async fn unusable_log_file_is_a_fault_of_its_setting() {
     let usable = folder.path().join("facing.log");
     let settings = [("SHOP_DATA_DIR", data), ("SHOP_LOG_FILE", usable.to_str().unwrap())];
     let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("log file"));
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("SHOP_LOG_FILE"));
     assert!(!usable.exists(), "the check creates nothing");
 }
