@@ -15,7 +15,6 @@ use shop_store::embedded::{
 
 use super::port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
-    with_failpoints,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -57,11 +56,7 @@ impl Backend for Embedded<'_> {
         let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
-        Ok(self.opened(
-            EntityPorts::new(store, |store| with_failpoints::<dyn UserStore>(store)),
-            "users",
-            closed,
-        ))
+        Ok(self.opened(EntityPorts::new(store, |store| store), "users", closed))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
@@ -78,11 +73,7 @@ impl Backend for Embedded<'_> {
         let options = self.entity_options();
         let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
-        Ok(self.opened(
-            EntityPorts::new(store, |store| with_failpoints::<dyn EntityStore<Order>>(store)),
-            "orders",
-            closed,
-        ))
+        Ok(self.opened(EntityPorts::new(store, |store| store), "orders", closed))
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {

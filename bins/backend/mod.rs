@@ -23,7 +23,6 @@ pub(crate) use unsupported::{earlier_version, needs_upgrade};
 
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, client,
-    with_failpoints,
 };
 
 /// The backend of the log, by the settings.

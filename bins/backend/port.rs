@@ -10,8 +10,6 @@ use secrecy::ExposeSecret as _;
 use shop_client::{BearerToken, RetryPolicy, ShopClient};
 use shop_core::Purchase;
 use shop_core::entity::EntityStore;
-#[cfg(feature = "failpoints")]
-pub(crate) use shop_core::fault::with_failpoints;
 use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
@@ -210,12 +208,7 @@ impl<S: ?Sized, R: Record> EntityPorts<S, R> {
     pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
         let store = Arc::new(store);
         let (outbox, projection) = (Arc::clone(&store), Arc::clone(&store));
-        Self {
-            store: as_store(store),
-            outbox: with_failpoints::<dyn Outbox>(outbox),
-            projection: with_failpoints::<dyn RecordStore<R>>(projection),
-            to_be_made: false,
-        }
+        Self { store: as_store(store), outbox, projection, to_be_made: false }
     }
 }
 
@@ -233,10 +226,4 @@ pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient>
         });
     }
     Ok(tls::for_services(client, settings).await?.build()?)
-}
-
-/// The port itself: this build has no failpoints.
-#[cfg(not(feature = "failpoints"))]
-pub(crate) fn with_failpoints<P: ?Sized>(port: Arc<P>) -> Arc<P> {
-    port
 }

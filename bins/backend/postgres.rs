@@ -10,7 +10,7 @@ use shop_core::ports::{Durability, PurchaseQuery as _};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
 
-use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, with_failpoints};
+use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -46,8 +46,7 @@ impl Backend for Postgres<'_> {
         let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityPorts<dyn UserStore, Order> =
-            EntityPorts::new(store, |store| with_failpoints::<dyn UserStore>(store));
+        let port: EntityPorts<dyn UserStore, Order> = EntityPorts::new(store, |store| store);
         Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
     }
 
@@ -60,8 +59,7 @@ impl Backend for Postgres<'_> {
         let store = PostgresOrders::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityPorts<dyn EntityStore<Order>, User> =
-            EntityPorts::new(store, |store| with_failpoints::<dyn EntityStore<Order>>(store));
+        let port: EntityPorts<dyn EntityStore<Order>, User> = EntityPorts::new(store, |store| store);
         Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
     }
 }

@@ -14,7 +14,7 @@ use shop_http::{EntityRole, Metrics};
 
 use super::{Backends, Background, note};
 use crate::Result;
-use crate::backend::{Closed, EntityPorts, Topic, TopicLog, client, with_failpoints};
+use crate::backend::{Closed, EntityPorts, Topic, TopicLog, client};
 use crate::settings::Settings;
 
 /// Users or orders. They consume the events `R` of the other.
@@ -45,7 +45,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         let EntityPorts { store, outbox, projection, .. } = store;
         let mut role = EntityRole::new(store);
         role.subscribed_topic = Some(subscribed.topic.clone());
-        let event_writer = with_failpoints(own.log.writer());
+        let event_writer = own.log.writer();
         let (subscribed, group) = (subscribed.clone(), group.to_owned());
         Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
     }
@@ -89,14 +89,10 @@ pub(super) async fn open(
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = &settings.users_url {
-        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(
-            client(url, settings).await?.users(),
-        ))));
+        users = Some(Entity::remote(Arc::new(client(url, settings).await?.users())));
     }
     if let Some(url) = &settings.orders_url {
-        orders = Some(Entity::remote(with_failpoints::<dyn EntityStore<Order>>(Arc::new(
-            client(url, settings).await?.orders(),
-        ))));
+        orders = Some(Entity::remote(Arc::new(client(url, settings).await?.orders())));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {

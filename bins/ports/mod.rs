@@ -48,7 +48,7 @@ impl Ports {
     /// The first port that cannot be opened, and why.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         #[cfg(feature = "failpoints")]
-        shop_core::fault::init_failpoints();
+        shop_core::init_failpoints();
         let backends = Backends {
             log: backend::for_log(settings),
             purchases: backend::for_purchases(settings),

@@ -10,7 +10,7 @@ use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::{Backends, Background, note, received};
-use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
+use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, traces};
@@ -42,13 +42,10 @@ pub(super) async fn open(
         Some((log, store)) => (note(log, closed), Some(note(store, closed))),
         None => (note(backends.log.log(topic).await?, closed), None),
     };
-    if let Some(opened) = &mut store {
-        opened.store = with_failpoints::<dyn PurchaseStore>(Arc::clone(&opened.store));
-    } else if settings.ingests() || settings.management_url.is_none() {
-        let mut opened = note(backends.purchases.purchases().await?, closed);
-        opened.store = with_failpoints::<dyn PurchaseStore>(opened.store);
-        store = Some(opened);
-    } else if settings.kafka_bootstrap_servers.is_none() {
+    let is_needed = settings.ingests() || settings.management_url.is_none();
+    if is_needed && store.is_none() {
+        store = Some(note(backends.purchases.purchases().await?, closed));
+    } else if store.is_none() && settings.kafka_bootstrap_servers.is_none() {
         tracing::warn!(
             "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
              same folder",
@@ -69,10 +66,8 @@ pub(super) async fn open(
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),
         };
-    let sink = (settings.service == ServiceKind::Facing).then(|| {
-        let sink = with_failpoints::<dyn PurchaseSink>((log.sink)());
-        traces::sink_with_spans(sink, &log.topic, settings)
-    });
+    let sink = (settings.service == ServiceKind::Facing)
+        .then(|| traces::sink_with_spans((log.sink)(), &log.topic, settings));
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
     Ok(Purchases { sink, log, store, query, local, ingest: None, feed })
@@ -124,9 +119,9 @@ impl Purchases {
         }
         if settings.ingests() {
             let ingest = Ingest::new(
-                with_failpoints(self.log.source(&settings.kafka_group_id)?),
+                self.log.source(&settings.kafka_group_id)?,
                 Arc::clone(&store.store) as _,
-                with_failpoints(self.log.log.dead_letters()),
+                self.log.log.dead_letters(),
                 settings.ingest_options(),
             );
             let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);

@@ -85,8 +85,7 @@
 //! |---|---|
 //! | `csv` | purchases as rows of CSV or NDJSON, and the module `import`, which publishes those of a file |
 //! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
-//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |
-//! | `fault` | the module `fault`: wrappers of the ports that inject faults |
+//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
 //!
@@ -103,8 +102,7 @@ pub mod domain;
 pub mod entity;
 pub mod erase;
 mod error;
-#[cfg(feature = "fault")]
-pub mod fault;
+mod failpoint;
 pub mod feed;
 mod format;
 #[cfg(feature = "csv")]
@@ -135,6 +133,10 @@ pub use domain::{
     UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+#[doc(hidden)]
+pub use failpoint::failpoints;
+#[cfg(feature = "failpoints")]
+pub use failpoint::init_failpoints;
 /// The streams of listings.
 pub use futures_util::Stream;
 /// The crate whose timestamps a [`Timestamp`] converts from and to.

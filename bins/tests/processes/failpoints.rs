@@ -7,7 +7,6 @@ use std::path::Path;
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use shop_client::NewPurchase;
-use shop_core::fault::FAILPOINTS;
 use shop_core::log::{DeadLetter, LogAdmin, LogAdminExt as _, LogRecord};
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
@@ -17,6 +16,20 @@ use crate::history::History;
 use crate::kafka;
 use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
+
+/// In the order in which a purchase passes them.
+const FAILPOINTS: [&str; 10] = [
+    "before-publish",
+    "during-publish",
+    "after-publish",
+    "before-apply",
+    "after-apply",
+    "before-dead-letters",
+    "after-dead-letters",
+    "before-commit",
+    "after-commit",
+    "before-close",
+];
 
 /// The number of passes before a failpoint ends the process.
 const PASSED: [u32; 2] = [1, 4];

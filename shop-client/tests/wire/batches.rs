@@ -1,7 +1,7 @@
 //! Many purchases in one request: services without batches, rejected and lost batches.
 
 use futures_util::{StreamExt, stream};
-use shop_client::shop_core::fault::{Call, Fault, Faults};
+use shop_client::shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_client::{
     Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PublishedPurchase, Receipt, Result, RetryPolicy,
     ShopClient,

@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use shop_client::memory::{InMemoryLog, InMemoryStore};
-use shop_client::shop_core::fault::Faults;
+use shop_client::shop_core::conformance::fault::Faults;
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
 use shop_http::{Facing, HttpOptions, facing};

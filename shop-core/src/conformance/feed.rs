@@ -12,7 +12,7 @@ use super::log_calls::{commit, positions, read};
 use super::pipeline_calls::{GROUP, Running, options, publish};
 use super::sample::{at, id, price, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::feed::{FeedCursor, FeedItem, FeedOptions, PurchaseFeed, Subscription};
 use crate::log::{Batch, GroupPositions, LogRecord, LogSource, TailStart};
 use crate::ports::Selector;

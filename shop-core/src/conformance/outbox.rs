@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
 use super::fixture::soon;
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{Headers, LogAdmin, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};

@@ -13,7 +13,7 @@ use super::pipeline_calls::{
 };
 use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
 use crate::log::{Batch, DeadLetter, Headers, LogRecord, Reason, ReasonKind, RecordPosition};
 use crate::ports::Selector;

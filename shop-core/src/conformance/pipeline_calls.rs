@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::fixture::soon;
 use super::sample::purchase_of;
 use super::{LogFixture, StoreFixture};
-use crate::fault::Faults;
+use crate::conformance::fault::Faults;
 use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use crate::log::SourceEvent;
 use crate::ports::{PurchaseQuery, Selector};

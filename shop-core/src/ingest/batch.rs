@@ -9,7 +9,7 @@ use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use crate::log::{Batch, DeadLetter, Gap, ReasonKind};
 use crate::record::Record;
-use crate::{Error, ErrorKind, Retry};
+use crate::{Error, ErrorKind, Retry, failpoints};
 
 impl<R: Record> BatchWorker<R> {
     /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
@@ -121,7 +121,7 @@ impl<R: Record> BatchWorker<R> {
         dead_letters: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) = self.dead_letters.put(dead_letters).await {
+        while let Err(error) = failpoints("dead-letters", self.dead_letters.put(dead_letters)).await {
             match dead_letters {
                 [dead_letter] if is_permanent(&error) => {
                     return Err(Aborted::Broken(rejected_dead_letter(dead_letter, error)));

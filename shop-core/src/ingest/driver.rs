@@ -19,7 +19,7 @@ use super::status::{Phase, StatusSender};
 use super::worker::{BatchWorker, Job};
 use crate::log::{CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, failpoints};
 
 /// How much longer than its deadline a close may take.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
@@ -176,7 +176,7 @@ impl<R: Record> Driver<R> {
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
-            let commit = AssertUnwindSafe(source.commit(&offsets)).catch_unwind().await;
+            let commit = AssertUnwindSafe(failpoints("commit", source.commit(&offsets))).catch_unwind().await;
             let outcome =
                 commit.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.
@@ -194,7 +194,7 @@ impl<R: Record> Driver<R> {
     async fn close(&self, deadline: Duration) {
         let source = Arc::clone(&self.source);
         // Its own task, so it is not dropped half-way when it takes too long.
-        let close = tokio::spawn(async move { source.close(deadline).await });
+        let close = tokio::spawn(async move { failpoints("close", source.close(deadline)).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
             Ok(Err(error)) => Err(lost_task(error)),

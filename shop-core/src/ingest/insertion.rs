@@ -13,7 +13,7 @@ use super::{IngestCounters, StuckRecord};
 use crate::log::{Reason, ReasonKind};
 use crate::ports::InsertOutcome;
 use crate::record::Record;
-use crate::{Error, ErrorKind, Retry, Timestamp};
+use crate::{Error, ErrorKind, Retry, Timestamp, failpoints};
 
 /// Decoded records, each with its index in the batch.
 pub(super) struct Indexed<R> {
@@ -213,7 +213,7 @@ impl<R: Record> BatchWorker<R> {
         }
         sub_batch.attempts += 1;
         sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes = match self.store.apply(Arc::clone(&sub_batch.records)).await {
+        let outcomes = match failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records))).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
             Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::logged::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestMonitor, IngestOptions};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogAdmin, LogAdminExt, Reason, ReasonKind};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::logged::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource, ReasonKind};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::ports::PurchaseSink as _;

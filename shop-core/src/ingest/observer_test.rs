@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::time_limit_test::in_time;
 use super::{BatchReport, Component, Ingest, IngestCounters, IngestMonitor, IngestObserver, IngestOptions};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};

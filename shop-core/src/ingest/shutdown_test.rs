@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::time_limit_test::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogRecord;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
-use crate::options;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, failpoints, options};
 
 options! {
     /// Options of a [`Relay`]. The defaults suit nearly all deployments.
@@ -206,7 +205,7 @@ impl Relay {
         self.status.send_modify(|status| status.published += count as u64);
         if !published.0.is_empty() {
             let ids: Vec<i64> = published.0.keys().copied().collect();
-            self.outbox.delete(&ids).await?;
+            failpoints("delete", self.outbox.delete(&ids)).await?;
         }
         match failed {
             // More entries may be pending.
@@ -230,7 +229,7 @@ impl Relay {
                 break;
             }
             // Caught here, so events of other keys in the same round still count as published.
-            let append = async { self.log.append(entry.record.clone()).await };
+            let append = async { failpoints("append", self.log.append(entry.record.clone())).await };
             let append = AssertUnwindSafe(append).catch_unwind().await;
             match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
                 Ok(()) => published.push(entry),

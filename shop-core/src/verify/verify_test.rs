@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
-use crate::fault::{Call, Fault, Faults};
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Partition, Reason, RecordPosition,
     RecordType, Tail, TailStart,

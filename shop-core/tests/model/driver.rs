@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shop_core::Result;
-use shop_core::fault::{Call, Fault, Faults};
+use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use shop_core::log::LogSource;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, Rebalancing};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use shop_core::fault::Call;
+use shop_core::conformance::fault::Call;
 
 /// Counts of steps and events.
 #[derive(Debug, Clone, Default)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use shop_core::Result as PortResult;
 use shop_core::api::UserOrdersBody;
 use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::failpoints;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::{User, UserNumber};
 use tokio::time::{Instant, sleep};
@@ -45,7 +46,7 @@ pub(crate) async fn post_user(
     // Anonymous callers share their keys.
     let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
-    let inserted = service.write(Subject::User, &key, store.insert(&new)).await?;
+    let inserted = service.write(Subject::User, &key, failpoints("row", store.insert(&new))).await?;
     created(inserted, dialect, &mount)
 }
 
@@ -72,7 +73,7 @@ async fn place(
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let placed = store.insert(new).await?;
+        let placed = failpoints("row", store.insert(new)).await?;
         let waited = begun.elapsed();
         let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
         // No attempt starts that the time-out would cut off: the user is known to be unknown.

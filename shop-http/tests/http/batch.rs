@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_http::{ApiKeys, Facing, HttpOptions, facing, routes};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use serde_json::json;
-use shop_core::fault::{Call, Fault, Faults};
+use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::InMemoryStore;
 use shop_core::record::{decode, header};

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shop_core::Purchase;
 use shop_core::api::RowFormat;
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use tower::ServiceExt;
 
 use crate::shop::{Shop, TestResponse, get, purchase, request, send};

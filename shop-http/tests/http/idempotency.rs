@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::ports::PurchaseErase;
 use shop_http::{Facing, HttpOptions, facing};
 use tokio::time::Instant;

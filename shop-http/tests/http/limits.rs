@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, Timestamp};
 use shop_http::{Dialect, Facing, HttpOptions, facing};

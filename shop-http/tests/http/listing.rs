@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 
 use crate::shop::{Shop, TestResponse, get, purchase};
 

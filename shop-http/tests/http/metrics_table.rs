@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 
 use crate::metrics::Measured;
 use crate::shop::{get, post};

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shop_core::fault::Faults;
+use shop_core::conformance::fault::Faults;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};

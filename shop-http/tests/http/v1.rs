@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::{Error, ErrorKind};
 
 use crate::shop::{Shop, get, purchase};

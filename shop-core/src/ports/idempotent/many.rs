@@ -6,7 +6,7 @@ use super::cache::Prior;
 use super::lookups::MAX_CONCURRENT;
 use super::{IdSource, IdempotentSink, Need, Prepared};
 use crate::ports::{PublishedPurchase, PurchaseSink, Receipt};
-use crate::{Error, ErrorKind, Purchase, Result};
+use crate::{Error, ErrorKind, Purchase, Result, failpoints};
 
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// As [`publish_once`](Self::publish_once), for many purchases, of which those with a generated id are published as
@@ -44,7 +44,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if purchases.is_empty() {
             return Vec::new();
         }
-        let published = self.sink.publish_many(purchases).await;
+        let published = failpoints("publish", self.sink.publish_many(purchases)).await;
         if published.len() == purchases.len() {
             return published;
         }

@@ -16,6 +16,7 @@ use self::lookups::{Lookups, is_first_attempt};
 use super::{Durability, Lookup, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::{
     Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result, SystemClock, Timestamp,
+    failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.
@@ -129,7 +130,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             return answer;
         }
         let Prepared { purchase, prior, .. } = prepared;
-        let published = self.sink.publish(&purchase).await;
+        let published = failpoints("publish", self.sink.publish(&purchase)).await;
         self.cache.record(std::iter::once((&purchase, prior, &published)));
         self.completed(purchase, published?).await
     }

@@ -98,7 +98,7 @@ async fn management_writes_purchases_directly() {
 
 #[tokio::test]
 async fn health_and_readiness_have_the_form_of_each_dialect() {
-    use shop_core::fault::{Call, Fault};
+    use shop_core::conformance::fault::{Call, Fault};
 
     let union = |word: &str, store: &str, up: bool| json!({"status": word, "mongodb": store, "kafkaReady": true, "mongoReady": up});
     for (name, well) in [("default", "healthy"), ("scalable-shop", "healthy"), ("user-buy-list", "ok")] {

@@ -8,7 +8,7 @@ mod user_buy_list;
 
 use axum::Router;
 use serde_json::Value;
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::{Purchase, PurchaseId};
 use shop_http::{Dialect, HttpOptions};
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shop_core::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault};
 
 use super::{
     BUY, assert_rejects, assert_response, buy_without_log, list_without_store, of_joe, shop_in_dialect,

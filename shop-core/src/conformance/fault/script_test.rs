@@ -4,13 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Call, Fault, Faults};
-use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, LogAdmin, LogAdminExt,
-    LogSource, Reason, SourceEvent,
-};
+use crate::log::{Batch, CommitOffset, CommitOutcome, ControlEvent, LogSource, SourceEvent};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseSink, PurchaseStore};
-use crate::record::Record;
 use crate::{Outcome, Purchase, PurchaseId, Timestamp};
 
 fn purchase() -> Purchase {
@@ -99,24 +95,4 @@ async fn a_revoked_partition_is_redelivered_in_its_next_epoch() {
         assert_eq!(outcomes, [CommitOutcome::Committed]);
     }
     assert_eq!(log.committed("group").values().sum::<u64>(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replay_with_a_lost_response_is_not_repeated() {
-    let (faults, log, of) = (Faults::new(), InMemoryLog::default(), Purchase::TYPE);
-    log.sink().publish(&purchase()).await.unwrap();
-    let batch = batch_of(&log.source("group")).await;
-    let dead_letter = DeadLetter::new(batch.records[0].clone(), batch.partition, Reason::conflict(of), 1);
-    log.dead_letters().put(std::slice::from_ref(&dead_letter)).await.unwrap();
-    let admin = faults.admin(Arc::new(log));
-    faults.once(Call::Query, Fault::unavailable());
-    assert!(admin.pending_dead_letters().await.is_err());
-    faults.once(Call::Replay, Fault::LoseAnswer);
-    assert_eq!(
-        admin.replay(std::slice::from_ref(&dead_letter), of).await.unwrap_err().outcome(),
-        Outcome::Unknown
-    );
-    assert_eq!(admin.pending_dead_letters().await.unwrap(), []);
-    assert_eq!(admin.replay(&[dead_letter], of).await.unwrap(), 0);
-    assert_eq!((faults.calls(Call::Replay), faults.calls(Call::Query)), (2, 2));
 }

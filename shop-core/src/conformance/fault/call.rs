@@ -21,25 +21,16 @@ pub enum Call {
     Insert,
     /// [`DeadLetters::put`](crate::log::DeadLetters::put).
     PutDeadLetters,
-    /// All reads: the calls of [`PurchaseQuery`](crate::ports::PurchaseQuery), the scans of
-    /// [`LogAdmin`](crate::log::LogAdmin), and the reads of users and orders.
+    /// All reads, such as the calls of [`PurchaseQuery`](crate::ports::PurchaseQuery).
     Query,
     /// `check` of any port.
     Check,
     /// [`LogWriter::append`](crate::log::LogWriter::append).
     Append,
-    /// [`RecordStore::apply`](crate::ports::RecordStore::apply).
-    Apply,
-    /// [`LogAdmin::replay`](crate::log::LogAdmin::replay).
-    Replay,
-    /// [`LogAdmin::discard`](crate::log::LogAdmin::discard).
-    Discard,
     /// [`Outbox::pending`](crate::outbox::Outbox::pending).
     Pending,
     /// [`Outbox::delete`](crate::outbox::Outbox::delete).
     Delete,
-    /// [`EntityStore::insert`](crate::entity::EntityStore::insert).
-    InsertEntity,
     /// `close` of any port.
     Close,
 }
@@ -54,9 +45,9 @@ pub enum Fault {
     LoseAnswer,
     /// The call is delayed by this time.
     Delay(Duration),
-    /// Of an insert, an apply or a batch of publishes: every second record is skipped, and its outcome is unknown.
+    /// Of an insert or a batch of publishes: every second record is skipped, and its outcome is unknown.
     PartialInsert,
-    /// Of an insert or an apply: the first record is rejected for this reason, and not stored.
+    /// Of an insert: the first record is rejected for this reason, and not stored.
     Reject(Reason),
     /// Of a next: the batch is delivered a second time right after the first.
     DeliverTwice,
@@ -65,7 +56,7 @@ pub enum Fault {
     /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight. Records that are not
     /// committed when the revocation ends are redelivered in the partition's next epoch.
     Revoke(Duration),
-    /// Of an insert, an apply, an append, a put or a commit: returns an unknown outcome at once, and makes the call
+    /// Of an insert, an append, a put or a commit: returns an unknown outcome at once, and makes the call
     /// after this time, like a request that completes after its timeout.
     CompleteAfterTimeout(Duration),
     /// Of a commit: reported as successful, but not made, like a log that loses a commit.
@@ -101,13 +92,12 @@ impl Fault {
         let fits = match self {
             Self::Refuse(_) => true,
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
-            Self::PartialInsert => matches!(call, Call::Insert | Call::Apply | Call::Publish),
-            Self::Reject(_) => matches!(call, Call::Insert | Call::Apply),
+            Self::PartialInsert => matches!(call, Call::Insert | Call::Publish),
+            Self::Reject(_) => call == Call::Insert,
             Self::DeliverTwice | Self::Poison(_) | Self::Revoke(_) => call == Call::Next,
-            Self::CompleteAfterTimeout(_) => matches!(
-                call,
-                Call::Insert | Call::Apply | Call::Append | Call::PutDeadLetters | Call::Commit
-            ),
+            Self::CompleteAfterTimeout(_) => {
+                matches!(call, Call::Insert | Call::Append | Call::PutDeadLetters | Call::Commit)
+            }
             Self::LoseCommit => call == Call::Commit,
         };
         assert!(fits, "{self:?} cannot happen to {call:?}");

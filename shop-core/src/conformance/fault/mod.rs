@@ -1,9 +1,9 @@
-//! Fault injection: wraps any port so that it fails according to a script.
+//! Fault injection: wraps ports so that they fail according to a script.
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use shop_core::fault::{Call, Fault, Faults};
+//! use shop_core::conformance::fault::{Call, Fault, Faults};
 //! use shop_core::memory::InMemoryLog;
 //! use shop_core::ports::PurchaseSink;
 //!
@@ -18,17 +18,11 @@
 //! ```
 
 mod call;
-#[cfg(feature = "failpoints")]
-mod failpoints;
-mod hooked;
+mod faulty;
 mod script;
 #[cfg(test)]
 mod script_test;
 mod source;
-mod wrap;
 
 pub use call::{Call, Fault};
-#[cfg(feature = "failpoints")]
-pub use failpoints::{FAILPOINTS, OUTBOX_FAILPOINTS, init_failpoints, with_failpoints};
-pub use hooked::Hooked;
 pub use script::Faults;

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Call, Fault};
-use super::hooked::Hooks;
+use super::faulty::Faulty;
+use super::source::FaultySource;
+use crate::log::{DeadLetters, LogSource, LogWriter};
+use crate::outbox::Outbox;
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// A script of faults, shared by all ports that it wraps. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +84,31 @@ impl Faults {
     }
 }
 
-impl Hooks for Faults {
-    fn before(&self, call: Call) -> Option<Fault> {
-        self.take(call)
+/// A method per port, under the name of its parameter.
+macro_rules! wrap {
+    ($($name:ident: $port:ty,)*) => {$(
+        #[doc = concat!("`", stringify!($name), "` with the faults of this script.")]
+        #[must_use]
+        pub fn $name(&self, $name: Arc<$port>) -> Arc<$port> {
+            Faulty::new($name, self)
+        }
+    )*};
+}
+
+impl Faults {
+    wrap! {
+        sink: dyn PurchaseSink,
+        store: dyn PurchaseStore,
+        query: dyn PurchaseQuery,
+        dead_letters: dyn DeadLetters,
+        writer: dyn LogWriter,
+        outbox: dyn Outbox,
+    }
+
+    /// `source` with the faults of this script.
+    #[must_use]
+    pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
+        let source: Arc<dyn LogSource> = Arc::new(FaultySource::new(source, self.clone()));
+        Faulty::new(source, self)
     }
 }

@@ -1,0 +1,35 @@
+//! Failpoints, at which a test ends the process as a crash would.
+
+/// Makes a call, a `step` that writes to a disk, with the failpoints `before-STEP`, `during-STEP` after its first poll,
+/// and `after-STEP`. Without the feature `failpoints` it is the call.
+///
+/// The action `return` aborts the process, for example `FAILPOINTS=after-apply=3*off->return`
+/// (<https://docs.rs/fail/0.5.1/fail/>).
+#[cfg(feature = "failpoints")]
+pub async fn failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
+    reached("before", step);
+    let mut call = std::pin::pin!(call);
+    let polled = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+    reached("during", step);
+    let result = if let std::task::Poll::Ready(result) = polled { result } else { call.await };
+    reached("after", step);
+    result
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[expect(missing_docs, reason = "documented above")]
+pub const fn failpoints<F: Future>(_step: &str, call: F) -> F {
+    call
+}
+
+/// Reads `FAILPOINTS` from the environment. Call once per process.
+#[cfg(feature = "failpoints")]
+pub fn init_failpoints() {
+    std::mem::forget(fail::FailScenario::setup());
+}
+
+#[cfg(feature = "failpoints")]
+fn reached(time: &str, step: &str) {
+    // No unwinding and no cleanup, as in a crash.
+    let _not_to_end_here: Option<()> = fail::eval(&format!("{time}-{step}"), |_| std::process::abort());
+}
