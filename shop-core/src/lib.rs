@@ -104,14 +104,13 @@ pub mod erase;
 mod error;
 mod failpoint;
 pub mod feed;
-mod format;
 #[cfg(feature = "csv")]
 pub mod import;
 pub mod ingest;
 pub mod json;
 pub mod log;
+mod macros;
 pub mod memory;
-mod options;
 pub mod orders;
 pub mod outbox;
 pub mod ports;

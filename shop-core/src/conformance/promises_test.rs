@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 13] = [
+const PORTS: [&str; 10] = [
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
-    include_str!("../ports/record_store.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
-    include_str!("../ports/erase.rs"),
     include_str!("../log/dead_letters.rs"),
-    include_str!("../log/writer.rs"),
     include_str!("../log/admin.rs"),
     include_str!("../log/port.rs"),
-    include_str!("../users/store.rs"),
+    include_str!("../users/mod.rs"),
     include_str!("../entity.rs"),
     include_str!("../outbox/mod.rs"),
 ];

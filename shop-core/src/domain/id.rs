@@ -6,7 +6,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::IdempotencyKey;
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// The identity of one purchase, and its primary key in every store.
 ///

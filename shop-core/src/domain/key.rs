@@ -5,7 +5,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use uuid::Uuid;
 
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
 ///

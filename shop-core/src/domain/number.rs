@@ -9,7 +9,7 @@ macro_rules! row_number {
         )]
         pub struct $name(i64);
 
-        crate::format::format_as!($name: |this| Display = Display(this.0));
+        crate::macros::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
             /// The first one.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///

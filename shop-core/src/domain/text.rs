@@ -45,7 +45,7 @@ macro_rules! text_type {
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(compact_str::CompactString);
 
-        crate::format::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
+        crate::macros::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
 
         impl $name {
             /// The maximum number of characters.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
 ///

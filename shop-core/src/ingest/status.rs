@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::log::{Lag, LogSource, ReasonKind};
+use crate::macros::named_enum;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A snapshot of the state of an ingest.
@@ -67,75 +68,39 @@ pub struct StuckRecord {
     pub error: Error,
 }
 
-/// The phase of an ingest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Phase {
-    /// Not started.
-    #[default]
-    Idle,
-    /// Processing or waiting for records, or waiting to become the active consumer.
-    Running,
-    /// Not reading any more; draining batches in flight.
-    Draining,
-    /// Ended.
-    Stopped,
-}
-
-impl Phase {
-    /// All phases.
-    pub const ALL: [Self; 4] = [Self::Idle, Self::Running, Self::Draining, Self::Stopped];
-
-    /// Its name in health responses and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-        }
+named_enum! {
+    /// The phase of an ingest. The names are those in health responses and metrics.
+    #[derive(Default)]
+    pub enum Phase {
+        /// Not started.
+        #[default]
+        Idle = "idle",
+        /// Processing or waiting for records, or waiting to become the active consumer.
+        Running = "running",
+        /// Not reading any more; draining batches in flight.
+        Draining = "draining",
+        /// Ended.
+        Stopped = "stopped",
     }
 }
 
-/// A component of the pipeline that can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Component {
-    /// Reading from the log.
-    Source,
-    /// Inserting into the store.
-    Store,
-    /// Putting dead letters.
-    DeadLetters,
-    /// Committing positions.
-    Commit,
-}
-
-impl Component {
-    /// All components.
-    pub const ALL: [Self; 4] = [Self::Source, Self::Store, Self::DeadLetters, Self::Commit];
-
-    /// Its name in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Store => "store",
-            Self::DeadLetters => "dead_letters",
-            Self::Commit => "commit",
-        }
+named_enum! {
+    /// A component of the pipeline that can fail. The names are those in metrics.
+    pub enum Component {
+        /// Reading from the log.
+        Source = "source",
+        /// Inserting into the store.
+        Store = "store",
+        /// Putting dead letters.
+        DeadLetters = "dead_letters",
+        /// Committing positions.
+        Commit = "commit",
     }
 }
 
 impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Source => "source",
-            Self::Store => "store",
-            Self::DeadLetters => "dead letters",
-            Self::Commit => "commit",
-        })
+        f.write_str(&self.as_str().replace('_', " "))
     }
 }
 

@@ -8,13 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
 
 use super::dead_letter_page::{self, DeadLetterFilter};
 use super::{
-    Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Offsets, Partition, RecordPosition, RecordType,
-    Tail, TailStart,
+    Batch, DeadLetter, DeadLetterState, LogRecord, Offsets, Partition, RecordPosition, RecordType, Tail,
+    TailStart,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::json::optional_text;
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
 /// replay of events into a store.
@@ -246,3 +248,49 @@ pub trait LogAdminExt: LogAdmin {
 }
 
 impl<T: LogAdmin + ?Sized> LogAdminExt for T {}
+
+/// The disk space and the groups of a log that manages both itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LogUsage {
+    /// The size of its files in bytes.
+    pub bytes: u64,
+    /// The bytes that are available to it on its disk.
+    pub free_bytes: u64,
+    /// The timestamp of its oldest record, if it has one.
+    #[serde(with = "optional_text")]
+    pub oldest: Option<Timestamp>,
+    /// The offset of the next record.
+    pub next_offset: u64,
+    /// All groups, ordered by name. Records that one of them has not consumed are not deleted.
+    pub groups: Vec<GroupPosition>,
+}
+
+impl LogUsage {
+    /// The usage of a log without groups.
+    #[must_use]
+    pub const fn new(bytes: u64, free_bytes: u64, oldest: Option<Timestamp>, next_offset: u64) -> Self {
+        Self { bytes, free_bytes, oldest, next_offset, groups: Vec::new() }
+    }
+}
+
+/// The position of a group in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupPosition {
+    /// The name of the group.
+    #[serde(rename = "group")]
+    pub name: String,
+    /// The offset of the next record that it reads.
+    pub next_offset: u64,
+    /// The number of records from there to the end of the log.
+    pub behind: u64,
+}
+
+impl GroupPosition {
+    /// The group `name`, `behind` records before the end.
+    #[must_use]
+    pub const fn new(name: String, next_offset: u64, behind: u64) -> Self {
+        Self { name, next_offset, behind }
+    }
+}

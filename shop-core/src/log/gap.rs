@@ -1,10 +1,10 @@
 //! Records that a log no longer has, although the group has not read them.
 
-use std::str::{FromStr, from_utf8};
+use std::str::from_utf8;
 use std::sync::Arc;
 
 use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
-use crate::format::format_as;
+use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// Offsets that a log no longer has, although the group has not read them.
@@ -35,50 +35,29 @@ format_as!(Gap: |this| Display = Display(format_args!(
     this.partition.topic, this.partition.index, this.from, this.last(), this.count(), this.cause.description()
 )));
 
-/// What has removed the records of a [`Gap`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum GapCause {
-    /// The records were deleted, by retention or by an operator: the log begins after them.
-    Deleted,
-    /// The log ends before them. Records after the gap may be lost, too.
-    Truncated,
-    /// The records are missing between others.
-    Missing,
+named_enum! {
+    /// What has removed the records of a [`Gap`]. The names are those in dead letters.
+    pub enum GapCause {
+        /// The records were deleted, by retention or by an operator: the log begins after them.
+        Deleted = "deleted",
+        /// The log ends before them. Records after the gap may be lost, too.
+        Truncated = "truncated",
+        /// The records are missing between others.
+        Missing = "missing",
+    }
+
+    /// Text that is not a [`GapCause`].
+    #[error("must be deleted, truncated or missing")]
+    pub struct InvalidGapCause;
 }
 
 impl GapCause {
-    const ALL: [Self; 3] = [Self::Deleted, Self::Truncated, Self::Missing];
-
-    /// Its name in dead letters.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Truncated => "truncated",
-            Self::Missing => "missing",
-        }
-    }
-
     const fn description(self) -> &'static str {
         match self {
             Self::Deleted => "were deleted before they were read",
             Self::Truncated => "were truncated from the end of the log",
             Self::Missing => "are missing between others",
         }
-    }
-}
-
-/// Text that is not a [`GapCause`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be deleted, truncated or missing")]
-pub struct InvalidGapCause;
-
-impl FromStr for GapCause {
-    type Err = InvalidGapCause;
-
-    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == word).ok_or(InvalidGapCause)
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{LogRecord, Partition};
 use crate::domain::hashed;
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// Namespace of record ids. Must never change: another value would duplicate purchases.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12);

@@ -10,31 +10,29 @@ mod port;
 mod positions;
 mod reason;
 mod record;
-mod resolution;
 mod resolve;
 mod source;
 mod tail;
-mod usage;
-mod writer;
 
 #[cfg(feature = "mock")]
 pub use admin::MockLogAdmin;
-pub use admin::{LogAdmin, LogAdminExt};
+pub use admin::{GroupPosition, LogAdmin, LogAdminExt, LogUsage};
 pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{
+    DeadLetter, DeadLetterState, DeadLetters, InvalidResolution, Resolution, ResolvedDeadLetter,
+};
 pub use gap::{Gap, GapCause, InvalidGapCause};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
 pub use identity::{InvalidRecordId, RecordId, RecordType};
-pub use port::Log;
+pub use port::{Log, LogWriter, LogWriterExt};
 #[cfg(feature = "mock")]
-pub use port::MockLog;
+pub use port::{MockLog, MockLogWriter};
 pub(crate) use positions::follow_positions;
 pub use positions::{GroupPositions, IngestPositions};
 pub use reason::{InvalidReasonKind, Reason, ReasonKind};
 pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
-pub use resolution::{DeadLetterState, InvalidResolution, Resolution, ResolvedDeadLetter};
 pub use resolve::{ResolveOptions, Resolved, resolve, resolve_all};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
@@ -43,7 +41,3 @@ pub use source::{
     SourceEvent,
 };
 pub use tail::{Offsets, Tail, TailStart};
-pub use usage::{GroupPosition, LogUsage};
-#[cfg(feature = "mock")]
-pub use writer::MockLogWriter;
-pub use writer::{LogWriter, LogWriterExt};

@@ -1,9 +1,7 @@
 //! Reasons for dead-lettering a record.
 
-use std::str::FromStr;
-
 use super::RecordType;
-use crate::format::format_as;
+use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Outcome, Result};
 
 /// The reason why a record can never be processed, however often it is retried.
@@ -17,50 +15,24 @@ pub struct Reason {
 
 format_as!(Reason: |this| Display = Display(format_args!("{}: {}", this.kind.as_str(), this.detail)));
 
-/// The kinds of [`Reason`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ReasonKind {
-    /// The record does not decode as the type of its topic.
-    Undecodable,
-    /// Its id is used by a record with different content.
-    Conflict,
-    /// The store rejects the record itself, for example its size.
-    Refused,
-    /// An operator has parked it, because the store kept failing over it.
-    Parked,
-    /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
-    Gap,
-}
-
-impl ReasonKind {
-    /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Undecodable, Self::Conflict, Self::Refused, Self::Parked, Self::Gap];
-
-    /// Its name in dead letters and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Undecodable => "undecodable",
-            Self::Conflict => "conflict",
-            Self::Refused => "refused",
-            Self::Parked => "parked",
-            Self::Gap => "gap",
-        }
+named_enum! {
+    /// The kinds of [`Reason`]. The names are those in dead letters and metrics.
+    pub enum ReasonKind {
+        /// The record does not decode as the type of its topic.
+        Undecodable = "undecodable",
+        /// Its id is used by a record with different content.
+        Conflict = "conflict",
+        /// The store rejects the record itself, for example its size.
+        Refused = "refused",
+        /// An operator has parked it, because the store kept failing over it.
+        Parked = "parked",
+        /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
+        Gap = "gap",
     }
-}
 
-/// Text that is not a [`ReasonKind`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be undecodable, conflict, refused, parked or gap")]
-pub struct InvalidReasonKind;
-
-impl FromStr for ReasonKind {
-    type Err = InvalidReasonKind;
-
-    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(InvalidReasonKind)
-    }
+    /// Text that is not a [`ReasonKind`].
+    #[error("must be undecodable, conflict, refused, parked or gap")]
+    pub struct InvalidReasonKind;
 }
 
 impl Reason {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Headers;
 use crate::Timestamp;
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// The header of an erased record.
 const ERASED: &str = "erased";

@@ -5,7 +5,6 @@
 //! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
 
 mod admin;
-mod dead_letters;
 mod entities;
 mod group;
 mod log;
@@ -14,7 +13,7 @@ mod sink;
 mod source;
 mod store;
 
-pub use dead_letters::InMemoryDeadLetters;
+pub use admin::InMemoryDeadLetters;
 pub use entities::{InMemoryEntities, InMemoryOrders, InMemoryUsers};
 pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions};

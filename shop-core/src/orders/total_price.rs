@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// The maximum number of digits before the decimal point.
 const WHOLE_DIGITS: i64 = 8;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ListOrder, PageRequest, Selector, TimeRange};
-use crate::format::format_as;
+use crate::macros::format_as;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// An opaque cursor to the next page of one listing.

@@ -8,13 +8,10 @@
 //! because the results differ: a store whose disk is full can still be read.
 
 mod cursor;
-mod erase;
 mod ext;
 mod idempotent;
-mod publish_many;
 mod query;
 mod range;
-mod record_store;
 mod scan;
 mod sink;
 mod store;
@@ -22,28 +19,21 @@ mod store_sink;
 mod totals;
 
 pub use cursor::{Cursor, Keyset};
-#[cfg(feature = "mock")]
-pub use erase::MockPurchaseErase;
-pub use erase::PurchaseErase;
 pub use ext::PurchaseQueryExt;
 pub use idempotent::{IdSource, IdempotentSink};
-pub use publish_many::{publish_each, publish_new_each};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
 pub use query::{
     InvalidPageLimit, ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
 };
 pub use range::{PageBounds, TimeRange};
-#[cfg(feature = "mock")]
-pub use record_store::MockRecordStore;
-pub use record_store::{InsertOutcome, RecordStore};
 pub(crate) use scan::retried;
 pub use scan::{ScanBatch, ScanPosition, UnreadableEntry};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
-pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};
+pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt, publish_each, publish_new_each};
+pub use store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore};
 #[cfg(feature = "mock")]
-pub use store::MockPurchaseStore;
-pub use store::PurchaseStore;
+pub use store::{MockPurchaseErase, MockPurchaseStore, MockRecordStore};
 pub use store_sink::StoreSink;
 pub use totals::{Bucket, InvalidUtcOffset, Period, Totals, TotalsRequest, UtcOffset};

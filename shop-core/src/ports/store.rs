@@ -1,12 +1,127 @@
-//! The writing port of a store.
+//! The ports that write into a store, and delete from it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use super::{InsertOutcome, RecordStore};
-use crate::{Error, ErrorKind, Purchase, Result};
+use crate::log::Reason;
+use crate::record::Record;
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
+
+/// Applies the records of a topic: to a [`PurchaseStore`](super::PurchaseStore), or to the projection that one service
+/// has of another's events.
+///
+/// Every call completes within a time that the implementation bounds.
+///
+/// A projection of your own records:
+///
+/// ```
+/// use std::collections::BTreeSet;
+/// use std::sync::{Arc, Mutex, PoisonError};
+///
+/// use shop_core::async_trait;
+/// use shop_core::ingest::{Ingest, IngestOptions};
+/// # use shop_core::log::{LogRecord, Partition};
+/// use shop_core::memory::InMemoryLog;
+/// use shop_core::ports::{InsertOutcome, RecordStore};
+/// # use shop_core::record::{DecodeError, Record};
+/// # use shop_core::{Result, Timestamp};
+///
+/// # #[derive(Debug, Clone)]
+/// # struct Refund {
+/// #     order: String,
+/// # }
+/// # impl Record for Refund {
+/// #     fn decode(record: &LogRecord, _: &Partition) -> Result<Self, DecodeError> {
+/// #         let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
+/// #         Ok(Self { order: String::from_utf8_lossy(value).into_owned() })
+/// #     }
+/// # }
+/// /// The orders that were refunded.
+/// #[derive(Debug, Default)]
+/// struct Refunds(Mutex<BTreeSet<String>>);
+///
+/// #[async_trait]
+/// impl RecordStore<Refund> for Refunds {
+///     async fn apply(&self, batch: Arc<[Refund]>) -> Result<Vec<InsertOutcome>> {
+///         let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         let outcome = |is_new| if is_new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate };
+///         Ok(batch.iter().map(|refund| outcome(orders.insert(refund.order.clone()))).collect())
+///     }
+///
+///     async fn check(&self) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// # let log = InMemoryLog::default();
+/// # log.append(LogRecord::new(0, Timestamp::MIN, Some("order-7".into())));
+/// let refunds = Arc::new(Refunds::default());
+/// let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
+/// let ingest = Ingest::<Refund>::new(source, refunds.clone(), dead_letters, IngestOptions::default());
+/// # let monitor = ingest.monitor();
+/// # let shutdown = async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) };
+/// ingest.run(shutdown).await?;
+/// # assert!(refunds.0.lock().unwrap().contains("order-7"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - `apply` returns one outcome per record, in the order of the batch (`record_store::outcomes_match_their_batch`).
+/// - Applying a record again is a duplicate that changes nothing, in another batch
+///   (`record_store::a_record_is_applied_once`) or in the same one (`record_store::a_batch_may_repeat_itself`).
+/// - Of concurrent calls with the same records, one applies each record (`record_store::racing_batches_apply_once`).
+/// - A record that contradicts an earlier one with the same id is a conflict and changes nothing. The other records of
+///   the batch are applied (`record_store::a_conflict_does_not_block_the_batch`).
+/// - An empty batch has no outcomes (`record_store::an_empty_batch_is_fine`).
+/// - Dropping the future of `apply` leaves the store consistent: each record is applied or not
+///   (`record_store::a_dropped_apply_may_be_repeated`).
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
+pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
+    /// Applies each record that was not applied before. With an outcome, a record is durable: ingest then commits its
+    /// position, and nothing delivers it again. That includes a duplicate of a concurrent call.
+    ///
+    /// # Errors
+    /// When the outcome of every record is unknown, such as [`Unavailable`](crate::ErrorKind::Unavailable). If only
+    /// some records fail, their outcome is [`Unknown`](InsertOutcome::Unknown).
+    ///
+    /// # Cancel safety
+    /// Dropping the future may apply any part of the batch; applying it again is safe.
+    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
+
+    /// Checks whether records can be applied now. Writes nothing.
+    ///
+    /// # Errors
+    /// The reason why not.
+    async fn check(&self) -> Result<()>;
+}
+
+/// The outcome of one record of a batch.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum InsertOutcome {
+    /// Stored now, durably.
+    Inserted,
+    /// Already stored with the same content.
+    Duplicate,
+    /// Its id is that of an [erased](super::PurchaseErase) purchase. It is not stored again.
+    Erased,
+    /// Its id is used by a record with different content.
+    Conflict,
+    /// The store can never accept it.
+    Rejected(Reason),
+    /// Unknown: retry.
+    Unknown(Error),
+}
 
 /// Stores purchases: a [`RecordStore`] of purchases with these guarantees.
 ///
@@ -60,3 +175,94 @@ impl<S: RecordStore<Purchase>> PurchaseStore for S {}
 /// A mock of a store.
 #[cfg(feature = "mock")]
 pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
+
+/// Erases the purchases of a user, and deletes those that are older than the retention.
+///
+/// An erased purchase leaves a mark with its id, so that it is not stored again when a log delivers it again. Calls are
+/// bounded: a caller repeats them until they return 0.
+///
+/// ```
+/// use shop_core::UserId;
+/// use shop_core::ports::PurchaseErase;
+///
+/// /// Erases all purchases of a user. Interrupted, it can be run again.
+/// async fn erase_all(store: &dyn PurchaseErase, user: &UserId) -> shop_core::Result<u64> {
+///     let mut erased = 0;
+///     loop {
+///         match store.erase(user, 1_000).await? {
+///             0 => return Ok(erased),
+///             batch => erased += batch,
+///         }
+///     }
+/// }
+/// ```
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - `erase` deletes purchases of the user only, at most `limit`, and returns their number
+///   (`erase::purchases_of_the_user_are_erased`). Listings, summaries and scans no longer include them
+///   (`erase::erased_purchases_are_not_listed`).
+/// - Erasing again changes nothing (`erase::erasing_again_changes_nothing`).
+/// - An erased purchase is not stored again: the outcome of its insert is `Erased`, whatever its content
+///   (`erase::an_erased_purchase_does_not_come_back`). The user's later purchases are stored
+///   (`erase::later_purchases_are_stored`).
+/// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number
+///   (`erase::a_marked_purchase_is_never_stored`). It does not change stored purchases
+///   (`erase::marking_does_not_change_stored_purchases`).
+/// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns their number
+///   (`erase::the_oldest_purchases_are_deleted`). They leave no mark and may be stored again
+///   (`erase::a_deleted_purchase_may_be_stored_again`).
+/// - `count_before` counts what `delete_before` would delete, up to `limit` (`erase::old_purchases_are_counted`).
+/// - `last_seen` is what `store_last_seen` has stored last, so that a [`Retention`](crate::retention::Retention) that
+///   starts with a wrong clock deletes nothing (`erase::a_clock_that_jumps_deletes_nothing`).
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
+pub trait PurchaseErase: Debug + Send + Sync + 'static {
+    /// Erases at most `limit` purchases of `user`, durably, and marks their ids. Returns their number.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some may have been erased; calling it
+    /// again is safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may erase some of them or all.
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64>;
+
+    /// Marks those of `ids` that are not stored as erased, durably. Returns the number of new marks.
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    ///
+    /// # Cancel safety
+    /// Dropping the future may mark some of them or all.
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64>;
+
+    /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first. Returns their number.
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    ///
+    /// # Cancel safety
+    /// Dropping the future may delete some of them or all.
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
+
+    /// The number of purchases with a timestamp before `time`; it may stop at `limit`.
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
+
+    /// The time that was last stored, by any process; `None` if none was.
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    async fn last_seen(&self) -> Result<Option<Timestamp>>;
+
+    /// Stores the time of a round of deletions, durably: see [`DeletionGuard`](crate::retention::DeletionGuard).
+    ///
+    /// # Errors
+    /// As [`erase`](Self::erase).
+    async fn store_last_seen(&self, time: Timestamp) -> Result<()>;
+}

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
 use super::{Summary, TimeRange};
-use crate::format::format_as;
+use crate::macros::format_as;
 use crate::{Error, ErrorKind, Price, Result, Timestamp, Total};
 
 /// A request for totals per period.

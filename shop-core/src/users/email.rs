@@ -5,7 +5,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use email_address::{EmailAddress, Options};
 
-use crate::format::format_as;
+use crate::macros::format_as;
 
 /// An e-mail address, normalized such that equal addresses compare equal: the domain in lower case, because domains are
 /// case-insensitive, and the local part unchanged, because only its host can interpret it.

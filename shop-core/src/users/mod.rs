@@ -2,11 +2,65 @@
 //! which other services learn of users.
 
 mod email;
-mod store;
 mod user;
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::Result;
+use crate::entity::EntityStore;
+use crate::orders::OrderNumber;
+
 pub use email::{Email, InvalidEmail};
-pub use store::{MAX_LISTED_ORDERS, UserErase, UserOrders, UserStore};
-#[cfg(feature = "mock")]
-pub use store::{MockUserErase, MockUserOrders};
 pub use user::{NewUser, PersonName, User, UserNumber};
+
+/// The maximum number of orders listed per user.
+pub const MAX_LISTED_ORDERS: usize = 1_000;
+
+/// A store of users that lists their orders. Every type that implements both ports is one.
+pub trait UserStore: EntityStore<User> + UserOrders {}
+
+impl<S: EntityStore<User> + UserOrders + ?Sized> UserStore for S {}
+
+/// Lists the orders of users.
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - `orders_of` contains each applied order event once (`users::order_events_are_applied_once`).
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
+pub trait UserOrders: Debug + Send + Sync + 'static {
+    /// The numbers of the known orders of this user in ascending order, at most [`MAX_LISTED_ORDERS`]. `None` when
+    /// there is no such user.
+    ///
+    /// # Errors
+    /// As [`EntityStore::get`].
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>>;
+}
+
+/// Erases users.
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - `erase_user` erases the address, the name, the idempotency key and the pending event of the user, and returns
+///   whether there was such a user (`erase_users::an_erased_user_is_unknown`).
+/// - The number stays taken (`erase_users::the_number_of_an_erased_user_is_not_reused`), and the address and the key are
+///   free again (`erase_users::the_address_of_an_erased_user_is_free`).
+/// - Other users do not change (`erase_users::other_users_stay`).
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+#[auto_impl::auto_impl(Arc, Box)]
+pub trait UserErase: Debug + Send + Sync + 'static {
+    /// Erases the user with this number, durably. Returns false if there is none.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Calling it again is safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future erases the user or not.
+    async fn erase_user(&self, id: UserNumber) -> Result<bool>;
+}

@@ -18,7 +18,6 @@
 //! # }
 //! ```
 
-mod dead_letters;
 mod duplicates;
 mod scan;
 #[cfg(test)]

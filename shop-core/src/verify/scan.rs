@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::dead_letters::{DeadLetterIndex, Disposition};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
-use crate::log::{Batch, LogAdmin, Offsets, Partition, ReasonKind, RecordId, RecordPosition, TailStart};
+use crate::log::{
+    Batch, DeadLetterState, Gap, LogAdmin, Offsets, Partition, ReasonKind, RecordId, RecordPosition,
+    Resolution, TailStart,
+};
 use crate::ports::{self, PurchaseQuery, retried};
 use crate::record::decode;
 use crate::{ErrorKind, Purchase, PurchaseId, Result};
@@ -258,4 +260,61 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
         }
     }
     Ok(Lookup::NotFound(record))
+}
+
+/// Ids of records and purchases.
+#[derive(Debug, Default)]
+struct DeadLetterIndex {
+    pending: BTreeMap<RecordId, ReasonKind>,
+    resolved: BTreeSet<RecordId>,
+    replayed: BTreeSet<PurchaseId>,
+    gaps: Vec<Gap>,
+}
+
+/// The state of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disposition {
+    DeadLettered(ReasonKind),
+    Resolved,
+}
+
+impl DeadLetterIndex {
+    async fn read(log: &dyn LogAdmin) -> Result<Self> {
+        let mut index = Self::default();
+        let mut all = log.scan_dead_letters().await?;
+        while let Some(state) = all.try_next().await? {
+            match state {
+                DeadLetterState::Pending(dead_letter) => {
+                    index.gaps.extend(dead_letter.gap());
+                    index.pending.insert(dead_letter.record_id(), dead_letter.reason.kind());
+                }
+                DeadLetterState::Resolved(dead_letter) => {
+                    index.resolved.insert(dead_letter.record_id);
+                    if dead_letter.resolution == Resolution::Replayed {
+                        index.replayed.extend(dead_letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
+                    }
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    /// The state of `record`, if it was dead-lettered.
+    fn disposition(&self, record: &RecordId) -> Option<Disposition> {
+        // Pending takes precedence: a dead letter may have been put again after it was resolved.
+        if let Some(reason) = self.pending.get(record) {
+            return Some(Disposition::DeadLettered(*reason));
+        }
+        self.resolved.contains(record).then_some(Disposition::Resolved)
+    }
+
+    /// The pending gaps, merged.
+    fn gaps(&mut self) -> Vec<Gap> {
+        Gap::merge(std::mem::take(&mut self.gaps))
+    }
+
+    /// Whether a record with this id was replayed. An operator has then decided which of two contents to store.
+    fn was_replayed(&self, id: &PurchaseId) -> bool {
+        self.replayed.contains(id)
+    }
 }

@@ -1,4 +1,4 @@
-//! Structs of options.
+//! Macros.
 
 /// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name of each field.
 ///
@@ -67,3 +67,67 @@ macro_rules! options {
         }
     };
 }
+
+/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is an error for other text.
+macro_rules! named_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $enum:ident {
+            $($(#[$value_meta:meta])* $value:ident = $name:literal,)+
+        }
+        $($(#[$error_meta:meta])* pub struct $error:ident;)?
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum $enum {
+            $($(#[$value_meta])* $value,)+
+        }
+
+        impl $enum {
+            /// All values.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
+
+            /// The name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)+
+                }
+            }
+        }
+
+        $(
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+            $(#[$error_meta])*
+            pub struct $error;
+
+            impl std::str::FromStr for $enum {
+                type Err = $error;
+
+                fn from_str(name: &str) -> Result<Self, $error> {
+                    Self::ALL.into_iter().find(|value| value.as_str() == name).ok_or($error)
+                }
+            }
+        )?
+    };
+}
+
+/// Implements formatting traits of a type, each by that of an expression. A derive macro for this would be six more
+/// crates to compile.
+///
+/// ```text
+/// format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));
+/// ```
+macro_rules! format_as {
+    ($name:ident: |$this:ident| $($trait:ident = $other:ident($form:expr)),+) => {$(
+        impl ::std::fmt::$trait for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                let $this = self;
+                ::std::fmt::$other::fmt(&$form, f)
+            }
+        }
+    )+};
+}
+
+pub(crate) use {format_as, named_enum};
