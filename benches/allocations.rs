@@ -24,7 +24,7 @@ use http_body_util::BodyExt;
 use shop_core::log::LogAdmin as _;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::record::{decode, encode};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::ServiceExt;
 
@@ -66,7 +66,7 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
     let ingesting = counted("memory → counting store, decoding included, for a record", || {
         runtime.block_on(memory_to_counting(&log, COUNT.into()));
     });
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let buying = |router: &Router| {
         runtime.block_on(async {
             for _ in 0..COUNT {
@@ -79,7 +79,7 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
             }
         });
     };
-    let router = facing(parts, HttpOptions::default());
+    let router = router(parts, HttpOptions::default());
     let what = "POST /buy through facing's router into a log in memory, for a request";
     let bought = counted(what, || buying(&router));
     [encoding, decoding, ingesting, bought].into_iter().for_each(emit);

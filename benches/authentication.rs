@@ -28,7 +28,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, Result, SystemClock};
-use shop_http::{Facing, KeySet, Refreshed, TextSource, TokenVerifier, routes};
+use shop_http::{KeySet, Parts, Refreshed, TextSource, TokenVerifier, routes};
 use tower::ServiceExt;
 
 /// The allocator of facing.
@@ -89,7 +89,7 @@ async fn turn(service: &Router, authorization: &str) -> f64 {
 
 fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
-    let parts = || Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = || Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let (token, verifier) = token();
     let open = routes(parts()).build();
     let guarded = routes(parts()).authenticate(verifier).build();

@@ -22,7 +22,7 @@ use shop_client::{NewPurchase, ShopClient};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Summary;
 use shop_core::{Clock, PublishedPurchase, SystemClock};
-use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::runtime::{Builder, Runtime};
 
 /// The calls per turn.
@@ -36,7 +36,7 @@ fn purchase() -> NewPurchase {
 fn service(runtime: &Runtime) -> String {
     let sink = InMemoryLog::default().sink();
     let options = HttpOptions::default();
-    let router = facing(Facing::new(Arc::new(sink), Arc::new(InMemoryStore::new())), options.clone());
+    let router = router(Parts::facing(Arc::new(sink), Arc::new(InMemoryStore::new())), options.clone());
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(serve(listener, router, &options, std::future::pending()));

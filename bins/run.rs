@@ -45,10 +45,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     let listeners = Listeners::bind(&settings).await?;
     let metrics = Metrics::new();
     let background = ports.start(&settings, &metrics, &shutdown)?;
-    let router = match service {
-        ServiceKind::Facing => routes(ports.facing(metrics)?),
-        ServiceKind::Management => routes(ports.management(metrics)?),
-    };
+    let router = routes(ports.parts(service, metrics)?);
     let router = match auth::authenticator(&settings).await? {
         Some(authenticator) => router.authenticate(authenticator),
         None => router,

@@ -8,20 +8,18 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{
-    Facing, HttpOptions, Management, OrdersRole, PurchasesRole, UsersRole, facing, management, serve,
-};
+use shop_http::{HttpOptions, OrdersRole, Parts, PurchasesRole, ServiceKind, UsersRole, router, serve};
 use tokio::net::TcpListener;
 
 /// The parts of a facing on an in-memory log and store, with a running ingest between them.
-pub fn facing_in_memory() -> Facing {
+pub fn facing_in_memory() -> Parts {
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
     tokio::spawn(ingest.run(std::future::pending()));
-    purchases.into()
+    Parts::new(ServiceKind::Facing, purchases)
 }
 
 /// The address of a facing in this process, with an in-memory log and store.
@@ -30,7 +28,7 @@ pub fn facing_in_memory() -> Facing {
 /// When it cannot listen.
 pub async fn service_in_memory() -> std::io::Result<String> {
     let options = HttpOptions::default();
-    let router = facing(facing_in_memory(), options.clone());
+    let router = router(facing_in_memory(), options.clone());
     let (listener, address) = bound().await?;
     tokio::spawn(serve(listener, router, &options, std::future::pending()));
     Ok(address)
@@ -44,18 +42,19 @@ pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
     spawn_relay(users.clone(), Arc::new(orders.clone()));
     spawn_relay(orders.clone(), Arc::new(users.clone()));
-    let (mut of_users, mut of_orders) = (Management::default(), Management::default());
+    let service = || Parts::new(ServiceKind::Management, None);
+    let (mut of_users, mut of_orders) = (service(), service());
     of_users.users = Some(UsersRole::new(Arc::new(users)));
     of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));
     Ok((managed(of_users).await?, managed(of_orders).await?))
 }
 
-async fn managed(parts: Management) -> std::io::Result<String> {
+async fn managed(parts: Parts) -> std::io::Result<String> {
     let mut options = HttpOptions::default();
     // An order waits this long for the event of its user.
     options.unknown_user_wait = Duration::from_secs(1);
     let (listener, address) = bound().await?;
-    tokio::spawn(serve(listener, management(parts, options.clone()), &options, std::future::pending()));
+    tokio::spawn(serve(listener, router(parts, options.clone()), &options, std::future::pending()));
     Ok(address)
 }
 

@@ -15,7 +15,7 @@ use shop_core::log::{
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::{Period, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest};
 use shop_core::{Purchase, Timestamp};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
@@ -124,8 +124,8 @@ async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     let store = PostgresStore::open(PostgresStoreOptions::new(of_schema.as_str())).unwrap();
     store.wait_for_schema().await;
     fill(&store, count).await;
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
-    let router = facing(parts, HttpOptions::default());
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let router = router(parts, HttpOptions::default());
     let get = |path: String| {
         let router = router.clone();
         async move {

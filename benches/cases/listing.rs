@@ -14,7 +14,7 @@ use shop_core::memory::InMemoryLog;
 use shop_core::ports::{
     PageRequest, Period, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest,
 };
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 use tower::ServiceExt;
 
@@ -128,8 +128,8 @@ async fn in_turn(store: &EmbeddedStore, summary: bool, pairs: usize, calls: u32)
 
 /// Through facing's router, like a client.
 async fn whole(store: EmbeddedStore, user: &str) -> Found {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
-    let router = facing(parts, HttpOptions::default());
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let router = router(parts, HttpOptions::default());
     let before = peak_memory();
     let start = Instant::now();
     let request = Request::get(format!("/getAllUserBuys/{user}")).body(Body::empty()).unwrap();

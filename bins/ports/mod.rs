@@ -14,7 +14,7 @@ use shop_core::log::RecordType;
 use shop_core::orders::Order;
 use shop_core::record::Record as _;
 use shop_core::users::{User, UserStore};
-use shop_http::{DeadLetterLog, Facing, Management, Metrics, Parts, PurchasesRole};
+use shop_http::{DeadLetterLog, Metrics, Parts, ServiceKind};
 
 use crate::Result;
 use crate::backend::{self, Backend, Closed, OpenPort, TopicLog};
@@ -85,22 +85,16 @@ impl Ports {
         Ok(background)
     }
 
-    /// The parts of facing's router.
+    /// The parts of the service's router.
     ///
     /// # Errors
-    /// When purchases have no log.
-    pub(crate) fn facing(&self, metrics: Metrics) -> Result<Facing> {
-        let purchases = self.purchases.as_ref().map(Purchases::facing);
-        Ok(self.parts(purchases.transpose()?, metrics))
-    }
-
-    /// The parts of management's router.
-    ///
-    /// # Errors
-    /// When purchases have no store.
-    pub(crate) fn management(&self, metrics: Metrics) -> Result<Management> {
-        let purchases = self.purchases.as_ref().map(Purchases::management);
-        let mut parts = self.parts(purchases.transpose()?, metrics);
+    /// When purchases have neither a log nor a store to be written to.
+    pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Result<Parts> {
+        let purchases = self.purchases.as_ref().map(Purchases::role);
+        let mut parts = Parts::new(service, purchases.transpose()?);
+        parts.metrics = metrics;
+        parts.users = self.users.as_ref().map(|users| users.role.clone());
+        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
         let purchases = self.purchases.as_ref().map(|purchases| dead_letters(&purchases.log, Purchase::TYPE));
         let users = self.users.as_ref().and_then(|users| users.subscribed());
         let orders = self.orders.as_ref().and_then(|orders| orders.subscribed());
@@ -108,14 +102,6 @@ impl Ports {
         let of_orders = orders.map(|log| dead_letters(log, User::TYPE));
         parts.dead_letters = purchases.into_iter().chain(of_users).chain(of_orders).collect();
         Ok(parts)
-    }
-
-    fn parts<W>(&self, purchases: Option<PurchasesRole<W>>, metrics: Metrics) -> Parts<W> {
-        let mut parts = Parts::default();
-        (parts.purchases, parts.metrics) = (purchases, metrics);
-        parts.users = self.users.as_ref().map(|users| users.role.clone());
-        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        parts
     }
 
     /// Rejects new purchases, and waits until the accepted ones are durable, at most for `drain`.

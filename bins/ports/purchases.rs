@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::log::{GroupPositions, IngestPositions};
-use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
@@ -74,29 +74,20 @@ pub(super) async fn open(
 }
 
 impl Purchases {
-    /// The role of purchases in facing.
+    /// The role of purchases: facing publishes them to the log, management writes them straight into its store.
     ///
     /// # Errors
-    /// When there is no sink.
-    pub(super) fn facing(&self) -> Result<PurchasesRole<Arc<dyn PurchaseSink>>> {
-        let sink = self.sink.clone().ok_or_else(|| CliError::new("facing needs a log"))?;
-        let mut role = PurchasesRole::with_sink(sink, Arc::clone(&self.query));
-        self.complete(&mut role);
-        Ok(role)
-    }
-
-    /// The role of purchases in management.
-    pub(super) fn management(&self) -> Result<PurchasesRole<StoreSink>> {
-        let store = self.store.as_ref().ok_or_else(|| CliError::new("management needs a store"))?;
-        let query = Arc::clone(&self.query);
-        let mut role = PurchasesRole::with_store(Arc::clone(&store.store), store.durability, query);
-        self.complete(&mut role);
-        Ok(role)
-    }
-
-    fn complete<W>(&self, role: &mut PurchasesRole<W>) {
+    /// When there is neither.
+    pub(super) fn role(&self) -> Result<PurchasesRole> {
+        let sink = match (&self.sink, &self.store) {
+            (Some(sink), _) => Arc::clone(sink),
+            (None, Some(store)) => Arc::new(StoreSink::new(Arc::clone(&store.store), store.durability)),
+            (None, None) => return Err(CliError::new("management needs a store")),
+        };
+        let mut role = PurchasesRole::new(sink, Arc::clone(&self.query));
         (role.ingest, role.local) = (self.ingest.clone(), self.local);
         role.feed = Some(self.feed.clone());
+        Ok(role)
     }
 
     /// Starts ingest, if the settings enable it: joins the consumer group.

@@ -195,8 +195,8 @@ impl Settings {
     pub(crate) fn listen(&self) -> HostPort {
         let port = || {
             // The image has one health check for both services.
-            let container = self.healthcheck.then(ServiceKind::from_container).flatten();
-            container.unwrap_or(self.service).default_port()
+            let container = self.healthcheck.then(service::from_container).flatten();
+            service::default_port(container.unwrap_or(self.service))
         };
         HostPort { host: self.host.clone(), port: self.port.unwrap_or_else(port) }
     }

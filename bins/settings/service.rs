@@ -2,48 +2,29 @@
 
 use std::fs;
 
-/// One of the two services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServiceKind {
-    /// Accepts purchases and lists them.
-    Facing,
-    /// Consumes purchases, stores them and lists them.
-    Management,
+pub use shop_http::ServiceKind;
+
+/// The port that a service listens on by default.
+pub(super) const fn default_port(service: ServiceKind) -> u16 {
+    match service {
+        ServiceKind::Facing => 3000,
+        ServiceKind::Management => 3001,
+    }
 }
 
-impl ServiceKind {
-    /// Its name, which is the binary's.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Facing => "facing",
-            Self::Management => "management",
-        }
-    }
+/// The service of process 1, in a container of the image: its health check is the same for both services. `None`
+/// elsewhere.
+pub(super) fn from_container() -> Option<ServiceKind> {
+    from_command_line(&fs::read("/proc/1/cmdline").ok()?)
+}
 
-    /// The port that it listens on by default.
-    pub(super) const fn default_port(self) -> u16 {
-        match self {
-            Self::Facing => 3000,
-            Self::Management => 3001,
-        }
-    }
-
-    /// The service of process 1, in a container of the image: its health check is the same for both services. `None`
-    /// elsewhere.
-    pub(super) fn from_container() -> Option<Self> {
-        Self::from_command_line(&fs::read("/proc/1/cmdline").ok()?)
-    }
-
-    /// The service in a command line with NUL after each word: the program itself, or the argument of an init program.
-    fn from_command_line(command_line: &[u8]) -> Option<Self> {
-        command_line.split(|byte| *byte == 0).find_map(|word| {
-            let name = word.rsplit(|byte| *byte == b'/').next();
-            [Self::Facing, Self::Management]
-                .into_iter()
-                .find(|service| name == Some(service.name().as_bytes()))
-        })
-    }
+/// The service in a command line with NUL after each word: the program itself, or the argument of an init program.
+fn from_command_line(command_line: &[u8]) -> Option<ServiceKind> {
+    command_line.split(|byte| *byte == 0).find_map(|word| {
+        let name = word.rsplit(|byte| *byte == b'/').next();
+        let services = [ServiceKind::Facing, ServiceKind::Management];
+        services.into_iter().find(|service| name == Some(service.name().as_bytes()))
+    })
 }
 
 #[cfg(test)]
@@ -61,7 +42,7 @@ mod tests {
             ("/sbin/init\0", None),
             ("", None),
         ] {
-            assert_eq!(ServiceKind::from_command_line(line.as_bytes()), expected, "{line:?}");
+            assert_eq!(from_command_line(line.as_bytes()), expected, "{line:?}");
         }
     }
 }

@@ -15,8 +15,8 @@ use shop_http::axum::Router;
 use shop_http::axum::body::Body;
 use shop_http::axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, EntityRole, Facing, InvalidApiKeys, KeySet, Management, Refreshed,
-    RouterBuilder, TextSource, TokenVerifier, async_trait, routes,
+    AnyOf, ApiKeys, Authenticate, EntityRole, InvalidApiKeys, KeySet, Parts, Refreshed, RouterBuilder,
+    TextSource, TokenVerifier, async_trait, routes,
 };
 use tower::ServiceExt as _;
 
@@ -52,14 +52,14 @@ impl Shop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         let facing = || {
-            let mut facing = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
+            let mut facing = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
             let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) =
                 (Arc::new(InMemoryUsers::new()), Arc::new(InMemoryOrders::new()));
             (facing.users, facing.orders) = (Some(EntityRole::new(users)), Some(EntityRole::new(orders)));
             facing
         };
         let management =
-            Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
+            Parts::management(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
         Self {
             runtime: runtime.expect("a runtime"),
             facing: routes(facing()).build(),

@@ -20,7 +20,7 @@ use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserStore};
-use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
+use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router, serve};
 use tokio::net::TcpListener;
 
 #[path = "../../shop-store/tests/support/embedded.rs"]
@@ -37,7 +37,7 @@ async fn client_of(router: Router) -> ShopClient {
 }
 
 fn facing_on(sink: Arc<dyn PurchaseSink>) -> Router {
-    facing(Facing::new(sink, Arc::new(InMemoryStore::new())), HttpOptions::default())
+    router(Parts::facing(sink, Arc::new(InMemoryStore::new())), HttpOptions::default())
 }
 
 /// A log whose every sink is a client of its own facing.
@@ -81,13 +81,13 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        let parts = Management::new(self.0.store().await, Durability::Memory, self.0.query().await);
-        let client = Arc::new(client_of(management(parts, HttpOptions::default())).await);
+        let parts = Parts::management(self.0.store().await, Durability::Memory, self.0.query().await);
+        let client = Arc::new(client_of(router(parts, HttpOptions::default())).await);
         match self.1 {
             Way::Management => client,
             Way::Facing => {
-                let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), client);
-                Arc::new(client_of(facing(parts, HttpOptions::default())).await)
+                let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), client);
+                Arc::new(client_of(router(parts, HttpOptions::default())).await)
             }
         }
     }
@@ -105,11 +105,11 @@ impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
             Way::Facing => shop.query(),
             Way::Management => {
                 let store = Arc::new(InMemoryStore::new());
-                let parts = Management::new(store, Durability::Memory, shop.query());
-                Arc::new(client_of(management(parts, HttpOptions::default())).await)
+                let parts = Parts::management(store, Durability::Memory, shop.query());
+                Arc::new(client_of(router(parts, HttpOptions::default())).await)
             }
         };
-        client_of(facing(Facing::new(shop.sink(), query), HttpOptions::default())).await.shop()
+        client_of(router(Parts::facing(shop.sink(), query), HttpOptions::default())).await.shop()
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
@@ -132,15 +132,15 @@ struct UsersOverHttp<U>(U, Way);
 #[async_trait]
 impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
     async fn users(&self) -> Arc<dyn UserStore> {
-        let mut parts = Management::default();
+        let mut parts = Parts::new(ServiceKind::Management, None);
         parts.users = Some(UsersRole::new(self.0.users().await));
-        let client = client_of(management(parts, HttpOptions::default())).await;
+        let client = client_of(router(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {
             Way::Management => client.users(),
             Way::Facing => {
                 let mut parts = facing_in_memory();
                 parts.users = Some(UsersRole::new(Arc::new(client.users())));
-                client_of(facing(parts, HttpOptions::default())).await.users()
+                client_of(router(parts, HttpOptions::default())).await.users()
             }
         })
     }
@@ -161,15 +161,15 @@ struct OrdersOverHttp<O>(O, Way);
 #[async_trait]
 impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
-        let mut parts = Management::default();
+        let mut parts = Parts::new(ServiceKind::Management, None);
         parts.orders = Some(OrdersRole::new(self.0.orders().await));
-        let client = client_of(management(parts, HttpOptions::default())).await;
+        let client = client_of(router(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {
             Way::Management => client.orders(),
             Way::Facing => {
                 let mut parts = facing_in_memory();
                 parts.orders = Some(OrdersRole::new(Arc::new(client.orders())));
-                client_of(facing(parts, HttpOptions::default())).await.orders()
+                client_of(router(parts, HttpOptions::default())).await.orders()
             }
         })
     }
@@ -183,8 +183,8 @@ impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     }
 }
 
-fn facing_in_memory() -> Facing {
-    Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
+fn facing_in_memory() -> Parts {
+    Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
 }
 
 users_suite!(users_of_management, async { UsersOverHttp(MemoryEntities::default(), Way::Management) });

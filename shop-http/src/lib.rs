@@ -14,7 +14,7 @@
 //!
 //! use shop_core::ingest::{Ingest, IngestOptions};
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
-//! use shop_http::{HttpOptions, PurchasesRole, facing, serve};
+//! use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router, serve};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> std::io::Result<()> {
@@ -22,19 +22,19 @@
 //! let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
 //! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
 //!
-//! let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+//! let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
 //! // `/health` and `/metrics` report the state of the ingest.
 //! purchases.ingest = Some(ingest.monitor());
 //! tokio::spawn(ingest.run(std::future::pending()));
 //!
 //! let options = HttpOptions::default();
-//! let router = facing(purchases.into(), options.clone());
+//! let router = router(Parts::new(ServiceKind::Facing, purchases), options.clone());
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! serve(listener, router, &options, std::future::pending()).await
 //! # }
 //! ```
 //!
-//! Without a log, [`Management`] writes purchases straight into a store, where they are listed at once:
+//! Without a log, [management](Parts::management) writes purchases straight into a store, where they are listed at once:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -43,13 +43,13 @@
 //! use axum::http::{Request, StatusCode};
 //! use shop_core::memory::InMemoryStore;
 //! use shop_core::ports::Durability;
-//! use shop_http::{Management, RouteGroup, routes};
+//! use shop_http::{Parts, RouteGroup, routes};
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Arc::new(InMemoryStore::new());
-//! let parts = Management::new(store.clone(), Durability::Memory, store);
+//! let parts = Parts::management(store.clone(), Durability::Memory, store);
 //! let router = routes(parts).only([RouteGroup::V1]).build();
 //!
 //! let body = r#"{"userid":"u1","username":"ada","price":29.99}"#;
@@ -70,10 +70,10 @@
 //! ```
 //! use axum::Router;
 //! use shop_core::Shop;
-//! use shop_http::{Facing, RouteGroup, routes};
+//! use shop_http::{Parts, RouteGroup, routes};
 //!
 //! let shop = Shop::in_memory();
-//! let api = routes(Facing::new(shop.sink(), shop.query()))
+//! let api = routes(Parts::facing(shop.sink(), shop.query()))
 //!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
 //!     .build();
 //! let app: Router = Router::new().nest_service("/shop", api);
@@ -164,7 +164,7 @@ pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidList};
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub use refreshed::{FileSource, Refreshed, TextSource};
-pub use routes::builder::{RouterBuilder, facing, management, routes};
+pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;
 pub use server::access_log::{AccessLog, InvalidAccessLog};
 pub use server::client::TrustedProxies;
@@ -175,7 +175,7 @@ pub use server::serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
-pub use service::parts::{DeadLetterLog, Facing, LocalPorts, Management, Parts, PurchasesRole};
+pub use service::parts::{DeadLetterLog, LocalPorts, Parts, PurchasesRole, ServiceKind};
 pub use shop_core::ports::StoreSink;
 
 /// Compiles the code of the package's README with the doc tests.

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use crate::routes::mount::Mount;
 use crate::service::Service;
-use crate::service::ServiceKind;
 
 /// `/v1`, as it is with all roles on both services.
 const V1: &str = include_str!("../openapi.json");
@@ -39,10 +38,7 @@ impl Document {
         if let Some(routes_of_system) = service.options.dialect.document {
             document.extend(Self::parse(routes_of_system));
         }
-        let kind = match service.kind {
-            ServiceKind::Facing => "facing",
-            ServiceKind::Management => "management",
-        };
+        let kind = service.kind.name();
         document.info.insert("title".to_owned(), format!("Purchase tracking: {kind}").into());
         document.info.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
         document.paths.retain(|path, _| paths.contains(path));

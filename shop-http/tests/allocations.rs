@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, request};
 use http_body_util::BodyExt;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{ApiKeys, Facing, routes};
+use shop_http::{ApiKeys, Parts, routes};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::ServiceExt;
 
@@ -41,7 +41,7 @@ async fn counted(router: Router, request: impl Fn() -> request::Builder) -> usiz
 
 #[tokio::test]
 async fn allocations_of_a_purchase_are_bounded() {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     for (path, most) in [("/buy", 48), ("/v1/purchases", 52)] {
         let each = counted(routes(parts.clone()).build(), || buy(path)).await;
         println!("{path}: {each}");

@@ -7,7 +7,7 @@ use outside::{Answer, Checkout};
 use shop_client::ShopClient;
 use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
 use shop_core::{Error, ErrorKind, Shop};
-use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_http::{HttpOptions, Parts, router, serve};
 use shop_store::embedded::EmbeddedShop;
 use tokio::net::TcpListener;
 
@@ -43,7 +43,7 @@ async fn on_files() {
 async fn over_http() {
     let behind = Shop::in_memory();
     let options = HttpOptions::default();
-    let router = facing(Facing::new(behind.sink(), behind.query()), options.clone());
+    let router = router(Parts::facing(behind.sink(), behind.query()), options.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { serve(listener, router, &options, std::future::pending()).await });

@@ -9,7 +9,7 @@ use shop_client::shop_core::{Uuid, ports};
 use shop_client::{
     ErrorKind, Outcome, PageLimit, PageRequest, Period, Purchase, PurchaseId, TimeRange, Timestamp,
 };
-use shop_http::{HttpOptions, Management, management};
+use shop_http::{HttpOptions, Parts, router};
 use tokio::time::Instant;
 
 use crate::shop::{Script, Shop, ada};
@@ -59,9 +59,9 @@ async fn all_purchases_are_summed_by_management_and_denied_by_facing() {
     let all: Vec<_> = (0..2_500).map(purchase).collect();
     shop.store.insert(all.as_slice().into()).await.unwrap();
     let store = Arc::new(shop.store.clone());
-    let parts = Management::new(Arc::clone(&store) as _, ports::Durability::Memory, store);
+    let parts = Parts::management(Arc::clone(&store) as _, ports::Durability::Memory, store);
     let script = Script::new([]);
-    let client = script.before(management(parts, HttpOptions::default())).await.build().unwrap();
+    let client = script.before(router(parts, HttpOptions::default())).await.build().unwrap();
     let summary = PurchaseQuery::summary(&client, &ports::Selector::All).await.unwrap();
     assert_eq!((summary.count, summary.total_spent.to_string().as_str()), (2_500, "2750"));
     assert_eq!(script.seen().len(), 1);

@@ -15,7 +15,7 @@ use shop_client::memory::{InMemoryLog, InMemoryStore};
 use shop_client::shop_core::conformance::fault::Faults;
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -34,8 +34,8 @@ impl Shop {
     /// Its sink has `faults`.
     pub(crate) fn with(options: HttpOptions, faults: &Faults) -> Self {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-        let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
-        let router = facing(parts, options);
+        let parts = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
+        let router = router(parts, options);
         Self { log, store, router }
     }
 

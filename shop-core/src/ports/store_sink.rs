@@ -72,12 +72,6 @@ impl InsertOutcome {
     }
 }
 
-impl From<StoreSink> for Arc<dyn PurchaseSink> {
-    fn from(sink: StoreSink) -> Self {
-        Arc::new(sink)
-    }
-}
-
 #[async_trait]
 impl PurchaseSink for StoreSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {

@@ -25,7 +25,7 @@ use super::names::{self, ALL, Kind, Name};
 ///
 /// use shop_core::ingest::{Ingest, IngestOptions};
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{Facing, Metrics};
+/// use shop_http::{Metrics, Parts};
 ///
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
 /// let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
@@ -33,7 +33,7 @@ use super::names::{self, ALL, Kind, Name};
 ///
 /// let metrics = Metrics::new();
 /// let ingest = ingest.with_observer(metrics.ingest_observer());
-/// let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+/// let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store));
 /// parts.metrics = metrics;
 /// ```
 #[derive(Debug, Clone)]

@@ -20,32 +20,29 @@ use crate::server::layers::{around, within};
 use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
 use crate::service::ServiceKind;
-use crate::service::parts::{Facing, Management};
+use crate::service::parts::Parts;
 
-/// Starts the router of a service: of facing with [`Facing`], of management with [`Management`].
-///
-/// Without further calls it is the router of [`facing`] or [`management`].
+/// Starts the router of a service. Without further calls it is [`router`].
 ///
 /// ```
 /// use axum::Router;
 /// use shop_core::Shop;
-/// use shop_http::{Facing, RouteGroup, routes};
+/// use shop_http::{Parts, RouteGroup, routes};
 ///
 /// let shop = Shop::in_memory();
-/// let parts = Facing::new(shop.sink(), shop.query());
+/// let parts = Parts::facing(shop.sink(), shop.query());
 /// let api = routes(parts).only([RouteGroup::V1, RouteGroup::Docs]).build();
 /// let app: Router = Router::new().nest("/shop", api);
 /// ```
-pub fn routes(parts: impl Into<RouterBuilder>) -> RouterBuilder {
-    parts.into()
+pub fn routes(parts: Parts) -> RouterBuilder {
+    RouterBuilder::new(parts)
 }
 
 /// Builds the router of a service from its ports. See [`routes`].
 #[derive(Clone)]
 #[must_use]
 pub struct RouterBuilder {
-    kind: ServiceKind,
-    parts: Facing,
+    parts: Parts,
     options: HttpOptions,
     groups: BTreeSet<RouteGroup>,
     policy: Policy,
@@ -70,26 +67,13 @@ where
 
 impl fmt::Debug for RouterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouterBuilder").field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
-
-impl From<Facing> for RouterBuilder {
-    fn from(parts: Facing) -> Self {
-        Self::new(ServiceKind::Facing, parts)
-    }
-}
-
-impl From<Management> for RouterBuilder {
-    fn from(parts: Management) -> Self {
-        Self::new(ServiceKind::Management, parts.into_sink())
+        f.debug_struct("RouterBuilder").field("kind", &self.parts.kind).finish_non_exhaustive()
     }
 }
 
 impl RouterBuilder {
-    fn new(kind: ServiceKind, parts: Facing) -> Self {
+    fn new(parts: Parts) -> Self {
         Self {
-            kind,
             parts,
             options: HttpOptions::default(),
             groups: RouteGroup::ALL.into(),
@@ -128,7 +112,7 @@ impl RouterBuilder {
     ///
     /// ```
     /// use shop_core::Shop;
-    /// use shop_http::{Action, Authorize, Decision, Facing, Principal, routes};
+    /// use shop_http::{Action, Authorize, Decision, Parts, Principal, routes};
     ///
     /// #[derive(Debug)]
     /// struct ReadOnly;
@@ -143,7 +127,7 @@ impl RouterBuilder {
     /// }
     ///
     /// let shop = Shop::in_memory();
-    /// let router = routes(Facing::new(shop.sink(), shop.query())).authorize(ReadOnly).build();
+    /// let router = routes(Parts::facing(shop.sink(), shop.query())).authorize(ReadOnly).build();
     /// ```
     pub fn authorize(mut self, policy: impl Authorize) -> Self {
         self.policy.authorize = Some(Arc::new(policy));
@@ -158,11 +142,11 @@ impl RouterBuilder {
     /// ```
     /// # #[cfg(feature = "auth")] {
     /// use shop_core::Shop;
-    /// use shop_http::{ApiKeys, Facing, routes};
+    /// use shop_http::{ApiKeys, Parts, routes};
     ///
     /// let keys = ApiKeys::parse("# name sha256-of-the-key scopes [subject]").unwrap();
     /// let shop = Shop::in_memory();
-    /// let router = routes(Facing::new(shop.sink(), shop.query())).authenticate(keys).build();
+    /// let router = routes(Parts::facing(shop.sink(), shop.query())).authenticate(keys).build();
     /// # }
     /// ```
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
@@ -187,7 +171,7 @@ impl RouterBuilder {
     /// use axum::middleware::{Next, from_fn};
     /// use axum::response::Response;
     /// use shop_core::Shop;
-    /// use shop_http::{Facing, Principal, routes};
+    /// use shop_http::{Parts, Principal, routes};
     ///
     /// async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
     ///     let token = request.headers().get(header::AUTHORIZATION).ok_or(StatusCode::UNAUTHORIZED)?;
@@ -198,7 +182,7 @@ impl RouterBuilder {
     /// }
     ///
     /// let shop = Shop::in_memory();
-    /// let parts = Facing::new(shop.sink(), shop.query());
+    /// let parts = Parts::facing(shop.sink(), shop.query());
     /// let router = routes(parts).auth_layer(from_fn(authenticate)).build();
     /// ```
     pub fn auth_layer<L>(mut self, layer: L) -> Self
@@ -219,16 +203,16 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        let Self { kind, parts, options, groups, policy, guards } = self;
-        router(Service::new(kind, parts, options, policy, groups), guards)
+        let Self { parts, options, groups, policy, guards } = self;
+        guarded(Service::new(parts, options, policy, groups), guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
     /// `/v1/purchases/{id}`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        let Self { kind, parts, options, groups, policy, .. } = self.clone();
-        let service = Arc::new(Service::new(kind, parts, options, policy, groups));
+        let Self { parts, options, groups, policy, .. } = self.clone();
+        let service = Arc::new(Service::new(parts, options, policy, groups));
         services::routes(&service).paths().to_vec()
     }
 
@@ -244,14 +228,14 @@ impl RouterBuilder {
     ///
     /// ```no_run
     /// use shop_core::Shop;
-    /// use shop_http::{Facing, HttpOptions, routes, serve};
+    /// use shop_http::{HttpOptions, Parts, routes, serve};
     /// use tokio::net::TcpListener;
     ///
     /// # #[tokio::main]
     /// # async fn main() -> std::io::Result<()> {
     /// let shop = Shop::in_memory();
     /// let options = HttpOptions::default();
-    /// let parts = Facing::new(shop.sink(), shop.query());
+    /// let parts = Parts::facing(shop.sink(), shop.query());
     /// let (public, admin) = routes(parts).options(options.clone()).build_with_admin();
     ///
     /// let listeners = (TcpListener::bind("0.0.0.0:3000").await?, TcpListener::bind("127.0.0.1:9000").await?);
@@ -262,21 +246,22 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
-        let Self { kind, parts, options, groups, policy, guards } = self;
+        let Self { parts, options, groups, policy, guards } = self;
         let requires_token = policy.requires_token;
         let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
-        let mut public = Service::new(kind, parts.clone(), options.clone(), without, groups.clone());
+        let is_management = parts.kind == ServiceKind::Management;
+        let mut public = Service::new(parts.clone(), options.clone(), without, groups.clone());
         public.listener = Listener::Public;
         let is_operation = |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
-        let of_admin = |group: &RouteGroup| kind == ServiceKind::Management || is_operation(group);
+        let of_admin = |group: &RouteGroup| is_management || is_operation(group);
         let groups = groups.into_iter().filter(of_admin).collect();
-        let mut admin = Service::new(kind, parts, options, policy, groups);
+        let mut admin = Service::new(parts, options, policy, groups);
         admin.listener = Listener::Admin;
-        (router(public, guards.clone()), router(admin, guards))
+        (guarded(public, guards.clone()), guarded(admin, guards))
     }
 }
 
-fn router(service: Service, mut guards: Vec<Guard>) -> Router {
+fn guarded(service: Service, mut guards: Vec<Guard>) -> Router {
     let service = Arc::new(service);
     let authenticates = !guards.is_empty();
     if let Some(rates) = Rates::new(&service.options) {
@@ -289,7 +274,8 @@ fn router(service: Service, mut guards: Vec<Guard>) -> Router {
     around(router, &service, authenticates)
 }
 
-/// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.
+/// The router of a service: of facing, which accepts purchases into a log and serves listings, or of management, the
+/// service behind it, which owns the store.
 ///
 /// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
 ///
@@ -297,30 +283,14 @@ fn router(service: Service, mut guards: Vec<Guard>) -> Router {
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{Facing, HttpOptions, facing};
-///
-/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let router = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), HttpOptions::default());
-/// ```
-pub fn facing(parts: Facing, options: HttpOptions) -> Router {
-    routes(parts).options(options).build()
-}
-
-/// The router of management, the service behind facing: owns the store.
-///
-/// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
-///
-/// ```
-/// use std::sync::Arc;
-///
-/// use shop_core::memory::InMemoryStore;
 /// use shop_core::ports::Durability;
-/// use shop_http::{HttpOptions, Management, management};
+/// use shop_http::{HttpOptions, Parts, router};
 ///
-/// let store = Arc::new(InMemoryStore::new());
-/// let parts = Management::new(store.clone(), Durability::Memory, store);
-/// let router = management(parts, HttpOptions::default());
+/// let (log, store) = (InMemoryLog::default(), Arc::new(InMemoryStore::new()));
+/// let facing = router(Parts::facing(Arc::new(log.sink()), store.clone()), HttpOptions::default());
+/// let parts = Parts::management(store.clone(), Durability::Memory, store);
+/// let management = router(parts, HttpOptions::default());
 /// ```
-pub fn management(parts: Management, options: HttpOptions) -> Router {
+pub fn router(parts: Parts, options: HttpOptions) -> Router {
     routes(parts).options(options).build()
 }

@@ -48,20 +48,20 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{Facing, HttpOptions, facing, serve};
+/// use shop_http::{HttpOptions, Parts, router, serve};
 /// use tokio::net::TcpListener;
 /// use tokio::sync::oneshot;
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let options = HttpOptions::default();
-/// let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
 /// let listener = TcpListener::bind("127.0.0.1:0").await?;
 /// let address = listener.local_addr()?;
 ///
 /// let (stop, stopped) = oneshot::channel::<()>();
 /// let shutdown = async { drop(stopped.await) };
-/// let server = tokio::spawn(serve(listener, facing(parts, options.clone()), &options, shutdown));
+/// let server = tokio::spawn(serve(listener, router(parts, options.clone()), &options, shutdown));
 /// // Requests to `address` are served, until:
 /// drop(stop);
 /// server.await??;
@@ -87,13 +87,13 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{Facing, HttpOptions, Tls, facing, serve_tls};
+/// use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
 /// let options = HttpOptions::default();
-/// let router = facing(parts, options.clone());
+/// let router = router(parts, options.clone());
 /// let tls = Tls::from_files("tls.crt", "tls.key", None).await?;
 /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3443").await?;
 /// serve_tls(listener, tls, router, &options, std::future::pending()).await?;

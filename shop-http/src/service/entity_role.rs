@@ -21,9 +21,9 @@ pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::InMemoryUsers;
-/// use shop_http::{Management, UsersRole, routes};
+/// use shop_http::{Parts, ServiceKind, UsersRole, routes};
 ///
-/// let mut parts = Management::default();
+/// let mut parts = Parts::new(ServiceKind::Management, None);
 /// parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
 /// // `/users` and `/v1/users`, and no routes of purchases.
 /// let router = routes(parts).build();

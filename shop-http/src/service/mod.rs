@@ -32,16 +32,8 @@ use crate::routes::groups::{Listener, RouteGroup};
 use crate::service::bounded::within;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::parts::{Facing, LocalPorts};
-
-/// Which of the two services this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ServiceKind {
-    /// Takes purchases into the log.
-    Facing,
-    /// Owns the store.
-    Management,
-}
+pub(crate) use crate::service::parts::ServiceKind;
+use crate::service::parts::{LocalPorts, Parts};
 
 /// The state of all routes.
 #[derive(Debug)]
@@ -60,15 +52,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// A service of this kind with the roles of `parts`.
+    /// A service with the roles of `parts`.
     pub(crate) fn new(
-        kind: ServiceKind,
-        parts: Facing,
+        parts: Parts,
         options: HttpOptions,
         policy: Policy,
         groups: BTreeSet<RouteGroup>,
     ) -> Self {
-        let Facing { purchases, users, orders, dead_letters, clock, metrics } = parts;
+        let Parts { kind, purchases, users, orders, dead_letters, clock, metrics } = parts;
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);

@@ -11,10 +11,25 @@ use shop_core::{Clock, SystemClock};
 use crate::metrics::Metrics;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 
-/// The parts of facing. Purchases are written to a sink, by default a log.
-pub type Facing = Parts<Arc<dyn PurchaseSink>>;
-/// The parts of management. Purchases are written straight into its store.
-pub type Management = Parts<StoreSink>;
+/// Which of the two services this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// Accepts purchases, by default into a log, and lists them.
+    Facing,
+    /// Owns the store, and lists purchases.
+    Management,
+}
+
+impl ServiceKind {
+    /// Its name: `facing` or `management`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Facing => "facing",
+            Self::Management => "management",
+        }
+    }
+}
 
 /// The log of a topic, whose dead letters management lists and resolves under `/v1/dead-letters`.
 #[derive(Debug, Clone)]
@@ -36,23 +51,25 @@ impl DeadLetterLog {
     }
 }
 
-/// The roles of a service, and what they share. `W` is the destination of purchases. The default has no role.
+/// A service: its roles, and what they share.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-/// use shop_http::{Facing, OrdersRole, UsersRole};
+/// use shop_http::{OrdersRole, Parts, UsersRole};
 ///
-/// let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
 /// parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
 /// parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Parts<W> {
+pub struct Parts {
+    /// Facing or management.
+    pub kind: ServiceKind,
     /// Purchases. Without them their routes do not exist, and there is no page for browsers.
-    pub purchases: Option<PurchasesRole<W>>,
+    pub purchases: Option<PurchasesRole>,
     /// Users.
     pub users: Option<UsersRole>,
     /// Orders.
@@ -65,25 +82,25 @@ pub struct Parts<W> {
     pub metrics: Metrics,
 }
 
-/// The role purchases. `W` is their destination.
+/// The role purchases.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{Facing, LocalPorts, PurchasesRole};
+/// use shop_http::{LocalPorts, Parts, PurchasesRole, ServiceKind};
 ///
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+/// let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
 /// // With a log and a store in files of this process, `/readyz` checks both.
 /// purchases.local = LocalPorts::new(true, true);
-/// let parts: Facing = purchases.into();
+/// let parts = Parts::new(ServiceKind::Facing, purchases);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct PurchasesRole<W> {
-    /// The destination of purchases.
-    pub writer: W,
+pub struct PurchasesRole {
+    /// The destination of purchases: a log, or a store by a [`StoreSink`].
+    pub sink: Arc<dyn PurchaseSink>,
     /// The source of listings: the store, or another service.
     pub query: Arc<dyn PurchaseQuery>,
     /// The ingest of this process, if there is one. `/health` and `/metrics` report its state.
@@ -114,68 +131,36 @@ impl LocalPorts {
     }
 }
 
-impl PurchasesRole<Arc<dyn PurchaseSink>> {
+impl PurchasesRole {
     /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
     #[must_use]
-    pub fn with_sink(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { writer: sink, query, ingest: None, local: LocalPorts::default(), feed: None }
+    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self { sink, query, ingest: None, local: LocalPorts::default(), feed: None }
     }
 }
 
-impl PurchasesRole<StoreSink> {
-    /// Purchases that are written straight into `store` and listed from `query`, without an ingest in this process.
-    /// `durability` is that of a stored purchase.
+impl Parts {
+    /// A service with purchases, or without any role.
     #[must_use]
-    pub fn with_store(
+    pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
+        let (clock, metrics, purchases) = (Arc::new(SystemClock), Metrics::new(), purchases.into());
+        Self { kind, purchases, users: None, orders: None, dead_letters: Vec::new(), clock, metrics }
+    }
+
+    /// Facing, which publishes purchases to `sink` and lists them from `query`.
+    #[must_use]
+    pub fn facing(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self::new(ServiceKind::Facing, PurchasesRole::new(sink, query))
+    }
+
+    /// Management, which writes purchases straight into `store`, with this durability, and lists them from `query`.
+    #[must_use]
+    pub fn management(
         store: Arc<dyn PurchaseStore>,
         durability: Durability,
         query: Arc<dyn PurchaseQuery>,
     ) -> Self {
-        let writer = StoreSink::new(store, durability);
-        Self { writer, query, ingest: None, local: LocalPorts::default(), feed: None }
-    }
-}
-
-impl<W> Default for Parts<W> {
-    fn default() -> Self {
-        let (clock, metrics) = (Arc::new(SystemClock), Metrics::new());
-        Self { purchases: None, users: None, orders: None, dead_letters: Vec::new(), clock, metrics }
-    }
-}
-
-impl Management {
-    /// The same parts. The store is a sink.
-    pub(crate) fn into_sink(self) -> Facing {
-        let Self { purchases, users, orders, dead_letters, clock, metrics } = self;
-        let purchases = purchases.map(|PurchasesRole { writer, query, ingest, local, feed }| PurchasesRole {
-            writer: writer.into(),
-            query,
-            ingest,
-            local,
-            feed,
-        });
-        Parts { purchases, users, orders, dead_letters, clock, metrics }
-    }
-}
-
-impl<W> From<PurchasesRole<W>> for Parts<W> {
-    fn from(purchases: PurchasesRole<W>) -> Self {
-        Self { purchases: Some(purchases), ..Self::default() }
-    }
-}
-
-impl Facing {
-    /// Facing with [`PurchasesRole::with_sink`].
-    #[must_use]
-    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        PurchasesRole::with_sink(sink, query).into()
-    }
-}
-
-impl Management {
-    /// Management with [`PurchasesRole::with_store`].
-    #[must_use]
-    pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability, query: Arc<dyn PurchaseQuery>) -> Self {
-        PurchasesRole::with_store(store, durability, query).into()
+        let sink = Arc::new(StoreSink::new(store, durability));
+        Self::new(ServiceKind::Management, PurchasesRole::new(sink, query))
     }
 }

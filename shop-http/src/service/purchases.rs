@@ -44,14 +44,14 @@ impl Purchases {
     /// The purchases of a service of this kind.
     pub(super) fn new(
         kind: ServiceKind,
-        role: PurchasesRole<Arc<dyn PurchaseSink>>,
+        role: PurchasesRole,
         publishing: Publishing,
         clock: Arc<dyn Clock>,
         options: Arc<HttpOptions>,
     ) -> Self {
-        let PurchasesRole { writer, query, ingest, local, feed } = role;
+        let PurchasesRole { sink, query, ingest, local, feed } = role;
         let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
-        let sink = Publisher { port: writer, publishing, options: Arc::clone(&options), recent };
+        let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
         let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
         let batches = BatchPools::new(&options);
         Self { kind, sink, query, ingest, local, feed, clock, options, batches, policy: Policy::default() }

@@ -15,9 +15,7 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::{Durability, PurchaseStore};
-use shop_http::{
-    AccessLog, Facing, HttpOptions, Management, OrdersRole, Principal, Scopes, UsersRole, routes,
-};
+use shop_http::{AccessLog, HttpOptions, OrdersRole, Parts, Principal, Scopes, UsersRole, routes};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::shop::{JSON, TestResponse, purchase, request, send};
@@ -83,7 +81,7 @@ fn options(log: AccessLog) -> HttpOptions {
 async fn facing(log: AccessLog) -> Router {
     let store = InMemoryStore::new();
     store.insert(vec![purchase("u1", 1), purchase("u2", 2)].into()).await.unwrap();
-    let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
     routes(parts).options(options(log)).authorize(Scopes).auth_layer(from_fn(authenticate)).build()
@@ -208,7 +206,7 @@ async fn writes_and_reads_of_others_are_audited() {
 async fn direct_writes_and_anonymous_writes_are_audited() {
     let (lines, _guard) = Lines::of_this_thread();
     let store = Arc::new(InMemoryStore::new());
-    let parts = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     let app = routes(parts).options(options(AccessLog::All)).build();
     let body = r#"{"username":"ada","userid":"u1","price":7}"#;
     for path in ["/purchases", "/v1/purchases"] {
@@ -255,7 +253,7 @@ async fn a_client_that_disconnects_has_a_line_without_status() {
 #[tokio::test]
 async fn the_client_address_is_taken_from_trusted_proxies() {
     let (lines, _guard) = Lines::of_this_thread();
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let options = options(AccessLog::All).trusted_proxies("10.0.0.0/8".parse().unwrap());
     let app = routes(parts).options(options).build();
     for (peer, client) in [("10.0.0.1:1", "203.0.113.9"), ("198.51.100.1:1", "198.51.100.1")] {

@@ -14,7 +14,7 @@ use shop_core::ports::PurchaseStore;
 use shop_core::users::{User, UserNumber};
 use shop_core::{Purchase, ports::RecordStore};
 use shop_http::{
-    Action, Authorize, Decision, Facing, Management, OrdersRole, Principal, RouterBuilder, UsersRole, routes,
+    Action, Authorize, Decision, OrdersRole, Parts, Principal, RouterBuilder, ServiceKind, UsersRole, routes,
 };
 use tower_http::cors::CorsLayer;
 
@@ -54,13 +54,13 @@ fn body_of(user: &str) -> String {
 }
 
 /// Purchases of two users, the second of whom has the first one's id as name.
-async fn facing_parts() -> Facing {
+async fn facing_parts() -> Parts {
     let store = InMemoryStore::new();
     let foreign = purchase("u2", 2);
     let named =
         Purchase::new(foreign.id, foreign.user_id, "u1".parse().unwrap(), foreign.price, foreign.timestamp);
     store.insert(vec![purchase("u1", 1), named].into()).await.unwrap();
-    Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store))
+    Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store))
 }
 
 async fn facing_routes() -> RouterBuilder {
@@ -140,7 +140,7 @@ async fn without_a_principal_a_caller_is_anonymous() {
 #[tokio::test]
 async fn users_and_orders_are_authorized() {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
-    let mut parts = Management::default();
+    let mut parts = Parts::new(ServiceKind::Management, None);
     parts.users = Some(UsersRole::new(Arc::new(users.clone())));
     parts.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
     let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
@@ -249,7 +249,7 @@ async fn a_wait_does_not_reveal_which_ids_are_in_use() {
 
 #[tokio::test]
 async fn keys_of_users_count_per_principal() {
-    let mut parts = Management::default();
+    let mut parts = Parts::new(ServiceKind::Management, None);
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
     let register = async |token: &str, name: &str| {

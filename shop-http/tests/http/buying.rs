@@ -12,7 +12,7 @@ use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::InMemoryStore;
 use shop_core::record::{decode, header};
 use shop_core::{Error, ErrorKind, Outcome};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tower::ServiceExt;
 
@@ -198,8 +198,8 @@ async fn a_purchase_is_published_after_a_disconnect() {
     // The sink does not start before the client disconnects: only the service can continue the call.
     let faults = Faults::new();
     faults.always(Call::Publish, Fault::Delay(Duration::from_millis(1)));
-    let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(InMemoryStore::new()));
-    let router = facing(parts, HttpOptions::default());
+    let parts = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::new(InMemoryStore::new()));
+    let router = router(parts, HttpOptions::default());
     // Held, so that nothing is committed before the client disconnects.
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::PurchaseStore;
-use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -29,11 +29,11 @@ async fn served_within(options: HttpOptions) -> Served {
 }
 
 async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let router = facing(parts, options.clone());
+    let router = router(parts, options.clone());
     let task = tokio::spawn(serve(listener, router, &options, async move { drop(stopped.await) }));
     Served { address, stop, task }
 }

@@ -13,7 +13,7 @@ use shop_core::ports::Durability;
 use shop_core::record::Record as _;
 use shop_core::users::User;
 use shop_core::{Purchase, Timestamp};
-use shop_http::{DeadLetterLog, HttpOptions, Management, management};
+use shop_http::{DeadLetterLog, HttpOptions, Parts, router};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::shop::{get, post};
@@ -56,14 +56,14 @@ impl Operated {
         );
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(std::future::pending()));
-        let mut parts = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+        let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
         let users = Arc::new(InMemoryLog::default());
         parts.dead_letters = vec![
             DeadLetterLog::new("purchases", Purchase::TYPE, log.admin()),
             DeadLetterLog::new("user_created", User::TYPE, Log::admin(&*users)),
         ];
         Log::dead_letters(&*users).put(&[dead_letter("user_created", 5, b"no user")]).await.unwrap();
-        Self { log, management: management(parts, HttpOptions::default()), ingest: monitor }
+        Self { log, management: router(parts, HttpOptions::default()), ingest: monitor }
     }
 
     async fn in_memory(dead_letters: &[DeadLetter]) -> Self {

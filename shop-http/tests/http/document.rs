@@ -11,9 +11,7 @@ use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::record::Record as _;
 use shop_core::{Purchase, ports::Durability};
-use shop_http::{
-    DeadLetterLog, Dialect, Facing, HttpOptions, Management, OrdersRole, RouterBuilder, UsersRole, routes,
-};
+use shop_http::{DeadLetterLog, Dialect, HttpOptions, OrdersRole, Parts, UsersRole, routes};
 
 use crate::dead_letters::dead_letter;
 use crate::shop::{Shop, TestResponse, get, post, request, send};
@@ -26,7 +24,7 @@ struct App {
 }
 
 impl App {
-    fn new(name: String, parts: impl Into<RouterBuilder>, dialect: &str) -> Self {
+    fn new(name: String, parts: Parts, dialect: &str) -> Self {
         let mut options = HttpOptions::default();
         options.dialect = Dialect::from_name(dialect).unwrap();
         let routes = routes(parts).options(options);
@@ -43,8 +41,8 @@ impl App {
 /// Both services in this dialect.
 async fn apps(dialect: &str) -> [App; 2] {
     let store = Arc::new(InMemoryStore::new());
-    let mut facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::clone(&store) as _);
-    let mut management = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::clone(&store) as _);
+    let mut management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
     facing.users = Some(UsersRole::new(Arc::new(users.clone())));
     management.users = Some(UsersRole::new(Arc::new(users)));

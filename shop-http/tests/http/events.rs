@@ -12,7 +12,7 @@ use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::GroupPositions;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
-use shop_http::{Facing, HttpOptions, Management, facing, management};
+use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt as _;
 
 use crate::shop::{get, post};
@@ -32,13 +32,13 @@ impl Shop {
         let admin = Arc::new(log.clone());
         let positions = Arc::new(GroupPositions::new(Arc::clone(&admin) as _, "group"));
         let feed = PurchaseFeed::with_options(admin, positions, Arc::new(store.clone()), options);
-        let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
+        let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());
         let store = Arc::new(store);
-        let mut operated = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+        let mut operated = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
         operated.purchases.as_mut().unwrap().feed = Some(feed.clone());
         let options = HttpOptions::default();
-        Self { facing: facing(parts, options.clone()), management: management(operated, options), feed }
+        Self { facing: router(parts, options.clone()), management: router(operated, options), feed }
     }
 
     async fn buy(&self, user: &str) -> Value {
@@ -167,6 +167,6 @@ async fn rejected_streams_name_a_remedy() {
     drop(first);
     assert_eq!(refused(&shop.facing, "?userid=u1", None).await, StatusCode::OK);
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    let without = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), HttpOptions::default());
+    let without = router(Parts::facing(Arc::new(log.sink()), Arc::new(store)), HttpOptions::default());
     assert_eq!(refused(&without, "?userid=u1", None).await, StatusCode::NOT_IMPLEMENTED);
 }

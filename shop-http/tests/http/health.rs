@@ -13,7 +13,7 @@ use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::users::{NewUser, User, UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
-use shop_http::{HttpOptions, LocalPorts, Management, PurchasesRole, UsersRole, facing, management};
+use shop_http::{HttpOptions, LocalPorts, Parts, PurchasesRole, ServiceKind, StoreSink, UsersRole, router};
 use tokio::sync::oneshot;
 
 use crate::shop::{Shop, get};
@@ -97,9 +97,9 @@ async fn readiness_depends_only_on_local_files() {
     faults.always(Call::Check, Fault::unavailable());
     let facing_on = |log_is_local, store_is_local| {
         let query = faults.query(Arc::new(store.clone()));
-        let mut purchases = PurchasesRole::with_sink(faults.sink(Arc::new(log.sink())), query);
+        let mut purchases = PurchasesRole::new(faults.sink(Arc::new(log.sink())), query);
         purchases.local = LocalPorts::new(log_is_local, store_is_local);
-        facing(purchases.into(), HttpOptions::default())
+        router(Parts::new(ServiceKind::Facing, purchases), HttpOptions::default())
     };
     let remote = facing_on(false, false);
     assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
@@ -124,13 +124,10 @@ async fn components_of_health_are_checked_concurrently() {
     let users = UsersRole::new(Arc::new(HangingUsers));
     let store = InMemoryStore::new();
     let query = faults.query(Arc::new(store.clone()));
-    let mut parts = Management::new(faults.store(Arc::new(store)), Durability::Memory, query);
+    let mut parts = Parts::management(faults.store(Arc::new(store)), Durability::Memory, query);
     parts.users = Some(users);
     let begun = tokio::time::Instant::now();
-    assert_eq!(
-        get(&management(parts, HttpOptions::default()), "/health").await.json()["users"]["store"],
-        false
-    );
+    assert_eq!(get(&router(parts, HttpOptions::default()), "/health").await.json()["users"]["store"], false);
     assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
@@ -166,10 +163,12 @@ fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) 
     let stored = faults.store(Arc::new(store.clone()));
     let source = faults.source(Arc::new(log.source("group")));
     let ingest = Ingest::new(source, stored, Arc::new(log.dead_letters()), options);
-    let mut purchases =
-        PurchasesRole::with_store(Arc::new(store.clone()), Durability::Memory, Arc::new(store));
+    let mut purchases = PurchasesRole::new(
+        Arc::new(StoreSink::new(Arc::new(store.clone()), Durability::Memory)),
+        Arc::new(store),
+    );
     purchases.ingest = Some(ingest.monitor());
-    (management(purchases.into(), HttpOptions::default()), log, faults, ingest)
+    (router(Parts::new(ServiceKind::Management, purchases), HttpOptions::default()), log, faults, ingest)
 }
 
 fn append(log: &InMemoryLog, value: &str) {
@@ -256,10 +255,10 @@ async fn facing_with_a_stopped_ingest_is_not_ready_and_still_lists() {
         options,
     );
     let monitor = ingest.monitor();
-    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(monitor.clone());
     purchases.local = LocalPorts::new(true, true);
-    let router = facing(purchases.into(), HttpOptions::default());
+    let router = router(Parts::new(ServiceKind::Facing, purchases), HttpOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
     monitor.wait_for(|status| status.phase == Phase::Running).await;
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK);

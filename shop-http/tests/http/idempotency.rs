@@ -8,7 +8,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::ports::PurchaseErase;
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, Parts, router};
 use tokio::time::Instant;
 
 use crate::shop::{JSON, Shop, TestResponse, get, post, request, send};
@@ -26,7 +26,7 @@ async fn buy(router: &Router, path: &str, key: &str, price: &str) -> TestRespons
 /// Another facing on the log and the store of `shop`.
 fn another_facing(shop: &Shop) -> Router {
     let query = shop.faults.query(Arc::new(shop.store.clone()));
-    facing(Facing::new(Arc::new(shop.log.sink()), query), HttpOptions::default())
+    router(Parts::facing(Arc::new(shop.log.sink()), query), HttpOptions::default())
 }
 
 async fn all_stored(shop: &Shop, count: usize) {

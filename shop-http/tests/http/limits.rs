@@ -10,7 +10,7 @@ use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, Timestamp};
-use shop_http::{Dialect, Facing, HttpOptions, facing};
+use shop_http::{Dialect, HttpOptions, Parts, router};
 use tower::ServiceExt;
 
 use crate::shop::{JSON, Shop, get, post, purchase, request, send};
@@ -213,9 +213,9 @@ impl Clock for NoClock {
 
 #[tokio::test]
 async fn a_panic_in_a_route_is_a_500_with_a_request_id() {
-    let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     parts.clock = Arc::new(NoClock);
-    let router = facing(parts, HttpOptions::default());
+    let router = router(parts, HttpOptions::default());
     let mine: Request<Body> = request(Method::POST, "/buy", &[JSON, ("x-request-id", "mine-7")], BUY);
     let response = send(&router, mine).await;
     assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);

@@ -15,7 +15,7 @@ use shop_core::log::{LogRecord, LogUsage};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
 use shop_core::{Clock, SystemClock, Timestamp};
-use shop_http::{Facing, HttpOptions, Management, Metrics, PurchasesRole, facing, management};
+use shop_http::{HttpOptions, Metrics, Parts, PurchasesRole, ServiceKind, StoreSink, router};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -56,17 +56,18 @@ impl Measured {
         metrics.note_log_usage("purchases", &LogUsage::new(1, 1, None, 0));
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.with_observer(metrics.ingest_observer());
-        let mut purchases = PurchasesRole::with_store(stored, Durability::Memory, Arc::new(store.clone()));
+        let mut purchases =
+            PurchasesRole::new(Arc::new(StoreSink::new(stored, Durability::Memory)), Arc::new(store.clone()));
         purchases.ingest = Some(ingest.monitor());
-        let mut back = Management::from(purchases);
+        let mut back = Parts::new(ServiceKind::Management, purchases);
         back.metrics = metrics;
         let entities = Entities::new();
         (back.users, back.orders) = (Some(entities.users_role()), Some(entities.orders_role()));
         let query = faults.query(Arc::new(store.clone()));
-        let mut front = Facing::new(faults.sink(Arc::new(log.sink())), query);
+        let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
         front.clock = clock;
         let options = HttpOptions::default();
-        let (facing, management) = (facing(front, options.clone()), management(back, options));
+        let (facing, management) = (router(front, options.clone()), router(back, options));
         let monitor = ingest.monitor();
         Self { log, store, faults, facing, management, ingest: Some(ingest), monitor, _entities: entities }
     }

@@ -15,7 +15,7 @@ use shop_core::ports::{
     Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
-use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -48,8 +48,8 @@ impl PurchaseQuery for Panics {
 
 #[tokio::test]
 async fn a_panic_is_a_500_without_details() {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(Panics));
-    let router = facing(parts, HttpOptions::default());
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(Panics));
+    let router = router(parts, HttpOptions::default());
     let response = get(&router, "/getAllUserBuys/u1").await;
     assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(response.json(), json!({"error": "Failed to fetch purchases"}));
@@ -99,8 +99,8 @@ impl PurchaseQuery for Misbehaving {
 }
 
 fn over(query: Misbehaving) -> Router {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(query));
-    facing(parts, HttpOptions::default())
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(query));
+    router(parts, HttpOptions::default())
 }
 
 /// A sink that panics.
@@ -128,8 +128,8 @@ impl PurchaseSink for Breaks {
 
 #[tokio::test]
 async fn a_buy_that_panics_has_an_unknown_outcome_and_a_key() {
-    let parts = Facing::new(Arc::new(Breaks), Arc::new(InMemoryStore::new()));
-    let router = facing(parts, HttpOptions::default());
+    let parts = Parts::facing(Arc::new(Breaks), Arc::new(InMemoryStore::new()));
+    let router = router(parts, HttpOptions::default());
     for path in ["/buy", "/v1/purchases"] {
         let response = post(&router, path, r#"{"username":"ada","userid":"u1","price":1}"#).await;
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);

@@ -8,7 +8,7 @@ use axum::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::{Durability, PurchaseStore};
-use shop_http::{Facing, HttpOptions, Management, OrdersRole, RouteGroup, UsersRole, facing, routes};
+use shop_http::{HttpOptions, OrdersRole, Parts, RouteGroup, UsersRole, router, routes};
 
 use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
 
@@ -16,10 +16,10 @@ const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 const PREFIX: &str = "/shop";
 
 /// Facing with three purchases of `u1`, users and orders.
-async fn parts() -> Facing {
+async fn parts() -> Parts {
     let store = InMemoryStore::new();
     store.insert((1..=3).map(|number| purchase("u1", number)).collect()).await.unwrap();
-    let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
     parts
@@ -182,12 +182,12 @@ async fn each_group_of_routes_can_be_left_out() {
 #[tokio::test]
 async fn the_services_are_presets() {
     let options = HttpOptions::default();
-    let preset = get(&facing(parts().await, options), "/openapi.json").await.json();
+    let preset = get(&router(parts().await, options), "/openapi.json").await.json();
     assert!(preset == get(&routes(parts().await).build(), "/openapi.json").await.json());
     assert!(preset["paths"]["/v1/purchases"].is_object());
 
     let store = Arc::new(InMemoryStore::new());
-    let management = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+    let management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     let app = Router::new().nest(PREFIX, routes(management).only([RouteGroup::V1]).build());
     let bought = send(&app, request(Method::POST, "/shop/v1/purchases", &[JSON], BUY)).await;
     let stored: Value = get(&app, bought.header(header::LOCATION.as_str()).unwrap()).await.json();

@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Facing, HttpOptions, Principal, routes};
+use shop_http::{HttpOptions, Parts, Principal, routes};
 use uuid::Uuid;
 
 use crate::shop::{JSON, Shop, TestResponse, get, request, send};
@@ -30,7 +30,7 @@ fn options() -> HttpOptions {
 }
 
 fn facing() -> Router {
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let named = async |mut request: Request, next: Next| {
         let name = request.headers().get("x-name").map(|name| name.to_str().unwrap().to_owned());
         if name.as_deref() == Some(UNKNOWN) {

@@ -13,7 +13,7 @@ use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
-use shop_http::{Facing, HttpOptions, Management, facing, management};
+use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -50,12 +50,12 @@ impl Shop {
     pub(crate) fn with(options: HttpOptions) -> Self {
         let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
         let query = faults.query(Arc::new(store.clone()));
-        let mut front = Facing::new(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
+        let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
         front.clock = Arc::new(StoppedClock);
-        let mut back = Management::new(faults.store(Arc::new(store.clone())), Durability::Memory, query);
+        let mut back = Parts::management(faults.store(Arc::new(store.clone())), Durability::Memory, query);
         back.clock = Arc::new(StoppedClock);
-        let facing = facing(front, options.clone());
-        let management = management(back, options);
+        let facing = router(front, options.clone());
+        let management = router(back, options);
         Self { log, store, faults, facing, management }
     }
 

@@ -14,7 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::PurchaseStore;
-use shop_http::{Facing, HttpOptions, Tls, facing, serve_tls};
+use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -105,11 +105,11 @@ impl Served {
         let store = InMemoryStore::new();
         let purchases: Vec<_> = (1..=count).map(|number| purchase("u1", number)).collect();
         store.insert(purchases.into()).await.unwrap();
-        let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+        let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let (tls, router) = (files.load().await.unwrap(), facing(parts, options.clone()));
+        let (tls, router) = (files.load().await.unwrap(), router(parts, options.clone()));
         let stopped = async move { drop(stopped.await) };
         let task = tokio::spawn(serve_tls(listener, tls, router, &options, stopped));
         Self { address, authority, files, stop, task }

@@ -16,7 +16,7 @@ use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
-use shop_http::{DeadLetterLog, Facing, Management, OrdersRole, RouterBuilder, UsersRole};
+use shop_http::{DeadLetterLog, OrdersRole, Parts, UsersRole, routes};
 
 use uuid::Uuid;
 
@@ -111,21 +111,21 @@ async fn services(key: SigningKey) -> Services {
             .unwrap();
     }
     let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
-    let with_verifier = |parts: RouterBuilder| {
-        let routes = parts.authenticate(issuer.verifier());
+    let with_verifier = |parts: Parts| {
+        let routes = routes(parts).authenticate(issuer.verifier());
         let paths = routes.paths();
         (routes.build(), paths)
     };
-    let mut facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
+    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
     let mut management =
-        Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
+        Parts::management(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
     (facing.users, facing.orders) = (Some(roles().0), Some(roles().1));
     (management.users, management.orders) = (Some(roles().0), Some(roles().1));
     let log = InMemoryLog::default();
     log.dead_letters().put(&[dead_letter("purchases", 0, b"poison")]).await.unwrap();
     management.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log))];
-    let (facing, of_facing) = with_verifier(facing.into());
-    let (management, of_management) = with_verifier(management.into());
+    let (facing, of_facing) = with_verifier(facing);
+    let (management, of_management) = with_verifier(management);
     Services { issuer, facing, management, paths: [of_facing, of_management] }
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{HttpOptions, PurchasesRole, facing};
+use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -40,9 +40,9 @@ async fn a_wait_ends_with_the_insert_in_the_same_process() {
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let stored = faults.store(Arc::new(store.clone()));
     let ingest = Ingest::new(source, stored, letters, IngestOptions::default());
-    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
-    let facing = facing(purchases.into(), HttpOptions::default());
+    let facing = router(Parts::new(ServiceKind::Facing, purchases), HttpOptions::default());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
     // Between two polls.

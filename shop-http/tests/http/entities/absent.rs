@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{Method, header};
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryOrders, InMemoryUsers};
-use shop_http::{Management, OrdersRole, UsersRole, routes};
+use shop_http::{OrdersRole, Parts, ServiceKind, UsersRole, routes};
 
 use super::{ADA, PEN, assert_response};
 use crate::shop::{Shop, get, post, request, send};
@@ -25,7 +25,7 @@ const PATHS: [&str; 10] = [
 
 /// The router of a service with these roles.
 fn with_roles(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
-    let mut parts = Management::default();
+    let mut parts = Parts::new(ServiceKind::Management, None);
     parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
     let routes = routes(parts);

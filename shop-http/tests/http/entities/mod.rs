@@ -25,7 +25,7 @@ use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
 use shop_core::users::User;
-use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
+use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::{sleep, timeout};
 
 use crate::shop::{JSON, TestResponse, request, send};
@@ -99,17 +99,18 @@ impl Entities {
 
     /// Management with users and orders alone.
     pub(crate) fn management(&self, options: HttpOptions) -> Router {
-        let mut parts = Management::default();
+        let mut parts = Parts::new(ServiceKind::Management, None);
         (parts.users, parts.orders) = (Some(self.users_role()), Some(self.orders_role()));
-        management(parts, options)
+        router(parts, options)
     }
 
     /// Facing with users and orders.
     pub(crate) fn facing(&self, options: HttpOptions) -> Router {
-        let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+        let mut parts =
+            Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
         parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
         parts.orders = Some(OrdersRole::new(Arc::new(self.orders.clone())));
-        facing(parts, options)
+        router(parts, options)
     }
 }
 

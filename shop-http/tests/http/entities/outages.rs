@@ -10,7 +10,7 @@ use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::OrderNumber;
 use shop_core::users::{UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
+use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::Instant;
 
 use super::{ADA, Entities, PEN, assert_response, post_with_key};
@@ -35,18 +35,18 @@ impl Misbehaving {
 
     /// Management with this store.
     pub(super) fn management(self) -> Router {
-        let mut parts = Management::default();
+        let mut parts = Parts::new(ServiceKind::Management, None);
         parts.users = Some(UsersRole::new(Arc::new(self)));
         parts.orders = Some(OrdersRole::new(Arc::new(self)));
-        management(parts, HttpOptions::default())
+        router(parts, HttpOptions::default())
     }
 
     fn facing(self) -> Router {
         let purchases = Arc::new(shop_core::memory::InMemoryStore::new());
-        let mut parts = Facing::new(Arc::new(shop_core::memory::InMemoryLog::default().sink()), purchases);
+        let mut parts = Parts::facing(Arc::new(shop_core::memory::InMemoryLog::default().sink()), purchases);
         parts.users = Some(UsersRole::new(Arc::new(self)));
         parts.orders = Some(OrdersRole::new(Arc::new(self)));
-        facing(parts, HttpOptions::default())
+        router(parts, HttpOptions::default())
     }
 }
 
