@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shop_core::log::{Gap, LogAdmin};
+use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
@@ -69,17 +69,6 @@ fn json(report: &VerifyReport) -> Value {
         found.samples.iter().map(record).collect()
     };
     let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
-    let gap = |gap: &Gap| {
-        let Gap { partition, from, to, cause, .. } = gap;
-        json!({
-            "topic": &*partition.topic,
-            "partition": partition.index,
-            "from": from,
-            "to": to,
-            "count": gap.count(),
-            "cause": cause.as_str(),
-        })
-    };
     json!({
         "clean": (report.is_clean() || report.has_findings()).then_some(report.is_clean()),
         "records": report.records,
@@ -100,7 +89,7 @@ fn json(report: &VerifyReport) -> Value {
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
         "missing_records": records(&report.missing),
         "mismatched_records": records(&report.mismatched),
-        "lost_records": report.gaps.samples.iter().map(gap).collect::<Vec<_>>(),
+        "lost_records": report.gaps.samples,
         "twice_ids": report.duplicates.samples.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

@@ -3,6 +3,9 @@
 use std::str::from_utf8;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
 use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
 use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -151,6 +154,17 @@ impl Gap {
             }
         }
         merged
+    }
+}
+
+/// The form in JSON: offsets from `from` to before `to`.
+impl Serialize for Gap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let Self { partition, from, to, cause, .. } = self;
+        let (topic, partition, count) = (&*partition.topic, partition.index, self.count());
+        let (from, to, cause) = (*from, *to, cause.as_str());
+        json!({ "topic": topic, "partition": partition, "from": from, "to": to, "count": count, "cause": cause })
+            .serialize(serializer)
     }
 }
 

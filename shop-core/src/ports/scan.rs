@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{ExponentialBuilder, Retryable as _};
 use tokio::time::sleep;
 
-use crate::{Purchase, Result};
+use crate::{Error, Purchase, Result};
 
 /// A part of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,16 +77,10 @@ impl ScanPosition {
 /// The last error.
 pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
     // 10 pauses: 0.1 s to 5 s, and up to twice that with jitter.
-    let builder = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
-    let mut pauses = builder.with_max_delay(Duration::from_secs(5)).with_max_times(10).build();
-    loop {
-        match call().await {
-            Err(error) if error.is_retryable() => {
-                let Some(pause) = pauses.next() else { return Err(error) };
-                tracing::warn!(error = %error.chain(), ?pause, "the store cannot be read, retrying");
-                sleep(pause).await;
-            }
-            result => return result,
-        }
-    }
+    let policy = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
+    let policy = policy.with_max_delay(Duration::from_secs(5)).with_max_times(10);
+    let warn = |error: &Error, pause| {
+        tracing::warn!(error = %error.chain(), ?pause, "the store cannot be read, retrying");
+    };
+    call.retry(policy).sleep(sleep).when(Error::is_retryable).notify(warn).await
 }
