@@ -32,8 +32,9 @@ impl Backend for Embedded<'_> {
     }
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let options = store_options(self.0.creates());
-        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedStore::open(&self.0.data_dir, self.store_options())
+            .await
+            .map_err(CliError::about(ABOUT))?;
         Ok(self.purchases_store(store))
     }
 
@@ -45,9 +46,12 @@ impl Backend for Embedded<'_> {
             return Ok(None);
         }
         let log = self.open_log(topic).await?;
-        let open =
-            async { Ok((log.store(&store_options(self.0.creates())).await?, self.storing(&log).await?)) };
-        let (store, sink): (_, Arc<dyn PurchaseSink>) = open.await.map_err(CliError::about(ABOUT))?;
+        let open = async {
+            let store = log.store(&self.store_options()).await?;
+            Ok((store, log.storing_sink(&self.0.kafka_group_id).await?))
+        };
+        let (store, sink) = open.await.map_err(CliError::about(ABOUT))?;
+        let sink: Arc<dyn PurchaseSink> = Arc::new(sink);
         let log = self.topic_log(topic, log, Arc::new(move || Arc::clone(&sink)));
         Ok(Some((log, self.purchases_store(store))))
     }
@@ -120,10 +124,6 @@ impl Embedded<'_> {
         EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await.map_err(CliError::about(ABOUT))
     }
 
-    async fn storing(&self, log: &EmbeddedLog) -> shop_core::Result<Arc<dyn PurchaseSink>> {
-        Ok(Arc::new(log.storing_sink(&self.0.kafka_group_id).await?))
-    }
-
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
         let (closed, file) = (Box::pin(log.closed()), self.log_options(topic).file);
         let topic = topic.name.to_owned();
@@ -159,19 +159,17 @@ impl Embedded<'_> {
         options
     }
 
+    fn store_options(&self) -> EmbeddedStoreOptions {
+        EmbeddedStoreOptions::default().create(self.0.creates())
+    }
+
     /// The options of users and of orders. A replay may rebuild a missing store from nothing.
     fn entity_options(&self) -> EmbeddedStoreOptions {
         let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay { .. }));
-        store_options(creates)
+        self.store_options().create(creates)
     }
 }
 
 fn copied(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
     Ok(files?.into_iter().map(|file| CopiedFile { name: file.name, bytes: file.bytes }).collect())
-}
-
-fn store_options(create: bool) -> EmbeddedStoreOptions {
-    let mut options = EmbeddedStoreOptions::default();
-    options.create = create;
-    options
 }

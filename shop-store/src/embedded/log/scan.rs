@@ -2,7 +2,6 @@
 //! appended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -35,15 +34,13 @@ pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Ba
     Ok(batches.boxed())
 }
 
-/// How often it looks for records where no commit is announced: the one of a source.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
 /// Follows `log` from `start` on.
 pub(super) async fn tail(log: &Shared, start: &TailStart) -> Result<Tail> {
     let readers = log.file.readers.clone();
     let (first, end) = readers.read(span).await?;
     let start = start.offset(0, first, end);
     let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
+    let interval = log.options.poll_interval;
     let topic = (Arc::clone(&partition.cluster), Arc::clone(&partition.topic));
     let batches = stream::try_unfold((start, log.waiter()), move |(next, mut waiter)| {
         let (readers, partition) = (readers.clone(), partition.clone());
@@ -57,7 +54,7 @@ pub(super) async fn tail(log: &Shared, start: &TailStart) -> Result<Tail> {
                     let following = last.offset + 1;
                     return Ok(Some((Batch::new(partition, records), (following, waiter))));
                 }
-                waiter.wait(LOOK_INTERVAL).await;
+                waiter.wait(interval).await;
             }
         }
     });
