@@ -2,8 +2,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `options` | URI, database, collection and timeouts |
-//! | `connection` | the driver: configuration, and calls with timeouts |
+//! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of documents to purchases, including those of the replaced systems |
 //! | `command` | serialization of the insert command |
@@ -37,7 +36,6 @@ mod insert;
 #[cfg(test)]
 mod legacy_documents_test;
 mod migrate;
-mod options;
 mod outbox;
 #[cfg(test)]
 mod plans_test;
@@ -46,8 +44,8 @@ mod select;
 mod store;
 mod totals;
 
+pub use connection::MongoStoreOptions;
 pub use migrate::Migration;
-pub use options::MongoStoreOptions;
 pub use outbox::MongoOutbox;
 pub use store::MongoStore;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
 use tokio_postgres::config::Host;
@@ -15,7 +15,6 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::PostgresStoreOptions;
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
 use super::schema::{Definition, Schema};
 use super::tls::Tls;
@@ -37,6 +36,43 @@ const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
 /// pooler gives each one another session.
 const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true)
     where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
+
+shop_core::options! {
+    /// Options of a [`PostgresStore`](super::PostgresStore), [`PostgresUsers`](super::PostgresUsers) or
+    /// [`PostgresOrders`](super::PostgresOrders).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use shop_store::postgres::PostgresStoreOptions;
+    ///
+    /// let mut options = PostgresStoreOptions::new("postgresql://shop:secret@localhost/shop");
+    /// options.query_timeout = Duration::from_secs(2);
+    /// assert!(!format!("{options:?}").contains("secret"), "the URL is not printed");
+    /// ```
+    #[derive(Debug, Clone)]
+    pub struct PostgresStoreOptions {
+        /// The URL, `postgresql://…` or `postgres://…`, with the credentials if there are any.
+        pub url: SecretString = url.into(),
+        /// Timeout of an insert, after which its outcome is unknown (default 30 s).
+        pub insert_timeout: Duration = Duration::from_secs(30),
+        /// Timeout of a query (default 5 s).
+        pub query_timeout: Duration = Duration::from_secs(5),
+        /// Maximum number of connections, half of them for queries (default 16, at least 2). A call that has timed out
+        /// uses its connection until the server has finished it.
+        pub max_connections: usize = 16,
+        /// After this time without use, a connection is closed (default 1 minute).
+        pub idle_timeout: Duration = Duration::from_secs(60),
+        /// Whether missing tables are created (default true).
+        pub create_schema: bool = true,
+        /// Whether existing tables of users and orders that another program has made are used, such as those of the
+        /// replaced system (default false: every call fails).
+        pub adopt_tables: bool = false,
+    }
+
+    /// The database at `url`.
+    pub fn new(url: impl Into<SecretString>);
+}
 
 /// The value of a parameter, and its type.
 pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);

@@ -2,9 +2,8 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `options` | URL, number of connections and timeouts |
 //! | `tls` | `sslmode` and `sslrootcert` of the URL |
-//! | `connection` | the pools, and statements with timeouts |
+//! | `connection` | URL, number of connections and timeouts; the pools, and statements with timeouts |
 //! | `schema` | creation of tables and indexes in the background |
 //! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
@@ -51,7 +50,6 @@ mod faults_test;
 mod fixture;
 mod insert;
 mod inspect;
-mod options;
 #[cfg(test)]
 mod outage_test;
 #[cfg(test)]
@@ -66,9 +64,9 @@ mod store;
 mod tls;
 mod totals;
 
+pub use connection::PostgresStoreOptions;
 pub use entities::{PostgresEntities, PostgresOrders, PostgresUsers};
 pub use inspect::Inspection;
-pub use options::PostgresStoreOptions;
 pub use store::PostgresStore;
 
 /// The driver.
