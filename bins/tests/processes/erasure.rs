@@ -152,9 +152,9 @@ async fn buy_many(facing: &Process, of_eva: u64) {
 /// Erases Ada, and kills the command repeatedly, later each time, until an erasure completes.
 async fn erase_despite_kills(settings: &[(&str, &str)]) {
     let left = async || {
-        let printed =
-            Binary::Management.run(&["erase", "user", "1", "--dry-run", "--json"], settings).await.stdout;
-        let printed: Value = serde_json::from_slice(&printed).unwrap();
+        let counted = Binary::Management.run(&["erase", "user", "1", "--dry-run", "--json"], settings).await;
+        let printed: Value =
+            serde_json::from_slice(&counted.stdout).unwrap_or_else(|_| panic!("{counted:?}"));
         ["purchases", "records"].map(|name| printed[name].as_u64().unwrap())
     };
     let seed = seed();
