@@ -19,7 +19,7 @@ EXPORTER_FLAGS = {
 def settings_of_the_services():
     """All variables of the services, from their source."""
     source = ROOT / "bins/settings/variables.rs"
-    names = set(re.findall(r'env = "(\w+)"', source.read_text()))
+    names = set(re.findall(r'id = "(\w+)"', source.read_text()))
     tables = (ROOT / "bins/settings/names.rs").read_text()
     secrets, parts = (
         set(re.findall(r'"(\w+)"', re.search(rf"const {table}:.*?\];\n", tables, re.S)[0])) for table in ("SECRETS", "PARTS")
