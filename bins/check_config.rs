@@ -116,7 +116,7 @@ impl Parts {
         let backend = backend::for_log(settings);
         let check = async {
             let opened = backend.log(topic).await?;
-            let state = state(opened.port.to_be_made, opened.port.log.writer().check()).await;
+            let state = state(opened.to_be_made, opened.port.log.writer().check()).await;
             Ok((opened.close().await, state))
         };
         self.add(what, backend.log_file(topic), check).await;
@@ -130,7 +130,7 @@ impl Parts {
     ) {
         let check = async {
             let opened = opening.await?;
-            let state = state(opened.port.to_be_made, opened.port.projection.check()).await;
+            let state = state(opened.to_be_made, opened.port.projection.check()).await;
             Ok((opened.close().await, state))
         };
         self.add(what, backend::for_entities(settings).store_file(what), check).await;
@@ -174,7 +174,7 @@ async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
     let opened = backend.purchases().await?;
     let (writes, reads) = (&opened.port.store, &opened.port.query);
     let check = async { writes.check().await.and(reads.check_reads().await) };
-    let state = state(opened.port.to_be_made, check).await;
+    let state = state(opened.to_be_made, check).await;
     Ok((opened.close().await, state))
 }
 

@@ -127,7 +127,7 @@ impl Embedded<'_> {
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
         let (closed, file) = (Box::pin(log.closed()), self.log_options(topic).file);
         let topic = topic.name.to_owned();
-        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
+        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT };
         self.opened(port, &file, closed)
     }
 
@@ -135,13 +135,13 @@ impl Embedded<'_> {
         let closed = Box::pin(store.closed());
         let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
         let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        let port = PurchasesStore { store, query, erase, durability, unreadable: None, to_be_made: false };
+        let port = PurchasesStore { store, query, erase, durability, unreadable: None };
         self.opened(port, FILE, closed)
     }
 
     fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {
         let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
-        OpenPort { port, name, closed }
+        OpenPort { port, name, to_be_made: false, closed }
     }
 
     fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {

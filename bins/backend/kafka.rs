@@ -38,10 +38,9 @@ impl Backend for Kafka<'_> {
             log: Arc::new(log),
             topic: topic.name.to_owned(),
             about: ABOUT,
-            to_be_made,
         };
         let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
-        Ok(OpenPort { port, name, closed: Box::pin(std::future::ready(())) })
+        Ok(OpenPort::on_server(port, name, to_be_made))
     }
 }
 

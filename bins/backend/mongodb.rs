@@ -34,10 +34,8 @@ impl Backend for Mongodb<'_> {
             erase: Arc::new(store.clone()),
             store: Arc::new(store),
             durability: Durability::Replicated,
-            to_be_made: false,
         };
-        let name = format!("MongoDB, {namespace}");
-        Ok(OpenPort { port, name, closed: Box::pin(std::future::ready(())) })
+        Ok(OpenPort::on_server(port, format!("MongoDB, {namespace}"), false))
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {

@@ -141,18 +141,26 @@ pub(crate) struct OpenPort<T> {
     pub(crate) port: T,
     /// The name of its backend, for output.
     pub(crate) name: String,
+    /// Whether it does not exist yet, and a service creates it.
+    pub(crate) to_be_made: bool,
     pub(crate) closed: Closed,
 }
 
 impl<T: Send> OpenPort<T> {
+    /// A port on a server, where nothing is to be closed.
+    pub(crate) fn on_server(port: T, name: String, to_be_made: bool) -> Self {
+        Self { port, name, to_be_made, closed: Box::pin(std::future::ready(())) }
+    }
+
     /// The port that `narrow` returns, with the same name.
     pub(crate) fn map<U>(self, narrow: impl FnOnce(T) -> U) -> OpenPort<U> {
-        OpenPort { port: narrow(self.port), name: self.name, closed: self.closed }
+        let Self { port, name, to_be_made, closed } = self;
+        OpenPort { port: narrow(port), name, to_be_made, closed }
     }
 
     /// Drops the port, and waits until it is closed. Returns its name.
     pub(crate) async fn close(self) -> String {
-        let Self { port, name, closed } = self;
+        let Self { port, name, closed, .. } = self;
         drop(port);
         closed.await;
         name
@@ -171,8 +179,6 @@ pub(crate) struct TopicLog {
     pub(crate) topic: String,
     /// The prefix of its errors.
     pub(crate) about: &'static str,
-    /// Whether a service would create it. Only `--check-config` sets it.
-    pub(crate) to_be_made: bool,
 }
 
 impl TopicLog {
@@ -190,8 +196,6 @@ pub(crate) struct PurchasesStore {
     pub(crate) durability: Durability,
     /// The number of documents or rows read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
-    /// Whether it does not exist yet, and a service creates it.
-    pub(crate) to_be_made: bool,
 }
 
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
@@ -199,8 +203,6 @@ pub(crate) struct EntityPorts<S: ?Sized, R: Record> {
     pub(crate) store: Arc<S>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) projection: Arc<dyn RecordStore<R>>,
-    /// As in [`PurchasesStore`].
-    pub(crate) to_be_made: bool,
 }
 
 impl<S: ?Sized, R: Record> EntityPorts<S, R> {
@@ -208,7 +210,7 @@ impl<S: ?Sized, R: Record> EntityPorts<S, R> {
     pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
         let store = Arc::new(store);
         let (outbox, projection) = (Arc::clone(&store), Arc::clone(&store));
-        Self { store: as_store(store), outbox, projection, to_be_made: false }
+        Self { store: as_store(store), outbox, projection }
     }
 }
 

@@ -37,7 +37,6 @@ impl Backend for Postgres<'_> {
             store: Arc::new(store),
             // What the standbys have depends on the settings of the server.
             durability: Durability::LocalDisk,
-            to_be_made: !found.exists,
         };
         Ok(opened(port, &name, &found))
     }
@@ -46,8 +45,7 @@ impl Backend for Postgres<'_> {
         let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityPorts<dyn UserStore, Order> = EntityPorts::new(store, |store| store);
-        Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
+        Ok(opened(EntityPorts::new(store, |store| store), &name, &found))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
@@ -59,8 +57,7 @@ impl Backend for Postgres<'_> {
         let store = PostgresOrders::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port: EntityPorts<dyn EntityStore<Order>, User> = EntityPorts::new(store, |store| store);
-        Ok(opened(EntityPorts { to_be_made: !found.exists, ..port }, &name, &found))
+        Ok(opened(EntityPorts::new(store, |store| store), &name, &found))
     }
 }
 
@@ -92,7 +89,7 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T>(port: T, name: &str, found: &Inspection) -> OpenPort<T> {
+fn opened<T: Send>(port: T, name: &str, found: &Inspection) -> OpenPort<T> {
     let rows = found.taken_over.map(|rows| format!(", takes over {rows} rows")).unwrap_or_default();
-    OpenPort { port, name: format!("PostgreSQL, {name}{rows}"), closed: Box::pin(std::future::ready(())) }
+    OpenPort::on_server(port, format!("PostgreSQL, {name}{rows}"), !found.exists)
 }
