@@ -174,7 +174,7 @@ fn without_effect(given: &Variables, is_set: &impl Fn(&&str) -> bool) -> Vec<Str
         (!is_off && !is_jwt, &OF_TOKENS, "only SHOP_AUTH=jwt accepts tokens"),
     ];
     let faults = rules.into_iter().filter(|(applies, ..)| *applies).filter_map(|(_, names, why)| {
-        let names: Vec<_> = names.iter().copied().filter(|name| is_set(&name)).collect();
+        let names: Vec<_> = names.iter().copied().filter(|name| is_set(name)).collect();
         (!names.is_empty()).then(|| format!("{}: set, but {why}", names.join(", ")))
     });
     faults.collect()

@@ -15,7 +15,7 @@ use crate::log::{
     RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail, TailStart,
 };
 
-/// The dead letters of an [`InMemoryLog`](super::InMemoryLog), without duplicates.
+/// The dead letters of an [`InMemoryLog`], without duplicates.
 #[derive(Debug, Clone)]
 pub struct InMemoryDeadLetters {
     log: Arc<Shared>,

@@ -10,7 +10,7 @@ use crate::log::Reason;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
-/// Applies the records of a topic: to a [`PurchaseStore`](super::PurchaseStore), or to the projection that one service
+/// Applies the records of a topic: to a [`PurchaseStore`], or to the projection that one service
 /// has of another's events.
 ///
 /// Every call completes within a time that the implementation bounds.

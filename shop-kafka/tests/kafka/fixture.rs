@@ -177,7 +177,7 @@ impl LogFixture for KafkaFixture {
     }
 }
 
-/// librdkafka's cluster for tests, in a thread of its own, as long as this lives.
+/// librdkafka's cluster for tests, in this thread serves the cluster alone, as long as this lives.
 ///
 /// It forgets everything at its end, keeps at most 5 MiB of a partition, creates no topics for an administrator,
 /// and knows no limit of a record's size.
@@ -306,6 +306,7 @@ impl InProcessCluster {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this thread serves the cluster alone")]
 fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender<()>)>) {
     let cluster = MockCluster::new(brokers).expect("a cluster");
     started.send(cluster.bootstrap_servers()).expect("the caller waits");
