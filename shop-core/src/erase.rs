@@ -20,7 +20,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
-use crate::json::{Members, optional_text, text};
+use crate::json::{Members, text};
 use crate::log::{DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType};
 use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
 use crate::record::{self, Record as _};
@@ -55,7 +55,6 @@ pub struct EraseProgress {
 #[non_exhaustive]
 pub struct EraseReport {
     /// The user.
-    #[serde(with = "text")]
     pub user: UserId,
     /// Whether nothing was erased, only counted.
     pub dry_run: bool,
@@ -85,10 +84,8 @@ pub struct KeptRecords {
     #[serde(with = "text")]
     pub last: RecordPosition,
     /// The time of the last one.
-    #[serde(with = "text")]
     pub last_time: Timestamp,
     /// When the retention ends; `None` if the log deletes nothing.
-    #[serde(with = "optional_text")]
     pub until: Option<Timestamp>,
 }
 

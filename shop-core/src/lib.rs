@@ -128,8 +128,8 @@ pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
     IdempotencyKey, Invalid, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp,
-    NewPurchase, Price, Purchase, PurchaseId, RequestContext, RoundedTotal, Timestamp, Total, TotalOverflow,
-    UserId, UserName, id_from_key,
+    NewPurchase, Price, Purchase, PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId,
+    UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 #[doc(hidden)]

@@ -4,7 +4,6 @@ use data_encoding::BASE64;
 use serde::Serialize;
 
 use crate::Timestamp;
-use crate::json::text;
 use crate::log::{DeadLetter, RecordType};
 
 /// A dead letter. Its bytes may be anything: see [`BytesBody`].
@@ -14,7 +13,6 @@ pub struct DeadLetterBody {
     /// The position of its record: topic, partition and offset, joined by dashes.
     pub position: String,
     /// The time of its record.
-    #[serde(with = "text")]
     pub time: Timestamp,
     /// The kind of the reason.
     pub reason: &'static str,

@@ -22,7 +22,7 @@ pub use identity::id_from_key;
 pub use invalid::Invalid;
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
-pub use price::{InvalidPrice, Price, RoundedTotal, Total, TotalOverflow};
+pub use price::{InvalidPrice, Price, Total, TotalOverflow};
 pub use purchase::{NewPurchase, Purchase};
 pub use text::{InvalidText, UserId, UserName};
 pub(crate) use text::{short, text_type};

@@ -101,7 +101,7 @@ impl Price {
 }
 
 /// Writes the decimal digits of `number` before `end`, at least so many. Returns where they begin.
-fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize) -> usize {
+pub(super) fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize) -> usize {
     let mut start = end;
     while number > 0 || end - start < at_least {
         start -= 1;
@@ -263,18 +263,12 @@ impl Total {
         prices.into_iter().try_fold(Self::ZERO, Self::checked_add_price)
     }
 
-    /// The sum rounded half to even to `decimals` decimals.
+    /// The sum rounded half to even to `decimals` decimals, with those that resulted from rounding and addition.
     #[must_use]
-    pub fn rounded(self, decimals: u32) -> RoundedTotal {
-        RoundedTotal(self.0.round_dp(decimals))
+    pub fn rounded(self, decimals: u32) -> Decimal {
+        self.0.round_dp(decimals)
     }
 }
-
-/// A rounded sum for display, with the decimals that resulted from rounding and addition.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoundedTotal(Decimal);
-
-format_as!(RoundedTotal: |this| Display = Display(this.0), Debug = Display(this.0));
 
 impl FromStr for Total {
     type Err = TotalOverflow;

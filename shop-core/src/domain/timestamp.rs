@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::price::write_digits;
 use crate::macros::format_as;
 
 /// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
@@ -110,29 +111,18 @@ impl Timestamp {
         // Every instant of the range has a civil time in UTC.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         let at = jiff::tz::Offset::UTC.to_datetime(instant);
-        for (end, number) in [
-            (4, i32::from(at.year())),
-            (7, at.month().into()),
-            (10, at.day().into()),
-            (13, at.hour().into()),
-            (16, at.minute().into()),
-            (19, at.second().into()),
-            (23, at.millisecond().into()),
+        for (end, number, digits) in [
+            (4, i32::from(at.year()), 4),
+            (7, at.month().into(), 2),
+            (10, at.day().into(), 2),
+            (13, at.hour().into(), 2),
+            (16, at.minute().into(), 2),
+            (19, at.second().into(), 2),
+            (23, at.millisecond().into(), 3),
         ] {
-            write_digits(&mut buffer[..end], number);
+            write_digits(buffer, end, u64::try_from(number).unwrap_or_default(), digits);
         }
         std::str::from_utf8(buffer).unwrap_or_default()
-    }
-}
-
-/// Writes the decimal digits of `number` over the end of `zeros`.
-fn write_digits(zeros: &mut [u8], mut number: i32) {
-    for digit in zeros.iter_mut().rev() {
-        if number == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
     }
 }
 

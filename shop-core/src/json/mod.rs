@@ -7,5 +7,5 @@ mod written;
 
 pub use members::Members;
 pub use scalar::RawScalar;
-pub use serde_with::{number, optional_text, text};
+pub use serde_with::{number, text};
 pub use written::write_members;

@@ -30,39 +30,6 @@ pub mod text {
     }
 }
 
-/// A value that may be absent, as [`text`].
-pub mod optional_text {
-    use std::borrow::Cow;
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    /// Writes the value's text, or `null`.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => serializer.collect_str(value),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    /// Reads the value from its text, or `null`.
-    ///
-    /// # Errors
-    /// Those of the deserializer, and when the text is not a valid value.
-    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-    }
-}
-
 /// An exact decimal, as a JSON number with all its digits. Also read from numeric text.
 pub mod number {
     use std::fmt::Display;

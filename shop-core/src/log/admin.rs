@@ -15,7 +15,6 @@ use super::{
     Batch, DeadLetter, DeadLetterState, LogRecord, Offsets, Partition, RecordPosition, RecordType, Tail,
     TailStart,
 };
-use crate::json::optional_text;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
@@ -258,7 +257,6 @@ pub struct LogUsage {
     /// The bytes that are available to it on its disk.
     pub free_bytes: u64,
     /// The timestamp of its oldest record, if it has one.
-    #[serde(with = "optional_text")]
     pub oldest: Option<Timestamp>,
     /// The offset of the next record.
     pub next_offset: u64,

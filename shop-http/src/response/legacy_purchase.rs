@@ -22,14 +22,14 @@ pub(crate) struct LegacyPurchase<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum WrittenPrice {
-    Number(#[serde(with = "number")] Price),
+    Number(Price),
     Text(#[serde(with = "text")] Price),
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum WrittenTime {
-    Iso(#[serde(with = "text")] Timestamp),
+    Iso(Timestamp),
     Text(String),
     Number(#[serde(with = "number")] String),
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde::Serialize;
 use shop_core::json::number;
 use shop_core::ports::{Page, Summary};
-use shop_core::{Error, ErrorKind, Purchase, RoundedTotal};
+use shop_core::{Decimal, Error, ErrorKind, Purchase};
 
 use crate::dialect::{By, ItemForm, View};
 use crate::response::legacy_purchase::LegacyPurchase;
@@ -27,7 +27,7 @@ pub(crate) struct Envelope {
 struct Trailer<'a> {
     count: u64,
     #[serde(with = "number")]
-    total_spent: RoundedTotal,
+    total_spent: Decimal,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_by: Option<Option<&'static str>>,
     /// Of a page only; `null` on the last page.
