@@ -1,7 +1,5 @@
 //! The public keys of an issuer of tokens.
 
-use std::collections::HashMap;
-
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
@@ -11,16 +9,11 @@ use shop_core::{Error, ErrorKind};
 /// The public keys of an issuer: a JSON Web Key Set. Keys for RS256, ES256 and EdDSA are used, others are skipped.
 ///
 /// Each key is for one algorithm, so a token cannot choose another one.
-#[derive(Default)]
-pub struct KeySet {
-    by_id: HashMap<String, VerificationKey>,
-    /// The keys without an id.
-    nameless: Vec<VerificationKey>,
-}
+pub struct KeySet(Vec<VerificationKey>);
 
-/// A key with its algorithm.
-#[derive(Clone)]
+/// A key with its algorithm, and its id if it has one.
 pub(super) struct VerificationKey {
+    id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
 }
@@ -38,7 +31,7 @@ impl From<InvalidKeySet> for Error {
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeySet").field("ids", &self.by_id.keys()).finish_non_exhaustive()
+        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
     }
 }
 
@@ -54,33 +47,25 @@ impl KeySet {
     /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
     pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
         let document: Document = serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
-        let mut set = Self::default();
         // A key of an unknown type does not make the others unusable.
-        for jwk in document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()) {
-            let Some(key) = verification_key(&jwk) else { continue };
-            match jwk.common.key_id {
-                Some(id) => drop(set.by_id.insert(id, key)),
-                None => set.nameless.push(key),
-            }
-        }
-        let is_empty = set.by_id.is_empty() && set.nameless.is_empty();
-        if is_empty { Err(InvalidKeySet(None)) } else { Ok(set) }
+        let known = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
+        let keys: Vec<_> = known.filter_map(verification_key).collect();
+        if keys.is_empty() { Err(InvalidKeySet(None)) } else { Ok(Self(keys)) }
     }
 
     /// The key with this id. A token without an id is for the only key of the set.
     pub(super) fn find(&self, id: Option<&str>) -> Option<&VerificationKey> {
-        match id {
-            Some(id) => self.by_id.get(id),
-            None if self.by_id.len() + self.nameless.len() == 1 => {
-                self.by_id.values().chain(&self.nameless).next()
-            }
-            None => None,
+        match (id, &self.0[..]) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            // Of two keys with the same id, the last one counts.
+            (id, keys) => keys.iter().rfind(|key| key.id.as_deref() == id),
         }
     }
 }
 
 /// The key for signatures, unless its algorithm is not supported.
-fn verification_key(jwk: &Jwk) -> Option<VerificationKey> {
+fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
     if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
         return None;
     }
@@ -97,5 +82,6 @@ fn verification_key(jwk: &Jwk) -> Option<VerificationKey> {
     if jwk.common.key_algorithm.as_ref().is_some_and(|given| *given != name) {
         return None;
     }
-    Some(VerificationKey { algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    Some(VerificationKey { id: jwk.common.key_id, algorithm, key })
 }

@@ -31,14 +31,15 @@ pub struct TokenVerifier {
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
-    verified: Mutex<Verified>,
+    verified: Mutex<LruCache<Box<str>, Verified>>,
 }
 
-/// The tokens that were verified with a set of keys.
+/// A token that was verified with a set of keys: its principal, and until when it is valid, in seconds since 1970.
 #[derive(Debug)]
 struct Verified {
-    keys: Option<Arc<KeySet>>,
-    tokens: LruCache<Box<str>, (Principal, i64)>,
+    keys: Arc<KeySet>,
+    principal: Principal,
+    until: i64,
 }
 
 /// The minimum time between two reads of the key set because of unknown key ids, which anyone can send.
@@ -89,31 +90,16 @@ impl TokenVerifier {
     ) -> Self {
         // A program may have both backends of jsonwebtoken, which then needs a choice. Another choice stands.
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let verified = Mutex::new(Verified { keys: None, tokens: LruCache::new(MAX_REMEMBERED) });
+        let verified = Mutex::new(LruCache::new(MAX_REMEMBERED));
         Self { keys, issuer: issuer.into(), audience: audience.into(), clock, verified }
     }
 
     /// The principal of a token that was verified with `keys` and has not expired.
     fn remembered(&self, keys: &Arc<KeySet>, token: &str, now: i64) -> Option<Principal> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if !verified.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
-            // A key that was removed has no valid tokens.
-            verified.tokens.clear();
-            verified.keys = Some(Arc::clone(keys));
-        }
-        let (principal, until) = verified.tokens.get(token)?;
-        if *until >= now {
-            return Some(principal.clone());
-        }
-        verified.tokens.pop(token);
-        None
-    }
-
-    fn remember(&self, keys: &Arc<KeySet>, token: &str, principal: &Principal, until: i64) {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
-            verified.tokens.put(token.into(), (principal.clone(), until));
-        }
+        // A key that was removed has no valid tokens.
+        let known = verified.get(token).filter(|known| Arc::ptr_eq(&known.keys, keys) && known.until >= now);
+        known.map(|known| known.principal.clone())
     }
 
     /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
@@ -172,7 +158,8 @@ impl Authenticate for TokenVerifier {
         }
         let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;
-        self.remember(&keys, token, &principal, until);
+        let verified = Verified { keys, principal: principal.clone(), until };
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).put(token.into(), verified);
         Ok(principal)
     }
 }
