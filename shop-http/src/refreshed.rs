@@ -25,7 +25,7 @@ pub struct FileSource(Vec<PathBuf>);
 
 impl FileSource {
     /// What the texts of several files are separated by.
-    pub const SEPARATOR: char = '\0';
+    pub const SEPARATOR: &str = "\0";
 
     /// The file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -53,18 +53,14 @@ impl TextSource for FileSource {
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<String> {
-    let mut all = String::new();
-    for (index, path) in paths.iter().enumerate() {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| {
             let message = format!("failed to read {}", path.display());
             Error::new(ErrorKind::Unavailable, message).with_source(error)
-        })?;
-        if index > 0 {
-            all.push(FileSource::SEPARATOR);
-        }
-        all.push_str(&text);
-    }
-    Ok(all)
+        })
+    };
+    let texts = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(texts.join(FileSource::SEPARATOR))
 }
 
 /// A value that is parsed from a text, and read again while it is in use.

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::authorize::Principal;
 use super::trail::Trail;
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::server::layers::Inner;
 
 /// Identifies the sender of a request by its bearer token. See
@@ -113,7 +113,7 @@ pub(crate) async fn require_token<S: Inner>(
 }
 
 /// Adds the sender to `request`.
-async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> Result<(), HttpError> {
+async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> HttpResult<()> {
     let invalid = |reason: Cow<'static, str>| {
         HttpError::unauthenticated("Bearer error=\"invalid_token\"", format!("The token {reason}"))
     };

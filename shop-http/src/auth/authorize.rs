@@ -14,7 +14,7 @@ use shop_core::ports::Selector;
 use shop_core::users::UserNumber;
 
 use super::trail::{Audited, Trail, described};
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 
 /// The sender of a request.
 ///
@@ -270,14 +270,14 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// Asks whether `caller` may perform `action`, and records that.
-    pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> Result<(), HttpError> {
+    pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
         let decision = self.decide(caller, action);
         caller.note(action, decision.is_ok());
         decision
     }
 
     /// Asks whether `caller` may perform `action`.
-    pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> Result<(), HttpError> {
+    pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
         let Some(policy) = &self.authorize else { return Ok(()) };
         let anonymous = Principal::anonymous();
         match policy.may(caller.principal.as_ref().unwrap_or(&anonymous), action) {
@@ -291,11 +291,7 @@ impl Policy {
     ///
     /// # Errors
     /// When there are none of them.
-    pub(crate) fn readable(
-        &self,
-        caller: &Caller,
-        selectors: &[Selector],
-    ) -> Result<Vec<Selector>, HttpError> {
+    pub(crate) fn readable(&self, caller: &Caller, selectors: &[Selector]) -> HttpResult<Vec<Selector>> {
         let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
         for selector in selectors {
             match self.decide(caller, &Action::ReadPurchases(selector)) {

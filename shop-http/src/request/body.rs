@@ -10,8 +10,8 @@ use shop_core::ErrorKind;
 use shop_core::api::NDJSON;
 
 use crate::options::HttpOptions;
-use crate::response::HttpError;
 use crate::response::validation_error::ValidationError;
+use crate::response::{HttpError, HttpResult};
 
 /// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
 /// finding the connection closed.
@@ -20,7 +20,7 @@ const READ_ON_BYTES: usize = 32 << 20;
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
 /// Reads the whole body within the limits of `options`. A missing media type counts as JSON.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> Result<Bytes, HttpError> {
+pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> HttpResult<Bytes> {
     let limit = options.max_body_bytes;
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
@@ -36,8 +36,8 @@ pub(crate) async fn read_up_to(
     body: Body,
     limit: usize,
     options: &HttpOptions,
-    received: impl FnMut(usize) -> Result<(), HttpError>,
-) -> Result<Bytes, HttpError> {
+    received: impl FnMut(usize) -> HttpResult<()>,
+) -> HttpResult<Bytes> {
     if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
@@ -59,8 +59,8 @@ async fn collect(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    mut received: impl FnMut(usize) -> Result<(), HttpError>,
-) -> Result<Bytes, HttpError> {
+    mut received: impl FnMut(usize) -> HttpResult<()>,
+) -> HttpResult<Bytes> {
     // Most bodies are one frame, which is not copied.
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
@@ -100,16 +100,12 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 /// The media type, if it is not that of JSON.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
     let essence = media_type(headers)?;
-    let is_json = |kind: &[u8]| {
-        let suffix = kind.len().checked_sub("+json".len()).map(|start| &kind[start..]);
-        kind.eq_ignore_ascii_case(b"json")
-            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
-    };
-    let of_application = essence
-        .split_at_checked("application/".len())
-        .filter(|(kind, _)| kind.eq_ignore_ascii_case(b"application/"));
-    let json = essence.is_empty() || of_application.is_some_and(|(_, kind)| is_json(kind));
-    (!json).then(|| String::from_utf8_lossy(essence).to_ascii_lowercase())
+    if essence.is_empty() || essence.eq_ignore_ascii_case(b"application/json") {
+        return None;
+    }
+    let other = String::from_utf8_lossy(essence).to_ascii_lowercase();
+    let is_json = other.starts_with("application/") && other.ends_with("+json");
+    (!is_json).then_some(other)
 }
 
 /// The media type without parameters.
@@ -122,7 +118,7 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
 ///
 /// # Errors
 /// When it is neither.
-pub(crate) fn is_ndjson(headers: &HeaderMap) -> Result<bool, HttpError> {
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
     if media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case(NDJSON.as_bytes())) {
         return Ok(true);
     }

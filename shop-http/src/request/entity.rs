@@ -1,6 +1,5 @@
 //! The requests that create users and orders: validated strictly under `/v1`, and like the replaced system elsewhere.
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::Uri;
 use axum::http::request::Parts;
@@ -13,9 +12,9 @@ use shop_core::{IdempotencyKey, RequestContext};
 use crate::dialect::Dialect;
 use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
-use crate::request::{body, purchase, pydantic, strict};
-use crate::response::HttpError;
+use crate::request::{PathText, body, purchase, pydantic, strict};
 use crate::response::validation_error::{Location, ValidationError};
+use crate::response::{HttpError, HttpResult};
 use crate::service::Service;
 
 /// A request for a row, with an unparsed body.
@@ -32,7 +31,7 @@ impl CreateRequest {
         service: &Service,
         dialect: &'static Dialect,
         request: Request,
-    ) -> Result<Self, HttpError> {
+    ) -> HttpResult<Self> {
         let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = body::read(&headers, body, &service.options).await?;
         if dialect.is_strict {
@@ -44,7 +43,7 @@ impl CreateRequest {
     }
 
     /// The user.
-    pub(crate) fn user(self) -> Result<NewUser, HttpError> {
+    pub(crate) fn user(self) -> HttpResult<NewUser> {
         let mut body = self.body(["email", "name"])?;
         let (email, name) = if self.dialect.is_strict {
             (body.read("email", strict::email), body.read("name", strict::text))
@@ -57,7 +56,7 @@ impl CreateRequest {
     }
 
     /// The order.
-    pub(crate) fn order(self) -> Result<NewOrder, HttpError> {
+    pub(crate) fn order(self) -> HttpResult<NewOrder> {
         let mut body = self.body(["user_id", "product", "quantity", "total_price"])?;
         let (user, product, quantity, price) = if self.dialect.is_strict {
             let user = body.read("user_id", strict::integer::<i64>);
@@ -77,7 +76,7 @@ impl CreateRequest {
     }
 
     /// The body, an object with the members `names`.
-    fn body<const N: usize>(&self, names: [&'static str; N]) -> Result<Body<'_, N>, HttpError> {
+    fn body<const N: usize>(&self, names: [&'static str; N]) -> HttpResult<Body<'_, N>> {
         if self.dialect.is_strict {
             return Body::parse(&self.body, names);
         }
@@ -96,11 +95,11 @@ impl CreateRequest {
 
 /// The number in a path whose only parameter is `parameter`.
 pub(crate) fn number(
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     parameter: &'static str,
     dialect: &Dialect,
     uri: &Uri,
-) -> Result<i64, HttpError> {
+) -> HttpResult<i64> {
     if dialect.is_strict {
         let mut query = Query::new(uri, &[])?;
         let number = path.ok().and_then(|Path(text)| strict::parsed_integer(&text));

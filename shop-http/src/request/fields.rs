@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
 
-use crate::response::HttpError;
 use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
+use crate::response::{HttpError, HttpResult};
 
 /// The members of a body, and their errors.
 pub(crate) struct Body<'a, const N: usize> {
@@ -18,7 +18,7 @@ pub(crate) struct Body<'a, const N: usize> {
 
 impl<'a, const N: usize> Body<'a, N> {
     /// An object with the members `names`, each at most once.
-    pub(crate) fn parse(text: &'a [u8], names: [&'static str; N]) -> Result<Self, HttpError> {
+    pub(crate) fn parse(text: &'a [u8], names: [&'static str; N]) -> HttpResult<Self> {
         let members = Members::parse(text, names).map_err(|error| no_object(text, &error))?;
         Ok(Self::new(text, members))
     }
@@ -77,7 +77,7 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 
     /// Returns `read` if there are no errors. Each unknown member is one.
-    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<T, HttpError> {
+    pub(crate) fn finish<T>(mut self, read: Option<T>) -> HttpResult<T> {
         let names = std::mem::take(&mut self.members.unknown);
         for (position, name) in names.iter().enumerate() {
             if !names[..position].contains(name) {

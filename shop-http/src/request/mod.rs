@@ -10,3 +10,9 @@ pub(crate) mod query;
 mod strict;
 
 pub(crate) use query::Query;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+
+/// The parameter of a path that has one; an error if it is not UTF-8.
+pub(crate) type PathText = Result<Path<String>, PathRejection>;

@@ -12,8 +12,8 @@ use shop_core::{
 use crate::dialect::{Dialect, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
-use crate::response::HttpError;
 use crate::response::validation_error::{Kind, Location};
+use crate::response::{HttpError, HttpResult};
 use crate::service::Purchases;
 use crate::service::ServiceKind;
 use crate::service::batch::InBatch;
@@ -46,7 +46,7 @@ pub(crate) fn read(
     timestamps: Timestamps,
     key: Option<IdempotencyKey>,
     times: &AcceptedTimes,
-) -> Result<NewPurchase, HttpError> {
+) -> HttpResult<NewPurchase> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
@@ -77,7 +77,7 @@ pub(crate) fn read_line(
     dialect: &Dialect,
     times: &AcceptedTimes,
     kind: ServiceKind,
-) -> Result<InBatch, HttpError> {
+) -> HttpResult<InBatch> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -128,7 +128,7 @@ fn validated<const N: usize>(
     mut body: Body<'_, N>,
     user_id: Option<RawScalar<'_>>,
     &Rules { dialect, timestamps, times }: &Rules<'_>,
-) -> Result<NewPurchase, HttpError> {
+) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let (user_name, integers) = (body.members.get("username").filter(is_given), dialect.integers_are_text);
     let user_name = body.read_value("username", user_name, |value| text::<UserName>(value, integers));
@@ -208,7 +208,7 @@ fn timestamp(
 }
 
 /// The idempotency key of the request.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, HttpError> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<IdempotencyKey>> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (given.next(), given.next());
     let Some(key) = first else { return Ok(None) };

@@ -16,8 +16,8 @@ use shop_core::ports::{
 use shop_core::{PurchaseId, Timestamp};
 
 use crate::dialect::{By, View};
-use crate::response::HttpError;
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
+use crate::response::{HttpError, HttpResult};
 use crate::service::dead_letters::DeadLetterPage;
 use crate::service::waiting::DEFAULT_WAIT;
 
@@ -57,19 +57,19 @@ impl Query {
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
     /// Refuses parameters.
-    pub(crate) fn refuse(uri: &Uri) -> Result<(), HttpError> {
+    pub(crate) fn refuse(uri: &Uri) -> HttpResult<()> {
         Self::new(uri, &[])?.finish(Some(())).map(drop)
     }
 
     /// The parameters of a request outside of `/v1`.
-    pub(crate) fn legacy(uri: &Uri) -> Result<Self, HttpError> {
+    pub(crate) fn legacy(uri: &Uri) -> HttpResult<Self> {
         let mut query = Self::new(uri, LEGACY)?;
         query.errors.retain(|error| LEGACY.iter().any(|known| error.location.name() == Some(known)));
         Ok(query)
     }
 
     /// The parameters of the request to `uri`, of which `known` are allowed.
-    pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> Result<Self, HttpError> {
+    pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
             let text = format!("the query string cannot be read: {problem}");
             ValidationError { text, ..Location::Query.invalid("") }
@@ -277,7 +277,7 @@ impl Query {
     ///
     /// # Errors
     /// All errors that were noted.
-    pub(crate) fn finish<T>(&mut self, read: Option<T>) -> Result<(T, Wait), HttpError> {
+    pub(crate) fn finish<T>(&mut self, read: Option<T>) -> HttpResult<(T, Wait)> {
         match (read, self.wait()) {
             (Some(read), Some(wait)) if self.errors.is_empty() => Ok((read, wait)),
             _ => Err(HttpError::invalid(std::mem::take(&mut self.errors))),

@@ -16,7 +16,7 @@ use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
-use crate::response::{HttpError, LegacyPurchase};
+use crate::response::{HttpResult, LegacyPurchase};
 use crate::routes::mount::Mount;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
@@ -27,7 +27,7 @@ pub(crate) async fn post(
     Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let bought = buy(&purchases, dialect, dialect.timestamps, request).await?;
     if dialect.logs_purchases() && !bought.replayed {
         let Purchase { id, user_id, .. } = &bought.purchase;
@@ -41,7 +41,7 @@ pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
     Extension(dialect): RequestDialect,
     request: Request,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let PublishedPurchase { purchase, replayed, .. } =
         buy(&purchases, dialect, Timestamps::Lenient, request).await?;
     let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
@@ -53,7 +53,7 @@ async fn buy(
     dialect: &Dialect,
     timestamps: Timestamps,
     request: Request,
-) -> Result<PublishedPurchase, HttpError> {
+) -> HttpResult<PublishedPurchase> {
     let bought = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.

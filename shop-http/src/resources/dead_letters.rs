@@ -4,32 +4,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use serde_json::json;
 use shop_core::Result;
 use shop_core::log::{RecordPosition, Resolution, Resolved};
 
 use crate::auth::{Action, Caller};
 use crate::request::fields::Body;
-use crate::request::{self, Query};
+use crate::request::{self, PathText, Query};
 use crate::resources::health::stuck_health;
 use crate::response::validation_error::{Kind, Location};
-use crate::response::{HttpError, Subject};
-use crate::service::Service;
-use crate::service::bounded::within;
+use crate::response::{HttpError, HttpResult, Subject};
+use crate::service::{Service, within};
 
 /// The maximum number of positions in a request.
 pub(crate) const MAX_POSITIONS: usize = 1_000;
 
 /// `GET /v1/dead-letters`.
-pub(crate) async fn list(
-    State(service): State<Arc<Service>>,
-    caller: Caller,
-    uri: Uri,
-) -> Result<Response, HttpError> {
+pub(crate) async fn list(State(service): State<Arc<Service>>, caller: Caller, uri: Uri) -> HttpResult {
     service.policy.check(&caller, &Action::Operate)?;
     let mut parameters = Query::new(&uri, Query::DEAD_LETTERS)?;
     let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
@@ -44,9 +38,9 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     service.policy.check(&caller, &Action::Operate)?;
     Query::refuse(&uri)?;
     let text = path.map(|Path(text)| text).unwrap_or_default();
@@ -58,22 +52,16 @@ pub(crate) async fn get(
 }
 
 /// `POST /v1/dead-letters:replay`.
-pub(crate) async fn replay(
-    State(service): State<Arc<Service>>,
-    request: Request,
-) -> Result<Response, HttpError> {
+pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Replayed, request).await
 }
 
 /// `POST /v1/dead-letters:discard`.
-pub(crate) async fn discard(
-    State(service): State<Arc<Service>>,
-    request: Request,
-) -> Result<Response, HttpError> {
+pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Dropped, request).await
 }
 
-async fn resolve(service: &Service, resolution: Resolution, request: Request) -> Result<Response, HttpError> {
+async fn resolve(service: &Service, resolution: Resolution, request: Request) -> HttpResult {
     let (parts, body) = request.into_parts();
     service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
     Query::refuse(&parts.uri)?;
@@ -103,7 +91,7 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
 }
 
 /// The positions in a body, and whether it is a dry run.
-fn positions(body: &[u8]) -> Result<(Vec<String>, bool), HttpError> {
+fn positions(body: &[u8]) -> HttpResult<(Vec<String>, bool)> {
     let mut body = Body::parse(body, ["positions", "dry_run"])?;
     let positions = body.read("positions", |value| {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
@@ -119,7 +107,7 @@ fn positions(body: &[u8]) -> Result<(Vec<String>, bool), HttpError> {
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead
 /// letters and takes longer than a query of a store.
-async fn query<T>(service: &Service, call: impl Future<Output = Result<T>> + Send) -> Result<T, HttpError> {
+async fn query<T>(service: &Service, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
     let done = within(service.options.request_timeout, call).await;
     done.map_err(|error| HttpError::query(error, Subject::DeadLetter))
 }

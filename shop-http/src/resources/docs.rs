@@ -3,13 +3,13 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect};
 use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
-use crate::response::HttpError;
+use crate::request::PathText;
+use crate::response::{HttpError, HttpResult};
 
 /// Swagger UI sets inline styles with images; nothing else is allowed.
 const POLICY: (HeaderName, HeaderValue) = (
@@ -24,7 +24,7 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
 /// `GET /docs`.
-pub(crate) async fn page() -> Result<impl IntoResponse, HttpError> {
+pub(crate) async fn page() -> HttpResult<impl IntoResponse> {
     let (html, kind) = vendored("index.html").ok_or(HttpError::NO_ROUTE)?;
     // The page is beside its folder, so that no redirect is needed.
     let html =
@@ -33,7 +33,7 @@ pub(crate) async fn page() -> Result<impl IntoResponse, HttpError> {
 }
 
 /// `GET /docs/{file}`: a file of the page.
-pub(crate) async fn file(path: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, HttpError> {
+pub(crate) async fn file(path: PathText) -> HttpResult<impl IntoResponse> {
     let file = path.ok().and_then(|Path(name)| vendored(&name)).ok_or(HttpError::NO_ROUTE);
     file.map(|(bytes, kind)| ([POLICY, (header::CONTENT_TYPE, kind)], bytes))
 }

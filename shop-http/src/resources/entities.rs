@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use serde::Serialize;
 use shop_core::Result as PortResult;
@@ -22,8 +21,9 @@ use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
+use crate::request::PathText;
 use crate::request::entity::{CreateRequest, number};
-use crate::response::{HttpError, Subject};
+use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};
@@ -38,7 +38,7 @@ pub(crate) async fn post_user(
     Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let store = &users(&service)?.store;
     let caller = Caller::of(request.extensions());
     service.policy.check(&caller, &Action::RegisterUser)?;
@@ -55,7 +55,7 @@ pub(crate) async fn post_order(
     Extension(dialect): RequestDialect,
     mount: Mount,
     request: Request,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
     let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
@@ -106,11 +106,7 @@ impl Resource for Order {
 }
 
 /// The response to an insert. Under `/v1` it has a location, and says whether the key was used before.
-fn created<E: Resource>(
-    insertion: Insertion<E>,
-    dialect: &Dialect,
-    mount: &Mount,
-) -> Result<Response, HttpError> {
+fn created<E: Resource>(insertion: Insertion<E>, dialect: &Dialect, mount: &Mount) -> HttpResult {
     let (row, is_replayed) = match insertion {
         Insertion::Inserted(row) => (row, false),
         Insertion::AlreadyInserted(row) => (row, true),
@@ -127,9 +123,9 @@ pub(crate) async fn get_user(
     State(service): State<Arc<Service>>,
     Extension(dialect): RequestDialect,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadUser(id))?;
     let found = service.query_for(Subject::User, store.get(id)).await?;
@@ -141,9 +137,9 @@ pub(crate) async fn get_orders_of_user(
     State(service): State<Arc<Service>>,
     Extension(dialect): RequestDialect,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadOrders(id))?;
     let found = service.query_for(Subject::User, store.orders_of(id)).await?;
@@ -155,9 +151,9 @@ pub(crate) async fn get_order(
     State(service): State<Arc<Service>>,
     Extension(dialect): RequestDialect,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
     let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
     let order = found.ok_or(HttpError::UNKNOWN_ORDER)?;
@@ -168,11 +164,11 @@ pub(crate) async fn get_order(
 }
 
 /// The role exists wherever its routes do.
-fn users(service: &Service) -> Result<&UsersRole, HttpError> {
+fn users(service: &Service) -> HttpResult<&UsersRole> {
     service.users.as_ref().ok_or(HttpError::NO_ROUTE)
 }
 
 /// The role exists wherever its routes do.
-fn orders(service: &Service) -> Result<&OrdersRole, HttpError> {
+fn orders(service: &Service) -> HttpResult<&OrdersRole> {
     service.orders.as_ref().ok_or(HttpError::NO_ROUTE)
 }

@@ -19,11 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::{Action, Caller};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
-use crate::response::HttpError;
 use crate::response::validation_error::Location;
+use crate::response::{HttpError, HttpResult};
 use crate::server::pools::ReadSlot;
-use crate::service::Purchases;
-use crate::service::bounded::within;
+use crate::service::{Purchases, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -38,7 +37,7 @@ pub(crate) async fn get(
     caller: Caller,
     slot: ReadSlot,
     (uri, headers): (Uri, HeaderMap),
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let mut query = Query::new(&uri, Query::EVENTS)?;
     let selector = query.selector();
     let (selector, _) = query.finish(selector)?;
@@ -58,7 +57,7 @@ pub(crate) async fn positions(
     State(purchases): State<Arc<Purchases>>,
     caller: Caller,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     Query::refuse(&uri)?;
     purchases.policy.check(&caller, &Action::ReadPositions)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
@@ -76,7 +75,7 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
     }
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<FeedCursor>, HttpError> {
+fn last_event_id(headers: &HeaderMap) -> HttpResult<Option<FeedCursor>> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
     let id = id.to_str().ok().and_then(|id| id.parse().ok());
     id.map(Some).ok_or_else(|| Location::Header("Last-Event-ID").invalid("is not the id of an event").into())

@@ -56,11 +56,14 @@ pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Resp
         async { !store || query_is_healthy(&service).await },
         join_all(entities.map(|entity| is_healthy(entity.check)))
     );
-    if sink && query && !entities.contains(&false) {
-        Json(json!({"status": "ready"})).into_response()
-    } else {
-        unavailable(json!({"status": "not ready"}))
-    }
+    let is_ready = sink && query && !entities.contains(&false);
+    probed(is_ready, json!({"status": if is_ready { "ready" } else { "not ready" }}))
+}
+
+/// The response of a probe.
+fn probed(is_ready: bool, body: Value) -> Response {
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
 }
 
 /// The parts of the readiness of a service.
@@ -121,18 +124,17 @@ fn is_refused(status: &IngestStatus) -> bool {
 /// `GET /-/ready`: whether the service is ready for requests.
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::check(&service).await;
-    let word = |up: bool| if up { "up" } else { "down" };
-    match (service.kind, ports.are_ready()) {
-        (ServiceKind::Facing, true) => Json(json!({"status": "ready"})).into_response(),
-        (ServiceKind::Facing, false) => unavailable(json!({"detail": why_not_ready(&service, &ports)})),
-        (ServiceKind::Management, true) => {
-            Json(json!({"status": "ready", "mongo": "up", "kafka": "up"})).into_response()
-        }
+    let (is_ready, word) = (ports.are_ready(), |up: bool| if up { "up" } else { "down" });
+    let body = match (service.kind, is_ready) {
+        (ServiceKind::Facing, true) => json!({"status": "ready"}),
+        (ServiceKind::Facing, false) => json!({"detail": why_not_ready(&service, &ports)}),
+        (ServiceKind::Management, true) => json!({"status": "ready", "mongo": "up", "kafka": "up"}),
         (ServiceKind::Management, false) => {
             let detail = json!({"status": "not_ready", "mongo": word(ports.store), "kafka": word(ports.log)});
-            unavailable(json!({"detail": detail}))
+            json!({"detail": detail})
         }
-    }
+    };
+    probed(is_ready, body)
 }
 
 /// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
@@ -153,11 +155,7 @@ pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Respons
     if service.kind == ServiceKind::Management {
         body["mongoReady"] = ports.store.into();
     }
-    if is_ready { Json(body).into_response() } else { unavailable(body) }
-}
-
-fn unavailable(body: Value) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    probed(is_ready, body)
 }
 
 /// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
@@ -265,13 +263,12 @@ pub(crate) async fn health(
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let entities = join_all(service.own_entities().map(|entity| entity_health(&service, entity)));
     let (ports, ingest, entities) = tokio::join!(Ports::check(&service), ingest, entities);
-    let mut body = Map::new();
-    let mut code = StatusCode::OK;
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
     let is_degraded = has_lost || is_blocked || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
+    let (mut code, mut body) = (StatusCode::OK, Map::new());
     match service.kind {
         ServiceKind::Facing => {
             body.insert("status".into(), word.into());

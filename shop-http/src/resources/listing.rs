@@ -4,21 +4,20 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, RequestDialect, View};
 use crate::header_names::FOUND_BY;
-use crate::request::Query;
 use crate::request::query::Wait;
+use crate::request::{PathText, Query};
 use crate::resources::listing_stream::{self, StreamForm};
-use crate::response::HttpError;
 use crate::response::listing::{Envelope, page_body};
 use crate::response::validation_error::{Location, ValidationError};
+use crate::response::{HttpError, HttpResult};
 use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 
@@ -40,25 +39,19 @@ struct ListingRequest {
     nothing: StatusCode,
 }
 
-pub(crate) async fn get(
-    request: Request,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, HttpError> {
+pub(crate) async fn get(request: Request, path: PathText) -> HttpResult {
     let Extension(dialect) = request.1;
     list_user(request, dialect.listing, path).await
 }
 
 /// `GET /buyList/{username}`.
-pub(crate) async fn buy_list(
-    request: Request,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, HttpError> {
+pub(crate) async fn buy_list(request: Request, path: PathText) -> HttpResult {
     let Extension(dialect) = request.1;
     list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
 /// `GET /purchases`: an array in every dialect, newest first.
-pub(crate) async fn list_all(request: Request) -> Result<Response, HttpError> {
+pub(crate) async fn list_all(request: Request) -> HttpResult {
     let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
     let form = ListingForm {
         view: View::List,
@@ -72,11 +65,7 @@ pub(crate) async fn list_all(request: Request) -> Result<Response, HttpError> {
     list(&request, listing, &query).await
 }
 
-async fn list_user(
-    request: Request,
-    form: ListingForm,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, HttpError> {
+async fn list_user(request: Request, form: ListingForm, path: PathText) -> HttpResult {
     let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
     let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let mut query = Query::legacy(uri)?;
@@ -88,7 +77,7 @@ async fn list_user(
 
 impl ListingRequest {
     /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: ListingForm, item: ItemForm, query: &mut Query) -> Result<Self, HttpError> {
+    fn new(form: ListingForm, item: ItemForm, query: &mut Query) -> HttpResult<Self> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = query.is_for_a_page() || limit.is_some();
         let view = query.view();
@@ -106,7 +95,7 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to one user.
-    fn about(mut self, who: String, by: Option<By>) -> Result<Self, HttpError> {
+    fn about(mut self, who: String, by: Option<By>) -> HttpResult<Self> {
         self.candidates = candidates(&who, by)?;
         self.envelope.requested = by.unwrap_or(By::UserId);
         self.envelope.who = who;
@@ -114,7 +103,7 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to what `caller` may read.
-    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> Result<Self, HttpError> {
+    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> HttpResult<Self> {
         self.candidates = purchases.policy.readable(caller, &self.candidates)?;
         Ok(self)
     }
@@ -140,7 +129,7 @@ async fn list(
     (State(purchases), _, caller, slot, OriginalUri(uri)): &Request,
     mut listing: ListingRequest,
     query: &Query,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let visibility = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
     let found = find(purchases, &listing).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(listing.candidates.last()) {
@@ -184,10 +173,7 @@ async fn list(
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
-async fn find(
-    purchases: &Purchases,
-    listing: &ListingRequest,
-) -> Result<Option<(Selector, Page)>, HttpError> {
+async fn find(purchases: &Purchases, listing: &ListingRequest) -> HttpResult<Option<(Selector, Page)>> {
     let cursor = listing.request.cursor.as_ref();
     for candidate in &listing.candidates {
         if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, listing.request.range)) {

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::auth::Caller;
 use crate::metrics::Scrape;
-use crate::response::HttpError;
+use crate::response::HttpResult;
 use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
@@ -35,7 +35,7 @@ async fn note(scrape: &Scrape, service: &Service, entity: Entity<'_>) {
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     caller: Caller,
-) -> Result<impl IntoResponse, HttpError> {
+) -> HttpResult<impl IntoResponse> {
     service.may_inspect(&caller)?;
     let scrape = service.metrics.scrape();
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.

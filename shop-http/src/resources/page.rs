@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
+use crate::request::PathText;
 use crate::request::accept::weight;
 use crate::resources::script::{Module, joined};
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::service::ServiceKind;
 
 /// A file of the page.
@@ -137,10 +137,7 @@ fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> 
 }
 
 /// `GET /page/{name}`: a file of the page.
-pub(crate) async fn asset(
-    name: Result<Path<String>, PathRejection>,
-    request: HeaderMap,
-) -> Result<Response, HttpError> {
+pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
     let file = name.ok().and_then(|Path(name)| ASSETS.iter().find(|file| file.name == name));
     let file = file.ok_or(HttpError::NO_ROUTE)?;
     Ok(respond(file.media_type, Cow::Borrowed(&file.content), &request))

@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
-use crate::response::HttpError;
+use crate::request::PathText;
+use crate::response::{HttpError, HttpResult};
 
 /// The page has no script, style or image.
 const POLICY: [(HeaderName, HeaderValue); 1] = [(
@@ -31,7 +31,7 @@ static PROBLEMS: LazyLock<Vec<Problem>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../problems.json")).unwrap_or_default());
 
 /// `GET /problems/{name}`.
-pub(crate) async fn get(path: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, HttpError> {
+pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
     let known = |name: String| PROBLEMS.iter().find(|known| known.name == name);
     let known = path.ok().and_then(|Path(name)| known(name)).ok_or(HttpError::NO_ROUTE);
     known.map(|problem| (POLICY, Html(page(problem))))

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,21 +12,17 @@ use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
-use crate::request::Query;
 use crate::request::accept::row_format;
+use crate::request::{PathText, Query};
 use crate::resources::listing_stream::{self, StreamForm};
-use crate::response::HttpError;
 use crate::response::validation_error::Location;
+use crate::response::{HttpError, HttpResult};
 use crate::server::pools::ReadSlot;
 use crate::service::ServiceKind;
 use crate::service::{Purchases, Visibility};
 
 /// Only management lists all users' purchases. The policy decides the rest.
-pub(crate) fn may_select(
-    purchases: &Purchases,
-    caller: &Caller,
-    selector: &Selector,
-) -> Result<(), HttpError> {
+pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> HttpResult<()> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(HttpError::NOT_FOR_EVERYONE),
         _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),
@@ -42,7 +37,7 @@ async fn selected<T>(
     slot: &ReadSlot,
     (uri, known): (&Uri, &[&'static str]),
     read: impl FnOnce(&mut Query) -> Option<T>,
-) -> Result<(Visibility, Selector, T), HttpError> {
+) -> HttpResult<(Visibility, Selector, T)> {
     let mut query = Query::new(uri, known)?;
     let (selector, read) = (query.selector(), read(&mut query));
     let ((selector, read), wait) = query.finish(selector.zip(read))?;
@@ -56,7 +51,7 @@ pub(crate) async fn list(
     caller: Caller,
     slot: ReadSlot,
     (uri, headers): (Uri, HeaderMap),
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let format = row_format(&headers);
     let read = if format.is_some() { Query::whole } else { Query::page };
     let (visibility, selector, request) =
@@ -91,7 +86,7 @@ pub(crate) async fn summary(
     caller: Caller,
     slot: ReadSlot,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let (visibility, selector, range) =
         selected(&purchases, &caller, &slot, (&uri, Query::SUMMARY), Query::range).await?;
     let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
@@ -105,7 +100,7 @@ pub(crate) async fn totals(
     caller: Caller,
     slot: ReadSlot,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let (visibility, selector, request) =
         selected(&purchases, &caller, &slot, (&uri, Query::TOTALS), Query::totals).await?;
     let buckets = purchases.totals(&selector, &request).await?;
@@ -115,9 +110,9 @@ pub(crate) async fn totals(
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     (caller, slot): (Caller, ReadSlot),
-    path: Result<Path<String>, PathRejection>,
+    path: PathText,
     uri: Uri,
-) -> Result<Response, HttpError> {
+) -> HttpResult {
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = text.parse::<PurchaseId>();

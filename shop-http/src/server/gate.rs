@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use shop_core::ErrorKind;
 
 use crate::options::{InvalidList, list};
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 
 /// The hosts that a service responds for, by the header `Host`.
 ///
@@ -59,9 +59,9 @@ fn parsed(text: &str) -> Option<Authority> {
 }
 
 /// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
-pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> Result<(), HttpError> {
-    if let Some(fault) = request.extensions().get::<HeadFault>() {
-        return Err((*fault).into());
+pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpResult<()> {
+    if let Some(HeadFault(error)) = request.extensions().get() {
+        return Err(error.clone());
     }
     if *hosts == Hosts::Any || is_exempt || hosts.allows(host(request).as_ref()) {
         return Ok(());
@@ -77,50 +77,36 @@ fn host(request: &Request) -> Option<Authority> {
 
 /// A fault in the head of a request that came over a connection. It is an extension of the request: the router responds
 /// in the dialect of the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadFault {
-    Host,
-    TransferEncoding,
-    Expect,
-}
+#[derive(Debug, Clone)]
+pub(crate) struct HeadFault(HttpError);
 
 impl HeadFault {
     /// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
     pub(crate) fn find(version: Version, headers: &HeaderMap) -> Option<Self> {
+        let fault = |status, kind, text| Some(Self(HttpError::of(status, kind, text)));
         let mut hosts = headers.get_all(header::HOST).iter();
         let is_valid =
             |host: &HeaderValue| host.is_empty() || host.to_str().is_ok_and(|host| parsed(host).is_some());
         match (hosts.next(), hosts.next()) {
             (Some(host), None) if is_valid(host) => {}
             (None, _) if version != Version::HTTP_11 => {}
-            _ => return Some(Self::Host),
+            _ => {
+                let text = "Host must be sent once, with a host and an optional port";
+                return fault(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text);
+            }
         }
         let is = |name, word: &str| {
             headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
         };
         if !is(header::TRANSFER_ENCODING, "chunked") {
-            return Some(Self::TransferEncoding);
+            let text = "Transfer-Encoding must be chunked";
+            return fault(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text);
         }
-        (!is(header::EXPECT, "100-continue")).then_some(Self::Expect)
-    }
-}
-
-impl From<HeadFault> for HttpError {
-    fn from(fault: HeadFault) -> Self {
-        let (status, kind, text) = match fault {
-            HeadFault::Host => (
-                StatusCode::BAD_REQUEST,
-                ErrorKind::Invalid,
-                "Host must be sent once, with a host and an optional port",
-            ),
-            HeadFault::TransferEncoding => {
-                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, "Transfer-Encoding must be chunked")
-            }
-            HeadFault::Expect => {
-                (StatusCode::EXPECTATION_FAILED, ErrorKind::Invalid, "Expect must be 100-continue")
-            }
-        };
-        Self::of(status, kind, text)
+        if !is(header::EXPECT, "100-continue") {
+            let text = "Expect must be 100-continue";
+            return fault(StatusCode::EXPECTATION_FAILED, ErrorKind::Invalid, text);
+        }
+        None
     }
 }
 
@@ -162,18 +148,21 @@ mod tests {
 
     #[test]
     fn a_head_has_one_host_and_known_codings() {
-        let find = |version, headers| HeadFault::find(version, request(Method::POST, headers).headers());
+        let find = |version, headers| {
+            let fault = HeadFault::find(version, request(Method::POST, headers).headers());
+            fault.map(|HeadFault(error)| error.status)
+        };
         for (headers, fault) in [
             (&[("host", "a:1")][..], None),
             (&[("host", "")], None),
-            (&[], Some(HeadFault::Host)),
-            (&[("host", "a"), ("host", "a")], Some(HeadFault::Host)),
-            (&[("host", "a/b")], Some(HeadFault::Host)),
-            (&[("host", "u@a")], Some(HeadFault::Host)),
+            (&[], Some(StatusCode::BAD_REQUEST)),
+            (&[("host", "a"), ("host", "a")], Some(StatusCode::BAD_REQUEST)),
+            (&[("host", "a/b")], Some(StatusCode::BAD_REQUEST)),
+            (&[("host", "u@a")], Some(StatusCode::BAD_REQUEST)),
             (&[("host", "a"), ("transfer-encoding", "Chunked"), ("expect", "100-Continue")], None),
-            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], Some(HeadFault::TransferEncoding)),
-            (&[("host", "a"), ("transfer-encoding", "identity")], Some(HeadFault::TransferEncoding)),
-            (&[("host", "a"), ("expect", "a-gift")], Some(HeadFault::Expect)),
+            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], Some(StatusCode::NOT_IMPLEMENTED)),
+            (&[("host", "a"), ("transfer-encoding", "identity")], Some(StatusCode::NOT_IMPLEMENTED)),
+            (&[("host", "a"), ("expect", "a-gift")], Some(StatusCode::EXPECTATION_FAILED)),
         ] {
             assert_eq!(find(Version::HTTP_11, headers), fault, "{headers:?}");
         }

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_http::csrf::ProtectionError;
 use tracing::{Instrument, Span};
@@ -19,11 +18,11 @@ use tracing::{Instrument, Span};
 use crate::dialect::Dialect;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::server::gate;
 use crate::server::layers::Inner;
-use crate::server::pools::{Pools, ReadSlot};
+use crate::server::pools::{Pools, ReadSlot, admit};
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/-/healthy"];
@@ -66,7 +65,7 @@ impl Limits {
         Arc::new(Self { options: Arc::clone(options), pools: Arc::new(Pools::new(options)) })
     }
 
-    async fn respond<S: Inner>(&self, inner: S, mut request: Request) -> Result<Response, HttpError> {
+    async fn respond<S: Inner>(&self, inner: S, mut request: Request) -> HttpResult {
         match self.classify(&request)? {
             Class::Probe => response(inner, request).await,
             Class::Operation => {
@@ -78,7 +77,7 @@ impl Limits {
                 self.in_time(in_turn, false).await
             }
             Class::Write => {
-                let permit = admit(&self.pools.writes, true)?;
+                let permit = admit(&self.pools.writes, 1, true)?;
                 let work = async move {
                     let _permit = permit;
                     response(inner, request).await
@@ -87,7 +86,7 @@ impl Limits {
                 self.in_time(&mut write.0, true).await
             }
             Class::Read => {
-                let slot = ReadSlot::new(Arc::clone(&self.pools), admit(&self.pools.reads, false)?);
+                let slot = ReadSlot::new(Arc::clone(&self.pools), admit(&self.pools.reads, 1, false)?);
                 request.extensions_mut().insert(slot.clone());
                 let response = self.in_time(response(inner, request), false).await?;
                 match slot.take() {
@@ -99,7 +98,7 @@ impl Limits {
     }
 
     /// Checks the head of a request, and selects its pool.
-    fn classify(&self, request: &Request) -> Result<Class, HttpError> {
+    fn classify(&self, request: &Request) -> HttpResult<Class> {
         let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         if uri > self.options.max_uri_bytes {
             let text = format!("Path and query must not have more than {} bytes", self.options.max_uri_bytes);
@@ -125,9 +124,9 @@ impl Limits {
         Ok(class)
     }
 
-    async fn in_time<F>(&self, work: F, writes: bool) -> Result<Response, HttpError>
+    async fn in_time<F>(&self, work: F, writes: bool) -> HttpResult
     where
-        F: Future<Output = Result<Response, HttpError>>,
+        F: Future<Output = HttpResult>,
     {
         let deadline = self.options.request_timeout;
         timeout(deadline, work).await.unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, writes)))
@@ -138,12 +137,8 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-fn admit(pool: &Arc<Semaphore>, writes: bool) -> Result<OwnedSemaphorePermit, HttpError> {
-    Arc::clone(pool).try_acquire_owned().map_err(|_taken| HttpError::overloaded(writes))
-}
-
 /// The response of `inner`, unless it panics. The panic hook of the process logs a panic.
-async fn response<S: Inner>(mut inner: S, request: Request) -> Result<Response, HttpError> {
+async fn response<S: Inner>(mut inner: S, request: Request) -> HttpResult {
     let work = AssertUnwindSafe(async { inner.call(request).await });
     let Ok(Ok(response)) = work.catch_unwind().await else {
         return Ok((Extension(HasPanicked), HttpError::PANICKED).into_response());
@@ -156,7 +151,7 @@ async fn response<S: Inner>(mut inner: S, request: Request) -> Result<Response, 
 
 /// A write that has begun. It continues in a separate task when it is dropped: neither a client that disconnects nor a
 /// time-out cancels it.
-struct Write(Fuse<BoxFuture<'static, Result<Response, HttpError>>>);
+struct Write(Fuse<BoxFuture<'static, HttpResult>>);
 
 impl Drop for Write {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::watched_body::{Polled, WatchedBody};
 
 /// A response of known size below this does not count: it is written at once.
@@ -59,14 +59,13 @@ impl Pools {
     ///
     /// # Errors
     /// When all responses together would be too large.
-    pub(crate) fn hold(&self, response: Response, slot: OwnedSemaphorePermit) -> Result<Response, HttpError> {
+    pub(crate) fn hold(&self, response: Response, slot: OwnedSemaphorePermit) -> HttpResult {
         let size = HttpBody::size_hint(response.body()).exact();
         if size.is_some_and(|size| size < SMALL) {
             return Ok(response);
         }
-        let bytes = u32::try_from(size.unwrap_or(STREAMED)).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
-        let bytes = bytes.map_err(|_exhausted| HttpError::overloaded(false))?;
+        let bytes = usize::try_from(size.unwrap_or(STREAMED)).unwrap_or(usize::MAX);
+        let bytes = admit(&self.bytes, bytes, false)?;
         let deadline = size.is_none().then(|| Instant::now() + self.response_timeout);
         let (held, slot) = (Arc::new(bytes), size.is_none().then_some(slot));
         // Its frames are counted until they are written.
@@ -81,6 +80,15 @@ impl Pools {
         };
         Ok(response.map(|body| Body::new(WatchedBody::new(body, watch))))
     }
+}
+
+/// Takes `count` permits of `pool` for a write, or for a read.
+///
+/// # Errors
+/// When there are not as many.
+pub(crate) fn admit(pool: &Arc<Semaphore>, count: usize, writes: bool) -> HttpResult<OwnedSemaphorePermit> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    Arc::clone(pool).try_acquire_many_owned(count).map_err(|_taken| HttpError::overloaded(writes))
 }
 
 /// Bytes that are counted until they are written.
@@ -126,10 +134,9 @@ impl ReadSlot {
     ///
     /// # Errors
     /// When too many requests wait.
-    pub(crate) fn wait(&self) -> Result<Waiting, HttpError> {
+    pub(crate) fn wait(&self) -> HttpResult<Waiting> {
         let Some(occupied) = &self.0 else { return Ok(Waiting { of: None }) };
-        let room = Arc::clone(&occupied.pools.waits).try_acquire_owned();
-        let room = room.map_err(|_exhausted| HttpError::overloaded(false))?;
+        let room = admit(&occupied.pools.waits, 1, false)?;
         drop(self.take());
         Ok(Waiting { of: Some((Arc::clone(occupied), room)) })
     }

@@ -18,7 +18,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::auth::Principal;
 use crate::options::HttpOptions;
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::server::client::{TrustedProxies, network};
 use crate::server::layers::Inner;
 
@@ -46,7 +46,7 @@ impl Rates {
     }
 
     /// Counts a request of `client`.
-    fn check(&self, client: u64, writes: bool) -> Result<(), HttpError> {
+    fn check(&self, client: u64, writes: bool) -> HttpResult<()> {
         let limiter = if writes { &self.writes } else { &self.reads };
         let Some(limiter) = limiter else { return Ok(()) };
         let checked = limiter.check(client, NonZeroU32::MIN);
@@ -88,7 +88,7 @@ impl Charge {
     ///
     /// # Errors
     /// When they are more than the client may send now.
-    pub(crate) fn purchases(&self, count: usize) -> Result<(), HttpError> {
+    pub(crate) fn purchases(&self, count: usize) -> HttpResult<()> {
         let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
         let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
         limiter.check(self.client, more).map_err(|retry_after| limiter.exceeded(retry_after, true))

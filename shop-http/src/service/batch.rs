@@ -7,11 +7,11 @@ use shop_core::{
     Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId, RequestContext,
     Result,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 use crate::service::purchases::Purchases;
 
 /// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
@@ -23,8 +23,8 @@ const SHARE: usize = 8;
 /// Room for batches. They wait for each other, and never occupy all of what single purchases need.
 #[derive(Debug)]
 pub(crate) struct BatchPools {
-    requests: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) bytes: Arc<Semaphore>,
     publishing: Semaphore,
 }
 
@@ -36,29 +36,10 @@ impl BatchPools {
             publishing: Semaphore::const_new(PUBLISHING),
         }
     }
-
-    /// The place of a request.
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, HttpError> {
-        let place = Arc::clone(&self.requests).try_acquire_owned();
-        place.map_err(|_taken| HttpError::overloaded(true))
-    }
-
-    /// Room for this many bytes.
-    ///
-    /// # Errors
-    /// When all batches together would be too large.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, HttpError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let held = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
-        held.map_err(|_taken| HttpError::overloaded(true))
-    }
 }
 
 /// The result of one purchase of a batch.
-pub(crate) type BatchResult = Result<PublishedPurchase, HttpError>;
+pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
 /// A purchase of a batch, with its id if that is not made of its key, which then is the text of the id.
 pub(crate) type InBatch = (NewPurchase, Option<PurchaseId>);

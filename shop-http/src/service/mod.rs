@@ -1,7 +1,6 @@
 //! The roles of a service.
 
 pub(crate) mod batch;
-pub(crate) mod bounded;
 pub(crate) mod dead_letters;
 pub(crate) mod entity_role;
 pub(crate) mod parts;
@@ -10,26 +9,28 @@ pub(crate) mod purchases;
 pub(crate) mod recent;
 pub(crate) mod waiting;
 
-pub(crate) use bounded::{check_with_timeout, is_healthy};
 pub(crate) use entity_role::Entity;
 pub(crate) use purchases::Purchases;
 pub(crate) use waiting::Visibility;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
 use shop_core::orders::Order;
 use shop_core::record::Event;
 use shop_core::users::User;
-use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
+use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
+use tokio::time::timeout;
 
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
-use crate::response::{HttpError, Subject};
+use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::groups::{Listener, RouteGroup};
-use crate::service::bounded::within;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 pub(crate) use crate::service::parts::ServiceKind;
@@ -65,9 +66,8 @@ impl Service {
         let publishing = Publishing::new(&metrics, kind);
         let purchases = purchases.map(|role| {
             let purchases = Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options));
-            Arc::new(purchases.with_policy(policy.clone()))
+            Arc::new(Purchases { policy: policy.clone(), ..purchases })
         });
-        let listener = Listener::default();
         let dead_letters =
             DeadLetterLogs::new(if kind == ServiceKind::Management { dead_letters } else { Vec::new() });
         Self {
@@ -80,13 +80,13 @@ impl Service {
             metrics,
             options,
             policy,
-            listener,
+            listener: Listener::default(),
             groups,
         }
     }
 
     /// Whether `caller` may read the metrics and the whole state: on an admin listener, everyone who reaches it.
-    pub(crate) fn may_inspect(&self, caller: &Caller) -> Result<(), HttpError> {
+    pub(crate) fn may_inspect(&self, caller: &Caller) -> HttpResult<()> {
         match self.listener {
             Listener::Admin => Ok(()),
             _ => self.policy.check(caller, &Action::Operate),
@@ -113,7 +113,7 @@ impl Service {
         &self,
         subject: Subject,
         call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T, HttpError> {
+    ) -> HttpResult<T> {
         within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
             // The backend does not have this role.
             ErrorKind::Unsupported => HttpError::NO_ROUTE,
@@ -127,7 +127,7 @@ impl Service {
         subject: Subject,
         key: &IdempotencyKey,
         call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T, HttpError> {
+    ) -> HttpResult<T> {
         let written = within(self.options.publish_timeout, call).await;
         written.map_err(|error| match error.kind() {
             // The backend does not have this role.
@@ -156,4 +156,32 @@ impl Service {
         let runs = |entity: &Entity<'_>| entity.ingest.is_some() || entity.relay.is_some();
         self.entities().filter(move |entity| self.kind == ServiceKind::Management || runs(entity))
     }
+}
+
+/// The time-out of a check of a port: a readiness probe does not wait long.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The result of `call`, if it completes within `time`. A port may be the embedder's own: a panic in it is an error
+/// with an unknown outcome.
+pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let call = AssertUnwindSafe(call).catch_unwind();
+    match timeout(time, call).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port panicked")),
+        Err(_elapsed) => Err(Error::new(ErrorKind::DeadlineExceeded, format!("no response within {time:?}"))),
+    }
+}
+
+/// The result of a call that reads the state of a port, if it completes in time.
+pub(crate) async fn check_with_timeout<T>(call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let result = within(CHECK_TIMEOUT, call).await;
+    if let Err(error) = &result {
+        tracing::debug!(error = %error.chain(), "check failed");
+    }
+    result
+}
+
+/// Whether a port reports in time that it is healthy.
+pub(crate) async fn is_healthy(check: impl Future<Output = Result<()>> + Send) -> bool {
+    check_with_timeout(check).await.is_ok()
 }

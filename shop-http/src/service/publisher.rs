@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
-use crate::service::bounded::within;
 use crate::service::recent::LastPurchases;
+use crate::service::within;
 
 /// Publishes to a port in time, and measures it.
 #[derive(Debug)]

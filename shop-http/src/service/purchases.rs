@@ -17,13 +17,12 @@ use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
-use crate::response::{HttpError, Subject};
-use crate::service::ServiceKind;
+use crate::response::{HttpError, HttpResult, Subject};
 use crate::service::batch::BatchPools;
-use crate::service::bounded::within;
 use crate::service::parts::{LocalPorts, PurchasesRole};
 use crate::service::publisher::Publisher;
 use crate::service::recent::LastPurchases;
+use crate::service::{ServiceKind, within};
 
 /// The purchases of a service.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(crate) struct Purchases {
 }
 
 impl Purchases {
-    /// The purchases of a service of this kind.
+    /// The purchases of a service of this kind. Everything is allowed.
     pub(super) fn new(
         kind: ServiceKind,
         role: PurchasesRole,
@@ -57,11 +56,6 @@ impl Purchases {
         Self { kind, sink, query, ingest, local, feed, clock, options, batches, policy: Policy::default() }
     }
 
-    /// The same purchases, about which `policy` is asked.
-    pub(super) fn with_policy(self, policy: Policy) -> Self {
-        Self { policy, ..self }
-    }
-
     /// Gives a purchase its id and publishes it.
     ///
     /// A client that disconnects does not cancel it.
@@ -69,7 +63,7 @@ impl Purchases {
         &self,
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
-    ) -> impl Future<Output = Result<PublishedPurchase, HttpError>> + Send {
+    ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
         let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
         let mut purchase = new.into_purchase(self.clock.now(), || fresh);
         purchase.context = context;
@@ -97,12 +91,12 @@ impl Purchases {
     }
 
     /// What is stored under `id`.
-    pub(crate) async fn look_up(&self, id: &PurchaseId) -> Result<Lookup, HttpError> {
+    pub(crate) async fn look_up(&self, id: &PurchaseId) -> HttpResult<Lookup> {
         self.query(self.query.look_up(id)).await
     }
 
     /// The count and the sum of the selected purchases.
-    pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, HttpError> {
+    pub(crate) async fn summary(&self, selector: &Selector) -> HttpResult<Summary> {
         self.query(self.query.summary(selector)).await
     }
 
@@ -111,7 +105,7 @@ impl Purchases {
         &self,
         selector: &Selector,
         request: &TotalsRequest,
-    ) -> Result<Vec<Bucket>, HttpError> {
+    ) -> HttpResult<Vec<Bucket>> {
         let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
         totals.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {
@@ -123,7 +117,7 @@ impl Purchases {
     }
 
     /// One page of a listing.
-    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, HttpError> {
+    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> HttpResult<Page> {
         self.read_page(selector, request).await.map_err(|error| {
             match (error.kind(), error.context("field")) {
                 (ErrorKind::Invalid, Some("cursor")) => {
@@ -141,7 +135,7 @@ impl Purchases {
     }
 
     /// The result of a call of the port `query`, if it completes in time.
-    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, HttpError> {
+    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| HttpError::query(error, self.subject()))
     }

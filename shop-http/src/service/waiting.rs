@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
-use crate::response::HttpError;
+use crate::response::HttpResult;
 use crate::server::pools::ReadSlot;
 use crate::service::purchases::Purchases;
 
@@ -50,7 +50,7 @@ impl Purchases {
         (caller, slot): (&Caller, &ReadSlot),
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
-    ) -> Result<Visibility, HttpError> {
+    ) -> HttpResult<Visibility> {
         if let Some((id, time)) = named {
             return self.wait_for((caller, slot), &id, time).await;
         }
@@ -69,7 +69,7 @@ impl Purchases {
         (caller, slot): (&Caller, &ReadSlot),
         id: &PurchaseId,
         time: Duration,
-    ) -> Result<Visibility, HttpError> {
+    ) -> HttpResult<Visibility> {
         let until = Instant::now() + time;
         let left = || until.saturating_duration_since(Instant::now());
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);

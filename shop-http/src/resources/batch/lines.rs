@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use shop_core::ErrorKind;
 
-use crate::response::HttpError;
+use crate::response::{HttpError, HttpResult};
 
 /// The text of a purchase, and the index of its line or element.
 pub(super) type Line<'a> = (usize, &'a [u8]);
@@ -16,7 +16,7 @@ pub(super) type Line<'a> = (usize, &'a [u8]);
 ///
 /// # Errors
 /// When there are more than `limit`.
-pub(super) fn of_ndjson(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, HttpError> {
+pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
     let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).take(limit.saturating_add(1)).collect();
     if lines.len() > limit { Err(too_many_purchases(limit)) } else { Ok(lines) }
@@ -26,7 +26,7 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, Http
 ///
 /// # Errors
 /// When it is none, or has more than `limit`.
-pub(super) fn of_array(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, HttpError> {
+pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
     let (mut elements, mut is_too_long) = (Vec::new(), false);
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
     let mut json = serde_json::Deserializer::from_str(text);

@@ -20,10 +20,10 @@ use crate::dialect::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
 use crate::request::Query;
-use crate::response::HttpError;
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::Location;
-use crate::server::pools::HeldBytes;
+use crate::response::{HttpError, HttpResult};
+use crate::server::pools::{HeldBytes, admit};
 use crate::server::rates::Charge;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
@@ -38,10 +38,7 @@ const RESULT_BYTES: usize = 288;
 /// The maximum number of characters in a detail of a response that is larger than usual.
 const SHORT_DETAIL: usize = 64;
 
-pub(crate) async fn post(
-    State(purchases): State<Arc<Purchases>>,
-    request: Request,
-) -> Result<Response, HttpError> {
+pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
     let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
     let caller = Caller::of(&extensions);
     let is_ndjson = match check(&purchases, &caller, &headers) {
@@ -51,9 +48,9 @@ pub(crate) async fn post(
             return Err(failure);
         }
     };
-    let _place = purchases.batches.admit()?;
-    let mut held = purchases.batches.hold(0)?;
-    let mut hold = |bytes| purchases.batches.hold(bytes).map(|more| held.merge(more));
+    let _place = admit(&purchases.batches.requests, 1, true)?;
+    let mut held = admit(&purchases.batches.bytes, 0, true)?;
+    let mut hold = |bytes| admit(&purchases.batches.bytes, bytes, true).map(|more| held.merge(more));
     let options = &purchases.options;
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
     Query::refuse(&uri)?;
@@ -86,7 +83,7 @@ pub(crate) async fn post(
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> Result<bool, HttpError> {
+fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> HttpResult<bool> {
     if purchases.kind == ServiceKind::Management {
         // Past the log.
         purchases.policy.check(caller, &Action::Operate)?;
@@ -155,7 +152,7 @@ impl Results {
         Self { is_ndjson, text, held, failed_by: None }
     }
 
-    fn add(&mut self, line: usize, result: Option<BatchResult>) -> Result<(), HttpError> {
+    fn add(&mut self, line: usize, result: Option<BatchResult>) -> HttpResult<()> {
         let result = match result {
             Some(Ok(PublishedPurchase { purchase, receipt, replayed, .. })) => {
                 let mut result = BatchResultBody::new(line, BatchStatus::Acknowledged);
