@@ -74,14 +74,8 @@ struct Found {
 }
 
 impl Database {
-    pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_bytes: Option<u64>) -> Self {
-        Self {
-            kind,
-            folder: folder.to_owned(),
-            name: name.to_owned(),
-            max_file_bytes: max_bytes,
-            create: true,
-        }
+    pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_file_bytes: Option<u64>) -> Self {
+        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_file_bytes, create: true }
     }
 
     /// Sets whether a missing folder and file are created and an older file is migrated (default true).

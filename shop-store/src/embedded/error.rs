@@ -1,9 +1,10 @@
 //! Maps errors of SQLite and of the file system to [`shop_core::Error`].
 
 use std::path::Path;
+use std::str::FromStr;
 
-use rusqlite::ErrorCode;
 use rusqlite::types::Type;
+use rusqlite::{ErrorCode, Row};
 use shop_core::{Error, ErrorKind, Outcome};
 
 /// An error with the origin `embedded database`.
@@ -16,9 +17,8 @@ pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Err
 /// Reference of the codes: <https://www.sqlite.org/rescode.html>.
 pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
     let (kind, message) = classify(&error);
-    Error::new(kind, message)
+    database_error(kind, message)
         .with_outcome(Outcome::NotApplied)
-        .with_origin("embedded database")
         .with_context("file", path.display())
         .with_source(error)
 }
@@ -78,6 +78,14 @@ pub(super) fn unreadable(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+/// Parses the text in `column`.
+pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
 }
 
 /// The error of SQLite that `error` was converted from.

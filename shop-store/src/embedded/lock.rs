@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use super::error::from_io;
+use super::error::{database_error, from_io};
 use super::permissions::{FILE_MODE, restrict};
 
 /// The identity of an open file, by device and inode.
@@ -40,9 +40,8 @@ impl Identity {
             return Ok(());
         }
         let message = "the data folder, or this file of it, was deleted or replaced: restart this program";
-        Err(Error::new(ErrorKind::Unavailable, message)
+        Err(database_error(ErrorKind::Unavailable, message)
             .with_outcome(Outcome::NotApplied)
-            .with_origin("embedded database")
             .with_context("path", self.path.display()))
     }
 }
@@ -123,9 +122,8 @@ impl FileLock {
     fn held_too_long(&self, timeout: Duration) -> Error {
         let message =
             "another process holds the lock of this file for too long: continue or end it if it is frozen";
-        let error = Error::new(ErrorKind::Unavailable, message)
+        let error = database_error(ErrorKind::Unavailable, message)
             .with_outcome(Outcome::NotApplied)
-            .with_origin("embedded database")
             .with_context("path", self.identity.path.display())
             .with_context("waited_seconds", timeout.as_secs());
         match holder(self.identity.inode) {

@@ -18,6 +18,13 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
 const STEPS: i32 = 100_000;
 
+/// A file with its writer and reader threads. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct StoreFile {
+    pub(super) writer: Writer,
+    pub(super) readers: Readers,
+}
+
 /// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {

@@ -7,19 +7,8 @@ use super::error::database_error;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
-/// Completes at the end of a thread.
-#[derive(Debug, Clone)]
-pub(super) struct ThreadExit(CancellationToken);
-
-impl ThreadExit {
-    /// Completes when the thread has ended and everything that it owned is dropped.
-    pub(super) async fn wait(self) {
-        self.0.cancelled_owned().await;
-    }
-}
-
-/// Runs `run` in a new thread.
-pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<ThreadExit> {
+/// Runs `run` in a new thread. The token is cancelled when the thread has ended and everything that it owned is dropped.
+pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
@@ -30,7 +19,7 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<T
     Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
         database_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
     })?;
-    Ok(ThreadExit(token))
+    Ok(token)
 }
 
 /// Runs `work` outside of the runtime's threads. Dropping the future does not cancel it.

@@ -9,12 +9,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::GroupCommitDelay;
 use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
-use super::thread::{self, ThreadExit, closed};
+use super::thread::{self, closed};
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
@@ -29,7 +30,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     health: Health,
-    exit: ThreadExit,
+    /// Cancelled when the thread has ended.
+    exit: CancellationToken,
     database: Arc<Database>,
 }
 
@@ -143,9 +145,9 @@ impl Writer {
         Ok(Self { jobs, health, exit, database })
     }
 
-    /// The exit of the thread, after the last handle is dropped.
-    pub(super) fn exit(&self) -> ThreadExit {
-        self.exit.clone()
+    /// Completes after the last handle is dropped, when the thread has ended and the file is closed.
+    pub(super) fn exit(&self) -> WaitForCancellationFutureOwned {
+        self.exit.clone().cancelled_owned()
     }
 
     /// Enqueues a write with the first poll, and waits until it is durable.
@@ -179,8 +181,7 @@ impl Writer {
         match self.jobs.try_send(Box::new(job)) {
             Ok(()) => Ok(result),
             Err(TrySendError::Full(_)) => {
-                let message = "the write queue is full";
-                Err(database_error(ErrorKind::Overloaded, message))
+                Err(database_error(ErrorKind::Overloaded, "the write queue is full"))
             }
             Err(TrySendError::Closed(_)) => Err(closed()),
         }
@@ -235,11 +236,7 @@ impl WriterThread {
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, transactions) {
                     Err(Failed::One(position, error)) => {
-                        // The file's error, unless the others are committed.
-                        if is_damage(&error) {
-                            self.health.send_replace(Some(error.clone()));
-                        }
-                        group.remove(position).complete(Err(error));
+                        self.reject(group.remove(position), error);
                         continue;
                     }
                     Err(Failed::All(error)) => {
@@ -262,6 +259,15 @@ impl WriterThread {
                 Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
             }
         }
+    }
+
+    /// Completes a write that cannot be applied.
+    fn reject(&self, job: Box<dyn Job>, error: Error) {
+        // The file's error, unless the others are committed.
+        if is_damage(&error) {
+            self.health.send_replace(Some(error.clone()));
+        }
+        job.complete(Err(error));
     }
 
     /// Prepares for the next group after one that was not committed.
@@ -312,9 +318,9 @@ impl WriterThread {
             let error = match applied {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => from_sqlite(error, path),
-                Err(_panic) => Error::new(ErrorKind::Internal, "a write panicked")
-                    .with_outcome(Outcome::NotApplied)
-                    .with_origin("embedded database"),
+                Err(_panic) => {
+                    database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
+                }
             };
             let is_about_job =
                 matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);

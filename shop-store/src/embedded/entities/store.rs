@@ -13,9 +13,11 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
-use crate::embedded::database::Kind;
-use crate::embedded::file::{EmbeddedStoreOptions, StoreFile};
+use crate::embedded::EmbeddedStoreOptions;
+use crate::embedded::database::{Database, Kind};
 use crate::embedded::outbox::table;
+use crate::embedded::readers::{Readers, StoreFile};
+use crate::embedded::writer::Writer;
 
 /// Entities of one type in a file on the local disk, shared by the processes of one machine.
 ///
@@ -54,18 +56,26 @@ pub(super) trait Table: Entity {
 impl<E> EmbeddedEntities<E> {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.file.writer.exit().wait()
+        self.file.writer.exit()
     }
 }
 
-pub(super) async fn open<E: Table>(
-    folder: &Path,
-    options: &EmbeddedStoreOptions,
-) -> Result<EmbeddedEntities<E>> {
-    let changed = Arc::new(Notify::new());
-    let committed = Arc::clone(&changed);
-    let file = StoreFile::open(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
-    Ok(EmbeddedEntities { file, changed, kind: PhantomData })
+#[expect(private_bounds, reason = "users and orders are the only types")]
+impl<E: Table> EmbeddedEntities<E> {
+    /// Opens the file in `folder`. A missing folder or file is created if the options say so.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
+        let database = Database::new(E::FILE, folder.as_ref(), E::NAME, options.max_file_bytes)
+            .with_create(options.create);
+        let changed = Arc::new(Notify::new());
+        let committed = Arc::clone(&changed);
+        let writer =
+            Writer::start(database.clone(), options.queue_capacity, move || committed.notify_one()).await?;
+        let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
+        Ok(Self { file: StoreFile { writer, readers }, changed, kind: PhantomData })
+    }
 }
 
 /// Adds a row and its event within the caller's transaction.

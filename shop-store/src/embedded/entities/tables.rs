@@ -1,7 +1,5 @@
 //! The tables of users in `users.db`, and of orders in `orders.db`.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
@@ -11,8 +9,7 @@ use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrder
 
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
-use crate::embedded::error::unreadable;
-use crate::embedded::file::EmbeddedStoreOptions;
+use crate::embedded::error::{parsed, unreadable};
 use crate::embedded::outbox::table;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
@@ -62,16 +59,6 @@ const USERS_1: &str = "
 /// ```
 pub type EmbeddedUsers = EmbeddedEntities<User>;
 
-impl EmbeddedUsers {
-    /// Opens the users in `folder`. A missing folder or file is created if the options say so.
-    ///
-    /// # Errors
-    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
-    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        store::open(folder.as_ref(), &options).await
-    }
-}
-
 impl Table for User {
     const FILE: &'static Kind = &USERS;
     const NAME: &'static str = "users";
@@ -87,10 +74,7 @@ impl Table for User {
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        let email = text(1)?.parse().map_err(|error| unreadable(1, error))?;
-        let name = text(2)?.parse().map_err(|error| unreadable(2, error))?;
-        Ok(Self::new(UserNumber::new(row.get(0)?), email, name))
+        Ok(Self::new(UserNumber::new(row.get(0)?), parsed(row, 1)?, parsed(row, 2)?))
     }
 }
 
@@ -158,16 +142,6 @@ const ORDERS_1: &str = "
 /// Orders in `orders.db`.
 pub type EmbeddedOrders = EmbeddedEntities<Order>;
 
-impl EmbeddedOrders {
-    /// Opens the orders in `folder`. A missing folder or file is created if the options say so.
-    ///
-    /// # Errors
-    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
-    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        store::open(folder.as_ref(), &options).await
-    }
-}
-
 impl Table for Order {
     const FILE: &'static Kind = &ORDERS;
     const NAME: &'static str = "orders";
@@ -183,8 +157,7 @@ impl Table for Order {
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (id, user) = (OrderNumber::new(row.get(0)?), UserNumber::new(row.get(1)?));
-        let product = row.get_ref(2)?.as_str()?.parse().map_err(|error| unreadable(2, error))?;
         let price = TotalPrice::from_cents(row.get(4)?).map_err(|error| unreadable(4, error))?;
-        Ok(Self::new(id, user, product, row.get(3)?, price))
+        Ok(Self::new(id, user, parsed(row, 2)?, row.get(3)?, price))
     }
 }

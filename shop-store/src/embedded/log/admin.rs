@@ -165,16 +165,15 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
     let first = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let (first, time): (i64, Option<i64>) = first.map_or((0, None), |(offset, time)| (offset, Some(time)));
-    let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'";
-    let next: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let next = position::end(connection)?;
     let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
-    let mut usage = LogUsage::new(file_bytes(path), free_bytes(path), oldest, unsigned(next));
+    let mut usage = LogUsage::new(file_bytes(path), free_bytes(path), oldest, next);
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
     let group = |row: &Row<'_>| {
-        let at: i64 = row.get(1)?;
+        let at = unsigned(row.get(1)?);
         // An empty log has nothing to consume.
-        let behind = if time.is_some() { unsigned(next - at.max(first)) } else { 0 };
-        Ok(GroupPosition::new(row.get(0)?, unsigned(at), behind))
+        let behind = if time.is_some() { next.saturating_sub(at.max(unsigned(first))) } else { 0 };
+        Ok(GroupPosition::new(row.get(0)?, at, behind))
     };
     usage.groups = statement.query_map([], group)?.collect::<rusqlite::Result<_>>()?;
     Ok(usage)

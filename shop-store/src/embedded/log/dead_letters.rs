@@ -34,13 +34,10 @@ const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
 impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let dead_letters = dead_letters.to_vec();
-        self.log
-            .file
-            .writer
-            .write(move |connection| {
-                dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
-            })
-            .await
+        let put = move |connection: &Connection| {
+            dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
+        };
+        self.log.file.writer.write(put).await
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {

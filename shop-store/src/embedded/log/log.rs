@@ -16,8 +16,7 @@ use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSourc
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
-use crate::embedded::file::StoreFile;
-use crate::embedded::readers::Readers;
+use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::writer::{Transactions, Writer};
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions, upgrade};
@@ -219,7 +218,7 @@ impl EmbeddedLog {
     /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
     /// is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.shared.file.writer.exit().wait()
+        self.shared.file.writer.exit()
     }
 
     /// The dead letters of the log.

@@ -21,11 +21,6 @@ pub(super) fn register(connection: &Connection, group: &str, feeds: &str) -> rus
     connection.query_row(sql, [group, feeds], |row| row.get(0))
 }
 
-/// Returns the position of `group`; 0 without one.
-pub(super) fn read(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
-    Ok(find(connection, group)?.unwrap_or_default())
-}
-
 /// Returns the position of `group`, if it has one.
 pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
     let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
@@ -72,6 +67,12 @@ pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64>
 pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     connection
         .query_row("SELECT min(next) FROM groups", [], |row| Ok(row.get::<_, Option<i64>>(0)?.map(unsigned)))
+}
+
+/// Returns the offset of the next record. The counter remains when all records are deleted.
+pub(super) fn end(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'";
+    connection.query_row(sql, [], |row| Ok(unsigned(row.get(0)?)))
 }
 
 /// Deletes the position of `group`. Returns whether there was one.

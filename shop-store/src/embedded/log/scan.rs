@@ -11,7 +11,7 @@ use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
 use super::log::Shared;
-use super::position::unsigned;
+use super::position::{end, unsigned};
 use super::rows;
 use crate::embedded::readers::Readers;
 
@@ -65,11 +65,9 @@ pub(super) async fn tail(log: &Shared, start: &TailStart) -> Result<Tail> {
 
 /// The offset of the first record, and that of the next one.
 fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    // Offsets are never reused, so the counter remains when all records are deleted.
-    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0) + 1";
-    let end: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let end = end(connection)?;
     let first: Option<i64> = connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
-    Ok((unsigned(first.unwrap_or(end)), unsigned(end)))
+    Ok((first.map_or(end, unsigned), end))
 }
 
 /// Returns all dead letters of `log`: first the pending ones, then the resolved ones.

@@ -182,7 +182,10 @@ impl Reader {
     async fn read_epoch(&mut self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<()> {
         let lock = FileLock::open(&lock_path(&self.log, &self.group))?;
         let _guard = self.wait_for_lock(&lock).await?;
-        let (epoch, mut next) = self.begin_epoch().await?;
+        self.log.register(&self.group).await?;
+        let group = self.group.clone();
+        let begin = move |connection: &Connection| position::begin_epoch(connection, &group);
+        let (epoch, mut next) = self.log.file.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
         let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);
@@ -219,7 +222,7 @@ impl Reader {
         let (max_records, max_bytes) = self.log.options.batch();
         let read = move |connection: &Connection| {
             let moment = connection.unchecked_transaction()?;
-            let next = position::read(&moment, &group)?.max(next);
+            let next = position::find(&moment, &group)?.unwrap_or_default().max(next);
             let records = rows::read(&moment, next, max_records, max_bytes)?;
             Ok((next, gaps::split(&moment, &partition, next, records)?))
         };
@@ -240,12 +243,5 @@ impl Reader {
             }
             sleep(LOCK_INTERVAL).await;
         }
-    }
-
-    /// Starts an epoch. Returns its number and the offset to read from.
-    async fn begin_epoch(&self) -> Result<(u64, u64)> {
-        self.log.register(&self.group).await?;
-        let group = self.group.clone();
-        self.log.file.writer.write(move |connection| position::begin_epoch(connection, &group)).await
     }
 }

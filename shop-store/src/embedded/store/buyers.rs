@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
-use super::rows;
 use super::sums::Sums;
+use crate::embedded::error::parsed;
 
 /// Stands for all buyers in the tables of sums.
 pub(super) const ALL: i64 = 0;
@@ -51,7 +51,7 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     let sql = format!("SELECT buyer, userid, username FROM buyers WHERE {condition}");
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map([value], |row| {
-        Ok(Buyer { key: row.get(0)?, user_id: rows::user_id(row, 1)?, user_name: rows::user_name(row, 2)? })
+        Ok(Buyer { key: row.get(0)?, user_id: parsed(row, 1)?, user_name: parsed(row, 2)? })
     })?;
     found.collect()
 }

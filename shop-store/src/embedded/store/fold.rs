@@ -10,8 +10,8 @@ use shop_core::ports::{Selector, Summary};
 use shop_core::{Purchase, Result};
 
 use super::buyers::{self, ALL};
-use super::rows;
 use super::sums::{ADD, Sums};
+use crate::embedded::error::parsed;
 
 /// The number of purchases that are folded together. More are slower to read after a start.
 const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
@@ -38,8 +38,8 @@ pub(super) fn add(connection: &Connection, buyer: i64, timestamp: i64, price: &s
 /// Adds what is not folded yet to the sums. The newest row stays, as the watermark.
 pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
     let mut deltas = Deltas::default();
-    let newest = each_unfolded(connection, i64::MIN, |row| {
-        deltas.add(row.buyer, row.timestamp, row.price, Sums::add_all);
+    let newest = each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
+        deltas.add(buyer, timestamp, price, Sums::add_all);
     })?;
     deltas.write(connection)?;
     connection.prepare_cached("DELETE FROM unfolded")?.execute([])?;
@@ -100,18 +100,12 @@ impl Deltas {
     }
 }
 
-/// A row of `unfolded`.
-pub(super) struct Row {
-    pub(super) buyer: i64,
-    pub(super) timestamp: i64,
-    pub(super) price: Sums,
-}
-
-/// Calls `add` for the purchases after `sequence` that are not folded. Returns the newest sequence.
+/// Calls `add` with the buyer, the timestamp and the price of each purchase after `sequence` that is not folded. Returns
+/// the newest sequence.
 pub(super) fn each_unfolded(
     connection: &Connection,
     sequence: i64,
-    mut add: impl FnMut(Row),
+    mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
     let sql = "SELECT sequence, buyer, timestamp, price FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -122,8 +116,8 @@ pub(super) fn each_unfolded(
         // The watermark has no purchase.
         if buyer != ALL {
             let mut price = Sums::default();
-            price.add(rows::price(row, 3)?);
-            add(Row { buyer, timestamp, price });
+            price.add(parsed(row, 3)?);
+            add(buyer, timestamp, price);
         }
     }
     Ok(newest)
@@ -160,9 +154,9 @@ impl Unfolded {
             // Another reader has seen a later moment.
             &mut fresh
         };
-        known.newest = each_unfolded(&moment, known.newest, |row| {
-            for buyer in [row.buyer, ALL] {
-                known.sums.entry(buyer).or_default().add_all(row.price);
+        known.newest = each_unfolded(&moment, known.newest, |buyer, _timestamp, price| {
+            for buyer in [buyer, ALL] {
+                known.sums.entry(buyer).or_default().add_all(price);
             }
         })?;
         let mut total = Sums::default();

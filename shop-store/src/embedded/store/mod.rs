@@ -17,4 +17,4 @@ mod sums;
 pub(super) use fold::fold;
 pub(super) use insert::insert;
 pub(super) use select::by_id;
-pub use store::EmbeddedStore;
+pub use store::{EmbeddedStore, EmbeddedStoreOptions};

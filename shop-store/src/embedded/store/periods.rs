@@ -6,9 +6,8 @@ use shop_core::{Result, Timestamp};
 
 use super::buyers;
 use super::fold::{self, day, day_start};
-use super::rows;
 use super::sums::Sums;
-use crate::embedded::error::unreadable;
+use crate::embedded::error::{parsed, unreadable};
 
 /// Reads the totals of the selected purchases.
 pub(super) fn read(
@@ -57,13 +56,10 @@ impl Periods<'_> {
             }
         }
         let mut failed = Ok(());
-        fold::each_unfolded(connection, i64::MIN, |row| {
-            let is_within = (first..end).contains(&day(row.timestamp));
-            if is_within
-                && (self.buyers.contains(&row.buyer) || self.buyers == [buyers::ALL])
-                && failed.is_ok()
-            {
-                failed = self.add(row.timestamp, row.price);
+        fold::each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
+            let is_selected = self.buyers.contains(&buyer) || self.buyers == [buyers::ALL];
+            if is_selected && (first..end).contains(&day(timestamp)) && failed.is_ok() {
+                failed = self.add(timestamp, price);
             }
         })?;
         failed
@@ -91,7 +87,7 @@ impl Periods<'_> {
             // They are in the order of time, so the rows of a slot follow each other.
             let mut current: Option<(Option<i64>, i64, Sums)> = None;
             while let Some(row) = found.next()? {
-                let (millis, price) = (row.get(0)?, rows::price(row, 1)?);
+                let (millis, price) = (row.get(0)?, parsed(row, 1)?);
                 let slot = slots.map(|(shift, length): (i64, i64)| (millis + shift) / length);
                 if current.is_none_or(|(of, ..)| of != slot)
                     && let Some((_, time, sums)) = current.replace((slot, millis, Sums::default()))

@@ -2,10 +2,10 @@
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use shop_core::{Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
+use shop_core::{Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
-use crate::embedded::error::unreadable;
+use crate::embedded::error::{parsed, unreadable};
 
 /// An id as bytes with the same order: a tag, then the 16 bytes of a UUID or the 12 bytes of an ObjectId.
 pub(super) struct IdColumn(pub(super) PurchaseId);
@@ -37,8 +37,7 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, userid, username";
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    let user = || Ok((user_id(row, 3)?, user_name(row, 4)?));
-    purchase_of(row, user)
+    purchase_of(row, || Ok((parsed(row, 3)?, parsed(row, 4)?)))
 }
 
 /// Reads a purchase of a known user from a row of the first three [`COLUMNS`].
@@ -48,23 +47,7 @@ pub(super) fn purchase_of(
 ) -> rusqlite::Result<Purchase> {
     let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
     let IdColumn(id) = row.get(1)?;
-    let price = price(row, 2)?;
+    let price = parsed(row, 2)?;
     let (user_id, user_name) = user()?;
     Ok(Purchase::new(id, user_id, user_name, price, timestamp))
-}
-
-pub(super) fn price(row: &Row<'_>, column: usize) -> rusqlite::Result<Price> {
-    text(row, column)?.parse().map_err(|error| unreadable(column, error))
-}
-
-pub(super) fn user_id(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {
-    text(row, column)?.parse().map_err(|error| unreadable(column, error))
-}
-
-pub(super) fn user_name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
-    text(row, column)?.parse().map_err(|error| unreadable(column, error))
-}
-
-fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
-    Ok(row.get_ref(column)?.as_str()?)
 }

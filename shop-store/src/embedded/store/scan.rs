@@ -1,6 +1,6 @@
 //! Reads all rows in the order of time, including those that are not purchases.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 
 use super::rows::{self, COLUMNS};
@@ -25,10 +25,14 @@ pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::R
     };
     let (mut purchases, mut unreadable, mut last) = (Vec::new(), Vec::new(), None);
     while let Some(row) = found.next()? {
-        let key = key(row)?;
+        let key: Key = (row.get(0)?, row.get(1)?);
         match rows::purchase(row) {
             Ok(purchase) => purchases.push(purchase),
-            Err(error) => unreadable.push(UnreadableEntry::new(id(&key.1), reason(&error))),
+            Err(error) => {
+                // A literal of SQL, as the `sqlite3` tool takes it.
+                let id = format!("x'{}'", hex(&key.1));
+                unreadable.push(UnreadableEntry::new(id, reason(&error)));
+            }
         }
         last = Some(key);
     }
@@ -42,15 +46,6 @@ pub(super) fn parse(position: &ScanPosition) -> Option<Key> {
     let (timestamp, id) = position.as_str().split_once(':')?;
     let digits = id.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
     Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
-}
-
-fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
-    Ok((row.get(0)?, row.get(1)?))
-}
-
-/// The id as a literal of SQL, as the `sqlite3` tool takes it.
-fn id(bytes: &[u8]) -> String {
-    format!("x'{}'", hex(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -16,11 +16,27 @@ use super::{erase, insert, periods, scan, select};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
-use crate::embedded::file::{EmbeddedStoreOptions, StoreFile};
-use crate::embedded::readers::Readers;
+use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::upgrade;
 use crate::embedded::writer::Writer;
+
+shop_core::options! {
+    /// Options of an [`EmbeddedStore`](super::EmbeddedStore), and of users and orders.
+    #[derive(Debug, Clone)]
+    pub struct EmbeddedStoreOptions {
+        /// Number of reader threads (default 3).
+        pub readers: usize = 3,
+        /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is full, a call fails at
+        /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        pub queue_capacity: usize = 1_000,
+        /// Maximum size of the file in bytes (default none).
+        pub max_file_bytes: Option<u64> = None,
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
+        /// false, opening such a store is an error.
+        pub create: bool = true,
+    }
+}
 
 /// Purchases in a file on the local disk, shared by the processes of one machine.
 ///
@@ -81,7 +97,7 @@ impl EmbeddedStore {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
     /// other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.file.writer.exit().wait()
+        self.file.writer.exit()
     }
 }
 
@@ -136,11 +152,8 @@ impl PurchaseQuery for EmbeddedStore {
         let bounds = request.bounds(selector)?;
         let (order, limit) = (request.order, request.limit.get() + 1);
         let owned = selector.clone();
-        let found = self
-            .file
-            .readers
-            .read(move |connection| select::page(connection, &owned, order, &bounds, limit))
-            .await?;
+        let read = move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
+        let found = self.file.readers.read(read).await?;
         Ok(Page::from_overfetch(found, selector, request))
     }
 
@@ -161,8 +174,7 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let id = *id;
-        self.file.readers.read(move |connection| select::by_id(connection, &id)).await
+        Ok(self.look_up(id).await?.stored())
     }
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {

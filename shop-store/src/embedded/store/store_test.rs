@@ -11,7 +11,7 @@ use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
 use super::EmbeddedStore;
-use crate::embedded::file::EmbeddedStoreOptions;
+use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::schema::SHOP;
 
 fn purchase(number: u128) -> Purchase {
