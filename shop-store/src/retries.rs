@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable as _};
 use shop_core::{Error, Result};
 use tokio::time::{Instant, sleep};
 
@@ -16,22 +16,14 @@ pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
 pub(crate) async fn retried<T, F>(
     deadline: Instant,
     is_retryable: fn(&Error) -> bool,
-    mut call: impl FnMut() -> F,
+    call: impl FnMut() -> F,
 ) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     // 0.35 s in total, and up to twice that with jitter.
-    let mut pauses = pauses(Duration::from_millis(50), Duration::from_secs(1)).take(3);
-    loop {
-        let result = call().await;
-        let pause = match &result {
-            Err(error) if is_retryable(error) => pauses.next(),
-            _ => None,
-        };
-        match pause.filter(|pause| Instant::now() + *pause < deadline) {
-            Some(pause) => sleep(pause).await,
-            None => return result,
-        }
-    }
+    let policy = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(50));
+    let in_time =
+        |_: &Error, pause: Option<Duration>| pause.filter(|pause| Instant::now() + *pause < deadline);
+    call.retry(policy.with_max_times(3)).sleep(sleep).when(is_retryable).adjust(in_time).await
 }

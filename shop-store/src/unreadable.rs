@@ -9,6 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The maximum number of distinct entries; further ones are neither logged nor counted.
 const MAX_KNOWN: usize = 10_000;
 
+/// Why a document or a row is not a purchase.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{member} {problem}")]
+pub(crate) struct Unreadable {
+    /// The member of the document, or the column.
+    member: &'static str,
+    problem: String,
+}
+
+pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreadable {
+    Unreadable { member, problem: problem.to_string() }
+}
+
 /// The unreadable entries found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadables {

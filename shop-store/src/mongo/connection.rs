@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bson::{Decimal128, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use mongodb::options::{
-    ClientOptions, ConnectionString, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria,
-};
+use mongodb::options::{ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -15,7 +13,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
-use super::error::{from_driver, from_uri, is_retryable};
+use super::error::{from_driver, from_uri, is_retryable, mongo_error};
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
@@ -80,9 +78,10 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let in_uri = || database_in_uri(&options.uri);
-        let name = options.database.clone().or_else(in_uri).unwrap_or_else(|| "purchases".to_owned());
         let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
+        let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
+        let in_uri = parsed.default_database.clone().filter(is_for_data);
+        let name = options.database.clone().or(in_uri).unwrap_or_else(|| "purchases".to_owned());
         let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
         Ok(Self::on(&client.database(&name), options))
     }
@@ -197,7 +196,7 @@ async fn call<T: Send + 'static>(
     match time::timeout(timeout.saturating_sub(started.elapsed()), task).await {
         Ok(Ok(result)) => result.map_err(from_driver),
         Ok(Err(panicked)) => {
-            Err(Error::new(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
+            Err(mongo_error(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
         }
         Err(_elapsed) => Err(timed_out(timeout, Outcome::Unknown)),
     }
@@ -205,9 +204,8 @@ async fn call<T: Send + 'static>(
 
 /// The error of a call that took longer than `timeout`.
 pub(super) fn timed_out(timeout: Duration, outcome: Outcome) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("MongoDB did not answer within {timeout:?}"))
-        .with_outcome(outcome)
-        .with_origin("mongodb")
+    let message = format!("MongoDB did not answer within {timeout:?}");
+    mongo_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
 /// Adds our defaults for the options that the URI does not set.
@@ -227,23 +225,20 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
 /// Databases that a URI contains for authentication, and not for data.
 const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
-/// Returns the database in the path of a MongoDB URI, unless it is `admin`, `local` or `config`, which are for
-/// authentication. Also `None` if the URI is invalid.
-fn database_in_uri(uri: &SecretString) -> Option<String> {
-    let parsed = ConnectionString::parse(uri.expose_secret()).ok()?;
-    parsed.default_database.filter(|name| !SYSTEM_DATABASES.contains(&name.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn database_in_uri_ignores_system_databases() {
-        let named = |uri: &str| database_in_uri(&uri.to_owned().into());
-        assert_eq!(named("mongodb://u:p@h:27017/shop?directConnection=true").as_deref(), Some("shop"));
-        for uri in ["mongodb://h", "mongodb://h/", "mongodb://u:p@h/admin?x=y", "http://h/shop", ""] {
-            assert_eq!(named(uri), None, "{uri}");
+    #[tokio::test]
+    async fn system_databases_in_the_uri_are_ignored() {
+        for (uri, name) in [
+            ("mongodb://u:p@h:27017/shop?directConnection=true", "shop"),
+            ("mongodb://h", "purchases"),
+            ("mongodb://h/", "purchases"),
+            ("mongodb://u:p@h/admin?tls=false", "purchases"),
+        ] {
+            let connection = Connection::open(MongoStoreOptions::new(uri)).await.unwrap();
+            assert_eq!(connection.database.name(), name, "{uri}");
         }
     }
 }

@@ -6,7 +6,7 @@ use bson::{Bson, DateTime, Decimal128, RawDocument};
 use shop_core::{Decimal, InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
 
 use super::erase;
-use crate::unreadable::Unreadables;
+use crate::unreadable::{Unreadable, Unreadables, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
@@ -35,18 +35,6 @@ pub(super) fn from_decimal(decimal: Decimal) -> Decimal128 {
     Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
 }
 
-/// Why a document is not a purchase.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{member} {problem}")]
-pub(super) struct Unreadable {
-    member: &'static str,
-    problem: String,
-}
-
-fn unreadable(member: &'static str, problem: impl std::fmt::Display) -> Unreadable {
-    Unreadable { member, problem: problem.to_string() }
-}
-
 /// Reads a purchase. The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and user
 /// ids as numbers.
 pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
@@ -60,7 +48,8 @@ fn member<'a>(document: &'a RawDocument, name: &'static str) -> Result<Option<Ra
     document.get(name).map_err(|error| unreadable(name, error))
 }
 
-fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
+/// Reads the id.
+pub(super) fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     match member(document, "_id")? {
         Some(RawBsonRef::String(text)) => text.parse().map_err(|error| unreadable("_id", error)),
         Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
@@ -106,7 +95,10 @@ fn from_double(number: f64) -> Result<Price, Unreadable> {
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
 fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
-    let of_id = || Timestamp::from_millis(creation_time(id)?).ok();
+    let of_id = || {
+        let created = ObjectId::from_bytes(*id.as_object_id()?).timestamp();
+        Timestamp::from_millis(created.timestamp_millis()).ok()
+    };
     timestamp_member(document).or_else(of_id).ok_or_else(|| unreadable("timestamp", "is not a time"))
 }
 
@@ -124,23 +116,18 @@ pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     }
 }
 
-fn creation_time(id: &PurchaseId) -> Option<i64> {
-    id.as_object_id().map(|bytes| ObjectId::from_bytes(*bytes).timestamp().timestamp_millis())
-}
-
-/// Returns the id of `document` if it is a valid purchase id.
-pub(super) fn readable_id(document: &RawDocument) -> Option<PurchaseId> {
-    id(document).ok()
-}
-
 /// Returns the sort key of a document: its date, if it has one, and its `_id`.
 pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson>) {
     let time = match document.get("timestamp") {
         Ok(Some(RawBsonRef::DateTime(date))) => Some(date),
         _ => None,
     };
-    let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
-    (time, id)
+    (time, raw_id(document))
+}
+
+/// Returns the `_id` of a document, of any type.
+pub(super) fn raw_id(document: &RawDocument) -> Option<Bson> {
+    document.get("_id").ok()?.and_then(|id| Bson::try_from(id).ok())
 }
 
 impl Unreadables {
@@ -155,7 +142,7 @@ impl Unreadables {
 
 /// Returns the `_id` of a document, of any type, as a single line.
 pub(super) fn name(document: &RawDocument) -> String {
-    match document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()) {
+    match raw_id(document) {
         Some(Bson::String(text)) => format!("{text:?}"),
         Some(id) => id.to_string().replace(char::is_control, " "),
         None => "none".to_owned(),

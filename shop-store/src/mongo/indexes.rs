@@ -61,12 +61,10 @@ async fn create_index(
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled: a call to the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
-        let code = match &*error.kind {
-            Driver::Command(command) => command.code,
-            _ => 0,
-        };
+        let is_permanent =
+            matches!(&*error.kind, Driver::Command(command) if PERMANENT.contains(&command.code));
         let error = from_driver(error);
-        if PERMANENT.contains(&code) {
+        if is_permanent {
             tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");
             return;
         }

@@ -143,7 +143,7 @@ async fn stored(
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
     let found = connection.write(found).await?;
-    Ok(found.into_iter().filter_map(|document| Some((document::readable_id(&document)?, document))).collect())
+    Ok(found.into_iter().filter_map(|document| Some((document::id(&document).ok()?, document))).collect())
 }
 
 /// Compares a purchase with the stored document of the same id.

@@ -7,7 +7,7 @@
 //! | `document` | conversion of documents to purchases, including those of the replaced systems |
 //! | `command` | serialization of the insert command |
 //! | `insert` | inserts with one outcome for each document |
-//! | `select` | keyset pagination in two ranges: documents with a date, then those not migrated yet |
+//! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then those not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |

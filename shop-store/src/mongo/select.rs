@@ -2,15 +2,18 @@
 //! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` empties the second range, except for dates
 //! that are not valid for a purchase.
 
-use super::error::mongo_error;
+use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
-use shop_core::ports::{Cursor, ListOrder, Lookup, Page, PageRequest, Selector, TimeRange};
+use shop_core::ports::{
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, ScanPosition, Selector,
+    Summary, TimeRange, TotalsRequest,
+};
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
-use super::connection::Connection;
-use super::{document, erase};
+use super::error::mongo_error;
+use super::{MongoStore, document, erase, scan, totals};
 
 /// A position in one of the two ranges: after the document with this time and id, or at the start.
 #[derive(Debug)]
@@ -24,33 +27,69 @@ pub(super) enum RangePosition {
 /// Minimum number of documents of a query: many unreadable documents then need few queries.
 const MIN_BATCH: usize = 100;
 
-pub(super) async fn page(
-    connection: &Connection,
-    selector: &Selector,
-    request: &PageRequest,
-) -> Result<Page> {
-    let (order, limit) = (request.order, request.limit.get());
-    let deadline = Instant::now() + connection.options.query_timeout;
-    let mut place = Some(start(selector, request)?);
-    let mut found = Vec::with_capacity(limit + 1);
-    while let Some(from) = place.take().filter(|_| found.len() <= limit) {
-        let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
-        let (filter, sort) = query(selector, request, &from);
-        let time = deadline.saturating_duration_since(Instant::now());
-        let options = FindOptions::builder().sort(sort).limit(wanted as i64).max_time(time).build();
-        let documents = connection.find(&connection.collection, &filter, options).await?;
-        let is_last = documents.len() < wanted;
-        let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
-        found.extend(readable.map(|purchase| listed(purchase, &from, order)));
-        place = following(&from, documents.last().filter(|_| !is_last));
-        // Without a date a document is in no range of time.
-        place =
-            place.filter(|place| request.range == TimeRange::ALL || matches!(place, RangePosition::Dated(_)));
+#[async_trait]
+impl PurchaseQuery for MongoStore {
+    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let (connection, order, limit) = (&self.connection, request.order, request.limit.get());
+        let deadline = Instant::now() + connection.options.query_timeout;
+        let mut place = Some(start(selector, request)?);
+        let mut found = Vec::with_capacity(limit + 1);
+        while let Some(from) = place.take().filter(|_| found.len() <= limit) {
+            let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
+            let (filter, sort) = query(selector, request, &from);
+            let time = deadline.saturating_duration_since(Instant::now());
+            let options = FindOptions::builder().sort(sort).limit(wanted as i64).max_time(time).build();
+            let documents = connection.find(&connection.collection, &filter, options).await?;
+            let is_last = documents.len() < wanted;
+            let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
+            found.extend(readable.map(|purchase| listed(purchase, &from, order)));
+            place = following(&from, documents.last().filter(|_| !is_last));
+            // Without a date a document is in no range of time.
+            place = place
+                .filter(|place| request.range == TimeRange::ALL || matches!(place, RangePosition::Dated(_)));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, request, last));
+        Ok(Page::new(found.into_iter().map(|(purchase, _)| purchase).collect(), next))
     }
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, request, last));
-    Ok(Page::new(found.into_iter().map(|(purchase, _)| purchase).collect(), next))
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
+        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+    }
+
+    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        totals::per_period(&self.connection, selector, request).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(self.look_up(id).await?.stored())
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let filter = doc! { "_id": document::id_value(id) };
+        let options = FindOptions::builder().limit(1).build();
+        match self.connection.find(&self.connection.on_primary(), &filter, options).await?.pop() {
+            None => Ok(Lookup::Missing),
+            Some(document) if erase::is_mark(&document) => Ok(Lookup::Erased),
+            Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {
+                mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
+                    .with_context("id", id)
+                    .with_source(error)
+            }),
+        }
+    }
+
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        scan::batch(&self.connection, after).await
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        self.connection.ping().await
+    }
 }
 
 /// The timestamp that marks cursors of the second range. Documents with this date are in the second range too.
@@ -154,11 +193,8 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 /// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.
 fn without_date(order: ListOrder) -> Document {
     let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
-    let (lower, above) = match order {
-        ListOrder::OldestFirst => ("$gte", "$gte"),
-        _ => ("$gt", "$gt"),
-    };
-    doc! { "$or": [{ "timestamp": { "$not": { lower: lowest } } }, { "timestamp": { above: highest } }] }
+    let from = if order == ListOrder::OldestFirst { "$gte" } else { "$gt" };
+    doc! { "$or": [{ "timestamp": { "$not": { from: lowest } } }, { "timestamp": { from: highest } }] }
 }
 
 pub(super) const fn date(at: Timestamp) -> DateTime {
@@ -193,20 +229,5 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
     match integer.or_else(double) {
         Some(number) => doc! { member: { "$in": [text, number] } },
         None => doc! { member: text },
-    }
-}
-
-/// Returns what is stored under this id.
-pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Lookup> {
-    let filter = doc! { "_id": document::id_value(id) };
-    let options = FindOptions::builder().limit(1).build();
-    match connection.find(&connection.on_primary(), &filter, options).await?.pop() {
-        None => Ok(Lookup::Missing),
-        Some(document) if erase::is_mark(&document) => Ok(Lookup::Erased),
-        Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {
-            mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
-                .with_context("id", id)
-                .with_source(error)
-        }),
     }
 }

@@ -1,18 +1,15 @@
-//! [`MongoStore`]: the storage ports on a collection.
+//! [`MongoStore`], and its port for inserts. The other ports are beside their statements.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{
-    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
-    Selector, Summary, TotalsRequest,
-};
-use shop_core::{Purchase, PurchaseId, Result};
+use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::{Purchase, Result};
 
 use super::connection::Connection;
 use super::indexes::ListingIndexes;
-use super::{MongoStoreOptions, insert, scan, select, totals};
+use super::{MongoStoreOptions, insert};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -88,39 +85,5 @@ impl RecordStore<Purchase> for MongoStore {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
-    }
-}
-
-#[async_trait]
-impl PurchaseQuery for MongoStore {
-    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
-    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        select::page(&self.connection, selector, request).await
-    }
-
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
-        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
-    }
-
-    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
-    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        totals::per_period(&self.connection, selector, request).await
-    }
-
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.look_up(id).await?.stored())
-    }
-
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        select::by_id(&self.connection, id).await
-    }
-
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-        scan::batch(&self.connection, after).await
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        self.connection.ping().await
     }
 }

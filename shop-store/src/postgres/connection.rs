@@ -111,7 +111,7 @@ pub(super) struct Connection {
     pub(super) check_timeout: Duration,
     /// The time of the last check of writes, unless a statement has failed since.
     checked: Mutex<Option<Instant>>,
-    schema: Option<Schema>,
+    pub(super) schema: Option<Schema>,
     _closing_idle: DropGuard,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
     reads: Pool,
@@ -153,11 +153,7 @@ impl Connection {
 
     /// Runs a query within the timeout of queries.
     pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
-        self.query_by(statement, Instant::now() + self.options.query_timeout).await
-    }
-
-    pub(super) async fn query_by(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
-        self.retried(statement, deadline).await
+        self.run(statement, Instant::now() + self.options.query_timeout).await
     }
 
     /// Runs a write, or a query that belongs to a write. It must be idempotent: it is repeated if its outcome is unknown.
@@ -166,19 +162,19 @@ impl Connection {
     }
 
     pub(super) async fn write_by(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
-        self.retried(Statement { end: Some("commit"), ..statement }, deadline).await
+        self.run(Statement { end: Some("commit"), ..statement }, deadline).await
     }
 
-    /// Retries a few times if the error is transient: the connections of a server that has restarted are broken, and
-    /// the next one is new.
-    async fn retried(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
+    /// Runs a query, or a write that has an end. Retries a few times if the error is transient: the connections of a
+    /// server that has restarted are broken, and the next one is new.
+    pub(super) async fn run(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
             let attempted = time::timeout_at(deadline, schema.attempted()).await;
             attempted.map_err(|_elapsed| timed_out(Outcome::NotApplied))??;
         }
         let pool = if statement.end.is_some() { &self.writes } else { &self.reads };
         let statement = Arc::new(statement);
-        let rows = retried(deadline, is_retryable, || run(pool, &statement, deadline)).await;
+        let rows = retried(deadline, is_retryable, || attempt(pool, &statement, deadline)).await;
         if rows.is_err() {
             self.set_checked(None);
         }
@@ -192,7 +188,7 @@ impl Connection {
     /// Checks that the table can be read.
     pub(super) async fn check_reads(&self) -> Result<()> {
         let check = Statement::new(format!("select from {} limit 0", self.definition.name));
-        self.query_by(check, Instant::now() + self.check_timeout).await.map(drop)
+        self.run(check, Instant::now() + self.check_timeout).await.map(drop)
     }
 
     /// Checks that the table can be written: inserts a row, and rolls back. A recent success is not repeated.
@@ -204,23 +200,16 @@ impl Connection {
         let Definition { name, unused_id, .. } = self.definition;
         let check = Statement::new(format!("insert into {name} (id) values ({unused_id})"));
         let check = Statement { end: Some("rollback"), ..check };
-        self.retried(check, Instant::now() + self.check_timeout).await?;
+        self.run(check, Instant::now() + self.check_timeout).await?;
         self.set_checked(Some(Instant::now()));
         Ok(())
-    }
-
-    /// Waits until the table exists or the server has rejected its creation.
-    pub(super) async fn wait_for_schema(&self) {
-        if let Some(schema) = &self.schema {
-            schema.done().await;
-        }
     }
 }
 
 /// Runs a statement in a separate task. After the deadline, or when this future is dropped, the task continues in the
 /// background with its connection: a statement that is not finished must not delay another one, and statements that
 /// wait for a standby must not use up the connections of the server.
-async fn run(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Result<Vec<Row>> {
+async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Result<Vec<Row>> {
     let client = match time::timeout_at(deadline, pool.get()).await {
         Ok(client) => client.map_err(from_pool)?,
         Err(_elapsed) => return Err(timed_out(Outcome::NotApplied)),

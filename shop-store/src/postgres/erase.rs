@@ -7,13 +7,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::PurchaseErase;
-use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
+use shop_core::{PurchaseId, Result, Timestamp, UserId};
 use tokio_postgres::types::Type;
 
 use super::PostgresStore;
 use super::connection::{Connection, Statement};
-use super::error::postgres_error;
-use super::rows::{Text, time};
+use super::rows::{Text, cell, time};
 
 /// Maximum number of rows in a statement.
 const MAX_ROWS: usize = 10_000;
@@ -101,7 +100,5 @@ fn bounded(limit: usize) -> i64 {
 /// Runs a write that returns the number of its rows.
 async fn count(connection: &Connection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
-    let count = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok());
-    let count = count.and_then(|count| u64::try_from(count).ok());
-    count.ok_or_else(|| postgres_error(ErrorKind::Internal, "PostgreSQL returned no number of rows"))
+    Ok(cell::<i64>(&rows, 0)?.unsigned_abs())
 }

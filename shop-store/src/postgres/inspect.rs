@@ -2,11 +2,11 @@
 
 use shop_core::{ErrorKind, Result};
 use tokio::time::Instant;
-use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
+use super::rows::cell;
 use super::schema::{Definition, of_another_program};
 
 /// What a store finds in its database, see [`PostgresStore::inspect`](super::PostgresStore::inspect).
@@ -43,9 +43,9 @@ impl Connection {
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
         let has_versions = Statement::new("select to_regclass('shop_schema') is not null");
         let mut version = 0_i32;
-        if cell(&self.query_by(has_versions, deadline).await?, 0)? {
+        if cell(&self.run(has_versions, deadline).await?, 0)? {
             let sql = format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
-            version = cell(&self.query_by(Statement::new(sql), deadline).await?, 0)?;
+            version = cell(&self.run(Statement::new(sql), deadline).await?, 0)?;
         }
         let is_complete = usize::try_from(version).is_ok_and(|made| made >= changes.len());
         let mut used = tables.to_vec();
@@ -54,7 +54,7 @@ impl Connection {
         let adoptable = if version == 0 { adoptable } else { &[] };
         let rights = Statement::new(RIGHTS).bind(used, Type::TEXT_ARRAY).bind(name, Type::TEXT);
         let rights = rights.bind(adoptable, Type::TEXT_ARRAY);
-        let rows = self.query_by(rights, deadline).await?;
+        let rows = self.run(rights, deadline).await?;
         let schema: Option<String> = cell(&rows, 0)?;
         let (present, mut missing): (Vec<String>, Vec<String>) = (cell(&rows, 2)?, cell(&rows, 3)?);
         let exists = present.iter().any(|table| table == name);
@@ -78,17 +78,9 @@ impl Connection {
         let mut found = Inspection { exists, taken_over: None };
         if !foreign.is_empty() && exists {
             let count = Statement::new(format!("select count(*) from {name}"));
-            let rows = self.query_by(count, deadline).await?;
+            let rows = self.run(count, deadline).await?;
             found.taken_over = Some(cell(&rows, 0)?);
         }
         Ok(found)
     }
-}
-
-/// A column of the only row.
-fn cell<'a, T: FromSql<'a>>(rows: &'a [Row], column: usize) -> Result<T> {
-    let value = rows.first().and_then(|row| row.try_get(column).ok());
-    value.ok_or_else(|| {
-        postgres_error(ErrorKind::Internal, "PostgreSQL returned no description of the database")
-    })
 }

@@ -8,7 +8,7 @@
 //! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
 //! | `insert` | inserts with one outcome for each row |
-//! | `select` | keyset pagination, reads by id, and of the whole table in the order of the primary key |
+//! | `select` | the port for queries; keyset pagination, reads by id, and of the whole table in the order of the primary key |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `entities` | users and orders, with their outbox |

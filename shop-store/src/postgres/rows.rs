@@ -5,24 +5,18 @@ use std::time::SystemTime;
 
 use bytes::{BufMut as _, BytesMut};
 use rust_decimal::Decimal;
-use shop_core::{Price, Purchase, Timestamp};
+use shop_core::{ErrorKind, Price, Purchase, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connection::Connection;
+use super::error::postgres_error;
+use crate::unreadable::{Unreadable, unreadable};
 
 type Written = Result<IsNull, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The columns that [`purchase`] reads.
 pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
-
-/// A column that has no value of a purchase.
-#[derive(Debug, thiserror::Error)]
-#[error("{column}: {reason}")]
-pub(super) struct Unreadable {
-    column: &'static str,
-    reason: String,
-}
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
@@ -50,11 +44,16 @@ pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(
 }
 
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Result<T, Unreadable> {
-    row.try_get(name).map_err(|error| unreadable(name, std::error::Error::source(&error).unwrap_or(&error)))
+    row.try_get(name).map_err(|error| {
+        let reason = std::error::Error::source(&error).unwrap_or(&error);
+        unreadable(name, format_args!("cannot be read: {reason}"))
+    })
 }
 
-pub(super) fn unreadable(column: &'static str, reason: impl Display) -> Unreadable {
-    Unreadable { column, reason: reason.to_string() }
+/// Reads a column of the only row of an answer.
+pub(super) fn cell<'a, T: FromSql<'a>>(rows: &'a [Row], column: usize) -> shop_core::Result<T> {
+    let value = rows.first().and_then(|row| row.try_get(column).ok());
+    value.ok_or_else(|| postgres_error(ErrorKind::Internal, "PostgreSQL returned no row, or another one"))
 }
 
 /// Whether the row, which has the column `userid`, is the mark of an erased purchase.

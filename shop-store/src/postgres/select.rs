@@ -3,16 +3,19 @@
 
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use shop_core::ports::{
-    ListOrder, Lookup, Page, PageRequest, ScanBatch, ScanPosition, Selector, UnreadableEntry,
+    Bucket, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, ScanPosition, Selector, Summary,
+    TotalsRequest, UnreadableEntry,
 };
-use shop_core::{ErrorKind, PurchaseId, Result, Timestamp};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
-use super::connection::{Connection, Statement};
+use super::connection::Statement;
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
+use super::{PostgresStore, totals};
 
 /// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
@@ -23,27 +26,77 @@ pub(super) struct Start {
     pub(super) to: Option<Timestamp>,
 }
 
-pub(super) async fn page(
-    connection: &Connection,
-    selector: &Selector,
-    request: &PageRequest,
-) -> Result<Page> {
-    let limit = request.limit.get();
-    let deadline = Instant::now() + connection.options.query_timeout;
-    let mut start = start(selector, request)?;
-    let mut found = Vec::with_capacity(limit + 1);
-    loop {
-        let wanted = limit + 1 - found.len();
-        let rows = connection.query_by(listing(selector, request.order, &start, wanted), deadline).await?;
-        found.extend(rows.iter().filter_map(|row| connection.readable(row)));
-        // Rows that are not purchases are replaced by the next ones.
-        let Some(last) = rows.last().filter(|_| rows.len() == wanted && found.len() <= limit) else {
-            return Ok(Page::from_overfetch(found, selector, request));
-        };
-        let time = last.try_get("timestamp").map_err(|error| {
-            postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
-        })?;
-        start.after = Some((time, rows::raw_id(last)));
+/// Number of rows in a slice.
+const SLICE: usize = 1_000;
+
+#[async_trait]
+impl PurchaseQuery for PostgresStore {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let (connection, limit) = (&self.connection, request.limit.get());
+        let deadline = Instant::now() + connection.options.query_timeout;
+        let mut start = start(selector, request)?;
+        let mut found = Vec::with_capacity(limit + 1);
+        loop {
+            let wanted = limit + 1 - found.len();
+            let rows = connection.run(listing(selector, request.order, &start, wanted), deadline).await?;
+            found.extend(rows.iter().filter_map(|row| connection.readable(row)));
+            // Rows that are not purchases are replaced by the next ones.
+            let Some(last) = rows.last().filter(|_| rows.len() == wanted && found.len() <= limit) else {
+                return Ok(Page::from_overfetch(found, selector, request));
+            };
+            let time = last.try_get("timestamp").map_err(|error| {
+                postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
+            })?;
+            start.after = Some((time, rows::raw_id(last)));
+        }
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
+        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+    }
+
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        totals::per_period(&self.connection, selector, request).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(self.look_up(id).await?.stored())
+    }
+
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let rows = self.connection.query(row_by_id(id)).await?;
+        match rows.first() {
+            None => Ok(Lookup::Missing),
+            Some(row) if rows::is_mark(row) => Ok(Lookup::Erased),
+            Some(row) => rows::purchase(row).map(Lookup::Stored).map_err(|error| {
+                postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
+                    .with_context("id", id)
+                    .with_source(error)
+            }),
+        }
+    }
+
+    /// A position is the id of the last row.
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        let rows = self.connection.query(slice(after)).await?;
+        let next =
+            rows.last().filter(|_| rows.len() == SLICE).map(|last| ScanPosition::new(rows::raw_id(last)));
+        let (mut purchases, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+        // The marks of erased purchases are skipped here, so every call costs the same.
+        for row in rows.iter().filter(|row| !rows::is_mark(row)) {
+            match rows::purchase(row) {
+                Ok(purchase) => purchases.push(purchase),
+                Err(error) => {
+                    unreadable.push(UnreadableEntry::new(format!("{:?}", rows::raw_id(row)), error));
+                }
+            }
+        }
+        Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        self.connection.check_reads().await
     }
 }
 
@@ -107,39 +160,6 @@ pub(super) fn selection(
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
-}
-
-/// Returns what is stored under this id.
-pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Lookup> {
-    let rows = connection.query(row_by_id(id)).await?;
-    match rows.first() {
-        None => Ok(Lookup::Missing),
-        Some(row) if rows::is_mark(row) => Ok(Lookup::Erased),
-        Some(row) => rows::purchase(row).map(Lookup::Stored).map_err(|error| {
-            postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
-                .with_context("id", id)
-                .with_source(error)
-        }),
-    }
-}
-
-/// Number of rows in a slice.
-const SLICE: usize = 1_000;
-
-/// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch). A position is
-/// the id of the last row.
-pub(super) async fn scan(connection: &Connection, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-    let rows = connection.query(slice(after)).await?;
-    let next = rows.last().filter(|_| rows.len() == SLICE).map(|last| ScanPosition::new(rows::raw_id(last)));
-    let (mut purchases, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
-    // The marks of erased purchases are skipped here, so every call costs the same.
-    for row in rows.iter().filter(|row| !rows::is_mark(row)) {
-        match rows::purchase(row) {
-            Ok(purchase) => purchases.push(purchase),
-            Err(error) => unreadable.push(UnreadableEntry::new(format!("{:?}", rows::raw_id(row)), error)),
-        }
-    }
-    Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
 /// The query of the slice after a position.

@@ -1,17 +1,14 @@
-//! [`PostgresStore`]: the storage ports on a table.
+//! [`PostgresStore`], and its port for inserts. The other ports are beside their statements.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{
-    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
-    Selector, Summary, TotalsRequest,
-};
-use shop_core::{Purchase, PurchaseId, Result};
+use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::{Purchase, Result};
 
 use super::connection::Connection;
-use super::{Inspection, PostgresStoreOptions, insert, schema, select, totals};
+use super::{Inspection, PostgresStoreOptions, insert, schema};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -66,7 +63,9 @@ impl PostgresStore {
 
     /// Waits until the table exists or the server has rejected its creation.
     pub async fn wait_for_schema(&self) {
-        self.connection.wait_for_schema().await;
+        if let Some(schema) = &self.connection.schema {
+            schema.done().await;
+        }
     }
 }
 
@@ -79,37 +78,5 @@ impl RecordStore<Purchase> for PostgresStore {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
-    }
-}
-
-#[async_trait]
-impl PurchaseQuery for PostgresStore {
-    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        select::page(&self.connection, selector, request).await
-    }
-
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
-        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
-    }
-
-    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        totals::per_period(&self.connection, selector, request).await
-    }
-
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.look_up(id).await?.stored())
-    }
-
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        select::by_id(&self.connection, id).await
-    }
-
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-        select::scan(&self.connection, after).await
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        self.connection.check_reads().await
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -40,7 +41,9 @@ impl Tls {
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("sslmode", value)) => mode = Some(value),
-                Some(("sslrootcert", value)) => file = Some(decoded(value)),
+                Some(("sslrootcert", value)) => {
+                    file = Some(percent_decode_str(value).decode_utf8_lossy().into_owned());
+                }
                 _ => others.push(option),
             }
         }
@@ -106,10 +109,6 @@ fn verifier(
 
 fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
-}
-
-fn decoded(value: &str) -> String {
-    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 /// Accepts any certificate whose key the server has. The connection is encrypted, and the server's identity unknown.

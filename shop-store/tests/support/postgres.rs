@@ -180,7 +180,12 @@ impl PostgresEntitiesFixture {
         let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4).adopt_tables(true);
         let users = PostgresUsers::open(options()).expect("a URL of PostgreSQL");
         let orders = PostgresOrders::open(options()).expect("a URL of PostgreSQL");
-        let created = async { tokio::join!(users.wait_for_schema(), orders.wait_for_schema()) };
+        // Calls wait for the first attempt to create the tables.
+        let created = async {
+            while users.inspect().await.and(orders.inspect().await).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
         let created = tokio::time::timeout(Duration::from_secs(60), created);
         created.await.expect("a PostgreSQL server");
         Some(Self { users, orders, url, _server: server })

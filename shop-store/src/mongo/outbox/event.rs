@@ -40,15 +40,7 @@ pub(super) fn encode(number: i64, event: &LogRecord) -> RawDocumentBuf {
 pub(super) struct Row {
     #[serde(rename = "_id")]
     id: Bson,
-    outbox: Events,
-}
-
-/// The member `outbox`: one event, or several in an array.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Events {
-    One(Event),
-    Many(Vec<Event>),
+    outbox: Vec<Event>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,11 +55,7 @@ struct Event {
 impl Row {
     /// The events of the row.
     pub(super) fn entries(self) -> Result<Vec<OutboxEntry>> {
-        let events = match self.outbox {
-            Events::One(event) => vec![event],
-            Events::Many(events) => events,
-        };
-        events.into_iter().map(|event| event.entry(&self.id)).collect()
+        self.outbox.into_iter().map(|event| event.entry(&self.id)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::options::{FindOptions, ReadConcern, ReturnDocument, WriteConcern};
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::MongoStoreOptions;
 use super::connection::Connection;
+use super::document::raw_id;
 use super::error::mongo_error;
 use event::{NUMBER, Row};
 
@@ -165,7 +166,8 @@ impl Outbox for MongoOutbox {
         let mut entries = Vec::new();
         for document in found {
             let row = bson::deserialize_from_slice::<Row>(document.as_bytes());
-            entries.extend(row.map_err(|error| event::unreadable(&id(&document), error))?.entries()?);
+            let id = || raw_id(&document).unwrap_or(Bson::Null);
+            entries.extend(row.map_err(|error| event::unreadable(&id(), error))?.entries()?);
         }
         entries.sort_by_key(|entry| entry.id);
         entries.truncate(limit);
@@ -214,8 +216,4 @@ impl Outbox for MongoOutbox {
 /// The filter of documents with a pending event.
 fn with_events() -> Document {
     doc! { NUMBER: { "$gt": 0 } }
-}
-
-fn id(document: &RawDocumentBuf) -> Bson {
-    document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()).unwrap_or(Bson::Null)
 }

@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 use super::store::{PostgresEntities, Table};
 use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
+use crate::postgres::rows::cell;
 
 /// The table of events, with the last number of the rows.
 macro_rules! outbox_schema {
@@ -76,12 +77,9 @@ impl<E: Table> Outbox for PostgresEntities<E> {
             "select count(*), (select created from {table}_outbox order by id limit 1) from {table}_outbox"
         );
         let rows = self.rows.connection.query(Statement::new(sql)).await?;
-        let counted = rows.first().and_then(|row| {
-            let oldest: Option<SystemTime> = row.try_get(1).ok()?;
-            let oldest = oldest.and_then(|oldest| Timestamp::try_from(oldest).ok());
-            Some(Backlog::new(row.try_get::<_, i64>(0).ok()?.unsigned_abs(), oldest))
-        });
-        counted.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "the outbox cannot be counted"))
+        let oldest: Option<SystemTime> = cell(&rows, 1)?;
+        let oldest = oldest.and_then(|oldest| Timestamp::try_from(oldest).ok());
+        Ok(Backlog::new(cell::<i64>(&rows, 0)?.unsigned_abs(), oldest))
     }
 
     async fn wait_for_entries(&self) {

@@ -20,11 +20,11 @@ use tokio_postgres::types::Type;
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
-use crate::postgres::rows::Unreadable;
 use crate::postgres::schema::Definition;
 use crate::postgres::sqlstate;
 use crate::postgres::{Inspection, PostgresStoreOptions};
 use crate::retries::pauses;
+use crate::unreadable::Unreadable;
 
 /// Entities of one type in a PostgreSQL database, shared by all processes that use it, with an outbox.
 ///
@@ -106,13 +106,18 @@ pub(super) struct Rows {
     pub(super) written: Notify,
 }
 
-pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresEntities<E>> {
-    let connection = Connection::open(options, E::DEFINITION)?;
-    let rows = Rows { connection, last: Mutex::new(0), written: Notify::new() };
-    Ok(PostgresEntities { rows: Arc::new(rows), kind: PhantomData })
-}
+#[expect(private_bounds, reason = "users and orders are the only types")]
+impl<E: Table> PostgresEntities<E> {
+    /// Opens the tables in the database of `options`. Does not wait for the server.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
+    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+        let connection = Connection::open(options, E::DEFINITION)?;
+        let rows = Rows { connection, last: Mutex::new(0), written: Notify::new() };
+        Ok(Self { rows: Arc::new(rows), kind: PhantomData })
+    }
 
-impl<E: Sync> PostgresEntities<E> {
     /// Returns the database as `host:port/database`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -125,11 +130,6 @@ impl<E: Sync> PostgresEntities<E> {
     /// As [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
     pub async fn inspect(&self) -> Result<Inspection> {
         self.rows.connection.inspect().await
-    }
-
-    /// Waits until the tables exist or the server has rejected their creation.
-    pub async fn wait_for_schema(&self) {
-        self.rows.connection.wait_for_schema().await;
     }
 }
 

@@ -10,13 +10,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::outbox_schema;
-use super::store::{self, PostgresEntities, Table, UNUSED_NUMBER};
-use crate::postgres::PostgresStoreOptions;
+use super::store::{PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
-use crate::postgres::rows::{Unreadable, column, number, parsed, unreadable};
+use crate::postgres::rows::{column, number, parsed};
 use crate::postgres::schema::Definition;
+use crate::unreadable::{Unreadable, unreadable};
 
 pub(super) const USERS: Definition = Definition {
     name: "users",
@@ -48,16 +48,6 @@ pub(super) const USERS: Definition = Definition {
 /// # }
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
-
-impl PostgresUsers {
-    /// Opens the users in the database of `options`. Does not wait for the server.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
-    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
-        store::open(options)
-    }
-}
 
 impl Table for User {
     const DEFINITION: &'static Definition = &USERS;
@@ -140,16 +130,6 @@ const ORDERS: Definition = Definition {
 
 /// Orders in a PostgreSQL database.
 pub type PostgresOrders = PostgresEntities<Order>;
-
-impl PostgresOrders {
-    /// Opens the orders in the database of `options`. Does not wait for the server.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
-    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
-        store::open(options)
-    }
-}
 
 impl Table for Order {
     const DEFINITION: &'static Definition = &ORDERS;
