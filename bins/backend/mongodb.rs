@@ -80,9 +80,9 @@ impl Mongodb<'_> {
     }
 }
 
-/// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist.
+/// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist. Before the
+/// check, which is too short for a new connection to a busy server.
 async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
-    store.check().await?;
     match store.exists().await {
         Ok(false) => {
             let message =
@@ -90,6 +90,6 @@ async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
             Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
         }
         Err(error) if error.kind() != ErrorKind::Denied => Err(error),
-        Ok(true) | Err(_) => Ok(()),
+        Ok(true) | Err(_) => store.check().await,
     }
 }

@@ -90,7 +90,7 @@ async fn unavailable_servers_exit_with_3_in_bounded_time() {
         assert_code(&output, 3, "");
     }
     for words in [&["verify", "--wait", "0"][..], &["doctor"], &["migrate"]] {
-        assert_code(&Binary::Management.run(words, &[data, mongodb]).await, 3, "MongoDB did not answer");
+        assert_code(&Binary::Management.run(words, &[data, mongodb]).await, 3, "MongoDB cannot be reached");
     }
     for binary in [Binary::Facing, Binary::Management] {
         let output = binary.run(&["--check-config"], &[data, kafka, mongodb]).await;
