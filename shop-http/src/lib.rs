@@ -127,6 +127,7 @@
 //! |---|---|---|
 //! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
+//! | `otel` | traces with the global OpenTelemetry propagator | no |
 //! | `tls` | [`serve_tls`]: TLS with HTTP/1.1 and HTTP/2 | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
