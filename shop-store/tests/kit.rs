@@ -23,7 +23,7 @@ mod properties;
 
 use embedded::{EmbeddedEntitiesFixture, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
 use mongo::{MongoFixture, OwnCollection};
-use postgres::{PostgresEntitiesFixture, PostgresFixture};
+use postgres::{OwnTable, PostgresEntitiesFixture, PostgresFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
@@ -82,6 +82,8 @@ record_store_suite!(postgres_orders_of_users, if async {
 record_store_suite!(postgres_users_of_orders, if async {
     PostgresEntitiesFixture::on_test_server().await.map(UsersOfOrders)
 });
+
+outbox_suite!(postgres_outbox, if OwnTable::on_test_server());
 
 outbox_suite!(mongo_outbox, if OwnCollection::on_test_server());
 record_store_suite!(mongo_purchase_records, if async {

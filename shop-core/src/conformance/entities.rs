@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::StoreFixture;
 use super::sample::purchase;
 use super::store::contradicting;
+use super::{Capabilities, StoreFixture};
 use crate::Purchase;
 use crate::entity::{Entity as _, EntityStore, Insertion};
 use crate::log::LogRecord;
@@ -49,11 +50,23 @@ pub trait OrdersFixture: Debug + Send + Sync {
 /// A fresh outbox, and a way to write entries.
 #[async_trait]
 pub trait OutboxFixture: Debug + Send + Sync {
+    /// The capabilities of the outbox.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// The outbox.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 
     /// Writes a row with an event. Returns the event, which is not equal to an earlier one.
     async fn write(&self) -> LogRecord;
+
+    /// Writes a row with `event`, awaits `before_commit`, and commits. If the outbox requires it of its callers, begins
+    /// when no other write of the key is open. Only called if [`Capabilities::open_writes`] is set.
+    async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
+        drop(before_commit);
+        panic!("this fixture does not hold the write of {event:?}: declare it in its capabilities");
+    }
 }
 
 /// A fresh store of records.
@@ -204,6 +217,10 @@ impl EntityStores for MemoryEntities {
 
 #[async_trait]
 impl OutboxFixture for MemoryEntities {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().without_open_writes()
+    }
+
     async fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(self.outbox.clone())
     }
@@ -229,6 +246,10 @@ impl<F> OutboxOfUsers<F> {
 
 #[async_trait]
 impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().without_open_writes()
+    }
+
     async fn outbox(&self) -> Arc<dyn Outbox> {
         self.0.outbox().await
     }
@@ -248,6 +269,10 @@ pub struct OutboxOfOrders<F>(pub F);
 
 #[async_trait]
 impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().without_open_writes()
+    }
+
     async fn outbox(&self) -> Arc<dyn Outbox> {
         self.0.outbox().await
     }

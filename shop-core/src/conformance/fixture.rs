@@ -98,6 +98,9 @@ pub struct Capabilities {
     /// [`Selector::All`](crate::ports::Selector::All) is supported. If not, a query returns
     /// [`Denied`](crate::ErrorKind::Denied).
     pub lists_everybody: bool,
+    /// Several writes with events can be open at a time: begun, and not committed. An outbox with one writer has nothing to
+    /// reorder.
+    pub open_writes: bool,
 }
 
 impl Default for Capabilities {
@@ -109,6 +112,7 @@ impl Default for Capabilities {
             deletes_records: true,
             object_ids: true,
             lists_everybody: true,
+            open_writes: true,
         }
     }
 }
@@ -153,6 +157,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_listing_everybody(mut self) -> Self {
         self.lists_everybody = false;
+        self
+    }
+
+    /// The same, with one write of an event at a time.
+    #[must_use]
+    pub const fn without_open_writes(mut self) -> Self {
+        self.open_writes = false;
         self
     }
 }

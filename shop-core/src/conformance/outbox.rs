@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::future::{BoxFuture, join};
+use futures_util::{FutureExt, TryStreamExt};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
-use super::fixture::soon;
+use super::entities::new_user;
+use super::fixture::{declared, soon};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{Headers, LogAdmin, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
+use crate::record::Event;
+use crate::users::{User, UserNumber};
 
 async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
     soon("pending", outbox.pending(limit)).await.expect("pending")
@@ -46,6 +51,81 @@ pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     let found = pending(&*outbox, 10).await;
     assert!(found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time), "{found:?}");
     assert_eq!(contents(found.into_iter().map(|entry| entry.record)), contents(written));
+}
+
+/// Holds a write between its event and its commit.
+#[derive(Debug, Default)]
+struct Hold {
+    written: Notify,
+    released: Notify,
+}
+
+impl Hold {
+    fn before_commit(&self) -> BoxFuture<'_, ()> {
+        let hold = async {
+            self.written.notify_one();
+            self.released.notified().await;
+        };
+        hold.boxed()
+    }
+}
+
+/// An event with the key `number`.
+fn event(number: i64, name: &str) -> User {
+    new_user(name).with_id(UserNumber::new(number))
+}
+
+fn encoded<const N: usize>(events: [&User; N]) -> Vec<Content> {
+    contents(events.map(|event| event.encode().expect("a record")))
+}
+
+async fn pending_contents(outbox: &dyn Outbox) -> Vec<Content> {
+    contents(pending(outbox, 10).await.into_iter().map(|entry| entry.record))
+}
+
+/// Of two open writes of one key, the later one commits first, or waits for the earlier one. The entries are in the order
+/// of the commits.
+pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) {
+    if !declared(fixture.capabilities().open_writes, "several open writes") {
+        return;
+    }
+    let (outbox, hold) = (fixture.outbox().await, Hold::default());
+    let (earlier, later) = (event(1, "earlier"), event(1, "later"));
+    let rest = async {
+        hold.written.notified().await;
+        let mut write = fixture.write_event(&later, std::future::ready(()).boxed());
+        let is_first = timeout(Duration::from_millis(500), &mut write).await.is_ok();
+        hold.released.notify_one();
+        if !is_first {
+            write.await;
+        }
+        is_first
+    };
+    let writes = join(fixture.write_event(&earlier, hold.before_commit()), rest);
+    let ((), is_first) = soon("two writes of one key", writes).await;
+    let committed = if is_first { [&later, &earlier] } else { [&earlier, &later] };
+    assert_eq!(pending_contents(&*outbox).await, encoded(committed), "the later committed first: {is_first}");
+}
+
+/// An entry that is committed after later ones of other keys were published is pending then. It does not delay them.
+pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
+    if !declared(fixture.capabilities().open_writes, "several open writes") {
+        return;
+    }
+    let (outbox, hold) = (fixture.outbox().await, Hold::default());
+    let (late, early) = (event(1, "late"), event(2, "early"));
+    let rest = async {
+        hold.written.notified().await;
+        fixture.write_event(&early, std::future::ready(()).boxed()).await;
+        let found = pending(&*outbox, 10).await;
+        outbox.delete(&[found[0].id]).await.expect("delete");
+        hold.released.notify_one();
+        contents(found.into_iter().map(|entry| entry.record))
+    };
+    let writes = join(fixture.write_event(&late, hold.before_commit()), rest);
+    let ((), found) = soon("two writes", writes).await;
+    assert_eq!(found, encoded([&early]));
+    assert_eq!(pending_contents(&*outbox).await, encoded([&late]));
 }
 
 /// Ids ascend even after some of the newest entries were deleted, or all, or none.

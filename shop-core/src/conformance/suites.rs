@@ -292,6 +292,8 @@ macro_rules! outbox_suite {
     ($name:ident, $($fixture:tt)+) => {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), outbox, (&fixture);
             entries_keep_their_order,
+            open_writes_of_a_key_keep_their_order,
+            a_late_commit_is_not_skipped,
             an_id_is_never_reused,
             the_oldest_entries_are_listed_first,
             deleted_entries_stay_deleted,

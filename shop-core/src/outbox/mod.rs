@@ -84,7 +84,12 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///
 /// - Written events are pending, in the order of the writes, with key, headers and value unchanged
 ///   (`outbox::entries_keep_their_order`).
-/// - Each entry has a greater id than all before it, including deleted ones, even if the outbox was empty in between:
+/// - Entries of one key are pending in the order in which their writes were committed, even if several were open at
+///   once (`outbox::open_writes_of_a_key_keep_their_order`). A sequence violates this: it gives ids in the order of the
+///   writes. Lock the key before an entry gets its id, until the commit.
+/// - An entry is pending from its commit on, even if greater ids of other keys were published before
+///   (`outbox::a_late_commit_is_not_skipped`). `pending` must not remember how far it was read.
+/// - Each entry has a greater id than all written before it, including deleted ones, even if the outbox was empty in between:
 ///   ids are never reused (`outbox::an_id_is_never_reused`). A database that assigns the greatest existing id plus one
 ///   violates this; SQLite needs `AUTOINCREMENT`.
 /// - `pending` returns at limit the requested number of entries, oldest first

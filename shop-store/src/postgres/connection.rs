@@ -32,9 +32,9 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The driver's default of `keepalives_idle`.
 const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Begins a write. Its commit waits until it is durable, whatever the server's default; in the transaction, because a
-/// pooler gives each one another session.
-const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true)
+/// In a write, whose commit then waits until it is durable, whatever the server's default; in the transaction, because
+/// a pooler gives each one another session.
+pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
     where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
 
 shop_core::options! {
@@ -95,6 +95,10 @@ impl Statement {
     pub(super) fn bind(mut self, value: impl ToSql + Send + Sync + 'static, of: Type) -> Self {
         self.parameters.push((Box::new(value), of));
         self
+    }
+
+    pub(super) fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.parameters.iter().map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect()
     }
 }
 
@@ -216,18 +220,15 @@ async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> 
     };
     let statement = Arc::clone(statement);
     let task = tokio::spawn(async move {
-        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = statement
-            .parameters
-            .iter()
-            .map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone()))
-            .collect();
+        let parameters = statement.parameters();
         // Without a prepared statement: one round trip, and a plan for these values.
         let query = client.query_typed(&statement.sql, &parameters);
         let result = match statement.end {
             None => query.await,
             Some(end) => {
                 // Sent together and in this order: it costs no round trip. After an error the server rolls back.
-                let begin = client.batch_execute(BEGIN);
+                let begin = format!("begin; {DURABLE}");
+                let begin = client.batch_execute(&begin);
                 let (begun, rows, ended) = tokio::join!(biased; begin, query, client.batch_execute(end));
                 begun.and(rows).and_then(|rows| ended.map(|()| rows))
             }

@@ -11,7 +11,8 @@
 //! | `select` | the port for queries; keyset pagination, reads by id, and of the whole table in the order of the primary key |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
-//! | `entities` | users and orders, with their outbox |
+//! | `outbox` | the outbox in a database of your own, and of users and orders |
+//! | `entities` | users and orders |
 //! | `sqlstate` | classification of the server's error codes |
 //! | `error` | mapping of the driver's errors |
 //!
@@ -52,6 +53,9 @@ mod insert;
 mod inspect;
 #[cfg(test)]
 mod outage_test;
+mod outbox;
+#[cfg(test)]
+mod outbox_test;
 #[cfg(test)]
 mod plans_test;
 mod rows;
@@ -67,7 +71,8 @@ mod totals;
 pub use connection::PostgresStoreOptions;
 pub use entities::{PostgresEntities, PostgresOrders, PostgresUsers};
 pub use inspect::Inspection;
+pub use outbox::PostgresOutbox;
 pub use store::PostgresStore;
 
-/// The driver.
+/// The driver, whose transactions [`PostgresOutbox::write`] takes.
 pub use tokio_postgres;

@@ -236,6 +236,11 @@ impl OwnDatabase {
 
 #[async_trait]
 impl OutboxFixture for OwnDatabase {
+    /// SQLite has one writer at a time.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().without_open_writes()
+    }
+
     async fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(self.outbox.clone())
     }

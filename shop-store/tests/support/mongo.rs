@@ -6,10 +6,12 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use shop_core::Uuid;
 use shop_core::conformance::{EraseFixture, OutboxFixture, StoreFixture, skip};
 use shop_core::log::LogRecord;
@@ -122,6 +124,8 @@ pub(crate) struct OwnCollection {
     pub(crate) rows: Collection<Document>,
     pub(crate) outbox: MongoOutbox,
     written: AtomicI64,
+    /// Locked by the open write of a key, as the outbox requires it.
+    keys: Mutex<HashMap<UserNumber, Arc<tokio::sync::Mutex<()>>>>,
     _server: TestServer,
 }
 
@@ -132,7 +136,7 @@ impl OwnCollection {
         let client = Client::with_uri_str(&server.uri).await.expect("an address of MongoDB");
         let rows = client.database(&fresh_database()).collection("refunds");
         let outbox = MongoOutbox::open(&rows).await.expect("an outbox");
-        Some(Self { rows, outbox, written: AtomicI64::new(0), _server: server })
+        Some(Self { rows, outbox, written: AtomicI64::new(0), keys: Mutex::default(), _server: server })
     }
 }
 
@@ -155,5 +159,15 @@ impl OutboxFixture for OwnCollection {
         update.upsert(true).await.expect("a document");
         self.outbox.notify();
         user.encode().expect("a record")
+    }
+
+    async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
+        let key =
+            Arc::clone(self.keys.lock().unwrap_or_else(PoisonError::into_inner).entry(event.id).or_default());
+        let _open = key.lock().await;
+        let entry = self.outbox.entry(event).await.expect("an entry");
+        before_commit.await;
+        self.rows.insert_one(doc! { "outbox": [entry] }).await.expect("a document");
+        self.outbox.notify();
     }
 }

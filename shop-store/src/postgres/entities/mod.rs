@@ -3,7 +3,6 @@
 //! Beside them are `users_keys` and `orders_keys` (idempotency keys), `users_outbox` and `orders_outbox` (events that are
 //! not published yet), and `shop_numbers`. Missing tables and indexes are created, and existing ones are used as they are.
 
-mod outbox;
 mod store;
 mod tables;
 #[cfg(test)]

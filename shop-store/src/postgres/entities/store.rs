@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::{Bytes, Error, ErrorKind, Outcome, Result};
-use tokio::sync::{Mutex, Notify};
+use shop_core::{Error, ErrorKind, Outcome, Result};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -20,6 +21,7 @@ use tokio_postgres::types::Type;
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
+use crate::postgres::outbox::{PostgresOutbox, with_event};
 use crate::postgres::schema::Definition;
 use crate::postgres::sqlstate;
 use crate::postgres::{Inspection, PostgresStoreOptions};
@@ -98,12 +100,11 @@ impl<E: Table> Insertable for Reference<E> {
 /// The rows and references of a database.
 #[derive(Debug)]
 pub(super) struct Rows {
-    pub(super) connection: Connection,
+    pub(super) connection: Arc<Connection>,
     /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
     /// number.
     last: Mutex<i64>,
-    /// Notified after every insert of this process.
-    pub(super) written: Notify,
+    outbox: PostgresOutbox,
 }
 
 #[expect(private_bounds, reason = "users and orders are the only types")]
@@ -113,8 +114,9 @@ impl<E: Table> PostgresEntities<E> {
     /// # Errors
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
     pub fn open(options: PostgresStoreOptions) -> Result<Self> {
-        let connection = Connection::open(options, E::DEFINITION)?;
-        let rows = Rows { connection, last: Mutex::new(0), written: Notify::new() };
+        let connection = Arc::new(Connection::open(options, E::DEFINITION)?);
+        let outbox = PostgresOutbox::on(Arc::clone(&connection), format!("{}_outbox", E::DEFINITION.name));
+        let rows = Rows { connection, last: Mutex::new(0), outbox };
         Ok(Self { rows: Arc::new(rows), kind: PhantomData })
     }
 
@@ -227,13 +229,8 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
         )
         select setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let event = row.event(new)?;
-    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
-    Ok(with_values(Statement::new(sql), row, new)
-        .bind(row.number().into(), Type::INT8)
-        .bind(bytes(event.key), Type::BYTEA)
-        .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
-        .bind(bytes(event.value), Type::BYTEA))
+    let statement = with_values(Statement::new(sql), row, new).bind(row.number().into(), Type::INT8);
+    Ok(with_event(statement, row.event(new)?))
 }
 
 /// What an insert depends on.
@@ -285,7 +282,7 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
         let (rows, new) = (Arc::clone(&self.rows), new.clone());
         let created = tokio::spawn(async move {
             let created = rows.create(&new).await;
-            rows.written.notify_one();
+            rows.outbox.notify();
             created
         });
         created.await.unwrap_or_else(|panicked| {
@@ -299,5 +296,25 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
 
     async fn check(&self) -> Result<()> {
         self.rows.connection.check_writes().await
+    }
+}
+
+/// Each row has one event, with the number of the row.
+#[async_trait]
+impl<E: Table> Outbox for PostgresEntities<E> {
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.rows.outbox.pending(limit).await
+    }
+
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
+        self.rows.outbox.delete(ids).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.rows.outbox.backlog().await
+    }
+
+    async fn wait_for_entries(&self) {
+        self.rows.outbox.wait_for_entries().await;
     }
 }

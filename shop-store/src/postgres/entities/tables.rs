@@ -9,14 +9,39 @@ use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::outbox::outbox_schema;
 use super::store::{PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
+use crate::postgres::outbox::outbox_columns;
 use crate::postgres::rows::{column, number, parsed};
 use crate::postgres::schema::Definition;
 use crate::unreadable::{Unreadable, unreadable};
+
+/// The tables of keys and of events, with the last number of the rows.
+macro_rules! outbox_schema {
+    ($table:literal) => {
+        concat!(
+            "create table ",
+            $table,
+            "_keys (id bigint primary key, key text collate \"C\" not null unique);
+             create table ",
+            $table,
+            "_outbox ",
+            outbox_columns!(""),
+            "
+             create table if not exists shop_numbers (name text primary key, last bigint not null);
+             insert into shop_numbers select '",
+            $table,
+            "', greatest(0, (select max(id) from ",
+            $table,
+            "),
+                pg_sequence_last_value(pg_get_serial_sequence('",
+            $table,
+            "', 'id')::regclass))"
+        )
+    };
+}
 
 pub(super) const USERS: Definition = Definition {
     name: "users",

@@ -1,6 +1,7 @@
 //! Tables of the replaced system with its rows, other writers, and failures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::conformance::EntityStores as _;
@@ -10,12 +11,14 @@ use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as _};
 use shop_core::{ErrorKind, Outcome, Uuid};
+use tokio::time::timeout;
 
 use super::store::Reference;
 use super::{PostgresOrders, PostgresUsers, tables};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session};
+use crate::postgres::outbox;
 use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
@@ -206,6 +209,24 @@ async fn processes_race_without_gaps_and_with_unique_emails() {
 }
 
 #[tokio::test]
+async fn an_open_insert_delays_the_next_number() {
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let users = entities.user_store();
+    assert_eq!(registered(users, &new_user("first")).await, 1);
+    let mut session = session(entities.url()).await;
+    let (open, new) = (session.transaction().await.unwrap(), new_user("open"));
+    let insertion = super::store::insertion(&new.with_id(UserNumber::new(2)), &new).unwrap();
+    assert_eq!(open.query_typed(&insertion.sql, &insertion.parameters()).await.unwrap().len(), 1);
+    let later = new_user("later");
+    let mut later = std::pin::pin!(registered(users, &later));
+    assert!(timeout(Duration::from_millis(300), &mut later).await.is_err(), "no event can overtake another");
+    assert_eq!(pending(users).await, [1]);
+    open.commit().await.unwrap();
+    assert_eq!(later.await, 3);
+    assert_eq!(pending(users).await, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn every_statement_uses_an_index() {
     let many =
         REPLACED.replace("(1, 40)", "(1, 20000)").replace("(1, 60)", "(1, 20000)").replace("% 40", "% 5000");
@@ -236,8 +257,8 @@ async fn every_statement_uses_an_index() {
         (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),
         (vec!["cached_orders"], crate::postgres::insert::insertion(&references)),
         (vec!["cached_users"], crate::postgres::insert::insertion(&users_references)),
-        (vec!["users_outbox_pkey"], super::outbox::pending::<User>(100)),
-        (vec!["users_outbox_pkey"], super::outbox::deletion::<User>(&[1, 2, 3])),
+        (vec!["users_outbox_pkey"], outbox::pending("users_outbox", 100)),
+        (vec!["users_outbox_pkey"], outbox::deletion("users_outbox", &[1, 2, 3])),
     ];
     let connection = Connection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS).unwrap();
     for (indexes, statement) in statements {

@@ -1,0 +1,234 @@
+//! [`PostgresOutbox`]: the outbox of a PostgreSQL database of your own, and of users and orders.
+//!
+//! The relay reads the oldest ids first and remembers none, so an entry that is committed late is not skipped. Ids of one
+//! key ascend in the order of the commits: an advisory lock of the key is taken before the id, and released after the
+//! commit. Users and orders have numbers in place of a sequence, whose row is locked likewise.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use shop_core::log::{Headers, LogRecord};
+use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
+use shop_core::record::Event;
+use shop_core::{Bytes, ErrorKind, Outcome, Result, Timestamp};
+use tokio::sync::Notify;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Row, Transaction};
+
+use super::PostgresStoreOptions;
+use super::connection::{Connection, DURABLE, Statement};
+use super::error::{from_driver, postgres_error};
+use super::rows::cell;
+use super::schema::Definition;
+
+/// The columns of a table of events, whose id has an option.
+macro_rules! outbox_columns {
+    ($id:literal) => {
+        concat!(
+            "(id bigint ",
+            $id,
+            " primary key, created timestamptz(3) not null, key bytea, headers bytea not null,
+              value bytea);"
+        )
+    };
+}
+pub(super) use outbox_columns;
+
+const OUTBOX: Definition = Definition {
+    name: "outbox",
+    unused_id: "0",
+    tables: &["outbox"],
+    adoptable: &["outbox"],
+    changes: &[concat!(
+        "create table if not exists outbox ",
+        outbox_columns!("generated always as identity")
+    )],
+};
+
+/// The lock is taken by the subquery, before the row gets its id. Without a key it is null, and there is no lock.
+const INSERT: &str = "
+    insert into outbox (created, key, headers, value) select clock_timestamp(), $1, $2, $3 from (
+        select pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 'outbox'::regclass::oid::bigint))
+    ) as locked";
+
+/// The pending events of a PostgreSQL database of your own, in its table `outbox`.
+///
+/// [`write`](Self::write) adds an event within the transaction of your row, so both are stored or neither. A
+/// [`Relay`](shop_core::outbox::Relay) publishes it.
+///
+/// Events of one key are published in the order in which their transactions commit, even if several are open at once.
+/// The order has a cost: from its first event of a key until its end, a transaction makes other writes of that key wait.
+/// Write events last. Transactions with events of several keys write them in the order of the keys, or PostgreSQL
+/// resolves the deadlock by an error in one of them. Events of different keys do not wait for each other.
+///
+/// With [`create_schema`](PostgresStoreOptions::create_schema), [`open`](Self::open) creates the tables `outbox` and
+/// `shop_schema`. Without it, create `outbox` by your migrations:
+///
+/// ```sql
+/// create table outbox (
+///     id bigint generated always as identity primary key, created timestamptz(3) not null, key bytea,
+///     headers bytea not null, value bytea
+/// );
+/// ```
+///
+/// The user of the relay needs `SELECT` and `DELETE` on it, and that of your transactions `INSERT`.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use serde::{Deserialize, Serialize};
+/// use shop_core::memory::InMemoryLog;
+/// use shop_core::outbox::{Relay, RelayOptions};
+/// use shop_core::record::JsonEvent;
+/// use shop_store::postgres::tokio_postgres::Client;
+/// use shop_store::postgres::{PostgresOutbox, PostgresStoreOptions};
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize)]
+/// struct Refund {
+///     order: String,
+/// }
+///
+/// impl JsonEvent for Refund {
+///     const TOPIC: &'static str = "refunds";
+///
+///     fn key(&self) -> String {
+///         self.order.clone()
+///     }
+/// }
+///
+/// # async fn example(mut database: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let outbox = PostgresOutbox::open(PostgresStoreOptions::new("postgresql://localhost/refunds")).await?;
+///
+/// let transaction = database.transaction().await?;
+/// transaction.execute("insert into refunds (number) values ($1)", &[&"order-7"]).await?;
+/// PostgresOutbox::write(&transaction, &Refund { order: "order-7".to_owned() }).await?;
+/// transaction.commit().await?;
+/// outbox.notify();
+///
+/// // Your log, such as a `KafkaLog`, and your service's shutdown signal.
+/// let relay = Relay::new(Arc::new(outbox), Arc::new(InMemoryLog::default()), RelayOptions::default());
+/// relay.run(std::future::pending()).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresOutbox {
+    table: String,
+    connection: Arc<Connection>,
+    /// Notified after a commit.
+    written: Arc<Notify>,
+}
+
+impl PostgresOutbox {
+    /// The outbox in the database of `options`, for a relay. Creates the table `outbox` in the first schema of the
+    /// `search_path` if it does not exist. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid,
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the server does not answer,
+    /// [`Denied`](shop_core::ErrorKind::Denied) when the user may not create or read the table, or when there is a table
+    /// `outbox` of another program and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set.
+    pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
+        let outbox = Self::on(Connection::open(options, &OUTBOX)?.into(), OUTBOX.name.to_owned());
+        outbox.pending(0).await?;
+        Ok(outbox)
+    }
+
+    pub(super) fn on(connection: Arc<Connection>, table: String) -> Self {
+        Self { table, connection, written: Arc::default() }
+    }
+
+    /// Adds `event` to the table `outbox` within `transaction`, which is on the same database and `search_path`. Waits
+    /// for other open transactions that have written an event of its key.
+    ///
+    /// A lower `synchronous_commit` is raised to `on` in the transaction: no power failure loses a row whose event was
+    /// published.
+    ///
+    /// # Errors
+    /// [`Internal`](shop_core::ErrorKind::Internal) when the event cannot be encoded,
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other errors of the server, such as a deadlock. Roll back
+    /// after an error; nothing is stored.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may have added the event to the transaction.
+    pub async fn write(transaction: &Transaction<'_>, event: &impl Event) -> Result<()> {
+        let insertion = with_event(Statement::new(INSERT), event.encode()?);
+        let parameters = insertion.parameters();
+        // Sent together and in this order.
+        let (durable, written) = tokio::join!(
+            biased;
+            transaction.batch_execute(DURABLE),
+            transaction.execute_typed(&insertion.sql, &parameters)
+        );
+        let written = durable.and(written).map(drop);
+        written.map_err(|error| from_driver(error).with_outcome(Outcome::NotApplied))
+    }
+
+    /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
+    pub fn notify(&self) {
+        self.written.notify_one();
+    }
+}
+
+/// Binds key, headers and value of an event.
+pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
+    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
+    statement
+        .bind(bytes(event.key), Type::BYTEA)
+        .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
+        .bind(bytes(event.value), Type::BYTEA)
+}
+
+/// The query of the oldest entries.
+pub(super) fn pending(table: &str, limit: usize) -> Statement {
+    let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
+    Statement::new(sql).bind(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8)
+}
+
+/// Deletes the entries with these ids.
+pub(super) fn deletion(table: &str, ids: &[i64]) -> Statement {
+    Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec(), Type::INT8_ARRAY)
+}
+
+fn entry(row: &Row) -> Option<OutboxEntry> {
+    let bytes =
+        |column: &str| row.try_get::<_, Option<Vec<u8>>>(column).ok().map(|bytes| bytes.map(Bytes::from));
+    let time = Timestamp::try_from(row.try_get::<_, SystemTime>("created").ok()?).ok()?;
+    let headers = Headers::from_bytes(bytes("headers")??).ok()?;
+    let record = LogRecord::new(0, Timestamp::MIN, bytes("value")?);
+    Some(OutboxEntry::new(
+        row.try_get("id").ok()?,
+        time,
+        record.with_key(bytes("key")?).with_headers(headers),
+    ))
+}
+
+#[async_trait]
+impl Outbox for PostgresOutbox {
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let rows = self.connection.query(pending(&self.table, limit)).await?;
+        let unreadable = |row: &Row| {
+            let id: i64 = row.try_get("id").unwrap_or_default();
+            postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read").with_context("id", id)
+        };
+        rows.iter().map(|row| entry(row).ok_or_else(|| unreadable(row))).collect()
+    }
+
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
+        self.connection.write(deletion(&self.table, ids)).await.map(drop)
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        let table = &self.table;
+        let sql = format!("select count(*), (select created from {table} order by id limit 1) from {table}");
+        let rows = self.connection.query(Statement::new(sql)).await?;
+        let oldest: Option<SystemTime> = cell(&rows, 1)?;
+        let oldest = oldest.and_then(|oldest| Timestamp::try_from(oldest).ok());
+        Ok(Backlog::new(cell::<i64>(&rows, 0)?.unsigned_abs(), oldest))
+    }
+
+    async fn wait_for_entries(&self) {
+        self.written.notified().await;
+    }
+}
