@@ -121,7 +121,7 @@ async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     client.batch_execute(&format!("create schema {schema}")).await.unwrap();
     let separator = if url.contains('?') { '&' } else { '?' };
     let of_schema = format!("{url}{separator}options=-c%20search_path%3D{schema}");
-    let store = PostgresStore::open(PostgresStoreOptions::new(of_schema.as_str())).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(of_schema.as_str())).await.unwrap();
     store.wait_for_schema().await;
     fill(&store, count).await;
     let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));

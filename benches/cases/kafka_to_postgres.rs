@@ -69,7 +69,7 @@ impl Ingestion {
     pub fn measure(&self) -> Cost {
         let time = two_threads().block_on(async {
             // All write into the same table with the same indexes.
-            let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str())).unwrap();
+            let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str())).await.unwrap();
             store.wait_for_schema().await;
             match self.way {
                 Way::Kafka => self.ingest_kafka(store).await,

@@ -24,7 +24,7 @@ pub(super) struct Postgres<'a> {
 #[async_trait]
 impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = PostgresStore::open(self.options()).map_err(CliError::about(ABOUT))?;
+        let store = PostgresStore::open(self.options()).await.map_err(CliError::about(ABOUT))?;
         if self.settings.command.is_some() {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
@@ -42,19 +42,19 @@ impl Backend for Postgres<'_> {
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
-        let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
+        let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
         Ok(opened(EntityPorts::new(store, |store| store), &name, &found))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        let store = PostgresUsers::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
+        let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
         Ok(store.erase_user(id).await?)
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        let store = PostgresOrders::open(self.entity_options()).map_err(CliError::about(ABOUT))?;
+        let store = PostgresOrders::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
         Ok(opened(EntityPorts::new(store, |store| store), &name, &found))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use shop_core::ports::{
     InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
 };
@@ -52,7 +53,7 @@ async fn a_rejected_session_rejects_no_row() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     // 22023, as of a server that cannot read its files.
     let url = fixture.url().replace("options=", "options=-c%20work_mem%3Dmuch%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(url)).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(url)).await.unwrap();
     let error = store.apply(purchases(3).into()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
     assert!(format!("{error:?}").contains("22023"), "{error:?}");
@@ -203,8 +204,8 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
 async fn processes_that_start_together_create_one_table() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let url = fresh_schema(fixture.server_url()).await;
-    let stores: Vec<_> =
-        (0..8).map(|_| PostgresStore::open(PostgresStoreOptions::new(url.as_str())).unwrap()).collect();
+    let opened = join_all((0..8).map(|_| PostgresStore::open(PostgresStoreOptions::new(url.as_str())))).await;
+    let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     for (store, purchase) in stores.iter().zip(purchases(8)) {
         // The first call waits for the table.
         assert!(matches!(store.apply(Arc::new([purchase])).await.unwrap()[..], [InsertOutcome::Inserted]));
@@ -216,7 +217,7 @@ async fn processes_that_start_together_create_one_table() {
     );
     let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
     options.create_schema = false;
-    let absent = PostgresStore::open(options).unwrap();
+    let absent = PostgresStore::open(options).await.unwrap();
     assert!(!absent.inspect().await.unwrap().exists && stores[0].inspect().await.unwrap().exists);
     assert_eq!(absent.check_reads().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
@@ -226,7 +227,7 @@ async fn a_standby_is_read_only() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     fixture.postgres().apply(purchases(3).into()).await.unwrap();
     let read_only = fixture.url().replace("options=", "options=-c%20default_transaction_read_only%3Don%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(read_only.as_str())).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(read_only.as_str())).await.unwrap();
     store.check_reads().await.unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3);
     for error in [store.apply(purchases(1).into()).await.unwrap_err(), store.check().await.unwrap_err()] {
@@ -234,7 +235,7 @@ async fn a_standby_is_read_only() {
         assert!(error.to_string().contains("read-only"), "{error}");
     }
     let primary = with_option(&read_only, "target_session_attrs=read-write");
-    let store = PostgresStore::open(PostgresStoreOptions::new(primary)).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(primary)).await.unwrap();
     assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
@@ -243,7 +244,7 @@ async fn the_server_ends_a_statement_before_its_client() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let mut options = PostgresStoreOptions::new(fixture.url());
     (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
-    let store = PostgresStore::open(options).unwrap();
+    let store = PostgresStore::open(options).await.unwrap();
     store.check().await.unwrap();
     store.check_reads().await.unwrap();
     let mut session = session(fixture.url()).await;
@@ -280,7 +281,7 @@ async fn sessions_acknowledge_what_is_durable() {
 async fn sessions_are_left_unchanged() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let url = fixture.url().replace("options=", "options=-c%20synchronous_commit%3Doff%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2)).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2)).await.unwrap();
     store.apply(purchases(3).into()).await.unwrap();
     store.check().await.unwrap();
     // The only session, as a pooler would give it to another client.
@@ -299,7 +300,7 @@ async fn connections_are_limited_and_closed_when_idle() {
     let url = with_option(fixture.url(), &format!("application_name={name}"));
     let mut options = PostgresStoreOptions::new(url).max_connections(3);
     options.idle_timeout = Duration::from_millis(200);
-    let store = PostgresStore::open(options).unwrap();
+    let store = PostgresStore::open(options).await.unwrap();
     let calls = purchases(40).into_iter().map(|purchase| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -339,7 +340,7 @@ async fn a_table_is_created_when_the_right_is_granted() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let url = fresh_schema(fixture.server_url()).await;
     let (as_role, role) = of_new_role(&url).await;
-    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).await.unwrap();
     store.wait_for_schema().await;
     let error = store.check().await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
@@ -364,7 +365,7 @@ async fn a_check_writes_and_leaves_nothing() {
     let (as_role, role) = of_new_role(fixture.url()).await;
     let session = session(fixture.url()).await;
     session.batch_execute(&format!("grant select on purchases, shop_schema to {role}")).await.unwrap();
-    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).await.unwrap();
     store.check_reads().await.unwrap();
     assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Denied);
     let error = store.inspect().await.unwrap_err();
@@ -395,7 +396,7 @@ async fn an_inspection_finds_each_missing_right() {
     );
     owner.batch_execute(&sql).await.unwrap();
     let options = |url: &str| PostgresStoreOptions::new(url).create_schema(false);
-    let error = PostgresStore::open(options(&as_role)).unwrap().inspect().await.unwrap_err();
+    let error = PostgresStore::open(options(&as_role)).await.unwrap().inspect().await.unwrap_err();
     let missing = error.context("missing").unwrap();
     assert!(missing.starts_with("CREATE on schema") && !missing.contains(','), "{error}");
 
@@ -406,7 +407,7 @@ async fn an_inspection_finds_each_missing_right() {
         "grant all on users, cached_orders, users_keys to {other}; grant select on shop_schema to {other}"
     );
     owner_of_users.batch_execute(&sql).await.unwrap();
-    let users = PostgresUsers::open(options(&as_role)).unwrap();
+    let users = PostgresUsers::open(options(&as_role)).await.unwrap();
     let error = users.inspect().await.unwrap_err();
     let missing = error.context("missing").unwrap();
     for right in ["INSERT on users_outbox", "UPDATE on shop_numbers", "users_id_seq"] {
@@ -433,7 +434,7 @@ async fn a_url_is_shown_with_all_hosts_and_without_password() {
         ("postgresql://%2Frun%2Fpg/x", "/run/pg:5432/x"),
         ("postgresql:///x?hostaddr=127.0.0.1,127.0.0.2&user=u&port=7", "127.0.0.1:7,127.0.0.2:7/x"),
     ] {
-        assert_eq!(opened(url).unwrap().name(), expected);
+        assert_eq!(opened(url).await.unwrap().name(), expected);
     }
     for url in [
         "postgresql://u:p@hunter2@h/x",
@@ -441,7 +442,7 @@ async fn a_url_is_shown_with_all_hosts_and_without_password() {
         "postgresql://u:p@h?x@hunter2=1",
         "postgresql://h/x?user=u&password=p@hunter2",
     ] {
-        let error = opened(url).unwrap_err();
+        let error = opened(url).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Invalid && !format!("{error:?}").contains("hunter2"), "{error:?}");
         assert!(error.to_string().contains("%40"), "{error}");
     }
@@ -451,7 +452,7 @@ async fn a_url_is_shown_with_all_hosts_and_without_password() {
 async fn a_rejected_login_is_denied() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let base = fixture.server_url().split('?').next().unwrap();
-    let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url))?.check().await;
+    let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url)).await?.check().await;
     let (start, _) = base.rsplit_once('/').unwrap();
     let error = check(format!("{start}/no_such_database")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");

@@ -29,10 +29,10 @@ fn cluster_on_disk() -> Option<Cluster> {
     started.inspect_err(|(missing, why)| skip(missing, required.as_deref(), why)).ok()
 }
 
-pub(super) fn store(url: &str) -> PostgresStore {
+pub(super) async fn store(url: &str) -> PostgresStore {
     let mut options = PostgresStoreOptions::new(url);
     (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
-    PostgresStore::open(options).unwrap()
+    PostgresStore::open(options).await.unwrap()
 }
 
 /// Inserts until all outcomes are known. Returns the number of errors.
@@ -60,7 +60,7 @@ pub(super) async fn insert(store: &PostgresStore, batch: &[Purchase]) -> usize {
 async fn kills_of_the_server_lose_and_duplicate_nothing() {
     let Some(cluster) = cluster() else { return };
     let cluster = Arc::new(cluster);
-    let store = store(&cluster.url());
+    let store = store(&cluster.url()).await;
     let all: Arc<[Purchase]> = purchases(12_000).into();
     let (stop, stopped) = watch::channel(false);
     let killer = {
@@ -112,7 +112,7 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
 #[tokio::test]
 async fn a_restart_fails_no_query() {
     let Some(cluster) = cluster() else { return };
-    let (store, all) = (store(&cluster.url()), purchases(8));
+    let (store, all) = (store(&cluster.url()).await, purchases(8));
     store.apply(all.clone().into()).await.unwrap();
     for purchase in &all {
         // Several idle connections.
@@ -133,7 +133,7 @@ async fn a_restart_fails_no_query() {
 async fn a_store_opens_while_the_server_is_unavailable() {
     let Some(cluster) = cluster() else { return };
     cluster.ctl("kill");
-    let store = store(&cluster.url());
+    let store = store(&cluster.url()).await;
     let error = store.apply(purchases(1).into()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
     cluster.ctl("start");
@@ -146,7 +146,7 @@ async fn a_paused_server_leaves_outcomes_unknown() {
     let Some(cluster) = cluster() else { return };
     let mut options = PostgresStoreOptions::new(cluster.url());
     (options.insert_timeout, options.max_connections) = (Duration::from_secs(1), 4);
-    let store = PostgresStore::open(options).unwrap();
+    let store = PostgresStore::open(options).await.unwrap();
     store.wait_for_schema().await;
     let all = purchases(6);
     cluster.ctl("pause");
@@ -165,7 +165,7 @@ async fn a_paused_server_leaves_outcomes_unknown() {
 #[tokio::test]
 async fn a_full_disk_is_waited_for() {
     let Some(cluster) = cluster_on_disk() else { return };
-    let (store, all) = (store(&cluster.url()), purchases(30_000));
+    let (store, all) = (store(&cluster.url()).await, purchases(30_000));
     let batches: Vec<_> = all.chunks(500).collect();
     insert(&store, batches[0]).await;
     cluster.ctl("fill");
@@ -269,7 +269,8 @@ async fn a_broken_connection_loses_and_duplicates_nothing() {
     let direct = fresh_schema(&cluster.url()).await;
     let (proxy, port) = Proxy::start(cluster.socket()).await;
     let query = direct.split_once('?').unwrap().1;
-    let store = store(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable"));
+    let store =
+        store(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable")).await;
     let all = purchases(400);
     for (number, batch) in all.chunks(20).enumerate() {
         // A connection that is used again.

@@ -122,7 +122,7 @@ pub struct PostgresOutbox {
 
 impl PostgresOutbox {
     /// The outbox in the database of `options`, for a relay. Creates the table `outbox` in the first schema of the
-    /// `search_path` if it does not exist. Must be called within a Tokio runtime.
+    /// `search_path` if it does not exist.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid,

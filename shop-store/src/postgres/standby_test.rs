@@ -25,7 +25,7 @@ async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> 
     let state = if is_synchronous { "sync" } else { "async" };
     let sql = "select from pg_stat_replication where state = 'streaming' and sync_state = $1";
     until(async || !primary.query(sql, &[&state]).await.unwrap().is_empty()).await;
-    let store = store(&cluster.url_of_both());
+    let store = store(&cluster.url_of_both()).await;
     store.wait_for_schema().await;
     Some((cluster, store))
 }
@@ -81,7 +81,7 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
     until(async || primary.query(receivers, &[]).await.unwrap().is_empty()).await;
     let mut options = PostgresStoreOptions::new(cluster.url_of_both());
     options.insert_timeout = Duration::from_secs(1);
-    let impatient = PostgresStore::open(options).unwrap();
+    let impatient = PostgresStore::open(options).await.unwrap();
     let error = impatient.apply(all[20..].into()).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     assert!(error.is_retryable());

@@ -17,7 +17,7 @@ use super::{Inspection, PostgresStoreOptions, insert, schema};
 /// use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 ///
 /// # async fn example() -> shop_core::Result<()> {
-/// let store = PostgresStore::open(PostgresStoreOptions::new("postgresql://localhost/shop"))?;
+/// let store = PostgresStore::open(PostgresStoreOptions::new("postgresql://localhost/shop")).await?;
 /// println!("{} purchases", store.summary(&Selector::All).await?.count);
 /// # Ok(())
 /// # }
@@ -31,11 +31,11 @@ impl PostgresStore {
     /// Opens the store in the database of `options`. Does not wait for the server.
     ///
     /// Creates the table in the background if [`create_schema`](PostgresStoreOptions::create_schema) is set. Calls wait
-    /// for the first attempt. Must be called within a Tokio runtime.
+    /// for the first attempt.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
-    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+    pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self { connection: Arc::new(Connection::open(options, &schema::PURCHASES)?) })
     }
 

@@ -125,7 +125,7 @@ impl PostgresFixture {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
         let store =
-            PostgresStore::open(PostgresStoreOptions::new(url.as_str())).expect("a URL of PostgreSQL");
+            PostgresStore::open(PostgresStoreOptions::new(url.as_str())).await.expect("a URL of PostgreSQL");
         let created = tokio::time::timeout(Duration::from_secs(60), store.wait_for_schema());
         created.await.expect("a PostgreSQL server");
         Some(Self { store, url, server })
@@ -186,8 +186,8 @@ impl PostgresEntitiesFixture {
         let url = fresh_schema(&server.url).await;
         session(&url).await.batch_execute(sql).await.expect("valid SQL");
         let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4).adopt_tables(true);
-        let users = PostgresUsers::open(options()).expect("a URL of PostgreSQL");
-        let orders = PostgresOrders::open(options()).expect("a URL of PostgreSQL");
+        let users = PostgresUsers::open(options()).await.expect("a URL of PostgreSQL");
+        let orders = PostgresOrders::open(options()).await.expect("a URL of PostgreSQL");
         // Calls wait for the first attempt to create the tables.
         let created = async {
             while users.inspect().await.and(orders.inspect().await).is_err() {

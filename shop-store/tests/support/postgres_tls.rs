@@ -63,7 +63,7 @@ async fn sslmode_decides_how_the_server_is_verified() {
     let check = async |host: &str, port: u16, query: String| {
         let url = format!("postgresql://postgres@{host}:{port}/postgres{query}");
         let url = crate::postgres::with_option(&url, "options=-c%20search_path%3Dtls");
-        PostgresStore::open(PostgresStoreOptions::new(url))?.check().await
+        PostgresStore::open(PostgresStoreOptions::new(url)).await?.check().await
     };
     crate::postgres::session(&cluster.url())
         .await

@@ -113,7 +113,7 @@ impl<E: Table> PostgresEntities<E> {
     ///
     /// # Errors
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
-    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+    pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let connection = Arc::new(Connection::open(options, E::DEFINITION)?);
         let outbox = PostgresOutbox::on(Arc::clone(&connection), format!("{}_outbox", E::DEFINITION.name));
         let rows = Rows { connection, last: Mutex::new(0), outbox };

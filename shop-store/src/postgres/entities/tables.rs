@@ -66,7 +66,7 @@ pub(super) const USERS: Definition = Definition {
 /// use shop_store::postgres::{PostgresStoreOptions, PostgresUsers};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let users = PostgresUsers::open(PostgresStoreOptions::new("postgresql://localhost/users_db"))?;
+/// let users = PostgresUsers::open(PostgresStoreOptions::new("postgresql://localhost/users_db")).await?;
 /// let new = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
 /// println!("{:?}", users.insert(&new).await?);
 /// # Ok(())

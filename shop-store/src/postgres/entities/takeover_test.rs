@@ -113,7 +113,8 @@ async fn tables_of_another_program_are_used_only_on_request() {
     };
     let before = tables().await;
     let options = || PostgresStoreOptions::new(url.as_str());
-    let (users, orders) = (PostgresUsers::open(options()).unwrap(), PostgresOrders::open(options()).unwrap());
+    let (users, orders) =
+        (PostgresUsers::open(options()).await.unwrap(), PostgresOrders::open(options()).await.unwrap());
     let seven = UserNumber::new(7);
     for error in [
         users.get(seven).await.unwrap_err(),
@@ -129,12 +130,12 @@ async fn tables_of_another_program_are_used_only_on_request() {
     assert_eq!(error.context("tables"), Some("orders, cached_users"));
     assert_eq!(tables().await, before);
 
-    let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false)).unwrap();
+    let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false)).await.unwrap();
     assert_eq!(adopting.inspect().await.unwrap().taken_over, Some(40));
-    let adopting = PostgresUsers::open(options().adopt_tables(true)).unwrap();
+    let adopting = PostgresUsers::open(options().adopt_tables(true)).await.unwrap();
     assert_eq!(adopting.get(seven).await.unwrap().unwrap().name.as_str(), "User 7");
     // The tables belong to this program from now on.
-    let users = PostgresUsers::open(options()).unwrap();
+    let users = PostgresUsers::open(options()).await.unwrap();
     assert_eq!(users.inspect().await.unwrap().taken_over, None);
     assert_eq!(registered(&users, &new_user("eva")).await, 42);
 }
@@ -186,7 +187,7 @@ async fn failed_inserts_leave_no_gap() {
 async fn processes_race_without_gaps_and_with_unique_emails() {
     let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
     let one = entities.user_store().clone();
-    let other = PostgresUsers::open(PostgresStoreOptions::new(entities.url())).unwrap();
+    let other = PostgresUsers::open(PostgresStoreOptions::new(entities.url())).await.unwrap();
     let calls = (0..40).flat_map(|number: usize| {
         [(one.clone(), "one"), (other.clone(), "other")].map(|(users, whose)| {
             let whose = if number.is_multiple_of(4) { "both" } else { whose };
