@@ -49,6 +49,9 @@ impl Kafka<'_> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);
+        options.client_id =
+            settings.kafka_client_id.clone().unwrap_or_else(|| format!("shop-{}", settings.service.name()));
+        options.properties.clone_from(&settings.kafka_properties);
         options.infinite_retention = topic.is_events;
         options.partitions = settings.kafka_partitions;
         options.replication_factor = settings.kafka_replicas;

@@ -7,6 +7,7 @@ use shop_client::ShopClient;
 
 use super::ServiceKind;
 use super::command::Command;
+use super::names::PROPERTY;
 use super::variables::{AuthMode, ProcessRole, Variables};
 
 /// Settings of which all are set, or none.
@@ -19,7 +20,9 @@ const TOGETHER: [&[&str]; 5] = [
 ];
 
 /// Settings that have no effect without brokers.
-const OF_BROKERS: [&str; 9] = [
+const OF_BROKERS: [&str; 11] = [
+    PROPERTY,
+    "KAFKA_CLIENT_ID",
     "KAFKA_USERNAME",
     "KAFKA_PASSWORD",
     "KAFKA_SASL_MECHANISM",
@@ -115,6 +118,7 @@ pub(super) fn conflicts(
     faults.extend(name_conflicts(given));
     let is_set = |name: &&str| match *name {
         "KAFKA_TLS" => given.kafka_tls,
+        PROPERTY => set.iter().any(|name| name.starts_with(PROPERTY)),
         "KAFKA_CREATE_TOPICS" => !given.kafka_create_topics,
         name => set.contains(name),
     };

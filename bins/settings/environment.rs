@@ -7,8 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
 
-use super::names::{self, ALIASES, PARTS, SECRETS};
+use super::InEffect;
+use super::names::{self, ALIASES, PARTS, PROPERTY, SECRETS};
 
 /// Variables by their canonical names, and all errors in them.
 #[derive(Debug, Default)]
@@ -53,7 +55,10 @@ impl Environment {
         let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
         let faults = names::misspelled(values.keys().map(String::as_str));
         let mut environment = Self { values, faults, ..Self::default() };
-        SECRETS.iter().for_each(|secret| environment.read_file(secret));
+        let of_properties = environment.values.keys().filter(|name| name.starts_with(PROPERTY));
+        let of_properties = of_properties.filter_map(|name| name.strip_suffix("_FILE")).map(str::to_owned);
+        let secrets: Vec<_> = of_properties.chain(SECRETS.map(str::to_owned)).collect();
+        secrets.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
         ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
         environment.compose();
@@ -79,6 +84,23 @@ impl Environment {
             }
             Err(error) => self.faults.push(format!("{name}: {path} cannot be read: {error}")),
         }
+    }
+
+    /// The properties of librdkafka, and the variables that set them.
+    pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<InEffect>) {
+        let (mut properties, mut in_effect) = (BTreeMap::new(), Vec::new());
+        for (name, value) in &self.values {
+            let Some(property) = names::property(name) else { continue };
+            let is_secret = ["pass", "secret", "pem"].iter().any(|word| property.contains(word))
+                || self.files.contains_key(name);
+            let value_shown = if is_secret { "***".to_owned() } else { value.clone() };
+            in_effect.push(InEffect { name: name.clone(), value: value_shown, is_default: false });
+            if properties.insert(property, value.as_str().into()).is_some() {
+                self.faults
+                    .push(format!("{name} is another name of a variable that is set: unset one of them"));
+            }
+        }
+        (properties, in_effect)
     }
 
     /// Two aliases of MANAGEMENT_URL have the form `host:port`.

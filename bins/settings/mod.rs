@@ -70,6 +70,8 @@ pub(crate) struct Settings {
     /// The settings that variables of another name set, each with that.
     pub(crate) aliases: BTreeMap<String, String>,
     variables: Variables,
+    /// The properties of librdkafka.
+    pub(crate) kafka_properties: BTreeMap<String, SecretString>,
     /// The files that secrets were read from.
     secret_files: BTreeMap<String, PathBuf>,
 }
@@ -105,7 +107,8 @@ impl Settings {
         Self::from_parts(service, &arguments, Environment::from_process())
     }
 
-    fn from_parts(service: ServiceKind, arguments: &[OsString], environment: Environment) -> Result<Self> {
+    fn from_parts(service: ServiceKind, arguments: &[OsString], mut environment: Environment) -> Result<Self> {
+        let (kafka_properties, of_properties) = environment.properties();
         let Environment { values, mut faults, aliases, files } = environment;
         let parsed = command_line::parse(service, arguments, &values, &mut faults);
         let is_command = match &parsed {
@@ -113,13 +116,14 @@ impl Settings {
             Err(invalid) => invalid.is_command,
         };
         let failed = |failure: CliError| if is_command { failure.for_command() } else { failure };
-        let Arguments { command, mut variables, in_effect } = match parsed {
+        let Arguments { command, mut variables, mut in_effect } = match parsed {
             Ok(parsed) => parsed,
             Err(invalid) => {
                 faults.push(invalid.fault);
                 return Err(failed(CliError::all(faults).usage()));
             }
         };
+        in_effect.extend(of_properties);
         // Which servers are required depends on all settings.
         variables.require_servers &= faults.is_empty();
         // The health check of an image does not depend on the service.
@@ -141,7 +145,7 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Ok(Self { service, command, in_effect, aliases, variables, secret_files: files })
+        Ok(Self { service, command, in_effect, aliases, variables, kafka_properties, secret_files: files })
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.

@@ -45,6 +45,10 @@ pub(super) const SECRETS: [&str; 7] = [
     "SHOP_SERVICE_TOKEN",
 ];
 
+/// The prefix of the variables of librdkafka's properties: `KAFKA_PROPERTY_CLIENT_RACK` is `client.rack`. As in
+/// Confluent's images, `_` is a dot, and `__` is `_`.
+pub(super) const PROPERTY: &str = "KAFKA_PROPERTY_";
+
 /// Every variable with this prefix is a setting.
 const OURS: &str = "SHOP_";
 
@@ -66,10 +70,16 @@ const MISTAKEN: [(&str, &str); 7] = [
     ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_ORIGINS"),
 ];
 
-/// Variables of the project's tests, benches, image and compose file, which a shell may export.
+/// Variables of the project's tests, benches, image and compose file, which a shell may export, and of librdkafka.
 const FOR_OTHERS: [&str; 5] =
     ["SHOP_IMAGE", "SHOP_BIND", "SHOP_SECRETS", "SHOP_BUILD_ARGS", "MANAGEMENT_PORT"];
-const PREFIXES_FOR_OTHERS: [&str; 2] = ["SHOP_TEST_", "SHOP_BENCH_"];
+const PREFIXES_FOR_OTHERS: [&str; 3] = ["SHOP_TEST_", "SHOP_BENCH_", PROPERTY];
+
+/// The property of the variable `name`, if it is that of one.
+pub(super) fn property(name: &str) -> Option<String> {
+    let words = name.strip_prefix(PROPERTY)?.split("__").map(|words| words.replace('_', "."));
+    Some(words.collect::<Vec<_>>().join("_").to_lowercase())
+}
 
 /// The errors of the names in `given` that are similar to settings.
 pub(super) fn misspelled<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -197,7 +207,6 @@ mod tests {
             "LOG_DIR",
             "MAIL",
             "USERS_URI",
-            "KAFKA_CLIENT_ID",
             "KAFKA_HEAP_OPTS",
             "KAFKA_LOG_DIRS",
             "KAFKA_NODE_ID",
@@ -216,6 +225,18 @@ mod tests {
         ] {
             assert_eq!(fault_of(name), None);
         }
+    }
+
+    #[test]
+    fn a_property_is_named_as_in_confluents_images() {
+        for (name, expected) in [
+            ("KAFKA_PROPERTY_CLIENT_RACK", "client.rack"),
+            ("KAFKA_PROPERTY_client.rack", "client.rack"),
+            ("KAFKA_PROPERTY_LOG__LEVEL", "log_level"),
+        ] {
+            assert_eq!((property(name).as_deref(), fault_of(name)), (Some(expected), None));
+        }
+        assert_eq!(property("KAFKA_TOPIC"), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ This page is generated from `bins/settings/variables.rs`; `facing --help` prints
 - Every setting is an environment variable or a flag; a flag wins. An empty variable counts as unset. Secrets and `OTEL_*` have no flag.
 - With nothing set, everything is kept in `./shop-data` and served on this machine.
 - For every secret `X`, `X_FILE` names a file to read it from.
+- `KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka, and so for any other; `__` stands for `_`. One that would break a guarantee, or has a setting here, is rejected.
 - Names in *also* are those of the replaced systems. Two names of one setting with different values are rejected.
 - A misspelled variable that begins like a setting is rejected, with the name that was probably meant.
 - `facing --check-config` prints the settings in effect, tries every connection, and exits with 0 or 1. It creates nothing.

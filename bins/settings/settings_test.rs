@@ -163,11 +163,46 @@ fn kafka_settings_without_brokers_are_errors() {
         ("KAFKA_CA_FILE", "/ca.pem"),
         ("KAFKA_REPLICAS", "3"),
         ("KAFKA_CREATE_TOPICS", "off"),
+        ("KAFKA_CLIENT_ID", "x"),
+        ("KAFKA_PROPERTY_", "x"),
     ] {
         let text = faults(ServiceKind::Management, &[pair]);
         assert!(text.contains(pair.0) && text.contains("KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
     }
     assert!(read(ServiceKind::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
+}
+
+#[test]
+fn properties_of_librdkafka_are_settings() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2\n").unwrap();
+    let pairs = [
+        ("KAFKA_BROKERS", "a:1"),
+        ("KAFKA_PROPERTY_CLIENT_RACK", "eu-1a"),
+        ("KAFKA_PROPERTY_SASL_PASSWORD", "hunter2"),
+        ("KAFKA_PROPERTY_SSL_KEY_PASSWORD_FILE", file.path().to_str().unwrap()),
+    ];
+    let settings = read(ServiceKind::Management, &pairs).unwrap();
+    let shown = settings.in_effect.iter().filter(|setting| setting.name.starts_with("KAFKA_PROPERTY_"));
+    let shown: Vec<_> = shown.map(|setting| (setting.name.as_str(), setting.value.as_str())).collect();
+    let expected = [("CLIENT_RACK", "eu-1a"), ("SASL_PASSWORD", "***"), ("SSL_KEY_PASSWORD", "***")];
+    assert_eq!(
+        shown,
+        expected
+            .map(|(name, value)| (format!("KAFKA_PROPERTY_{name}"), value))
+            .each_ref()
+            .map(|(name, value)| (name.as_str(), *value))
+    );
+    let set: Vec<_> = settings.kafka_properties.keys().map(String::as_str).collect();
+    assert_eq!(set, ["client.rack", "sasl.password", "ssl.key.password"]);
+    let password = &settings.kafka_properties["ssl.key.password"];
+    assert_eq!(secrecy::ExposeSecret::expose_secret(password), "hunter2");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let twice = [pairs[0], pairs[1], ("KAFKA_PROPERTY_client.rack", "eu-1b")];
+    let twice = faults(ServiceKind::Management, &twice);
+    assert!(twice.contains("KAFKA_PROPERTY_client.rack is another name"), "{twice}");
+    let alone = faults(ServiceKind::Management, &pairs[1..2]);
+    assert!(alone.contains("KAFKA_PROPERTY_: set, but KAFKA_BOOTSTRAP_SERVERS is not"), "{alone}");
 }
 
 #[test]

@@ -25,7 +25,8 @@ use super::host_port::HostPort;
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
 ///
 /// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
-/// X_FILE names a file to read it from. The names of the replaced systems are accepted too; two names of one setting
+/// X_FILE names a file to read it from. KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so
+/// for any other that breaks no guarantee; two underscores stand for one. The names of the replaced systems are accepted too; two names of one setting
 /// with different values are rejected, and so are misspelled names.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
@@ -122,6 +123,9 @@ pub(crate) struct Variables {
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
     #[arg(long, id = "KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,
+    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing, shop-management]
+    #[arg(long, id = "KAFKA_CLIENT_ID")]
+    pub(crate) kafka_client_id: Option<String>,
     /// SASL user of Kafka
     #[arg(long, id = "KAFKA_USERNAME")]
     pub(crate) kafka_username: Option<String>,

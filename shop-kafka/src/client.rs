@@ -141,6 +141,8 @@ impl<T: Send + Sync> ClientContext for Context<T> {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(kafka.facility = facility, "{message}");
             }
+            // A property of producers at a consumer, or the reverse.
+            RDKafkaLogLevel::Warning if message.contains("will be ignored by this") => {}
             // librdkafka logs failed connections as errors, and retries them.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 tracing::warn!(kafka.facility = facility, "{message}");

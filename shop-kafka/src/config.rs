@@ -2,12 +2,35 @@
 //!
 //! Reference: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::Client;
+use rdkafka::types::RDKafkaType::{RD_KAFKA_CONSUMER, RD_KAFKA_PRODUCER};
 use secrecy::ExposeSecret;
+use shop_core::{ErrorKind, Result};
 
+use crate::client::{Context, Health};
+use crate::error::{from_kafka, kafka_error};
 use crate::{KafkaLogOptions, SaslMechanism};
+
+/// The properties that cannot be set, each line with the reason. A name that ends with a dot is a prefix.
+const REFUSED: &str = "\
+bootstrap.servers metadata.broker.list: use KAFKA_BOOTSTRAP_SERVERS
+client.id group.id group.instance.id: use KAFKA_CLIENT_ID, KAFKA_GROUP_ID or KAFKA_INSTANCE_ID
+security.protocol sasl. enable.sasl.oauthbearer.unsecure.jwt: use KAFKA_TLS, KAFKA_SASL_MECHANISM and the settings of the login
+ssl.ca. ssl.certificate. ssl.key.location ssl.key.pem ssl.keystore. ssl.engine. ssl_ca ssl_certificate ssl_key: use KAFKA_CA_FILE, KAFKA_CERT_FILE and KAFKA_KEY_FILE
+enable.ssl.certificate.verification ssl.endpoint.identification.algorithm: any server could pose as a broker
+acks request.required.acks enable.idempotence transactional.id test.: an acknowledged record could be lost, or be written twice
+partitioner: the records of a user could be out of order
+delivery.timeout.ms message.timeout.ms delivery.report.only.error: a publish could end without its outcome
+enable.auto.commit auto.commit.enable enable.auto.offset.store offset.store.method: an offset could be committed before its record is stored
+auto.offset.reset isolation.level: records could be skipped, or those of aborted transactions stored
+partition.assignment.strategy group.protocol: all members of a group must have the same
+allow.auto.create.topics enable.partition.eof enabled_events statistics.interval.ms: the log depends on its value
+queue.buffering.max.ms compression.codec max.partition.fetch.bytes: use linger.ms, compression.type or fetch.message.max.bytes
+";
 
 /// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is
 /// larger than its record by some headers. The broker's limit still applies.
@@ -32,7 +55,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
-        .set("client.id", "shop")
+        .set("client.id", &options.client_id)
         .set("socket.timeout.ms", millis(REQUEST_TIMEOUT))
         .set("socket.connection.setup.timeout.ms", millis(CONNECT_TIMEOUT))
         .set("api.version.request.timeout.ms", millis(CONNECT_TIMEOUT))
@@ -68,7 +91,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
 pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = client(options);
     config.set("allow.auto.create.topics", "false");
-    config
+    with_properties(config, options)
 }
 
 /// The producer.
@@ -83,7 +106,7 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("queue.buffering.max.messages", options.producer_queue_capacity.to_string())
         .set("linger.ms", fractional_millis(options.producer_linger))
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
-    config
+    with_properties(config, options)
 }
 
 /// The delivery timeout. It is shorter than the caller's, which then gets librdkafka's error with its cause.
@@ -114,7 +137,43 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     }
     // Consumer lag is read from the statistics.
     config.set("statistics.interval.ms", millis(options.statistics_interval));
+    with_properties(config, options)
+}
+
+/// `config` with the properties of the options, which take precedence.
+fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> ClientConfig {
+    let properties = options.properties.iter();
+    config.extend(properties.map(|(name, value)| (name.clone(), value.expose_secret().to_owned())));
     config
+}
+
+/// Checks the properties of the options: by [`REFUSED`], and by librdkafka, with a client of each kind. These have no
+/// brokers, so they contact none.
+pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
+    let refused: Vec<_> = options.properties.keys().filter_map(|name| refusal(name, options.tls)).collect();
+    if !refused.is_empty() {
+        let message = format!("properties that cannot be set: {}", refused.join("; "));
+        return Err(kafka_error(ErrorKind::Invalid, message));
+    }
+    if options.properties.is_empty() {
+        return Ok(());
+    }
+    let kinds = [(producer(options), RD_KAFKA_PRODUCER), (consumer(options, "check"), RD_KAFKA_CONSUMER)];
+    kinds.into_iter().try_for_each(|(mut config, kind)| {
+        config.remove("bootstrap.servers").set("log_level", "0");
+        let context = Context::new(Arc::new(Health::new(options.oauth.clone())), None, ());
+        let native = config.create_native_config();
+        native.and_then(|native| Client::new(&config, native, kind, context)).map(drop).map_err(from_kafka)
+    })
+}
+
+/// The property with the reason why it cannot be set, if it cannot.
+fn refusal(name: &str, tls: bool) -> Option<String> {
+    let is_meant = |listed: &str| name == listed || listed.ends_with('.') && name.starts_with(listed);
+    let mut rules = REFUSED.lines().filter_map(|line| line.split_once(": "));
+    let rule = rules.find(|(names, _)| names.split(' ').any(is_meant));
+    let without_tls = (name.starts_with("ssl.") && !tls).then_some("it has no effect without TLS");
+    Some(format!("{name} ({})", rule.map(|(_, reason)| reason).or(without_tls)?))
 }
 
 /// The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the

@@ -17,7 +17,13 @@ pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 /// Converts an error of librdkafka.
 pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
-        KafkaError::ClientConfig(..) => (ErrorKind::Invalid, "librdkafka rejected a setting: see the cause"),
+        // Without its source, which has the value: it may be secret.
+        KafkaError::ClientConfig(_, why, ..) => {
+            return kafka_error(
+                ErrorKind::Invalid,
+                format!("librdkafka rejected a setting: {}", why.trim_end()),
+            );
+        }
         KafkaError::ClientCreation(_) => {
             (ErrorKind::Invalid, "librdkafka could not create a client: see the cause")
         }

@@ -1,11 +1,13 @@
 //! The options of a log on Kafka.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config;
 use crate::error::kafka_error;
 use secrecy::SecretString;
 use shop_core::{ErrorKind, Result, Timestamp};
@@ -27,6 +29,8 @@ shop_core::options! {
     pub struct KafkaLogOptions {
         /// Bootstrap servers: `host:port`, separated by commas.
         pub brokers: String = brokers.into(),
+        /// The client id (default `shop`), by which the brokers' logs and quotas know the clients.
+        pub client_id: String = "shop".to_owned(),
         /// The topic (default `purchases`).
         pub topic: String = "purchases".to_owned(),
         /// Number of partitions of a new topic (default 5).
@@ -92,6 +96,8 @@ shop_core::options! {
         pub producer_queue_capacity: usize = 10_000,
         /// Interval of a consumer's statistics (default 5 s). The lag that a source reports is at most this old.
         pub statistics_interval: Duration = Duration::from_secs(5),
+        /// Properties of librdkafka, for all clients of the log. See [`property`](Self::property).
+        pub properties: BTreeMap<String, SecretString> = BTreeMap::new(),
     }
 
     /// The defaults, with `brokers` as bootstrap servers.
@@ -219,6 +225,25 @@ pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
 }
 
 impl KafkaLogOptions {
+    /// The same options with a [property of librdkafka][list] for all clients of the log: producer, consumers and
+    /// administrative clients. It takes precedence over the option that sets the same property.
+    ///
+    /// Opening the log fails with [`Invalid`](ErrorKind::Invalid) if librdkafka rejects a property, or if it would break
+    /// a guarantee of the log or has an option; the message names the property and the reason.
+    ///
+    /// ```
+    /// use shop_kafka::KafkaLogOptions;
+    ///
+    /// let options = KafkaLogOptions::new("localhost:9092").property("client.rack", "eu-1a");
+    /// ```
+    ///
+    /// [list]: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        self.properties.insert(name.into(), value.into());
+        self
+    }
+
     /// Checks the options before a client is created.
     pub(crate) fn validate(&self) -> Result<()> {
         let problems = [
@@ -260,7 +285,8 @@ impl KafkaLogOptions {
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(kafka_error(ErrorKind::Invalid, problem));
         }
-        self.validate_features()
+        self.validate_features()?;
+        config::check(self)
     }
 
     fn validate_features(&self) -> Result<()> {
@@ -343,8 +369,54 @@ mod tests {
     }
 
     #[test]
+    fn properties_are_set_for_all_clients_or_refused_in_one_message() {
+        let with = |pairs: &[(&str, &str)], tls| {
+            problem(|options| {
+                options.tls = tls;
+                options.properties.extend(pairs.iter().map(|&(name, value)| (name.into(), value.into())));
+            })
+        };
+        assert!(
+            with(&[("client.rack", "eu-1a"), ("linger.ms", "20"), ("session.timeout.ms", "7000")], false)
+                .is_none()
+        );
+        let options = KafkaLogOptions::new("k:1").client_id("a".to_owned()).property("client.rack", "eu-1a");
+        let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] =
+            [config::observer, config::producer, |options| config::consumer(options, "group")];
+        for client in clients.map(|client| client(&options)) {
+            assert_eq!((client.get("client.id"), client.get("client.rack")), (Some("a"), Some("eu-1a")));
+        }
+        let linger = config::producer(&options.property("linger.ms", "20"));
+        assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
+        let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
+        let error = with(&[acks, user, ("ssl.key.password", "hunter2")], false).unwrap();
+        let text = error.chain().to_string();
+        for reason in
+            ["acks (an acknowledged record", "sasl.username (use KAFKA_TLS", "ssl.key.password (it has no"]
+        {
+            assert!(text.contains(reason) && !text.contains("hunter2"), "{text}");
+        }
+        // The message of librdkafka, without the value.
+        for (name, value, text) in [
+            ("client.rock", "hunter2", "No such configuration property: \"client.rock\""),
+            (
+                "fetch.min.bytes",
+                "0",
+                "Configuration property \"fetch.min.bytes\" value 0 is outside allowed range",
+            ),
+            ("max.in.flight", "6", "`max.in.flight` must be set <= 5 when `enable.idempotence` is true"),
+            ("max.poll.interval.ms", "1", "must be >= `session.timeout.ms`"),
+        ] {
+            let error = with(&[(name, value)], false).unwrap();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let chain = error.chain().to_string();
+            assert!(chain.contains(text) && !chain.contains("hunter2"), "{chain}");
+        }
+    }
+
+    #[test]
     fn debug_output_hides_the_password() {
-        let mut options = KafkaLogOptions::new("localhost:9092");
+        let mut options = KafkaLogOptions::new("localhost:9092").property("ssl.key.password", "hunter2");
         options.password = Some("hunter2".to_owned().into());
         assert!(!format!("{options:?}").contains("hunter2"));
     }

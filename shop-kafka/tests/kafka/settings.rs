@@ -125,3 +125,23 @@ async fn the_lag_is_read_from_the_statistics() {
     let is_current = async || source.lag().await.unwrap().records.get(&index) == Some(&0);
     soon("lag", async { while !is_current().await {} }).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn properties_reach_the_clients_of_the_log() {
+    let fixture = KafkaFixture::in_process().await;
+    let mut options = KafkaFixture::options(fixture.addresses());
+    fixture.topic().clone_into(&mut options.topic);
+    let open = async |name: &str, value: &str| KafkaLog::open(options.clone().property(name, value)).await;
+    for (name, said) in [("client.rock", "No such configuration property"), ("acks", "could be lost")] {
+        let error = open(name, "1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains(said) && error.message().contains(name), "{error}");
+    }
+    let record = |size| LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; size])));
+    let small = open("message.max.bytes", "1000").await.unwrap();
+    assert_eq!(soon("append", small.append(record(2_000))).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    soon("append", small.append(record(10))).await.unwrap();
+    let source = open("fetch.error.backoff.ms", "100").await.unwrap().source("group").unwrap();
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    assert_eq!(batch.records.len(), 1);
+}
