@@ -277,7 +277,7 @@ impl ShopClient {
         }
     }
 
-    /// Checks whether the service is ready for requests.
+    /// Checks whether the service is ready for requests, by `GET /v1`.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) {
@@ -288,23 +288,26 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// The reason why it is not ready. A check is not retried.
+    /// The reason why it is not ready. [`Unsupported`](ErrorKind::Unsupported) when that cannot be known: there is no
+    /// service at the address, or one that does not have this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
-        self.check_at("-/ready").await
+        self.check_at("v1", "whether it is ready is unknown: the service is older, or at another address")
+            .await
     }
 
-    /// Checks whether the process can serve anything, as a probe does. An unavailable broker or store does not count.
+    /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`. Beside an admin listener, only
+    /// that one has this path. An unavailable broker or store does not count.
     ///
     /// # Errors
     /// The reason why it cannot. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
-        self.check_at("readyz").await
+        self.check_at("readyz", "there is no such probe at this address: check it").await
     }
 
-    async fn check_at(&self, path: &str) -> Result<()> {
+    async fn check_at(&self, path: &str, not_found_hint: &'static str) -> Result<()> {
         let transport = &self.inner.transport;
         let mut call = Call::query("check", transport.url(path, &[]), transport.timeouts.check);
-        call.repeats = false;
+        (call.repeats, call.not_found_hint) = (false, not_found_hint);
         let answer = self.query(&call).await?;
         // Some other server may respond 200 to every request.
         let ready: Readiness = answer.parsed()?;

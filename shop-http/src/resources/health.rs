@@ -137,6 +137,20 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     probed(is_ready, body)
 }
 
+/// `GET /v1`: the roles of the service, and whether it is ready, for clients. It exists wherever `/v1` does: the other
+/// paths may be on an admin listener alone.
+pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
+    let roles = [
+        ("purchases", service.purchases.is_some()),
+        ("users", service.users.is_some()),
+        ("orders", service.orders.is_some()),
+    ];
+    let roles: Vec<_> = roles.into_iter().filter_map(|(name, is_served)| is_served.then_some(name)).collect();
+    let is_ready = Ports::check(&service).await.are_ready();
+    let status = if is_ready { "ready" } else { "not ready" };
+    probed(is_ready, json!({"roles": roles, "status": status}))
+}
+
 /// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
 fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
     match ports {

@@ -31,6 +31,7 @@ const HEALTH: &Paths = &[
     ("/-/healthy", "Whether the process is alive, as JSON"),
     ("/-/ready", "Whether log, store and ingest are available"),
 ];
+const V1_READY: &Paths = &[("GET /v1", "The roles of the service, and whether it is ready")];
 const V1_PURCHASES: &Paths = &[
     ("POST /v1/purchases", "Buys: username, userid, price, optionally timestamp"),
     (
@@ -116,12 +117,13 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
     };
     // The others are on the admin listener.
     let operations = service.listener != Listener::Public;
-    let parts: [(RouteGroup, bool, &Paths); 13] = [
+    let parts: [(RouteGroup, bool, &Paths); 14] = [
         (Page, true, INDEX),
         (Docs, true, DOCS),
         (Health, true, ALIVE),
         (Health, operations, HEALTH),
         (Metrics, operations, METRICS),
+        (V1, true, V1_READY),
         (V1, purchases, V1_PURCHASES),
         (V1, purchases && service.kind == ServiceKind::Management, V1_POSITIONS),
         (V1, operations && !service.dead_letters.is_empty(), V1_DEAD_LETTERS),

@@ -162,7 +162,8 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
             .route("/orders/{order_id}", read(entities::get_order));
     }
     let native = of_group(service, RouteGroup::V1, || {
-        Routes::new().nest("/v1", routed.clone()).open("/problems/{name}", read(problems::get))
+        let v1 = Routes::new().nest("/v1", routed.clone()).open("/v1", get(health::of_v1));
+        v1.open("/problems/{name}", read(problems::get))
     });
     routes.merge(of_group(service, RouteGroup::Dialects, || routed.with_slashes())).merge(native)
 }

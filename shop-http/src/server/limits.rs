@@ -27,7 +27,7 @@ use crate::server::pools::{Pools, ReadSlot, admit};
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/-/healthy"];
 /// Paths with a separate pool, whose requests wait for each other: they query servers, or render all metrics.
-const OPERATIONS: [&str; 4] = ["/health", "/ready", "/-/ready", "/metrics"];
+const OPERATIONS: [&str; 5] = ["/health", "/ready", "/-/ready", "/v1", "/metrics"];
 
 /// The limits of a router, and its configured dialect.
 #[derive(Debug)]

@@ -104,6 +104,9 @@ async fn readiness_depends_only_on_local_files() {
     let remote = facing_on(false, false);
     assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
     assert_eq!(get(&remote, "/-/ready").await.json(), json!({"detail": "Kafka not connected"}));
+    let native = get(&remote, "/v1").await;
+    let body = json!({"roles": ["purchases"], "status": "not ready"});
+    assert_eq!((native.status, native.json()), (StatusCode::SERVICE_UNAVAILABLE, body));
     for local in [facing_on(true, false), facing_on(false, true)] {
         let response = get(&local, "/readyz").await;
         assert_eq!(

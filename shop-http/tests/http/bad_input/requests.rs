@@ -22,7 +22,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("GET /purchases", &[], 404, "Not Found"),
     ("GET /api/purchases", &[], 404, "Not Found"),
     ("GET /scalable-shop-cm-server/purchases", &[], 404, "Not Found"),
-    ("POST /v1", &[JSON], 404, "Not Found"),
+    ("POST /v1", &[JSON], 405, "Method Not Allowed"),
     ("POST /v1/", &[JSON], 404, "Not Found"),
     ("POST /v1/buy", &[JSON], 404, "Not Found"),
     ("POST /v2/purchases", &[JSON], 404, "Not Found"),
