@@ -279,8 +279,9 @@ impl ShopClientBuilder {
     }
 
     /// The maximum of concurrent writes: buys, also those of a [stream](crate::Shop::buy_all), registrations and orders
-    /// (default 1,000, at least 1). Writes whose callers no longer wait count as well. A write beyond the limit fails with [`Overloaded`](ErrorKind::Overloaded)
-    /// and is not sent. Clones of a client share the limit.
+    /// (default 1,000, at least 1). Writes whose callers no longer wait count as well. A write beyond the limit waits
+    /// for its turn; after the [total time-out](RetryPolicy::total_timeout) it fails with
+    /// [`Overloaded`](ErrorKind::Overloaded) and is not sent. Clones of a client share the limit.
     ///
     /// ```
     /// use shop_client::ShopClient;

@@ -10,6 +10,7 @@ use shop_core::id_from_key;
 use shop_core::ports::Lookup;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -174,14 +175,15 @@ impl ShopClient {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another purchase,
     /// [`Erased`](ErrorKind::Erased) when that was erased, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
-    /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight, and
+    /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight for the whole time, and
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
     /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
     /// the key to repeat the purchase with.
     ///
     /// # Cancel safety
-    /// Once polled, the purchase is sent and retried even if the future is dropped. It counts towards
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) until the service responds or the retries end.
+    /// Once polled, the purchase is sent and retried even if the future is dropped, unless it still waits because
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. It counts towards them until the
+    /// service responds or the retries end.
     pub async fn buy(&self, purchase: NewPurchase) -> Result<PublishedPurchase> {
         self.shop().buy(purchase).await
     }
@@ -222,10 +224,13 @@ impl ShopClient {
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
-        let permit = self.inner.admit(call.writes()).inspect_err(|error| {
-            self.inner.transport.observer.report(call.name, 0, Duration::ZERO, CallState::Failed(error));
+        let (start, mut limits) = (Instant::now(), self.limits.clone());
+        let total = limits.total_timeout(call.timeout);
+        let permit = self.inner.admit(call.writes(), total).await.inspect_err(|error| {
+            self.inner.transport.observer.report(call.name, 0, start.elapsed(), CallState::Failed(error));
         })?;
-        let (inner, limits) = (Arc::clone(&self.inner), self.limits.clone());
+        limits.timeout = Some(total.saturating_sub(start.elapsed()));
+        let inner = Arc::clone(&self.inner);
         let correlation = self.correlation.or_of(context).or_current();
         let sending = async move {
             let _permit = permit;
@@ -335,6 +340,7 @@ impl ShopClient {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some writes are still in flight after that time.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.inner.writes.close();
+        self.inner.write_permits.close();
         require_runtime()?;
         tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
             client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
@@ -343,17 +349,16 @@ impl ShopClient {
 }
 
 impl Inner {
-    /// The permit for this many writes.
-    fn admit(&self, writes: usize) -> Result<OwnedSemaphorePermit> {
+    /// The permit for this many writes, once it is free. Permits are given in the order of the calls.
+    async fn admit(&self, writes: usize, limit: Duration) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
-        if self.writes.is_closed() {
-            return Err(client_error(ErrorKind::Closed, "the client is closed"));
-        }
         let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
-        Arc::clone(&self.write_permits).try_acquire_many_owned(writes).map_err(|_all_taken| {
+        let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
+        let permit = tokio::time::timeout(limit, permit).await.map_err(|_all_taken| {
             let message = format!("{} writes of this client are in flight", self.max_in_flight);
             client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
-        })
+        })?;
+        permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
     }
 }
 

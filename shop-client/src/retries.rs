@@ -114,9 +114,9 @@ pub(crate) struct CallLimits {
 }
 
 impl CallLimits {
-    /// The maximum duration of a call with its attempts and pauses.
-    pub(crate) fn total_timeout(&self) -> Duration {
-        self.timeout.or(self.retries.total_timeout).unwrap_or(Duration::MAX)
+    /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
+    pub(crate) fn total_timeout(&self, attempt: Duration) -> Duration {
+        self.timeout.or(self.retries.total_timeout).unwrap_or(attempt)
     }
 }
 
@@ -146,7 +146,7 @@ impl Retrier {
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let (start, total_timeout) = (Instant::now(), limits.total_timeout());
+        let (start, total_timeout) = (Instant::now(), limits.total_timeout(Duration::MAX));
         if limits.retries.total_timeout.is_none() {
             return (attempt(total_timeout).await, 1);
         }

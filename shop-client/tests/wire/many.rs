@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt, poll, stream};
 use shop_client::{ErrorKind, NewPurchase, Outcome, RetryPolicy};
+use tokio::time::Instant;
 
 use crate::entities::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
@@ -69,13 +71,14 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     for number in 0..3 {
         assert!(poll!(pin!(client.buy(order(number)))).is_pending());
     }
+    let hurried = other.with_timeout(Duration::from_millis(10));
     for number in 3..100 {
-        let error = other.buy(order(number)).await.unwrap_err();
+        let error = hurried.buy(order(number)).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied), "{error}");
         assert!(error.is_retryable() && error.attempts() == 0);
         assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
     }
-    assert_eq!(other.users().insert(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(hurried.users().insert(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
     while script.seen().len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -89,6 +92,28 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     // A limit of zero would make the client useless.
     let narrow = Script::new([]).before(Shop::new().router).await.max_in_flight(0).build().unwrap();
     narrow.buy(order(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_buys_than_permits_wait_and_succeed() {
+    let client = Script::new([]).before(Shop::new().router).await.max_in_flight(100).build().unwrap();
+    let bought = join_all((0..1_500).map(|number| client.buy(order(number)))).await;
+    assert!(bought.iter().all(Result::is_ok), "{:?}", bought.iter().find(|bought| bought.is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_ends_the_wait_for_a_permit() {
+    let script = Script::new([Turn::Lose]);
+    let client = script.before(Shop::new().router).await.max_in_flight(1).build().unwrap();
+    assert!(poll!(pin!(client.buy(order(0)))).is_pending());
+    let (waiting, start) = (client.buy(order(1)), Instant::now());
+    let mut waiting = pin!(waiting);
+    assert!(poll!(&mut waiting).is_pending());
+    let _one_in_flight = client.close(Duration::ZERO).await;
+    for error in [waiting.await.unwrap_err(), client.buy(order(2)).await.unwrap_err()] {
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_millis(10));
 }
 
 #[tokio::test]
