@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_client::{
-    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, PageRequest, RetryPolicy, ShopClient,
-    ShopClientBuilder, UserNumber,
+    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, RetryPolicy, ShopClient, ShopClientBuilder,
+    UserNumber,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,7 +69,7 @@ impl Hostile {
                 users.insert(&new_user()).await.unwrap_err(),
                 orders.insert(&new_order()).await.unwrap_err(),
                 user.summary().await.unwrap_err(),
-                user.page(&PageRequest::default()).await.unwrap_err(),
+                user.page().await.unwrap_err(),
                 client.get(&id).await.unwrap_err(),
                 client.check().await.unwrap_err(),
                 users.get(UserNumber::FIRST).await.unwrap_err(),
@@ -146,7 +146,7 @@ async fn an_endless_response_is_bounded_in_memory() {
     for status in ["200", "201", "503"] {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
         let client = server.builder().query_timeout(Duration::from_secs(60)).build().unwrap();
-        client.user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap_err();
+        client.user("u1".parse().unwrap()).page().await.unwrap_err();
         // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
         assert!(read < 32 << 20, "{status}: {read}");

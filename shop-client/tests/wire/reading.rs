@@ -117,7 +117,7 @@ async fn only_the_first_page_waits_for_the_purchase() {
     assert_eq!(waiting.await.unwrap().unwrap().count, 1);
     let listed: Vec<_> = user.purchases().try_collect().await.unwrap();
     assert_eq!(listed, std::slice::from_ref(&bought.purchase));
-    assert_eq!(user.page(&shop_client::PageRequest::default()).await.unwrap().items.len(), 1);
+    assert_eq!(user.page().await.unwrap().items.len(), 1);
     assert_eq!(client.get(&bought.purchase.id).await.unwrap(), Some(bought.purchase));
 }
 

@@ -10,7 +10,7 @@ use super::fixture::soon;
 use super::sample::at;
 use super::{EraseFixture, LogFixture};
 use crate::ingest::{Ingest, IngestOptions};
-use crate::ports::{Durability, PublishedPurchase, PurchaseErase, StoreSink};
+use crate::ports::{Durability, PageLimit, PublishedPurchase, PurchaseErase, StoreSink, TimeRange};
 use crate::{
     Clock, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Result, Shop, SystemClock, UserPurchases, Uuid,
 };
@@ -202,4 +202,27 @@ pub async fn each_purchase_of_a_batch_has_a_result(fixture: &dyn ShopFixture) {
         count(shop, new).await;
     }
     assert_eq!(count(&shop, &first).await, 3);
+}
+
+/// The pages of a selection have its order, its range and its size, and end.
+pub async fn pages_are_those_of_the_selection(fixture: &dyn ShopFixture) {
+    let shop = fixture.shop().await;
+    for number in 1..=5 {
+        let new = order(&number.to_string(), &format!("order-{number}")).with_timestamp(at(number));
+        let bought = buy(&shop, new).await.expect("buy");
+        count(&shop, &bought).await;
+    }
+    let range = TimeRange::new(Some(at(2)), Some(at(5))).unwrap();
+    let user = || shop.user("u1".parse().unwrap()).within(range).page_size(PageLimit::new(2).unwrap());
+    for (user, expected) in [(user(), ["4", "3", "2"]), (user().oldest_first(), ["2", "3", "4"])] {
+        let (mut prices, mut sizes) = (Vec::new(), Vec::new());
+        let mut page = soon("page", user.page()).await.expect("the first page");
+        loop {
+            sizes.push(page.items.len());
+            prices.extend(page.items.iter().map(|purchase| purchase.price.to_string()));
+            let Some(next) = page.next else { break };
+            page = soon("page", user.page_at(next)).await.expect("the next page");
+        }
+        assert_eq!((&prices[..], &sizes[..]), (&expected.map(str::to_owned)[..], &[2, 1][..]));
+    }
 }

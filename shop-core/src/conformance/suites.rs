@@ -226,6 +226,7 @@ macro_rules! shop_suite {
             a_key_cannot_be_claimed_by_another_user,
             an_erased_key_is_refused,
             each_purchase_of_a_batch_has_a_result,
+            pages_are_those_of_the_selection,
         );
     };
 }

@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 ///             println!("{} {}", purchase.timestamp, purchase.price);
 ///         }
 ///         let Some(next) = page.next_cursor(&request)? else { return Ok(()) };
-///         request = request.with_cursor(Some(next));
+///         request = request.with_cursor(next);
 ///     }
 /// }
 /// ```
@@ -96,7 +96,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
                 totals.add(purchase.timestamp, purchase.price)?;
             }
             match found.next_cursor(&page)? {
-                Some(next) => page = page.with_cursor(Some(next)),
+                Some(next) => page = page.with_cursor(next),
                 None => return Ok(totals.into_buckets()),
             }
         }
@@ -152,8 +152,8 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`page`](Self::page). [`Invalid`](crate::ErrorKind::Invalid) for a position of another store.
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-        let cursor = after.map(|after| Cursor::from_text(after.as_str().to_owned()));
-        let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_cursor(cursor);
+        let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+        request.cursor = after.map(|after| Cursor::from_text(after.as_str().to_owned()));
         let page = self.page(&Selector::All, &request).await?;
         let next = page.next_cursor(&request)?;
         Ok(ScanBatch::new(page.items, next.map(|next| ScanPosition::new(next.as_str()))))
@@ -311,8 +311,8 @@ impl PageRequest {
 
     /// The same request, for the page at `cursor`.
     #[must_use]
-    pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
-        self.cursor = cursor;
+    pub fn with_cursor(mut self, cursor: Cursor) -> Self {
+        self.cursor = Some(cursor);
         self
     }
 }

@@ -120,7 +120,7 @@ mod tests {
             assert_eq!((bounds.after, bounds.from, bounds.to), (None, Some(at(5)), Some(at(7))));
             let continued = |millis| {
                 let cursor = Cursor::after(&all, &first, &last(millis));
-                first.clone().with_cursor(Some(cursor)).bounds(&all).unwrap()
+                first.clone().with_cursor(cursor).bounds(&all).unwrap()
             };
             let bounds = continued(6);
             assert_eq!(

@@ -137,7 +137,7 @@ async fn a_listing_waits_for_the_receipt() {
     let listed = waiting.purchases().try_collect::<Vec<_>>();
     let (listed, ()) = futures_util::future::join(listed, insert).await;
     assert_eq!(listed.unwrap(), std::slice::from_ref(&bought.purchase));
-    assert_eq!(waiting.page(&PageRequest::default()).await.unwrap().items.len(), 1);
+    assert_eq!(waiting.page().await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]

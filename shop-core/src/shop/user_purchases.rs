@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::ports::{
-    Bucket, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt, Receipt,
-    Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
+    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt,
+    Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
@@ -73,8 +73,8 @@ impl UserPurchases {
         self
     }
 
-    /// The number of purchases that [`purchases`](Self::purchases) requests at once. By default 50 at first, then
-    /// 1,000.
+    /// The number of purchases on a page (default 50), and that [`purchases`](Self::purchases) requests at once (default
+    /// 50 at first, then 1,000).
     pub const fn page_size(mut self, size: PageLimit) -> Self {
         self.page_size = Some(size);
         self
@@ -116,25 +116,40 @@ impl UserPurchases {
         self
     }
 
-    /// Reads one page. The range is that of the request.
+    /// Reads the first page.
     ///
     /// ```
     /// use shop_core::Shop;
-    /// use shop_core::ports::{ListOrder, PageLimit, PageRequest};
+    /// use shop_core::ports::PageLimit;
     ///
     /// # async fn example(shop: Shop) -> shop_core::Result<()> {
-    /// let first = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(20)?);
-    /// let page = shop.user("u1".parse()?).page(&first).await?;
-    /// let next = first.with_cursor(page.next);
+    /// let user = shop.user("u1".parse()?).page_size(PageLimit::new(20)?);
+    /// let mut page = user.page().await?;
+    /// while let Some(next) = page.next {
+    ///     page = user.page_at(next).await?;
+    /// }
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// Those of [`PurchaseQuery::page`].
-    pub async fn page(&self, request: &PageRequest) -> Result<Page> {
+    pub async fn page(&self) -> Result<Page> {
         self.wait().await?;
-        self.query.page(&self.selector, request).await
+        self.query.page(&self.selector, &self.first_page()).await
+    }
+
+    /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same order and range.
+    ///
+    /// # Errors
+    /// Those of [`PurchaseQuery::page`]. [`Invalid`](ErrorKind::Invalid) for a cursor of another listing.
+    pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
+        self.wait().await?;
+        self.query.page(&self.selector, &self.first_page().with_cursor(cursor)).await
+    }
+
+    fn first_page(&self) -> PageRequest {
+        PageRequest::first(self.order, self.page_size.unwrap_or_default()).with_range(self.range)
     }
 
     /// Reads the number of purchases and their exact sum.
@@ -185,9 +200,7 @@ impl UserPurchases {
         let user = self.clone();
         let pages = async move {
             user.wait().await?;
-            let first =
-                PageRequest::first(user.order, user.page_size.unwrap_or_default()).with_range(user.range);
-            let following = user.page_size.unwrap_or(PageLimit::MAX);
+            let (first, following) = (user.first_page(), user.page_size.unwrap_or(PageLimit::MAX));
             Ok::<_, Error>(user.query.growing_pages(user.selector, first, following))
         };
         let purchases = stream::once(pages).try_flatten();

@@ -152,7 +152,9 @@ impl Query {
         let order = self.word("order", &words, "must be newest or oldest");
         let limit = self.limit(default_limit);
         let cursor = self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned()));
-        Some(PageRequest::first(order?.unwrap_or(default), limit?).with_cursor(cursor))
+        let mut request = PageRequest::first(order?.unwrap_or(default), limit?);
+        request.cursor = cursor;
+        Some(request)
     }
 
     fn limit(&mut self, default: PageLimit) -> Option<PageLimit> {

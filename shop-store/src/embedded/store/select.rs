@@ -155,7 +155,7 @@ mod tests {
                 let (user, name) = ("u".parse().unwrap(), "n".parse().unwrap());
                 let last = Purchase::new(last, user, name, Price::ZERO, Timestamp::MIN);
                 let cursor = Cursor::after(&selector, &first, &last);
-                for request in [first.clone(), first.with_cursor(Some(cursor))] {
+                for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
                     let sql = statement(selector != Selector::All, order, &bounds);
                     let plan = plan(&connection, &sql);

@@ -159,7 +159,7 @@ async fn assert_same_pages(
         let page = store.page(selector, &request).await.unwrap();
         assert_eq!(page, expected.page(selector, &request).await.unwrap(), "{selector:?} {request:?}");
         let Some(next) = page.next_cursor(&request).unwrap() else { break };
-        request = request.with_cursor(Some(next));
+        request = request.with_cursor(next);
     }
 }
 
