@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::error::{database_error, from_sqlite};
-use super::thread::{self, closed};
+use super::thread::{self, Jobs, closed};
 use super::writer::Writer;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
 const STEPS: i32 = 100_000;
@@ -25,15 +25,26 @@ pub(super) struct StoreFile {
     pub(super) readers: Readers,
 }
 
-/// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped.
+impl StoreFile {
+    /// Closes the file for all handles, after the operations in their queues. Further calls fail with
+    /// [`Closed`](ErrorKind::Closed).
+    pub(super) fn close(&self) {
+        self.writer.closing.cancel();
+        self.readers.jobs.close();
+        self.writer.jobs.close();
+    }
+}
+
+/// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped, or one has closed
+/// them.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
-    jobs: mpsc::SyncSender<Job>,
+    pub(super) jobs: Jobs<mpsc::SyncSender<Job>>,
     path: Arc<Path>,
 }
 
 impl Readers {
-    /// Opens the file, which must exist, in `threads` threads. Each thread keeps a clone of `writer` until its
+    /// Opens the file, which must exist, in `threads` threads. Each thread keeps the thread of `writer` running until its
     /// connection is closed, so the writer closes last: of connections that are closed concurrently, none removes the
     /// write-ahead log.
     pub(super) fn start(database: &Database, writer: &Writer, threads: usize, queue: usize) -> Result<Self> {
@@ -42,7 +53,7 @@ impl Readers {
         // All connections are opened before a thread is started, so an error leaves no thread behind.
         let connections = (0..threads.max(1)).map(|_| database.reader()).collect::<Result<Vec<_>>>()?;
         for mut connection in connections {
-            let (waiting, writer) = (Arc::clone(&waiting), writer.clone());
+            let (waiting, writer) = (Arc::clone(&waiting), writer.jobs.sender()?);
             let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             thread::start("shop-reader", move || {
                 while let Ok(job) = next() {
@@ -52,7 +63,7 @@ impl Readers {
                 drop(writer);
             })?;
         }
-        Ok(Self { jobs, path: database.path().into() })
+        Ok(Self { jobs: Jobs::new(jobs), path: database.path().into() })
     }
 
     /// Runs `query` on one of the connections. Dropping the future interrupts it.
@@ -74,7 +85,7 @@ impl Readers {
             let found = connection.progress_handler(STEPS, Some(interrupts)).and_then(|()| query(connection));
             drop(reply.send(found));
         };
-        self.jobs.try_send(Box::new(job)).map_err(|error| match error {
+        self.jobs.sender()?.try_send(Box::new(job)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the read queue is full"),
             mpsc::TrySendError::Disconnected(_) => closed(),
         })?;

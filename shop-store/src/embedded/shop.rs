@@ -31,7 +31,6 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// let user = shop.user("u1".parse()?);
 /// assert_eq!(user.summary().await?.count, 1);
 ///
-/// drop((shop, user));
 /// embedded.close(Duration::from_secs(10)).await?;
 /// # Ok(())
 /// # }
@@ -129,12 +128,13 @@ impl EmbeddedShop {
         self.monitor.clone()
     }
 
-    /// Rejects new purchases, stops the ingest, and waits until the files are closed, at most for `timeout`. Drop the
-    /// clones of the [`shop`](Self::shop) and its listings first: they keep the files open.
+    /// Rejects new purchases, stops the ingest, and waits until the files are closed, at most for `timeout`. Further
+    /// calls of clones of the [`shop`](Self::shop), of its listings and of the [`log`](Self::log) fail with
+    /// [`Closed`](ErrorKind::Closed).
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after that time; no acknowledged purchase is lost. The error
-    /// of the ingest when it had stopped by itself.
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
+    /// lost. The error of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
         let Self { shop, log, store, monitor: _, ingest, stop, _lock: lock } = self;
         let until = Instant::now() + timeout;
@@ -142,14 +142,16 @@ impl EmbeddedShop {
         let flushed = shop.close(timeout).await;
         drop((shop, stop));
         let ended = timeout_at(until, ingest).await;
-        let files = futures_util::future::join(log.closed(), store.closed());
-        drop((log, store, lock));
-        let closed = timeout_at(until, files).await;
+        // The store is in the log's file.
+        store.close();
+        log.close();
+        let closed = timeout_at(until, log.closed()).await;
+        drop(lock);
         flushed?;
         let ended = ended.map_err(|_elapsed| late("the ingest did not stop in time"))?;
         ended.map_err(|error| {
             Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
         })??;
-        closed.map(drop).map_err(|_elapsed| late("the files are in use: drop the clones of the shop first"))
+        closed.map_err(|_elapsed| late("calls in progress did not end in time"))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{TryStreamExt, stream};
 use shop_core::log::{CommitOffset, LogAdmin as _, LogSource as _, SourceEvent};
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::{IdempotentSink, PurchaseErase as _, PurchaseSink as _};
+use shop_core::ports::{IdempotentSink, Period, PurchaseErase as _, PurchaseSink as _, UtcOffset};
 use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
 
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions};
@@ -40,7 +40,6 @@ async fn purchases_survive_close_and_open() {
     );
     assert_eq!(embedded.monitor().status().counters.inserted, 0, "stored on publish");
     shop.check().await.unwrap();
-    drop((shop, user));
     embedded.close(TIMEOUT).await.unwrap();
     assert!(!has(&folder, "shop.db-wal"), "the file is closed");
 
@@ -79,16 +78,32 @@ async fn a_folder_is_open_once() {
 }
 
 #[tokio::test]
-async fn closing_a_shop_in_use_rejects_purchases_only() {
+async fn closing_a_shop_in_use_closes_its_clones() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default()).await.unwrap();
-    let shop = embedded.shop();
+    let (shop, log) = (embedded.shop(), embedded.log().clone());
     let bought = shop.buy(new("1")).await.unwrap();
-    shop.user("u1".parse().unwrap()).waiting_for(&bought.receipt).summary().await.unwrap();
-    let error = embedded.close(Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
-    assert_eq!(shop.buy(new("1")).await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(count(&shop).await, 1);
+    let user = shop.user("u1".parse().unwrap());
+    let (mut listing, source) = (user.purchases(), log.source("other").unwrap());
+    embedded.close(TIMEOUT).await.unwrap();
+    assert!(!has(folder.path(), "shop.db-wal"), "the file is closed");
+
+    let refused = [
+        shop.buy(new("1")).await.unwrap_err(),
+        shop.get(&bought.receipt.id).await.unwrap_err(),
+        shop.check().await.unwrap_err(),
+        user.totals(Period::Day, UtcOffset::UTC).await.unwrap_err(),
+        listing.try_next().await.unwrap_err(),
+        log.usage().await.unwrap_err(),
+        source.check().await.unwrap_err(),
+        log.sink().publish_new(new("1"), None).await.unwrap_err(),
+    ];
+    assert!(refused.iter().all(|error| error.kind() == ErrorKind::Closed), "{refused:?}");
+    assert!(matches!(source.next().await, Ok(SourceEvent::Closed)));
+    // Another process can open it beside the clones.
+    let again = EmbeddedShop::open(folder.path()).await.unwrap();
+    assert_eq!(count(&again.shop()).await, 1);
+    again.close(TIMEOUT).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,11 +1,31 @@
-//! Threads that own a connection. They end when their last handle is dropped. Callers can wait for the end, after
-//! which the connection is closed and no write-ahead log is left.
+//! Threads that own a connection. They end when their last handle is dropped, or one has closed them. Callers can wait
+//! for the end, after which the connection is closed and no write-ahead log is left.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::Builder;
 
 use super::error::database_error;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
+
+/// The sender of the jobs of threads, which end once no clone of it is left. Clones of this value share it.
+#[derive(Debug, Clone)]
+pub(super) struct Jobs<S>(Arc<RwLock<Option<S>>>);
+
+impl<S: Clone> Jobs<S> {
+    pub(super) fn new(sender: S) -> Self {
+        Self(Arc::new(RwLock::new(Some(sender))))
+    }
+
+    pub(super) fn sender(&self) -> Result<S> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
+    }
+
+    /// Ends the threads after the jobs in their queue. Further jobs are refused.
+    pub(super) fn close(&self) {
+        drop(self.0.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
 
 /// Runs `run` in a new thread. The token is cancelled when the thread has ended and everything that it owned is dropped.
 pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {

@@ -15,7 +15,7 @@ use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::GroupCommitDelay;
 use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
-use super::thread::{self, closed};
+use super::thread::{self, Jobs, closed};
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
@@ -24,11 +24,13 @@ const MAX_BATCH: usize = 1_024;
 /// The timeout for opening a file whose lock another process may hold.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A handle to the writer thread. Cheap to clone. The thread ends when the last handle is dropped and the queue is
-/// empty.
+/// A handle to the writer thread. Cheap to clone. The thread ends when the last handle is dropped, or one has closed it,
+/// and the queue is empty.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Box<dyn Job>>,
+    pub(super) jobs: Jobs<mpsc::Sender<Box<dyn Job>>>,
+    /// Cancelled when the file is closed under its handles.
+    pub(super) closing: CancellationToken,
     health: Health,
     /// Cancelled when the thread has ended.
     exit: CancellationToken,
@@ -39,7 +41,7 @@ pub(super) struct Writer {
 type Health = watch::Sender<Option<Error>>;
 
 /// A queued write. It may be applied more than once, each time after a rollback.
-trait Job: Send {
+pub(super) trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
     fn kind(&self) -> JobKind;
@@ -47,7 +49,7 @@ trait Job: Send {
 
 /// What the outcome of a job means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum JobKind {
+pub(super) enum JobKind {
     /// The write is durable.
     Write,
     /// A health check has passed. Its success does not prove that other writes succeed.
@@ -142,7 +144,7 @@ impl Writer {
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
-        Ok(Self { jobs, health, exit, database })
+        Ok(Self { jobs: Jobs::new(jobs), closing: CancellationToken::new(), health, exit, database })
     }
 
     /// Completes after the last handle is dropped, when the thread has ended and the file is closed.
@@ -168,7 +170,7 @@ impl Writer {
     ) -> Result<PendingWrite<T>> {
         let (reply, result) = oneshot::channel();
         let job = Write { kind: JobKind::Write, work, result: None, reply };
-        self.jobs.send(Box::new(job)).await.map(|()| result).map_err(|_closed| closed())
+        self.jobs.sender()?.send(Box::new(job)).await.map(|()| result).map_err(|_closed| closed())
     }
 
     fn enqueue<T: Send + 'static>(
@@ -178,7 +180,7 @@ impl Writer {
     ) -> Result<PendingWrite<T>> {
         let (reply, result) = oneshot::channel();
         let job = Write { kind, work, result: None, reply };
-        match self.jobs.try_send(Box::new(job)) {
+        match self.jobs.sender()?.try_send(Box::new(job)) {
             Ok(()) => Ok(result),
             Err(TrySendError::Full(_)) => {
                 Err(database_error(ErrorKind::Overloaded, "the write queue is full"))

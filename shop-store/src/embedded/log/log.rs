@@ -221,6 +221,11 @@ impl EmbeddedLog {
         self.shared.file.writer.exit()
     }
 
+    /// Closes the file for all clones, sinks and sources, whose further calls fail.
+    pub(in crate::embedded) fn close(&self) {
+        self.shared.file.close();
+    }
+
     /// The dead letters of the log.
     #[must_use]
     pub fn dead_letters(&self) -> EmbeddedDeadLetters {

@@ -55,7 +55,7 @@ impl EmbeddedSource {
         };
         // One batch is buffered while the next one is read.
         let (sender, events) = mpsc::channel(1);
-        let closed = CancellationToken::new();
+        let closed = log.file.writer.closing.child_token();
         tokio::spawn(closed.clone().run_until_cancelled_owned(reader.run(sender)));
         Ok(Self {
             log: Arc::clone(log),

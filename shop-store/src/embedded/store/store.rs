@@ -94,6 +94,12 @@ impl EmbeddedStore {
         Ok(Self { file, scans: readers(1)?, unfolded: Arc::default() })
     }
 
+    /// Closes the file for all clones, whose further calls fail.
+    pub(in crate::embedded) fn close(&self) {
+        self.scans.jobs.close();
+        self.file.close();
+    }
+
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
     /// other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
