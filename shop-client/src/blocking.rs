@@ -1,151 +1,76 @@
-//! The client for programs without a Tokio runtime.
+//! Calls that block the thread, for programs without a Tokio runtime.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::LazyLock;
 use std::thread;
-use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::error::client_error;
-use crate::{ErrorKind, NewPurchase, PublishedPurchase, Purchase, PurchaseId, Result, ShopClient};
-
-/// A [`ShopClient`] whose calls block the thread. Cheap to clone.
-///
-/// It has a runtime with one thread, which the clones share. Calls that have no blocking version here are made with
-/// [`block_on`](Self::block_on), and streams are read with [`iter`](Self::iter).
+/// Makes every call of a client blocking: also those of [`users`](crate::ShopClient::users),
+/// [`orders`](crate::ShopClient::orders), [`shop`](crate::ShopClient::shop) and [`user`](crate::ShopClient::user).
+/// [`BlockingStream`] does the same for streams.
 ///
 /// ```no_run
-/// use shop_client::{BlockingShopClient, NewPurchase, ShopClient};
+/// use shop_client::{BlockingFuture, BlockingStream, NewPurchase, ShopClient};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = BlockingShopClient::new(ShopClient::builder("http://localhost:3000").build()?)?;
-/// let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?)?;
+/// let client = ShopClient::builder("http://localhost:3000").build()?;
+/// let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).wait()?;
 ///
-/// let user = client.shop_client().user("u1".parse()?).waiting_for(&bought.receipt);
-/// println!("{} purchases", client.block_on(user.summary())?.count);
-/// for purchase in client.iter(user.purchases()) {
+/// let user = client.user("u1".parse()?).waiting_for(&bought.receipt);
+/// println!("{} purchases", user.summary().wait()?.count);
+/// for purchase in user.purchases().wait_each() {
 ///     println!("{}", purchase?.price);
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Within an asynchronous task use [`ShopClient`]: a call that blocks holds up other tasks of its thread. When the last
-/// clone is dropped, writes in flight are aborted; [`close`](Self::close) waits for them.
-#[derive(Debug, Clone)]
-pub struct BlockingShopClient {
-    client: ShopClient,
-    runtime: Arc<BackgroundRuntime>,
-}
-
-impl BlockingShopClient {
-    /// Makes the calls of `client` block.
+/// The calls run on one runtime of this process with one thread, which is started by the first call. Within an
+/// asynchronous task, `await` the call: one that blocks holds up other tasks of its thread. When the process ends, writes
+/// in flight are aborted; [`close`](crate::ShopClient::close) waits for them.
+pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
+    /// Blocks the thread until the call completes.
     ///
-    /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when the operating system cannot start the thread.
-    pub fn new(client: ShopClient) -> Result<Self> {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("shop-client").enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            client_error(ErrorKind::Unavailable, "the thread of the client cannot be started")
-                .with_source(error)
-        })?;
-        let handle = runtime.handle().clone();
-        Ok(Self { client, runtime: Arc::new(BackgroundRuntime { handle, runtime: Some(runtime) }) })
-    }
-
-    /// The client whose calls block.
-    #[must_use]
-    pub const fn shop_client(&self) -> &ShopClient {
-        &self.client
-    }
-
-    /// The same runtime with another client, such as one that has a [context](ShopClient::with_context).
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    ///
-    /// # fn example(client: shop_client::BlockingShopClient) -> Result<(), shop_client::Error> {
-    /// let hurried = client.with_client(client.shop_client().with_timeout(Duration::from_millis(300)));
-    /// hurried.check()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn with_client(&self, client: ShopClient) -> Self {
-        Self { client, ..self.clone() }
-    }
-
-    /// Buys, as [`ShopClient::buy`].
-    ///
-    /// # Errors
-    /// As [`ShopClient::buy`].
-    pub fn buy(&self, purchase: NewPurchase) -> Result<PublishedPurchase> {
-        self.block_on(self.client.buy(purchase))
-    }
-
-    /// The purchase with this id, if it is stored, as [`ShopClient::get`].
-    ///
-    /// # Errors
-    /// As [`ShopClient::get`].
-    pub fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.block_on(self.client.get(id))
-    }
-
-    /// Checks whether the service is ready for requests, as [`ShopClient::check`].
-    ///
-    /// # Errors
-    /// As [`ShopClient::check`].
-    pub fn check(&self) -> Result<()> {
-        self.block_on(self.client.check())
-    }
-
-    /// Rejects further writes and waits for those in flight, as [`ShopClient::close`].
-    ///
-    /// # Errors
-    /// As [`ShopClient::close`].
-    pub fn close(&self, timeout: Duration) -> Result<()> {
-        self.block_on(self.client.close(timeout))
-    }
-
-    /// Blocks the thread until `future` completes, such as a call of [`shop_client`](Self::shop_client).
-    pub fn block_on<F>(&self, future: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send,
-    {
-        let handle = &self.runtime.handle;
+    /// # Panics
+    /// If the operating system cannot start a thread.
+    fn wait(self) -> Self::Output {
+        let handle = RUNTIME.handle();
         if Handle::try_current().is_err() {
-            return handle.block_on(future);
+            return handle.block_on(self);
         }
         // A thread of another runtime must not enter a second one.
-        let result = thread::scope(|scope| scope.spawn(|| handle.block_on(future)).join());
+        let result = thread::scope(|scope| scope.spawn(|| handle.block_on(self)).join());
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
+}
 
-    /// The items of `stream`, such as those of [`UserPurchases::purchases`](crate::UserPurchases::purchases). Each one
-    /// blocks the thread.
-    pub fn iter<S>(&self, mut stream: S) -> impl Iterator<Item = S::Item>
-    where
-        S: Stream<Item: Send> + Send + Unpin,
-    {
-        let client = self.clone();
-        std::iter::from_fn(move || client.block_on(stream.next()))
+impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
+
+/// Makes the streams of a client iterators, such as [`purchases`](crate::UserPurchases::purchases) and
+/// [`buy_all`](crate::Shop::buy_all).
+///
+/// ```no_run
+/// use futures_util::stream;
+/// use shop_client::{BlockingStream, NewPurchase, ShopClient};
+///
+/// fn import(client: &ShopClient, orders: Vec<NewPurchase>) -> usize {
+///     client.shop().buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()
+/// }
+/// ```
+pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {
+    /// The items of the stream. Each one blocks the thread until it is there.
+    fn wait_each(mut self) -> impl Iterator<Item = Self::Item> {
+        std::iter::from_fn(move || self.next().wait())
     }
 }
 
-/// A runtime that can be dropped anywhere: tokio's own drop waits for its threads, and panics within a task.
-#[derive(Debug)]
-struct BackgroundRuntime {
-    handle: Handle,
-    runtime: Option<Runtime>,
-}
+impl<S: Stream<Item: Send> + Send + Unpin> BlockingStream for S {}
 
-impl Drop for BackgroundRuntime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
+#[expect(clippy::expect_used, reason = "the standard library panics as well if it cannot start a thread")]
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let threads =
+        Builder::new_multi_thread().worker_threads(1).thread_name("shop-client").enable_all().build();
+    threads.expect("the thread of the blocking client cannot be started")
+});

@@ -365,7 +365,7 @@ impl Inner {
 /// Tokio panics outside of a runtime.
 fn require_runtime() -> Result<()> {
     Handle::try_current().map(drop).map_err(|error| {
-        let message = "a call needs a Tokio runtime: make it within one, or use BlockingShopClient of the feature blocking";
+        let message = "a call needs a Tokio runtime: make it within one, or wait for it with BlockingFuture of the feature blocking";
         client_error(ErrorKind::Unsupported, message).with_source(error)
     })
 }

@@ -26,7 +26,7 @@
 //! [choose](ShopClientBuilder::proxy) one or those of the [environment](ShopClientBuilder::system_proxy).
 //!
 //! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime they fail as
-//! [`Unsupported`](ErrorKind::Unsupported); `BlockingShopClient` of the feature `blocking` has its own.
+//! [`Unsupported`](ErrorKind::Unsupported); `BlockingFuture` of the feature `blocking` has its own.
 //!
 //! # Buy, exactly once
 //!
@@ -115,7 +115,7 @@
 //! |---|---|---|
 //! | `rustls` | yes | https, with rustls and aws-lc-rs |
 //! | `gzip` | yes | compressed responses |
-//! | `blocking` | | `BlockingShopClient`, for programs without a Tokio runtime |
+//! | `blocking` | | `BlockingFuture` and `BlockingStream`: every call without a Tokio runtime |
 //! | `mock` | | mocks of the ports |
 //! | `otel` | | the trace of the current OpenTelemetry span |
 //!
@@ -125,7 +125,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // `builder`: the builder and its options
-// `blocking`: the client for programs without a runtime
+// `blocking`: calls of programs without a runtime
 // `client`, `entities`: the calls
 // `error`, `problem`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
@@ -154,7 +154,7 @@ mod tokens;
 mod transport;
 
 #[cfg(feature = "blocking")]
-pub use blocking::BlockingShopClient;
+pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
 pub use entities::{Entities, Orders, Users};
