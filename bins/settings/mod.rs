@@ -107,7 +107,11 @@ impl Settings {
         Self::from_parts(service, &arguments, Environment::from_process())
     }
 
-    fn from_parts(service: ServiceKind, arguments: &[OsString], mut environment: Environment) -> Result<Self> {
+    fn from_parts(
+        service: ServiceKind,
+        arguments: &[OsString],
+        mut environment: Environment,
+    ) -> Result<Self> {
         let (kafka_properties, of_properties) = environment.properties();
         let Environment { values, mut faults, aliases, files } = environment;
         let parsed = command_line::parse(service, arguments, &values, &mut faults);

@@ -93,6 +93,45 @@ async fn check_config_prints_settings_and_checks_them() {
 }
 
 #[tokio::test]
+async fn check_config_prints_properties_of_kafka_and_why_one_is_refused() {
+    let settings = |name| {
+        [
+            ("KAFKA_BROKERS", "127.0.0.1:1"),
+            ("MANAGEMENT_URL", "http://127.0.0.1:1"),
+            ("KAFKA_PROPERTY_SSL_KEY_PASSWORD", "hunter2"),
+            (name, "eu-1a"),
+        ]
+    };
+    for (name, said) in [
+        (
+            "KAFKA_PROPERTY_ACKS",
+            "acks (an acknowledged record could be lost, or be written twice); ssl.key.password (it has no effect",
+        ),
+        ("KAFKA_PROPERTY_CLIENT_RACK", "ssl.key.password (it has no effect without TLS)"),
+        ("KAFKA_PROPERTY_CLIENT_ROCK", "ssl.key.password (it has no effect without TLS)"),
+    ] {
+        let output = Binary::Facing.run(&["--check-config"], &settings(name)).await;
+        let (printed, faults) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains(name) && printed.contains("eu-1a") && printed.contains("***"), "{printed}");
+        assert!(
+            faults.contains(said) && ![&printed, &faults].iter().any(|text| text.contains("hunter2")),
+            "{faults}"
+        );
+    }
+    // A service does not start.
+    let unknown =
+        [("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1"), ("KAFKA_PROPERTY_X", "hunter2")];
+    let output = Binary::Facing.run(&[], &unknown).await;
+    let faults = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{faults}");
+    assert!(
+        faults.contains("No such configuration property: \"x\"") && !faults.contains("hunter2"),
+        "{faults}"
+    );
+}
+
+#[tokio::test]
 async fn healthcheck_fails_when_the_service_does_not_listen() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
