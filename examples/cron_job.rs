@@ -1,0 +1,36 @@
+//! A job without async code: charges a fee once a month, however often it runs.
+//!
+//! ```text
+//! cargo run --example cron_job
+//!
+//! u1 has paid 4.90
+//! u2 has paid 4.90
+//! …
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::time::Duration;
+
+use shop_client::{BlockingFuture, NewPurchase, ShopClient};
+
+fn charge(client: &ShopClient, month: &str) -> Result<(), Box<dyn std::error::Error>> {
+    for (user, name) in [("u1", "ada"), ("u2", "bob")] {
+        let fee = NewPurchase::of(user).named(name).priced("4.90")?;
+        let paid = client.buy(fee.with_key(format!("fee-{month}-{user}").parse()?)).wait()?;
+        let user = client.user(paid.purchase.user_id.clone()).waiting_for(&paid.receipt);
+        println!("{} has paid {}", paid.purchase.user_id, user.summary().wait()?.total_spent);
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // In your program this is the address of a running service, and no runtime is needed.
+    let service = tokio::runtime::Runtime::new()?;
+    let address = service.block_on(examples::service_in_memory())?;
+    let client = ShopClient::builder(address).build()?;
+    for _run in 0..2 {
+        charge(&client, "2026-03")?;
+    }
+    Ok(client.close(Duration::from_secs(5)).wait()?)
+}
