@@ -1,4 +1,4 @@
-//! The HTTP API below `/shop` of an axum program, with the program's own authentication.
+//! A shop on files and its HTTP API below `/shop` of an axum program, with the program's own authentication and metrics.
 //!
 //! ```text
 //! cargo run --example mounted
@@ -7,15 +7,20 @@
 //! 403 Forbidden for another user
 //! 201 Created /shop/v1/purchases/0190…?wait_for=0190…
 //! {"id":"0190…","username":"ada","userid":"ada","price":29.99,"timestamp":"…"}
+//! 200 OK from /shop/readyz
+//! shop_publish_total{outcome="acknowledged"} 1
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::{Router, middleware, response::Response};
-use shop_http::{Action, Authorize, Decision, Principal, RouteGroup, routes};
+use shop_http::{Action, Authorize, Decision, Parts, Principal, RouteGroup, routes};
+use shop_store::embedded::EmbeddedShop;
 use tower::ServiceExt;
 
 /// Identifies the sender. Yours verifies a signature, or looks up a session.
@@ -39,7 +44,11 @@ impl Authorize for OwnPurchases {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let shop = routes(examples::facing_in_memory()).only([RouteGroup::V1, RouteGroup::Docs]);
+    let folder = tempfile::tempdir()?;
+    let embedded = EmbeddedShop::open(folder.path()).await?;
+    let parts = Parts::from(embedded.role());
+    let metrics = parts.metrics.clone();
+    let shop = routes(parts).only([RouteGroup::V1, RouteGroup::Docs, RouteGroup::Health]);
     let guarded = shop.auth_layer(middleware::from_fn(authenticate)).authorize(OwnPurchases);
     let app = Router::new().nest("/shop", guarded.build());
     let send = |request: axum::http::request::Builder, token: &str, body: &str| {
@@ -56,5 +65,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The response at the location waits until the purchase is stored.
     let stored = to_bytes(send(Request::get(location), ada, "").await?.into_body(), 1_000).await?;
     println!("{}", String::from_utf8(stored.into())?);
-    Ok(())
+    println!("{} from /shop/readyz", send(Request::get("/shop/readyz"), "", "").await?.status());
+    // For the program's own `/metrics`.
+    let text = metrics.text().await;
+    println!("{}", text.lines().find(|line| line.starts_with("shop_publish_total")).unwrap_or_default());
+    drop(app);
+    Ok(embedded.close(Duration::from_secs(10)).await?)
 }

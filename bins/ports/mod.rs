@@ -8,7 +8,6 @@ mod received;
 
 use std::time::Duration;
 
-use shop_core::Purchase;
 use shop_core::entity::EntityStore;
 use shop_core::log::RecordType;
 use shop_core::orders::Order;
@@ -95,12 +94,13 @@ impl Ports {
         parts.metrics = metrics;
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        let purchases = self.purchases.as_ref().map(|purchases| dead_letters(&purchases.log, Purchase::TYPE));
         let users = self.users.as_ref().and_then(|users| users.subscribed());
         let orders = self.orders.as_ref().and_then(|orders| orders.subscribed());
         let of_users = users.map(|log| dead_letters(log, Order::TYPE));
         let of_orders = orders.map(|log| dead_letters(log, User::TYPE));
-        parts.dead_letters = purchases.into_iter().chain(of_users).chain(of_orders).collect();
+        if service == ServiceKind::Management {
+            parts.dead_letters.extend(of_users.into_iter().chain(of_orders));
+        }
         Ok(parts)
     }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use shop_core::Purchase;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::log::{GroupPositions, IngestPositions};
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
+use shop_core::record::Record as _;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
-use super::{Backends, Background, note, received};
+use super::{Backends, Background, dead_letters, note, received};
 use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
@@ -87,6 +89,8 @@ impl Purchases {
         let mut role = PurchasesRole::new(sink, Arc::clone(&self.query));
         (role.ingest, role.local) = (self.ingest.clone(), self.local);
         role.feed = Some(self.feed.clone());
+        // Clients reach facing.
+        role.log = self.sink.is_none().then(|| dead_letters(&self.log, Purchase::TYPE));
         Ok(role)
     }
 

@@ -176,8 +176,9 @@ pub use server::serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
-pub use service::parts::{DeadLetterLog, LocalPorts, Parts, PurchasesRole, ServiceKind};
+pub use service::parts::{Parts, ServiceKind};
 pub use shop_core::ports::StoreSink;
+pub use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

@@ -20,6 +20,7 @@
 //! [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
 
 mod buy_all;
+mod role;
 #[cfg(test)]
 mod shop_test;
 mod user_purchases;
@@ -27,6 +28,7 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
 pub use user_purchases::UserPurchases;
 
 use crate::memory::InMemoryStore;

@@ -11,5 +11,5 @@ mod requests;
 
 pub(crate) use publishing::Publishing;
 pub use registry::Metrics;
-pub(crate) use registry::Scrape;
-pub(crate) use requests::{HasPanicked, Requests};
+pub(crate) use registry::{Scrape, Source};
+pub(crate) use requests::{HasPanicked, Requests, RouteTemplate};

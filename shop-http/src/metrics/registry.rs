@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use ::metrics::{
     Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
 };
+use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 use shop_core::log::{Gap, ReasonKind};
@@ -45,7 +46,10 @@ pub struct Metrics {
 pub(super) struct Shared {
     /// What is counted between the scrapes.
     registry: Registry,
-    process: Collector,
+    /// The service that reports here, if its router exists.
+    source: Mutex<Option<Weak<dyn Source>>>,
+    /// Set for the dialects of the replaced systems.
+    flask: OnceLock<()>,
     /// Held while the text is rendered, which takes milliseconds of processor time.
     rendering: tokio::sync::Mutex<()>,
     /// The number of histogram samples so far.
@@ -69,6 +73,7 @@ pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 /// After this many samples they are moved into their buckets even without a scrape: until then each takes 24 bytes
 /// (`metrics-rs/metrics#467`).
 const SAMPLES: usize = 4_096;
+const VERSION: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
 
 impl Metrics {
@@ -77,7 +82,8 @@ impl Metrics {
     pub fn new() -> Self {
         let shared = Shared {
             registry: Registry::new(),
-            process: Collector::default(),
+            source: Mutex::default(),
+            flask: OnceLock::new(),
             rendering: tokio::sync::Mutex::default(),
             samples: AtomicUsize::new(0),
             dead_letters: Mutex::default(),
@@ -85,17 +91,57 @@ impl Metrics {
             unreadable: OnceLock::new(),
             expired: OnceLock::new(),
         };
-        with_local_recorder(&shared.registry.recorder, || shared.process.describe());
         let metrics = Self { shared: Arc::new(shared) };
-        let version: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
-        metrics.gauge(names::APP_INFO, version).set(1);
-        metrics.gauge(names::FLASK_EXPORTER_INFO, version).set(1);
+        metrics.gauge(names::APP_INFO, VERSION).set(1);
         metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
-        for method in ["GET", "POST"] {
-            let labels = [("method", method), ("status", "500")];
-            metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
-        }
         metrics
+    }
+
+    /// The metrics of the service in Prometheus' text format, version 0.0.4: those of its `/metrics` without `process_*`.
+    /// Append them to the metrics of your own program, whose names must be others.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_http::{Parts, RouteGroup, routes};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let shop = Shop::in_memory();
+    /// let parts = Parts::facing(shop.sink(), shop.query());
+    /// let metrics = parts.metrics.clone();
+    /// let router = routes(parts).without([RouteGroup::Metrics, RouteGroup::Dialects]).build();
+    /// let text = format!("up 1\n{}", metrics.text().await);
+    /// # assert!(text.contains("\napp_info{") && !text.contains("process_"));
+    /// # drop(router);
+    /// # }
+    /// ```
+    pub async fn text(&self) -> String {
+        let source = self.shared.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let scrape = self.scrape();
+        if let Some(source) = source.and_then(|source| source.upgrade()) {
+            source.read(&scrape).await;
+        }
+        scrape.rendered().await
+    }
+
+    /// Scrapes include what `source` reads, while it exists.
+    pub(crate) fn read_from(&self, source: Weak<dyn Source>) {
+        *self.shared.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
+    /// Exports `flask_*` as well, for the dialects of the replaced systems.
+    pub(crate) fn enable_flask(&self) {
+        self.shared.flask.get_or_init(|| {
+            self.gauge(names::FLASK_EXPORTER_INFO, VERSION).set(1);
+            for method in ["GET", "POST"] {
+                let labels = [("method", method), ("status", "500")];
+                self.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
+            }
+        });
+    }
+
+    pub(super) fn has_flask(&self) -> bool {
+        self.shared.flask.get().is_some()
     }
 
     /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
@@ -140,6 +186,13 @@ impl Default for Metrics {
     }
 }
 
+/// What is read for each scrape.
+#[async_trait]
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Exports the current state.
+    async fn read(&self, scrape: &Scrape);
+}
+
 /// The metrics of one scrape: what is read for it, and what the service has counted. A series that is not read is absent,
 /// such as the lag of a partition that another process has.
 #[derive(Debug)]
@@ -157,6 +210,15 @@ impl Scrape {
         self.registry.gauge(name, labels)
     }
 
+    /// Exports the metrics of the process. A program exports them once.
+    pub(crate) fn note_process(&self) {
+        let process = Collector::default();
+        with_local_recorder(&self.registry.recorder, || {
+            process.describe();
+            process.collect();
+        });
+    }
+
     /// The same as [`text`](Self::text), when no other call renders it.
     pub(crate) async fn rendered(self) -> String {
         let _one = self.metrics.shared.rendering.lock().await;
@@ -165,8 +227,7 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, process, dead_letters, unreadable, expired, .. } = &*self.metrics.shared;
-        with_local_recorder(&registry.recorder, || process.collect());
+        let Shared { registry, dead_letters, unreadable, expired, .. } = &*self.metrics.shared;
         if let Some(count) = unreadable.get() {
             self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
         }

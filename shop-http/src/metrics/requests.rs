@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::{Body, HttpBody};
-use axum::extract::MatchedPath;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
@@ -21,6 +21,29 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HasPanicked;
 
+/// The template of the route of a request, below the prefix of outer routers.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteTemplate {
+    matched: MatchedPath,
+    length: usize,
+}
+
+impl RouteTemplate {
+    /// `None` if the request has no route.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let matched = request.extensions().get::<MatchedPath>()?.clone();
+        let template = matched.as_str();
+        // `nest_service` appends the root of what is mounted to `/shop` and to `/shop/`.
+        let is_mounted = request.uri().path() == "/" && template != "/";
+        let length = if is_mounted { template.trim_end_matches('/') } else { template }.len();
+        Some(Self { matched, length })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.matched.as_str()[..self.length]
+    }
+}
+
 /// Counts and measures requests. Each series is looked up once and cached: there is one per route, method and status.
 pub(crate) struct Requests {
     metrics: Metrics,
@@ -36,7 +59,7 @@ type OfRoute = BTreeMap<(&'static str, StatusCode), Arc<Series>>;
 struct Series {
     /// The metrics that exclude probes, as in the replaced systems.
     of_work: Option<(Counter, Histogram)>,
-    flask: (Counter, Histogram),
+    flask: Option<(Counter, Histogram)>,
 }
 
 impl Requests {
@@ -47,7 +70,7 @@ impl Requests {
     }
 
     /// Starts measuring a request.
-    pub(crate) fn begin(self: Arc<Self>, route: Option<MatchedPath>, method: &Method) -> RequestTimer {
+    pub(crate) fn begin(self: Arc<Self>, route: Option<RouteTemplate>, method: &Method) -> RequestTimer {
         let measuring = RequestTimer {
             requests: self,
             route,
@@ -81,13 +104,11 @@ impl Series {
             let requests = metrics.counter(names::HTTP_REQUESTS, &[method, route, status]);
             (requests, metrics.histogram(names::HTTP_REQUEST_DURATION, &[method, route]))
         };
-        Self {
-            of_work: is_work(route.1).then(of_work),
-            flask: (
-                metrics.counter(names::FLASK_HTTP_REQUESTS, &[method, status]),
-                metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]),
-            ),
-        }
+        let flask = || {
+            let requests = metrics.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
+            (requests, metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]))
+        };
+        Self { of_work: is_work(route.1).then(of_work), flask: metrics.has_flask().then(flask) }
     }
 }
 
@@ -102,7 +123,7 @@ fn is_of_metrics(route: &str) -> bool {
 /// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
-    route: Option<MatchedPath>,
+    route: Option<RouteTemplate>,
     method: &'static str,
     begun: Instant,
     /// The status once it is known, and whether the handler panicked.
@@ -111,7 +132,7 @@ pub(crate) struct RequestTimer {
 
 impl RequestTimer {
     fn route(&self) -> &str {
-        self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+        self.route.as_ref().map_or(UNMATCHED, RouteTemplate::as_str)
     }
 
     /// Measures until `response` was sent, or the client disconnected.
@@ -141,11 +162,11 @@ impl Drop for RequestTimer {
         let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
-        for (count, duration) in series.of_work.iter().chain([&series.flask]) {
+        for (count, duration) in series.of_work.iter().chain(&series.flask) {
             count.increment(1);
             duration.record(seconds);
         }
-        if has_panicked {
+        if has_panicked && requests.metrics.has_flask() {
             let labels = [("method", method), ("status", status.as_str())];
             requests.metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
         }

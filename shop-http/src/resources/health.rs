@@ -13,12 +13,12 @@ use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
 use shop_core::log::{Gap, Lag};
 use shop_core::ports::PurchaseSink;
+use shop_core::shop::LocalPorts;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::routes::groups::Listener;
 use crate::service::ServiceKind;
-use crate::service::parts::LocalPorts;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};
 
 /// The status in `/health` of a service that needs an operator.
@@ -47,7 +47,7 @@ pub(crate) async fn alive() -> Json<Value> {
 /// `GET /readyz`: whether this process can serve requests: its own files are usable. An unavailable broker or store
 /// does not count: requests that need neither still work, and `/health` reports the rest.
 pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Response {
-    let LocalPorts { log, store } = service.local();
+    let LocalPorts { log, store, .. } = service.local();
     // The sink of management is its store.
     let sink = if service.kind == ServiceKind::Facing { log } else { store };
     let entities = service.entities().filter(|entity| entity.is_local);

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 
 use crate::auth::Caller;
-use crate::metrics::Scrape;
+use crate::metrics::{Scrape, Source};
 use crate::response::HttpResult;
+use crate::routes::mount::Mount;
 use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
@@ -32,20 +34,32 @@ async fn note(scrape: &Scrape, service: &Service, entity: Entity<'_>) {
     tokio::join!(relay, events);
 }
 
+#[async_trait]
+impl Source for Service {
+    async fn read(&self, scrape: &Scrape) {
+        // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
+        let purchases = async {
+            if let Some(ingest) = self.ingest() {
+                let lag = check_with_timeout(ingest.lag()).await.ok();
+                scrape.note_ingest(ingest, lag.as_ref(), self.clock.now());
+            }
+        };
+        let entities = join_all(self.own_entities().map(|entity| note(scrape, self, entity)));
+        tokio::join!(purchases, entities);
+    }
+}
+
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
+    mount: Mount,
     caller: Caller,
 ) -> HttpResult<impl IntoResponse> {
     service.may_inspect(&caller)?;
     let scrape = service.metrics.scrape();
-    // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
-    let purchases = async {
-        if let Some(ingest) = service.ingest() {
-            let lag = check_with_timeout(ingest.lag()).await.ok();
-            scrape.note_ingest(ingest, lag.as_ref(), service.clock.now());
-        }
-    };
-    let entities = join_all(service.own_entities().map(|entity| note(&scrape, &service, entity)));
-    tokio::join!(purchases, entities);
+    service.read(&scrape).await;
+    // The program around a mounted service has its own.
+    if mount.prefix().is_empty() {
+        scrape.note_process();
+    }
     Ok(([(CONTENT_TYPE, TEXT)], scrape.rendered().await))
 }

@@ -34,8 +34,8 @@ use crate::service::parts::Parts;
 /// let api = routes(parts).only([RouteGroup::V1, RouteGroup::Docs]).build();
 /// let app: Router = Router::new().nest("/shop", api);
 /// ```
-pub fn routes(parts: Parts) -> RouterBuilder {
-    RouterBuilder::new(parts)
+pub fn routes(parts: impl Into<Parts>) -> RouterBuilder {
+    RouterBuilder::new(parts.into())
 }
 
 /// Builds the router of a service from its ports. See [`routes`].
@@ -263,6 +263,11 @@ impl RouterBuilder {
 
 fn guarded(service: Service, mut guards: Vec<Guard>) -> Router {
     let service = Arc::new(service);
+    let source = Arc::downgrade(&service);
+    service.metrics.read_from(source);
+    if service.has(RouteGroup::Dialects) {
+        service.metrics.enable_flask();
+    }
     let authenticates = !guards.is_empty();
     if let Some(rates) = Rates::new(&service.options) {
         // Inside of the authentication, so that a principal is known; around it, to count what it rejects.
@@ -291,6 +296,6 @@ fn guarded(service: Service, mut guards: Vec<Guard>) -> Router {
 /// let parts = Parts::management(store.clone(), Durability::Memory, store);
 /// let management = router(parts, HttpOptions::default());
 /// ```
-pub fn router(parts: Parts, options: HttpOptions) -> Router {
+pub fn router(parts: impl Into<Parts>, options: HttpOptions) -> Router {
     routes(parts).options(options).build()
 }

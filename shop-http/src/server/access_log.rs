@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use tokio::time::Instant;
 
 use crate::auth::Trail;
 use crate::header_names::PURCHASE_ID;
+use crate::metrics::RouteTemplate;
 use crate::options::HttpOptions;
 use crate::server::client::TrustedProxies;
 use crate::watched_body::{Polled, WatchedBody};
@@ -92,7 +93,12 @@ impl AccessLogger {
     }
 
     /// Begins the entry of `request`, whose id is `id`.
-    pub(crate) fn begin(&self, request: &mut Request, route: Option<MatchedPath>, id: &HeaderValue) -> Entry {
+    pub(crate) fn begin(
+        &self,
+        request: &mut Request,
+        route: Option<RouteTemplate>,
+        id: &HeaderValue,
+    ) -> Entry {
         let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
         let trail = Arc::<Trail>::default();
         let client = self.proxies.client_of(request);
@@ -120,7 +126,7 @@ pub(crate) struct Entry {
     is_sampled: bool,
     id: HeaderValue,
     method: Method,
-    route: Option<MatchedPath>,
+    route: Option<RouteTemplate>,
     client: Option<IpAddr>,
     begun: Instant,
     /// `None` if the client disconnected before the response.
@@ -161,7 +167,7 @@ impl Drop for Entry {
                 principal,
                 client.address = self.client.map(|client| client.to_string()),
                 http.method = self.method.as_str(),
-                http.route = self.route.as_ref().map(MatchedPath::as_str),
+                http.route = self.route.as_ref().map(RouteTemplate::as_str),
                 http.status = self.status,
                 bytes = self.bytes,
                 duration_ms = f64::from(micros) / 1_000.0,

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::Response;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::header_names::{CORRELATION_ID, REQUEST_ID};
-use crate::metrics::{HasPanicked, Requests};
+use crate::metrics::{HasPanicked, Requests, RouteTemplate};
 use crate::response::FailureLog;
 use crate::server::access_log::AccessLogger;
 use crate::server::layers::{Inner, add_default_headers};
@@ -50,10 +50,10 @@ impl Observer {
         not(feature = "otel"),
         expect(unused_variables, reason = "the span of a trace has more of it")
     )]
-    fn span(&self, request: &Request, route: Option<&MatchedPath>, head: &Head) -> Span {
+    fn span(&self, request: &Request, route: Option<&RouteTemplate>, head: &Head) -> Span {
         #[cfg(feature = "otel")]
         if self.has_traces {
-            return traces::span(request, route.map(MatchedPath::as_str), &head.id);
+            return traces::span(request, route.map(RouteTemplate::as_str), &head.id);
         }
         if tracing::enabled!(Level::DEBUG) { head.span() } else { Span::none() }
     }
@@ -100,7 +100,7 @@ pub(crate) async fn observe<S: Inner>(
     let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
     let id = identify(request.headers_mut(), correlation.as_ref());
     let head = Head { method: request.method().clone(), uri: request.uri().clone(), id };
-    let route: Option<MatchedPath> = request.extensions().get().cloned();
+    let route = RouteTemplate::of(&request);
     let span = observer.span(&request, route.as_ref(), &head);
     let logger = observer.access_log.as_ref();
     let entry = logger.map(|logger| logger.begin(&mut request, route.clone(), &head.id));

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use shop_core::api::DeadLetterBody;
 use shop_core::log::{DeadLetterFilter, RecordPosition, Resolution, Resolved, resolve};
+use shop_core::shop::DeadLetterLog;
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
-
-use crate::service::parts::DeadLetterLog;
 
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]

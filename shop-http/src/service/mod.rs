@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
 use shop_core::orders::Order;
 use shop_core::record::Event;
+use shop_core::shop::LocalPorts;
 use shop_core::users::User;
 use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
 use tokio::time::timeout;
@@ -33,8 +34,8 @@ use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::parts::Parts;
 pub(crate) use crate::service::parts::ServiceKind;
-use crate::service::parts::{LocalPorts, Parts};
 
 /// The state of all routes.
 #[derive(Debug)]
@@ -68,8 +69,7 @@ impl Service {
             let purchases = Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options));
             Arc::new(Purchases { policy: policy.clone(), ..purchases })
         });
-        let dead_letters =
-            DeadLetterLogs::new(if kind == ServiceKind::Management { dead_letters } else { Vec::new() });
+        let dead_letters = DeadLetterLogs::new(dead_letters);
         Self {
             kind,
             purchases,

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use shop_core::feed::PurchaseFeed;
-use shop_core::ingest::IngestMonitor;
-use shop_core::log::{LogAdmin, RecordType};
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
+use shop_core::shop::{DeadLetterLog, PurchasesRole};
 use shop_core::{Clock, SystemClock};
 
 use crate::metrics::Metrics;
@@ -28,26 +26,6 @@ impl ServiceKind {
             Self::Facing => "facing",
             Self::Management => "management",
         }
-    }
-}
-
-/// The log of a topic, whose dead letters management lists and resolves under `/v1/dead-letters`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct DeadLetterLog {
-    /// The topic.
-    pub topic: String,
-    /// The type of its records.
-    pub record_type: RecordType,
-    /// The log.
-    pub admin: Arc<dyn LogAdmin>,
-}
-
-impl DeadLetterLog {
-    /// The log of `topic`, whose records are of type `record_type`.
-    #[must_use]
-    pub fn new(topic: impl Into<String>, record_type: RecordType, admin: Arc<dyn LogAdmin>) -> Self {
-        Self { topic: topic.into(), record_type, admin }
     }
 }
 
@@ -74,7 +52,7 @@ pub struct Parts {
     pub users: Option<UsersRole>,
     /// Orders.
     pub orders: Option<OrdersRole>,
-    /// The logs whose dead letters management serves (default: none, and then without routes).
+    /// The logs whose dead letters are served (default: that of the purchases, if they have one).
     pub dead_letters: Vec<DeadLetterLog>,
     /// The time of day, and fresh ids (default: those of the system).
     pub clock: Arc<dyn Clock>,
@@ -82,69 +60,20 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
-/// The role purchases.
-///
-/// ```
-/// use std::sync::Arc;
-///
-/// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{LocalPorts, Parts, PurchasesRole, ServiceKind};
-///
-/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
-/// // With a log and a store in files of this process, `/readyz` checks both.
-/// purchases.local = LocalPorts::new(true, true);
-/// let parts = Parts::new(ServiceKind::Facing, purchases);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PurchasesRole {
-    /// The destination of purchases: a log, or a store by a [`StoreSink`].
-    pub sink: Arc<dyn PurchaseSink>,
-    /// The source of listings: the store, or another service.
-    pub query: Arc<dyn PurchaseQuery>,
-    /// The ingest of this process, if there is one. `/health` and `/metrics` report its state.
-    pub ingest: Option<IngestMonitor>,
-    /// The ports that are files of this process (default: none).
-    pub local: LocalPorts,
-    /// The events of `GET /v1/purchases/events` (default: none, and the status is 501). Close it when a shutdown
-    /// begins: a server waits for open responses.
-    pub feed: Option<PurchaseFeed>,
-}
-
-/// Which ports are files of this process. `/readyz` checks these only: an unavailable broker or store does not remove a
-/// process from its load balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct LocalPorts {
-    /// The log that purchases are published to.
-    pub log: bool,
-    /// The store that listings are read from.
-    pub store: bool,
-}
-
-impl LocalPorts {
-    /// Says of the log and of the store whether it is a file of this process.
-    #[must_use]
-    pub const fn new(log: bool, store: bool) -> Self {
-        Self { log, store }
-    }
-}
-
-impl PurchasesRole {
-    /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
-    #[must_use]
-    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { sink, query, ingest: None, local: LocalPorts::default(), feed: None }
+impl From<PurchasesRole> for Parts {
+    /// Facing with these purchases.
+    fn from(purchases: PurchasesRole) -> Self {
+        Self::new(ServiceKind::Facing, purchases)
     }
 }
 
 impl Parts {
-    /// A service with purchases, or without any role.
+    /// A service with purchases, or without any role. It serves the dead letters of their log.
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
         let (clock, metrics, purchases) = (Arc::new(SystemClock), Metrics::new(), purchases.into());
-        Self { kind, purchases, users: None, orders: None, dead_letters: Vec::new(), clock, metrics }
+        let dead_letters = purchases.iter().filter_map(|role| role.log.clone()).collect();
+        Self { kind, purchases, users: None, orders: None, dead_letters, clock, metrics }
     }
 
     /// Facing, which publishes purchases to `sink` and lists them from `query`.

@@ -8,6 +8,7 @@ use shop_core::ports::{
     Bucket, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Selector, Summary,
     TotalsRequest,
 };
+use shop_core::shop::{LocalPorts, PurchasesRole};
 use shop_core::{
     Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, PublishedPurchase, PurchaseId, RequestContext,
     Result,
@@ -19,7 +20,6 @@ use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::service::batch::BatchPools;
-use crate::service::parts::{LocalPorts, PurchasesRole};
 use crate::service::publisher::Publisher;
 use crate::service::recent::LastPurchases;
 use crate::service::{ServiceKind, within};
@@ -48,7 +48,7 @@ impl Purchases {
         clock: Arc<dyn Clock>,
         options: Arc<HttpOptions>,
     ) -> Self {
-        let PurchasesRole { sink, query, ingest, local, feed } = role;
+        let PurchasesRole { sink, query, ingest, local, feed, .. } = role;
         let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
         let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
         let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));

@@ -269,3 +269,22 @@ async fn the_client_address_is_taken_from_trusted_proxies() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_mounted_page_has_one_route() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let [nested, service] = [
+        Router::new().nest("/shop", facing(AccessLog::All).await),
+        Router::new().nest_service("/shop", facing(AccessLog::All).await),
+    ];
+    for (app, path, route) in [
+        (&nested, "/shop", "/shop"),
+        (&service, "/shop", "/shop"),
+        (&service, "/shop/", "/shop"),
+        (&service, "/shop/livez", "/shop/livez"),
+        (&facing(AccessLog::All).await, "/", "/"),
+    ] {
+        assert_eq!(send_as(app, "u1", Method::GET, path, "").await.status, StatusCode::OK, "{path}");
+        assert_eq!(lines.taken("access")[0]["http.route"], route, "{path}");
+    }
+}

@@ -50,7 +50,7 @@ impl Shop {
 }
 
 /// The events of a response.
-struct Stream {
+pub(crate) struct Stream {
     body: BodyDataStream,
     text: String,
 }
@@ -61,7 +61,7 @@ struct Event {
     purchase: Option<Value>,
 }
 
-async fn follow(router: &Router, path: &str, last: Option<&str>) -> Stream {
+pub(crate) async fn follow(router: &Router, path: &str, last: Option<&str>) -> Stream {
     let mut request = Request::get(path);
     if let Some(last) = last {
         request = request.header("last-event-id", last);
@@ -89,7 +89,7 @@ impl Stream {
         }
     }
 
-    async fn purchase(&mut self) -> Value {
+    pub(crate) async fn purchase(&mut self) -> Value {
         loop {
             if let Some(purchase) = self.next().await.unwrap().purchase {
                 return purchase;

@@ -1,15 +1,21 @@
 //! Routes below the prefix of an outer router, and single groups of routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
+use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_http::{HttpOptions, OrdersRole, Parts, RouteGroup, UsersRole, router, routes};
+use shop_store::embedded::EmbeddedShop;
 
+use crate::dead_letters::dead_letter;
+use crate::events::follow;
+use crate::metrics::value;
 use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -194,4 +200,52 @@ async fn the_services_are_presets() {
     assert_eq!(stored["userid"], "u1");
     let all = get(&app, "/shop/v1/purchases?everyone=true").await.json();
     assert_eq!(all["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_embedded_shop_is_mounted_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
+    let app = Router::new().nest_service(PREFIX, router(embedded.role(), HttpOptions::default()));
+
+    let mut events = follow(&app, "/shop/v1/purchases/events?userid=u1", None).await;
+    let bought = post(&app, "/shop/v1/purchases", BUY).await.json()["purchase"].clone();
+    assert_eq!(events.purchase().await, bought);
+    let listed = get(&app, "/shop/v1/purchases?userid=u1").await.json();
+    assert_eq!(listed["items"], json!([bought]));
+    let health = get(&app, "/shop/health").await.json();
+    assert_eq!(health["ingest"]["phase"], "running", "{health}");
+    assert_eq!(value(&get(&app, "/shop/metrics").await, "shop_ingest_phase{phase=\"running\"}"), Some(1.0));
+
+    let letters = embedded.log().dead_letters();
+    letters.put(&[dead_letter("purchases", 7, b"poison")]).await.unwrap();
+    let listed = get(&app, "/shop/v1/dead-letters").await.json();
+    let position = listed["items"][0]["position"].clone();
+    let body = json!({"positions": [position], "dry_run": false}).to_string();
+    let discarded = post(&app, "/shop/v1/dead-letters:discard", body).await;
+    assert_eq!(discarded.json()["results"][0]["status"], "discarded", "{discarded:?}");
+
+    assert_eq!(get(&app, "/shop/readyz").await.status, StatusCode::OK);
+    embedded.shop().close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(get(&app, "/shop/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    drop((app, events, letters));
+    embedded.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn metrics_merge_into_those_of_the_program() {
+    let parts = parts().await;
+    let metrics = parts.metrics.clone();
+    let mounted = Router::new().nest(PREFIX, routes(parts).without([RouteGroup::Dialects]).build());
+    assert_eq!(get(&mounted, "/shop/v1/summary?userid=u1").await.status, StatusCode::OK);
+    let scraped = get(&mounted, "/shop/metrics").await.text;
+    let merged = format!("process_open_fds 1\n{}", metrics.text().await);
+    let series = r#"http_requests_total{method="GET",route="/shop/v1/summary",status="200"} 1"#;
+    for text in [&scraped, &merged[19..]] {
+        assert!(text.contains(series) && text.contains("app_info{"), "{text}");
+        assert!(!text.contains("process_") && !text.contains("flask_"), "{text}");
+    }
+    let here = routes(self::parts().await).build();
+    let text = get(&here, "/metrics").await.text;
+    assert!(text.contains("\nprocess_open_fds ") && text.contains("\nflask_exporter_info{"), "{text}");
 }

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
-use shop_core::{Error, ErrorKind, Outcome, Result, Shop};
+use shop_core::record::Record as _;
+use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};
+use shop_core::{Error, ErrorKind, Outcome, Purchase, Result, Shop};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,6 +50,7 @@ pub struct EmbeddedShop {
     shop: Shop,
     log: EmbeddedLog,
     store: EmbeddedStore,
+    feed: PurchaseFeed,
     monitor: IngestMonitor,
     ingest: JoinHandle<Result<IngestCounters>>,
     /// Stops the ingest when dropped.
@@ -107,7 +111,8 @@ impl EmbeddedShop {
         let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
         let shop = Shop::of(log.storing_sink(&options.group).await?, store.clone());
-        Ok(Self { shop, log, store, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
+        let feed = PurchaseFeed::new(Arc::new(log.clone()), &options.group, Arc::new(store.clone()));
+        Ok(Self { shop, log, store, feed, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
     }
 
     /// The shop, to buy and to list with.
@@ -116,10 +121,56 @@ impl EmbeddedShop {
         self.shop.clone()
     }
 
+    /// The shop as the purchases of a service: `shop_http::routes(embedded.role())` mounts all of it, with its ingest, events
+    /// and dead letters. Drop the router before [`close`](Self::close).
+    #[must_use]
+    pub fn role(&self) -> PurchasesRole {
+        let log = Arc::new(self.log.clone());
+        let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
+        role.local = LocalPorts::new(true, true);
+        (role.ingest, role.feed) = (Some(self.monitor()), Some(self.feed.clone()));
+        role.log = Some(DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log));
+        role
+    }
+
+    /// The store, for erasure, retention and [`Verify`](shop_core::verify::Verify).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use shop_core::ports::PurchaseErase;
+    /// use shop_core::retention::{Retention, RetentionOptions};
+    /// use shop_store::embedded::{EmbeddedShop, FILE, check_integrity};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let folder = folder.path();
+    /// let embedded = EmbeddedShop::open(folder).await?;
+    /// assert_eq!(embedded.store().erase(&"u1".parse()?, 1_000).await?, 0);
+    /// let year = RetentionOptions::new(Duration::from_secs(365 * 86_400));
+    /// let retention = Retention::new(Arc::new(embedded.store().clone()), year);
+    /// assert!(check_integrity(&folder.join(format!("{FILE}.db"))).await?.is_empty());
+    /// # drop(retention);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn store(&self) -> &EmbeddedStore {
+        &self.store
+    }
+
     /// The log, for its dead letters and for operators' tools.
     #[must_use]
     pub const fn log(&self) -> &EmbeddedLog {
         &self.log
+    }
+
+    /// The feed of the purchases that become visible, such as for a mounted service. The shop has the same one.
+    #[must_use]
+    pub const fn feed(&self) -> &PurchaseFeed {
+        &self.feed
     }
 
     /// The state of the ingest.
@@ -136,11 +187,12 @@ impl EmbeddedShop {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
     /// lost. The error of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
-        let Self { shop, log, store, monitor: _, ingest, stop, _lock: lock } = self;
+        let Self { shop, log, store, feed, monitor: _, ingest, stop, _lock: lock } = self;
         let until = Instant::now() + timeout;
         let late = |message| Error::new(ErrorKind::DeadlineExceeded, message).with_origin("embedded shop");
+        feed.close();
         let flushed = shop.close(timeout).await;
-        drop((shop, stop));
+        drop((shop, feed, stop));
         let ended = timeout_at(until, ingest).await;
         // The store is in the log's file.
         store.close();

@@ -8,6 +8,7 @@ use futures_util::{TryStreamExt, stream};
 use shop_core::log::{CommitOffset, LogAdmin as _, LogSource as _, SourceEvent};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{IdempotentSink, Period, PurchaseErase as _, PurchaseSink as _, UtcOffset};
+use shop_core::verify::{Verify, VerifyOptions};
 use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
 
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions};
@@ -163,4 +164,15 @@ async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Erased, Outcome::NotApplied));
     }
     assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 2, "one record was appended");
+}
+
+#[tokio::test]
+async fn an_erased_purchase_of_a_shop_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
+    let bought = embedded.shop().buy(new("1")).await.unwrap();
+    assert_eq!(embedded.store().erase(&bought.purchase.user_id, 10).await.unwrap(), 1);
+    let verify = Verify::new(Arc::new(embedded.store().clone()), VerifyOptions::default());
+    let report = verify.run(embedded.log(), |_| ()).await.unwrap();
+    assert_eq!((report.erased, report.is_clean()), (1, true), "{report:?}");
 }

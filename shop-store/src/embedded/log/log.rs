@@ -138,6 +138,10 @@ impl Shared {
 }
 
 impl EmbeddedLog {
+    pub(crate) fn topic(&self) -> &str {
+        &self.shared.topic
+    }
+
     /// Opens the log in `folder`. A missing folder or file is created if
     /// [`create`](EmbeddedLogOptions::create) is set.
     ///
