@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::ready;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Url};
 use tokio::sync::Semaphore;
@@ -43,6 +43,7 @@ pub struct ShopClientBuilder {
     base_url: String,
     http: Option<HttpProvider>,
     user_agent: Option<String>,
+    headers: Vec<(String, String)>,
     connect_timeout: Duration,
     proxies: Proxies,
     #[cfg(feature = "rustls")]
@@ -129,6 +130,7 @@ impl ShopClientBuilder {
             base_url,
             http: None,
             user_agent: None,
+            headers: Vec::new(),
             connect_timeout: Duration::from_secs(2),
             proxies: Proxies::None,
             #[cfg(feature = "rustls")]
@@ -180,6 +182,28 @@ impl ShopClientBuilder {
     /// The user agent (default `shop-client/<version>`).
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
+        self
+    }
+
+    /// Sends this header with every request, such as a tenant or the key of a gateway. Its value is not logged. The last
+    /// value of a name is sent.
+    ///
+    /// A header that the client sends itself is [`Invalid`](ErrorKind::Invalid) when the client is built: use
+    /// [`bearer_token`](Self::bearer_token), [`user_agent`](Self::user_agent), the key of a purchase, or
+    /// [`with_context`](ShopClient::with_context).
+    ///
+    /// ```
+    /// use shop_client::ShopClient;
+    ///
+    /// # fn example() -> Result<(), shop_client::Error> {
+    /// let client = ShopClient::builder("http://localhost:3000").default_header("x-tenant", "7").build()?;
+    /// # Ok(())
+    /// # }
+    /// # example().unwrap();
+    /// assert!(ShopClient::builder("http://localhost:3000").default_header("accept", "*/*").build().is_err());
+    /// ```
+    pub fn default_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -331,8 +355,8 @@ impl ShopClientBuilder {
     /// Builds the client. It opens no connection yet.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent is not a valid
-    /// header, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
+    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent or a default header
+    /// is not valid, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
     /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
         let (base, agent) = (self.parsed_url()?, self.user_agent_header()?);
@@ -345,9 +369,14 @@ impl ShopClientBuilder {
                 (http, None)
             }
         };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let (name, value) = further_header(name, value, None)?;
+            headers.insert(name, value);
+        }
         let Self { timeouts, tokens, retries, observer, .. } = self;
         let retrier = Retrier::new(&retries);
-        let transport = Transport { http, base, user_agent, timeouts, tokens, retrier, observer };
+        let transport = Transport { http, base, user_agent, headers, timeouts, tokens, retrier, observer };
         Ok(ShopClient::new(transport, retries, self.max_in_flight))
     }
 
@@ -437,6 +466,30 @@ impl ShopClientBuilder {
     }
 }
 
+/// The headers that the client or HTTP itself writes.
+const OWN_HEADERS: &str = "accept accept-encoding authorization connection content-encoding content-length \
+    content-type host idempotency-key te traceparent tracestate transfer-encoding upgrade user-agent x-request-id";
+
+/// A header of the caller, if it is none of the client's own but this one.
+pub(crate) fn further_header(
+    name: &str,
+    value: &str,
+    except: Option<&HeaderName>,
+) -> Result<(HeaderName, HeaderValue)> {
+    let invalid = |problem: &str| {
+        client_error(ErrorKind::Invalid, format!("the header {} {problem}", name.escape_debug()))
+    };
+    let parsed: HeaderName =
+        name.parse().map_err(|error| invalid("has a name that is not valid").with_source(error))?;
+    if OWN_HEADERS.split(' ').any(|own| parsed == own) && except != Some(&parsed) {
+        return Err(invalid("is sent by the client itself"));
+    }
+    let mut value: HeaderValue =
+        value.parse().map_err(|error| invalid("has a value that is not valid").with_source(error))?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
+}
+
 /// Without the address, which may contain a password until `build` rejects it.
 impl fmt::Debug for ShopClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -469,5 +522,19 @@ mod tests {
         }
         let error = ShopClient::builder("http://a").user_agent("a\nb").build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+
+    #[test]
+    fn default_headers_do_not_replace_those_of_the_client() {
+        let build =
+            |name: &str, value: &str| ShopClient::builder("http://a").default_header(name, value).build();
+        assert!(build("X-Tenant", "7").is_ok());
+        let own = OWN_HEADERS.split(' ').map(|name| (name, "x", "is sent by the client itself"));
+        let others = [("Authorization", "x", "is sent by"), ("a b", "x", "name"), ("x-a", "a\nb", "value")];
+        for (name, value, problem) in own.chain(others) {
+            let error = build(name, value).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            assert!(error.message().contains(problem), "{error}");
+        }
     }
 }

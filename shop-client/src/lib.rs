@@ -126,7 +126,7 @@
 
 // `builder`: the builder and its options
 // `blocking`: calls of programs without a runtime
-// `client`, `entities`: the calls
+// `client`, `entities`, `request`: the calls
 // `error`, `problem`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
@@ -148,6 +148,7 @@ mod misbehaving_service_test;
 mod observer;
 mod ports;
 mod problem;
+mod request;
 mod response;
 mod retries;
 mod tokens;
@@ -161,6 +162,7 @@ pub use entities::{Entities, Orders, Users};
 pub use error::HttpErrorExt;
 pub use observer::{CallEvent, CallState};
 pub use problem::Problem;
+pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
 pub use retries::RetryPolicy;

@@ -100,7 +100,10 @@ impl PurchaseQuery for ShopClient {
         let url = transport.url("v1/purchases", &parameters);
         let mut call = Call::query("page", url, transport.timeouts.query);
         call.answer_bytes = PAGE_BYTES;
-        self.query(&call).await?.parsed()
+        let answer = self.query(&call).await?;
+        let mut page: Page = answer.parsed()?;
+        page.is_pending = answer.is_pending();
+        Ok(page)
     }
 
     /// One request: the service sums.

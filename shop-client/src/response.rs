@@ -32,6 +32,8 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     /// The attempts of the call.
     pub(crate) attempts: u32,
+    /// Whether the request cannot have changed anything.
+    pub(crate) is_read: bool,
 }
 
 impl Response {
@@ -40,7 +42,7 @@ impl Response {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_refusal = !status.is_success();
         let limit = if is_refusal { REFUSAL_BYTES } else { limit };
-        let mut answer = Self { status, headers, body: Vec::new(), attempts: 1 };
+        let mut answer = Self { status, headers, body: Vec::new(), attempts: 1, is_read: false };
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
@@ -84,6 +86,11 @@ impl Response {
         self.header(header::IDEMPOTENT_REPLAYED) == Some("true")
     }
 
+    /// Whether the purchase that was to be awaited is not stored yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.header(header::PURCHASE_PENDING) == Some("true")
+    }
+
     /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, relative to the service's
     /// clock if the response has its date.
     fn retry_after(&self) -> Option<Duration> {
@@ -114,7 +121,7 @@ impl Response {
     fn interrupted(&self, failure: reqwest::Error) -> Error {
         let (kind, outcome, message) = failure_of(&failure);
         let response = ErrorResponse { cause: Some(failure.without_url().into()), ..self.as_source() };
-        response.into_source_of(client_error(kind, message).with_outcome(outcome))
+        self.annotate(client_error(kind, message).with_outcome(outcome), response)
     }
 
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -162,6 +169,7 @@ impl Response {
     /// Adds the response and its headers to the error.
     fn annotate(&self, error: Error, response: ErrorResponse) -> Error {
         let error = response.into_source_of(error);
+        let error = if self.is_read { error.with_outcome(Outcome::NotApplied) } else { error };
         match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),
             None => error,
@@ -222,7 +230,13 @@ mod tests {
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into(), attempts: 1 }
+        Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: body.into(),
+            attempts: 1,
+            is_read: false,
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct RetryPolicy {
     total_timeout: Option<Duration>,
     first_pause: Duration,
     longest_pause: Duration,
+    max_attempts: u32,
     per_second: u32,
     share: f32,
 }
@@ -52,6 +53,7 @@ impl Default for RetryPolicy {
             total_timeout: Some(Duration::from_secs(20)),
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
+            max_attempts: u32::MAX,
             per_second: 10,
             share: 0.2,
         }
@@ -87,6 +89,21 @@ impl RetryPolicy {
         self
     }
 
+    /// The maximum number of attempts, the first included (default: as many as there is time and budget for). With 1
+    /// nothing is retried.
+    ///
+    /// ```
+    /// use shop_client::{RetryPolicy, ShopClient};
+    ///
+    /// let policy = RetryPolicy::default().max_attempts(3);
+    /// assert!(ShopClient::builder("http://localhost:3000").retries(policy).build().is_ok());
+    /// ```
+    #[must_use]
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
     /// The budget: retries per second, averaged over 10 s, plus `share` of a retry for each call, from 0 to 1,000
     /// (default 10 and 0.2).
     #[must_use]
@@ -100,7 +117,7 @@ impl RetryPolicy {
             .with_jitter()
             .with_min_delay(self.first_pause)
             .with_max_delay(self.longest_pause.max(self.first_pause))
-            .without_max_times()
+            .with_max_times(usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX))
             .build()
     }
 }
@@ -225,6 +242,14 @@ mod tests {
         let (result, attempts) = call(&retries(RetryPolicy::none()), &[unavailable()]).await;
         assert!(result.is_err());
         assert_eq!(attempts, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_have_a_maximum() {
+        for (max, expected) in [(0, 1), (1, 1), (2, 2), (4, 4)] {
+            let retrier = retries(RetryPolicy::default().max_attempts(max));
+            assert_eq!(call(&retrier, &vec![unavailable(); 100]).await.1, expected, "{max}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

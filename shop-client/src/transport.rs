@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, StatusCode, Url};
@@ -20,7 +21,7 @@ use crate::observer::{CallState, Observer};
 use crate::response::{Response, not_answered};
 use crate::retries::{CallLimits, Retrier};
 use crate::tokens::Tokens;
-use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Result};
+use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result};
 
 /// The maximum size of a response that is not a page.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
@@ -28,7 +29,7 @@ pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 /// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
 pub(crate) const PAGE_BYTES: usize = 16 << 20;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 
@@ -38,6 +39,8 @@ pub(crate) struct Transport {
     pub(crate) base: Url,
     /// The user agent for an HTTP client that the caller passed.
     pub(crate) user_agent: Option<HeaderValue>,
+    /// The headers of every request, besides those of the client.
+    pub(crate) headers: HeaderMap,
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
     pub(crate) retrier: Retrier,
@@ -60,32 +63,34 @@ pub(crate) struct Timeouts {
 pub(crate) struct Call {
     /// The name in the span.
     pub(crate) name: &'static str,
+    pub(crate) method: Method,
     pub(crate) url: Url,
-    /// The body of a write.
     pub(crate) sent: Option<Sent>,
     pub(crate) timeout: Duration,
     /// Whether it is retried.
     pub(crate) repeats: bool,
     pub(crate) answer_bytes: usize,
-    /// The expected status.
-    pub(crate) success: StatusCode,
+    /// Headers beside those of every call, or in place of them.
+    pub(crate) head: HeaderMap,
+    /// Whether a response with this status is the expected one.
+    pub(crate) accepts: fn(StatusCode) -> bool,
     /// The problem types that are outcomes rather than errors.
     pub(crate) outcomes: &'static [&'static str],
     /// The error message when nothing of the kind is at this address.
     pub(crate) not_found_hint: &'static str,
 }
 
-/// The body of a write.
+/// The body of a request.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    One { json: Bytes, key: IdempotencyKey },
+    One { body: Bytes, key: Option<IdempotencyKey> },
     Batch(Arc<Batch>),
 }
 
 impl Sent {
     fn key(&self) -> Option<&IdempotencyKey> {
         match self {
-            Self::One { key, .. } => Some(key),
+            Self::One { key, .. } => key.as_ref(),
             Self::Batch(_) => None,
         }
     }
@@ -107,15 +112,22 @@ impl Call {
     pub(crate) fn query(name: &'static str, url: Url, timeout: Duration) -> Self {
         Self {
             name,
+            method: Method::GET,
             url,
             sent: None,
             timeout,
             repeats: true,
             answer_bytes: TYPICAL_RESPONSE_BYTES,
-            success: StatusCode::OK,
+            head: HeaderMap::new(),
+            accepts: |status| status == StatusCode::OK,
             outcomes: &[],
             not_found_hint: NO_SERVICE,
         }
+    }
+
+    /// A request with a body.
+    pub(crate) fn post(name: &'static str, url: Url, sent: Sent, timeout: Duration) -> Self {
+        Self { method: Method::POST, sent: Some(sent), ..Self::query(name, url, timeout) }
     }
 }
 
@@ -144,7 +156,11 @@ impl Transport {
             let report = |attempts, state: CallState<'_>| {
                 self.observer.report(call.name, attempts, start.elapsed(), state);
             };
-            let attempt = |left| self.attempt(call, head.clone(), call.timeout.min(left));
+            let is_read = call.method.is_safe();
+            let attempt = |left| {
+                let attempt = self.attempt(call, head.clone(), call.timeout.min(left));
+                attempt.map_err(|error| if is_read { error.with_outcome(Outcome::NotApplied) } else { error })
+            };
             let retrying = |error: &Error, attempts, pause| {
                 report(attempts, CallState::Retrying { error, pause });
             };
@@ -153,7 +169,7 @@ impl Transport {
             } else {
                 (attempt(limits.timeout.unwrap_or(Duration::MAX)).await, 1)
             };
-            let answer = answer.map(|answer| Response { attempts, ..answer }).map_err(|error| {
+            let answer = answer.map(|answer| Response { attempts, is_read, ..answer }).map_err(|error| {
                 let error = error.with_attempts(attempts);
                 // The service may have replaced the id.
                 if error.request_id().is_some() { error } else { error.with_request_id(&id) }
@@ -167,7 +183,7 @@ impl Transport {
 
     /// The headers of every attempt.
     fn head(&self, call: &Call, correlation: &Correlation, id: &str) -> HeaderMap {
-        let mut head = HeaderMap::with_capacity(8);
+        let mut head = self.headers.clone();
         head.insert(ACCEPT, ACCEPTED);
         if let Some(agent) = &self.user_agent {
             head.insert(USER_AGENT, agent.clone());
@@ -176,12 +192,14 @@ impl Transport {
             Some(Sent::One { key, .. }) => {
                 head.insert(CONTENT_TYPE, JSON);
                 // A key is visible ASCII.
-                head.extend(HeaderValue::from_str(key.as_str()).ok().map(|key| (IDEMPOTENCY_KEY, key)));
+                let key = key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok());
+                head.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
             }
             Some(Sent::Batch(_)) => drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON))),
             None => {}
         }
         correlation.write(&mut head, id);
+        head.extend(call.head.clone());
         head
     }
 
@@ -203,15 +221,14 @@ impl Transport {
     }
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
-        let method = if call.sent.is_some() { Method::POST } else { Method::GET };
         let http = (self.http)().await?;
-        let request = http.request(method, call.url.clone()).headers(head).timeout(limit);
+        let request = http.request(call.method.clone(), call.url.clone()).headers(head);
         let request = match &call.sent {
-            Some(Sent::One { json, .. }) => request.body(json.clone()),
+            Some(Sent::One { body, .. }) => request.body(body.clone()),
             Some(Sent::Batch(batch)) => request.body(batch.body()?),
             None => request,
         };
-        let response = request.send().await.map_err(not_answered)?;
+        let response = request.timeout(limit).send().await.map_err(not_answered)?;
         Response::read(response, call.answer_bytes).await
     }
 
@@ -223,20 +240,16 @@ impl Transport {
         body: &impl Serialize,
         key: IdempotencyKey,
     ) -> Result<Call> {
-        let json = serde_json::to_vec(body).map_err(|error| {
-            client_error(ErrorKind::Internal, "the request body could not be written as JSON")
-                .with_source(error)
-        })?;
-        let mut call = Call::query(name, self.url(path, &[]), self.timeouts.buy);
-        call.sent = Some(Sent::One { json: json.into(), key });
-        call.success = StatusCode::CREATED;
+        let sent = Sent::One { body: json(body)?, key: Some(key) };
+        let mut call = Call::post(name, self.url(path, &[]), sent, self.timeouts.buy);
+        call.accepts = |status| status == StatusCode::CREATED;
         Ok(call)
     }
 
     /// The write of a batch.
     pub(crate) fn batch(&self, batch: Arc<Batch>) -> Call {
-        let mut call = Call::query("buy_many", self.url("v1/purchases:batch", &[]), self.timeouts.buy);
-        call.sent = Some(Sent::Batch(batch));
+        let url = self.url("v1/purchases:batch", &[]);
+        let mut call = Call::post("buy_many", url, Sent::Batch(batch), self.timeouts.buy);
         call.answer_bytes = PAGE_BYTES;
         call
     }
@@ -252,11 +265,18 @@ impl Transport {
     }
 }
 
+/// The body of a request, as JSON.
+pub(crate) fn json(body: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|error| {
+        client_error(ErrorKind::Internal, "the request body could not be written as JSON").with_source(error)
+    })
+}
+
 fn judged(call: &Call, answer: Response) -> Result<Response> {
     if let (Some(Sent::Batch(batch)), StatusCode::OK) = (&call.sent, answer.status) {
         return batch.judged(answer);
     }
-    if answer.status == call.success || answer.problem_among(call.outcomes).is_some() {
+    if (call.accepts)(answer.status) || answer.problem_among(call.outcomes).is_some() {
         Ok(answer)
     } else {
         Err(answer.refused(call.not_found_hint))

@@ -11,6 +11,7 @@ mod many;
 mod options;
 mod proxy;
 mod reading;
+mod request;
 mod retries;
 mod runtime;
 mod shop;

@@ -47,7 +47,7 @@ async fn listed(
     let (mut items, mut sizes) = (Vec::new(), Vec::new());
     let mut request = PageRequest::first(order, limit(count));
     loop {
-        let Page { items: found, next } = page(query, selector, &request).await;
+        let Page { items: found, next, .. } = page(query, selector, &request).await;
         sizes.push(found.len());
         items.extend(found);
         match next {

@@ -325,13 +325,16 @@ pub struct Page {
     pub items: Vec<Purchase>,
     /// The cursor of the next page; `None` at the end.
     pub next: Option<Cursor>,
+    /// Over HTTP: whether the service has accepted a purchase that it expected to list, and does not store yet.
+    #[serde(skip)]
+    pub is_pending: bool,
 }
 
 impl Page {
     /// A page received from another service.
     #[must_use]
     pub const fn new(items: Vec<Purchase>, next: Option<Cursor>) -> Self {
-        Self { items, next }
+        Self { items, next, is_pending: false }
     }
 
     /// A page from `found`, which an adapter has read with `limit + 1`. An extra purchase indicates a next page and is
@@ -342,7 +345,7 @@ impl Page {
         found.truncate(request.limit.get());
         let last = found.last().filter(|_| more);
         let next = last.map(|last| Cursor::after(selector, request, last));
-        Self { items: found, next }
+        Self::new(found, next)
     }
 
     /// The cursor to continue with after this response to `request`; `None` at the end.

@@ -1,0 +1,166 @@
+//! Requests of the caller's own.
+
+use std::fmt::Display;
+
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shop_core::Bytes;
+
+use crate::builder::further_header;
+use crate::error::client_error;
+use crate::response::Response;
+use crate::transport::{Call, PAGE_BYTES, Sent, json};
+use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
+
+/// A request for a path that no other call has: see [`ShopClient::request`].
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RawRequest {
+    client: ShopClient,
+    call: Result<Call>,
+    body: Option<Bytes>,
+    key: Option<IdempotencyKey>,
+}
+
+/// The response to a [`RawRequest`].
+#[derive(Debug)]
+pub struct RawResponse(Response);
+
+impl ShopClient {
+    /// A request for `path`, below the address of the service. It has the token, the headers, the request id, the
+    /// time-outs, the retries and the observer of this client.
+    ///
+    /// ```no_run
+    /// use shop_client::ShopClient;
+    /// use shop_client::reqwest::Method;
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
+    /// let response = client.request(Method::GET, "v1/summary").query("userid", "u1").send().await?;
+    /// let summary: shop_client::Summary = response.json()?;
+    /// println!("{} purchases", summary.count);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request(&self, method: Method, path: &str) -> RawRequest {
+        let transport = &self.inner.transport;
+        let (url, timeouts) = (transport.url(path.trim_start_matches('/'), &[]), transport.timeouts);
+        let is_below = url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
+        let call = if is_below {
+            let timeout = if method.is_safe() { timeouts.query } else { timeouts.buy };
+            let mut call = Call::query("request", url, timeout);
+            (call.answer_bytes, call.repeats) = (PAGE_BYTES, method.is_idempotent());
+            (call.accepts, call.method) = (|status: StatusCode| status.is_success(), method);
+            Ok(call)
+        } else {
+            let message = "the path leads elsewhere or has a query: add parameters by query";
+            Err(client_error(ErrorKind::Invalid, message))
+        };
+        RawRequest { client: self.clone(), call, body: None, key: None }
+    }
+}
+
+impl RawRequest {
+    fn with(mut self, change: impl FnOnce(&mut Call) -> Result<()>) -> Self {
+        self.call = self.call.and_then(|mut call| change(&mut call).map(|()| call));
+        self
+    }
+
+    /// Adds a query parameter.
+    pub fn query(self, name: &str, value: impl Display) -> Self {
+        self.with(|call| {
+            call.url.query_pairs_mut().append_pair(name, &value.to_string());
+            Ok(())
+        })
+    }
+
+    /// Sets a header. Of those that the client sends itself, only `Accept` can be replaced.
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.with(|call| {
+            let (name, value) = further_header(name, value, Some(&ACCEPT))?;
+            call.head.insert(name, value);
+            Ok(())
+        })
+    }
+
+    /// Sends `body` as JSON.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        let written = json(body);
+        self.body = written.as_ref().ok().cloned();
+        self.with(|_call| written.map(drop))
+    }
+
+    /// Sends this key, with which the service applies the request once: it is then retried.
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self.idempotent()
+    }
+
+    /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
+    /// `PATCH` are not retried otherwise.
+    pub fn idempotent(self) -> Self {
+        self.with(|call| {
+            call.repeats = true;
+            Ok(())
+        })
+    }
+
+    /// Sends the request. At most 16 MiB of a response are read.
+    ///
+    /// # Errors
+    /// Those of other calls: a status other than 2xx is an error with the
+    /// [status and problem](crate::HttpErrorExt) of the response. [`Invalid`](ErrorKind::Invalid) when a part of the
+    /// request is not valid.
+    ///
+    /// # Cancel safety
+    /// As [`ShopClient::buy`], unless the method is safe, such as `GET`.
+    pub async fn send(self) -> Result<RawResponse> {
+        let Self { client, call, body, key } = self;
+        let mut call = call?;
+        if body.is_some() || key.is_some() {
+            call.sent = Some(Sent::One { body: body.unwrap_or_default(), key: key.clone() });
+        }
+        let answer =
+            if call.method.is_safe() { client.query(&call).await } else { client.send(call, None).await };
+        let with_key = |error: Error| match key {
+            Some(key) => error.with_idempotency_key(key),
+            None => error,
+        };
+        answer.map(RawResponse).map_err(with_key)
+    }
+}
+
+impl RawResponse {
+    /// The status, from 200 to 299.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.0.status.as_u16()
+    }
+
+    /// The headers, such as `Idempotent-Replayed` and `X-Purchase-Pending`.
+    #[must_use]
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.body
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) when it is not the JSON of a `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        self.0.parsed()
+    }
+
+    /// The number of attempts.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+}
