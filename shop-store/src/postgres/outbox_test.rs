@@ -101,18 +101,18 @@ async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
         let written = PostgresOutbox::write(&one, &of_one).await;
         // It holds its locks until it ends.
         if written.is_ok() {
-            one.commit().await.unwrap()
+            one.commit().await.unwrap();
         } else {
-            one.rollback().await.unwrap()
+            one.rollback().await.unwrap();
         }
         written
     };
     let second = async {
         let written = PostgresOutbox::write(&other, &of_other).await;
         if written.is_ok() {
-            other.commit().await.unwrap()
+            other.commit().await.unwrap();
         } else {
-            other.rollback().await.unwrap()
+            other.rollback().await.unwrap();
         }
         written
     };

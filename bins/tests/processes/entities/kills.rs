@@ -98,19 +98,19 @@ async fn survive(place: Place<'_>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event() {
     let folder = tempfile::tempdir().unwrap();
-    survive(Place::Files(folder.path())).await;
+    Box::pin(survive(Place::Files(folder.path()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event_in_postgres() {
     let Some(cluster) = crate::postgres::cluster() else { return };
     let folder = tempfile::tempdir().unwrap();
-    survive(Place::Postgres(&cluster, folder.path())).await;
+    Box::pin(survive(Place::Postgres(&cluster, folder.path()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
     let Some(servers) = Servers::shared(&["kafka"]).await else { return };
     let Some(cluster) = crate::postgres::cluster() else { return };
-    survive(Place::Kafka(&servers, &cluster)).await;
+    Box::pin(survive(Place::Kafka(&servers, &cluster))).await;
 }
