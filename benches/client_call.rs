@@ -70,7 +70,7 @@ impl Callers {
     }
 
     async fn ask(&self) {
-        self.client.user("u1".parse().unwrap()).summary().await.unwrap();
+        self.client.user("u1").summary().await.unwrap();
     }
 
     async fn ask_bare(&self) {

@@ -21,7 +21,7 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 fn purchase((row, record): (usize, csv::Result<csv::StringRecord>)) -> Result<(usize, NewPurchase)> {
     let record = record?;
     let new = NewPurchase::of(&record[0]).named(&record[1]).priced(&record[2])?;
-    Ok((row, new.with_key(format!("import-2026-03-row-{row}").parse()?)))
+    Ok((row, new.with_key(format!("import-2026-03-row-{row}"))?))
 }
 
 /// Imports the rows up to `to`, from where the previous run stopped according to the file `done`. Rows are read as they
@@ -52,7 +52,7 @@ async fn main() -> Result<()> {
     println!("interrupted after {} rows", std::fs::read_to_string(&done)?);
 
     let from = import(&shop, &file, &done, usize::MAX).await?;
-    let sum = shop.user("u1".parse()?).summary().await?;
+    let sum = shop.user("u1").summary().await?;
     println!("continued from row {from}: {} purchases for {}", sum.count, sum.total_spent);
     Ok(())
 }

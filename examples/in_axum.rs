@@ -14,31 +14,44 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::post};
 use shop_client::{RetryPolicy, ShopClient};
-use shop_core::{NewPurchase, RequestContext, Shop};
+use shop_core::{Error, ErrorKind, NewPurchase, RequestContext, Shop};
 use tower::ServiceExt;
+
+/// The error of a handler: `?` converts those of the shop, and of values that are not valid.
+struct Failure(Error);
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self.0.kind() {
+            ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "no such order"),
+            _ if self.0.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "not available, please retry"),
+            _ => (StatusCode::BAD_GATEWAY, "this cannot be bought"),
+        }
+        .into_response()
+    }
+}
 
 /// The order's number is the key: a double click buys once.
 async fn checkout(
     State(shop): State<Shop>,
     Path(order): Path<u32>,
     headers: HeaderMap,
-) -> Result<(StatusCode, String), (StatusCode, &'static str)> {
-    let no_order = (StatusCode::BAD_REQUEST, "no such order");
-    let key = format!("order-{order}").parse().map_err(|_invalid| no_order)?;
-    let new =
-        NewPurchase::of("u1").named("ada").priced(format!("{order}.99")).map_err(|_invalid| no_order)?;
+) -> Result<(StatusCode, String), Failure> {
+    let new = NewPurchase::of("u1").named("ada").priced(format!("{order}.99"))?;
     // The request's id is transmitted with the purchase, for correlation in all logs.
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let shop = shop.with_context(RequestContext::new(header("x-request-id"), header("traceparent")));
-    match shop.buy(new.with_key(key)).await {
-        Ok(bought) => Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id))),
-        Err(error) if error.is_retryable() => {
-            Err((StatusCode::SERVICE_UNAVAILABLE, "not available, please retry"))
-        }
-        Err(_refused) => Err((StatusCode::BAD_GATEWAY, "this cannot be bought")),
-    }
+    let bought = shop.buy(new.with_key(format!("order-{order}"))).await?;
+    Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id)))
 }
 
 #[tokio::main]

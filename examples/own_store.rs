@@ -7,7 +7,7 @@ use shop_core::ports::{
     InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, RecordStore, Selector,
     Summary,
 };
-use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result, Total};
+use shop_core::{Purchase, PurchaseId, Result, Total};
 
 #[derive(Debug, Clone, Default)]
 struct OwnStore(Arc<Mutex<Vec<Purchase>>>);
@@ -61,11 +61,8 @@ impl PurchaseQuery for OwnStore {
     }
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let found = self.selected(selector);
-        let total = Total::checked_sum(found.iter().map(|row| row.price));
-        Ok(Summary::new(
-            found.len() as u64,
-            total.map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))?,
-        ))
+        let total = Total::checked_sum(found.iter().map(|row| row.price))?;
+        Ok(Summary::new(found.len() as u64, total))
     }
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         Ok(self.selected(&Selector::All).into_iter().find(|row| row.id == *id))

@@ -35,8 +35,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         shop.query().wait_for(&bought.receipt.id, Duration::from_secs(5)).await?;
     }
     // Of one name; management alone lists everyone.
-    let all = shop.user_named("ada".parse()?);
-    for day in all.totals(Period::Day, "+01:00".parse()?).await? {
+    let all = shop.user_named("ada");
+    for day in all.totals(Period::Day, "+01:00").await? {
         println!("{}: {} purchases for {}", day.from, day.summary.count, day.summary.total_spent);
     }
     let mut purchases = all.oldest_first().purchases();

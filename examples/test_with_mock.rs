@@ -39,7 +39,7 @@ mod tests {
     async fn a_purchase_is_stored() {
         let shop = Shop::in_memory();
         assert_eq!(outcome(&shop, new()).await, "thank you");
-        assert_eq!(shop.user("u1".parse().unwrap()).summary().await.unwrap().count, 1);
+        assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
     }
 
     #[tokio::test]
@@ -49,7 +49,7 @@ mod tests {
             (ErrorKind::DeadlineExceeded, "we are looking into it"),
         ] {
             let mut sink = MockPurchaseSink::new();
-            sink.expect_publish().times(1).returning(move |_| Err(Error::new(kind, "on demand")));
+            sink.expect_publish_new().times(1).returning(move |_, _| Err(Error::new(kind, "on demand")));
             assert_eq!(outcome(&Shop::of(sink, InMemoryStore::new()), new()).await, text);
         }
     }

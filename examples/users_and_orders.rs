@@ -30,20 +30,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Insertion::AlreadyInserted(first) => format!("AlreadyInserted({})", first.id),
         other => format!("{other:?}"),
     };
-    let other = users.register_new(ada.email, "Another Ada".parse()?).await?;
+    let other = users.register_new(ada.email, "Another Ada").await?;
     println!("once more with the same key: {again}, with another: {other:?}");
 
     // The service of orders has received the user's event, or waits for it.
-    match orders.place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
+    match orders.place_new(user.id, "Notebook", 2, "50.00").await? {
         Insertion::Inserted(order) => {
             println!("order {}: {} × {} for {}", order.id, order.quantity, order.product, order.total_price);
         }
         other => println!("{other:?}"),
     }
     let unknown = UserNumber::new(99);
-    println!(
-        "order of an unknown user: {:?}",
-        orders.place_new(unknown, "Pencil".parse()?, 1, "0.50".parse()?).await?
-    );
+    println!("order of an unknown user: {:?}", orders.place_new(unknown, "Pencil", 1, "0.50").await?);
     Ok(())
 }

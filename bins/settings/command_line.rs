@@ -368,7 +368,7 @@ mod tests {
             ("m verify --wait x", "invalid value 'x' for '--wait <WAIT>': invalid digit found in string"),
             (
                 "m dlq ls x",
-                "invalid value 'x' for '[POSITIONS]...': must be topic-partition-offset, such as purchases-0-42",
+                "invalid value 'x' for '[POSITIONS]...': the position must be topic-partition-offset, such as purchases-0-42",
             ),
             ("m dlq", "management dlq: select one of ls, show, replay, drop, park (--help describes each)"),
             ("m groups", "management groups: select one of ls, forget, reset (--help describes each)"),

@@ -126,7 +126,7 @@ fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<Publis
         let purchase = purchase
             .clone()
             .with_timestamp(time)
-            .with_key(key)
+            .with_key(key)?
             .into_purchase(time, || SystemClock.fresh_id());
         let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
         return Ok(if result.replayed { published.as_replayed() } else { published });

@@ -21,8 +21,8 @@ use crate::response::Response;
 use crate::retries::CallLimits;
 use crate::transport::{Call, Transport};
 use crate::{
-    ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId, RequestContext,
-    Result, RetryPolicy, Shop, UserId, UserPurchases,
+    ErrorKind, IdempotencyKey, IntoValid, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
+    RequestContext, Result, RetryPolicy, Shop, UserId, UserPurchases,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -146,7 +146,7 @@ impl ShopClient {
     ///
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
     /// let hurried = client.with_timeout(Duration::from_millis(300));
-    /// println!("{:?}", hurried.user("u1".parse()?).summary().await);
+    /// println!("{:?}", hurried.user("u1").summary().await);
     /// # Ok(())
     /// # }
     /// ```
@@ -166,7 +166,7 @@ impl ShopClient {
     ///
     /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
     /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
-    /// let bought = client.buy(order.with_key("order-7".parse()?)).await?;
+    /// let bought = client.buy(order.with_key("order-7")).await?;
     /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
     /// # Ok(())
     /// # }
@@ -184,7 +184,7 @@ impl ShopClient {
     /// Once polled, the purchase is sent and retried even if the future is dropped, unless it still waits because
     /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. It counts towards them until the
     /// service responds or the retries end.
-    pub async fn buy(&self, purchase: NewPurchase) -> Result<PublishedPurchase> {
+    pub async fn buy(&self, purchase: impl IntoValid<NewPurchase>) -> Result<PublishedPurchase> {
         self.shop().buy(purchase).await
     }
 
@@ -192,12 +192,12 @@ impl ShopClient {
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let spent = client.user("u1".parse()?).summary().await?;
+    /// let spent = client.user("u1").summary().await?;
     /// println!("{} purchases for {}", spent.count, spent.total_spent);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn user(&self, id: UserId) -> UserPurchases {
+    pub fn user(&self, id: impl IntoValid<UserId>) -> UserPurchases {
         self.shop().user(id)
     }
 
@@ -254,7 +254,7 @@ impl ShopClient {
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let purchase = client.get(&"0190163d-8694-739b-aea5-966c26f8ad91".parse()?).await?;
+    /// let purchase = client.get("0190163d-8694-739b-aea5-966c26f8ad91").await?;
     /// println!("{}", purchase.map_or("unknown".to_owned(), |purchase| purchase.price.to_string()));
     /// # Ok(())
     /// # }
@@ -262,8 +262,8 @@ impl ShopClient {
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) and others when the query fails.
-    pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.find(id, Duration::ZERO).await?.stored())
+    pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
+        Ok(self.find(&id.into_valid()?, Duration::ZERO).await?.stored())
     }
 
     /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].

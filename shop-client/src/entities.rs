@@ -15,8 +15,8 @@ use crate::client::generate_key;
 use crate::response::Response;
 use crate::transport::Call;
 use crate::{
-    Email, Error, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, Result, ShopClient, TotalPrice,
-    User, UserNumber,
+    Email, Error, IntoValid, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, Result, ShopClient,
+    TotalPrice, User, UserNumber,
 };
 
 /// The entities of one type that a service owns: [`Users`] or [`Orders`].
@@ -34,7 +34,7 @@ pub struct Entities<E> {
 ///
 /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
 /// let users = client.users();
-/// match users.register_new("ada@example.com".parse()?, "Ada".parse()?).await? {
+/// match users.register_new("ada@example.com", "Ada").await? {
 ///     Insertion::Inserted(user) => println!("{:?}", users.orders_of(user.id).await?),
 ///     other => println!("not registered: {other:?}"),
 /// }
@@ -50,7 +50,7 @@ pub type Users = Entities<User>;
 ///
 /// # async fn example(client: ShopClient, user: UserNumber) -> Result<(), Box<dyn std::error::Error>> {
 /// let orders = client.orders();
-/// match orders.place_new(user, "Notebook".parse()?, 2, "50.00".parse()?).await? {
+/// match orders.place_new(user, "Notebook", 2, "50.00").await? {
 ///     Insertion::Inserted(order) => println!("order {}", order.id),
 ///     Insertion::Refused => println!("unknown user: try again later"),
 ///     other => println!("not placed: {other:?}"),
@@ -68,8 +68,7 @@ impl ShopClient {
     /// use shop_client::{Insertion, ShopClient};
     ///
     /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let (email, name) = ("ada@example.com".parse()?, "Ada".parse()?);
-    /// if let Insertion::Inserted(user) = client.users().register_new(email, name).await? {
+    /// if let Insertion::Inserted(user) = client.users().register_new("ada@example.com", "Ada").await? {
     ///     println!("user {}", user.id);
     /// }
     /// # Ok(())
@@ -216,8 +215,12 @@ impl Users {
     ///
     /// # Cancel safety
     /// As [`insert`](Self::insert).
-    pub async fn register_new(&self, email: Email, name: PersonName) -> Result<Insertion<User>> {
-        let new = NewUser::new(generate_key(), email, name);
+    pub async fn register_new(
+        &self,
+        email: impl IntoValid<Email>,
+        name: impl IntoValid<PersonName>,
+    ) -> Result<Insertion<User>> {
+        let new = NewUser::new(generate_key(), email.into_valid()?, name.into_valid()?);
         self.insert(&new).await.map_err(|error| error.with_generated_key(new.key))
     }
 
@@ -250,11 +253,12 @@ impl Orders {
     pub async fn place_new(
         &self,
         user: UserNumber,
-        product: Product,
+        product: impl IntoValid<Product>,
         quantity: i32,
-        total_price: TotalPrice,
+        total_price: impl IntoValid<TotalPrice>,
     ) -> Result<Insertion<Order>> {
-        let new = NewOrder::new(generate_key(), user, product, quantity, total_price);
+        let new =
+            NewOrder::new(generate_key(), user, product.into_valid()?, quantity, total_price.into_valid()?);
         self.insert(&new).await.map_err(|error| error.with_generated_key(new.key))
     }
 }

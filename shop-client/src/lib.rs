@@ -8,7 +8,7 @@
 //! let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
 //! println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 //!
-//! let user = client.user("u1".parse()?).waiting_for(&bought.receipt);
+//! let user = client.user("u1").waiting_for(&bought.receipt);
 //! let spent = user.summary().await?;
 //! println!("{} purchases for {}", spent.count, spent.total_spent);
 //! # Ok(())
@@ -56,9 +56,9 @@
 //! use shop_client::{Insertion, ShopClient};
 //!
 //! # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-//! let registration = client.users().register_new("ada@example.com".parse()?, "Ada".parse()?).await?;
+//! let registration = client.users().register_new("ada@example.com", "Ada").await?;
 //! if let Insertion::Inserted(user) = registration {
-//!     match client.orders().place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
+//!     match client.orders().place_new(user.id, "Notebook", 2, "50.00").await? {
 //!         Insertion::Inserted(order) => println!("order {}: {}", order.id, order.total_price),
 //!         other => println!("{other:?}"),
 //!     }
@@ -185,8 +185,9 @@ pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
 pub use shop_core::users::MockUserOrders;
 pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
 pub use shop_core::{
-    Error, ErrorKind, IdempotencyKey, Invalid, NewPurchase, Outcome, Price, PublishedPurchase, Purchase,
-    PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId, UserName, UserPurchases,
+    Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Outcome, Price,
+    PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId,
+    UserName, UserPurchases,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 

@@ -48,7 +48,7 @@ async fn an_error_without_a_given_key_has_the_generated_one() {
     let not_sent = refusal((StatusCode::SERVICE_UNAVAILABLE, not_sent, r#"{"outcome":"not_sent"}"#)).await;
     assert_eq!((not_sent.is_retryable(), not_sent.outcome()), (true, Outcome::NotApplied));
 
-    let with_key = purchase().with_key("order-7".parse().unwrap());
+    let with_key = purchase().with_key("order-7").unwrap();
     let error = client_of(StatusCode::BAD_GATEWAY).await.buy(with_key).await.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.idempotency_key().unwrap().as_str(), "order-7");
@@ -76,7 +76,7 @@ async fn check_requires_a_readiness_response() {
 async fn retry_after_is_capped() {
     let mut headers = HeaderMap::new();
     headers.insert(header::RETRY_AFTER, "999999999".parse().unwrap());
-    let with_key = purchase().with_key("order-7".parse().unwrap());
+    let with_key = purchase().with_key("order-7").unwrap();
     let client = client_of((StatusCode::SERVICE_UNAVAILABLE, headers)).await;
     let error = client.buy(with_key).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(60)));

@@ -38,9 +38,9 @@ impl PurchaseSink for ShopClient {
         let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
         let new = purchases.iter().map(|purchase| {
             let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-            let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-            let key = purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?;
-            Some(new.with_key(key))
+            let mut new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
+            new.key = Some(purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?);
+            Some(new)
         });
         let Some(new) = new.collect() else { return publish_each(self, purchases).await };
         let published = self.send_batch(new, context).await;

@@ -6,10 +6,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let shop = Shop::in_memory();
-//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
 //! let bought = shop.buy(order).await?;
 //!
-//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
 //! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
 //! # Ok(())
 //! # }
@@ -50,7 +50,7 @@
 //!
 //! let shop = Shop::of(log.sink(), store);
 //! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-//! let user = shop.user("u1".parse()?).waiting_for(&bought.receipt);
+//! let user = shop.user("u1").waiting_for(&bought.receipt);
 //! assert_eq!(user.summary().await?.count, 1);
 //! # Ok(())
 //! # }
@@ -127,9 +127,8 @@ pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
-    IdempotencyKey, Invalid, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp,
-    NewPurchase, Price, Purchase, PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId,
-    UserName, id_from_key,
+    IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
+    RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 #[doc(hidden)]

@@ -3,7 +3,8 @@
 /// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name of each field.
 ///
 /// With `pub fn new(…);` after the struct, this constructor replaces `Default`. Its arguments can be used in the values
-/// of the fields.
+/// of the fields. The setter of a field takes the field's type, or what follows its `as`: conversions of numbers would
+/// leave the type of a literal open.
 ///
 /// ```
 /// shop_core::options! {
@@ -12,10 +13,12 @@
 ///     pub struct CacheOptions {
 ///         /// The maximum number of entries (default 100).
 ///         pub entries: usize = 100,
+///         /// The name (default `cache`).
+///         pub name: String as impl Into<String> = "cache".to_owned(),
 ///     }
 /// }
 ///
-/// assert_eq!(CacheOptions::default().entries(7).entries, 7);
+/// assert_eq!(CacheOptions::default().entries(7).name("prices").entries, 7);
 /// ```
 #[doc(hidden)]
 #[macro_export]
@@ -23,7 +26,7 @@ macro_rules! options {
     (
         $(#[$meta:meta])*
         pub struct $options:ident {
-            $($(#[$field_meta:meta])* pub $field:ident: $type:ty = $default:expr,)+
+            $($(#[$field_meta:meta])* pub $field:ident: $type:ty $(as $taken:ty)? = $default:expr,)+
         }
         $($(#[$new_meta:meta])* pub fn new($($argument:ident: $argument_type:ty),+);)?
     ) => {
@@ -34,20 +37,24 @@ macro_rules! options {
         }
 
         impl $options {
-            $(
-                #[doc = concat!(
-                    "The same options with this [`", stringify!($field), "`](#structfield.", stringify!($field), ")."
-                )]
-                #[must_use]
-                pub fn $field(mut self, $field: $type) -> Self {
-                    self.$field = $field;
-                    self
-                }
-            )+
+            $($crate::options!(@setter $field: $type $(as $taken)?);)+
         }
 
         $crate::options!(@constructor $options { $($field: $default,)+ }
             $($(#[$new_meta])* pub fn new($($argument: $argument_type),+))?);
+    };
+    (@setter $field:ident: $type:ty) => {
+        $crate::options!(@setter $field: $type as $type);
+    };
+    (@setter $field:ident: $type:ty as $taken:ty) => {
+        #[doc = concat!(
+            "The same options with this [`", stringify!($field), "`](#structfield.", stringify!($field), ")."
+        )]
+        #[must_use]
+        pub fn $field(mut self, $field: $taken) -> Self {
+            self.$field = $field.into();
+            self
+        }
     };
     (@constructor $options:ident { $($values:tt)+ }) => {
         impl Default for $options {
@@ -68,14 +75,14 @@ macro_rules! options {
     };
 }
 
-/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is an error for other text.
+/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is a reason for other text.
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*
         pub enum $enum:ident {
             $($(#[$value_meta:meta])* $value:ident = $name:literal,)+
         }
-        $($(#[$error_meta:meta])* pub struct $error:ident;)?
+        $(invalid: $subject:literal, $reason:literal)?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,15 +105,12 @@ macro_rules! named_enum {
         }
 
         $(
-            #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-            $(#[$error_meta])*
-            pub struct $error;
-
             impl std::str::FromStr for $enum {
-                type Err = $error;
+                type Err = $crate::Invalid;
 
-                fn from_str(name: &str) -> Result<Self, $error> {
-                    Self::ALL.into_iter().find(|value| value.as_str() == name).ok_or($error)
+                fn from_str(name: &str) -> Result<Self, Self::Err> {
+                    let known = Self::ALL.into_iter().find(|value| value.as_str() == name);
+                    known.ok_or($crate::Invalid::malformed($subject, $reason))
                 }
             }
         )?

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::options;
 use crate::ports::PurchaseErase;
-use crate::{Clock, Result, SystemClock, Timestamp};
+use crate::{Clock, Invalid, Result, SystemClock, Timestamp};
 
 /// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest continues.
 ///
@@ -95,18 +95,6 @@ pub struct AcceptedTimes {
     last: Timestamp,
 }
 
-/// Why a timestamp is not one of the [`AcceptedTimes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidTime {
-    /// It is too far ahead of the clock.
-    #[error("must not be more than 5 minutes in the future")]
-    Ahead,
-    /// It is older than the retention.
-    #[error("must not be older than the retention of purchases")]
-    Expired,
-}
-
 impl AcceptedTimes {
     /// Those at `now`, of a store that keeps purchases for `keep`; `None` is for ever.
     #[must_use]
@@ -119,10 +107,11 @@ impl AcceptedTimes {
     ///
     /// # Errors
     /// Why it is not accepted.
-    pub fn check(self, time: Timestamp) -> Result<Timestamp, InvalidTime> {
+    pub fn check(self, time: Timestamp) -> Result<Timestamp, Invalid> {
+        let refused = |reason| Err(Invalid::malformed("the timestamp", reason));
         match time {
-            time if time > self.last => Err(InvalidTime::Ahead),
-            time if time < self.first => Err(InvalidTime::Expired),
+            time if time > self.last => refused("must not be more than 5 minutes in the future"),
+            time if time < self.first => refused("must not be older than the retention of purchases"),
             time => Ok(time),
         }
     }

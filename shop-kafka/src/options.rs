@@ -28,11 +28,11 @@ shop_core::options! {
     #[derive(Debug, Clone)]
     pub struct KafkaLogOptions {
         /// Bootstrap servers: `host:port`, separated by commas.
-        pub brokers: String = brokers.into(),
+        pub brokers: String as impl Into<String> = brokers.into(),
         /// The client id (default `shop`), by which the brokers' logs and quotas know the clients.
-        pub client_id: String = "shop".to_owned(),
+        pub client_id: String as impl Into<String> = "shop".to_owned(),
         /// The topic (default `purchases`).
-        pub topic: String = "purchases".to_owned(),
+        pub topic: String as impl Into<String> = "purchases".to_owned(),
         /// Number of partitions of a new topic (default 5).
         pub partitions: u32 = 5,
         /// Replication factor of a new topic (default: the broker's). An existing topic with fewer replicas is used,
@@ -46,22 +46,22 @@ shop_core::options! {
         pub infinite_retention: bool = false,
         /// Identity of a static group member (default none). A static member keeps its partitions during a restart that
         /// is shorter than [`session_timeout`](Self::session_timeout). The id must be unique within the group.
-        pub group_instance_id: Option<String> = None,
+        pub group_instance_id: Option<String> as impl Into<Option<String>> = None,
         /// SASL user name (default none: no authentication).
-        pub username: Option<String> = None,
+        pub username: Option<String> as impl Into<Option<String>> = None,
         /// SASL password. Required with `username`.
-        pub password: Option<SecretString> = None,
+        pub password: Option<SecretString> as impl Into<Option<SecretString>> = None,
         /// SASL mechanism (default `PLAIN`).
         pub mechanism: SaslMechanism = SaslMechanism::Plain,
         /// Whether connections use TLS (default false). Requires the feature `tls` of this crate.
         pub tls: bool = false,
         /// PEM file with the trusted certificate authorities (default: the system's).
-        pub ca_file: Option<PathBuf> = None,
+        pub ca_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
         /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default
         /// none). It is read when a client is created, and so is `key_file`.
-        pub cert_file: Option<PathBuf> = None,
+        pub cert_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
         /// PEM file with the private key of the client's certificate. Required with `cert_file`.
-        pub key_file: Option<PathBuf> = None,
+        pub key_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
         /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the
         /// user and the password (default none).
         pub oauth: Option<Arc<dyn OauthTokenProvider>> = None,

@@ -26,7 +26,7 @@
 //! let files = EmbeddedShop::open(folder.path()).await?;
 //! let shop = files.shop();
 //! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
 //! assert_eq!(spent.count, 1);
 //!
 //! drop(shop);

@@ -22,6 +22,11 @@ pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreada
     Unreadable { member, problem: problem.to_string() }
 }
 
+/// A member that is not valid.
+pub(crate) fn not_valid(member: &'static str, invalid: &shop_core::Invalid) -> Unreadable {
+    unreadable(member, invalid.reason())
+}
+
 /// The unreadable entries found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadables {

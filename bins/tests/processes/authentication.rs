@@ -69,7 +69,7 @@ async fn facing_calls_management_with_its_own_key() {
     let ada = client(&facing, "secret");
     let bought =
         ada.shop().buy(shop_core::NewPurchase::of("u1").named("ada").priced("5").unwrap()).await.unwrap();
-    let user = ada.user("u1".parse().unwrap());
+    let user = ada.user("u1");
     assert_eq!(user.waiting_for(&bought.receipt).summary().await.unwrap().count, 1);
     assert_eq!(ada.get(&bought.purchase.id).await.unwrap(), Some(bought.purchase));
     // Facing's own key reads all users; its callers do not.

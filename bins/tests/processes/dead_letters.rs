@@ -28,7 +28,7 @@ async fn dlq(folder: &Path, words: &[&str]) -> String {
 /// The same purchase, for another price: a conflict.
 fn order(price: &str) -> NewPurchase {
     let purchase = NewPurchase::of("u1").named("ada").priced(price).unwrap();
-    purchase.with_key("order-7".parse().unwrap())
+    purchase.with_key("order-7").unwrap()
 }
 
 /// A running facing caches the keys of recent purchases; a new one has no cache.

@@ -140,7 +140,7 @@ async fn readers_on_kafka_and_mongodb_get_every_purchase() {
     let settings = [("MANAGEMENT_URL", &*management.url)];
     let facing = kafka::start(Binary::Facing, &servers, &settings).await;
     // The topic has leaders from then on.
-    let warm = NewPurchase::of("u3").named("eva").priced("1").unwrap().with_key("order-0".parse().unwrap());
+    let warm = NewPurchase::of("u3").named("eva").priced("1").unwrap().with_key("order-0").unwrap();
     until("accept a purchase", async || facing.client().buy(warm.clone()).await.is_ok()).await;
     until("store it", async || stored(&management, "u3").await == 1).await;
     let mut reader = Reader::connected(&facing, "username=ada").await;

@@ -115,7 +115,7 @@ fn purchase(number: u64) -> NewPurchase {
         .named("ada")
         .priced(format!("{number}.5"))
         .unwrap();
-    new.with_key(format!("order-{number}").parse().unwrap())
+    new.with_key(format!("order-{number}")).unwrap()
 }
 
 /// A distinct record that can never be stored.

@@ -37,7 +37,7 @@ fn ada() -> NewPurchase {
 
 /// A purchase to repeat until it is accepted: an attempt that fails may have been recorded.
 fn first() -> NewPurchase {
-    ada().with_key("order-0".parse().unwrap())
+    ada().with_key("order-0").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +47,7 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     let client = facing.client();
     until("accept a purchase", async || client.buy(first()).await.is_ok()).await;
-    let bought = client.buy(ada().with_key("order-7".parse().unwrap())).await.unwrap();
+    let bought = client.buy(ada().with_key("order-7").unwrap()).await.unwrap();
     assert!(format!("{:?}", bought.receipt).contains("Broker"), "{bought:?}");
     let id = bought.purchase.id;
     let listing = get(&facing.path(&format!("/getAllUserBuys/u1?wait_for={id}&wait=10"))).await.1;
@@ -83,12 +83,12 @@ async fn kafka_outage_is_reported_and_recovers() {
     let mut orders = 1;
     for (stop, go_on) in [("kill", "start"), ("pause", "resume")] {
         servers.ctl(stop, "kafka").await;
-        let key = || format!("order-{orders}").parse().unwrap();
+        let keyed = || ada().with_key(format!("order-{orders}"));
         // With any outcome: repeated with its key, it is one purchase.
-        let error = client.buy(ada().with_key(key())).await.unwrap_err();
+        let error = client.buy(keyed()).await.unwrap_err();
         assert!(error.is_retryable(), "{stop}: {error}");
         servers.ctl(go_on, "kafka").await;
-        until("accept the purchase", async || client.buy(ada().with_key(key())).await.is_ok()).await;
+        until("accept the purchase", async || client.buy(keyed()).await.is_ok()).await;
         orders += 1;
     }
     until("store all", async || stored(&facing, "u1").await == orders).await;

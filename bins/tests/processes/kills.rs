@@ -153,7 +153,7 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
         history.post(&pair.http, &url, &purchase).await;
         return;
     }
-    let keyed = purchase.with_key(format!("order-{number}").parse().unwrap());
+    let keyed = purchase.with_key(format!("order-{number}")).unwrap();
     loop {
         match history.buy(&pair.client().await, keyed.clone()).await {
             Outcome::Bought { id, .. } if number.is_multiple_of(64) => {

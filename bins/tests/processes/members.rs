@@ -23,7 +23,7 @@ const IN_FLIGHT: u64 = 8 * 1_000;
 fn purchase(number: u64) -> NewPurchase {
     let user = format!("user-{}", number % USERS);
     let new = NewPurchase::of(user).named("ada").priced("2.50").unwrap();
-    new.with_key(format!("order-{number}").parse().unwrap())
+    new.with_key(format!("order-{number}")).unwrap()
 }
 
 /// Callers that buy until they are stopped, and repeat each purchase until it is acknowledged.

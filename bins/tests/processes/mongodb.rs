@@ -104,7 +104,7 @@ async fn migrate_converts_documents_of_the_replaced_systems() {
     let facing = Process::start(Binary::Facing, folder.path(), &[("MONGODB_URI", uri)]).await;
     // With retries: the indexes are being built, which can delay a listing beyond the limit for one attempt.
     let client = ShopClient::builder(facing.path("")).build().unwrap();
-    let before = client.user("u1".parse().unwrap()).page().await.unwrap();
+    let before = client.user("u1").page().await.unwrap();
     assert_eq!(before.items[0].price.to_string(), "1195.30");
 
     let settings = [("MONGODB_URI", uri), ("LOG_FORMAT", "text")];
@@ -116,7 +116,7 @@ async fn migrate_converts_documents_of_the_replaced_systems() {
     );
     let migrated: Document = collection.find_one(doc! {}).await.unwrap().unwrap();
     assert!(migrated.get_datetime("timestamp").is_ok(), "{migrated}");
-    let after = client.user("u1".parse().unwrap()).page().await.unwrap();
+    let after = client.user("u1").page().await.unwrap();
     assert_eq!(after, before, "listed as before");
 
     let output = Binary::Management.run(&["migrate", "--json"], &settings).await;

@@ -54,7 +54,7 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         service = facing(folder.path(), &url).await;
         until("catch up", async || count(&service).await == all).await;
     }
-    let page = service.client().user("u1".parse().unwrap()).page().await.unwrap();
+    let page = service.client().user("u1").page().await.unwrap();
     assert_eq!((page.items.len(), page.items[0].price.to_string().as_str()), (50, "29.90"));
     let ingest = get(&service.path("/health")).await.1["ingest"].clone();
     assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");

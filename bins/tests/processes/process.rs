@@ -206,7 +206,7 @@ pub(crate) fn send(process: &Child, signal: Signal) {
 /// The number of stored purchases of `user`. Retries, since a store that scans everything may exceed the
 /// timeout of the service on a busy machine.
 pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
-    let of_user = process.client().user(user.parse().unwrap());
+    let of_user = process.client().user(user);
     let mut count = 0;
     until("sum up stored purchases", async || {
         let summary = Box::pin(of_user.summary()).await;

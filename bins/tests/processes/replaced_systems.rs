@@ -38,7 +38,7 @@ async fn listed(process: &Process, users: impl Iterator<Item = &String>) -> BTre
     let client = process.client();
     let mut listed = BTreeMap::new();
     for user in users {
-        let page = client.user(user.parse().unwrap()).page().await.unwrap();
+        let page = client.user(user).page().await.unwrap();
         let shown = page.items.iter().map(|bought| {
             // The time of the record is that of this test.
             let before = bought.timestamp < "2026-01-01T00:00:00Z".parse().unwrap();

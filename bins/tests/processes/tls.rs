@@ -92,13 +92,13 @@ async fn facing_presents_its_certificate_to_management() {
     assert!(is_healthy(Binary::Facing, &facing, &of_facing).await);
     let client = authority.client(&facing);
     client.buy(NewPurchase::of("u1").named("ada").priced("29.99").unwrap()).await.unwrap();
-    let user = client.user("u1".parse().unwrap());
+    let user = client.user("u1");
     until("list the purchase", async || user.summary().await.unwrap().count == 1).await;
 
     // Without a client certificate, management rejects the connection.
     let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
     let client = authority.client(&unknown);
-    assert!(client.user("u1".parse().unwrap()).summary().await.is_err());
+    assert!(client.user("u1").summary().await.is_err());
     let settings = [&of_facing[..], &[("SHOP_DATA_DIR", data.path().to_str().unwrap())]].concat();
     let report = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = String::from_utf8_lossy(&report.stdout);

@@ -1,6 +1,6 @@
 //! A checkout: the code of a shop, which does not know where purchases are stored.
 
-use shop_core::{NewPurchase, Outcome, PurchaseId, Result, Shop, UserId};
+use shop_core::{NewPurchase, Outcome, PurchaseId, Result, Shop};
 
 /// Sells to customers.
 #[derive(Debug, Clone)]
@@ -30,8 +30,7 @@ impl Checkout {
     /// # Errors
     /// When a member is not valid, or the order was paid at another price.
     pub async fn pay(&self, order: u32, user: &str, name: &str, price: &str) -> Result<Answer> {
-        let key = format!("order-{order}").parse()?;
-        let purchase = NewPurchase::of(user).named(name).priced(price)?.with_key(key);
+        let purchase = NewPurchase::of(user).named(name).priced(price)?.with_key(format!("order-{order}"))?;
         match self.shop.buy(purchase).await {
             Ok(bought) => Ok(Answer::Bought(bought.purchase.id)),
             Err(error) if error.outcome() == Outcome::Unknown => Ok(Answer::Unclear),
@@ -44,7 +43,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn is_known(&self, user: UserId) -> Result<bool> {
+    pub async fn is_known(&self, user: &str) -> Result<bool> {
         Ok(self.shop.user(user).summary().await?.count > 0)
     }
 }

@@ -41,7 +41,7 @@ fn requests(script: &Script) -> (usize, usize) {
 
 /// The number of purchases that are stored, with `last` among them.
 async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
-    client.user("u1".parse().unwrap()).waiting_for(last).summary().await.unwrap().count
+    client.user("u1").waiting_for(last).summary().await.unwrap().count
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn an_unknown_purchase_has_a_key_to_retry_with() {
     let again = results.into_iter().enumerate().map(|(number, result)| {
         let error = result.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
-        ada(&number.to_string()).with_key(error.idempotency_key().unwrap().clone())
+        ada(&number.to_string()).with_key(error.idempotency_key().unwrap()).unwrap()
     });
     shop.ingest();
     let receipts = receipts(client.shop().buy_many(again.collect()).await);

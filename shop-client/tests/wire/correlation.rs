@@ -35,7 +35,7 @@ async fn queries_and_writes_belong_to_the_current_request() {
     let script = Script::new([]);
     let client = script.before(Shop::new().router).await.build().unwrap();
     let calls = async {
-        client.user("u1".parse().unwrap()).summary().await.unwrap();
+        client.user("u1").summary().await.unwrap();
         client.buy(ada("1")).await.unwrap();
         client.with_context(context("r-2")).buy(ada("1")).await.unwrap();
     };
@@ -49,7 +49,7 @@ async fn queries_and_writes_belong_to_the_current_request() {
 async fn a_context_is_forwarded_without_invalid_headers() {
     let script = Script::new([]);
     let client = script.before(Shop::new().router).await.build().unwrap();
-    client.with_context(context("r-1")).user("u1".parse().unwrap()).summary().await.unwrap();
+    client.with_context(context("r-1")).user("u1").summary().await.unwrap();
     client.with_context(context("a\nb")).buy(ada("1")).await.unwrap();
     let new: NewPurchase = ada("1");
     let mut purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());

@@ -60,8 +60,8 @@ impl Hostile {
     /// The errors of every kind of call; the first three are writes.
     async fn errors(&self) -> Vec<Error> {
         let client = self.builder().build().unwrap();
-        let user = client.user("u1".parse().unwrap());
-        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let user = client.user("u1");
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
         let (users, orders) = (client.users(), client.orders());
         let calls = async {
             vec![
@@ -70,7 +70,7 @@ impl Hostile {
                 orders.insert(&new_order()).await.unwrap_err(),
                 user.summary().await.unwrap_err(),
                 user.page().await.unwrap_err(),
-                client.get(&id).await.unwrap_err(),
+                client.get(id).await.unwrap_err(),
                 client.check().await.unwrap_err(),
                 users.get(UserNumber::FIRST).await.unwrap_err(),
                 users.orders_of(UserNumber::FIRST).await.unwrap_err(),
@@ -146,7 +146,7 @@ async fn an_endless_response_is_bounded_in_memory() {
     for status in ["200", "201", "503"] {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
         let client = server.builder().query_timeout(Duration::from_secs(60)).build().unwrap();
-        client.user("u1".parse().unwrap()).page().await.unwrap_err();
+        client.user("u1").page().await.unwrap_err();
         // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
         assert!(read < 32 << 20, "{status}: {read}");

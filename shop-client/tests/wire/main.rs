@@ -8,6 +8,7 @@ mod correlation;
 mod entities;
 mod hostile;
 mod many;
+mod newcomer;
 mod options;
 mod proxy;
 mod reading;

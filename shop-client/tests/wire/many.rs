@@ -14,7 +14,7 @@ use crate::entities::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
 fn order(number: usize) -> NewPurchase {
-    ada(&number.to_string()).with_key(format!("order-{number}").parse().unwrap())
+    ada(&number.to_string()).with_key(format!("order-{number}")).unwrap()
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ async fn responses_are_compressed_unless_that_is_disabled() {
     for (gzip, accepted) in [(true, "gzip"), (false, "")] {
         let script = Script::new([]);
         let client = script.before(shop.router.clone()).await.gzip(gzip).build().unwrap();
-        let user = client.user("u1".parse().unwrap()).oldest_first();
+        let user = client.user("u1").oldest_first();
         assert_eq!(user.purchases().try_collect::<Vec<_>>().await.unwrap(), all);
         assert_eq!(script.seen()[0].header("accept-encoding"), accepted);
     }

@@ -139,7 +139,7 @@ struct Results {
 fn purchase(number: u64) -> NewPurchase {
     let user = format!("user-{}", number % USERS);
     let new = NewPurchase::of(user).named("ada").priced(format!("{number}.25")).unwrap();
-    if number.is_multiple_of(2) { new.with_key(format!("order-{number}").parse().unwrap()) } else { new }
+    if number.is_multiple_of(2) { new.with_key(format!("order-{number}")).unwrap() } else { new }
 }
 
 async fn buy_all(client: &ShopClient, numbers: impl Iterator<Item = u64>) -> Results {

@@ -26,7 +26,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
     let all: Vec<_> = (0..2_500).map(purchase).collect();
     shop.store.insert(all.as_slice().into()).await.unwrap();
     let client = script.before(shop.router).await.build().unwrap();
-    let user = client.user("u1".parse().unwrap());
+    let user = client.user("u1");
 
     let user = user.page_size(PageLimit::MAX);
     let mut newest_first = user.purchases();
@@ -38,8 +38,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
 
     let oldest_first: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
     assert_eq!(oldest_first, all);
-    let named: Vec<_> =
-        client.shop().user_named("ada".parse().unwrap()).purchases().try_collect().await.unwrap();
+    let named: Vec<_> = client.shop().user_named("ada").purchases().try_collect().await.unwrap();
     assert_eq!(named.len(), 2_500);
     // The same through the port.
     let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);
@@ -86,13 +85,13 @@ async fn ranges_and_totals_are_those_of_the_service() {
         client.buy(ada(price).with_timestamp(time.parse().unwrap())).await.unwrap();
     }
     shop.ingest();
-    let user = client.user("u1".parse().unwrap());
+    let user = client.user("u1");
     let march = [times[1], "2026-04-01T00:00:00Z"].map(|time| Some(time.parse().unwrap()));
     let march = user.clone().within(TimeRange::new(march[0], march[1]).unwrap());
     assert_eq!(march.summary().await.unwrap().total_spent.to_string(), "2.6");
     let listed: Vec<_> = march.page_size(PageLimit::new(1).unwrap()).purchases().try_collect().await.unwrap();
     assert_eq!(listed.iter().map(|purchase| purchase.price.to_string()).collect::<Vec<_>>(), ["0.1", "2.5"]);
-    let months = user.totals(Period::Month, "+01:00".parse().unwrap()).await.unwrap();
+    let months = user.totals(Period::Month, "+01:00").await.unwrap();
     let counts: Vec<_> = months.iter().map(|month| (month.from.to_string(), month.summary.count)).collect();
     let (march, april) = ("2026-02-28T23:00:00.000Z".to_owned(), "2026-03-31T23:00:00.000Z".to_owned());
     assert_eq!(counts, [(march, 2), (april, 1)]);
@@ -103,7 +102,7 @@ async fn only_the_first_page_waits_for_the_purchase() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1".parse().unwrap());
+    let user = client.user("u1");
     assert_eq!(user.summary().await.unwrap().count, 0);
 
     let user = user.waiting_for(&bought.receipt);
@@ -126,7 +125,7 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
+    let user = client.user("u1").waiting_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
         let start = Instant::now();
         let error = user.clone().wait_timeout(Duration::from_secs(seconds)).summary().await.unwrap_err();
@@ -143,7 +142,7 @@ async fn wait_timeout_applies_before_and_after_waiting_for() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1".parse().unwrap());
+    let user = client.user("u1");
     let second = Duration::from_secs(1);
     let receipt = &bought.receipt;
     for (user, seconds) in [

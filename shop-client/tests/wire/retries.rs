@@ -54,7 +54,7 @@ async fn a_purchase_stored_before_the_timeout_is_not_repeated() {
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     assert_eq!(script.seen().len(), 3);
-    let seen = client.user("u1".parse().unwrap()).waiting_for(&bought.receipt).summary().await.unwrap();
+    let seen = client.user("u1").waiting_for(&bought.receipt).summary().await.unwrap();
     assert_eq!(seen.count, 1);
     assert_eq!(shop.store.all()[0].id, bought.purchase.id);
 }
@@ -68,7 +68,7 @@ async fn a_lost_response_without_retries_returns_the_key() {
     let error = client.buy(ada("29.99")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
     assert!(!error.is_retryable(), "without the key it would be another purchase");
-    let again = ada("29.99").with_key(error.idempotency_key().unwrap().clone());
+    let again = ada("29.99").with_key(error.idempotency_key().unwrap()).unwrap();
     let bought = client.buy(again).await.unwrap();
     assert_eq!(bought.purchase.id.to_string(), error.idempotency_key().unwrap().as_str());
 }
@@ -106,7 +106,7 @@ async fn an_exhausted_budget_stops_all_clones() {
     let client = script.before(Shop::new().router).await.retries(retries).build().unwrap();
     for _ in 0..10 {
         client.buy(ada("1")).await.unwrap_err();
-        client.clone().user("u1".parse().unwrap()).summary().await.unwrap_err();
+        client.clone().user("u1").summary().await.unwrap_err();
     }
     assert_eq!(script.seen().len(), 20 + 10);
 }
@@ -119,7 +119,7 @@ async fn the_total_timeout_ends_retries_and_bounds_the_last_attempt() {
         let builder = script.before(Shop::new().router).await;
         let client = builder.retries(RetryPolicy::default().total_timeout(within)).build().unwrap();
         let start = Instant::now();
-        let error = client.buy(ada("1").with_key("order-7".parse().unwrap())).await.unwrap_err();
+        let error = client.buy(ada("1").with_key("order-7").unwrap()).await.unwrap_err();
         // The clock of tokio counts whole milliseconds.
         assert!(start.elapsed() <= within + Duration::from_millis(2), "{:?}", start.elapsed());
         assert!(error.attempts() >= 2 && error.attempts() as usize == script.seen().len(), "{error}");
@@ -134,7 +134,7 @@ async fn a_permanent_error_is_not_retried() {
         let client = script.before(Shop::new().router).await.build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
         assert_eq!((error.status(), error.attempts(), error.is_retryable()), (Some(status), 1, false));
-        client.user("u1".parse().unwrap()).summary().await.unwrap_err();
+        client.user("u1").summary().await.unwrap_err();
         assert_eq!(script.seen().len(), 2, "{status}");
     }
 }
@@ -143,7 +143,7 @@ async fn a_permanent_error_is_not_retried() {
 async fn queries_are_retried_and_a_check_is_not() {
     let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
     let client = script.before(Shop::new().router).await.build().unwrap();
-    assert_eq!(client.user("u1".parse().unwrap()).summary().await.unwrap().count, 0);
+    assert_eq!(client.user("u1").summary().await.unwrap().count, 0);
     assert_eq!(script.seen().len(), 3);
     let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
     let client = script.before(Shop::new().router).await.build().unwrap();

@@ -19,8 +19,8 @@ fn outside_of_a_runtime_a_call_is_an_error() {
     let errors = [
         client.buy(ada("1")).now_or_never().unwrap().unwrap_err(),
         client.check().now_or_never().unwrap().unwrap_err(),
-        client.user("u1".parse().unwrap()).summary().now_or_never().unwrap().unwrap_err(),
-        client.user("u1".parse().unwrap()).purchases().try_next().now_or_never().unwrap().unwrap_err(),
+        client.user("u1").summary().now_or_never().unwrap().unwrap_err(),
+        client.user("u1").purchases().try_next().now_or_never().unwrap().unwrap_err(),
         client.close(Duration::ZERO).now_or_never().unwrap().unwrap_err(),
     ];
     for error in errors {
@@ -40,7 +40,7 @@ fn blocking_calls_buy_and_list() {
     let client = ShopClient::builder(url).build().unwrap();
     client.check().wait().unwrap();
     let bought = client.buy(ada("29.99")).wait().unwrap();
-    let user = client.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
+    let user = client.user("u1").waiting_for(&bought.receipt);
     assert_eq!(user.summary().wait().unwrap().count, 1);
     let listed: Vec<_> = user.purchases().wait_each().map(Result::unwrap).collect();
     assert_eq!(listed, std::slice::from_ref(&bought.purchase));

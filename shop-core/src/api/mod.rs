@@ -22,4 +22,4 @@ pub use bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody, UserO
 pub use dead_letters::{BytesBody, DeadLetterBody, RecordBody, RecordHeaderBody};
 pub use problem::{ProblemError, ProblemMembers};
 #[cfg(feature = "csv")]
-pub use rows::{InvalidRowFormat, RowFormat};
+pub use rows::RowFormat;

@@ -1,37 +1,39 @@
 //! Purchases as rows of CSV or lines of NDJSON.
 
 use std::borrow::Cow;
-use std::str::FromStr;
 
 use super::NDJSON;
+use crate::macros::named_enum;
 use crate::{Error, ErrorKind, Purchase, Result};
 
-/// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
-/// `management import` reads. Feature `csv`.
-///
-/// ```
-/// use shop_core::api::RowFormat;
-/// use shop_core::{NewPurchase, Uuid};
-///
-/// let bought = NewPurchase::of("u1").named("=1+1").priced("9.50").unwrap();
-/// let purchase = bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(7));
-/// let mut file = Vec::new();
-/// RowFormat::Csv.write_head(&mut file);
-/// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
-/// assert_eq!(
-///     String::from_utf8(file).unwrap(),
-///     "id,username,userid,price,timestamp\r\n\
-///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z\r\n"
-/// );
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RowFormat {
-    /// RFC 4180 with a header. A name or a user id that a spreadsheet would take for a formula has an apostrophe in
-    /// front: see [`unquote`](Self::unquote).
-    Csv,
-    /// A JSON object per line, with the same members. Its values are unchanged.
-    Ndjson,
+named_enum! {
+    /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
+    /// `management import` reads. The names are extensions of files. Feature `csv`.
+    ///
+    /// ```
+    /// use shop_core::api::RowFormat;
+    /// use shop_core::{NewPurchase, Uuid};
+    ///
+    /// let bought = NewPurchase::of("u1").named("=1+1").priced("9.50").unwrap();
+    /// let purchase = bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(7));
+    /// let mut file = Vec::new();
+    /// RowFormat::Csv.write_head(&mut file);
+    /// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
+    /// assert_eq!(
+    ///     String::from_utf8(file).unwrap(),
+    ///     "id,username,userid,price,timestamp\r\n\
+    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z\r\n"
+    /// );
+    /// ```
+    pub enum RowFormat {
+        /// RFC 4180 with a header. A name or a user id that a spreadsheet would take for a formula has an apostrophe in
+        /// front: see [`unquote`](Self::unquote).
+        Csv = "csv",
+        /// A JSON object per line, with the same members. Its values are unchanged.
+        Ndjson = "ndjson",
+    }
+
+    invalid: "the format", "must be ndjson or csv"
 }
 
 impl RowFormat {
@@ -44,15 +46,6 @@ impl RowFormat {
         match self {
             Self::Csv => "text/csv",
             Self::Ndjson => NDJSON,
-        }
-    }
-
-    /// The extension of a file's name.
-    #[must_use]
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Ndjson => "ndjson",
         }
     }
 
@@ -84,22 +77,6 @@ impl RowFormat {
     #[must_use]
     pub fn unquote(text: &str) -> &str {
         text.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(text)
-    }
-}
-
-/// Text that is not the [extension](RowFormat::extension) of a [`RowFormat`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("choose ndjson or csv")]
-pub struct InvalidRowFormat;
-
-impl FromStr for RowFormat {
-    type Err = InvalidRowFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Ndjson, Self::Csv]
-            .into_iter()
-            .find(|format| format.extension() == text)
-            .ok_or(InvalidRowFormat)
     }
 }
 

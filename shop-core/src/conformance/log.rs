@@ -69,7 +69,7 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
 pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     let new = || NewPurchase::of("u").named("n").priced(price("1.50")).unwrap();
-    let keyed = new().with_key("order-7".parse().unwrap()).with_timestamp(at(0));
+    let keyed = new().with_key("order-7").unwrap().with_timestamp(at(0));
     let expected = keyed.clone().into_purchase(at(1), || unreachable!());
     let mut published = Vec::new();
     for (new, expected) in

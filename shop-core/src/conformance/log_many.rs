@@ -53,7 +53,7 @@ pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) 
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase(number);
         NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp)
     };
-    let keyed = new(7).with_key("order-7".parse().unwrap());
+    let keyed = new(7).with_key("order-7").unwrap();
     let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
     let published = soon("publish_new_many", sink.publish_new_many(batch.clone(), None)).await;
     assert_eq!(published.len(), batch.len());

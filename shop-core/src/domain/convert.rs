@@ -2,39 +2,45 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{IdempotencyKey, Invalid, InvalidTimestamp, Price, PurchaseId, Timestamp, UserId, UserName};
+use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, UserId, UserName};
+use crate::feed::FeedCursor;
+use crate::log::RecordPosition;
+use crate::orders::{Product, TotalPrice};
+use crate::ports::UtcOffset;
+use crate::users::{Email, PersonName};
 
-/// `TryFrom` of text, by `FromStr`. The error names the type.
+/// `TryFrom` of text, by `FromStr`, and `From` of a reference: what arguments take.
 macro_rules! try_from_text {
-    ($($type:ident: $invalid:expr;)+) => {
+    ([$($type:ident),+]) => {
         $(
-            impl TryFrom<&str> for $type {
-                type Error = Invalid;
-
-                fn try_from(text: &str) -> Result<Self, Invalid> {
-                    text.parse().map_err($invalid)
-                }
-            }
-
-            impl TryFrom<String> for $type {
-                type Error = Invalid;
-
-                fn try_from(text: String) -> Result<Self, Invalid> {
-                    text.as_str().try_into()
+            impl From<&$type> for $type {
+                fn from(value: &$type) -> Self {
+                    Clone::clone(value)
                 }
             }
         )+
     };
+    (@ $text:ty => [$($type:ident),+]) => {
+        $(
+            impl TryFrom<$text> for $type {
+                type Error = Invalid;
+
+                fn try_from(text: $text) -> Result<Self, Invalid> {
+                    text.parse()
+                }
+            }
+        )+
+    };
+    ($($text:ty),+ => $types:tt) => {
+        try_from_text!($types);
+        $(try_from_text!(@ $text => $types);)+
+    };
 }
 
-try_from_text! {
-    UserId: Invalid::UserId;
-    UserName: Invalid::UserName;
-    IdempotencyKey: Invalid::IdempotencyKey;
-    PurchaseId: Invalid::PurchaseId;
-    Price: Invalid::Price;
-    Timestamp: Invalid::Timestamp;
-}
+try_from_text!(&str, &String, String => [
+    UserId, UserName, IdempotencyKey, PurchaseId, Price, Timestamp, UtcOffset, Email, PersonName, Product, TotalPrice,
+    RecordPosition, FeedCursor
+]);
 
 /// Comparison with text.
 macro_rules! eq_text {
@@ -65,11 +71,11 @@ impl From<Timestamp> for SystemTime {
 }
 
 impl TryFrom<SystemTime> for Timestamp {
-    type Error = InvalidTimestamp;
+    type Error = Invalid;
 
     /// Rounded down to milliseconds.
     fn try_from(time: SystemTime) -> Result<Self, Self::Error> {
-        jiff::Timestamp::try_from(time).map_err(|_range| InvalidTimestamp)?.try_into()
+        jiff::Timestamp::try_from(time).map_err(|_range| Self::INVALID)?.try_into()
     }
 }
 
@@ -85,26 +91,26 @@ impl From<Timestamp> for jiff::Timestamp {
 }
 
 impl TryFrom<jiff::Timestamp> for Timestamp {
-    type Error = InvalidTimestamp;
+    type Error = Invalid;
 
     /// Rounded down to milliseconds.
     fn try_from(instant: jiff::Timestamp) -> Result<Self, Self::Error> {
         // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
         let millis = instant.as_nanosecond().div_euclid(1_000_000);
-        i64::try_from(millis).map_err(|_range| InvalidTimestamp).and_then(Self::from_millis)
+        i64::try_from(millis).map_err(|_range| Self::INVALID).and_then(Self::from_millis)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::InvalidText;
+    use crate::InvalidKind;
 
     #[test]
     fn text_converts_as_it_parses() {
         assert_eq!(UserId::try_from("u1").unwrap(), "u1");
         assert_eq!(UserName::try_from("ada".to_owned()).unwrap(), *"ada");
-        assert_eq!(UserId::try_from(" "), Err(Invalid::UserId(InvalidText::Blank)));
+        assert_eq!(UserId::try_from(" ").unwrap_err().kind(), InvalidKind::Blank);
         assert_eq!(UserName::try_from("").unwrap_err().to_string(), "the user name must not be blank");
         assert_eq!(Price::try_from("29.99").unwrap(), "29.99".parse().unwrap());
     }
@@ -118,6 +124,6 @@ mod tests {
         }
         let before = UNIX_EPOCH - Duration::from_micros(1);
         assert_eq!(Timestamp::try_from(before).unwrap().as_millis(), -1);
-        assert_eq!(Timestamp::try_from(jiff::Timestamp::MAX), Err(InvalidTimestamp));
+        assert_eq!(Timestamp::try_from(jiff::Timestamp::MAX), Err(Timestamp::INVALID));
     }
 }

@@ -1,6 +1,6 @@
 //! The members of a new purchase, one by one.
 
-use super::{Invalid, NewPurchase, Price, UserId, UserName};
+use super::{IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
 
 /// The first members of a [`NewPurchase`], from [`NewPurchase::of`]. The first invalid one is the error of
 /// [`priced`](Self::priced).
@@ -9,16 +9,13 @@ use super::{Invalid, NewPurchase, Price, UserId, UserName};
 pub struct NewPurchaseDraft<T>(Result<T, Invalid>);
 
 impl NewPurchaseDraft<UserId> {
-    pub(super) fn new(user_id: impl TryInto<UserId, Error: Into<Invalid>>) -> Self {
-        Self(user_id.try_into().map_err(Into::into))
+    pub(super) fn new(user_id: impl IntoValid<UserId>) -> Self {
+        Self(user_id.into_valid())
     }
 
     /// The name of the user.
-    pub fn named(
-        self,
-        user_name: impl TryInto<UserName, Error: Into<Invalid>>,
-    ) -> NewPurchaseDraft<(UserId, UserName)> {
-        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.try_into().map_err(Into::into)?))))
+    pub fn named(self, user_name: impl IntoValid<UserName>) -> NewPurchaseDraft<(UserId, UserName)> {
+        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.into_valid()?))))
     }
 }
 
@@ -27,16 +24,16 @@ impl NewPurchaseDraft<(UserId, UserName)> {
     ///
     /// # Errors
     /// The first member that is not valid.
-    pub fn priced(self, price: impl TryInto<Price, Error: Into<Invalid>>) -> Result<NewPurchase, Invalid> {
+    pub fn priced(self, price: impl IntoValid<Price>) -> Result<NewPurchase, Invalid> {
         let (user_id, user_name) = self.0?;
-        Ok(NewPurchase::new(user_id, user_name, price.try_into().map_err(Into::into)?))
+        Ok(NewPurchase::new(user_id, user_name, price.into_valid()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decimal, InvalidPrice, InvalidText};
+    use crate::{Decimal, InvalidKind};
 
     #[test]
     fn members_are_texts_or_values() {
@@ -49,10 +46,10 @@ mod tests {
     #[test]
     fn the_first_invalid_member_is_the_error() {
         let blank = NewPurchase::of("").named("").priced("x").unwrap_err();
-        assert_eq!(blank, Invalid::UserId(InvalidText::Blank));
+        assert_eq!(blank.to_string(), "the user id must not be blank");
         let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
-        assert_eq!(unnamed, Invalid::UserName(InvalidText::Blank));
+        assert_eq!(unnamed.to_string(), "the user name must not be blank");
         let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
-        assert_eq!(negative, Invalid::Price(InvalidPrice::Negative));
+        assert_eq!(negative.kind(), InvalidKind::Negative);
     }
 }

@@ -26,7 +26,7 @@ impl IdempotencyKey {
     ///
     /// let key: IdempotencyKey = "order-7".parse()?;
     /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
-    /// # Ok::<(), shop_core::InvalidKey>(())
+    /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     #[must_use]
     pub fn of_owner(&self, owner: &str) -> Self {

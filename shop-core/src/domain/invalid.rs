@@ -2,62 +2,105 @@
 
 use std::convert::Infallible;
 
-use super::{InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp};
-use crate::orders::InvalidTotalPrice;
-use crate::ports::{InvalidPageLimit, InvalidUtcOffset};
-use crate::users::InvalidEmail;
 use crate::{Error, ErrorKind};
 
-/// A value that is not valid, and the reason. Every parse error of the domain converts into it, and into an [`Error`] of
-/// the kind [`Invalid`](ErrorKind::Invalid), so that `?` works on both.
+/// A value that is not valid: the error of every conversion of this crate into a value, from text or from numbers. It
+/// converts into an [`Error`] of the kind [`Invalid`](ErrorKind::Invalid), so that `?` works on both.
 ///
 /// ```
-/// use shop_core::{ErrorKind, Price, UserId};
+/// use shop_core::{ErrorKind, InvalidKind, Price, UserId};
 ///
 /// fn parse(user: &str, price: &str) -> shop_core::Result<(UserId, Price)> {
-///     Ok((user.try_into()?, price.parse()?))
+///     Ok((user.parse()?, price.try_into()?))
 /// }
 ///
 /// let error = parse(" ", "29.99").unwrap_err();
 /// assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "the user id must not be blank"));
-/// assert_eq!(parse("u1", "-1").unwrap_err().message(), "the price must not be negative");
+/// let price = "-1".parse::<Price>().unwrap_err();
+/// assert_eq!((price.kind(), price.reason()), (InvalidKind::Negative, "must not be negative"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{subject} {reason}")]
+pub struct Invalid {
+    kind: InvalidKind,
+    pub(crate) subject: &'static str,
+    reason: &'static str,
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Invalid {
-    /// Not a [`UserId`](crate::UserId).
-    #[error("the user id {0}")]
-    UserId(InvalidText),
-    /// Not a [`UserName`](crate::UserName).
-    #[error("the user name {0}")]
-    UserName(InvalidText),
-    /// Not a valid text.
-    #[error("the text {0}")]
-    Text(#[from] InvalidText),
-    /// Not a [`Price`](crate::Price).
-    #[error("the price {0}")]
-    Price(#[from] InvalidPrice),
-    /// Not a [`Timestamp`](crate::Timestamp).
-    #[error("the timestamp {0}")]
-    Timestamp(#[from] InvalidTimestamp),
-    /// Not an [`IdempotencyKey`](crate::IdempotencyKey).
-    #[error(transparent)]
-    IdempotencyKey(#[from] InvalidKey),
-    /// Not a [`PurchaseId`](crate::PurchaseId).
-    #[error(transparent)]
-    PurchaseId(#[from] InvalidPurchaseId),
-    /// Not a [`PageLimit`](crate::ports::PageLimit).
-    #[error("the page limit {0}")]
-    PageLimit(#[from] InvalidPageLimit),
-    /// Not a [`UtcOffset`](crate::ports::UtcOffset).
-    #[error("the offset {0}")]
-    UtcOffset(#[from] InvalidUtcOffset),
-    /// Not an [`Email`](crate::users::Email).
-    #[error("the email address is not valid: {0}")]
-    Email(#[from] InvalidEmail),
-    /// Not a [`TotalPrice`](crate::orders::TotalPrice).
-    #[error("the total price {0}")]
-    TotalPrice(#[from] InvalidTotalPrice),
+pub enum InvalidKind {
+    /// It does not have the form of its type, or is out of its range.
+    Malformed,
+    /// A text is empty or white space only.
+    Blank,
+    /// A text has too many characters.
+    TooLong,
+    /// A text has a control character, such as a line feed or NUL.
+    ControlCharacter,
+    /// It is not a decimal number.
+    NotANumber,
+    /// It is an infinity or NaN, where these are told apart from other text.
+    NotFinite,
+    /// A number is negative.
+    Negative,
+    /// A number is above the maximum.
+    TooLarge,
+    /// A number has too many decimals.
+    TooManyDecimals,
+}
+
+impl Invalid {
+    pub(crate) const fn new(kind: InvalidKind, subject: &'static str, reason: &'static str) -> Self {
+        Self { kind, subject, reason }
+    }
+
+    /// A value that does not have the form of its type.
+    pub(crate) const fn malformed(subject: &'static str, reason: &'static str) -> Self {
+        Self::new(InvalidKind::Malformed, subject, reason)
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub const fn kind(&self) -> InvalidKind {
+        self.kind
+    }
+
+    /// The reason without the name of the value, such as `must not be blank`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// An argument from which a `T` is made: a `T`, a reference to one, or its text as `&str`, `String` or `&String`. Every
+/// type whose [`TryInto`] has an error that is an [`Invalid`] is one.
+///
+/// ```
+/// use shop_core::{IntoValid, Invalid, UserId};
+///
+/// fn greeting(user: impl IntoValid<UserId>) -> Result<String, Invalid> {
+///     Ok(format!("hello {}", user.into_valid()?))
+/// }
+///
+/// let ada: UserId = "ada".parse()?;
+/// assert_eq!(greeting("ada")?, greeting(&ada)?);
+/// assert!(greeting(" ").is_err());
+/// # Ok::<(), Invalid>(())
+/// ```
+pub trait IntoValid<T> {
+    /// The value.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is not a `T`.
+    fn into_valid(self) -> Result<T, Invalid>;
+}
+
+impl<T, V: TryInto<T, Error: Into<Invalid>>> IntoValid<T> for V {
+    fn into_valid(self) -> Result<T, Invalid> {
+        self.try_into().map_err(Into::into)
+    }
 }
 
 impl From<Infallible> for Invalid {
@@ -71,28 +114,3 @@ impl From<Invalid> for Error {
         Self::new(ErrorKind::Invalid, invalid.to_string())
     }
 }
-
-/// Converts parse errors into an [`Error`].
-macro_rules! into_error {
-    ($($invalid:ident),+) => {
-        $(
-            impl From<$invalid> for Error {
-                fn from(invalid: $invalid) -> Self {
-                    Invalid::from(invalid).into()
-                }
-            }
-        )+
-    };
-}
-
-into_error!(
-    InvalidText,
-    InvalidPrice,
-    InvalidTimestamp,
-    InvalidKey,
-    InvalidPurchaseId,
-    InvalidPageLimit,
-    InvalidUtcOffset,
-    InvalidEmail,
-    InvalidTotalPrice
-);

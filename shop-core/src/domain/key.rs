@@ -5,6 +5,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use uuid::Uuid;
 
+use super::Invalid;
 use crate::macros::format_as;
 
 /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
@@ -16,11 +17,6 @@ use crate::macros::format_as;
 pub struct IdempotencyKey(CompactString);
 
 format_as!(IdempotencyKey: |this| Display = Display(this.0), Debug = Debug(this.0));
-
-/// Text that is not an [`IdempotencyKey`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key is 1 to 255 visible ASCII characters")]
-pub struct InvalidKey;
 
 impl IdempotencyKey {
     /// The maximum length in characters.
@@ -34,12 +30,14 @@ impl IdempotencyKey {
 }
 
 impl FromStr for IdempotencyKey {
-    type Err = InvalidKey;
+    type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=Self::MAX_CHARS).contains(&text.len());
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if fits && visible { Ok(Self(text.into())) } else { Err(InvalidKey) }
+        (fits && visible)
+            .then(|| Self(text.into()))
+            .ok_or(Invalid::malformed("the idempotency key", "must be 1 to 255 visible ASCII characters"))
     }
 }
 
@@ -59,7 +57,7 @@ mod tests {
         assert!("order-7".parse::<IdempotencyKey>().is_ok());
         assert!("x".repeat(255).parse::<IdempotencyKey>().is_ok());
         for text in ["", "a b", "ä", "a\n", "a\u{7f}", &"x".repeat(256)] {
-            assert_eq!(text.parse::<IdempotencyKey>(), Err(InvalidKey), "{text:?}");
+            assert!(text.parse::<IdempotencyKey>().is_err(), "{text:?}");
         }
     }
 }

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
+use super::{Invalid, InvalidKind};
 use crate::macros::format_as;
+use crate::{Error, ErrorKind};
 
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
@@ -17,29 +19,22 @@ use crate::macros::format_as;
 /// let price: Price = "1195.30".parse()?;
 /// assert_eq!(price.to_string(), "1195.30");
 /// assert_eq!(price, "1195.3".parse()?);
-/// # Ok::<(), shop_core::InvalidPrice>(())
+/// # Ok::<(), shop_core::Invalid>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Price(Decimal);
 
 format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));
 
-/// The reason why a value is not a [`Price`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPrice {
-    /// Not a decimal number, or not representable (`NaN`, `Infinity`, `1e999`).
-    #[error("must be a valid number")]
-    NotANumber,
-    /// Negative.
-    #[error("must not be negative")]
-    Negative,
-    /// Above [`Price::MAX`].
-    #[error("must not be larger than 1000000000000000")]
-    TooLarge,
-    /// More decimals than [`Price::MAX_DECIMALS`].
-    #[error("must not have more than 8 decimals")]
-    TooManyDecimals,
+/// The error of a value that is not a [`Price`].
+const fn invalid(kind: InvalidKind) -> Invalid {
+    let reason = match kind {
+        InvalidKind::Negative => "must not be negative",
+        InvalidKind::TooLarge => "must not be larger than 1000000000000000",
+        InvalidKind::TooManyDecimals => "must not have more than 8 decimals",
+        _ => "must be a valid number",
+    };
+    Invalid::new(kind, "the price", reason)
 }
 
 impl Price {
@@ -56,13 +51,13 @@ impl Price {
     /// use shop_core::Price;
     ///
     /// assert_eq!(Price::from_minor(2999, 2)?.to_string(), "29.99");
-    /// # Ok::<(), shop_core::InvalidPrice>(())
+    /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     ///
     /// # Errors
-    /// [`InvalidPrice`] for a price that is negative, too large or has too many decimals.
-    pub fn from_minor(units: i64, scale: u32) -> Result<Self, InvalidPrice> {
-        let value = Decimal::try_new(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)?;
+    /// [`Invalid`] for a price that is negative, too large or has too many decimals.
+    pub fn from_minor(units: i64, scale: u32) -> Result<Self, Invalid> {
+        let value = Decimal::try_new(units, scale).map_err(|_scale| invalid(InvalidKind::TooManyDecimals))?;
         value.try_into()
     }
 
@@ -82,7 +77,7 @@ impl Price {
     ///
     /// let price: Price = "1195.30".parse()?;
     /// assert_eq!(price.encode(&mut [0; Price::MAX_BYTES]), "1195.30");
-    /// # Ok::<(), shop_core::InvalidPrice>(())
+    /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     pub fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
         let (units, decimals) = (self.0.mantissa().unsigned_abs(), self.0.scale() as usize);
@@ -112,7 +107,7 @@ pub(super) fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_le
 }
 
 impl TryFrom<Decimal> for Price {
-    type Error = InvalidPrice;
+    type Error = Invalid;
 
     fn try_from(value: Decimal) -> Result<Self, Self::Error> {
         if value.is_zero() {
@@ -121,21 +116,21 @@ impl TryFrom<Decimal> for Price {
             return Ok(Self(zero));
         }
         if value.is_sign_negative() {
-            return Err(InvalidPrice::Negative);
+            return Err(invalid(InvalidKind::Negative));
         }
         if value > Self::MAX.0 {
-            return Err(InvalidPrice::TooLarge);
+            return Err(invalid(InvalidKind::TooLarge));
         }
         if value.scale() <= Self::MAX_DECIMALS {
             return Ok(Self(value));
         }
         let short = value.round_dp(Self::MAX_DECIMALS);
-        if short == value { Ok(Self(short)) } else { Err(InvalidPrice::TooManyDecimals) }
+        if short == value { Ok(Self(short)) } else { Err(invalid(InvalidKind::TooManyDecimals)) }
     }
 }
 
 impl FromStr for Price {
-    type Err = InvalidPrice;
+    type Err = Invalid;
 
     /// Parses decimal text, with or without an exponent: `29.99`, `1e2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -157,38 +152,38 @@ fn without_spare_zeros(text: &str) -> &str {
 }
 
 /// Parses decimal text without an exponent.
-fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
+fn plain(text: &str) -> Result<Decimal, Invalid> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     // The parser below would also accept `1_000`.
     if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
-        return Err(InvalidPrice::NotANumber);
+        return Err(invalid(InvalidKind::NotANumber));
     }
     Decimal::from_str_exact(text).map_err(|_too_many_digits| {
         if text.starts_with('-') {
-            InvalidPrice::Negative
+            invalid(InvalidKind::Negative)
         } else if whole.trim_start_matches('0').len() > MAX_WHOLE_DIGITS {
-            InvalidPrice::TooLarge
+            invalid(InvalidKind::TooLarge)
         } else {
-            InvalidPrice::TooManyDecimals
+            invalid(InvalidKind::TooManyDecimals)
         }
     })
 }
 
 /// `mantissa * 10^exponent`, exactly.
-fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPrice> {
+fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> {
     /// Beyond the largest double: other systems read such text as infinity, which is not a valid number here.
     const MAX_EXPONENT: i32 = 308;
-    let exponent: i32 = exponent.parse().map_err(|_no_integer| InvalidPrice::NotANumber)?;
+    let exponent: i32 = exponent.parse().map_err(|_no_integer| invalid(InvalidKind::NotANumber))?;
     if exponent > MAX_EXPONENT {
-        return Err(InvalidPrice::NotANumber);
+        return Err(invalid(InvalidKind::NotANumber));
     }
     if mantissa.is_zero() {
         return Ok(Decimal::ZERO);
     }
     if mantissa.is_sign_negative() {
-        return Err(InvalidPrice::Negative);
+        return Err(invalid(InvalidKind::Negative));
     }
     let (mut units, mut scale) = (mantissa.mantissa(), i64::from(mantissa.scale()) - i64::from(exponent));
     // Trailing zeros would count as decimals.
@@ -199,9 +194,9 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
         let power = u32::try_from(-scale).ok().and_then(|power| 10_i128.checked_pow(power));
         let units = power.and_then(|power| units.checked_mul(power));
         let value = units.and_then(|units| Decimal::try_from_i128_with_scale(units, 0).ok());
-        return value.ok_or(InvalidPrice::TooLarge);
+        return value.ok_or(invalid(InvalidKind::TooLarge));
     };
-    Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)
+    Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| invalid(InvalidKind::TooManyDecimals))
 }
 
 /// The exact sum of prices.
@@ -212,10 +207,17 @@ pub struct Total(Decimal);
 
 format_as!(Total: |this| Display = Display(this.0.normalize()), Debug = Display(this.0.normalize()));
 
-/// A sum with more than 28 digits, which cannot be represented exactly.
+/// A sum with more than 28 digits, which cannot be represented exactly. As an [`Error`] it is
+/// [`Corrupt`](ErrorKind::Corrupt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sum is no number, or has more digits than can be held exactly")]
+#[error("the sum has more digits than can be held exactly")]
 pub struct TotalOverflow;
+
+impl From<TotalOverflow> for Error {
+    fn from(overflow: TotalOverflow) -> Self {
+        Self::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(overflow)
+    }
+}
 
 impl Total {
     /// The empty sum.
@@ -271,11 +273,12 @@ impl Total {
 }
 
 impl FromStr for Total {
-    type Err = TotalOverflow;
+    type Err = Invalid;
 
     /// Parses decimal text, such as the sum in a response of another service.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| TotalOverflow)
+        let invalid = Invalid::malformed("the sum", "must be a number with no more than 28 digits");
+        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| invalid)
     }
 }
 
@@ -293,10 +296,10 @@ mod tests {
     fn minor_units_keep_their_scale() {
         assert_eq!(Price::from_minor(119_530, 2).unwrap().to_string(), "1195.30");
         assert_eq!(Price::from_minor(7, 0).unwrap().to_string(), "7");
-        assert_eq!(Price::from_minor(-1, 2), Err(InvalidPrice::Negative));
-        assert_eq!(Price::from_minor(1, 9), Err(InvalidPrice::TooManyDecimals));
-        assert_eq!(Price::from_minor(1, 99), Err(InvalidPrice::TooManyDecimals));
-        assert_eq!(Price::from_minor(i64::MAX, 0), Err(InvalidPrice::TooLarge));
+        assert_eq!(Price::from_minor(-1, 2), Err(invalid(InvalidKind::Negative)));
+        assert_eq!(Price::from_minor(1, 9), Err(invalid(InvalidKind::TooManyDecimals)));
+        assert_eq!(Price::from_minor(1, 99), Err(invalid(InvalidKind::TooManyDecimals)));
+        assert_eq!(Price::from_minor(i64::MAX, 0), Err(invalid(InvalidKind::TooLarge)));
     }
 
     proptest! {
@@ -341,11 +344,11 @@ mod tests {
             assert_eq!(price(text).to_string(), kept, "{text}");
         }
         assert_eq!(Price::try_from(Decimal::new(29_990_000_000_000, 12)), Ok(price("29.99")));
-        assert_eq!(Price::try_from(Decimal::new(1, 9)), Err(InvalidPrice::TooManyDecimals));
+        assert_eq!(Price::try_from(Decimal::new(1, 9)), Err(invalid(InvalidKind::TooManyDecimals)));
         for text in ["0.0000000010", "0.1234567890", "0.00000000000000000000000000000000010"] {
-            assert_eq!(text.parse::<Price>(), Err(InvalidPrice::TooManyDecimals), "{text}");
+            assert_eq!(text.parse::<Price>(), Err(invalid(InvalidKind::TooManyDecimals)), "{text}");
         }
-        assert_eq!("1.0000000000000000x00".parse::<Price>(), Err(InvalidPrice::NotANumber));
+        assert_eq!("1.0000000000000000x00".parse::<Price>(), Err(invalid(InvalidKind::NotANumber)));
     }
 
     #[test]
@@ -366,37 +369,37 @@ mod tests {
     #[test]
     fn invalid_text_is_rejected() {
         for (text, why) in [
-            ("", InvalidPrice::NotANumber),
-            ("abc", InvalidPrice::NotANumber),
-            ("NaN", InvalidPrice::NotANumber),
-            ("Infinity", InvalidPrice::NotANumber),
-            ("0x10", InvalidPrice::NotANumber),
-            ("1_000", InvalidPrice::NotANumber),
-            ("1,5", InvalidPrice::NotANumber),
-            ("1e999", InvalidPrice::NotANumber),
-            ("1e", InvalidPrice::NotANumber),
-            ("-", InvalidPrice::NotANumber),
-            ("1.2.3", InvalidPrice::NotANumber),
-            ("--1", InvalidPrice::NotANumber),
-            ("-0.01", InvalidPrice::Negative),
-            ("-1e30", InvalidPrice::Negative),
-            ("1000000000000000.01", InvalidPrice::TooLarge),
-            ("1e16", InvalidPrice::TooLarge),
-            ("1e30", InvalidPrice::TooLarge),
-            ("99999999999999999999999999999999", InvalidPrice::TooLarge),
-            ("0.123456789", InvalidPrice::TooManyDecimals),
-            ("1e-9", InvalidPrice::TooManyDecimals),
-            ("1e-40", InvalidPrice::TooManyDecimals),
-            ("1e-999999999999", InvalidPrice::NotANumber),
-            ("1e-+5", InvalidPrice::NotANumber),
-            ("1e5e5", InvalidPrice::NotANumber),
-            ("0.00000000000000012345678901249e20", InvalidPrice::TooManyDecimals),
-            ("0.00000000000000000000000000001e0", InvalidPrice::TooManyDecimals),
-            ("12345678901234567890123456789012e-3", InvalidPrice::TooLarge),
-            (".", InvalidPrice::NotANumber),
-            ("0.1234567890123456789012345678901234", InvalidPrice::TooManyDecimals),
+            ("", InvalidKind::NotANumber),
+            ("abc", InvalidKind::NotANumber),
+            ("NaN", InvalidKind::NotANumber),
+            ("Infinity", InvalidKind::NotANumber),
+            ("0x10", InvalidKind::NotANumber),
+            ("1_000", InvalidKind::NotANumber),
+            ("1,5", InvalidKind::NotANumber),
+            ("1e999", InvalidKind::NotANumber),
+            ("1e", InvalidKind::NotANumber),
+            ("-", InvalidKind::NotANumber),
+            ("1.2.3", InvalidKind::NotANumber),
+            ("--1", InvalidKind::NotANumber),
+            ("-0.01", InvalidKind::Negative),
+            ("-1e30", InvalidKind::Negative),
+            ("1000000000000000.01", InvalidKind::TooLarge),
+            ("1e16", InvalidKind::TooLarge),
+            ("1e30", InvalidKind::TooLarge),
+            ("99999999999999999999999999999999", InvalidKind::TooLarge),
+            ("0.123456789", InvalidKind::TooManyDecimals),
+            ("1e-9", InvalidKind::TooManyDecimals),
+            ("1e-40", InvalidKind::TooManyDecimals),
+            ("1e-999999999999", InvalidKind::NotANumber),
+            ("1e-+5", InvalidKind::NotANumber),
+            ("1e5e5", InvalidKind::NotANumber),
+            ("0.00000000000000012345678901249e20", InvalidKind::TooManyDecimals),
+            ("0.00000000000000000000000000001e0", InvalidKind::TooManyDecimals),
+            ("12345678901234567890123456789012e-3", InvalidKind::TooLarge),
+            (".", InvalidKind::NotANumber),
+            ("0.1234567890123456789012345678901234", InvalidKind::TooManyDecimals),
         ] {
-            assert_eq!(text.parse::<Price>(), Err(why), "{text:?}");
+            assert_eq!(text.parse::<Price>(), Err(invalid(why)), "{text:?}");
         }
     }
 

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::identity::id_from_key;
 use super::{
-    IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp, UserId, UserName,
+    IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp,
+    UserId, UserName,
 };
 
 /// A validated purchase without an id. Its JSON is that of a purchase in a request.
@@ -13,7 +14,7 @@ use super::{
 /// ```
 /// use shop_core::NewPurchase;
 ///
-/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
 /// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
 /// # Ok::<(), shop_core::Invalid>(())
 /// ```
@@ -38,7 +39,7 @@ pub struct NewPurchase {
 
 impl NewPurchase {
     /// A purchase of the user with this id, from text or from values: the name and the price follow.
-    pub fn of(user_id: impl TryInto<UserId, Error: Into<Invalid>>) -> NewPurchaseDraft<UserId> {
+    pub fn of(user_id: impl IntoValid<UserId>) -> NewPurchaseDraft<UserId> {
         NewPurchaseDraft::new(user_id)
     }
 
@@ -64,11 +65,13 @@ impl NewPurchase {
         }
     }
 
-    /// The same purchase with an idempotency key.
-    #[must_use]
-    pub fn with_key(mut self, key: IdempotencyKey) -> Self {
-        self.key = Some(key);
-        self
+    /// The same purchase with an idempotency key. [`Shop::buy`](crate::Shop::buy) takes the result as it is.
+    ///
+    /// # Errors
+    /// [`Invalid`] for text that is not a key.
+    pub fn with_key(mut self, key: impl IntoValid<IdempotencyKey>) -> Result<Self, Invalid> {
+        self.key = Some(key.into_valid()?);
+        Ok(self)
     }
 
     /// The same purchase, made at `timestamp`. A service rejects one that is more than 5 minutes ahead of its clock, or
@@ -93,6 +96,14 @@ impl NewPurchase {
             timestamp: self.timestamp.unwrap_or(received),
             context: None,
         }
+    }
+}
+
+impl TryFrom<Result<Self, Invalid>> for NewPurchase {
+    type Error = Invalid;
+
+    fn try_from(built: Result<Self, Invalid>) -> Result<Self, Invalid> {
+        built
     }
 }
 
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn with_a_key_no_fresh_id_is_generated() {
-        let repeatable = buy("u1", "ada", "1").with_key("order-7".parse().unwrap()).with_timestamp(at(3));
+        let repeatable = buy("u1", "ada", "1").with_key("order-7").unwrap().with_timestamp(at(3));
         let once = repeatable.clone().into_purchase(at(5), || unreachable!());
         let again = repeatable.into_purchase(at(6), || unreachable!());
         assert_eq!(once, again);

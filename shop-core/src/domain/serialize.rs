@@ -102,7 +102,7 @@ mod tests {
         let new = NewPurchase::of("u1").named("ada").priced("29.90").unwrap();
         both_ways(&new, r#"{"userid":"u1","username":"ada","price":29.90}"#);
         let at = "2026-03-01T09:00:00.250Z".parse().unwrap();
-        let keyed = new.with_key("order-7".parse().unwrap()).with_timestamp(at);
+        let keyed = new.with_key("order-7").unwrap().with_timestamp(at);
         let json = r#"{"key":"order-7","userid":"u1","username":"ada","price":29.90,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
         both_ways(&keyed, json);
     }

@@ -2,45 +2,33 @@
 
 use compact_str::CompactString;
 
-/// The reason why a text is not a [`UserId`], a [`UserName`] or another text of the domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidText {
-    /// Empty or white space only.
-    #[error("must not be blank")]
-    Blank,
-    /// Too many characters.
-    #[error("must not be longer than {max} characters")]
-    TooLong {
-        /// The maximum number of characters.
-        max: usize,
-    },
-    /// A control character, such as a line feed or NUL.
-    #[error("must not contain control characters")]
-    ControlCharacter,
-}
+use super::{Invalid, InvalidKind};
 
-/// `text`, if it is as short as required.
-pub(crate) fn short(text: &str, max: usize) -> Result<CompactString, InvalidText> {
+/// `text`, if it is as short as required; else `too_long`.
+pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     // A character has at least one byte, so short texts need no count.
     if text.len() > max && text.chars().count() > max {
-        return Err(InvalidText::TooLong { max });
+        return Err(too_long);
     }
     Ok(text.into())
 }
 
 /// `text`, if it is as short as required, and visible on one line.
-fn visible(text: &str, max: usize) -> Result<CompactString, InvalidText> {
+fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+    let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
     if text.chars().all(char::is_whitespace) {
-        return Err(InvalidText::Blank);
+        return invalid(InvalidKind::Blank, "must not be blank");
     }
-    let kept = short(text, max)?;
-    if text.chars().any(char::is_control) { Err(InvalidText::ControlCharacter) } else { Ok(kept) }
+    let kept = short(text, max, too_long)?;
+    if text.chars().any(char::is_control) {
+        return invalid(InvalidKind::ControlCharacter, "must not contain control characters");
+    }
+    Ok(kept)
 }
 
 /// Defines a type for text with a maximum number of characters, which `$check` reads.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $max:literal, $check:path) => {
+    ($(#[$doc:meta])* $name:ident: $subject:literal, $max:literal, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(compact_str::CompactString);
@@ -59,10 +47,12 @@ macro_rules! text_type {
         }
 
         impl std::str::FromStr for $name {
-            type Err = $crate::InvalidText;
+            type Err = $crate::Invalid;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $check(text, $max).map(Self)
+                let reason = concat!("must not be longer than ", $max, " characters");
+                let too_long = $crate::Invalid::new($crate::InvalidKind::TooLong, $subject, reason);
+                $check(text, $max, too_long).map(Self)
             }
         }
 
@@ -79,12 +69,12 @@ pub(crate) use text_type;
 text_type! {
     /// The user id of a purchase, by which purchases are listed: 1 to 128 characters, not blank, no control characters,
     /// stored unchanged.
-    UserId, 128, visible
+    UserId: "the user id", 128, visible
 }
 
 text_type! {
     /// The name of a user: 1 to 256 characters, not blank, no control characters, stored unchanged.
-    UserName, 256, visible
+    UserName: "the user name", 256, visible
 }
 
 #[cfg(test)]
@@ -110,16 +100,17 @@ mod tests {
     #[test]
     fn invalid_text_is_rejected() {
         for (text, why) in [
-            ("", InvalidText::Blank),
-            (" \t\u{a0}", InvalidText::Blank),
-            ("a\nb", InvalidText::ControlCharacter),
-            ("a\u{0}", InvalidText::ControlCharacter),
-            ("a\u{85}b", InvalidText::ControlCharacter),
-            (&*"ä".repeat(129), InvalidText::TooLong { max: 128 }),
+            ("", InvalidKind::Blank),
+            (" \t\u{a0}", InvalidKind::Blank),
+            ("a\nb", InvalidKind::ControlCharacter),
+            ("a\u{0}", InvalidKind::ControlCharacter),
+            ("a\u{85}b", InvalidKind::ControlCharacter),
+            (&*"ä".repeat(129), InvalidKind::TooLong),
         ] {
-            assert_eq!(text.parse::<UserId>(), Err(why), "{text:?}");
+            assert_eq!(text.parse::<UserId>().unwrap_err().kind(), why, "{text:?}");
         }
         assert!("n".repeat(256).parse::<UserName>().is_ok());
-        assert_eq!("n".repeat(257).parse::<UserName>(), Err(InvalidText::TooLong { max: 256 }));
+        let long = "n".repeat(257).parse::<UserName>().unwrap_err();
+        assert_eq!(long.to_string(), "the user name must not be longer than 256 characters");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Invalid;
 use super::price::write_digits;
 use crate::macros::format_as;
 
@@ -15,17 +16,12 @@ use crate::macros::format_as;
 /// let at: Timestamp = "2026-03-01T10:00:00.25+01:00".parse()?;
 /// assert_eq!(at.to_string(), "2026-03-01T09:00:00.250Z");
 /// assert_eq!(Timestamp::try_from(std::time::SystemTime::from(at))?, at);
-/// # Ok::<(), shop_core::InvalidTimestamp>(())
+/// # Ok::<(), shop_core::Invalid>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 format_as!(Timestamp: |this| Debug = Display(this));
-
-/// A value that is not a [`Timestamp`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be RFC 3339 text such as 2026-03-01T09:00:00Z, from year 1 to 9999-12-30T22:00:00Z")]
-pub struct InvalidTimestamp;
 
 impl Timestamp {
     /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 representation.
@@ -33,19 +29,24 @@ impl Timestamp {
     /// 9999-12-30T22:00:00.000Z: later instants are in year 10000 in some zones.
     pub const MAX: Self = Self(253_402_207_200_000);
 
+    pub(super) const INVALID: Invalid = Invalid::malformed(
+        "the timestamp",
+        "must be RFC 3339 text such as 2026-03-01T09:00:00Z, from year 1 to 9999-12-30T22:00:00Z",
+    );
+
     /// The instant this many milliseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
-    pub const fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
-        if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(InvalidTimestamp) } else { Ok(Self(millis)) }
+    /// [`Invalid`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub const fn from_millis(millis: i64) -> Result<Self, Invalid> {
+        if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(Self::INVALID) } else { Ok(Self(millis)) }
     }
 
     /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
     ///
     /// # Errors
     /// As [`from_unix_seconds`](Self::from_unix_seconds).
-    pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, InvalidTimestamp> {
+    pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, Invalid> {
         /// From here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
         const MIN_MILLIS: f64 = 1e11;
         Self::from_unix_seconds(if number.abs() >= MIN_MILLIS { number / 1_000.0 } else { number })
@@ -54,15 +55,15 @@ impl Timestamp {
     /// The instant this many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
-    pub fn from_unix_seconds(seconds: f64) -> Result<Self, InvalidTimestamp> {
+    /// [`Invalid`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within 2^53")]
         if millis >= Self::MIN.0 as f64 && millis <= Self::MAX.0 as f64 {
             Ok(Self(millis as i64))
         } else {
-            Err(InvalidTimestamp)
+            Err(Self::INVALID)
         }
     }
 
@@ -104,7 +105,7 @@ impl Timestamp {
     ///
     /// let at = Timestamp::from_millis(250)?;
     /// assert_eq!(at.encode(&mut [0; Timestamp::BYTES]), "1970-01-01T00:00:00.250Z");
-    /// # Ok::<(), shop_core::InvalidTimestamp>(())
+    /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     pub fn encode(self, buffer: &mut [u8; Self::BYTES]) -> &str {
         *buffer = *b"0000-00-00T00:00:00.000Z";
@@ -127,7 +128,7 @@ impl Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = InvalidTimestamp;
+    type Err = Invalid;
 
     /// Parses RFC 3339 text. Text without a zone is UTC; fractions beyond milliseconds are truncated.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -138,7 +139,7 @@ impl FromStr for Timestamp {
             let naive = if has_zone { Err(error) } else { text.parse::<jiff::civil::DateTime>() };
             naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
         });
-        instant.map_err(|_malformed| InvalidTimestamp).and_then(Self::try_from)
+        instant.map_err(|_malformed| Self::INVALID).and_then(Self::try_from)
     }
 }
 
@@ -173,17 +174,17 @@ mod tests {
         for text in
             ["2026-03-01T10:00:00[Europe/Berlin]", "9999-12-30T21:00:00-05:00", "2026-03-01T10:00:00+99:00"]
         {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(Timestamp::INVALID), "{text}");
         }
         for text in
             ["", "yesterday", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "-000001-01-01T00:00:00Z"]
         {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(Timestamp::INVALID), "{text}");
         }
         for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
-            assert_eq!(Timestamp::from_unix_seconds(seconds), Err(InvalidTimestamp));
+            assert_eq!(Timestamp::from_unix_seconds(seconds), Err(Timestamp::INVALID));
         }
-        assert_eq!(Timestamp::from_millis(i64::MAX), Err(InvalidTimestamp));
+        assert_eq!(Timestamp::from_millis(i64::MAX), Err(Timestamp::INVALID));
     }
 
     #[test]

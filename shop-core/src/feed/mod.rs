@@ -25,7 +25,7 @@ use backlog::Backlog;
 use hub::{Hub, Registered};
 use reader::Reader;
 
-pub use cursor::{FeedCursor, InvalidFeedCursor};
+pub use cursor::FeedCursor;
 pub use subscription::{FeedItem, Subscription};
 
 /// Follows the purchases of a log as they become visible in a store. Clones share the reader of the log.

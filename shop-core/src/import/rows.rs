@@ -95,7 +95,7 @@ impl<R: BufRead> Rows<R> {
         let time = timestamp.map(|text| {
             let time =
                 text.parse::<Timestamp>().map_err(|_invalid| format!("timestamp {text} is not valid"))?;
-            times.check(time).map_err(|error| format!("timestamp {text} {error}"))
+            times.check(time).map_err(|error| format!("timestamp {text} {}", error.reason()))
         });
         let from_key = |text: &str| {
             let key: IdempotencyKey = text.parse().map_err(|error| format!("{error}"))?;

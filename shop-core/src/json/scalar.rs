@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{InvalidPrice, Price, Timestamp};
+use crate::{Invalid, Price, Timestamp};
 
 /// A raw JSON value, parsed on demand: exact, and without an allocation for plain text.
 #[derive(Debug, Clone, Copy)]
@@ -43,21 +43,23 @@ impl<'a> RawScalar<'a> {
     ///
     /// # Errors
     /// The reason why it is not a price.
-    pub fn price(&self) -> Result<Price, InvalidPrice> {
+    pub fn price(&self) -> Result<Price, Invalid> {
         if self.is_number() {
             return self.0.parse();
         }
-        let text = self.text().ok_or(InvalidPrice::NotANumber)?;
-        text.trim_ascii().parse()
+        // What is no text is no number either.
+        self.text().unwrap_or_default().trim_ascii().parse()
     }
 
     /// The time, from text with or without a zone, or from a number of seconds or milliseconds.
-    #[must_use]
-    pub fn timestamp(&self) -> Option<Timestamp> {
+    ///
+    /// # Errors
+    /// The reason why it is not a time.
+    pub fn timestamp(&self) -> Result<Timestamp, Invalid> {
         if let Some(text) = self.text() {
-            return text.parse().ok();
+            return text.parse();
         }
-        Timestamp::from_unix_seconds_or_millis(self.float()?).ok()
+        Timestamp::from_unix_seconds_or_millis(self.float().unwrap_or(f64::NAN))
     }
 
     /// Whether the value is `null`.
@@ -128,7 +130,7 @@ mod tests {
             assert_eq!(scalar(json).price().unwrap().to_string(), price);
         }
         for json in ["true", "null", "[5]", "{}", r#""0x10""#, r#""""#, r#""NaN""#, "1e999"] {
-            assert_eq!(scalar(json).price(), Err(InvalidPrice::NotANumber), "{json}");
+            assert_eq!(scalar(json).price(), "".parse::<Price>(), "{json}");
         }
     }
 }

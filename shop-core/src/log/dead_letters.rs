@@ -130,9 +130,7 @@ named_enum! {
         Dropped = "dropped",
     }
 
-    /// Text that is not a [`Resolution`].
-    #[error("must be replayed or dropped")]
-    pub struct InvalidResolution;
+    invalid: "the resolution", "must be replayed or dropped"
 }
 
 impl DeadLetter {

@@ -49,9 +49,7 @@ named_enum! {
         Missing = "missing",
     }
 
-    /// Text that is not a [`GapCause`].
-    #[error("must be deleted, truncated or missing")]
-    pub struct InvalidGapCause;
+    invalid: "the cause of the gap", "must be deleted, truncated or missing"
 }
 
 impl GapCause {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::{LogRecord, Partition};
+use crate::Invalid;
 use crate::domain::hashed;
 use crate::macros::format_as;
 
@@ -19,11 +20,6 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c1
 pub struct RecordId(Uuid);
 
 format_as!(RecordId: |this| Display = Display(this.0.hyphenated()));
-
-/// Text that is not a valid [`RecordId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a record id is a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59")]
-pub struct InvalidRecordId;
 
 impl RecordId {
     /// The id of `record` in `partition`.
@@ -49,10 +45,11 @@ impl RecordId {
 }
 
 impl FromStr for RecordId {
-    type Err = InvalidRecordId;
+    type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text).map(Self).map_err(|_malformed| InvalidRecordId)
+        let reason = "must be a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59";
+        Uuid::try_parse(text).map(Self).map_err(|_malformed| Invalid::malformed("the record id", reason))
     }
 }
 
@@ -128,7 +125,7 @@ mod tests {
         let known = "bb8a1e84-3cdd-55ff-999d-00f040a84f59";
         let id = id(("cluster", "purchases"), (3, 42), 1_700_000_000_000);
         assert_eq!((id.to_string().as_str(), known.parse()), (known, Ok(id)));
-        assert_eq!("65a1f0c2d3e4b5a697887766".parse::<RecordId>(), Err(InvalidRecordId));
+        assert!("65a1f0c2d3e4b5a697887766".parse::<RecordId>().is_err());
     }
 
     #[test]

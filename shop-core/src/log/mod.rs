@@ -20,19 +20,17 @@ pub use admin::{GroupPosition, LogAdmin, LogAdminExt, LogUsage};
 pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
-pub use dead_letters::{
-    DeadLetter, DeadLetterState, DeadLetters, InvalidResolution, Resolution, ResolvedDeadLetter,
-};
-pub use gap::{Gap, GapCause, InvalidGapCause};
+pub use dead_letters::{DeadLetter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter};
+pub use gap::{Gap, GapCause};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
-pub use identity::{InvalidRecordId, RecordId, RecordType};
+pub use identity::{RecordId, RecordType};
 pub use port::{Log, LogWriter, LogWriterExt};
 #[cfg(feature = "mock")]
 pub use port::{MockLog, MockLogWriter};
 pub(crate) use positions::follow_positions;
 pub use positions::{GroupPositions, IngestPositions};
-pub use reason::{InvalidReasonKind, Reason, ReasonKind};
-pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
+pub use reason::{Reason, ReasonKind};
+pub use record::{LogRecord, RecordPosition};
 pub use resolve::{ResolveOptions, Resolved, resolve, resolve_all};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;

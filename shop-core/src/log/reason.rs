@@ -30,9 +30,7 @@ named_enum! {
         Gap = "gap",
     }
 
-    /// Text that is not a [`ReasonKind`].
-    #[error("must be undecodable, conflict, refused, parked or gap")]
-    pub struct InvalidReasonKind;
+    invalid: "the reason", "must be undecodable, conflict, refused, parked or gap"
 }
 
 impl Reason {

@@ -30,7 +30,7 @@ options! {
     #[derive(Debug, Clone)]
     pub struct InMemoryLogOptions {
         /// The topic of the records (default `purchases`).
-        pub topic: String = "purchases".to_owned(),
+        pub topic: String as impl Into<String> = "purchases".to_owned(),
         /// The number of partitions (default 1); 0 counts as 1.
         pub partitions: u32 = 1,
         /// The maximum number of records in a batch (default 1,000).

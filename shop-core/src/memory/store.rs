@@ -12,7 +12,7 @@ use crate::ports::{
     InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
     RecordStore, Selector, Summary,
 };
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName, Uuid};
+use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName, Uuid};
 
 /// An in-memory store of purchases, with the indexes of every store.
 ///
@@ -186,9 +186,7 @@ impl PurchaseQuery for InMemoryStore {
         let (mut count, mut total) = (0, Total::ZERO);
         for price in prices {
             count += 1;
-            total = total.checked_add_price(price).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
-            })?;
+            total = total.checked_add_price(price)?;
         }
         Ok(Summary::new(count, total))
     }

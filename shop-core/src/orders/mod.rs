@@ -5,4 +5,4 @@ mod order;
 mod total_price;
 
 pub use order::{NewOrder, Order, OrderNumber, Product};
-pub use total_price::{InvalidTotalPrice, TotalPrice};
+pub use total_price::TotalPrice;

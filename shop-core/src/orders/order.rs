@@ -18,7 +18,7 @@ row_number! {
 
 text_type! {
     /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
-    Product, 256, short
+    Product: "the product", 256, short
 }
 
 /// An order to place. Its JSON is the body of a request, which has the key in a header.

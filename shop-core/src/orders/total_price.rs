@@ -5,6 +5,7 @@ use std::str::FromStr;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::macros::format_as;
+use crate::{Invalid, InvalidKind};
 
 /// The maximum number of digits before the decimal point.
 const WHOLE_DIGITS: i64 = 8;
@@ -15,19 +16,14 @@ pub struct TotalPrice(Decimal);
 
 format_as!(TotalPrice: |this| Display = Display(this.0));
 
-/// The reason why a text is not a [`TotalPrice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidTotalPrice {
-    /// Not a decimal number.
-    #[error("must be a decimal number")]
-    NotANumber,
-    /// An infinity or NaN.
-    #[error("must be finite")]
-    NotFinite,
-    /// More than 8 digits before the decimal point.
-    #[error("must have no more than 8 digits before the decimal point")]
-    TooLarge,
+/// The error of a value that is not a [`TotalPrice`].
+const fn invalid(kind: InvalidKind) -> Invalid {
+    let reason = match kind {
+        InvalidKind::NotFinite => "must be finite",
+        InvalidKind::TooLarge => "must have no more than 8 digits before the decimal point",
+        _ => "must be a decimal number",
+    };
+    Invalid::new(kind, "the total price", reason)
 }
 
 impl TotalPrice {
@@ -37,11 +33,11 @@ impl TotalPrice {
     /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as in PostgreSQL.
     ///
     /// # Errors
-    /// [`InvalidTotalPrice::TooLarge`].
-    pub fn new(decimal: Decimal) -> Result<Self, InvalidTotalPrice> {
+    /// [`Invalid`] for more than 8 digits before the decimal point.
+    pub fn new(decimal: Decimal) -> Result<Self, Invalid> {
         let mut rounded = decimal.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
         if rounded.abs() >= Self::LIMIT {
-            return Err(InvalidTotalPrice::TooLarge);
+            return Err(invalid(InvalidKind::TooLarge));
         }
         rounded.rescale(2);
         Ok(Self(if rounded.is_zero() { Decimal::new(0, 2) } else { rounded }))
@@ -57,22 +53,22 @@ impl TotalPrice {
     /// A total price from hundredths.
     ///
     /// # Errors
-    /// [`InvalidTotalPrice::TooLarge`].
-    pub fn from_cents(cents: i64) -> Result<Self, InvalidTotalPrice> {
+    /// [`Invalid`] for more than 8 digits before the decimal point.
+    pub fn from_cents(cents: i64) -> Result<Self, Invalid> {
         Self::new(Decimal::new(cents, 2))
     }
 }
 
 impl FromStr for TotalPrice {
-    type Err = InvalidTotalPrice;
+    type Err = Invalid;
 
     /// Parses a decimal number, with or without an exponent, digit by digit: rounding twice may give another result.
     /// Digits after the second decimal are rounded as by [`new`](Self::new).
-    fn from_str(text: &str) -> Result<Self, InvalidTotalPrice> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         let behind_minus = text.strip_prefix('-');
         let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
         if is_no_finite_number(number) {
-            return Err(InvalidTotalPrice::NotFinite);
+            return Err(invalid(InvalidKind::NotFinite));
         }
         let cents = hundredths(number)?;
         Self::from_cents(if behind_minus.is_some() { -cents } else { cents })
@@ -80,17 +76,17 @@ impl FromStr for TotalPrice {
 }
 
 /// An unsigned number, in hundredths.
-fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
+fn hundredths(text: &str) -> Result<i64, Invalid> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => {
-            (number, exponent.parse().map_err(|_no_exponent| InvalidTotalPrice::NotANumber)?)
+            (number, exponent.parse().map_err(|_no_exponent| invalid(InvalidKind::NotANumber))?)
         }
         None => (text, 0_i64),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = format!("{whole}{fraction}");
     if digits.is_empty() || !are_digits(&digits) {
-        return Err(InvalidTotalPrice::NotANumber);
+        return Err(invalid(InvalidKind::NotANumber));
     }
     let significant = digits.trim_start_matches('0').as_bytes();
     let zeros = digits.len() - significant.len();
@@ -101,7 +97,7 @@ fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
         return Ok(0);
     }
     if before > WHOLE_DIGITS {
-        return Err(InvalidTotalPrice::TooLarge);
+        return Err(invalid(InvalidKind::TooLarge));
     }
     let digit = |at: usize| significant.get(at).map_or(0, |digit| i64::from(digit - b'0'));
     let kept = usize::try_from(before + 2).unwrap_or_default();
@@ -144,19 +140,19 @@ mod tests {
             assert_eq!(TotalPrice::from_cents(price.cents()), Ok(price));
         }
         for (text, why) in [
-            ("100000000", InvalidTotalPrice::TooLarge),
-            ("99999999.995", InvalidTotalPrice::TooLarge),
-            ("-100000000", InvalidTotalPrice::TooLarge),
-            ("1e20", InvalidTotalPrice::TooLarge),
-            ("1e999999999999", InvalidTotalPrice::TooLarge),
-            ("NaN", InvalidTotalPrice::NotFinite),
-            ("-Infinity", InvalidTotalPrice::NotFinite),
-            ("1e99999999999999999999", InvalidTotalPrice::NotANumber),
-            (".", InvalidTotalPrice::NotANumber),
-            ("", InvalidTotalPrice::NotANumber),
-            ("five", InvalidTotalPrice::NotANumber),
+            ("100000000", InvalidKind::TooLarge),
+            ("99999999.995", InvalidKind::TooLarge),
+            ("-100000000", InvalidKind::TooLarge),
+            ("1e20", InvalidKind::TooLarge),
+            ("1e999999999999", InvalidKind::TooLarge),
+            ("NaN", InvalidKind::NotFinite),
+            ("-Infinity", InvalidKind::NotFinite),
+            ("1e99999999999999999999", InvalidKind::NotANumber),
+            (".", InvalidKind::NotANumber),
+            ("", InvalidKind::NotANumber),
+            ("five", InvalidKind::NotANumber),
         ] {
-            assert_eq!(text.parse::<TotalPrice>(), Err(why), "{text}");
+            assert_eq!(text.parse::<TotalPrice>(), Err(invalid(why)), "{text}");
         }
     }
 }

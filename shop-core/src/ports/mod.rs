@@ -23,9 +23,7 @@ pub use ext::PurchaseQueryExt;
 pub use idempotent::{IdSource, IdempotentSink};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
-pub use query::{
-    InvalidPageLimit, ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
-};
+pub use query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary};
 pub use range::{PageBounds, TimeRange};
 pub(crate) use scan::retried;
 pub use scan::{ScanBatch, ScanPosition, UnreadableEntry};
@@ -36,4 +34,4 @@ pub use store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore};
 #[cfg(feature = "mock")]
 pub use store::{MockPurchaseErase, MockPurchaseStore, MockRecordStore};
 pub use store_sink::StoreSink;
-pub use totals::{Bucket, InvalidUtcOffset, Period, Totals, TotalsRequest, UtcOffset};
+pub use totals::{Bucket, Period, Totals, TotalsRequest, UtcOffset};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Bucket, Cursor, ScanBatch, ScanPosition, TimeRange, Totals, TotalsRequest};
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
+use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
 ///
@@ -246,11 +246,6 @@ pub enum ListOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageLimit(NonZeroU16);
 
-/// A number that is not a valid [`PageLimit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a whole number from 1 to 1000")]
-pub struct InvalidPageLimit;
-
 impl PageLimit {
     /// The largest page.
     pub const MAX: Self = Self(NonZeroU16::new(1_000).unwrap());
@@ -260,11 +255,11 @@ impl PageLimit {
     /// A limit of `count` purchases.
     ///
     /// # Errors
-    /// [`InvalidPageLimit`] outside of 1 to 1,000.
-    pub const fn new(count: u16) -> Result<Self, InvalidPageLimit> {
+    /// [`Invalid`] outside of 1 to 1,000.
+    pub const fn new(count: u16) -> Result<Self, Invalid> {
         match NonZeroU16::new(count) {
             Some(count) if count.get() <= Self::MAX.0.get() => Ok(Self(count)),
-            _ => Err(InvalidPageLimit),
+            _ => Err(Invalid::malformed("the page limit", "must be a whole number from 1 to 1000")),
         }
     }
 

@@ -195,16 +195,64 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a sink. Its other publishing methods call `publish`.
+    /// A mock of a sink that [is idempotent](PurchaseSink::is_idempotent): a [`Shop`](crate::Shop) calls its
+    /// `publish_new`, also for each purchase of a batch.
     #[derive(Debug)]
-    pub PurchaseSink {}
+    pub PurchaseSink {
+        /// As [`PurchaseSink::publish`].
+        pub async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
+        /// As [`PurchaseSink::publish_new`].
+        pub async fn publish_new(
+            &self,
+            new: NewPurchase,
+            context: Option<Box<RequestContext>>,
+        ) -> Result<PublishedPurchase>;
+        /// As [`PurchaseSink::durability`].
+        pub fn durability(&self) -> Durability;
+        /// As [`PurchaseSink::check`].
+        pub async fn check(&self) -> Result<()>;
+        /// As [`PurchaseSink::close`].
+        pub async fn close(&self, deadline: Duration) -> Result<()>;
+    }
+}
 
-    #[async_trait]
-    impl PurchaseSink for PurchaseSink {
-        async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
-        fn durability(&self) -> Durability;
-        async fn check(&self) -> Result<()>;
-        async fn close(&self, deadline: Duration) -> Result<()>;
+#[cfg(feature = "mock")]
+#[async_trait]
+impl PurchaseSink for MockPurchaseSink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.publish(purchase).await
+    }
+
+    async fn publish_new(
+        &self,
+        new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<PublishedPurchase> {
+        self.publish_new(new, context).await
+    }
+
+    async fn publish_new_many(
+        &self,
+        new: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        publish_new_each(self, &new, context.as_deref()).await
+    }
+
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability()
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.close(deadline).await
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 
 use super::{Summary, TimeRange};
 use crate::macros::format_as;
-use crate::{Error, ErrorKind, Price, Result, Timestamp, Total};
+use crate::{Error, ErrorKind, Invalid, Price, Result, Timestamp, Total};
 
 /// A request for totals per period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,17 +64,12 @@ pub enum Period {
 /// let zone: UtcOffset = "+05:30".parse()?;
 /// assert_eq!(zone.minutes(), 330);
 /// assert_eq!(UtcOffset::UTC.to_string(), "Z");
-/// # Ok::<(), shop_core::ports::InvalidUtcOffset>(())
+/// # Ok::<(), shop_core::Invalid>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct UtcOffset(i16);
 
 format_as!(UtcOffset: |this| Debug = Display(this));
-
-/// A value that is not a [`UtcOffset`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be Z or an offset such as +02:00, from -23:59 to +23:59")]
-pub struct InvalidUtcOffset;
 
 impl fmt::Display for UtcOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,12 +86,15 @@ impl UtcOffset {
     /// UTC.
     pub const UTC: Self = Self(0);
 
+    const INVALID: Invalid =
+        Invalid::malformed("the offset", "must be Z or an offset such as +02:00, from -23:59 to +23:59");
+
     /// An offset of this many minutes; east of Greenwich they are positive.
     ///
     /// # Errors
-    /// [`InvalidUtcOffset`] for a day or more.
-    pub const fn from_minutes(minutes: i16) -> Result<Self, InvalidUtcOffset> {
-        if minutes.unsigned_abs() < 24 * 60 { Ok(Self(minutes)) } else { Err(InvalidUtcOffset) }
+    /// [`Invalid`] for a day or more.
+    pub const fn from_minutes(minutes: i16) -> Result<Self, Invalid> {
+        if minutes.unsigned_abs() < 24 * 60 { Ok(Self(minutes)) } else { Err(Self::INVALID) }
     }
 
     /// The minutes.
@@ -107,25 +105,25 @@ impl UtcOffset {
 }
 
 impl FromStr for UtcOffset {
-    type Err = InvalidUtcOffset;
+    type Err = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, InvalidUtcOffset> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.eq_ignore_ascii_case("z") {
             return Ok(Self::UTC);
         }
         let (sign, digits) = match text.as_bytes() {
             [b'+', digits @ ..] => (1, digits),
             [b'-', digits @ ..] => (-1, digits),
-            _ => return Err(InvalidUtcOffset),
+            _ => return Err(Self::INVALID),
         };
-        let [h1, h2, b':', m1, m2] = digits else { return Err(InvalidUtcOffset) };
+        let [h1, h2, b':', m1, m2] = digits else { return Err(Self::INVALID) };
         let number = |tens: &u8, ones: &u8| {
             let digit = |byte: &u8| byte.is_ascii_digit().then(|| i16::from(byte - b'0'));
             Some(digit(tens)? * 10 + digit(ones)?)
         };
         match (number(h1, h2), number(m1, m2)) {
             (Some(hours @ 0..24), Some(minutes @ 0..60)) => Ok(Self(sign * (hours * 60 + minutes))),
-            _ => Err(InvalidUtcOffset),
+            _ => Err(Self::INVALID),
         }
     }
 }
@@ -197,7 +195,7 @@ impl Totals {
     /// # Errors
     /// As [`add_summary`](Self::add_summary).
     pub fn add(&mut self, time: Timestamp, price: Price) -> Result<()> {
-        self.add_summary(time, Summary::new(1, Total::ZERO.checked_add_price(price).map_err(not_exact)?))
+        self.add_summary(time, Summary::new(1, Total::ZERO.checked_add_price(price)?))
     }
 
     /// Adds purchases of the period that `time` is in.
@@ -212,7 +210,7 @@ impl Totals {
         let period = self.period(time)?;
         let sum = self.sums.entry(period).or_default();
         sum.count += summary.count;
-        sum.total_spent = sum.total_spent.checked_add(summary.total_spent).map_err(not_exact)?;
+        sum.total_spent = sum.total_spent.checked_add(summary.total_spent)?;
         if self.sums.len() > TotalsRequest::MAX_BUCKETS {
             let message = "more than 1,000 periods have purchases: choose longer periods or a shorter range";
             return Err(Error::new(ErrorKind::Invalid, message).with_context("field", "per"));
@@ -284,10 +282,6 @@ fn jiff_offset(zone: UtcOffset) -> Offset {
 /// The milliseconds of a zone's offset.
 fn offset(zone: UtcOffset) -> i64 {
     i64::from(zone.0) * 60_000
-}
-
-fn not_exact(error: crate::TotalOverflow) -> Error {
-    Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
 }
 
 #[cfg(test)]
@@ -400,8 +394,8 @@ mod tests {
         for text in
             ["", "5", "+5:30", "+24:00", "+00:60", "+0530", "05:30", "+05:30:00", "UTC", "+-1:00", "+०५:३०"]
         {
-            assert_eq!(text.parse::<UtcOffset>(), Err(InvalidUtcOffset), "{text}");
+            assert_eq!(text.parse::<UtcOffset>(), Err(UtcOffset::INVALID), "{text}");
         }
-        assert_eq!(UtcOffset::from_minutes(1_440), Err(InvalidUtcOffset));
+        assert_eq!(UtcOffset::from_minutes(1_440), Err(UtcOffset::INVALID));
     }
 }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::{SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
-use crate::{Error, ErrorKind, Price, Purchase, PurchaseId, Result, Timestamp};
+use crate::{Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Timestamp};
 
 /// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +80,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         text(user_id, "userid")?,
         text(members.get("username"), "username")?,
         price(members.get("price"))?,
-        members.get("timestamp").and_then(|value| value.timestamp()).unwrap_or(record.time),
+        members.get("timestamp").and_then(|value| value.timestamp().ok()).unwrap_or(record.time),
     ))
 }
 
@@ -104,17 +104,17 @@ impl From<DecodeError> for Reason {
 
 fn text<T>(value: Option<RawScalar<'_>>, member: &'static str) -> Result<T, DecodeError>
 where
-    T: FromStr<Err: std::fmt::Display>,
+    T: FromStr<Err = Invalid>,
 {
     let value = value.ok_or(DecodeError::Missing(member))?;
     let problem = |problem: String| DecodeError::Member { member, problem };
     let text = value.text_or_integer().ok_or_else(|| problem("is neither text nor an integer".into()))?;
-    text.parse().map_err(|error: T::Err| problem(error.to_string()))
+    text.parse().map_err(|error: T::Err| problem(error.reason().to_owned()))
 }
 
 fn price(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
     let value = value.ok_or(DecodeError::Missing("price"))?;
-    value.price().map_err(|error| DecodeError::Member { member: "price", problem: error.to_string() })
+    value.price().map_err(|error| DecodeError::Member { member: "price", problem: error.reason().to_owned() })
 }
 
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a

@@ -6,10 +6,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let shop = Shop::in_memory();
-//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
 //! let bought = shop.buy(order).await?;
 //!
-//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
 //! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
 //! # Ok(())
 //! # }
@@ -36,8 +36,8 @@ use crate::ports::{
     Durability, IdempotentSink, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink,
 };
 use crate::{
-    Clock, Error, IdempotencyKey, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock,
-    UserId, UserName,
+    Clock, Error, IdempotencyKey, IntoValid, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
+    SystemClock, UserId, UserName,
 };
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
@@ -97,9 +97,9 @@ impl Shop {
     /// # async fn main() -> shop_core::Result<()> {
     /// let shop = Shop::in_memory();
     /// let order = |price| NewPurchase::of("u1").named("ada").priced(price);
-    /// shop.buy(order("29.99")?.with_key("order-7".parse()?)).await?;
+    /// shop.buy(order("29.99")?.with_key("order-7")).await?;
     /// // The key is used by a purchase with another price.
-    /// let error = shop.buy(order("1")?.with_key("order-7".parse()?)).await.unwrap_err();
+    /// let error = shop.buy(order("1")?.with_key("order-7")).await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Conflict);
     /// # Ok(())
     /// # }
@@ -143,7 +143,8 @@ impl Shop {
     ///
     /// The key of the purchase makes the call idempotent: the purchase is stored once, however often it is bought.
     /// Without a key, one is generated for this call. A repetition returns the first purchase with its time, and is
-    /// [`replayed`](PublishedPurchase::replayed).
+    /// [`replayed`](PublishedPurchase::replayed). The argument may be the [`Result`] of a call that makes a purchase, such
+    /// as [`with_key`](NewPurchase::with_key).
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop};
@@ -151,7 +152,7 @@ impl Shop {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// # let shop = Shop::in_memory();
-    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
     /// let bought = shop.buy(order).await?;
     /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
     /// # Ok(())
@@ -165,7 +166,8 @@ impl Shop {
     ///
     /// # Cancel safety
     /// Once polled, the purchase may be published even if the future is dropped.
-    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
+    pub async fn buy(&self, purchase: impl IntoValid<NewPurchase>) -> Result<PublishedPurchase> {
+        let mut purchase = purchase.into_valid()?;
         let key = with_key(&mut purchase);
         self.sink.publish_new(purchase, self.context.clone()).await.map_err(|error| key.of(error))
     }
@@ -199,33 +201,33 @@ impl Shop {
     ///
     /// # Errors
     /// Those of [`PurchaseQuery::get`].
-    pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.query.get(id).await
+    pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
+        self.query.get(&id.into_valid()?).await
     }
 
-    /// The purchases of the user with this id.
+    /// The purchases of the user with this id. Text that is not an id is the error of the call that reads.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// # let shop = shop_core::Shop::in_memory();
-    /// let spent = shop.user("u1".parse()?).summary().await?;
+    /// let spent = shop.user("u1").summary().await?;
     /// println!("{} purchases for {}", spent.count, spent.total_spent);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn user(&self, id: UserId) -> UserPurchases {
-        UserPurchases::new(self.query(), Selector::User(id))
+    pub fn user(&self, id: impl IntoValid<UserId>) -> UserPurchases {
+        UserPurchases::new(self.query(), id.into_valid().map(Selector::User))
     }
 
-    /// The purchases of the users with this name.
-    pub fn user_named(&self, name: UserName) -> UserPurchases {
-        UserPurchases::new(self.query(), Selector::Name(name))
+    /// The purchases of the users with this name, as [`user`](Self::user).
+    pub fn user_named(&self, name: impl IntoValid<UserName>) -> UserPurchases {
+        UserPurchases::new(self.query(), name.into_valid().map(Selector::Name))
     }
 
     /// The purchases of all users. A facing service denies them; management lists them.
     pub fn all_users(&self) -> UserPurchases {
-        UserPurchases::new(self.query(), Selector::All)
+        UserPurchases::new(self.query(), Ok(Selector::All))
     }
 
     /// Checks whether purchases can be bought and listed now.

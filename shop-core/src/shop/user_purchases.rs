@@ -9,7 +9,7 @@ use crate::ports::{
     Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt,
     Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
-use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId, Result};
 
 /// One user's purchases: all of them, a page, or their count and sum.
 ///
@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
 /// # let shop = Shop::in_memory();
-/// let user = shop.user("u1".parse()?);
+/// let user = shop.user("u1");
 /// println!("{:?}", user.summary().await?);
 /// let mut purchases = user.oldest_first().purchases();
 /// while let Some(purchase) = purchases.try_next().await? {
@@ -33,7 +33,7 @@ use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 #[must_use = "nothing is read until a page, the purchases or the summary are"]
 pub struct UserPurchases {
     query: Arc<dyn PurchaseQuery>,
-    selector: Selector,
+    selector: Result<Selector, Invalid>,
     order: ListOrder,
     range: TimeRange,
     page_size: Option<PageLimit>,
@@ -46,7 +46,7 @@ pub struct UserPurchases {
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
-    pub(super) fn new(query: Arc<dyn PurchaseQuery>, selector: Selector) -> Self {
+    pub(super) fn new(query: Arc<dyn PurchaseQuery>, selector: Result<Selector, Invalid>) -> Self {
         let (order, wait_timeout) = (ListOrder::NewestFirst, DEFAULT_WAIT);
         Self { query, selector, order, range: TimeRange::ALL, page_size: None, awaited: None, wait_timeout }
     }
@@ -64,7 +64,7 @@ impl UserPurchases {
     ///
     /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
     /// let year = TimeRange::new(Some("2026-01-01T00:00:00Z".parse()?), Some("2027-01-01T00:00:00Z".parse()?))?;
-    /// let spent = shop.user("u1".parse()?).within(year).summary().await?.total_spent;
+    /// let spent = shop.user("u1").within(year).summary().await?.total_spent;
     /// # Ok(())
     /// # }
     /// ```
@@ -123,7 +123,7 @@ impl UserPurchases {
     /// use shop_core::ports::PageLimit;
     ///
     /// # async fn example(shop: Shop) -> shop_core::Result<()> {
-    /// let user = shop.user("u1".parse()?).page_size(PageLimit::new(20)?);
+    /// let user = shop.user("u1").page_size(PageLimit::new(20)?);
     /// let mut page = user.page().await?;
     /// while let Some(next) = page.next {
     ///     page = user.page_at(next).await?;
@@ -135,8 +135,7 @@ impl UserPurchases {
     /// # Errors
     /// Those of [`PurchaseQuery::page`].
     pub async fn page(&self) -> Result<Page> {
-        self.wait().await?;
-        self.query.page(&self.selector, &self.first_page()).await
+        self.query.page(self.wait().await?, &self.first_page()).await
     }
 
     /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same order and range.
@@ -144,8 +143,7 @@ impl UserPurchases {
     /// # Errors
     /// Those of [`PurchaseQuery::page`]. [`Invalid`](ErrorKind::Invalid) for a cursor of another listing.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
-        self.wait().await?;
-        self.query.page(&self.selector, &self.first_page().with_cursor(cursor)).await
+        self.query.page(self.wait().await?, &self.first_page().with_cursor(cursor)).await
     }
 
     fn first_page(&self) -> PageRequest {
@@ -169,7 +167,7 @@ impl UserPurchases {
     /// use shop_core::ports::Period;
     ///
     /// # async fn example(shop: Shop) -> shop_core::Result<()> {
-    /// for month in shop.user("u1".parse()?).totals(Period::Month, "+01:00".parse()?).await? {
+    /// for month in shop.user("u1").totals(Period::Month, "+01:00").await? {
     ///     println!("from {}: {}", month.from, month.summary.total_spent);
     /// }
     /// # Ok(())
@@ -178,9 +176,9 @@ impl UserPurchases {
     ///
     /// # Errors
     /// Those of [`PurchaseQuery::totals`].
-    pub async fn totals(&self, per: Period, zone: UtcOffset) -> Result<Vec<Bucket>> {
-        self.wait().await?;
-        self.query.totals(&self.selector, &TotalsRequest::of(self.range, per).in_zone(zone)).await
+    pub async fn totals(&self, per: Period, zone: impl IntoValid<UtcOffset>) -> Result<Vec<Bucket>> {
+        let request = TotalsRequest::of(self.range, per).in_zone(zone.into_valid()?);
+        self.query.totals(self.wait().await?, &request).await
     }
 
     /// All purchases, newest first unless [`oldest_first`](Self::oldest_first) is set. Pages are requested as the
@@ -190,7 +188,7 @@ impl UserPurchases {
     /// use futures_util::{StreamExt, TryStreamExt};
     ///
     /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
-    /// let latest: Vec<_> = shop.user("u1".parse()?).purchases().take(10).try_collect().await?;
+    /// let latest: Vec<_> = shop.user("u1").purchases().take(10).try_collect().await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -199,23 +197,24 @@ impl UserPurchases {
     pub fn purchases(&self) -> impl Stream<Item = Result<Purchase>> + Send + Unpin + use<> {
         let user = self.clone();
         let pages = async move {
-            user.wait().await?;
+            let selector = user.wait().await?.clone();
             let (first, following) = (user.first_page(), user.page_size.unwrap_or(PageLimit::MAX));
-            Ok::<_, Error>(user.query.growing_pages(user.selector, first, following))
+            Ok::<_, Error>(user.query.growing_pages(selector, first, following))
         };
         let purchases = stream::once(pages).try_flatten();
         purchases.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
     }
 
-    /// Waits for the awaited purchase.
-    async fn wait(&self) -> Result<()> {
+    /// What is read, once the awaited purchase is stored.
+    async fn wait(&self) -> Result<&Selector> {
+        let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
         match self.awaited {
             Some(id) if !self.query.wait_for(&id, self.wait_timeout).await? => {
                 let message =
                     format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
                 Err(Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied))
             }
-            _ => Ok(()),
+            _ => Ok(selector),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use compact_str::CompactString;
-use email_address::{EmailAddress, Options};
+use email_address::{EmailAddress, Error, Options};
 
+use crate::Invalid;
 use crate::macros::format_as;
 
 /// An e-mail address, normalized such that equal addresses compare equal: the domain in lower case, because domains are
@@ -13,11 +14,6 @@ use crate::macros::format_as;
 pub struct Email(CompactString);
 
 format_as!(Email: |this| Display = Display(this.0), Debug = Debug(this.0));
-
-/// Text that is not an [`Email`], and the reason.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidEmail(String);
 
 impl Email {
     /// The maximum length of an address in bytes (RFC 5321, errata 1690).
@@ -31,12 +27,12 @@ impl Email {
 }
 
 impl FromStr for Email {
-    type Err = InvalidEmail;
+    type Err = Invalid;
 
     /// Parses a plain address: no display name, no quotes, and a domain with at least one dot. Common errors use the
     /// words of Python's email-validator.
-    fn from_str(text: &str) -> Result<Self, InvalidEmail> {
-        let invalid = |why: &str| InvalidEmail(why.to_owned());
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = |why| Invalid::malformed("the email address is not valid:", why);
         let (local, domain) =
             text.rsplit_once('@').ok_or_else(|| invalid("An email address must have an @-sign."))?;
         let obvious = match (local, domain) {
@@ -55,12 +51,16 @@ impl FromStr for Email {
         }
         // Validated after the conversion to lower case, which may change or lengthen a character.
         let kept = compact_str::format_compact!("{local}@{}", domain.to_lowercase());
+        let too_long = invalid("The email address is too long.");
         if kept.len() > Self::MAX_BYTES {
-            return Err(invalid("The email address is too long."));
+            return Err(too_long);
         }
         let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
-        EmailAddress::parse_with_options(&kept, options)
-            .map_err(|error| InvalidEmail(format!("{error}.")))?;
+        EmailAddress::parse_with_options(&kept, options).map_err(|error| match error {
+            Error::InvalidCharacter => invalid("The email address contains invalid characters."),
+            Error::LocalPartTooLong | Error::DomainTooLong | Error::SubDomainTooLong => too_long,
+            _ => invalid("The email address is not well-formed."),
+        })?;
         Ok(Self(kept))
     }
 }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn an_invalid_address_states_its_cause() {
-        assert_eq!("ada".parse::<Email>().unwrap_err().to_string(), "An email address must have an @-sign.");
+        assert_eq!("ada".parse::<Email>().unwrap_err().reason(), "An email address must have an @-sign.");
         let long = format!("ada@{}.com", "x.".repeat(130));
         for text in [
             "",

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::entity::EntityStore;
 use crate::orders::OrderNumber;
 
-pub use email::{Email, InvalidEmail};
+pub use email::Email;
 pub use user::{NewUser, PersonName, User, UserNumber};
 
 /// The maximum number of orders listed per user.

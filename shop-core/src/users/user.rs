@@ -17,7 +17,7 @@ row_number! {
 
 text_type! {
     /// The name of a user: up to 256 characters, possibly empty, stored unchanged. Not unique.
-    PersonName, 256, short
+    PersonName: "the name", 256, short
 }
 
 /// A user to register. Its JSON is the body of a request, which has the key in a header.

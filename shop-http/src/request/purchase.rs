@@ -5,8 +5,8 @@ use shop_core::json::RawScalar;
 use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
-    ErrorKind, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, PurchaseId,
-    RequestContext, Timestamp, UserId, UserName,
+    ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId, RequestContext,
+    Timestamp, UserId, UserName,
 };
 
 use crate::dialect::{Dialect, MissingFields, Timestamps};
@@ -146,11 +146,11 @@ fn validated<const N: usize>(
 
 pub(super) fn text<T>(value: RawScalar<'_>, integers: bool) -> Result<T, (Kind, String)>
 where
-    T: std::str::FromStr<Err: std::fmt::Display>,
+    T: std::str::FromStr<Err: Into<Invalid>>,
 {
     let text = if integers { value.text_or_integer() } else { value.text() };
     let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
-    text.parse().map_err(|problem: T::Err| (Kind::Value, problem.to_string()))
+    text.parse().map_err(|problem: T::Err| (Kind::Value, problem.into().reason().to_owned()))
 }
 
 /// Whether an id or a name counts as given.
@@ -173,9 +173,11 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String
             Err((Kind::Value, too_low.to_owned()))
         }
         Ok(price) => Ok(price),
-        Err(InvalidPrice::NotANumber) => Err((Kind::NoNumber, no_number.to_owned())),
-        Err(InvalidPrice::Negative) => Err((Kind::Value, too_low.to_owned())),
-        Err(problem) => Err((Kind::Value, format!("Price {problem}"))),
+        Err(problem) => Err(match problem.kind() {
+            InvalidKind::NotANumber => (Kind::NoNumber, no_number.to_owned()),
+            InvalidKind::Negative => (Kind::Value, too_low.to_owned()),
+            _ => (Kind::Value, format!("Price {}", problem.reason())),
+        }),
     }
 }
 
@@ -195,16 +197,14 @@ fn timestamp(
 ) -> Result<Option<Timestamp>, (Kind, String)> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
-        Timestamps::Strict => value.text().and_then(|text| text.parse().ok()),
+        Timestamps::Strict => value.text().unwrap_or_default().parse(),
         Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
     };
-    match read {
-        Some(time) => times.check(time).map(Some).map_err(|error| (Kind::Value, error.to_string())),
-        None if timestamps != Timestamps::LenientOrReceipt => {
-            Err((Kind::Value, InvalidTimestamp.to_string()))
-        }
-        None => Ok(None),
+    if read.is_err() && timestamps == Timestamps::LenientOrReceipt {
+        return Ok(None);
     }
+    let accepted = read.and_then(|time| times.check(time));
+    accepted.map(Some).map_err(|error| (Kind::Value, error.reason().to_owned()))
 }
 
 /// The idempotency key of the request.

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde_json::Value;
-use shop_core::InvalidText;
 use shop_core::json::RawScalar;
-use shop_core::orders::{InvalidTotalPrice, TotalPrice};
+use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
+use shop_core::{Invalid, InvalidKind};
 
 use crate::response::validation_error::Kind;
 
@@ -58,10 +58,7 @@ pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
 }
 
 /// A text of at most `most` characters.
-pub(crate) fn short_text<T: FromStr<Err = InvalidText>>(
-    value: RawScalar<'_>,
-    most: usize,
-) -> Result<T, Error> {
+pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Result<T, Error> {
     text(value)?.parse().map_err(|_too_long| {
         let text = format!("String should have at most {most} characters");
         error_with("string_too_long", text, "max_length", most)
@@ -74,8 +71,8 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, Error> {
     let trimmed = text.trim_matches([' ', '\t']);
     let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
     let address = in_brackets.filter(|(name, _)| !name.contains('@')).map_or(trimmed, |(_, address)| address);
-    address.parse().map_err(|why: shop_core::users::InvalidEmail| {
-        let why = why.to_string();
+    address.parse().map_err(|why: Invalid| {
+        let why = why.reason();
         let text = format!("value is not a valid email address: {why}");
         error_with("value_error", text, "reason", why)
     })
@@ -156,12 +153,12 @@ pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
             return Err(error("decimal_type", text));
         }
     };
-    text.trim().replace('_', "").parse().map_err(|error| match error {
-        InvalidTotalPrice::TooLarge => {
+    text.trim().replace('_', "").parse().map_err(|error: Invalid| match error.kind() {
+        InvalidKind::TooLarge => {
             let text = "Decimal input should have no more than 8 digits before the decimal point";
             error_with("decimal_whole_digits", text.to_owned(), "whole_digits", WHOLE_DIGITS)
         }
-        InvalidTotalPrice::NotFinite => not_finite(),
+        InvalidKind::NotFinite => not_finite(),
         _ => no_decimal_text(),
     })
 }

@@ -13,7 +13,7 @@ use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
 };
-use shop_core::{PurchaseId, Timestamp};
+use shop_core::{Invalid, PurchaseId, Timestamp};
 
 use crate::dialect::{By, View};
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
@@ -181,8 +181,9 @@ impl Query {
             let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
             seconds.map(Duration::from_secs_f64).ok_or("must be a number of seconds from 0 to 10")
         });
-        let id = self
-            .read("wait_for", |text| text.parse().map_err(|error| format!("must be a purchase id: {error}")));
+        let id = self.read("wait_for", |text| {
+            text.parse().map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
+        });
         let (time, id) = (time?.unwrap_or(DEFAULT_WAIT), id?);
         Some(id.map(|id| (id, time)))
     }
@@ -191,11 +192,11 @@ impl Query {
     pub(crate) fn selector(&mut self) -> Option<Selector> {
         let id = self.get("userid").map(|id| {
             let id = id.parse().map(Selector::User);
-            ("userid", id.map_err(|error| invalid_parameter("userid", error)))
+            ("userid", id.map_err(|error: Invalid| invalid_parameter("userid", error.reason())))
         });
         let name = self.get("username").map(|name| {
             let name = name.parse().map(Selector::Name);
-            ("username", name.map_err(|error| invalid_parameter("username", error)))
+            ("username", name.map_err(|error: Invalid| invalid_parameter("username", error.reason())))
         });
         let all = self.get("everyone").map(|everyone| {
             let all = (everyone == "true").then_some(Selector::All);
@@ -235,10 +236,10 @@ impl Query {
     }
 
     /// A parameter that is parsed from its text. A `+` that is not encoded is read as a space.
-    fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<Option<T>> {
+    fn parsed<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
         self.read(name, |text| {
             let hint = if text.contains(' ') { "; write + as %2B in a URL" } else { "" };
-            text.parse().map_err(|problem| format!("{problem}{hint}"))
+            text.parse().map_err(|problem: Invalid| format!("{}{hint}", problem.reason()))
         })
     }
 
@@ -264,7 +265,7 @@ impl Query {
             let known = topics.contains(&topic).then(|| topic.to_owned());
             known.ok_or_else(|| format!("must be one of {}", topics.join(", ")))
         });
-        let reason = self.read("reason", str::parse::<ReasonKind>);
+        let reason = self.parsed::<ReasonKind>("reason");
         let since = self.parsed::<Timestamp>("since");
         let after = self.read("cursor", |text| {
             let position = text.parse::<RecordPosition>();

@@ -1,12 +1,11 @@
 //! The values of users and orders under `/v1`: JSON's own types only.
 
-use std::fmt::Display;
 use std::str::FromStr;
 
-use shop_core::Decimal;
 use shop_core::json::RawScalar;
-use shop_core::orders::{InvalidTotalPrice, TotalPrice};
-use shop_core::users::{Email, InvalidEmail};
+use shop_core::orders::TotalPrice;
+use shop_core::users::Email;
+use shop_core::{Decimal, Invalid};
 
 use crate::request::purchase::{self, is_json_number};
 use crate::response::validation_error::Kind;
@@ -15,7 +14,7 @@ use crate::response::validation_error::Kind;
 pub(super) const INTEGER: &str = "must be an integer";
 
 /// A text.
-pub(super) fn text<T: FromStr<Err: Display>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
     purchase::text(value, false)
 }
 
@@ -23,7 +22,7 @@ pub(super) fn text<T: FromStr<Err: Display>>(value: RawScalar<'_>) -> Result<T, 
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
     text::<String>(value)?
         .parse()
-        .map_err(|why: InvalidEmail| (Kind::Value, format!("is not a valid email address: {why}")))
+        .map_err(|why: Invalid| (Kind::Value, format!("is not a valid email address: {}", why.reason())))
 }
 
 /// An integer within its bounds, without a fraction or an exponent.
@@ -42,10 +41,9 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
     let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {
-        return Err((Kind::NoNumber, InvalidTotalPrice::NotANumber.to_string()));
+        return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
     };
-    let price: TotalPrice =
-        digits.parse().map_err(|why: InvalidTotalPrice| (Kind::Value, why.to_string()))?;
+    let price: TotalPrice = digits.parse().map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
     let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
     if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
         Ok(price)

@@ -45,8 +45,8 @@ pub(crate) async fn get(
     Query::refuse(&uri)?;
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let position = text.parse::<RecordPosition>();
-    let position =
-        position.map_err(|error| Location::Path("position").invalid(format!("is not valid: {error}")))?;
+    let position = position
+        .map_err(|error| Location::Path("position").invalid(format!("is not valid: {}", error.reason())))?;
     let found = query(&service, service.dead_letters.get(&position)).await?;
     Ok(Json(found.ok_or(HttpError::UNKNOWN_DEAD_LETTER)?).into_response())
 }

@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
+use shop_core::Invalid;
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::auth::{Action, Caller};
@@ -111,8 +112,9 @@ impl ListingRequest {
 
 /// The possible meanings of the text: a user's id, or a user's name.
 fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationError> {
-    let id = who.parse().map(Selector::User).map_err(|error| Location::Path("userid").invalid(error));
-    let name = who.parse().map(Selector::Name).map_err(|error| Location::Path("username").invalid(error));
+    let invalid = |name, error: Invalid| Location::Path(name).invalid(error.reason());
+    let id = who.parse().map(Selector::User).map_err(|error| invalid("userid", error));
+    let name = who.parse().map(Selector::Name).map_err(|error| invalid("username", error));
     match by {
         Some(By::UserId) => Ok(vec![id?]),
         Some(By::UserName) => Ok(vec![name?]),

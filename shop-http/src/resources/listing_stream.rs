@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shop_core::api::RowFormat;
 use shop_core::ports::{Page, PageLimit, PageRequest, Selector, Summary};
-use shop_core::{Error, ErrorKind, RequestContext};
+use shop_core::{Error, RequestContext};
 
 use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
 use crate::service::Purchases;
@@ -116,9 +116,7 @@ impl Writer {
 fn add(summary: &mut Summary, page: &Page) -> Result<(), Error> {
     for purchase in &page.items {
         summary.count += 1;
-        summary.total_spent = summary.total_spent.checked_add_price(purchase.price).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
-        })?;
+        summary.total_spent = summary.total_spent.checked_add_price(purchase.price)?;
     }
     Ok(())
 }

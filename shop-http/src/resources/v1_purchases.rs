@@ -116,7 +116,8 @@ pub(crate) async fn get(
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = text.parse::<PurchaseId>();
-    let id = query.note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {error}"))));
+    let id = query
+        .note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {}", error.reason()))));
     let (id, wait) = query.finish(id)?;
     let visibility = purchases.wait((&caller, &slot), wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();

@@ -51,7 +51,7 @@ async fn a_file_has_all_selected_purchases() {
             assert_eq!(file.text, exported(format, expected), "{accept} {query}");
         }
         let file = download(&shop.facing, "userid=u1", accept).await;
-        let name = format!("attachment; filename=\"purchases.{}\"", format.extension());
+        let name = format!("attachment; filename=\"purchases.{}\"", format.as_str());
         assert_eq!(file.header("content-disposition"), Some(&*name));
         assert!(file.header("content-type").unwrap().starts_with(accept));
         assert!(file.header("content-length").is_none(), "the file is streamed");

@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(restore(&into, &restored).await.unwrap().len(), 1);
             let other = EmbeddedShop::open_with(&restored, EmbeddedShopOptions::default()).await.unwrap();
             let published = other.log().usage().await.unwrap().unwrap().next_offset - 1;
-            let stored = async || other.shop().user("u1".parse().unwrap()).summary().await.unwrap().count;
+            let stored = async || other.shop().user("u1").summary().await.unwrap().count;
             while stored().await < published {
                 tokio::task::yield_now().await;
             }

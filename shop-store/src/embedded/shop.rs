@@ -31,7 +31,7 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// let embedded = EmbeddedShop::open(&folder).await?;
 /// let shop = embedded.shop();
 /// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-/// let user = shop.user("u1".parse()?);
+/// let user = shop.user("u1");
 /// assert_eq!(user.summary().await?.count, 1);
 ///
 /// embedded.close(Duration::from_secs(10)).await?;
@@ -69,7 +69,7 @@ shop_core::options! {
         /// The options of the ingest.
         pub ingest: IngestOptions = IngestOptions::default(),
         /// The consumer group of the ingest (default `purchase-group`, as in the services).
-        pub group: String = "purchase-group".to_owned(),
+        pub group: String as impl Into<String> = "purchase-group".to_owned(),
     }
 }
 

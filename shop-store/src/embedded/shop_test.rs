@@ -20,7 +20,7 @@ fn new(price: &str) -> NewPurchase {
 }
 
 async fn count(shop: &Shop) -> u64 {
-    shop.user("u1".parse().unwrap()).summary().await.unwrap().count
+    shop.user("u1").summary().await.unwrap().count
 }
 
 fn has(folder: &Path, file: &str) -> bool {
@@ -34,7 +34,7 @@ async fn purchases_survive_close_and_open() {
     let embedded = EmbeddedShop::open(&folder).await.unwrap();
     let shop = embedded.shop();
     let bought = shop.buy(new("29.99")).await.unwrap();
-    let user = shop.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
+    let user = shop.user("u1").waiting_for(&bought.receipt);
     assert_eq!(
         user.purchases().try_collect::<Vec<_>>().await.unwrap(),
         std::slice::from_ref(&bought.purchase)
@@ -59,7 +59,7 @@ async fn a_drop_without_close_loses_nothing() {
 
     let again = EmbeddedShop::open(folder.path()).await.unwrap();
     for bought in &bought {
-        let user = again.shop().user("u1".parse().unwrap()).waiting_for(&bought.receipt);
+        let user = again.shop().user("u1").waiting_for(&bought.receipt);
         user.summary().await.unwrap();
     }
     assert_eq!(count(&again.shop()).await, 200);
@@ -84,7 +84,7 @@ async fn closing_a_shop_in_use_closes_its_clones() {
     let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default()).await.unwrap();
     let (shop, log) = (embedded.shop(), embedded.log().clone());
     let bought = shop.buy(new("1")).await.unwrap();
-    let user = shop.user("u1".parse().unwrap());
+    let user = shop.user("u1");
     let (mut listing, source) = (user.purchases(), log.source("other").unwrap());
     embedded.close(TIMEOUT).await.unwrap();
     assert!(!has(folder.path(), "shop.db-wal"), "the file is closed");
@@ -116,7 +116,7 @@ async fn the_position_passes_records_stored_on_append() {
     storing.publish_new(new("1"), None).await.unwrap();
     assert_eq!(position().await, 2);
     appending.publish_new(new("2"), None).await.unwrap();
-    let again = new("3").with_key("order-7".parse().unwrap());
+    let again = new("3").with_key("order-7").unwrap();
     for is_duplicate in [false, true] {
         let published = storing.publish_new(again.clone(), None).await.unwrap();
         assert_eq!(published.receipt.is_duplicate, is_duplicate, "the second is not appended");
@@ -146,7 +146,7 @@ async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
     let keyed = |price, millis| {
         let time = Timestamp::from_millis(millis).unwrap();
-        new(price).with_key("order-7".parse().unwrap()).with_timestamp(time)
+        new(price).with_key("order-7").unwrap().with_timestamp(time)
     };
     // Each is a process with an empty cache, whose lookups find nothing.
     let publish = async |new| {

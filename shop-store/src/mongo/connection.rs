@@ -33,12 +33,12 @@ shop_core::options! {
     #[derive(Debug, Clone)]
     pub struct MongoStoreOptions {
         /// The connection string, `mongodb://…` or `mongodb+srv://…`, with the credentials if there are any.
-        pub uri: SecretString = uri.into(),
+        pub uri: SecretString as impl Into<SecretString> = uri.into(),
         /// The database (default: that of the URI's path unless it is `admin`, `local` or `config`; otherwise
         /// `purchases`).
-        pub database: Option<String> = None,
+        pub database: Option<String> as impl Into<Option<String>> = None,
         /// The collection (default `purchases`).
-        pub collection: String = "purchases".to_owned(),
+        pub collection: String as impl Into<String> = "purchases".to_owned(),
         /// Timeout of an insert, after which its outcome is unknown (default 30 s).
         pub insert_timeout: Duration = Duration::from_secs(30),
         /// Timeout of a query (default 5 s).

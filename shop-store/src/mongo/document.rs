@@ -3,10 +3,10 @@
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, RawDocument};
-use shop_core::{Decimal, InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Decimal, Invalid, InvalidKind, Price, Purchase, PurchaseId, Timestamp};
 
 use super::erase;
-use crate::unreadable::{Unreadable, Unreadables, unreadable};
+use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
@@ -39,8 +39,8 @@ pub(super) fn from_decimal(decimal: Decimal) -> Decimal128 {
 /// ids as numbers.
 pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
-    let user_id = text(document, "userid")?.parse().map_err(|error| unreadable("userid", error))?;
-    let user_name = text(document, "username")?.parse().map_err(|error| unreadable("username", error))?;
+    let user_id = text(document, "userid")?.parse().map_err(|error| not_valid("userid", &error))?;
+    let user_name = text(document, "username")?.parse().map_err(|error| not_valid("username", &error))?;
     Ok(Purchase::new(id, user_id, user_name, price(document)?, timestamp(document, &id)?))
 }
 
@@ -51,7 +51,7 @@ fn member<'a>(document: &'a RawDocument, name: &'static str) -> Result<Option<Ra
 /// Reads the id.
 pub(super) fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     match member(document, "_id")? {
-        Some(RawBsonRef::String(text)) => text.parse().map_err(|error| unreadable("_id", error)),
+        Some(RawBsonRef::String(text)) => text.parse().map_err(|error| not_valid("_id", &error)),
         Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
         _ => Err(unreadable("_id", "is neither text nor an ObjectId")),
     }
@@ -80,17 +80,17 @@ pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
         Some(_) => return Err(unreadable("price", "is not a number")),
         None => return Err(unreadable("price", "is missing")),
     };
-    text.parse().map_err(|error| unreadable("price", error))
+    text.parse().map_err(|error| not_valid("price", &error))
 }
 
 /// Converts the shortest text that represents the double, which is the number as typed. A calculated number may have
 /// more decimals than a price, and is rounded.
 fn from_double(number: f64) -> Result<Price, Unreadable> {
-    let price = number.to_string().parse().or_else(|error| match error {
-        InvalidPrice::TooManyDecimals => format!("{number:.8}").parse(),
-        error => Err(error),
+    let price = number.to_string().parse().or_else(|error: Invalid| match error.kind() {
+        InvalidKind::TooManyDecimals => format!("{number:.8}").parse(),
+        _ => Err(error),
     });
-    price.map_err(|error| unreadable("price", error))
+    price.map_err(|error| not_valid("price", &error))
 }
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.

@@ -53,7 +53,7 @@ shop_core::options! {
     #[derive(Debug, Clone)]
     pub struct PostgresStoreOptions {
         /// The URL, `postgresql://…` or `postgres://…`, with the credentials if there are any.
-        pub url: SecretString = url.into(),
+        pub url: SecretString as impl Into<SecretString> = url.into(),
         /// Timeout of an insert, after which its outcome is unknown (default 30 s).
         pub insert_timeout: Duration = Duration::from_secs(30),
         /// Timeout of a query (default 5 s).

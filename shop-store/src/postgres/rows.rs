@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use bytes::{BufMut as _, BytesMut};
 use rust_decimal::Decimal;
-use shop_core::{ErrorKind, Price, Purchase, Timestamp};
+use shop_core::{ErrorKind, Invalid, Price, Purchase, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connection::Connection;
 use super::error::postgres_error;
-use crate::unreadable::{Unreadable, unreadable};
+use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 type Written = Result<IsNull, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -22,7 +22,7 @@ pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
     let (id, user_id, user_name) = (parsed(row, "id")?, parsed(row, "userid")?, parsed(row, "username")?);
     let price =
-        Price::try_from(column::<Decimal>(row, "price")?).map_err(|error| unreadable("price", error))?;
+        Price::try_from(column::<Decimal>(row, "price")?).map_err(|error| not_valid("price", &error))?;
     Ok(Purchase::new(id, user_id, user_name, price, time(row)?))
 }
 
@@ -33,14 +33,14 @@ pub(super) fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
 
 pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {
     Timestamp::try_from(column::<SystemTime>(row, "timestamp")?)
-        .map_err(|error| unreadable("timestamp", error))
+        .map_err(|error| not_valid("timestamp", &error))
 }
 
-pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(
+pub(super) fn parsed<T: std::str::FromStr<Err = Invalid>>(
     row: &Row,
     name: &'static str,
 ) -> Result<T, Unreadable> {
-    column::<&str>(row, name)?.parse().map_err(|error| unreadable(name, error))
+    column::<&str>(row, name)?.parse().map_err(|error| not_valid(name, &error))
 }
 
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Result<T, Unreadable> {

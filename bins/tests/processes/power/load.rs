@@ -33,7 +33,7 @@ impl Order {
     fn purchase(&self) -> NewPurchase {
         let price = format!("{}.{:02}", self.number % 90, self.number % 97);
         let new = NewPurchase::of(self.user.clone()).named("ada").priced(price).unwrap();
-        new.with_key(self.id.to_string().parse().unwrap())
+        new.with_key(self.id.to_string()).unwrap()
     }
 }
 
@@ -231,7 +231,7 @@ impl Load {
             let id = PurchaseId::from_uuid(uuid::Uuid::now_v7());
             let new = |price: &str| {
                 let new = NewPurchase::of("twice").named("ada").priced(price).unwrap();
-                new.with_key(id.to_string().parse().unwrap())
+                new.with_key(id.to_string()).unwrap()
             };
             self.conflicts.lock().await.sent.insert(id);
             if store.buy(new("1")).await.is_ok() && log.buy(new("2")).await.is_ok() {

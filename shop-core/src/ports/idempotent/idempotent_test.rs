@@ -58,7 +58,7 @@ fn new(price: &str) -> NewPurchase {
 }
 
 fn keyed(price: &str, key: &str) -> NewPurchase {
-    new(price).with_key(key.parse().unwrap())
+    new(price).with_key(key).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,10 +44,10 @@ use crate::{
 /// # async fn main() -> shop_core::Result<()> {
 /// let sink = IdempotentSink::new(InMemoryLog::default().sink(), Arc::new(InMemoryStore::new()));
 /// let order = |price| NewPurchase::of("u1").named("ada").priced(price);
-/// let first = sink.publish_new(order("29.99")?.with_key("order-7".parse()?), None).await?;
-/// let again = sink.publish_new(order("29.99")?.with_key("order-7".parse()?), None).await?;
+/// let first = sink.publish_new(order("29.99")?.with_key("order-7")?, None).await?;
+/// let again = sink.publish_new(order("29.99")?.with_key("order-7")?, None).await?;
 /// assert!(again.replayed && again.purchase == first.purchase);
-/// let other = sink.publish_new(order("1")?.with_key("order-7".parse()?), None).await;
+/// let other = sink.publish_new(order("1")?.with_key("order-7")?, None).await;
 /// assert_eq!(other.unwrap_err().kind(), ErrorKind::Conflict);
 /// # Ok(())
 /// # }

@@ -14,10 +14,10 @@ shop_core::options! {
     #[derive(Debug, Clone)]
     pub struct EmbeddedLogOptions {
         /// The topic in the records' positions (default `purchases`).
-        pub topic: String = "purchases".to_owned(),
+        pub topic: String as impl Into<String> = "purchases".to_owned(),
         /// The file's name without its extension (default `shop`: the file that also has the purchases of an
         /// [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
-        pub file: String = FILE.to_owned(),
+        pub file: String as impl Into<String> = FILE.to_owned(),
         /// Maximum number of records in a batch (default 1,000).
         pub batch_records: usize = 1_000,
         /// Size in bytes at which a batch is closed (default 1 MiB).
@@ -39,7 +39,7 @@ shop_core::options! {
         /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each
         /// group: a consumer with another name is refused, because the records before the group's position are in the
         /// store of the first one.
-        pub feeds: String = "the store in this file".to_owned(),
+        pub feeds: String as impl Into<String> = "the store in this file".to_owned(),
         /// The clock for the records' timestamps.
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }

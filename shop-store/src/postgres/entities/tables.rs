@@ -16,7 +16,7 @@ use crate::postgres::insert;
 use crate::postgres::outbox::outbox_columns;
 use crate::postgres::rows::{column, number, parsed};
 use crate::postgres::schema::Definition;
-use crate::unreadable::{Unreadable, unreadable};
+use crate::unreadable::{Unreadable, not_valid};
 
 /// The tables of keys and of events, with the last number of the rows.
 macro_rules! outbox_schema {
@@ -177,6 +177,6 @@ impl Table for Order {
         let (id, user) = (OrderNumber::new(number(row, "id")?), UserNumber::new(number(row, "user_id")?));
         let (product, quantity) = (parsed(row, "product")?, column(row, "quantity")?);
         let price = TotalPrice::new(column(row, "total_price")?);
-        Ok(Self::new(id, user, product, quantity, price.map_err(|error| unreadable("total_price", error))?))
+        Ok(Self::new(id, user, product, quantity, price.map_err(|error| not_valid("total_price", &error))?))
     }
 }

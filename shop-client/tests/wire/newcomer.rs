@@ -1,0 +1,130 @@
+//! What a program types first compiles: text wherever a value is expected, and one type of errors.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use shop_client::memory::{InMemoryLogOptions, InMemoryStore};
+use shop_client::{
+    Error, ErrorKind, Invalid, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt, Shop,
+    ShopClient, Total, UserId,
+};
+use shop_core::ports::Durability;
+use shop_core::{Clock, SystemClock};
+use shop_store::embedded::{EmbeddedLogOptions, EmbeddedShopOptions};
+
+struct Order {
+    user: String,
+    name: String,
+    price: String,
+}
+
+fn order() -> Order {
+    Order { user: "u1".to_owned(), name: "ada".to_owned(), price: "29.99".to_owned() }
+}
+
+/// The error of an axum handler.
+struct Failed(Error);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Invalid> for Failed {
+    fn from(invalid: Invalid) -> Self {
+        Self(invalid.into())
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let status = match self.0.kind() {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, self.0.message().to_owned()).into_response()
+    }
+}
+
+fn sum(prices: &[Price]) -> shop_client::Result<Total> {
+    Ok(Total::checked_sum(prices.iter().copied())?)
+}
+
+async fn checkout(State(shop): State<Shop>, Path(n): Path<String>) -> Result<String, Failed> {
+    let order = order();
+    let new = NewPurchase::of(&order.user).named(&order.name).priced(&order.price)?;
+    let bought = shop.buy(new.with_key(format!("order-{n}"))).await?;
+    let user: UserId = "u1".parse()?;
+    let price: Price = "29.99".parse()?;
+    assert!(user == "u1" && price == bought.purchase.price);
+    assert_eq!(sum(&[price])?, shop.user(&user).summary().await?.total_spent);
+    Ok(shop.user(&order.user).waiting_for(&bought.receipt).summary().await?.count.to_string())
+}
+
+#[tokio::test]
+async fn text_is_a_value_everywhere() {
+    let shop = Shop::in_memory();
+    let bought = shop
+        .buy(NewPurchase::of("u1").named("ada".to_owned()).priced("29.99").unwrap().with_key("order-7"))
+        .await
+        .unwrap();
+    assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
+    assert_eq!(shop.user_named("ada").summary().await.unwrap().count, 1);
+    let id = bought.purchase.id.to_string();
+    for found in
+        [shop.get(&id).await, shop.get(&bought.purchase.id).await, shop.get(bought.purchase.id).await]
+    {
+        assert_eq!(found.unwrap().as_ref(), Some(&bought.purchase));
+    }
+    let ok = checkout(State(shop.clone()), Path("7".to_owned())).await;
+    assert_eq!(ok.into_response().status(), StatusCode::OK);
+    let invalid = checkout(State(shop), Path(" ".to_owned())).await.into_response();
+    assert_eq!(invalid.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn invalid_text_is_the_error_of_the_call() {
+    let client = ShopClient::builder("http://127.0.0.1:1").build().unwrap();
+    for (error, message) in [
+        (client.user("").summary().await.unwrap_err(), "the user id must not be blank"),
+        (client.shop().user_named(" ").summary().await.unwrap_err(), "the user name must not be blank"),
+        (
+            client.users().register_new("ada", "Ada").await.unwrap_err(),
+            "the email address is not valid: An email address must have an @-sign.",
+        ),
+        (
+            client.buy(NewPurchase::of("u1").named("ada").priced("-1")).await.unwrap_err(),
+            "the price must not be negative",
+        ),
+    ] {
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+    }
+    assert_eq!(client.get("…").await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn setters_take_text() {
+    let name = String::from("x");
+    assert_eq!(InMemoryLogOptions::default().topic("x").partitions(3).topic, name);
+    assert_eq!(EmbeddedLogOptions::default().topic(&name).file("shop").topic, name);
+    assert_eq!(EmbeddedShopOptions::default().group("x").group, name);
+}
+
+#[tokio::test]
+async fn a_conflict_with_a_first_purchase_can_be_mocked() {
+    let first = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let first = first.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let mut sink = MockPurchaseSink::new();
+    sink.expect_publish_new().returning(move |new, _context| {
+        let receipt = Receipt::new(first.id, Durability::LocalDisk);
+        match new.price == first.price {
+            true => Ok(PublishedPurchase::new(first.clone(), receipt).as_replayed()),
+            false => Err(Error::new(ErrorKind::Conflict, "the key was used for another purchase")),
+        }
+    });
+    let shop = Shop::of(sink, InMemoryStore::new());
+    let order = |price: &str| NewPurchase::of("u1").named("ada").priced(price).unwrap().with_key("order-7");
+    assert!(shop.buy(order("29.990")).await.unwrap().replayed);
+    assert_eq!(shop.buy(order("1")).await.unwrap_err().kind(), ErrorKind::Conflict);
+}
