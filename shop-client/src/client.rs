@@ -41,7 +41,7 @@ use crate::{
 pub struct ShopClient {
     pub(crate) inner: Arc<Inner>,
     correlation: Correlation,
-    limits: CallLimits,
+    pub(crate) limits: CallLimits,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn shop(&self) -> Shop {
-        Shop::of(self.clone(), self.clone())
+        Shop::of(self.clone(), self.clone()).with_events(self.clone())
     }
 
     /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.

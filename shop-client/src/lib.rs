@@ -45,6 +45,9 @@
 //! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
 //! purchase, [wait for it](UserPurchases::waiting_for).
 //!
+//! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by itself after lost
+//! connections and restarts of the service; the cursor of an event continues behind it in another process.
+//!
 //! # Users and orders
 //!
 //! A service may have two more roles. [`users`](ShopClient::users) registers and finds users,
@@ -95,10 +98,10 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`] and a [`PurchaseQuery`], and [`Users`] and [`Orders`] are an
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and [`Users`] and [`Orders`] are an
 //! [`EntityStore`]: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockEntityStore` and `MockUserOrders`, for
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and `MockUserOrders`, for
 //! tests that need a specific error or count calls.
 //!
 //! # Trace requests
@@ -130,7 +133,7 @@
 // `error`, `problem`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
-// `ports`: the client as a sink and a query
+// `ports`, `events`: the client as a sink, a query and events
 // `transport`, `response`: one call and its response, with limits of time and size
 // `correlation`: request ids and trace contexts
 // `observer`: the observer of calls
@@ -143,6 +146,7 @@ mod client;
 mod correlation;
 mod entities;
 mod error;
+mod events;
 #[cfg(test)]
 mod misbehaving_service_test;
 mod observer;
@@ -172,15 +176,16 @@ pub use shop_core::api::ProblemError;
 #[cfg(feature = "mock")]
 pub use shop_core::entity::MockEntityStore;
 pub use shop_core::entity::{EntityStore, Insertion};
+pub use shop_core::feed::{FeedCursor, FeedItem};
 pub use shop_core::log::RecordPosition;
 pub use shop_core::memory;
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
 pub use shop_core::ports::{
-    Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink,
-    Receipt, Selector, Summary, TimeRange, UtcOffset,
+    Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents,
+    PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, UtcOffset,
 };
 #[cfg(feature = "mock")]
-pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
+pub use shop_core::ports::{MockPurchaseEvents, MockPurchaseQuery, MockPurchaseSink};
 #[cfg(feature = "mock")]
 pub use shop_core::users::MockUserOrders;
 pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};

@@ -99,7 +99,7 @@ impl PurchaseQuery for ShopClient {
         let transport = &self.inner.transport;
         let url = transport.url("v1/purchases", &parameters);
         let mut call = Call::query("page", url, transport.timeouts.query);
-        call.answer_bytes = PAGE_BYTES;
+        call.answer_bytes = Some(PAGE_BYTES);
         let answer = self.query(&call).await?;
         let mut page: Page = answer.parsed()?;
         page.is_pending = answer.is_pending();
@@ -129,7 +129,7 @@ impl PurchaseQuery for ShopClient {
         parameters.extend(selection(selector).into_iter().chain(times(request.range)));
         let url = transport.url("v1/totals", &parameters);
         let mut call = Call::query("totals", url, transport.timeouts.query);
-        call.answer_bytes = PAGE_BYTES;
+        call.answer_bytes = Some(PAGE_BYTES);
         self.query(&call).await?.parsed().map(|body: TotalsBody| body.into())
     }
 
@@ -188,7 +188,7 @@ impl IngestPositions for ShopClient {
 }
 
 /// The query parameter for `selector`. A service rejects a request without one.
-fn selection(selector: &Selector) -> Option<(&'static str, String)> {
+pub(crate) fn selection(selector: &Selector) -> Option<(&'static str, String)> {
     match selector {
         Selector::User(id) => Some(("userid", id.to_string())),
         Selector::Name(name) => Some(("username", name.to_string())),

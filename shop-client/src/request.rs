@@ -50,7 +50,7 @@ impl ShopClient {
         let call = if is_below {
             let timeout = if method.is_safe() { timeouts.query } else { timeouts.buy };
             let mut call = Call::query("request", url, timeout);
-            (call.answer_bytes, call.repeats) = (PAGE_BYTES, method.is_idempotent());
+            (call.answer_bytes, call.repeats) = (Some(PAGE_BYTES), method.is_idempotent());
             (call.accepts, call.method) = (|status: StatusCode| status.is_success(), method);
             Ok(call)
         } else {

@@ -30,6 +30,8 @@ pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The body of a call that streams.
+    pub(crate) stream: Option<reqwest::Response>,
     /// The attempts of the call.
     pub(crate) attempts: u32,
     /// Whether the request cannot have changed anything.
@@ -37,12 +39,14 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Reads at most `limit` bytes of `response`.
-    pub(crate) async fn read(mut response: reqwest::Response, limit: usize) -> Result<Self> {
+    /// Reads at most `limit` bytes of `response`; without a limit it is a stream that is read later.
+    pub(crate) async fn read(mut response: reqwest::Response, limit: Option<usize>) -> Result<Self> {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_refusal = !status.is_success();
-        let limit = if is_refusal { REFUSAL_BYTES } else { limit };
-        let mut answer = Self { status, headers, body: Vec::new(), attempts: 1, is_read: false };
+        let limit = if is_refusal { Some(REFUSAL_BYTES) } else { limit };
+        let mut answer =
+            Self { status, headers, body: Vec::new(), stream: None, attempts: 1, is_read: false };
+        let Some(limit) = limit else { return Ok(Self { stream: Some(response), ..answer }) };
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
@@ -234,6 +238,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
             body: body.into(),
+            stream: None,
             attempts: 1,
             is_read: false,
         }

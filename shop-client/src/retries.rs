@@ -112,7 +112,11 @@ impl RetryPolicy {
         self
     }
 
-    fn delays(&self) -> ExponentialBackoff {
+    pub(crate) const fn is_enabled(&self) -> bool {
+        self.total_timeout.is_some()
+    }
+
+    pub(crate) fn delays(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(self.first_pause)
@@ -164,7 +168,7 @@ impl Retrier {
         F: Future<Output = Result<T>>,
     {
         let (start, total_timeout) = (Instant::now(), limits.total_timeout(Duration::MAX));
-        if limits.retries.total_timeout.is_none() {
+        if !limits.retries.is_enabled() {
             return (attempt(total_timeout).await, 1);
         }
         self.budget.deposit();

@@ -11,7 +11,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
 use shop_core::Bytes;
 use shop_core::api::{NDJSON, header};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::batch::Batch;
@@ -69,7 +69,8 @@ pub(crate) struct Call {
     pub(crate) timeout: Duration,
     /// Whether it is retried.
     pub(crate) repeats: bool,
-    pub(crate) answer_bytes: usize,
+    /// The maximum size of the response; `None` for a stream, which the time-out does not include.
+    pub(crate) answer_bytes: Option<usize>,
     /// Headers beside those of every call, or in place of them.
     pub(crate) head: HeaderMap,
     /// Whether a response with this status is the expected one.
@@ -117,7 +118,7 @@ impl Call {
             sent: None,
             timeout,
             repeats: true,
-            answer_bytes: TYPICAL_RESPONSE_BYTES,
+            answer_bytes: Some(TYPICAL_RESPONSE_BYTES),
             head: HeaderMap::new(),
             accepts: |status| status == StatusCode::OK,
             outcomes: &[],
@@ -223,13 +224,22 @@ impl Transport {
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let http = (self.http)().await?;
         let request = http.request(call.method.clone(), call.url.clone()).headers(head);
+        let request = if call.answer_bytes.is_some() { request.timeout(limit) } else { request };
         let request = match &call.sent {
             Some(Sent::One { body, .. }) => request.body(body.clone()),
             Some(Sent::Batch(batch)) => request.body(batch.body()?),
             None => request,
         };
-        let response = request.timeout(limit).send().await.map_err(not_answered)?;
-        Response::read(response, call.answer_bytes).await
+        let answered = async {
+            let response = request.send().await.map_err(not_answered)?;
+            Response::read(response, call.answer_bytes).await
+        };
+        match call.answer_bytes {
+            Some(_) => answered.await,
+            None => timeout(limit, answered).await.unwrap_or_else(|_elapsed| {
+                Err(client_error(ErrorKind::DeadlineExceeded, "no response in time"))
+            }),
+        }
     }
 
     /// A write of `body` with `key`, whose expected status is 201.
@@ -250,7 +260,7 @@ impl Transport {
     pub(crate) fn batch(&self, batch: Arc<Batch>) -> Call {
         let url = self.url("v1/purchases:batch", &[]);
         let mut call = Call::post("buy_many", url, Sent::Batch(batch), self.timeouts.buy);
-        call.answer_bytes = PAGE_BYTES;
+        call.answer_bytes = Some(PAGE_BYTES);
         call
     }
 

@@ -14,6 +14,7 @@ use shop_core::conformance::{
     StoreFixture, UsersFixture, log_suite, orders_suite, shop_suite, store_suite, users_suite,
 };
 use shop_core::entity::EntityStore;
+use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::Order;
@@ -109,7 +110,13 @@ impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
                 Arc::new(client_of(router(parts, HttpOptions::default())).await)
             }
         };
-        client_of(router(Parts::facing(shop.sink(), query), HttpOptions::default())).await.shop()
+        let mut parts = Parts::facing(shop.sink(), query);
+        parts.purchases.as_mut().unwrap().feed = self.0.feed().await;
+        client_of(router(parts, HttpOptions::default())).await.shop()
+    }
+
+    async fn feed(&self) -> Option<PurchaseFeed> {
+        self.0.feed().await
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {

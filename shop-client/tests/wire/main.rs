@@ -6,6 +6,7 @@ mod batches;
 mod check;
 mod correlation;
 mod entities;
+mod events;
 mod hostile;
 mod many;
 mod newcomer;

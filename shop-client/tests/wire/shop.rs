@@ -10,9 +10,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use shop_client::memory::{InMemoryLog, InMemoryStore};
 use shop_client::shop_core::conformance::fault::Faults;
+use shop_client::shop_core::feed::PurchaseFeed;
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
 use shop_http::{HttpOptions, Parts, router};
@@ -34,7 +35,9 @@ impl Shop {
     /// Its sink has `faults`.
     pub(crate) fn with(options: HttpOptions, faults: &Faults) -> Self {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-        let parts = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
+        let mut parts = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
+        let feed = PurchaseFeed::new(Arc::new(log.clone()), "group", Arc::new(store.clone()));
+        parts.purchases.as_mut().unwrap().feed = Some(feed);
         let router = router(parts, options);
         Self { log, store, router }
     }
@@ -81,6 +84,8 @@ pub(crate) enum Turn {
     Lose,
     /// The router handles the request, and the connection breaks before its response.
     Cut,
+    /// The router handles the request, and the connection breaks after so many parts of its response.
+    CutAfter(usize),
     /// As if nothing listened here.
     Pass,
 }
@@ -102,6 +107,11 @@ impl Script {
     /// The same response this many times.
     pub(crate) fn responding(answer: StatusCode, times: usize) -> Self {
         Self::new((0..times).map(|_| Turn::Say(answer.into_response())))
+    }
+
+    /// The same turn this many times, after the others.
+    pub(crate) fn then(&self, times: usize, turn: impl Fn() -> Turn) {
+        self.turns.lock().unwrap().extend((0..times).map(|_| turn()));
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -133,6 +143,15 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
             drop(next.run(request).await);
             let cut = async { Err::<String, _>(std::io::Error::other("cut")) };
             (StatusCode::CREATED, Body::from_stream(stream::once(cut))).into_response()
+        }
+        Some(Turn::CutAfter(parts)) => {
+            let (head, body) = next.run(request).await.into_parts();
+            let cut = stream::once(async {
+                // What was sent before must arrive.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Err(axum::Error::new(std::io::Error::other("cut")))
+            });
+            Response::from_parts(head, Body::from_stream(body.into_data_stream().take(parts).chain(cut)))
         }
         Some(Turn::Pass) | None => next.run(request).await,
     }

@@ -144,7 +144,7 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
     let (faults, source) = (Faults::new(), log.source(GROUP).await);
     let feed = feed(log, store, &faults, FeedOptions::default().kept_records(0)).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
-    let start = everything.position().clone();
+    let start = everything.position();
     faults.always(Call::Query, Fault::unavailable());
     let all = purchases(0..40);
     append(log, &all).await;
@@ -171,7 +171,7 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
 pub async fn purchases_that_are_never_listed_delay_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let (source, feed) = (log.source(GROUP).await, default_feed(log, store).await);
     let mut mine = subscribe(&feed, &of("u1"), None).await;
-    let start = mine.position().clone();
+    let start = mine.position();
     let listed: Vec<_> = (0..5).map(|number| purchase_of("u1", number)).collect();
     append(log, &listed[..2]).await;
     let writer = log.log().writer();
@@ -194,7 +194,7 @@ pub async fn purchases_that_are_never_listed_delay_nothing(log: &dyn LogFixture,
 pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let (source, first) = (log.source(GROUP).await, default_feed(log, store).await);
     let mut everything = subscribe(&first, &Selector::All, None).await;
-    let start = everything.position().clone();
+    let start = everything.position();
     let mut all = purchases(0..40);
     append(log, &all).await;
     ingest(&*source, store, 40, &all).await;
@@ -264,7 +264,7 @@ pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store:
         items.push(item);
     }
     assert_eq!(items.len(), 2, "the size of its queue");
-    assert_eq!(slow.position(), &items[1].cursor, "the position is that of the last yielded purchase");
+    assert_eq!(slow.position(), items[1].cursor, "the position is that of the last yielded purchase");
     let mut rest = subscribe(&feed, &of("u1"), Some(&items[1].cursor)).await;
     assert_next(&mut rest, &all[2..]).await;
     assert_eq!(items[0].purchase.id, id(0));

@@ -26,6 +26,7 @@
 mod entities;
 pub mod erase;
 pub mod erase_users;
+pub mod events;
 pub mod fault;
 pub mod feed;
 mod fixture;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 10] = [
+const PORTS: [&str; 11] = [
+    include_str!("../ports/events.rs"),
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/store.rs"),
@@ -44,6 +45,7 @@ fn named(promises: &[String]) -> BTreeSet<String> {
         "query::",
         "erase::",
         "erase_users::",
+        "events::",
         "users::",
         "orders::",
         "outbox::",
@@ -71,6 +73,7 @@ fn written() -> BTreeSet<String> {
         ("query", include_str!("query.rs")),
         ("erase", include_str!("erase.rs")),
         ("erase_users", include_str!("erase_users.rs")),
+        ("events", include_str!("events.rs")),
         ("users", include_str!("users.rs")),
         ("orders", include_str!("orders.rs")),
         ("outbox", include_str!("outbox.rs")),

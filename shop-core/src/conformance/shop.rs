@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::fixture::soon;
 use super::sample::at;
 use super::{EraseFixture, LogFixture};
+use crate::feed::PurchaseFeed;
 use crate::ingest::{Ingest, IngestOptions};
 use crate::ports::{Durability, PageLimit, PublishedPurchase, PurchaseErase, StoreSink, TimeRange};
 use crate::{
@@ -18,8 +19,11 @@ use crate::{
 /// A fresh log and a fresh store, with an ingest between them.
 #[async_trait]
 pub trait ShopFixture: Debug + Send + Sync {
-    /// A shop on them.
+    /// A shop on them, as of another process with each call.
     async fn shop(&self) -> Shop;
+
+    /// The events of the shop; `None` if it has none.
+    async fn feed(&self) -> Option<PurchaseFeed>;
 
     /// Erases purchases from the store.
     async fn erase(&self) -> Arc<dyn PurchaseErase>;
@@ -45,7 +49,12 @@ impl<L: LogFixture, S: EraseFixture> ShopOnLog<L, S> {
 #[async_trait]
 impl<L: LogFixture, S: EraseFixture> ShopFixture for ShopOnLog<L, S> {
     async fn shop(&self) -> Shop {
-        Shop::of(self.0.sink().await, self.1.query().await)
+        let shop = Shop::of(self.0.sink().await, self.1.query().await);
+        shop.with_events(self.feed().await.expect("a feed"))
+    }
+
+    async fn feed(&self) -> Option<PurchaseFeed> {
+        Some(PurchaseFeed::new(self.0.log().admin(), &self.0.group("shop"), self.1.query().await))
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
@@ -61,6 +70,10 @@ pub struct ShopOnStore<S>(pub S);
 impl<S: EraseFixture> ShopFixture for ShopOnStore<S> {
     async fn shop(&self) -> Shop {
         Shop::of(StoreSink::new(self.0.store().await, Durability::Memory), self.0.query().await)
+    }
+
+    async fn feed(&self) -> Option<PurchaseFeed> {
+        None
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {

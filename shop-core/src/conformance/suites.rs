@@ -217,17 +217,27 @@ macro_rules! feed_suite {
 #[macro_export]
 macro_rules! shop_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($name, fixture = ($($fixture)+), shop, (&fixture);
-            a_bought_purchase_is_listed,
-            a_time_is_kept,
-            a_repetition_returns_the_first_purchase,
-            a_repetition_of_a_new_key_returns_the_first_purchase,
-            a_key_with_other_content_is_a_conflict,
-            a_key_cannot_be_claimed_by_another_user,
-            an_erased_key_is_refused,
-            each_purchase_of_a_batch_has_a_result,
-            pages_are_those_of_the_selection,
-        );
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may be in this module or given by its path")]
+            use super::*;
+
+            $crate::conformance_cases!(shop, fixture = ($($fixture)+), shop, (&fixture);
+                a_bought_purchase_is_listed,
+                a_time_is_kept,
+                a_repetition_returns_the_first_purchase,
+                a_repetition_of_a_new_key_returns_the_first_purchase,
+                a_key_with_other_content_is_a_conflict,
+                a_key_cannot_be_claimed_by_another_user,
+                an_erased_key_is_refused,
+                each_purchase_of_a_batch_has_a_result,
+                pages_are_those_of_the_selection,
+            );
+            $crate::conformance_cases!(events, fixture = ($($fixture)+), events, (&fixture);
+                purchases_are_yielded_in_order_and_once,
+                a_cursor_yields_exactly_the_rest,
+                a_foreign_cursor_is_invalid,
+            );
+        }
     };
 }
 

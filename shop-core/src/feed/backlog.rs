@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::cursor::FeedCursor;
+use super::cursor::Place;
 use super::waiting::{Entry, Waiting};
 use crate::Result;
 use crate::log::{Batch, Offsets, TailStart};
@@ -40,7 +40,7 @@ impl Backlog {
     }
 
     /// Reads the entries from `after` on from the log.
-    pub(super) async fn read_log(&mut self, after: &FeedCursor) -> Result<()> {
+    pub(super) async fn read_log(&mut self, after: &Place) -> Result<()> {
         // The semaphore is never closed.
         self.room = Arc::clone(&self.shared.catching_up).acquire_owned().await.ok();
         let tail = self.shared.log.tail(&TailStart::At(after.offsets.clone())).await?;

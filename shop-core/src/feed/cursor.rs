@@ -1,4 +1,4 @@
-//! The place at which a subscription continues.
+//! The place at which a subscription continues, and its text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,37 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::log::{Offsets, Tail};
+use crate::macros::format_as;
 use crate::{Error, ErrorKind, Invalid, Result};
 
-/// The place in a log behind a purchase of a [`PurchaseFeed`](super::PurchaseFeed). Its text form is opaque to clients.
+/// The place behind an event of [`PurchaseEvents`](crate::ports::PurchaseEvents), for continuing there. An opaque text:
+/// only the feed or the service that returned it can read it. Store its `to_string()`, and parse that.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct FeedCursor(String);
+
+format_as!(FeedCursor: |this| Display = Display(this.0), Debug = Debug(this.0));
+
+impl FeedCursor {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FeedCursor {
+    type Err = Invalid;
+
+    /// Accepts all visible ASCII. The feed checks the rest.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned())).ok_or(INVALID)
+    }
+}
+
+/// A place in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedCursor {
+pub(super) struct Place {
     /// Which log it is of.
     pub(super) log: u32,
     /// The next offset of each partition. Partitions that are missing had no records.
@@ -29,7 +55,24 @@ pub(super) fn digest(Tail { cluster, topic, generation, .. }: &Tail) -> u32 {
     digest.as_fields().0
 }
 
-impl FeedCursor {
+/// The error for a place at which the log cannot continue.
+fn expired(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("{why}: list the purchases, and follow the events without a cursor"),
+    )
+}
+
+impl Place {
+    /// The place of `cursor`.
+    pub(super) fn of(cursor: &FeedCursor) -> Result<Self> {
+        cursor.0.parse().map_err(|invalid: Invalid| Error::from(invalid).with_source(invalid))
+    }
+
+    pub(super) fn cursor(&self) -> FeedCursor {
+        FeedCursor(self.to_string())
+    }
+
     /// The next offset of `partition`.
     pub(super) fn offset(&self, partition: u32) -> u64 {
         self.offsets.get(&partition).copied().unwrap_or_default()
@@ -50,11 +93,11 @@ impl FeedCursor {
     /// another process may know newer positions.
     pub(super) fn check(&self, log: u32, passed: &Offsets, max_catch_up: u64) -> Result<()> {
         if self.log != log {
-            return Err(Error::new(ErrorKind::Invalid, "the cursor is of another log"));
+            return Err(expired("the cursor is of another log"));
         }
         let behind = passed.iter().map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
         if behind.fold(0, u64::saturating_add) > max_catch_up {
-            return Err(Error::new(ErrorKind::Invalid, "the cursor is too far behind"));
+            return Err(expired("the cursor is too far behind"));
         }
         Ok(())
     }
@@ -62,20 +105,19 @@ impl FeedCursor {
     /// Checks that the log still has the records from here on: it is read from `start` on.
     pub(super) fn check_start(&self, start: &Offsets) -> Result<()> {
         let is_there = |(partition, at)| start.get(partition).is_none_or(|start| start == at);
-        self.offsets.iter().all(is_there).then_some(()).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "the log does not have the records after the cursor")
-        })
+        let is_complete = self.offsets.iter().all(is_there);
+        is_complete.then_some(()).ok_or_else(|| expired("the log does not have the records after the cursor"))
     }
 }
 
-impl fmt::Display for FeedCursor {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.log)?;
         self.offsets.iter().try_for_each(|(partition, offset)| write!(f, ".{partition}-{offset}"))
     }
 }
 
-impl FromStr for FeedCursor {
+impl FromStr for Place {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
@@ -104,32 +146,36 @@ mod tests {
         digest(&tail)
     }
 
-    fn cursor(offsets: &[(u32, u64)]) -> FeedCursor {
-        FeedCursor { log: log("purchases", None), offsets: offsets.iter().copied().collect() }
+    fn place(offsets: &[(u32, u64)]) -> Place {
+        Place { log: log("purchases", None), offsets: offsets.iter().copied().collect() }
     }
 
     #[test]
     fn a_cursor_round_trips_as_text() {
         for offsets in [&[][..], &[(0, 0)], &[(0, 15), (7, u64::MAX)]] {
-            let cursor = cursor(offsets);
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            let place = place(offsets);
+            let cursor: FeedCursor = place.cursor().to_string().parse().unwrap();
+            assert_eq!(Place::of(&cursor).unwrap(), place);
         }
         let texts = "|.|0-1|+1234567|12345678.|12345678.1|12345678.1-|12345678.1-2-3|é";
         for text in texts.split('|') {
-            assert!(text.parse::<FeedCursor>().is_err(), "{text}");
+            assert!(text.parse::<Place>().is_err(), "{text}");
+        }
+        for text in ["", "a b", "a\n", "é"] {
+            assert!(text.parse::<FeedCursor>().is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn a_cursor_of_another_log_or_too_far_behind_is_rejected() {
         let (known, passed) = (log("purchases", None), Offsets::from([(0, 20), (1, 5)]));
-        assert!(cursor(&[(0, 15)]).check(known, &passed, 10).is_ok(), "5 of each partition");
-        assert!(cursor(&[(0, 14)]).check(known, &passed, 10).is_err());
-        assert!(cursor(&[(0, 21)]).check(known, &passed, 10).is_ok(), "another process was ahead");
+        assert!(place(&[(0, 15)]).check(known, &passed, 10).is_ok(), "5 of each partition");
+        assert!(place(&[(0, 14)]).check(known, &passed, 10).is_err());
+        assert!(place(&[(0, 21)]).check(known, &passed, 10).is_ok(), "another process was ahead");
         for other in [log("other", None), log("purchases", Some("restored"))] {
-            assert!(cursor(&[(0, 20)]).check(other, &passed, 10).is_err());
+            assert!(place(&[(0, 20)]).check(other, &passed, 10).is_err());
         }
-        assert!(cursor(&[(0, 15)]).check_start(&Offsets::from([(0, 15), (1, 0)])).is_ok());
-        assert!(cursor(&[(0, 15)]).check_start(&Offsets::from([(0, 16)])).is_err(), "deleted by retention");
+        assert!(place(&[(0, 15)]).check_start(&Offsets::from([(0, 15), (1, 0)])).is_ok());
+        assert!(place(&[(0, 15)]).check_start(&Offsets::from([(0, 16)])).is_err(), "deleted by retention");
     }
 }

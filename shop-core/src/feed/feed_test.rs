@@ -75,7 +75,7 @@ async fn subscriptions_are_limited() {
     let fixture = Fixture::default();
     let feed = fixture.feed(FeedOptions::default().max_subscriptions(1).max_catch_up(3));
     let mut first = feed.subscribe(Selector::All, None).await.unwrap();
-    let start = first.position().clone();
+    let start = first.position();
     let refused = feed.subscribe(Selector::All, None).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Overloaded);
     for number in 1..=4 {

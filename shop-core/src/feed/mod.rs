@@ -5,6 +5,7 @@
 
 mod backlog;
 mod cursor;
+mod events;
 #[cfg(test)]
 mod feed_test;
 mod hub;
@@ -12,7 +13,6 @@ mod reader;
 mod subscription;
 mod waiting;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -22,10 +22,13 @@ use crate::log::{GroupPositions, IngestPositions, LogAdmin, Offsets};
 use crate::ports::{PurchaseQuery, Selector};
 use crate::{Error, ErrorKind, Result, options};
 use backlog::Backlog;
+use cursor::Place;
 use hub::{Hub, Registered};
 use reader::Reader;
 
 pub use cursor::FeedCursor;
+#[doc(hidden)]
+pub use subscription::RecentIds;
 pub use subscription::{FeedItem, Subscription};
 
 /// Follows the purchases of a log as they become visible in a store. Clones share the reader of the log.
@@ -135,7 +138,8 @@ impl PurchaseFeed {
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; [`Invalid`](ErrorKind::Invalid)
-    /// when the log cannot continue at `after`, which is too far behind or of another log: list, and subscribe without it;
+    /// when the log cannot continue at `after`, which is too far behind or of another log: list, and subscribe without
+    /// it. Then the error has no source; when `after` is not a cursor of a feed, that is an [`Invalid`](crate::Invalid).
     /// [`Unsupported`](ErrorKind::Unsupported) when the log cannot be followed or does not report positions;
     /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be reached; [`Closed`](ErrorKind::Closed) after
     /// [`close`](Self::close).
@@ -147,10 +151,11 @@ impl PurchaseFeed {
         if shared.closed.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the feed is closed"));
         }
+        let after = after.map(Place::of).transpose()?;
         let full = |_taken| Error::new(ErrorKind::Overloaded, "the feed has its maximum of subscriptions");
         let room = Arc::clone(&shared.room).try_acquire_owned().map_err(full)?;
         let Registered { hub, deliveries, passed, recent, recent_from } = self.register(&selector).await?;
-        let (mut cursor, mut backlog) = (FeedCursor { log: hub.log, offsets: passed.clone() }, None);
+        let (mut cursor, mut backlog) = (Place { log: hub.log, offsets: passed.clone() }, None);
         if let Some(after) = after {
             after.check(hub.log, &passed, shared.options.max_catch_up)?;
             let is_recent = passed.iter().all(|(partition, passed)| {
@@ -161,12 +166,12 @@ impl PurchaseFeed {
             if is_recent {
                 rest.extend(recent.into_iter().filter(|entry| entry.offset >= after.offset(entry.partition)));
             } else {
-                rest.read_log(after).await?;
+                rest.read_log(&after).await?;
             }
             backlog = Some(rest);
-            cursor = after.clone();
+            cursor = after;
         }
-        let (closed, yielded) = (shared.closed.clone(), VecDeque::new());
+        let (closed, yielded) = (shared.closed.clone(), RecentIds::default());
         Ok(Subscription { closed, hub, deliveries, backlog, cursor, yielded, _room: room })
     }
 

@@ -5,13 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
-use super::cursor::FeedCursor;
+use super::cursor::{FeedCursor, Place};
 use super::hub::{Delivery, Hub};
 use super::waiting::Entry;
 use crate::{Purchase, PurchaseId};
@@ -21,6 +20,24 @@ const REMEMBERED: usize = 256;
 /// How long a subscription that the hub has ended waits for the rest of its backlog.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// The last purchases of a stream.
+#[derive(Debug, Default)]
+pub struct RecentIds(VecDeque<PurchaseId>);
+
+impl RecentIds {
+    /// Whether `id` is not among the last ones. It is from then on.
+    pub fn add(&mut self, id: PurchaseId) -> bool {
+        let is_new = !self.0.contains(&id);
+        if is_new {
+            self.0.push_back(id);
+        }
+        if self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+        is_new
+    }
+}
+
 /// A purchase that has become visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,6 +46,14 @@ pub struct FeedItem {
     pub purchase: Purchase,
     /// Where to continue after it.
     pub cursor: FeedCursor,
+}
+
+impl FeedItem {
+    /// An event, for your own [`PurchaseEvents`](crate::ports::PurchaseEvents).
+    #[must_use]
+    pub const fn new(purchase: Purchase, cursor: FeedCursor) -> Self {
+        Self { purchase, cursor }
+    }
 }
 
 /// The purchases of a selection, as they become visible.
@@ -42,9 +67,8 @@ pub struct Subscription {
     /// What is yielded before the deliveries.
     pub(super) backlog: Option<Backlog>,
     /// Where to continue after the last yielded purchase.
-    pub(super) cursor: FeedCursor,
-    /// The last yielded purchase.
-    pub(super) yielded: VecDeque<PurchaseId>,
+    pub(super) cursor: Place,
+    pub(super) yielded: RecentIds,
     pub(super) _room: OwnedSemaphorePermit,
 }
 
@@ -66,31 +90,20 @@ impl Subscription {
                 continue;
             }
             self.cursor.advance(entry.partition, entry.offset + 1);
-            let Some(purchase) = entry.visible().filter(|purchase| !self.yielded.contains(&purchase.id))
-            else {
-                continue;
-            };
-            self.yielded.push_back(purchase.id);
-            if self.yielded.len() > REMEMBERED {
-                self.yielded.pop_front();
+            if let Some(purchase) = entry.visible().filter(|purchase| self.yielded.add(purchase.id)) {
+                return Some(FeedItem::new(purchase.clone(), self.cursor.cursor()));
             }
-            return Some(FeedItem { purchase: purchase.clone(), cursor: self.cursor.clone() });
         }
     }
 
     /// Where to continue after the last yielded purchase. It moves on without purchases of the selection, too.
-    pub fn position(&mut self) -> &FeedCursor {
+    pub fn position(&mut self) -> FeedCursor {
         if self.backlog.is_none()
             && let Some(passed) = self.hub.passed_unless_queued(&self.deliveries)
         {
             self.cursor.advance_to(&passed);
         }
-        &self.cursor
-    }
-
-    /// The same purchases as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = FeedItem> + Send + 'static {
-        stream::unfold(self, async |mut this| Some((this.next().await?, this)))
+        self.cursor.cursor()
     }
 
     /// The next entry, which is looked up. Dropping the future loses nothing.

@@ -8,6 +8,7 @@
 //! because the results differ: a store whose disk is full can still be read.
 
 mod cursor;
+mod events;
 mod ext;
 mod idempotent;
 mod query;
@@ -19,6 +20,9 @@ mod store_sink;
 mod totals;
 
 pub use cursor::{Cursor, Keyset};
+#[cfg(feature = "mock")]
+pub use events::MockPurchaseEvents;
+pub use events::PurchaseEvents;
 pub use ext::PurchaseQueryExt;
 pub use idempotent::{IdSource, IdempotentSink};
 #[cfg(feature = "mock")]

@@ -80,7 +80,7 @@ pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() ->
     let policy = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
     let policy = policy.with_max_delay(Duration::from_secs(5)).with_max_times(10);
     let warn = |error: &Error, pause| {
-        tracing::warn!(error = %error.chain(), ?pause, "the store cannot be read, retrying");
+        tracing::warn!(error = %error.chain(), ?pause, "a read failed, retrying");
     };
     call.retry(policy).sleep(sleep).when(Error::is_retryable).notify(warn).await
 }

@@ -33,7 +33,8 @@ pub use user_purchases::UserPurchases;
 
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, IdempotentSink, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink,
+    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink, Selector,
+    StoreSink,
 };
 use crate::{
     Clock, Error, IdempotencyKey, IntoValid, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
@@ -62,6 +63,7 @@ use crate::{
 pub struct Shop {
     sink: Arc<dyn PurchaseSink>,
     query: Arc<dyn PurchaseQuery>,
+    events: Option<Arc<dyn PurchaseEvents>>,
     context: Option<Box<RequestContext>>,
 }
 
@@ -85,10 +87,11 @@ impl Shop {
         } else {
             Arc::new(IdempotentSink::new(sink, Arc::clone(&query)))
         };
-        Self { sink, query, context: None }
+        Self { sink, query, events: None, context: None }
     }
 
-    /// A shop in memory, where a purchase is listed as soon as it is bought. For tests and experiments.
+    /// A shop in memory, where a purchase is listed as soon as it is bought. It has no log, and so no
+    /// [events](Self::with_events). For tests and experiments.
     ///
     /// ```
     /// use shop_core::{ErrorKind, NewPurchase, Shop};
@@ -108,6 +111,14 @@ impl Shop {
     pub fn in_memory() -> Self {
         let store = InMemoryStore::new();
         Self::of(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store)
+    }
+
+    /// The same shop with [`events`](UserPurchases::events), such as those of a
+    /// [`PurchaseFeed`](crate::feed::PurchaseFeed) over its log and store.
+    #[must_use]
+    pub fn with_events(mut self, events: impl PurchaseEvents) -> Self {
+        self.events = Some(Arc::new(events));
+        self
     }
 
     /// A shop whose purchases belong to `context`: its request id and its W3C `traceparent` are transmitted with each
@@ -217,17 +228,17 @@ impl Shop {
     /// # }
     /// ```
     pub fn user(&self, id: impl IntoValid<UserId>) -> UserPurchases {
-        UserPurchases::new(self.query(), id.into_valid().map(Selector::User))
+        UserPurchases::new(self, id.into_valid().map(Selector::User))
     }
 
     /// The purchases of the users with this name, as [`user`](Self::user).
     pub fn user_named(&self, name: impl IntoValid<UserName>) -> UserPurchases {
-        UserPurchases::new(self.query(), name.into_valid().map(Selector::Name))
+        UserPurchases::new(self, name.into_valid().map(Selector::Name))
     }
 
     /// The purchases of all users. A facing service denies them; management lists them.
     pub fn all_users(&self) -> UserPurchases {
-        UserPurchases::new(self.query(), Ok(Selector::All))
+        UserPurchases::new(self, Ok(Selector::All))
     }
 
     /// Checks whether purchases can be bought and listed now.

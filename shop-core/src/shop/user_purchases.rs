@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
+use super::Shop;
+use crate::feed::{FeedCursor, FeedItem};
 use crate::ports::{
-    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt,
-    Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
+    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents, PurchaseQuery,
+    PurchaseQueryExt, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
 use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId, Result};
 
@@ -33,6 +35,7 @@ use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId,
 #[must_use = "nothing is read until a page, the purchases or the summary are"]
 pub struct UserPurchases {
     query: Arc<dyn PurchaseQuery>,
+    events: Option<Arc<dyn PurchaseEvents>>,
     selector: Result<Selector, Invalid>,
     order: ListOrder,
     range: TimeRange,
@@ -46,9 +49,10 @@ pub struct UserPurchases {
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
-    pub(super) fn new(query: Arc<dyn PurchaseQuery>, selector: Result<Selector, Invalid>) -> Self {
-        let (order, wait_timeout) = (ListOrder::NewestFirst, DEFAULT_WAIT);
-        Self { query, selector, order, range: TimeRange::ALL, page_size: None, awaited: None, wait_timeout }
+    pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
+        let (query, events) = (shop.query(), shop.events.clone());
+        let (order, range, wait_timeout) = (ListOrder::NewestFirst, TimeRange::ALL, DEFAULT_WAIT);
+        Self { query, events, selector, order, range, page_size: None, awaited: None, wait_timeout }
     }
 
     /// Lists the oldest purchases first.
@@ -203,6 +207,35 @@ impl UserPurchases {
         };
         let purchases = stream::once(pages).try_flatten();
         purchases.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    /// The purchases that become visible from now on, or since the event of `after`, as they do. The stream continues
+    /// by itself after failures that pass, and ends after an error. The range and the order have no effect.
+    ///
+    /// ```
+    /// use futures_util::TryStreamExt;
+    ///
+    /// # async fn example(shop: shop_core::Shop, stored: Option<String>) -> shop_core::Result<()> {
+    /// let after: Option<shop_core::feed::FeedCursor> = stored.as_deref().map(str::parse).transpose()?;
+    /// let mut events = shop.user("u1").events(after).await?;
+    /// while let Some(event) = events.try_next().await? {
+    ///     println!("{}; store {} to continue behind it", event.purchase.price, event.cursor);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`PurchaseEvents::events`]; [`Unsupported`](ErrorKind::Unsupported) for a shop without
+    /// [events](crate::Shop::with_events).
+    pub async fn events(
+        &self,
+        after: Option<FeedCursor>,
+    ) -> Result<impl Stream<Item = Result<FeedItem>> + Send + Unpin + use<>> {
+        let missing =
+            || Error::new(ErrorKind::Unsupported, "this shop has no events: add them by with_events");
+        let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
+        self.events.as_ref().ok_or_else(missing)?.events(selector, after).await
     }
 
     /// What is read, once the awaited purchase is stored.

@@ -2,6 +2,7 @@
 //! far ingest is, for the events of other services.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use shop_core::Invalid;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::{Error, ErrorKind, RequestContext};
@@ -19,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::{Action, Caller};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
-use crate::response::validation_error::Location;
+use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::server::pools::ReadSlot;
 use crate::service::{Purchases, within};
@@ -68,6 +70,9 @@ pub(crate) async fn positions(
 
 fn failure(error: Error, purchases: &Purchases) -> HttpError {
     match error.kind() {
+        ErrorKind::Invalid if error.source().is_some_and(|source| source.is::<Invalid>()) => {
+            no_event_id().into()
+        }
         ErrorKind::Invalid => HttpError::CURSOR_EXPIRED,
         ErrorKind::Unsupported => HttpError::NO_EVENTS,
         ErrorKind::Overloaded => HttpError::overloaded(false),
@@ -78,7 +83,11 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
 fn last_event_id(headers: &HeaderMap) -> HttpResult<Option<FeedCursor>> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
     let id = id.to_str().ok().and_then(|id| id.parse().ok());
-    id.map(Some).ok_or_else(|| Location::Header("Last-Event-ID").invalid("is not the id of an event").into())
+    id.map(Some).ok_or_else(|| no_event_id().into())
+}
+
+fn no_event_id() -> ValidationError {
+    Location::Header("Last-Event-ID").invalid("is not the id of an event")
 }
 
 fn respond(subscription: Subscription) -> Response {
@@ -106,7 +115,7 @@ impl Events {
         if std::mem::take(&mut self.is_first) {
             // A reader that loses the connection before the first purchase continues from here.
             let start = Event::default().retry(RETRY).comment("purchases from here on");
-            return Some(start.id(self.subscription.position().to_string()));
+            return Some(start.id(self.subscription.position().as_str()));
         }
         let comment = Instant::now() + COMMENT_INTERVAL;
         match timeout_at(comment.min(self.ends), self.subscription.next()).await {
@@ -114,13 +123,13 @@ impl Events {
             Err(_elapsed) if self.ends <= comment => None,
             Err(_elapsed) => {
                 let comment = Event::default().comment("no purchase");
-                Some(comment.id(self.subscription.position().to_string()))
+                Some(comment.id(self.subscription.position().as_str()))
             }
         }
     }
 }
 
 fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Option<Event> {
-    let data = Event::default().event("purchase").id(cursor.to_string()).json_data(purchase);
+    let data = Event::default().event("purchase").id(cursor.as_str()).json_data(purchase);
     data.inspect_err(|error| tracing::error!(%error, "an event could not be written as JSON")).ok()
 }

@@ -110,12 +110,13 @@ impl EmbeddedShop {
             Ingest::new(Arc::new(source), Arc::new(store.clone()), Arc::new(dead_letters), options.ingest);
         let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
-        let shop = Shop::of(log.storing_sink(&options.group).await?, store.clone());
         let feed = PurchaseFeed::new(Arc::new(log.clone()), &options.group, Arc::new(store.clone()));
+        let shop = Shop::of(log.storing_sink(&options.group).await?, store.clone());
+        let shop = shop.with_events(feed.clone());
         Ok(Self { shop, log, store, feed, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
     }
 
-    /// The shop, to buy and to list with.
+    /// The shop, to buy and to list with, and with events.
     #[must_use]
     pub fn shop(&self) -> Shop {
         self.shop.clone()
@@ -179,7 +180,7 @@ impl EmbeddedShop {
         self.monitor.clone()
     }
 
-    /// Rejects new purchases, stops the ingest, and waits until the files are closed, at most for `timeout`. Further
+    /// Rejects new purchases, stops the ingest, ends the events, and waits until the files are closed, at most for `timeout`. Further
     /// calls of clones of the [`shop`](Self::shop), of its listings and of the [`log`](Self::log) fail with
     /// [`Closed`](ErrorKind::Closed).
     ///

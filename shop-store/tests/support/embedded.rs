@@ -16,6 +16,7 @@ use shop_core::conformance::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, EraseFixture, LogFixture, OutboxFixture,
     ShopFixture, StoreFixture,
 };
+use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, LogRecord, RecordPosition};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
@@ -118,7 +119,13 @@ impl ShopFixture for OpenShop {
         }
         let log = EmbeddedLog::open(self.folder.path(), EmbeddedLogOptions::default()).await.expect("a log");
         let sink = log.storing_sink("purchase-group").await.expect("a sink");
-        Shop::of(sink, log.store(&EmbeddedStoreOptions::default()).await.expect("a store"))
+        let store = log.store(&EmbeddedStoreOptions::default()).await.expect("a store");
+        let feed = PurchaseFeed::new(Arc::new(log), "purchase-group", Arc::new(store.clone()));
+        Shop::of(sink, store).with_events(feed)
+    }
+
+    async fn feed(&self) -> Option<PurchaseFeed> {
+        Some(self.shop.feed().clone())
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {

@@ -1,0 +1,155 @@
+//! The client as [`PurchaseEvents`]: server-sent events, over as many connections as it takes.
+
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::ExponentialBackoff;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
+use shop_core::feed::RecentIds;
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::io::StreamReader;
+
+use crate::error::client_error;
+use crate::ports::selection;
+use crate::transport::{Call, TYPICAL_RESPONSE_BYTES};
+use crate::{Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient};
+
+/// Without a byte for this time a connection is renewed. The service sends a comment every 15 s.
+const MAX_IDLE: Duration = Duration::from_secs(45);
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Over HTTP the stream resumes by itself: after a lost or silent connection, the regular end of a stream, a 503 and a
+/// restart of the service it connects again, with the pauses of the [`RetryPolicy`](crate::RetryPolicy) and a valid
+/// token, until that succeeds or fails permanently. With [`RetryPolicy::none`](crate::RetryPolicy::none) a connection
+/// that cannot be renewed at once is an error. An [observer](crate::ShopClientBuilder::observer) sees each connection
+/// as a call `events`.
+#[async_trait]
+impl PurchaseEvents for ShopClient {
+    async fn events(
+        &self,
+        selector: &Selector,
+        after: Option<FeedCursor>,
+    ) -> Result<BoxStream<'static, Result<FeedItem>>> {
+        let transport = &self.inner.transport;
+        let url = transport.url("v1/purchases/events", selection(selector).as_slice());
+        let mut call = Call::query("events", url, transport.timeouts.query);
+        call.answer_bytes = None;
+        call.head.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        let (delays, yielded) = (self.limits.retries.delays(), RecentIds::default());
+        let mut events = Events { client: self.clone(), call, last: after, lines: None, delays, yielded };
+        let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));
+        let rest = stream::try_unfold(events, async |mut events| Ok(Some((events.next().await?, events))));
+        Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+    }
+}
+
+/// A stream of events.
+struct Events {
+    client: ShopClient,
+    call: Call,
+    /// Where the next connection continues.
+    last: Option<FeedCursor>,
+    /// The lines of the connection.
+    lines: Option<BoxStream<'static, Result<String, LinesCodecError>>>,
+    /// The pauses before the next connections.
+    delays: ExponentialBackoff,
+    yielded: RecentIds,
+}
+
+impl Events {
+    async fn next(&mut self) -> Result<FeedItem> {
+        loop {
+            let was_connected = self.lines.is_some();
+            let read = if was_connected { self.event().await } else { self.connect().await };
+            let retries = &self.client.limits.retries;
+            match read {
+                Ok(item) => {
+                    if was_connected {
+                        self.delays = retries.delays();
+                    }
+                    if let Some(item) = item.filter(|item| self.yielded.add(item.purchase.id)) {
+                        return Ok(item);
+                    }
+                }
+                Err(error) if error.is_retryable() && (was_connected || retries.is_enabled()) => {
+                    self.lines = None;
+                    let pause = self.delays.next().max(error.retry_after()).unwrap_or_default();
+                    tracing::debug!(%error, ?pause, "connecting again");
+                    sleep(pause).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Connects, and reads the first event: that has the position alone, from which on nothing is missed.
+    async fn connect(&mut self) -> Result<Option<FeedItem>> {
+        if let Some(last) = self.last.as_ref().and_then(|last| HeaderValue::from_str(last.as_str()).ok()) {
+            self.call.head.insert(LAST_EVENT_ID, last);
+        }
+        let mut answer = self.client.query(&self.call).await?;
+        let is_stream = answer.header("content-type").is_some_and(|kind| kind.starts_with(EVENT_STREAM));
+        let Some(body) = answer.stream.take().filter(|_| is_stream) else {
+            return Err(answer.unreadable("the response is not one of this service: check the address"));
+        };
+        let body = stream::try_unfold(body, async |mut body| {
+            let chunk = body.chunk().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, body)))
+        });
+        let lines = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
+        self.lines = Some(FramedRead::new(StreamReader::new(body.boxed()), lines).boxed());
+        let limit = self.call.timeout;
+        timeout(limit, self.event()).await.unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
+    }
+
+    /// The purchase of the next event, if it has one. It continues behind it from then on.
+    async fn event(&mut self) -> Result<Option<FeedItem>> {
+        let (mut id, mut data, mut is_purchase) = (None, String::new(), false);
+        loop {
+            let line = self.line().await?;
+            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() => break,
+                "id" => id = Some(value.to_owned()),
+                "event" => is_purchase = value == "purchase",
+                // One line of JSON.
+                "data" => value.clone_into(&mut data),
+                _ => {}
+            }
+        }
+        if let Some(id) = id {
+            self.last = Some(id.parse().map_err(|_invalid| unreadable())?);
+        }
+        if !is_purchase {
+            return Ok(None);
+        }
+        let purchase = serde_json::from_str(&data).map_err(|error| unreadable().with_source(error))?;
+        Ok(Some(FeedItem::new(purchase, self.last.clone().ok_or_else(unreadable)?)))
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        let Some(lines) = &mut self.lines else { return Err(lost("there is no connection")) };
+        match timeout(MAX_IDLE, lines.try_next()).await {
+            Ok(Ok(Some(line))) => Ok(line),
+            Ok(Ok(None)) => Err(lost("the stream has ended")),
+            Ok(Err(LinesCodecError::MaxLineLengthExceeded)) => Err(unreadable()),
+            Ok(Err(LinesCodecError::Io(error))) => Err(lost("the connection was lost").with_source(error)),
+            Err(_elapsed) => Err(lost("the connection is silent")),
+        }
+    }
+}
+
+fn lost(why: &str) -> Error {
+    client_error(ErrorKind::Unavailable, why)
+}
+
+fn unreadable() -> Error {
+    client_error(ErrorKind::Unsupported, "an event is too large, or not one of this service")
+}
