@@ -70,7 +70,9 @@ pub(crate) async fn positions(
 
 fn failure(error: Error, purchases: &Purchases) -> HttpError {
     match error.kind() {
-        ErrorKind::Invalid if error.source().is_some_and(|source| source.is::<Invalid>()) => {
+        ErrorKind::Invalid
+            if error.source().and_then(|source| source.downcast_ref::<Invalid>()).is_some() =>
+        {
             no_event_id().into()
         }
         ErrorKind::Invalid => HttpError::CURSOR_EXPIRED,
