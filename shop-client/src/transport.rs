@@ -159,7 +159,8 @@ impl Transport {
             };
             let is_read = call.method.is_safe();
             let attempt = |left| {
-                let attempt = self.attempt(call, head.clone(), call.timeout.min(left));
+                // Boxed, as it would make the futures of callers several times as large.
+                let attempt = Box::pin(self.attempt(call, head.clone(), call.timeout.min(left)));
                 attempt.map_err(|error| if is_read { error.with_outcome(Outcome::NotApplied) } else { error })
             };
             let retrying = |error: &Error, attempts, pause| {
@@ -224,7 +225,6 @@ impl Transport {
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let http = (self.http)().await?;
         let request = http.request(call.method.clone(), call.url.clone()).headers(head);
-        let request = if call.answer_bytes.is_some() { request.timeout(limit) } else { request };
         let request = match &call.sent {
             Some(Sent::One { body, .. }) => request.body(body.clone()),
             Some(Sent::Batch(batch)) => request.body(batch.body()?),
@@ -234,12 +234,11 @@ impl Transport {
             let response = request.send().await.map_err(not_answered)?;
             Response::read(response, call.answer_bytes).await
         };
-        match call.answer_bytes {
-            Some(_) => answered.await,
-            None => timeout(limit, answered).await.unwrap_or_else(|_elapsed| {
-                Err(client_error(ErrorKind::DeadlineExceeded, "no response in time"))
-            }),
-        }
+        // reqwest's own time-out would end a stream as well.
+        timeout(limit, answered).await.unwrap_or_else(|_elapsed| {
+            let late = client_error(ErrorKind::DeadlineExceeded, "no response in time");
+            Err(late.with_outcome(Outcome::Unknown))
+        })
     }
 
     /// A write of `body` with `key`, whose expected status is 201.
