@@ -1,13 +1,101 @@
 //! The bodies of `/v1/dead-letters`.
 
 use data_encoding::BASE64;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::ingest::StuckRecord;
 use crate::log::{DeadLetter, RecordType};
 
+/// A page of pending dead letters, in the order of their positions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLettersBody {
+    /// The dead letters, without their records.
+    pub items: Vec<DeadLetterBody>,
+    /// The cursor of the next page; `None` at the end.
+    pub next: Option<String>,
+    /// The records that block an ingest of the process.
+    #[serde(default)]
+    pub stuck: Vec<StuckBody>,
+}
+
+impl DeadLettersBody {
+    /// A page.
+    #[must_use]
+    pub const fn new(items: Vec<DeadLetterBody>, next: Option<String>, stuck: Vec<StuckBody>) -> Self {
+        Self { items, next, stuck }
+    }
+}
+
+/// A record that the store does not accept while it accepts others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StuckBody {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+    /// The id of its purchase or event, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The seconds since it was read.
+    pub age_seconds: u64,
+    /// The kind of the error.
+    pub error: String,
+}
+
+impl From<StuckRecord> for StuckBody {
+    fn from(stuck: StuckRecord) -> Self {
+        let StuckRecord { topic, partition, offset, id, since, error } = stuck;
+        let (age_seconds, error) = (since.elapsed().as_secs(), format!("{:?}", error.kind()).to_lowercase());
+        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error }
+    }
+}
+
+/// What became of a dead letter that was to be replayed or discarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ResolvedBody {
+    /// The position, as in the request.
+    pub position: String,
+    /// The result.
+    pub status: ResolvedStatus,
+    /// Why it was not resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl ResolvedBody {
+    /// The result for `position`.
+    #[must_use]
+    pub const fn new(position: String, status: ResolvedStatus, detail: Option<String>) -> Self {
+        Self { position, status, detail }
+    }
+}
+
+/// The result of replaying or discarding a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResolvedStatus {
+    /// Its record was published again.
+    Replayed,
+    /// It was discarded.
+    Discarded,
+    /// It cannot be replayed, only discarded.
+    Refused,
+    /// There is no pending dead letter at the position.
+    Unknown,
+    /// A result that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
 /// A dead letter. Its bytes may be anything: see [`BytesBody`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetterBody {
     /// The position of its record: topic, partition and offset, joined by dashes.
@@ -15,7 +103,7 @@ pub struct DeadLetterBody {
     /// The time of its record.
     pub time: Timestamp,
     /// The kind of the reason.
-    pub reason: &'static str,
+    pub reason: String,
     /// The reason in words.
     pub detail: BytesBody,
     /// The number of attempts.
@@ -35,7 +123,7 @@ pub struct DeadLetterBody {
 }
 
 /// The key, the headers and the value of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordBody {
     /// The key.
@@ -47,7 +135,7 @@ pub struct RecordBody {
 }
 
 /// A header of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordHeaderBody {
     /// The name.
@@ -58,7 +146,7 @@ pub struct RecordHeaderBody {
 
 /// Bytes: text, or base64 if they are not UTF-8 or have control characters other than line feeds and tabs, which could
 /// move a terminal's cursor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum BytesBody {
@@ -99,7 +187,7 @@ impl DeadLetterBody {
         Self {
             position: dead_letter.position().to_string(),
             time: dead_letter.record.time,
-            reason: dead_letter.reason.kind().as_str(),
+            reason: dead_letter.reason.kind().as_str().to_owned(),
             // The reason may quote the record.
             detail: dead_letter.reason.to_string().as_bytes().into(),
             attempts: dead_letter.attempts,

@@ -19,7 +19,10 @@ mod rows;
 
 pub use batch::{BatchResultBody, BatchStatus, NDJSON};
 pub use bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody, UserOrdersBody};
-pub use dead_letters::{BytesBody, DeadLetterBody, RecordBody, RecordHeaderBody};
+pub use dead_letters::{
+    BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody, ResolvedStatus,
+    StuckBody,
+};
 pub use problem::{ProblemError, ProblemMembers};
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;

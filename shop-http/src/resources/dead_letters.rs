@@ -9,12 +9,12 @@ use axum::http::Uri;
 use axum::response::IntoResponse;
 use serde_json::json;
 use shop_core::Result;
+use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::log::{RecordPosition, Resolution, Resolved};
 
 use crate::auth::{Action, Caller};
 use crate::request::fields::Body;
 use crate::request::{self, PathText, Query};
-use crate::resources::health::stuck_health;
 use crate::response::validation_error::{Kind, Location};
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::service::{Service, within};
@@ -29,9 +29,8 @@ pub(crate) async fn list(State(service): State<Arc<Service>>, caller: Caller, ur
     let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
     let (filter, _) = parameters.finish(filter)?;
     let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
-    let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck).map(stuck_health);
-    let body = json!({"items": items, "next": next, "stuck": stuck.collect::<Vec<_>>()});
-    Ok(Json(body).into_response())
+    let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck).map(StuckBody::from);
+    Ok(Json(DeadLettersBody::new(items, next, stuck.collect())).into_response())
 }
 
 /// `GET /v1/dead-letters/{position}`.
@@ -69,22 +68,20 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
     let (positions, dry_run) = positions(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
-    let done = if resolution == Resolution::Replayed { "replayed" } else { "discarded" };
+    let is_replay = resolution == Resolution::Replayed;
+    let done = if is_replay { ResolvedStatus::Replayed } else { ResolvedStatus::Discarded };
     let result = |text: String| {
         let position = text.parse::<RecordPosition>();
         let (status, detail) = match position.map(|position| found.get(&position)) {
             Ok(Some(Resolved::Done)) => (done, None),
             Ok(Some(_)) => {
-                ("refused", Some("is a gap: its records are gone, it can only be discarded".to_owned()))
+                let detail = "is a gap: its records are gone, it can only be discarded";
+                (ResolvedStatus::Refused, Some(detail.to_owned()))
             }
-            Ok(None) => ("unknown", Some("there is no pending dead letter".to_owned())),
-            Err(error) => ("unknown", Some(error.to_string())),
+            Ok(None) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
+            Err(error) => (ResolvedStatus::Unknown, Some(error.to_string())),
         };
-        let mut result = json!({"position": text, "status": status});
-        if let Some(detail) = detail {
-            result["detail"] = detail.into();
-        }
-        result
+        ResolvedBody::new(text, status, detail)
     };
     let results: Vec<_> = positions.into_iter().map(result).collect();
     Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())

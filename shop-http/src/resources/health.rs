@@ -10,7 +10,8 @@ use axum::{Extension, Json};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use shop_core::ErrorKind;
-use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
+use shop_core::api::StuckBody;
+use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
 use shop_core::log::{Gap, Lag};
 use shop_core::ports::PurchaseSink;
 use shop_core::shop::LocalPorts;
@@ -199,7 +200,7 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         // The failing parts, with the kind of each error but not a driver's text.
         "waiting_for": waiting_for.collect::<BTreeMap<_, _>>(),
         // The oldest record that the store does not accept while it accepts others.
-        "stuck": stuck.map(stuck_health),
+        "stuck": stuck.map(StuckBody::from),
         "stopped_because": failure.map(|error| error.message().to_owned()),
     }))
 }
@@ -213,20 +214,6 @@ fn gaps_health(gaps: &[Gap]) -> Value {
         "records": gaps.iter().map(Gap::count).sum::<u64>(),
         "pending": gaps.iter().take(MAX_GAPS).collect::<Vec<_>>(),
     })
-}
-
-/// The state of a record that the store does not accept.
-pub(crate) fn stuck_health(stuck: StuckRecord) -> Value {
-    let StuckRecord { topic, partition, offset, id, since, error, .. } = stuck;
-    known(json!({
-        "topic": &*topic,
-        "partition": partition,
-        "offset": offset,
-        "id": id,
-        // Since it was read.
-        "age_seconds": since.elapsed().as_secs(),
-        "error": kind_word(&error),
-    }))
 }
 
 /// `body` without its unknown members.
