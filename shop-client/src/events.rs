@@ -1,21 +1,19 @@
 //! The client as [`PurchaseEvents`]: server-sent events, over as many connections as it takes.
 
-use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::ExponentialBackoff;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
 use shop_core::feed::RecentIds;
 use tokio::time::{sleep, timeout};
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
-use tokio_util::io::StreamReader;
 
 use crate::error::client_error;
 use crate::ports::selection;
-use crate::transport::{Call, TYPICAL_RESPONSE_BYTES};
+use crate::response::foreign_line;
+use crate::transport::Call;
 use crate::{Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient};
 
 /// Without a byte for this time a connection is renewed. The service sends a comment every 15 s.
@@ -38,9 +36,7 @@ impl PurchaseEvents for ShopClient {
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
         let transport = &self.inner.transport;
         let url = transport.url("v1/purchases/events", selection(selector).as_slice());
-        let mut call = Call::query("events", url, transport.timeouts.query);
-        call.answer_bytes = None;
-        call.head.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        let call = Call::stream("events", url, EVENT_STREAM, transport.timeouts.query);
         let (delays, yielded) = (self.limits.retries.delays(), RecentIds::default());
         let mut events = Events { client: self.clone(), call, last: after, lines: None, delays, yielded };
         let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));
@@ -56,7 +52,7 @@ struct Events {
     /// Where the next connection continues.
     last: Option<FeedCursor>,
     /// The lines of the connection.
-    lines: Option<BoxStream<'static, Result<String, LinesCodecError>>>,
+    lines: Option<BoxStream<'static, Result<String>>>,
     /// The pauses before the next connections.
     delays: ExponentialBackoff,
     yielded: RecentIds,
@@ -93,17 +89,7 @@ impl Events {
         if let Some(last) = self.last.as_ref().and_then(|last| HeaderValue::from_str(last.as_str()).ok()) {
             self.call.head.insert(LAST_EVENT_ID, last);
         }
-        let mut answer = self.client.query(&self.call).await?;
-        let is_stream = answer.header("content-type").is_some_and(|kind| kind.starts_with(EVENT_STREAM));
-        let Some(body) = answer.stream.take().filter(|_| is_stream) else {
-            return Err(answer.unreadable("the response is not one of this service: check the address"));
-        };
-        let body = stream::try_unfold(body, async |mut body| {
-            let chunk = body.chunk().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, body)))
-        });
-        let lines = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
-        self.lines = Some(FramedRead::new(StreamReader::new(body.boxed()), lines).boxed());
+        self.lines = Some(self.client.query(&self.call).await?.lines(EVENT_STREAM, MAX_IDLE)?);
         let limit = self.call.timeout;
         timeout(limit, self.event()).await.unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
     }
@@ -125,31 +111,21 @@ impl Events {
             }
         }
         if let Some(id) = id {
-            self.last = Some(id.parse().map_err(|_invalid| unreadable())?);
+            self.last = Some(id.parse().map_err(|_invalid| foreign_line())?);
         }
         if !is_purchase {
             return Ok(None);
         }
-        let purchase = serde_json::from_str(&data).map_err(|error| unreadable().with_source(error))?;
-        Ok(Some(FeedItem::new(purchase, self.last.clone().ok_or_else(unreadable)?)))
+        let purchase = serde_json::from_str(&data).map_err(|error| foreign_line().with_source(error))?;
+        Ok(Some(FeedItem::new(purchase, self.last.clone().ok_or_else(foreign_line)?)))
     }
 
     async fn line(&mut self) -> Result<String> {
         let Some(lines) = &mut self.lines else { return Err(lost("there is no connection")) };
-        match timeout(MAX_IDLE, lines.try_next()).await {
-            Ok(Ok(Some(line))) => Ok(line),
-            Ok(Ok(None)) => Err(lost("the stream has ended")),
-            Ok(Err(LinesCodecError::MaxLineLengthExceeded)) => Err(unreadable()),
-            Ok(Err(LinesCodecError::Io(error))) => Err(lost("the connection was lost").with_source(error)),
-            Err(_elapsed) => Err(lost("the connection is silent")),
-        }
+        lines.try_next().await?.ok_or_else(|| lost("the stream has ended"))
     }
 }
 
 fn lost(why: &str) -> Error {
     client_error(ErrorKind::Unavailable, why)
-}
-
-fn unreadable() -> Error {
-    client_error(ErrorKind::Unsupported, "an event is too large, or not one of this service")
 }

@@ -48,6 +48,13 @@
 //! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by itself after lost
 //! connections and restarts of the service; the cursor of an event continues behind it in another process.
 //!
+//! [`export`](ShopClient::export) streams a whole listing in one response, as purchases or as a file of CSV or NDJSON.
+//!
+//! # Operate
+//!
+//! [`health`](ShopClient::health) is the state of a service. [`dead_letters`](ShopClient::dead_letters) lists, replays
+//! and discards the records that ingest of management could not store.
+//!
 //! # Users and orders
 //!
 //! A service may have two more roles. [`users`](ShopClient::users) registers and finds users,
@@ -129,7 +136,7 @@
 
 // `builder`: the builder and its options
 // `blocking`: calls of programs without a runtime
-// `client`, `entities`, `request`: the calls
+// `client`, `dead_letters`, `entities`, `export`, `health`, `request`: the calls
 // `error`, `problem`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
@@ -144,9 +151,12 @@ mod blocking;
 mod builder;
 mod client;
 mod correlation;
+mod dead_letters;
 mod entities;
 mod error;
 mod events;
+mod export;
+mod health;
 #[cfg(test)]
 mod misbehaving_service_test;
 mod observer;
@@ -162,8 +172,11 @@ mod transport;
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
+pub use dead_letters::DeadLetters;
 pub use entities::{Entities, Orders, Users};
 pub use error::HttpErrorExt;
+pub use export::Export;
+pub use health::{EntityHealth, GapsHealth, Health, IngestHealth};
 pub use observer::{CallEvent, CallState};
 pub use problem::Problem;
 pub use request::{RawRequest, RawResponse};
@@ -172,12 +185,15 @@ pub use reqwest;
 pub use retries::RetryPolicy;
 /// The ports, their error and the other types that an implementation of a port needs.
 pub use shop_core;
-pub use shop_core::api::ProblemError;
+pub use shop_core::api::{
+    BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody, ResolvedBody,
+    ResolvedStatus, StuckBody,
+};
 #[cfg(feature = "mock")]
 pub use shop_core::entity::MockEntityStore;
 pub use shop_core::entity::{EntityStore, Insertion};
 pub use shop_core::feed::{FeedCursor, FeedItem};
-pub use shop_core::log::RecordPosition;
+pub use shop_core::log::{ReasonKind, RecordPosition};
 pub use shop_core::memory;
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
 pub use shop_core::ports::{

@@ -14,7 +14,8 @@ use crate::Error;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {
-    /// The name of the call, as in its span: `buy`, `page`, `summary`, `get`, `check`, `events`, and those of users and orders.
+    /// The name of the call, as in its span: `buy`, `page`, `summary`, `get`, `check`,
+    /// `events`, `export`, `health`, `request`, and those of users, orders and dead letters.
     pub call: &'static str,
     /// The number of attempts so far; 0 when the call was rejected before it was sent.
     pub attempts: u32,

@@ -90,11 +90,8 @@ impl PurchaseSink for ShopClient {
 #[async_trait]
 impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
-        let limit = request.limit.get().to_string();
-        let mut parameters = vec![("order", order.to_owned()), ("limit", limit)];
-        parameters.extend(selection(selector));
-        parameters.extend(times(request.range));
+        let mut parameters = listing(selector, request.order, request.range);
+        parameters.push(("limit", request.limit.get().to_string()));
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
         let transport = &self.inner.transport;
         let url = transport.url("v1/purchases", &parameters);
@@ -158,6 +155,17 @@ impl PurchaseQuery for ShopClient {
     async fn check_reads(&self) -> Result<()> {
         Self::check(self).await
     }
+}
+
+/// The query parameters of a listing.
+pub(crate) fn listing(
+    selector: &Selector,
+    order: ListOrder,
+    range: TimeRange,
+) -> Vec<(&'static str, String)> {
+    let order = if order == ListOrder::OldestFirst { "oldest" } else { "newest" };
+    let order = ("order", order.to_owned());
+    [order].into_iter().chain(selection(selector)).chain(times(range)).collect()
 }
 
 /// The query parameters for `range`.

@@ -1,17 +1,25 @@
 //! Responses, and errors made of them.
 
+use std::io;
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
+use shop_core::Bytes;
 use shop_core::api::header;
 use shop_core::api::problem::kind_of_problem;
 use shop_core::{Clock, SystemClock};
+use tokio::time::timeout;
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::io::StreamReader;
 
 use crate::error::{ErrorResponse, client_error};
 use crate::problem::Problem;
+use crate::transport::TYPICAL_RESPONSE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
 /// The maximum `Retry-After` that is honoured: a misconfigured service cannot block a caller for days.
@@ -70,6 +78,43 @@ impl Response {
             let response = ErrorResponse { cause: Some(failure.into()), ..self.as_source() };
             self.unreadable_as("the response is not one of this service: check the address", response)
         })
+    }
+
+    /// The body of a call that streams, if it has this type.
+    fn chunks(&mut self, media_type: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        let is_expected = self.header("content-type").is_some_and(|found| found.starts_with(media_type));
+        let Some(body) = self.stream.take().filter(|_| is_expected) else {
+            return Err(self.unreadable("the response is not one of this service: check the address"));
+        };
+        let chunks = stream::try_unfold(body, async |mut body| {
+            let chunk = body.chunk().await.map_err(|failure| io::Error::other(failure.without_url()))?;
+            Ok(chunk.map(|chunk| (chunk, body)))
+        });
+        Ok(chunks.boxed())
+    }
+
+    /// The parts of that body, with at most `idle` between them.
+    pub(crate) fn parts(
+        mut self,
+        media_type: &str,
+        idle: Duration,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        Ok(until_silent(self.chunks(media_type)?.map_err(lost), idle))
+    }
+
+    /// The lines of that body, with at most `idle` between them.
+    pub(crate) fn lines(
+        mut self,
+        media_type: &str,
+        idle: Duration,
+    ) -> Result<BoxStream<'static, Result<String>>> {
+        let lines = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
+        let lines = FramedRead::new(StreamReader::new(self.chunks(media_type)?), lines);
+        let lines = lines.map_err(|failure| match failure {
+            LinesCodecError::Io(failure) => lost(failure),
+            LinesCodecError::MaxLineLengthExceeded => foreign_line(),
+        });
+        Ok(until_silent(lines, idle))
     }
 
     fn problem(&self) -> Option<Problem> {
@@ -179,6 +224,30 @@ impl Response {
             None => error,
         }
     }
+}
+
+/// `items`, until an error or none for `idle`.
+fn until_silent<T: Send + 'static>(
+    items: impl Stream<Item = Result<T>> + Send + 'static,
+    idle: Duration,
+) -> BoxStream<'static, Result<T>> {
+    let items = stream::try_unfold(items.boxed(), move |mut items| async move {
+        let silent = |_elapsed| Err(lost(io::ErrorKind::TimedOut.into()));
+        let item = timeout(idle, items.try_next()).await.unwrap_or_else(silent)?;
+        Ok(item.map(|item| (item, items)))
+    });
+    items.boxed()
+}
+
+fn lost(failure: io::Error) -> Error {
+    let message = "the connection was lost or silent before the end of the response";
+    client_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied).with_source(failure)
+}
+
+/// The error for a line of a stream that cannot be understood.
+pub(crate) fn foreign_line() -> Error {
+    let message = "a line of the response is too long, or not one of this service";
+    client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::NotApplied)
 }
 
 /// Untrusted text, made fit for a line of a log.

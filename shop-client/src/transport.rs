@@ -126,6 +126,12 @@ impl Call {
         }
     }
 
+    /// A query whose response is a stream of this type.
+    pub(crate) fn stream(name: &'static str, url: Url, media_type: &'static str, timeout: Duration) -> Self {
+        let head = [(ACCEPT, HeaderValue::from_static(media_type))].into_iter().collect();
+        Self { answer_bytes: None, head, ..Self::query(name, url, timeout) }
+    }
+
     /// A request with a body.
     pub(crate) fn post(name: &'static str, url: Url, sent: Sent, timeout: Duration) -> Self {
         Self { method: Method::POST, sent: Some(sent), ..Self::query(name, url, timeout) }

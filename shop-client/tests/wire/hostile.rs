@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use shop_client::{
-    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, RetryPolicy, ShopClient, ShopClientBuilder,
-    UserNumber,
+    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, PageLimit, RetryPolicy, Selector, ShopClient,
+    ShopClientBuilder, UserNumber,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +58,7 @@ impl Hostile {
             .retries(RetryPolicy::none())
     }
 
-    /// The errors of every kind of call; the first three are writes.
+    /// The errors of every kind of call; the first five are writes.
     async fn errors(&self) -> Vec<Error> {
         let client = self.builder().build().unwrap();
         let user = client.user("u1");
@@ -68,6 +69,8 @@ impl Hostile {
                 client.buy(ada("1")).await.unwrap_err(),
                 users.insert(&new_user()).await.unwrap_err(),
                 orders.insert(&new_order()).await.unwrap_err(),
+                client.dead_letters().replay(["t-0-1"]).await.unwrap_err(),
+                client.dead_letters().discard(["t-0-1"]).await.unwrap_err(),
                 user.summary().await.unwrap_err(),
                 user.page().await.unwrap_err(),
                 client.get(id).await.unwrap_err(),
@@ -75,6 +78,12 @@ impl Hostile {
                 users.get(UserNumber::FIRST).await.unwrap_err(),
                 users.orders_of(UserNumber::FIRST).await.unwrap_err(),
                 orders.get(OrderNumber::FIRST).await.unwrap_err(),
+                client.dead_letters().page(PageLimit::MAX, None).await.unwrap_err(),
+                client.dead_letters().list().next().await.unwrap().unwrap_err(),
+                client.dead_letters().get("t-0-1").await.unwrap_err(),
+                client.health().await.unwrap_err(),
+                client.export(Selector::All).purchases().next().await.unwrap().unwrap_err(),
+                client.export(Selector::All).csv().next().await.unwrap().unwrap_err(),
             ]
         };
         // Only calls that hang take as long.
@@ -131,7 +140,7 @@ async fn a_response_that_never_ends_times_out() {
     // Concurrently: each of them takes as long as all its calls may.
     let all = slow.map(|(first, then)| async move {
         let errors = Hostile::new(first.clone(), then).await.errors().await;
-        assert!(unknown(&errors[..3]), "{first}: {errors:?}");
+        assert!(unknown(&errors[..5]), "{first}: {errors:?}");
         for error in errors {
             assert!(error.status() == Some(503) || error.kind() != ErrorKind::Internal, "{first}: {error:?}");
         }
@@ -185,7 +194,7 @@ async fn a_foreign_response_is_an_error() {
     ];
     for first in wrong {
         let errors = Hostile::new(first.clone(), Then::Close).await.errors().await;
-        assert!(unknown(&errors[..3]), "{first:.80}: {errors:?}");
+        assert!(unknown(&errors[..5]), "{first:.80}: {errors:?}");
         assert!(errors.iter().all(|error| error.to_string().len() < 1_000), "{first:.80}");
     }
 }
@@ -202,7 +211,7 @@ async fn redirects_are_not_followed() {
                 "{error}"
             );
         }
-        assert_eq!(server.connections.load(Ordering::Relaxed), 10, "one for each call");
+        assert_eq!(server.connections.load(Ordering::Relaxed), 18, "one for each call");
         // A client that follows redirects ends as well.
         let follows = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
         let client = server.builder().http_client(follows).build().unwrap();

@@ -5,8 +5,11 @@
 mod batches;
 mod check;
 mod correlation;
+mod dead_letters;
 mod entities;
 mod events;
+mod export;
+mod health;
 mod hostile;
 mod many;
 mod newcomer;

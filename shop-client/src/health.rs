@@ -1,0 +1,118 @@
+//! The state of a service, as `/health` reports it.
+
+use std::collections::BTreeMap;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use shop_core::api::StuckBody;
+
+use crate::transport::Call;
+use crate::{Result, ShopClient};
+
+/// The state of a service. Members that it does not report are `None`: those of roles that it does not have, and all
+/// but the status for a caller without the right to inspect.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// `degraded` when an operator is needed, `unhealthy` without a store, else `healthy` or `ok`.
+    pub status: String,
+    /// Whether the log accepts purchases, or can be read by ingest.
+    #[serde(rename = "kafkaReady")]
+    pub log: Option<bool>,
+    /// Of management: whether the stores respond.
+    #[serde(rename = "mongoReady")]
+    pub store: Option<bool>,
+    /// The ingest of purchases.
+    pub ingest: Option<IngestHealth>,
+    /// The role of users.
+    pub users: Option<EntityHealth>,
+    /// The role of orders.
+    pub orders: Option<EntityHealth>,
+}
+
+/// The state of an ingest.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct IngestHealth {
+    /// The name of the [phase](shop_core::ingest::Phase).
+    pub phase: String,
+    /// Records stored since the start of the process.
+    pub inserted: u64,
+    /// Records that were stored before.
+    pub duplicates: u64,
+    /// Records that became dead letters.
+    pub dead_lettered: u64,
+    /// The pending dead letters of the log, if they were counted.
+    pub dead_letters_waiting: Option<u64>,
+    /// Records that the log no longer had.
+    pub lost_records: u64,
+    /// The gaps of the log whose dead letters are pending.
+    pub gaps: Option<GapsHealth>,
+    /// Records that are being stored.
+    pub in_flight: u64,
+    /// The records after the committed positions, if known.
+    pub lag: Option<u64>,
+    /// For how long another producer's transaction has been open, in seconds.
+    pub open_transaction_seconds: Option<u64>,
+    /// The age of the oldest purchase of the last batch when it was stored, in milliseconds.
+    pub freshness_ms: Option<u64>,
+    /// The failing parts, with the kind of each error.
+    pub waiting_for: BTreeMap<String, String>,
+    /// The oldest record that the store does not accept.
+    pub stuck: Option<StuckBody>,
+    /// Why it has stopped.
+    pub stopped_because: Option<String>,
+}
+
+/// The gaps of a log.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct GapsHealth {
+    /// The number of lost records.
+    pub records: u64,
+    /// Some of the gaps: their topic, partition, offsets, count and cause.
+    pub pending: Vec<Value>,
+}
+
+/// The state of the role of users or of orders.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct EntityHealth {
+    /// Whether the store responds.
+    pub store: bool,
+    /// The number of unpublished events, if known.
+    pub outbox: Option<u64>,
+    /// The kind of error that keeps events in the outbox.
+    pub outbox_waits_for: Option<String>,
+    /// The ingest of the other role's events.
+    pub events: Option<IngestHealth>,
+}
+
+impl ShopClient {
+    /// The state of the service, for people and dashboards, by `GET /health`. A state that is not healthy is a result,
+    /// not an error. Beside an admin listener, only that one has this path.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), shop_client::Error> {
+    /// let health = client.health().await?;
+    /// println!("{}, lag {:?}", health.status, health.ingest.and_then(|ingest| ingest.lag));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the service does not respond. It is not retried.
+    pub async fn health(&self) -> Result<Health> {
+        let transport = &self.inner.transport;
+        let url = transport.url("health", &[("details", "true".to_owned())]);
+        let mut call = Call::query("health", url, transport.timeouts.check);
+        (call.repeats, call.not_found_hint) = (false, "there is no such path at this address: check it");
+        // A service without a store responds with its state as well.
+        call.accepts = |status| [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR].contains(&status);
+        let answer = self.query(&call).await?;
+        let is_ok = answer.status == StatusCode::OK;
+        answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(call.not_found_hint) })
+    }
+}
