@@ -37,7 +37,7 @@ struct OwnPurchases;
 
 impl Authorize for OwnPurchases {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        let is_own = principal.subject().is_some_and(|user| action.is_limited_to(user));
+        let is_own = action.user_id().is_some_and(|user| principal.subject() == Some(user.as_str()));
         if is_own { Decision::Allow } else { Decision::deny("only your own purchases") }
     }
 }

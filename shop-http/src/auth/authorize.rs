@@ -119,32 +119,43 @@ pub enum Action<'a> {
 }
 
 impl Action<'_> {
-    /// Whether the action is limited to the user with the id `user`. Users and orders have numbers as ids.
+    /// The only user whose purchases the action concerns.
     ///
-    /// Purchases that are selected by a user name are not limited to one user: names are not unique.
+    /// Purchases that are selected by a user name are not of one user: names are not unique.
     ///
     /// ```
     /// use shop_core::ports::Selector;
     /// use shop_http::Action;
     ///
     /// let own = Selector::User("u1".parse()?);
-    /// assert!(Action::ReadPurchases(&own).is_limited_to("u1"));
-    /// assert!(!Action::ReadPurchases(&Selector::All).is_limited_to("u1"));
+    /// assert_eq!(Action::ReadPurchases(&own).user_id().map(|user| user.as_str()), Some("u1"));
+    /// assert_eq!(Action::ReadPurchases(&Selector::All).user_id(), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn is_limited_to(&self, user: &str) -> bool {
+    pub const fn user_id(&self) -> Option<&UserId> {
         match *self {
-            Self::Buy(id) | Self::ReadPurchases(Selector::User(id)) => id.as_str() == user,
-            Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
-                number.to_string() == user
-            }
-            Self::ReadPurchases(_)
-            | Self::ReadErased
-            | Self::ReadPositions
-            | Self::RegisterUser
-            | Self::Operate => false,
+            Self::Buy(id) | Self::ReadPurchases(Selector::User(id)) => Some(id),
+            _ => None,
         }
+    }
+
+    /// The registered user whom, or whose orders, the action concerns. The number is unrelated to the ids of purchases.
+    #[must_use]
+    pub const fn user_number(&self) -> Option<UserNumber> {
+        match self {
+            Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether the action is limited to the user whose id, or whose number, is the subject.
+    pub(super) fn is_limited_to(&self, sender: &Principal) -> bool {
+        let number = || self.user_number().map(|number| number.to_string());
+        sender.subject().is_some_and(|subject| {
+            self.user_id().is_some_and(|id| id.as_str() == subject)
+                || number().is_some_and(|number| number == subject)
+        })
     }
 }
 
@@ -181,7 +192,7 @@ impl Decision {
 ///
 /// impl Authorize for OwnPurchases {
 ///     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-///         let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
+///         let is_own = action.user_id().is_some_and(|user| principal.subject() == Some(user.as_str()));
 ///         let is_read = matches!(action, Action::ReadPurchases(_));
 ///         if is_own || (is_read && principal.has_scope("purchases:read:any")) {
 ///             Decision::Allow
@@ -225,10 +236,10 @@ impl Caller {
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
     pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
         let Some(trail) = self.identified() else { return };
-        let is_foreign = self.principal.as_ref().is_some_and(|sender| {
-            let is_own = sender.subject().is_some_and(|subject| action.is_limited_to(subject));
-            sender.name().is_some() && !is_own
-        });
+        let is_foreign = self
+            .principal
+            .as_ref()
+            .is_some_and(|sender| sender.name().is_some() && !action.is_limited_to(sender));
         if let Some((action, user, is_write)) = described(action)
             && (is_write || is_foreign)
         {

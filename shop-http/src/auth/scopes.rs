@@ -41,8 +41,7 @@ const OPERATE: &str = "operate";
 impl Authorize for Scopes {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
         let (own, any) = required(action);
-        let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
-        let own = own.filter(|_| is_own);
+        let own = own.filter(|_| action.is_limited_to(principal));
         if principal.has_scope(any) || own.is_some_and(|own| principal.has_scope(own)) {
             return Decision::Allow;
         }

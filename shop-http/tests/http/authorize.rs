@@ -34,7 +34,19 @@ struct OwnOnly;
 
 impl Authorize for OwnOnly {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
+        let is_own = action.user_id().is_some_and(|user| principal.subject() == Some(user.as_str()));
+        if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
+    }
+}
+
+/// The subjects are numbers of registered users.
+#[derive(Debug)]
+struct OwnNumber;
+
+impl Authorize for OwnNumber {
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+        let own = action.user_number().map(|user| user.to_string());
+        let is_own = own.is_some() && own.as_deref() == principal.subject();
         if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
     }
 }
@@ -143,7 +155,8 @@ async fn users_and_orders_are_authorized() {
     let mut parts = Parts::new(ServiceKind::Management, None);
     parts.users = Some(UsersRole::new(Arc::new(users.clone())));
     parts.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
-    let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
+    let by_id = routes(parts.clone()).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
+    let app = routes(parts).authorize(OwnNumber).auth_layer(from_fn(authenticate)).build();
     let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
     assert_eq!(send_as(&app, "1", Method::POST, "/v1/users", ada).await.status, StatusCode::FORBIDDEN);
     let registered = send_as(&app, "admin any", Method::POST, "/users", ada).await;
@@ -159,6 +172,7 @@ async fn users_and_orders_are_authorized() {
         [("/users/1", 403), ("/v1/users/1/orders", 403), ("/orders/1", 404), ("/v1/orders/1", 404)]
     {
         assert_eq!(get_as(&app, "1", path).await.status, StatusCode::OK, "{path}");
+        assert_eq!(get_as(&by_id, "1", path).await.status.as_u16(), foreign, "{path}: the id of purchases");
         assert_eq!(get_as(&app, "2", path).await.status.as_u16(), foreign, "{path}");
     }
 }
