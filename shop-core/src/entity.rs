@@ -10,6 +10,7 @@ use crate::{IdempotencyKey, RequestContext, Result};
 
 /// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or an
 /// [`Order`](crate::orders::Order).
+#[doc(hidden)]
 pub trait Entity: Event + PartialEq {
     /// Its number: from 1, without gaps.
     type Number: Copy + Ord + Debug + Display + From<i64> + Into<i64> + Send + Sync + 'static;

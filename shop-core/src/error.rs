@@ -164,6 +164,7 @@ impl Error {
     }
 
     /// The same error of a call that took this number of attempts.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner_mut().attempts = attempts;
@@ -171,6 +172,7 @@ impl Error {
     }
 
     /// The same error of a request with this id.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.inner_mut().request_id = Some(id.into());
@@ -178,6 +180,7 @@ impl Error {
     }
 
     /// The same error of a write with this key.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.inner_mut().idempotency_key = Some(key);
@@ -186,6 +189,7 @@ impl Error {
 
     /// The same error of a write whose key was generated for this call. With an unknown outcome it is not retryable:
     /// the same call would generate another key and be another write.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_generated_key(self, key: IdempotencyKey) -> Self {
         let error = if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self };

@@ -84,7 +84,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `csv` | purchases as rows of CSV or NDJSON, and the module `import`, which publishes those of a file |
-//! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
+//! | `api` | the module `api`: bodies and problem types of the HTTP API |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
@@ -100,13 +100,16 @@ mod clock;
 pub mod conformance;
 pub mod domain;
 pub mod entity;
+#[doc(hidden)]
 pub mod erase;
 mod error;
 mod failpoint;
 pub mod feed;
 #[cfg(feature = "csv")]
+#[doc(hidden)]
 pub mod import;
 pub mod ingest;
+#[doc(hidden)]
 pub mod json;
 pub mod log;
 mod macros;
@@ -115,9 +118,11 @@ pub mod orders;
 pub mod outbox;
 pub mod ports;
 pub mod record;
+#[doc(hidden)]
 pub mod retention;
 pub mod shop;
 pub mod users;
+#[doc(hidden)]
 pub mod verify;
 
 /// The macro for implementations of the ports.

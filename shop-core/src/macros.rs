@@ -1,6 +1,7 @@
 //! Macros.
 
-/// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name of each field.
+/// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name and the
+/// documentation of each field. Strangers set; the fields are for this workspace to read, and not documented.
 ///
 /// With `pub fn new(…);` after the struct, this constructor replaces `Default`. Its arguments can be used in the values
 /// of the fields. The setter of a field takes the field's type, or what follows its `as`: conversions of numbers would
@@ -33,23 +34,21 @@ macro_rules! options {
         $(#[$meta])*
         #[non_exhaustive]
         pub struct $options {
-            $($(#[$field_meta])* pub $field: $type,)+
+            $(#[doc(hidden)] pub $field: $type,)+
         }
 
         impl $options {
-            $($crate::options!(@setter $field: $type $(as $taken)?);)+
+            $($crate::options!(@setter $(#[$field_meta])* $field: $type $(as $taken)?);)+
         }
 
         $crate::options!(@constructor $options { $($field: $default,)+ }
             $($(#[$new_meta])* pub fn new($($argument: $argument_type),+))?);
     };
-    (@setter $field:ident: $type:ty) => {
-        $crate::options!(@setter $field: $type as $type);
+    (@setter $(#[$meta:meta])* $field:ident: $type:ty) => {
+        $crate::options!(@setter $(#[$meta])* $field: $type as $type);
     };
-    (@setter $field:ident: $type:ty as $taken:ty) => {
-        #[doc = concat!(
-            "The same options with this [`", stringify!($field), "`](#structfield.", stringify!($field), ")."
-        )]
+    (@setter $(#[$meta:meta])* $field:ident: $type:ty as $taken:ty) => {
+        $(#[$meta])*
         #[must_use]
         pub fn $field(mut self, $field: $taken) -> Self {
             self.$field = $field.into();
@@ -93,6 +92,7 @@ macro_rules! named_enum {
 
         impl $enum {
             /// All values.
+            #[doc(hidden)]
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
 
             /// The name.

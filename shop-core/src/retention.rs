@@ -79,6 +79,7 @@ const MAX_COUNT: usize = 1_000_000;
 const PAUSE_FACTOR: u32 = 4;
 
 /// The time before which purchases are older than `keep` at `now`.
+#[doc(hidden)]
 #[must_use]
 pub fn retained_from(now: Timestamp, keep: Duration) -> Timestamp {
     let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
@@ -89,6 +90,7 @@ pub fn retained_from(now: Timestamp, keep: Duration) -> Timestamp {
 const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// The timestamps that a new purchase may have. An older one than the retention would be deleted at once.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedTimes {
     first: Timestamp,
@@ -182,6 +184,7 @@ impl Retention {
 /// it, rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due.
 /// Then the clock is trusted. While more is due than is counted, each round deletes a tenth of the count, and is none
 /// of the ten.
+#[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
     suspect: Option<Suspect>,
@@ -197,6 +200,7 @@ struct Suspect {
 }
 
 /// What a round may delete.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Allowance {

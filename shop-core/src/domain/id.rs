@@ -39,7 +39,7 @@ const INVALID: Invalid = Invalid::malformed(
 
 impl PurchaseId {
     /// The maximum length of the text.
-    pub const MAX_BYTES: usize = 36;
+    pub(crate) const MAX_BYTES: usize = 36;
 
     /// The id whose UUID is `uuid`.
     #[must_use]
@@ -82,15 +82,7 @@ impl PurchaseId {
     }
 
     /// Writes the text into `buffer`, without an allocation.
-    ///
-    /// ```
-    /// use shop_core::PurchaseId;
-    ///
-    /// let id: PurchaseId = "65a1f0c2d3e4b5a697887766".parse()?;
-    /// assert_eq!(id.encode(&mut [0; PurchaseId::MAX_BYTES]), "65a1f0c2d3e4b5a697887766");
-    /// # Ok::<(), shop_core::Invalid>(())
-    /// ```
-    pub fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
+    pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
         match &self.0 {
             Form::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
             Form::Object(bytes) => data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24]),

@@ -28,6 +28,7 @@ impl IdempotencyKey {
     /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
+    #[doc(hidden)]
     #[must_use]
     pub fn of_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {

@@ -13,6 +13,7 @@ macro_rules! row_number {
 
         impl $name {
             /// The first one.
+            #[doc(hidden)]
             pub const FIRST: Self = Self(1);
 
             /// The number `number`.
@@ -28,6 +29,7 @@ macro_rules! row_number {
             }
 
             /// The next number.
+            #[doc(hidden)]
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))

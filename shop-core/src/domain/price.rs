@@ -68,18 +68,10 @@ impl Price {
     }
 
     /// The maximum number of bytes of the text.
-    pub const MAX_BYTES: usize = "1000000000000000.00000000".len();
+    pub(crate) const MAX_BYTES: usize = "1000000000000000.00000000".len();
 
     /// Writes the text into `buffer`, without the cost of formatting.
-    ///
-    /// ```
-    /// use shop_core::Price;
-    ///
-    /// let price: Price = "1195.30".parse()?;
-    /// assert_eq!(price.encode(&mut [0; Price::MAX_BYTES]), "1195.30");
-    /// # Ok::<(), shop_core::Invalid>(())
-    /// ```
-    pub fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
+    pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
         let (units, decimals) = (self.0.mantissa().unsigned_abs(), self.0.scale() as usize);
         let one = 10_u128.pow(self.0.scale());
         // Both are far below 2^64.

@@ -45,7 +45,8 @@ impl Timestamp {
     /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
     ///
     /// # Errors
-    /// As [`from_unix_seconds`](Self::from_unix_seconds).
+    /// [`Invalid`] when it is out of range.
+    #[doc(hidden)]
     pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, Invalid> {
         /// From here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
         const MIN_MILLIS: f64 = 1e11;
@@ -56,7 +57,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`Invalid`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
-    pub fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
+    pub(crate) fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within 2^53")]
@@ -96,18 +97,10 @@ impl Timestamp {
 
 impl Timestamp {
     /// The number of bytes of the text.
-    pub const BYTES: usize = "0000-00-00T00:00:00.000Z".len();
+    pub(crate) const BYTES: usize = "0000-00-00T00:00:00.000Z".len();
 
     /// Writes the text into `buffer`, without the cost of formatting.
-    ///
-    /// ```
-    /// use shop_core::Timestamp;
-    ///
-    /// let at = Timestamp::from_millis(250)?;
-    /// assert_eq!(at.encode(&mut [0; Timestamp::BYTES]), "1970-01-01T00:00:00.250Z");
-    /// # Ok::<(), shop_core::Invalid>(())
-    /// ```
-    pub fn encode(self, buffer: &mut [u8; Self::BYTES]) -> &str {
+    pub(crate) fn encode(self, buffer: &mut [u8; Self::BYTES]) -> &str {
         *buffer = *b"0000-00-00T00:00:00.000Z";
         // Every instant of the range has a civil time in UTC.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();

@@ -27,8 +27,10 @@ mod breaker;
 mod driver;
 mod event;
 mod insertion;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod insertion_test;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod limit_test;
 #[cfg(test)]
@@ -36,10 +38,12 @@ mod logged;
 #[cfg(test)]
 mod misbehaving_source_test;
 mod observer;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod observer_test;
 mod options;
 mod pipeline;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod shutdown_test;
 mod status;

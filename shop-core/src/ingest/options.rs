@@ -59,6 +59,7 @@ impl DeadLetterLimit {
 
     /// The same limit with the name of the setting that an operator changes. The error names it when the limit is
     /// reached.
+    #[doc(hidden)]
     #[must_use]
     pub const fn with_setting_name(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);

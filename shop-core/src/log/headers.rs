@@ -113,6 +113,7 @@ impl HeadersBuilder {
 
     /// Builds into `buffer`, which must be empty. Records can share one buffer: see
     /// [`build_and_split`](Self::build_and_split).
+    #[doc(hidden)]
     #[must_use]
     pub fn with_buffer(buffer: BytesMut) -> Self {
         debug_assert!(buffer.is_empty(), "the buffer must be empty: its content would be read as headers");
@@ -142,6 +143,7 @@ impl HeadersBuilder {
     }
 
     /// The finished headers, and the remaining capacity.
+    #[doc(hidden)]
     #[must_use]
     pub fn build_and_split(mut self) -> (Headers, BytesMut) {
         (Headers(self.0.split().freeze()), self.0)

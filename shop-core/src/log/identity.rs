@@ -78,8 +78,11 @@ impl RecordType {
 
     /// Records whose id is in the header `name`, or is derived from their position if the header is absent. `read`
     /// parses the header's value; `None` means it is invalid.
-    #[must_use]
-    pub const fn with_id_header(mut self, name: &'static str, read: fn(&[u8]) -> Option<String>) -> Self {
+    pub(crate) const fn with_id_header(
+        mut self,
+        name: &'static str,
+        read: fn(&[u8]) -> Option<String>,
+    ) -> Self {
         self.id_header = Some(IdHeader { name, read });
         self
     }

@@ -16,22 +16,18 @@ mod tail;
 
 #[cfg(feature = "mock")]
 pub use admin::MockLogAdmin;
-pub use admin::{GroupPosition, LogAdmin, LogAdminExt, LogUsage};
-pub use dead_letter_page::DeadLetterFilter;
+pub use admin::{LogAdmin, LogUsage};
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter};
-pub use gap::{Gap, GapCause};
-pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
-pub use identity::{RecordId, RecordType};
+pub use headers::Headers;
+pub use identity::RecordId;
 pub use port::{Log, LogWriter, LogWriterExt};
 #[cfg(feature = "mock")]
 pub use port::{MockLog, MockLogWriter};
 pub(crate) use positions::follow_positions;
-pub use positions::{GroupPositions, IngestPositions};
 pub use reason::{Reason, ReasonKind};
 pub use record::{LogRecord, RecordPosition};
-pub use resolve::{ResolveOptions, Resolved, resolve, resolve_all};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
 pub use source::{
@@ -39,3 +35,13 @@ pub use source::{
     SourceEvent,
 };
 pub use tail::{Offsets, Tail, TailStart};
+#[doc(hidden)]
+pub use {
+    admin::{GroupPosition, LogAdminExt},
+    dead_letter_page::DeadLetterFilter,
+    gap::{Gap, GapCause},
+    headers::{HeadersBuilder, InvalidHeaders},
+    identity::RecordType,
+    positions::{GroupPositions, IngestPositions},
+    resolve::{ResolveOptions, Resolved, resolve, resolve_all},
+};

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::log::{CommitOutcome, RevocationCause};
 
 /// Which partitions a rebalance revokes.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rebalancing {

@@ -46,6 +46,7 @@ impl InMemorySource {
     }
 
     /// Loses the membership, as after a missed session timeout. The member joins again by itself.
+    #[doc(hidden)]
     pub fn lose_membership(&self) {
         self.with_group(|group| group.expel(self.member));
     }

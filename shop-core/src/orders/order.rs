@@ -63,6 +63,7 @@ impl NewOrder {
     }
 
     /// The order with its number.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_id(&self, id: OrderNumber) -> Order {
         let Self { user_id, product, quantity, total_price, .. } = self;

@@ -44,6 +44,7 @@ impl TotalPrice {
     }
 
     /// The value in hundredths.
+    #[doc(hidden)]
     #[must_use]
     pub fn cents(self) -> i64 {
         // Less than 10^10.
@@ -53,7 +54,8 @@ impl TotalPrice {
     /// A total price from hundredths.
     ///
     /// # Errors
-    /// [`Invalid`] for more than 8 digits before the decimal point.
+    /// [`Invalid`].
+    #[doc(hidden)]
     pub fn from_cents(cents: i64) -> Result<Self, Invalid> {
         Self::new(Decimal::new(cents, 2))
     }

@@ -20,6 +20,7 @@
 //! conformance kit, and run a relay in your service.
 
 mod relay;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod relay_test;
 

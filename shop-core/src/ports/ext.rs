@@ -23,6 +23,7 @@ pub trait PurchaseQueryExt: PurchaseQuery {
 
     /// As [`pages`](Self::pages), where the pages after the first one have at most `limit` purchases: a small first
     /// page is fast, and large pages need few requests.
+    #[doc(hidden)]
     fn growing_pages(
         self: Arc<Self>,
         selector: Selector,

@@ -23,19 +23,27 @@ pub use cursor::{Cursor, Keyset};
 #[cfg(feature = "mock")]
 pub use events::MockPurchaseEvents;
 pub use events::PurchaseEvents;
+#[doc(hidden)]
 pub use ext::PurchaseQueryExt;
+#[doc(hidden)]
 pub use idempotent::{IdSource, IdempotentSink};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
 pub use query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary};
-pub use range::{PageBounds, TimeRange};
+pub use range::TimeRange;
 pub(crate) use scan::retried;
 pub use scan::{ScanBatch, ScanPosition, UnreadableEntry};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
-pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt, publish_each, publish_new_each};
+pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};
 pub use store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore};
 #[cfg(feature = "mock")]
 pub use store::{MockPurchaseErase, MockPurchaseStore, MockRecordStore};
 pub use store_sink::StoreSink;
-pub use totals::{Bucket, Period, Totals, TotalsRequest, UtcOffset};
+pub use totals::{Bucket, Period, TotalsRequest, UtcOffset};
+#[doc(hidden)]
+pub use {
+    range::PageBounds,
+    sink::{publish_each, publish_new_each},
+    totals::Totals,
+};

@@ -348,6 +348,7 @@ impl Page {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) when the listing would never end: there are more pages, but the cursor does not
     /// advance.
+    #[doc(hidden)]
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
         let stands_still = self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
         if stands_still {

@@ -73,6 +73,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to this listing.
+    #[doc(hidden)]
     pub fn bounds(&self, selector: &Selector) -> Result<PageBounds> {
         let after = self.cursor.as_ref().map(|cursor| cursor.decode(selector, self)).transpose()?;
         let (from, to) = (self.range.from, self.range.to);

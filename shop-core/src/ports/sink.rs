@@ -265,9 +265,11 @@ pub struct PublishedPurchase {
     /// Its durability, and its position in the log.
     pub receipt: Receipt,
     /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
+    /// Not serialized, as it is a fact of this call and not of the purchase: read back, it is 1.
     #[serde(skip, default = "first_attempt")]
     pub attempts: u32,
     /// Whether it was published before under the same key. Then `purchase` is the first one, with its time.
+    /// Not serialized either: read back, it is false.
     #[serde(skip)]
     pub replayed: bool,
 }
@@ -285,6 +287,7 @@ impl PublishedPurchase {
     }
 
     /// The same purchase, published before.
+    #[doc(hidden)]
     #[must_use]
     pub const fn as_replayed(mut self) -> Self {
         self.replayed = true;
@@ -292,6 +295,7 @@ impl PublishedPurchase {
     }
 
     /// The same purchase after this number of attempts.
+    #[doc(hidden)]
     #[must_use]
     pub const fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

@@ -57,6 +57,7 @@ impl InsertOutcome {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) or [`Invalid`](ErrorKind::Invalid) if it is not
     /// stored; the error of an unknown outcome.
+    #[doc(hidden)]
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
             Self::Inserted => return Ok(Receipt::new(id, durability)),

@@ -5,12 +5,16 @@ mod codec;
 mod formats_test;
 mod typed;
 
-pub use codec::{DecodeError, MEMBERS, USER_ID, decode, encode};
+#[doc(hidden)]
+pub use codec::{DecodeError, decode, encode};
+#[doc(hidden)]
+pub use codec::{MEMBERS, USER_ID};
 pub use typed::{Event, JsonEvent, Record};
 pub(crate) use typed::{decode_event, encode_event};
 
 /// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
 /// is in headers, so those consumers can still read the value.
+#[doc(hidden)]
 pub mod header {
     use crate::RequestContext;
     use crate::log::HeadersBuilder;
@@ -40,4 +44,5 @@ pub mod header {
 }
 
 /// The version of the record format: the one that is written, and the only one that is read.
+#[doc(hidden)]
 pub const SCHEMA_VERSION: &str = "1";

@@ -28,7 +28,9 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
+pub use role::PurchasesRole;
+#[doc(hidden)]
+pub use role::{DeadLetterLog, LocalPorts};
 pub use user_purchases::UserPurchases;
 
 use crate::memory::InMemoryStore;

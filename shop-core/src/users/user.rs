@@ -51,6 +51,7 @@ impl NewUser {
     }
 
     /// The user with its number.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_id(&self, id: UserNumber) -> User {
         User { id, email: self.email.clone(), name: self.name.clone() }

@@ -20,6 +20,7 @@
 
 mod duplicates;
 mod scan;
+#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod verify_test;
 
