@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::response::constant::Constant;
 use crate::routes::mount::Mount;
 use crate::service::Service;
 
@@ -20,13 +22,6 @@ pub(crate) struct Document {
     components: BTreeMap<String, BTreeMap<String, Value>>,
     /// The operations by path and method.
     paths: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
-}
-
-/// A document with the server that has its paths.
-#[derive(Serialize)]
-pub(crate) struct Mounted<'a> {
-    #[serde(flatten)]
-    document: &'a Document,
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Value>,
 }
@@ -65,8 +60,11 @@ impl Document {
     }
 
     /// The document for clients that reach the service at `mount`.
-    pub(crate) fn at(&self, mount: &Mount) -> Mounted<'_> {
-        let is_mounted = !mount.prefix().is_empty();
-        Mounted { document: self, servers: is_mounted.then(|| json!([{"url": mount.prefix()}])) }
+    pub(crate) fn at(mut self, mount: &Mount) -> Option<Constant> {
+        if !mount.prefix().is_empty() {
+            self.servers = Some(json!([{"url": mount.prefix()}]));
+        }
+        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(Constant::new([json], serde_json::to_vec(&self).ok()?.into()))
     }
 }

@@ -1,11 +1,16 @@
 //! The media types that a client accepts.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use shop_core::api::RowFormat;
 
 /// The weight of a media type in the header `Accept`; 0 if it is not named.
 pub(crate) fn weight(request: &HeaderMap, wanted: &str) -> f32 {
-    let accepts = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    weight_in(request, header::ACCEPT, wanted)
+}
+
+/// The weight of a value in a header such as `Accept-Encoding`; 0 if it is not named.
+pub(crate) fn weight_in(request: &HeaderMap, name: HeaderName, wanted: &str) -> f32 {
+    let accepts = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
     accepts.flat_map(|value| value.split(',')).find_map(|range| weight_of(range, wanted)).unwrap_or_default()
 }
 

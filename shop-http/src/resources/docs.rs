@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::Path;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Redirect};
-use bytes::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Redirect;
 use utoipa_swagger_ui::Config;
 
 use crate::request::PathText;
+use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 
 /// Swagger UI sets inline styles with images; nothing else is allowed.
@@ -23,19 +23,26 @@ const POLICY: (HeaderName, HeaderValue) = (
 static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
+/// The page and its files.
+static FILES: Constants = Constants::new();
+
 /// `GET /docs`.
-pub(crate) async fn page() -> HttpResult<impl IntoResponse> {
-    let (html, kind) = vendored("index.html").ok_or(HttpError::NO_ROUTE)?;
-    // The page is beside its folder, so that no redirect is needed.
-    let html =
-        String::from_utf8_lossy(&html).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
-    Ok(([POLICY, (header::CONTENT_TYPE, kind)], html))
+pub(crate) async fn page(request: HeaderMap) -> HttpResult {
+    let make = || {
+        // The page is beside its folder, so that no redirect is needed.
+        let beside = |html: &[u8]| {
+            let html = String::from_utf8_lossy(html);
+            html.replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css").into()
+        };
+        vendored("index.html", beside)
+    };
+    FILES.get("", make).map(|page| page.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 
 /// `GET /docs/{file}`: a file of the page.
-pub(crate) async fn file(path: PathText) -> HttpResult<impl IntoResponse> {
-    let file = path.ok().and_then(|Path(name)| vendored(&name)).ok_or(HttpError::NO_ROUTE);
-    file.map(|(bytes, kind)| ([POLICY, (header::CONTENT_TYPE, kind)], bytes))
+pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
+    let file = path.ok().and_then(|Path(name)| FILES.get(&name, || vendored(&name, |file| file.to_vec())));
+    file.map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 
 /// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.
@@ -43,12 +50,15 @@ pub(crate) async fn redirected() -> Redirect {
     Redirect::temporary("docs")
 }
 
-fn vendored(name: &str) -> Option<(Bytes, HeaderValue)> {
+/// A file of Swagger UI, whose content is `edited`.
+fn vendored(name: &str, edited: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constant> {
     let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)).ok()??;
     let kind = match file.content_type.as_str() {
         // Without a charset a browser guesses.
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
         other => other.to_owned(),
     };
-    Some((Bytes::from(file.bytes.into_owned()), HeaderValue::from_str(&kind).ok()?))
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_str(&kind).ok()?);
+    let kept = (header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+    Some(Constant::new([POLICY, kind, kept], edited(&file.bytes).into()))
 }

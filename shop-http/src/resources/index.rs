@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect};
 use serde_json::{Map, Value};
 
 use crate::resources::page;
+use crate::response::HttpResult;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::service::Service;
@@ -91,7 +92,7 @@ pub(crate) async fn get(
     mount: Mount,
     OriginalUri(uri): OriginalUri,
     request: HeaderMap,
-) -> Response {
+) -> HttpResult {
     // The page shows purchases, by the native API.
     let has_page = service.purchases.is_some() && service.has(RouteGroup::V1);
     let mut response = match uri.path().rsplit_once('/') {
@@ -99,10 +100,10 @@ pub(crate) async fn get(
         // The files of the page are below this path, which may not exist with a slash.
         Some((_, last)) if mount.is_at(uri.path()) => page::document_above(service.kind, last, &request),
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
-        _ => page::document(service.kind, &request),
+        _ => page::document(service.kind, &request)?,
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
-    response
+    Ok(response)
 }
 
 /// The paths alone, as a client sees them.

@@ -1,28 +1,19 @@
 //! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use uuid::Uuid;
 
 use crate::request::PathText;
 use crate::request::accept::weight;
 use crate::resources::script::{Module, joined};
+use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::ServiceKind;
-
-/// A file of the page.
-#[derive(Debug)]
-struct File {
-    name: &'static str,
-    media_type: &'static str,
-    content: Cow<'static, str>,
-}
 
 /// The name and the text of a file of the folder `page`.
 macro_rules! file {
@@ -69,17 +60,8 @@ const MODULES: [Module; 28] = [
     file!("words.js"),
 ];
 
-/// The files that the documents load, the scripts being made when the first one is requested.
-static ASSETS: LazyLock<[File; 4]> = LazyLock::new(|| {
-    let file = |(name, content): Module, media_type| File { name, media_type, content: content.into() };
-    let script = |name| File { name, media_type: SCRIPT, content: joined(&MODULES, name).into() };
-    [
-        script("facing.js"),
-        file(file!("icon.svg"), "image/svg+xml"),
-        script("management.js"),
-        file(file!("page.css"), "text/css; charset=utf-8"),
-    ]
-});
+/// The documents and the files that they load.
+static FILES: Constants = Constants::new();
 const FACING: &str = include_str!("../../page/facing.html");
 const MANAGEMENT: &str = include_str!("../../page/management.html");
 
@@ -94,18 +76,17 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Sent with every file. A browser caches them and revalidates each time: the next version of the program has other
-/// files under the same names.
-const HEADERS: [(HeaderName, &str); 4] = [
-    (header::CACHE_CONTROL, "no-cache"),
-    (header::CONTENT_SECURITY_POLICY, POLICY),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+/// Sent with every file. A browser revalidates each time: the next version of the program has other files under the same
+/// names.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
 /// The page of a service, for a browser.
-pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
-    respond(DOCUMENT, document_of(role), request)
+pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> HttpResult {
+    respond(role.name(), request)
 }
 
 /// The page at a path that ends with the segment `folder` and not with a slash: its links lead below this segment.
@@ -116,7 +97,7 @@ pub(crate) fn document_above(role: ServiceKind, folder: &str, request: &HeaderMa
     let content = document_of(role).into_owned();
     let content =
         links.iter().fold(content, |content, link| content.replace(link, &format!("{link}{folder}/")));
-    respond(DOCUMENT, content.into(), request)
+    constant(DOCUMENT, content).respond(request)
 }
 
 fn document_of(role: ServiceKind) -> Cow<'static, str> {
@@ -138,31 +119,33 @@ fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> 
 
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
-    let file = name.ok().and_then(|Path(name)| ASSETS.iter().find(|file| file.name == name));
-    let file = file.ok_or(HttpError::NO_ROUTE)?;
-    Ok(respond(file.media_type, Cow::Borrowed(&file.content), &request))
+    let Path(name) = name.map_err(|_invalid| HttpError::NO_ROUTE)?;
+    respond(&name, &request)
 }
 
-fn respond(media_type: &'static str, content: Cow<'static, str>, request: &HeaderMap) -> Response {
-    let tag = tag(&content);
-    let known = request.typed_get::<IfNoneMatch>();
-    let is_known = known.zip(tag.as_ref()).is_some_and(|(known, tag)| !known.precondition_passes(tag));
-    let mut response = if is_known {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(header::CONTENT_TYPE, media_type)], content).into_response()
+fn respond(name: &str, request: &HeaderMap) -> HttpResult {
+    FILES.get(name, || made(name)).map(|file| file.respond(request)).ok_or(HttpError::NO_ROUTE)
+}
+
+/// The file with this name, or the document of a kind of service.
+fn made(name: &str) -> Option<Constant> {
+    let (media_type, (_, text)) = match name {
+        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(&MODULES, name))),
+        "icon.svg" => ("image/svg+xml", file!("icon.svg")),
+        "page.css" => ("text/css; charset=utf-8", file!("page.css")),
+        _ => {
+            let kind = [ServiceKind::Facing, ServiceKind::Management]
+                .into_iter()
+                .find(|kind| kind.name() == name)?;
+            return Some(constant(DOCUMENT, document_of(kind).into_owned()));
+        }
     };
-    let headers = response.headers_mut();
-    headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    if let Some(tag) = tag {
-        headers.typed_insert(tag);
-    }
-    response
+    Some(constant(media_type, text))
 }
 
-/// Weak, as an outer layer may compress the file.
-fn tag(content: &str) -> Option<ETag> {
-    format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, content.as_bytes()).simple()).parse().ok()
+fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
+    let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Constant::new(HEADERS.into_iter().chain([media_type]), content.into())
 }
 
 /// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.

@@ -1,5 +1,6 @@
 //! Response bodies, and errors of requests.
 
+pub(crate) mod constant;
 pub(crate) mod error;
 pub(crate) mod failure_log;
 pub(crate) mod legacy_purchase;

@@ -1,10 +1,9 @@
 //! The routes of the two services, and the prefixes of the replaced systems. The services differ in their paths outside
 //! of `/v1` and in where purchases are written.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use axum::Json;
-use axum::response::IntoResponse;
+use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
@@ -14,6 +13,8 @@ use crate::resources::docs;
 use crate::resources::{
     batch, buy, dead_letters, entities, events, health, index, listing, metrics, page, problems, v1_purchases,
 };
+use crate::response::HttpError;
+use crate::response::constant::Constants;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::routes::path_router::{Routes, in_context, read};
@@ -46,18 +47,18 @@ fn with_docs(routes: Routes, service: &Arc<Service>) -> Routes {
         return routes;
     }
     let (service, paths) = (Arc::clone(service), routes.paths().to_vec());
-    // Made at the first request.
-    let document = Arc::new(OnceLock::new());
-    let get = move |mount: Mount| {
-        let document = document.get_or_init(|| Document::new(&service, &paths));
-        std::future::ready(Json(document.at(&mount)).into_response())
+    let documents = Arc::new(Constants::default());
+    let document = move |mount: Mount, request: HeaderMap| {
+        let make = || Document::new(&service, &paths).at(&mount);
+        let document = documents.get(mount.prefix(), make).map(|document| document.respond(&request));
+        std::future::ready(document.ok_or(HttpError::NO_ROUTE))
     };
     #[cfg(feature = "docs")]
     let routes = routes
-        .open("/docs", read(docs::page))
-        .open("/docs/{file}", read(docs::file))
-        .open("/redoc", read(docs::redirected));
-    routes.open("/openapi.json", read(get))
+        .open("/docs", get(docs::page))
+        .open("/docs/{file}", get(docs::file))
+        .open("/redoc", get(docs::redirected));
+    routes.open("/openapi.json", get(document))
 }
 
 /// All routes of `service` in its groups. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
@@ -68,7 +69,7 @@ fn shared_routes(
 ) -> Routes {
     let alive =
         of_group(service, RouteGroup::Health, || Routes::new().open("/healthz", get(health::alive_text)));
-    let index = of_group(service, RouteGroup::Page, || Routes::new().open("/", read(index::get)));
+    let index = of_group(service, RouteGroup::Page, || Routes::new().open("/", get(index::get)));
     let Some(purchases) = &service.purchases else {
         return with_entities(alive.merge(operations(service)), service).merge(index);
     };
@@ -88,18 +89,17 @@ fn shared_routes(
         };
         with_purchases(v1)
     });
-    let assets =
-        of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", read(page::asset)));
+    let assets = of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", get(page::asset)));
     let native = with_entities(v1, service).merge(index).merge(assets);
     if !service.has(RouteGroup::Dialects) {
         return alive.merge(native).merge(operations(service));
     }
     let unprefixed = with_purchases(own).merge(alive);
     let all = unprefixed.clone().merge(native).nest("/api/v1", with_purchases(under_api_v1.with_slashes()));
-    let described = of_group(service, RouteGroup::Page, || Routes::new().open("/", read(index::describe)));
-    let all = with_prefix(all, service, "/api", unprefixed.merge(described), read(index::describe));
+    let described = of_group(service, RouteGroup::Page, || Routes::new().open("/", get(index::describe)));
+    let all = with_prefix(all, service, "/api", unprefixed.merge(described), get(index::describe));
     let all = INGRESS_PREFIXES.into_iter().fold(all.clone(), |routes, prefix| {
-        with_prefix(routes, service, prefix, all.clone(), read(index::get))
+        with_prefix(routes, service, prefix, all.clone(), get(index::get))
     });
     all.merge(operations(service))
 }
@@ -163,7 +163,7 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
     }
     let native = of_group(service, RouteGroup::V1, || {
         let v1 = Routes::new().nest("/v1", routed.clone()).open("/v1", get(health::of_v1));
-        v1.open("/problems/{name}", read(problems::get))
+        v1.open("/problems/{name}", get(problems::get))
     });
     routes.merge(of_group(service, RouteGroup::Dialects, || routed.with_slashes())).merge(native)
 }

@@ -1,0 +1,92 @@
+//! Responses that do not change: compressed once, with a validator.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use uuid::Uuid;
+
+use crate::request::accept::weight_in;
+
+/// The maximum of constants of a [`Constants`]: the files and the prefixes of a service are fewer.
+const MAX_KEPT: usize = 64;
+
+/// The response to `GET` of content that does not change.
+#[derive(Debug)]
+pub(crate) struct Constant {
+    headers: HeaderMap,
+    tag: Option<ETag>,
+    content: Bytes,
+    /// The compressed content, unless it is as large.
+    gzip: Option<Bytes>,
+}
+
+impl Constant {
+    /// A response with `headers`. A client asks again each time, which costs it a 304.
+    pub(crate) fn new(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, content: Bytes) -> Self {
+        let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let headers = [revalidated].into_iter().chain(headers).collect();
+        // Weak: both forms have it.
+        let tag = format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple()).parse().ok();
+        Self { headers, tag, content, gzip: None }
+    }
+
+    /// Compresses the content, for the clients that accept that.
+    pub(crate) fn compressed(mut self) -> Self {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let gzip = encoder.write_all(&self.content).and_then(|()| encoder.finish());
+        self.gzip = gzip.ok().filter(|gzip| gzip.len() < self.content.len()).map(Bytes::from);
+        self.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        self
+    }
+
+    /// The response to a request with these headers: 304 if the client has the content.
+    pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
+        let known = request.typed_get::<IfNoneMatch>().zip(self.tag.as_ref());
+        let accepts_gzip = || weight_in(request, header::ACCEPT_ENCODING, "gzip") > 0.0;
+        let (mut response, mut headers) = (Response::default(), self.headers.clone());
+        if known.is_some_and(|(known, tag)| !known.precondition_passes(tag)) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else if let Some(gzip) = self.gzip.as_ref().filter(|_| accepts_gzip()) {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            *response.body_mut() = gzip.clone().into();
+        } else {
+            *response.body_mut() = self.content.clone().into();
+        }
+        if let Some(tag) = self.tag.clone() {
+            headers.typed_insert(tag);
+        }
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Constants by name, made when they are first requested.
+#[derive(Debug, Default)]
+pub(crate) struct Constants(Mutex<Option<HashMap<String, Arc<Constant>>>>);
+
+impl Constants {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The constant with this name, if `make` knows one.
+    pub(crate) fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get_or_insert_default();
+        if let Some(known) = kept.get(name) {
+            return Some(Arc::clone(known));
+        }
+        let made = Arc::new(make()?.compressed());
+        if kept.len() < MAX_KEPT {
+            kept.insert(name.to_owned(), Arc::clone(&made));
+        }
+        Some(made)
+    }
+}
