@@ -75,6 +75,8 @@ shop_core::options! {
         /// The maximum size of all responses to reads that are held for clients, together, in bytes (default 64 MiB).
         /// Responses below 16 KiB do not count, a streamed one counts as 256 KiB. Beyond it a read gets a 503.
         pub max_response_bytes: usize = 64 << 20,
+        /// The maximum of streams of events (default 1,000). Beyond it a reader gets a 503.
+        pub max_event_streams: usize = 1_000,
         /// How long a client may take to read a streamed response (default 10 min). After that it is truncated.
         pub response_timeout: Duration = Duration::from_secs(600),
         /// The maximum of writes of one client per second (default none). The client is the
@@ -111,13 +113,6 @@ shop_core::options! {
         /// How long an order of an unknown user waits for the event of this user, at most
         /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
         pub unknown_user_wait: Duration = Duration::ZERO,
-    }
-}
-
-impl HttpOptions {
-    /// Whether requests need the address of their client.
-    pub(crate) fn needs_client(&self) -> bool {
-        self.access_log != AccessLog::Off || self.rate_writes.is_some() || self.rate_reads.is_some()
     }
 }
 

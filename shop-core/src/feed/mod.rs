@@ -79,8 +79,8 @@ options! {
         pub max_subscriptions: usize = 1_000,
         /// The maximum number of records behind the newest one at which a subscription continues (default 1,000,000).
         pub max_catch_up: u64 = 1_000_000,
-        /// The maximum number of subscriptions that read old records of the log at a time (default 4). More wait.
-        pub max_catch_ups: usize = 4,
+        /// The maximum number of subscriptions that read old records of the log at a time (default 16). More wait.
+        pub max_catch_ups: usize = 16,
         /// The number of records that are kept for subscriptions that continue (default 4,096).
         pub kept_records: usize = 4_096,
         /// The number of records that are kept until ingest passes them (default 65,536), in equal parts for the

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::authorize::Principal;
@@ -106,14 +106,14 @@ pub(crate) async fn require_token<S: Inner>(
     mut inner: S,
     mut request: Request,
 ) -> Result<Response, Infallible> {
-    match identify(&*authenticate, &mut request).await {
+    match identify(&authenticate, &mut request).await {
         Ok(()) => inner.call(request).await,
         Err(error) => Ok(error.into_response()),
     }
 }
 
 /// Adds the sender to `request`.
-async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> HttpResult<()> {
+async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut Request) -> HttpResult<()> {
     let invalid = |reason: Cow<'static, str>| {
         HttpError::unauthenticated("Bearer error=\"invalid_token\"", format!("The token {reason}"))
     };
@@ -132,8 +132,33 @@ async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> Htt
     if let Some(trail) = request.extensions().get::<Arc<Trail>>() {
         trail.identify(&principal);
     }
+    if request.uri().path().ends_with("/events")
+        && let Some(header) = request.headers().get(header::AUTHORIZATION).cloned()
+    {
+        let credential = Credential { authenticate: Arc::clone(authenticate), header };
+        request.extensions_mut().insert(credential);
+    }
     request.extensions_mut().insert(principal);
     Ok(())
+}
+
+/// What a request was authenticated with. It is an extension of requests for a stream, which may outlive it.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    authenticate: Arc<dyn Authenticate>,
+    header: HeaderValue,
+}
+
+impl Credential {
+    /// The sender, if the token is still valid; `None` if that cannot be determined now.
+    pub(crate) async fn principal(&self) -> Result<Option<Principal>, Rejection> {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.header.clone())]);
+        let Some(Ok(token)) = bearer(&headers) else { return Ok(None) };
+        match self.authenticate.principal(token).await {
+            Err(Rejection::Unavailable) => Ok(None),
+            identified => identified.map(Some),
+        }
+    }
 }
 
 /// The token of a request, if there is one.

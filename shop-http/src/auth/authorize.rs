@@ -228,6 +228,11 @@ impl Caller {
         Self { principal: extensions.get().cloned(), trail: extensions.get().cloned() }
     }
 
+    /// This sender, without a record for the access log.
+    pub(crate) const fn unlogged(principal: Principal) -> Self {
+        Self { principal: Some(principal), trail: None }
+    }
+
     /// The name of the principal, unless it is anonymous.
     pub(crate) fn name(&self) -> Option<&str> {
         self.principal.as_ref()?.name()

@@ -13,8 +13,8 @@ mod trail;
 
 #[cfg(feature = "auth")]
 pub use api_keys::{ApiKeys, InvalidApiKeys};
-pub(crate) use authenticate::require_token;
 pub use authenticate::{AnyOf, Authenticate, Rejection};
+pub(crate) use authenticate::{Credential, require_token};
 pub use authorize::{Action, Authorize, Decision, Principal};
 pub(crate) use authorize::{Caller, Policy};
 #[cfg(feature = "auth")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -12,6 +13,7 @@ use shop_core::api::NDJSON;
 use crate::options::HttpOptions;
 use crate::response::validation_error::ValidationError;
 use crate::response::{HttpError, HttpResult};
+use crate::server::pools::Slot;
 
 /// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
 /// finding the connection closed.
@@ -19,14 +21,31 @@ const READ_ON_BYTES: usize = 32 << 20;
 /// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
-/// Reads the whole body within the limits of `options`. A missing media type counts as JSON.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> HttpResult<Bytes> {
-    let limit = options.max_body_bytes;
+/// The part of a body that does not count: most bodies are smaller.
+const SMALL: usize = 16 << 10;
+
+/// Reads the whole body of a write within the limits of `options`, and takes its place among the writes: a body that is
+/// sent slowly occupies none. A missing media type counts as JSON.
+pub(crate) async fn read(
+    Parts { headers, extensions, .. }: &Parts,
+    body: Body,
+    options: &HttpOptions,
+) -> HttpResult<Bytes> {
+    let slot = Slot::of(extensions)?;
+    let (limit, mut held, mut uncounted) = (options.max_body_bytes, slot.body(), SMALL);
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         return Err(HttpError::media_type(format!("Content-Type must be application/json, not {other}")));
     }
-    read_up_to(headers, body, limit, options, |_| Ok(())).await
+    let hold = |bytes: usize| {
+        let counted = bytes.saturating_sub(uncounted);
+        uncounted = uncounted.saturating_sub(bytes);
+        let fits = counted == 0 || held.grow(counted);
+        if fits { Ok(()) } else { Err(HttpError::overloaded(true)) }
+    };
+    let body = read_up_to(headers, body, limit, options, hold).await?;
+    slot.write(1)?;
+    Ok(body)
 }
 
 /// Reads the whole body, of any media type, within `limit` and the time of `options`. `received` is called with the

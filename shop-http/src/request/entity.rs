@@ -32,8 +32,9 @@ impl CreateRequest {
         dialect: &'static Dialect,
         request: Request,
     ) -> HttpResult<Self> {
-        let (Parts { headers, uri, .. }, body) = request.into_parts();
-        let body = body::read(&headers, body, &service.options).await?;
+        let (parts, body) = request.into_parts();
+        let body = body::read(&parts, body, &service.options).await?;
+        let Parts { headers, uri, .. } = parts;
         if dialect.is_strict {
             Query::refuse(&uri)?;
         }

@@ -34,6 +34,9 @@ pub(crate) type Wait = Option<(PurchaseId, Duration)>;
 /// The parameters outside of `/v1`. Others are ignored there.
 const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
+/// So many errors are reported: each is compared with all names before it.
+const MAX_ERRORS: usize = 64;
+
 /// The maximum wait of a request.
 const MAX_WAIT_SECONDS: f64 = 10.0;
 
@@ -81,6 +84,9 @@ impl Query {
         let Pairs(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
         let (mut parameters, mut errors) = (BTreeMap::new(), Vec::<ValidationError>::new());
         for (name, value) in pairs {
+            if errors.len() == MAX_ERRORS {
+                break;
+            }
             let text = match known.iter().find(|known| **known == name) {
                 Some(known) => match parameters.entry(*known) {
                     Entry::Vacant(slot) => {

@@ -57,8 +57,9 @@ async fn buy(
     let bought = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.
-        let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
-        let body = request::body::read(&headers, body, &purchases.options).await?;
+        let (parts, body) = request.into_parts();
+        let body = request::body::read(&parts, body, &purchases.options).await?;
+        let Parts { headers, uri, extensions, .. } = parts;
         if dialect.is_strict {
             Query::refuse(&uri)?;
         }

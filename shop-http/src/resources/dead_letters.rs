@@ -64,7 +64,7 @@ async fn resolve(service: &Service, resolution: Resolution, request: Request) ->
     let (parts, body) = request.into_parts();
     service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
     Query::refuse(&parts.uri)?;
-    let body = request::body::read(&parts.headers, body, &service.options).await?;
+    let body = request::body::read(&parts, body, &service.options).await?;
     let (positions, dry_run) = positions(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;

@@ -41,7 +41,7 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
 
 /// `GET /docs/{file}`: a file of the page.
 pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
-    let file = path.ok().and_then(|Path(name)| FILES.get(&name, || vendored(&name, |file| file.to_vec())));
+    let file = path.ok().and_then(|Path(name)| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
     file.map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 

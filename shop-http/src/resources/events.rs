@@ -6,29 +6,32 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::stream;
 use shop_core::Invalid;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
+use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::{Action, Caller};
+use crate::auth::{Action, Caller, Credential};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::ReadSlot;
+use crate::server::pools::{Place, Slot};
 use crate::service::{Purchases, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// After this time a stream ends, and its reader is authorized again when it continues.
+/// A reader is authorized again after this time: a token that is revoked or expires ends its streams.
+const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
+/// After this time a stream ends.
 const MAX_DURATION: Duration = Duration::from_secs(3_600);
 /// After this time a browser continues a stream that has ended.
 const RETRY: Duration = Duration::from_secs(3);
@@ -37,7 +40,8 @@ const RETRY: Duration = Duration::from_secs(3);
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     caller: Caller,
-    slot: ReadSlot,
+    slot: Slot,
+    credential: Option<Extension<Credential>>,
     (uri, headers): (Uri, HeaderMap),
 ) -> HttpResult {
     let mut query = Query::new(&uri, Query::EVENTS)?;
@@ -46,12 +50,21 @@ pub(crate) async fn get(
     may_select(&purchases, &caller, &selector)?;
     let after = last_event_id(&headers)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
-    let subscribed = feed.subscribe(selector, after.as_ref());
+    let place = slot.stream()?;
+    let subscribed = feed.subscribe(selector.clone(), after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
-    // Streams have a separate limit.
-    drop(slot.take());
-    Ok(respond(subscription))
+    let (now, credential) = (Instant::now(), credential.map(|Extension(credential)| credential));
+    Ok(respond(Events {
+        subscription,
+        purchases,
+        selector,
+        credential,
+        authorized: now,
+        ends: now + MAX_DURATION,
+        is_first: true,
+        _place: place,
+    }))
 }
 
 /// `GET /v1/purchases:positions`.
@@ -92,10 +105,9 @@ fn no_event_id() -> ValidationError {
     Location::Header("Last-Event-ID").invalid("is not the id of an event")
 }
 
-fn respond(subscription: Subscription) -> Response {
+fn respond(events: Events) -> Response {
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
-    let events = Events { subscription, ends: Instant::now() + MAX_DURATION, is_first: true };
     let events = stream::unfold(events, move |mut events| {
         Arc::clone(&context).scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
     });
@@ -107,8 +119,14 @@ fn respond(subscription: Subscription) -> Response {
 /// The events of one response.
 struct Events {
     subscription: Subscription,
+    purchases: Arc<Purchases>,
+    selector: Selector,
+    credential: Option<Credential>,
+    /// When the reader was last authorized.
+    authorized: Instant,
     ends: Instant,
     is_first: bool,
+    _place: Place,
 }
 
 impl Events {
@@ -120,7 +138,11 @@ impl Events {
             return Some(start.id(self.subscription.position().as_str()));
         }
         let comment = Instant::now() + COMMENT_INTERVAL;
-        match timeout_at(comment.min(self.ends), self.subscription.next()).await {
+        let next = timeout_at(comment.min(self.ends), self.subscription.next()).await;
+        if !self.is_authorized().await {
+            return None;
+        }
+        match next {
             Ok(item) => event(item?),
             Err(_elapsed) if self.ends <= comment => None,
             Err(_elapsed) => {
@@ -128,6 +150,23 @@ impl Events {
                 Some(comment.id(self.subscription.position().as_str()))
             }
         }
+    }
+
+    /// Whether the reader may still read this, by its token.
+    async fn is_authorized(&mut self) -> bool {
+        let Some(credential) = &self.credential else { return true };
+        if self.authorized.elapsed() < AUTHORIZATION_INTERVAL {
+            return true;
+        }
+        self.authorized = Instant::now();
+        let principal = match credential.principal().await {
+            Ok(Some(principal)) => principal,
+            // It cannot be determined now.
+            Ok(None) => return true,
+            Err(_rejected) => return false,
+        };
+        let read = Action::ReadPurchases(&self.selector);
+        self.purchases.policy.decide(&Caller::unlogged(principal), &read).is_ok()
     }
 }
 

@@ -19,11 +19,11 @@ use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::listing::{Envelope, page_body};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::ReadSlot;
+use crate::server::pools::Slot;
 use crate::service::Purchases;
 
 /// What the handlers get of a request, besides the text in its path.
-type Request = (State<Arc<Purchases>>, RequestDialect, Caller, ReadSlot, OriginalUri);
+type Request = (State<Arc<Purchases>>, RequestDialect, Caller, Slot, OriginalUri);
 
 /// A request for a listing.
 struct ListingRequest {

@@ -17,7 +17,7 @@ use crate::request::{PathText, Query};
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::ReadSlot;
+use crate::server::pools::Slot;
 use crate::service::ServiceKind;
 use crate::service::{Purchases, Visibility};
 
@@ -34,7 +34,7 @@ pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Sele
 async fn selected<T>(
     purchases: &Purchases,
     caller: &Caller,
-    slot: &ReadSlot,
+    slot: &Slot,
     (uri, known): (&Uri, &[&'static str]),
     read: impl FnOnce(&mut Query) -> Option<T>,
 ) -> HttpResult<(Visibility, Selector, T)> {
@@ -49,7 +49,7 @@ async fn selected<T>(
 pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
     caller: Caller,
-    slot: ReadSlot,
+    slot: Slot,
     (uri, headers): (Uri, HeaderMap),
 ) -> HttpResult {
     let format = row_format(&headers);
@@ -84,7 +84,7 @@ fn file(format: RowFormat, content: Body) -> Response {
 pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
     caller: Caller,
-    slot: ReadSlot,
+    slot: Slot,
     uri: Uri,
 ) -> HttpResult {
     let (visibility, selector, range) =
@@ -98,7 +98,7 @@ pub(crate) async fn summary(
 pub(crate) async fn totals(
     State(purchases): State<Arc<Purchases>>,
     caller: Caller,
-    slot: ReadSlot,
+    slot: Slot,
     uri: Uri,
 ) -> HttpResult {
     let (visibility, selector, request) =
@@ -109,7 +109,7 @@ pub(crate) async fn totals(
 
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
-    (caller, slot): (Caller, ReadSlot),
+    (caller, slot): (Caller, Slot),
     path: PathText,
     uri: Uri,
 ) -> HttpResult {

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::Route;
 use tower::layer::layer_fn;
+use tower::util::Either;
 use tower::{Layer, Service as TowerService};
 
 use crate::auth::{Authenticate, Authorize, Policy, Scopes, require_token};
 use crate::options::HttpOptions;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::services;
+use crate::server::admission::{Admission, enter};
 use crate::server::layers::{around, within};
-use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
 use crate::service::ServiceKind;
 use crate::service::parts::Parts;
@@ -49,20 +50,13 @@ pub struct RouterBuilder {
     guards: Vec<Guard>,
 }
 
-/// Adds a layer around the routes that are not open to all.
-type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
+/// Adds a layer around the routes that are not open to all. The innermost one lets the requests in.
+type Guard = Arc<dyn Fn(Router, Option<&Arc<Admission>>) -> Router + Send + Sync>;
 
-/// The guard of an async function, as in [`within`].
-fn guard<T, L, F>(layer: L, state: Arc<T>) -> Guard
-where
-    T: Send + Sync + ?Sized + 'static,
-    L: Fn(Arc<T>, Route, Request) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response, Infallible>> + Send + 'static,
-{
-    Arc::new(move |router| {
-        let (layer, state) = (layer.clone(), Arc::clone(&state));
-        router.layer(layer_fn(move |route: Route| within(layer.clone(), &state, route)))
-    })
+/// `router`, with requests let in here.
+fn entered(router: Router, admission: Option<&Arc<Admission>>) -> Router {
+    let Some(admission) = admission.cloned() else { return router };
+    router.layer(layer_fn(move |route: Route| within(enter, &admission, route)))
 }
 
 impl fmt::Debug for RouterBuilder {
@@ -152,7 +146,17 @@ impl RouterBuilder {
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
-        self.guards.push(guard(require_token, Arc::new(authenticate) as Arc<dyn Authenticate>));
+        let authenticate = Arc::new(authenticate) as Arc<dyn Authenticate>;
+        self.guards.push(Arc::new(move |router, admission| {
+            let (authenticate, admission) = (Arc::clone(&authenticate), admission.cloned());
+            // One layer for both: each is boxed for every request.
+            router.layer(layer_fn(move |route: Route| match &admission {
+                Some(admission) => {
+                    Either::Left(within(require_token, &authenticate, within(enter, admission, route)))
+                }
+                None => Either::Right(within(require_token, &authenticate, route)),
+            }))
+        }));
         self
     }
 
@@ -193,7 +197,7 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Arc::new(move |router| router.layer(layer.clone())));
+        self.guards.push(Arc::new(move |router, admission| entered(router, admission).layer(layer.clone())));
         self
     }
 
@@ -204,7 +208,7 @@ impl RouterBuilder {
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
         let Self { parts, options, groups, policy, guards } = self;
-        guarded(Service::new(parts, options, policy, groups), guards)
+        guarded(Service::new(parts, options, policy, groups), &guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
@@ -257,11 +261,11 @@ impl RouterBuilder {
         let groups = groups.into_iter().filter(of_admin).collect();
         let mut admin = Service::new(parts, options, policy, groups);
         admin.listener = Listener::Admin;
-        (guarded(public, guards.clone()), guarded(admin, guards))
+        (guarded(public, &guards), guarded(admin, &guards))
     }
 }
 
-fn guarded(service: Service, mut guards: Vec<Guard>) -> Router {
+fn guarded(service: Service, guards: &[Guard]) -> Router {
     let service = Arc::new(service);
     let source = Arc::downgrade(&service);
     service.metrics.read_from(source);
@@ -269,14 +273,14 @@ fn guarded(service: Service, mut guards: Vec<Guard>) -> Router {
         service.metrics.enable_flask();
     }
     let authenticates = !guards.is_empty();
-    if let Some(rates) = Rates::new(&service.options) {
-        // Inside of the authentication, so that a principal is known; around it, to count what it rejects.
-        guards.insert(0, guard(limit_rate, Arc::clone(&rates)));
-        guards.push(guard(limit_rejections, rates));
-    }
-    let guarded = |router| guards.iter().fold(router, |router, guard| guard(router));
+    let admission = Admission::new(&service.options, authenticates);
+    let guarded = |router| {
+        let with_guard =
+            |router, (position, guard): (usize, &Guard)| guard(router, (position == 0).then_some(&admission));
+        guards.iter().enumerate().fold(router, with_guard)
+    };
     let router = services::routes(&service).into_router(Arc::clone(&service), guarded);
-    around(router, &service, authenticates)
+    around(router, &service, &admission, authenticates)
 }
 
 /// The router of a service: of facing, which accepts purchases into a log and serves listings, or of management, the

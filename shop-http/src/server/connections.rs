@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
 use crate::server::client::network;
+use crate::server::pools::{HeldBytes, Place};
 use crate::watched_body::{Polled, WatchedBody};
 
 /// A connection is idle after this time without a request.
@@ -80,12 +81,12 @@ impl Connection {
     }
 
     /// Counts a request until the result is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> InFlight {
+    pub(crate) fn begin(self: &Arc<Self>, version: Version, place: Option<Place>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.is_used.store(true, Ordering::Relaxed);
         let is_stream = version == Version::HTTP_2;
         let stream = is_stream.then(|| self.responses.fetch_add(1, Ordering::Relaxed));
-        InFlight { connection: Arc::clone(self), stream }
+        InFlight { connection: Arc::clone(self), stream, place: place.map(Arc::new) }
     }
 
     /// Completes when the connection is to be closed, and its client still does nothing.
@@ -139,6 +140,8 @@ pub(crate) struct InFlight {
     connection: Arc<Connection>,
     /// The number of its response over HTTP/2, whose client may read some responses and not others.
     stream: Option<u64>,
+    /// Its place among the streams of HTTP/2, until the last byte is written.
+    place: Option<Arc<Place>>,
 }
 
 impl InFlight {
@@ -157,7 +160,9 @@ impl InFlight {
         self.set_sending(true);
         WatchedBody::new(body, move |polled: Polled| {
             self.set_sending(polled.is_ready());
-            polled
+            let Some(place) = &self.place else { return polled };
+            let hold = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(place)));
+            polled.map_ok(|frame| frame.map_data(hold))
         })
     }
 }
@@ -339,8 +344,8 @@ mod tests {
             advance(MIN_IDLE).await;
         }
         // Of the four, one is in use, one was used before, and one does not read its response.
-        let busy = open[0].connection.begin(Version::HTTP_11);
-        drop(open[1].connection.begin(Version::HTTP_11));
+        let busy = open[0].connection.begin(Version::HTTP_11, None);
+        drop(open[1].connection.begin(Version::HTTP_11, None));
         open[2].connection.set_blocked(true);
         advance(MIN_IDLE).await;
         for expected in [3, 1] {
@@ -354,7 +359,7 @@ mod tests {
             drop(room.await);
             let more = opened(&all, HERE).await.unwrap();
             // In use, as all the others.
-            std::mem::forget(more.connection.begin(Version::HTTP_11));
+            std::mem::forget(more.connection.begin(Version::HTTP_11, None));
             open.push(more);
         }
         assert!(timeout(10 * MIN_IDLE, all.room()).await.is_err(), "none is idle");
@@ -391,7 +396,7 @@ mod tests {
         let (idle, busy) = (open(), open());
         idle.connection.set_sent();
         busy.connection.set_sent();
-        let request = busy.connection.begin(Version::HTTP_11);
+        let request = busy.connection.begin(Version::HTTP_11, None);
         let after = closed_after(&mut closing, &idle, 2 * time).await.unwrap();
         assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
         assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "a request is in progress");
@@ -408,7 +413,7 @@ mod tests {
         let all = Connections::new(&HttpOptions::default());
         let mut closing = std::pin::pin!(all.close_overdue());
         let open = opened(&all, HERE).await.unwrap();
-        let [unread, other] = [(); 2].map(|()| open.connection.begin(Version::HTTP_2));
+        let [unread, other] = [(); 2].map(|()| open.connection.begin(Version::HTTP_2, None));
         assert_eq!(
             closed_after(&mut closing, &open, 100 * MIN_IDLE).await,
             None,
@@ -423,9 +428,10 @@ mod tests {
     async fn connections_per_client_are_limited() {
         let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
-        let busy = [first.connection.begin(Version::HTTP_11), first.connection.begin(Version::HTTP_11)];
+        let busy =
+            [first.connection.begin(Version::HTTP_11, None), first.connection.begin(Version::HTTP_11, None)];
         let second = opened(&all, HERE).await.unwrap();
-        let _also_busy = second.connection.begin(Version::HTTP_11);
+        let _also_busy = second.connection.begin(Version::HTTP_11, None);
         assert!(opened(&all, HERE).await.is_none());
         let room = all.room().await;
         assert!(all.register(room, HERE, false).is_some(), "a proxy");
@@ -435,7 +441,7 @@ mod tests {
             opened(&all, in_network("2001:db8::1")).await.unwrap(),
             opened(&all, in_network("2001:db8::ffff:1")).await.unwrap(),
         ];
-        let requests = same.each_ref().map(|registered| registered.connection.begin(Version::HTTP_11));
+        let requests = same.each_ref().map(|registered| registered.connection.begin(Version::HTTP_11, None));
         assert!(opened(&all, in_network("2001:db8::2")).await.is_none());
         assert!(opened(&all, in_network("2001:db8:0:1::2")).await.is_some());
         drop(requests);

@@ -21,6 +21,7 @@ use crate::header_names::{
 use crate::options::CorsOrigins;
 use crate::response::HttpError;
 use crate::routes::groups::Listener;
+use crate::server::admission::Admission;
 use crate::server::limits::{Limits, limit};
 use crate::server::observe::{Observer, observe};
 use crate::service::Service;
@@ -56,11 +57,16 @@ where
 
 /// `routes` with all layers of `service`, and with the responses for unknown paths and methods. `authenticates` says
 /// whether a layer of the embedder is around some routes.
-pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> Router {
+pub(crate) fn around(
+    routes: Router,
+    service: &Service,
+    admission: &Arc<Admission>,
+    authenticates: bool,
+) -> Router {
     let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
     let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
     let protection = cross_site_protection(service);
-    let (observer, limits) = (Observer::new(service), Limits::new(&service.options));
+    let (observer, limits) = (Observer::new(service), Limits::new(&service.options, admission));
     let layers = move |route: Route| {
         let limited = within(limit, &limits, option_layer(protection.clone()).layer(route));
         within(observe, &observer, option_layer(cors.clone()).layer(limited))

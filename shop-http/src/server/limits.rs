@@ -1,4 +1,4 @@
-//! The layer that selects the dialect of a request and limits the size, the duration and the number of requests.
+//! The layer that selects the dialect of a request and limits its size and its duration.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -20,9 +20,9 @@ use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
+use crate::server::admission::Admission;
 use crate::server::gate;
 use crate::server::layers::Inner;
-use crate::server::pools::{Pools, ReadSlot, admit};
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/-/healthy"];
@@ -33,8 +33,12 @@ const OPERATIONS: [&str; 5] = ["/health", "/ready", "/-/ready", "/v1", "/metrics
 #[derive(Debug)]
 pub(crate) struct Limits {
     options: Arc<HttpOptions>,
-    pools: Arc<Pools>,
+    admission: Arc<Admission>,
 }
+
+/// Marks a request that has no place among the reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IsOperation;
 
 /// Selects the dialect of a request and enforces the limits. A panic gets a response in this dialect as well.
 pub(crate) async fn limit<S: Inner>(
@@ -51,7 +55,7 @@ pub(crate) async fn limit<S: Inner>(
     Ok(dialect.render(response))
 }
 
-/// The pool of a request.
+/// How a request is limited.
 enum Class {
     Probe,
     Operation,
@@ -61,43 +65,35 @@ enum Class {
 
 impl Limits {
     /// The limits of `options`.
-    pub(crate) fn new(options: &Arc<HttpOptions>) -> Arc<Self> {
-        Arc::new(Self { options: Arc::clone(options), pools: Arc::new(Pools::new(options)) })
+    pub(crate) fn new(options: &Arc<HttpOptions>, admission: &Arc<Admission>) -> Arc<Self> {
+        Arc::new(Self { options: Arc::clone(options), admission: Arc::clone(admission) })
     }
 
     async fn respond<S: Inner>(&self, inner: S, mut request: Request) -> HttpResult {
-        match self.classify(&request)? {
-            Class::Probe => response(inner, request).await,
+        let class = self.classify(&request)?;
+        let (address, writes) = (self.admission.counted_address(&request), matches!(class, Class::Write));
+        let response = match class {
+            Class::Probe => return response(inner, request).await,
             Class::Operation => {
+                request.extensions_mut().insert(IsOperation);
                 let in_turn = async {
                     // It is never closed.
-                    let _turn = self.pools.operations.acquire().await;
+                    let _turn = self.admission.pools.operations.acquire().await;
                     response(inner, request).await
                 };
-                self.in_time(in_turn, false).await
+                return self.in_time(in_turn, false).await;
             }
             Class::Write => {
-                let permit = admit(&self.pools.writes, 1, true)?;
-                let work = async move {
-                    let _permit = permit;
-                    response(inner, request).await
-                };
-                let mut write = Write(work.boxed().fuse());
-                self.in_time(&mut write.0, true).await
+                let entered = entered(Arc::clone(&self.admission), inner, request);
+                let mut write = Write(entered.boxed().fuse());
+                self.in_time(&mut write.0, true).await?
             }
-            Class::Read => {
-                let slot = ReadSlot::new(Arc::clone(&self.pools), admit(&self.pools.reads, 1, false)?);
-                request.extensions_mut().insert(slot.clone());
-                let response = self.in_time(response(inner, request), false).await?;
-                match slot.take() {
-                    Some(slot) => self.pools.hold(response, slot),
-                    None => Ok(response),
-                }
-            }
-        }
+            Class::Read => self.in_time(entered(Arc::clone(&self.admission), inner, request), false).await?,
+        };
+        self.admission.count(address, writes, response)
     }
 
-    /// Checks the head of a request, and selects its pool.
+    /// Checks the head of a request, and selects its class.
     fn classify(&self, request: &Request) -> HttpResult<Class> {
         let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         if uri > self.options.max_uri_bytes {
@@ -135,6 +131,14 @@ impl Limits {
 
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// The response of `inner` to a request that enters here, unless it does behind an authentication layer.
+async fn entered<S: Inner>(admission: Arc<Admission>, inner: S, request: Request) -> HttpResult {
+    if admission.is_inner {
+        return response(inner, request).await;
+    }
+    admission.admit(request, |request| response(inner, request)).await
 }
 
 /// The response of `inner`, unless it panics. The panic hook of the process logs a panic.

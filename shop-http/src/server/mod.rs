@@ -1,6 +1,7 @@
 //! The layers around every route, and the listener that serves them.
 
 pub(crate) mod access_log;
+pub(crate) mod admission;
 pub(crate) mod client;
 mod client_stream;
 mod connections;

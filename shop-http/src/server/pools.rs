@@ -1,17 +1,18 @@
-//! Room for requests: a pool each for writes, reads and waits, and a budget of bytes for responses. None starves
-//! another.
+//! Room for requests: a pool each for writes, reads, waits, streams of events and bytes. None starves another, and no
+//! client takes all of one.
 
-use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
@@ -27,50 +28,146 @@ const MAX_OPERATIONS: usize = 8;
 /// So many waits query the store as often as they like. Each further one slows down all of them, so that many together
 /// make about 1,000 queries per second.
 const UNHURRIED_WAITS: usize = 32;
+/// One of so many parts of a pool is reserved for the clients that use less than their share of it.
+const RESERVED: usize = 8;
+/// The share of a client: one of so many parts of a pool.
+const SHARE: usize = 16;
+/// The counters of clients. Clients with the same counter have one share together.
+const COUNTERS: usize = 1 << 10;
+
+/// Who has a share of the pools.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Client {
+    /// Requests on behalf of others, or of an unknown address. Only the size of a pool limits them.
+    #[default]
+    Unlimited,
+    /// The hash of a principal or an address.
+    Limited(u64),
+}
+
+/// Room for requests, or for bytes. A client may take all but what is reserved, and of that its share.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    size: usize,
+    taken: AtomicUsize,
+    by_client: Box<[AtomicUsize]>,
+}
+
+/// What a client has taken of a pool, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pool: Arc<Pool>,
+    client: Client,
+    count: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(size: usize) -> Arc<Self> {
+        let by_client = (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Self { size, taken: AtomicUsize::new(0), by_client })
+    }
+
+    /// Takes `count` for `client`, if there is room.
+    pub(crate) fn take(self: &Arc<Self>, client: Client, count: usize) -> Option<Place> {
+        let mut place = self.nothing(client);
+        place.grow(count).then_some(place)
+    }
+
+    /// Nothing, which can grow.
+    pub(crate) fn nothing(self: &Arc<Self>, client: Client) -> Place {
+        Place { pool: Arc::clone(self), client, count: 0 }
+    }
+
+    fn counter(&self, client: Client) -> Option<&AtomicUsize> {
+        let Client::Limited(hash) = client else { return None };
+        self.by_client.get(usize::try_from(hash % COUNTERS as u64).ok()?)
+    }
+}
+
+impl Place {
+    /// Takes `count` more, if there is room. Returns whether there was.
+    pub(crate) fn grow(&mut self, count: usize) -> bool {
+        let fits = self.add(count);
+        if !fits {
+            self.shrink(count);
+        }
+        fits
+    }
+
+    /// Takes `count` more. Returns whether there is room for it.
+    fn add(&mut self, count: usize) -> bool {
+        let pool = &self.pool;
+        let all = pool.taken.fetch_add(count, Ordering::Relaxed) + count;
+        let of_client = |counter: &AtomicUsize| counter.fetch_add(count, Ordering::Relaxed) + count;
+        let own = pool.counter(self.client).map_or(0, of_client);
+        self.count += count;
+        all <= pool.size && (all <= pool.size - pool.size / RESERVED || own <= pool.size / SHARE)
+    }
+
+    fn shrink(&mut self, count: usize) {
+        self.count -= count;
+        self.pool.taken.fetch_sub(count, Ordering::Relaxed);
+        if let Some(counter) = self.pool.counter(self.client) {
+            counter.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shrink(self.count);
+    }
+}
 
 /// The pools of a router.
 #[derive(Debug)]
 pub(crate) struct Pools {
-    pub(crate) writes: Arc<Semaphore>,
-    pub(crate) reads: Arc<Semaphore>,
-    pub(crate) operations: Arc<Semaphore>,
-    waits: Arc<Semaphore>,
-    max_waits: usize,
-    bytes: Arc<Semaphore>,
+    writes: Arc<Pool>,
+    reads: Arc<Pool>,
+    waits: Arc<Pool>,
+    /// Streams of events.
+    streams: Arc<Pool>,
+    /// The bytes of bodies and of the results of batches.
+    bodies: Arc<Pool>,
+    /// The bytes of responses to reads.
+    responses: Arc<Pool>,
+    pub(crate) operations: Semaphore,
     response_timeout: Duration,
 }
 
 impl Pools {
-    pub(crate) fn new(options: &HttpOptions) -> Self {
-        let pool = |size| Arc::new(Semaphore::new(size));
-        Self {
-            writes: pool(options.max_requests),
-            reads: pool(options.max_requests),
-            operations: pool(MAX_OPERATIONS),
-            waits: pool(options.max_waits),
-            max_waits: options.max_waits,
-            bytes: pool(options.max_response_bytes.min(Semaphore::MAX_PERMITS)),
+    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+        Arc::new(Self {
+            writes: Pool::new(options.max_requests),
+            reads: Pool::new(options.max_requests),
+            waits: Pool::new(options.max_waits),
+            streams: Pool::new(options.max_event_streams),
+            bodies: Pool::new(options.max_batches_bytes),
+            responses: Pool::new(options.max_response_bytes),
+            operations: Semaphore::const_new(MAX_OPERATIONS),
             response_timeout: options.response_timeout,
-        }
+        })
     }
 
-    /// The response of a read that occupied `slot`. A large one is counted until its last byte is written to the
+    /// The response of a read with `slot`. A large one is counted until its last byte is written to the
     /// socket. A streamed one keeps the slot until its end.
     ///
     /// # Errors
     /// When all responses together would be too large.
-    pub(crate) fn hold(&self, response: Response, slot: OwnedSemaphorePermit) -> HttpResult {
+    pub(crate) fn hold(&self, response: Response, slot: &Slot) -> HttpResult {
+        // A stream of events has a place of its pool.
+        let Some(place) = slot.release() else { return Ok(response) };
         let size = HttpBody::size_hint(response.body()).exact();
         if size.is_some_and(|size| size < SMALL) {
             return Ok(response);
         }
         let bytes = usize::try_from(size.unwrap_or(STREAMED)).unwrap_or(usize::MAX);
-        let bytes = admit(&self.bytes, bytes, false)?;
+        let bytes = self.responses.take(place.client, bytes).ok_or_else(|| HttpError::overloaded(false))?;
         let deadline = size.is_none().then(|| Instant::now() + self.response_timeout);
-        let (held, slot) = (Arc::new(bytes), size.is_none().then_some(slot));
+        let (held, place) = (Arc::new(bytes), size.is_none().then_some(place));
         // Its frames are counted until they are written.
         let watch = move |polled: Polled| {
-            let _until_sent = &slot;
+            let _until_sent = &place;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let error = axum::Error::new("the client took too long to read the response");
                 return Poll::Ready(Some(Err(error)));
@@ -82,23 +179,14 @@ impl Pools {
     }
 }
 
-/// Takes `count` permits of `pool` for a write, or for a read.
-///
-/// # Errors
-/// When there are not as many.
-pub(crate) fn admit(pool: &Arc<Semaphore>, count: usize, writes: bool) -> HttpResult<OwnedSemaphorePermit> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(pool).try_acquire_many_owned(count).map_err(|_taken| HttpError::overloaded(writes))
-}
-
 /// Bytes that are counted until they are written.
 pub(crate) struct HeldBytes {
     bytes: Bytes,
-    _held: Arc<OwnedSemaphorePermit>,
+    _held: Arc<Place>,
 }
 
 impl HeldBytes {
-    pub(crate) const fn new(bytes: Bytes, held: Arc<OwnedSemaphorePermit>) -> Self {
+    pub(crate) const fn new(bytes: Bytes, held: Arc<Place>) -> Self {
         Self { bytes, _held: held }
     }
 }
@@ -109,136 +197,197 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
-/// The slot of a read, which it gives back while it waits for a purchase.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReadSlot(Option<Arc<Occupied>>);
+/// The place of a request. It is an extension of each request: a read has a place from the beginning, but not while it
+/// waits for a purchase; a write once its body is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot(Arc<Occupied>);
 
 #[derive(Debug)]
 struct Occupied {
     pools: Arc<Pools>,
-    slot: Mutex<Option<OwnedSemaphorePermit>>,
+    client: Client,
+    place: Mutex<Option<Place>>,
 }
 
-/// A read that waits, without a slot.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    of: Option<(Arc<Occupied>, OwnedSemaphorePermit)>,
-}
-
-impl ReadSlot {
-    pub(crate) fn new(pools: Arc<Pools>, slot: OwnedSemaphorePermit) -> Self {
-        Self(Some(Arc::new(Occupied { pools, slot: Mutex::new(Some(slot)) })))
+impl Slot {
+    /// A slot without a place.
+    pub(crate) fn new(pools: &Arc<Pools>, client: Client) -> Self {
+        Self(Arc::new(Occupied { pools: Arc::clone(pools), client, place: Mutex::default() }))
     }
 
-    /// Begins to wait.
+    /// The slot of the request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> HttpResult<Self> {
+        // Each request has one.
+        extensions.get().cloned().ok_or(HttpError::PANICKED)
+    }
+
+    fn occupy(&self, place: Place) {
+        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// Gives the place back.
+    fn release(&self) -> Option<Place> {
+        self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes a place among the reads.
     ///
     /// # Errors
-    /// When too many requests wait.
-    pub(crate) fn wait(&self) -> HttpResult<Waiting> {
-        let Some(occupied) = &self.0 else { return Ok(Waiting { of: None }) };
-        let room = admit(&occupied.pools.waits, 1, false)?;
-        drop(self.take());
-        Ok(Waiting { of: Some((Arc::clone(occupied), room)) })
+    /// When there is none, as with the others.
+    pub(crate) fn read(&self) -> HttpResult<()> {
+        let place = self.0.pools.reads.take(self.0.client, 1);
+        place.map(|place| self.occupy(place)).ok_or_else(|| HttpError::overloaded(false))
     }
 
-    /// The slot, if the request occupies one.
-    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.as_ref()?.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes the places of `count` writes, or of all.
+    pub(crate) fn write(&self, count: usize) -> HttpResult<()> {
+        let pool = &self.0.pools.writes;
+        let place = pool.take(self.0.client, count.min(pool.size));
+        place.map(|place| self.occupy(place)).ok_or_else(|| HttpError::overloaded(true))
     }
+
+    /// Takes a place among the streams of events, in place of that of a read.
+    pub(crate) fn stream(&self) -> HttpResult<Place> {
+        let place = self.0.pools.streams.take(self.0.client, 1);
+        self.release();
+        place.ok_or_else(|| HttpError::overloaded(false))
+    }
+
+    /// Takes a place among the waits, in place of that of a read.
+    pub(crate) fn wait(&self) -> HttpResult<Waiting> {
+        let place = self.0.pools.waits.take(self.0.client, 1);
+        let place = place.ok_or_else(|| HttpError::overloaded(false))?;
+        self.release();
+        Ok(Waiting { slot: self.clone(), place })
+    }
+
+    /// No bytes of bodies yet.
+    pub(crate) fn body(&self) -> Place {
+        self.0.pools.bodies.nothing(self.0.client)
+    }
+}
+
+/// A read that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    slot: Slot,
+    place: Place,
 }
 
 impl Waiting {
     /// The pause after a query, which is longer the more requests wait.
     pub(crate) fn pause(&self) -> Duration {
-        let waits = self.of.as_ref().map_or(0, |(occupied, _)| {
-            occupied.pools.max_waits.saturating_sub(occupied.pools.waits.available_permits())
-        });
+        let waits = self.place.pool.taken.load(Ordering::Relaxed);
         Duration::from_millis(u64::try_from(waits.saturating_sub(UNHURRIED_WAITS)).unwrap_or(u64::MAX))
     }
 
-    /// Ends the wait: the request occupies a slot again, as soon as there is one.
-    pub(crate) async fn end(self) {
-        let Some((occupied, _room)) = self.of else { return };
-        // The pool is never closed.
-        let slot = Arc::clone(&occupied.pools.reads).acquire_owned().await.ok();
-        *occupied.slot.lock().unwrap_or_else(PoisonError::into_inner) = slot;
+    /// Ends the wait: it is a read again, also if there are too many. It was admitted before.
+    pub(crate) fn end(self) {
+        let Occupied { pools, client, .. } = &*self.slot.0;
+        let mut place = pools.reads.nothing(*client);
+        place.add(1);
+        self.slot.occupy(place);
     }
 }
 
-/// Inserted by the limits layer.
-impl<S: Send + Sync> FromRequestParts<S> for ReadSlot {
-    type Rejection = Infallible;
+/// Inserted by [`enter`](super::admission::enter).
+impl<S: Send + Sync> FromRequestParts<S> for Slot {
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> HttpResult<Self> {
+        Self::of(&parts.extensions)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::http::StatusCode;
-    use futures_util::{FutureExt, stream};
+    use futures_util::stream;
     use http_body_util::BodyExt;
 
     use super::*;
 
-    fn pools() -> Pools {
+    fn pools() -> Arc<Pools> {
         Pools::new(&HttpOptions::default().max_requests(2).max_response_bytes(300 << 10))
     }
 
-    fn slot(pools: &Pools) -> OwnedSemaphorePermit {
-        Arc::clone(&pools.reads).try_acquire_owned().unwrap()
+    fn slot(pools: &Arc<Pools>) -> Slot {
+        let slot = Slot::new(pools, Client::Unlimited);
+        slot.read().unwrap();
+        slot
+    }
+
+    fn taken(pool: &Pool) -> usize {
+        pool.taken.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn one_client_leaves_room_to_others() {
+        let pool = Pool::new(160);
+        let (greedy, other) = (Client::Limited(1), Client::Limited(2));
+        let places: Vec<_> = std::iter::from_fn(|| pool.take(greedy, 1)).collect();
+        assert_eq!(places.len(), 140, "all but what is reserved");
+        let others: Vec<_> = std::iter::from_fn(|| pool.take(other, 1)).collect();
+        assert_eq!(others.len(), 10, "a share");
+        assert!(pool.take(greedy, 1).is_none() && pool.take(Client::Limited(3), 10).is_some());
+        let unlimited: Vec<_> = std::iter::from_fn(|| pool.take(Client::Unlimited, 1)).collect();
+        assert_eq!(unlimited.len(), 10, "the rest");
+        drop((places, others, unlimited));
+        assert_eq!(taken(&pool), 0);
+        assert!(pool.by_client.iter().all(|taken| taken.load(Ordering::Relaxed) == 0));
+        // A pool that is too small for shares has none.
+        let pool = Pool::new(2);
+        let places: Vec<_> = std::iter::from_fn(|| pool.take(greedy, 1)).collect();
+        assert_eq!(places.len(), 2);
     }
 
     #[tokio::test]
     async fn large_responses_count_until_they_are_written() {
         let pools = pools();
-        let small = pools.hold(Response::new(Body::from(vec![0; 100])), slot(&pools)).unwrap();
+        let small = pools.hold(Response::new(Body::from(vec![0; 100])), &slot(&pools)).unwrap();
         let large = || Response::new(Body::from(vec![0; 200 << 10]));
-        let held = pools.hold(large(), slot(&pools)).unwrap();
-        assert_eq!(pools.reads.available_permits(), 2, "neither is streamed");
-        assert_eq!(pools.hold(large(), slot(&pools)).unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        let held = pools.hold(large(), &slot(&pools)).unwrap();
+        assert_eq!(taken(&pools.reads), 0, "neither is streamed");
+        assert_eq!(pools.hold(large(), &slot(&pools)).unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
         let mut body = held.into_body();
         let frame = body.frame().await.unwrap().unwrap();
         drop((body, small));
-        assert!(pools.hold(large(), slot(&pools)).is_err(), "it is not written yet");
+        assert!(pools.hold(large(), &slot(&pools)).is_err(), "it is not written yet");
         drop(frame);
-        assert!(pools.hold(large(), slot(&pools)).is_ok());
+        assert!(pools.hold(large(), &slot(&pools)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_streamed_response_keeps_its_slot_and_has_a_deadline() {
         let pools = pools();
         let frames = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(b"x")));
-        let streamed = pools.hold(Response::new(Body::from_stream(frames)), slot(&pools)).unwrap();
-        assert_eq!(pools.reads.available_permits(), 1);
+        let streamed = pools.hold(Response::new(Body::from_stream(frames)), &slot(&pools)).unwrap();
+        assert_eq!(taken(&pools.reads), 1);
         let mut body = streamed.into_body();
         tokio::time::advance(Duration::from_secs(599)).await;
         assert!(body.frame().await.unwrap().is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(body.frame().await.unwrap().is_err());
         drop(body);
-        assert_eq!((pools.reads.available_permits(), pools.bytes.available_permits()), (2, 300 << 10));
+        assert_eq!((taken(&pools.reads), taken(&pools.responses)), (0, 0));
     }
 
-    #[tokio::test]
-    async fn a_wait_holds_no_read_slot() {
-        let pools = Arc::new(pools());
-        let first = ReadSlot::new(Arc::clone(&pools), slot(&pools));
+    #[test]
+    fn a_wait_holds_no_read_slot() {
+        let pools = pools();
+        let first = slot(&pools);
         let waiting = first.wait().unwrap();
-        assert_eq!((pools.reads.available_permits(), waiting.pause()), (2, Duration::ZERO));
+        assert_eq!((taken(&pools.reads), waiting.pause()), (0, Duration::ZERO));
         let others = [slot(&pools), slot(&pools)];
-        let mut end = std::pin::pin!(waiting.end());
-        assert!(end.as_mut().now_or_never().is_none(), "no read has room");
-        drop(others);
-        end.await;
-        assert_eq!(pools.reads.available_permits(), 1);
-        drop(first);
-        assert_eq!(pools.reads.available_permits(), 2);
-        let many: Vec<_> = (0..pools.max_waits)
-            .map(|_| ReadSlot::new(Arc::clone(&pools), slot(&pools)).wait().unwrap())
-            .collect();
+        waiting.end();
+        assert_eq!(taken(&pools.reads), 3, "it was admitted before");
+        drop((first, others));
+        assert_eq!(taken(&pools.reads), 0);
+        let waits = HttpOptions::default().max_waits;
+        let many: Vec<_> = (0..waits).map(|_| slot(&pools).wait().unwrap()).collect();
         assert!(many[0].pause() > Duration::from_millis(900));
-        assert!(ReadSlot::new(Arc::clone(&pools), slot(&pools)).wait().is_err());
+        assert!(slot(&pools).wait().is_err());
     }
 }

@@ -1,26 +1,17 @@
 //! How many requests per second one client may send.
 
-use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::auth::Principal;
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
-use crate::server::client::{TrustedProxies, network};
-use crate::server::layers::Inner;
 
 /// The maximum of clients that are remembered, about 6 MB. Beyond it, the others share the rates of [`SHARED`] clients.
 const MAX_CLIENTS: usize = 1 << 16;
@@ -31,43 +22,23 @@ const SHARED: u64 = 1 << 10;
 pub(crate) struct Rates {
     writes: Option<Limiter<MonotonicClock>>,
     reads: Option<Limiter<MonotonicClock>>,
-    proxies: TrustedProxies,
-    hasher: RandomState,
 }
 
 impl Rates {
     /// The rates of `options`; `None` if there are none.
     pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
         let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
-        let (writes, reads) = (limiter(options.rate_writes), limiter(options.rate_reads));
-        let rates =
-            Self { writes, reads, proxies: options.trusted_proxies.clone(), hasher: RandomState::new() };
+        let rates = Self { writes: limiter(options.rate_writes), reads: limiter(options.rate_reads) };
         (rates.writes.is_some() || rates.reads.is_some()).then(|| Arc::new(rates))
     }
 
     /// Counts a request of `client`.
-    fn check(&self, client: u64, writes: bool) -> HttpResult<()> {
+    pub(crate) fn check(&self, client: u64, writes: bool) -> HttpResult<()> {
         let limiter = if writes { &self.writes } else { &self.reads };
         let Some(limiter) = limiter else { return Ok(()) };
         let checked = limiter.check(client, NonZeroU32::MIN);
         checked.map_err(|retry_after| limiter.exceeded(retry_after, writes))
     }
-
-    /// The principal, or else the address.
-    fn client(&self, request: &Request) -> u64 {
-        let name = request.extensions().get().and_then(Principal::name);
-        name.map_or_else(|| self.address(request), |name| self.hasher.hash_one(name))
-    }
-
-    /// The address. Requests without one are one client.
-    fn address(&self, request: &Request) -> u64 {
-        let address = self.proxies.client_of(request).map(network);
-        self.hasher.hash_one::<Option<IpAddr>>(address)
-    }
-}
-
-fn writes(request: &Request) -> bool {
-    *request.method() == Method::POST
 }
 
 /// What a batch counts as, besides one write. It is an extension of requests with a rate of writes.
@@ -78,6 +49,10 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
+    pub(crate) fn new(rates: &Arc<Rates>, client: u64) -> Self {
+        Self { rates: Arc::clone(rates), client }
+    }
+
     /// The maximum number of purchases in a batch: those of a second.
     pub(crate) fn max_purchases(&self) -> usize {
         let rate = self.rates.writes.as_ref().map_or(u32::MAX, |limiter| limiter.rate.get());
@@ -93,40 +68,6 @@ impl Charge {
         let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
         limiter.check(self.client, more).map_err(|retry_after| limiter.exceeded(retry_after, true))
     }
-}
-
-/// The layer around the routes that an authentication layer surrounds, inside of it.
-pub(crate) async fn limit_rate<S: Inner>(
-    rates: Arc<Rates>,
-    mut inner: S,
-    mut request: Request,
-) -> Result<Response, Infallible> {
-    let client = rates.client(&request);
-    if let Err(failure) = rates.check(client, writes(&request)) {
-        return Ok(failure.into_response());
-    }
-    if request.uri().path().ends_with(":batch") {
-        request.extensions_mut().insert(Charge { rates: Arc::clone(&rates), client });
-    }
-    inner.call(request).await
-}
-
-/// The layer around authentication: a request that it rejects counts for the rate of its address. Valid tokens from the
-/// same address are not affected.
-pub(crate) async fn limit_rejections<S: Inner>(
-    rates: Arc<Rates>,
-    mut inner: S,
-    request: Request,
-) -> Result<Response, Infallible> {
-    let (address, writes) = (rates.address(&request), writes(&request));
-    let response = inner.call(request).await?;
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return Ok(response);
-    }
-    Ok(match rates.check(address, writes) {
-        Ok(()) => response,
-        Err(failure) => failure.into_response(),
-    })
 }
 
 /// The requests of each client. A client that has not sent any for a while may send those of a second at once.

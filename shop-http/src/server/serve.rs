@@ -1,6 +1,7 @@
 //! Serves a router on a listener until shutdown.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{StatusCode, Version, header};
+use axum::response::IntoResponse;
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,9 +31,11 @@ use {
 };
 
 use crate::options::HttpOptions;
+use crate::server::client::network;
 use crate::server::client_stream::{ClientStream, Pace};
 use crate::server::connections::{Connection, Connections};
 use crate::server::gate::HeadFault;
+use crate::server::pools::{Client, Pool};
 
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
 /// from the router. A longer head gets the status 431 without a body.
@@ -150,6 +155,9 @@ struct Server {
     http1: http1::Builder,
     router: Router,
     connections: Arc<Connections>,
+    /// Responses over HTTP/2 that a client has not read: each of its streams can have one.
+    streams: Arc<Pool>,
+    hasher: RandomState,
     options: HttpOptions,
     #[cfg(feature = "tls")]
     tls: Option<(Tls, http2::Builder<TokioExecutor>)>,
@@ -168,6 +176,8 @@ impl Server {
             http1,
             router,
             connections: Connections::new(options),
+            streams: Pool::new(2 * options.max_requests),
+            hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -267,6 +277,14 @@ impl Server {
         None
     }
 
+    /// The client at `peer`.
+    fn client(&self, peer: SocketAddr) -> Client {
+        if self.options.trusted_proxies.contains(peer.ip()) {
+            return Client::Unlimited;
+        }
+        Client::Limited(self.hasher.hash_one(network(peer.ip())))
+    }
+
     /// The service of a connection from `peer`, which counts its requests.
     fn service(
         &self,
@@ -279,11 +297,20 @@ impl Server {
         Future: Send + 'static,
     > + use<> {
         let (router, connection) = (self.router.clone(), Arc::clone(connection));
-        let peer = self.options.needs_client().then_some(peer);
+        let (streams, client) = (Arc::clone(&self.streams), self.client(peer));
         service_fn(move |request: Request<Incoming>| {
-            let in_flight = connection.begin(request.version());
-            let response = router.clone().call(received(request, peer));
-            async move { Ok(response.await?.map(|body| in_flight.until_sent(body))) }
+            let is_stream = request.version() == Version::HTTP_2;
+            let place = is_stream.then(|| streams.take(client, 1));
+            let has_room = !matches!(place, Some(None));
+            let in_flight = connection.begin(request.version(), place.flatten());
+            let response = has_room.then(|| router.clone().call(received(request, peer)));
+            async move {
+                let response = match response {
+                    Some(response) => response.await?,
+                    None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                };
+                Ok(response.map(|body| in_flight.until_sent(body)))
+            }
         })
     }
 }
@@ -316,13 +343,11 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
 }
 
 /// Adds to a request what its head and its connection say about it: a fault, and the address of the client.
-fn received<B>(mut request: Request<B>, peer: Option<SocketAddr>) -> Request<B> {
+fn received<B>(mut request: Request<B>, peer: SocketAddr) -> Request<B> {
     if let Some(fault) = HeadFault::find(request.version(), request.headers()) {
         request.extensions_mut().insert(fault);
     }
-    if let Some(peer) = peer {
-        request.extensions_mut().insert(ConnectInfo(peer));
-    }
+    request.extensions_mut().insert(ConnectInfo(peer));
     request
 }
 

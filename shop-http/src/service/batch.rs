@@ -1,43 +1,19 @@
 //! Batches of purchases.
 
-use std::sync::Arc;
-
 use shop_core::ports::IdSource;
 use shop_core::{
     Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId, RequestContext,
     Result,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
 use crate::service::purchases::Purchases;
 
 /// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
 /// single purchases.
-const PUBLISHING: usize = 4;
-/// The share of concurrent writes that may be batches: one of so many.
-const SHARE: usize = 8;
-
-/// Room for batches. They wait for each other, and never occupy all of what single purchases need.
-#[derive(Debug)]
-pub(crate) struct BatchPools {
-    pub(crate) requests: Arc<Semaphore>,
-    pub(crate) bytes: Arc<Semaphore>,
-    publishing: Semaphore,
-}
-
-impl BatchPools {
-    pub(super) fn new(options: &HttpOptions) -> Self {
-        Self {
-            requests: Arc::new(Semaphore::new((options.max_requests / SHARE).max(1))),
-            bytes: Arc::new(Semaphore::new(options.max_batches_bytes.min(Semaphore::MAX_PERMITS))),
-            publishing: Semaphore::const_new(PUBLISHING),
-        }
-    }
-}
-
+pub(super) const PUBLISHING: usize = 4;
 /// The result of one purchase of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
@@ -83,7 +59,7 @@ impl Purchases {
         if Instant::now() >= deadline {
             return Err(late());
         }
-        let turn = tokio::time::timeout_at(deadline, self.batches.publishing.acquire()).await;
+        let turn = tokio::time::timeout_at(deadline, self.batches.acquire()).await;
         // The semaphore is never closed.
         turn.ok().and_then(Result::ok).ok_or_else(late)
     }

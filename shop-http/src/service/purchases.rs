@@ -14,12 +14,14 @@ use shop_core::{
     Result,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
-use crate::service::batch::BatchPools;
+use crate::service::batch::PUBLISHING;
 use crate::service::publisher::Publisher;
 use crate::service::recent::LastPurchases;
 use crate::service::{ServiceKind, within};
@@ -35,7 +37,8 @@ pub(crate) struct Purchases {
     pub(crate) feed: Option<PurchaseFeed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,
-    pub(crate) batches: BatchPools,
+    /// The turns of batches that publish.
+    pub(super) batches: Semaphore,
     pub(crate) policy: Policy,
 }
 
@@ -52,7 +55,7 @@ impl Purchases {
         let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
         let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
         let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
-        let batches = BatchPools::new(&options);
+        let batches = Semaphore::const_new(PUBLISHING);
         Self { kind, sink, query, ingest, local, feed, clock, options, batches, policy: Policy::default() }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
 use crate::response::HttpResult;
-use crate::server::pools::ReadSlot;
+use crate::server::pools::Slot;
 use crate::service::purchases::Purchases;
 
 /// The default wait for a purchase.
@@ -47,30 +47,31 @@ impl Purchases {
     /// as one that is not stored: the response does not reveal which ids are in use.
     pub(crate) async fn wait(
         &self,
-        (caller, slot): (&Caller, &ReadSlot),
+        (caller, slot): (&Caller, &Slot),
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> HttpResult<Visibility> {
         if let Some((id, time)) = named {
-            return self.wait_for((caller, slot), &id, time).await;
+            return self.wait_for((caller, slot), &id, Some(time)).await;
         }
         let Some(recent) = &self.sink.inner().recent else { return Ok(Visibility::Complete) };
         let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
         let Some((selector, id)) = last else { return Ok(Visibility::Complete) };
-        let visibility = self.wait_for((caller, slot), &id, DEFAULT_WAIT).await?;
+        let visibility = self.wait_for((caller, slot), &id, None).await?;
         // Also one that is pending: it may never be stored.
         recent.forget(selector, id);
         Ok(visibility)
     }
 
-    /// Waits until the purchase is stored, at most for `time`.
+    /// Waits until the purchase is stored, at most for the `asked` time. A request that has not asked does not wait where
+    /// too many do.
     async fn wait_for(
         &self,
-        (caller, slot): (&Caller, &ReadSlot),
+        (caller, slot): (&Caller, &Slot),
         id: &PurchaseId,
-        time: Duration,
+        asked: Option<Duration>,
     ) -> HttpResult<Visibility> {
-        let until = Instant::now() + time;
+        let until = Instant::now() + asked.unwrap_or(DEFAULT_WAIT);
         let left = || until.saturating_duration_since(Instant::now());
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);
         let visibility = loop {
@@ -83,7 +84,10 @@ impl Purchases {
             }
             let waiting = match &mut waiting {
                 Some(waiting) => waiting,
-                first => first.insert(slot.wait()?),
+                first => match slot.wait() {
+                    Err(_full) if asked.is_none() => break Visibility::Pending,
+                    waiting => first.insert(waiting?),
+                },
             };
             drop(timeout(pause.min(left()), progress).await);
             if !waiting.pause().is_zero() {
@@ -92,7 +96,7 @@ impl Purchases {
             pause = (pause * 2).min(MAX_PAUSE);
         };
         if let Some(waiting) = waiting {
-            waiting.end().await;
+            waiting.end();
         }
         Ok(visibility)
     }

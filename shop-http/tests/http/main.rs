@@ -15,6 +15,7 @@ mod dialects;
 mod document;
 mod entities;
 mod events;
+mod fair;
 mod files;
 mod health;
 mod idempotency;

@@ -130,9 +130,11 @@ async fn dialects_limits_and_errors_are_those_of_the_inner_path() {
     for path in ["/shop/livez", "/shop/health", "/shop/metrics", "/shop/api/healthz"] {
         assert_eq!(get(&app, path).await.status, StatusCode::OK, "{path} is exempt from the limit");
     }
-    for (path, member) in
-        [("/shop/v1/summary", "detail"), ("/shop/api/v1/x", "detail"), ("/shop/getAllUserBuys/u1", "error")]
-    {
+    for (path, member) in [
+        ("/shop/v1/summary", "detail"),
+        ("/shop/api/v1/getAllUserBuys/u1", "detail"),
+        ("/shop/getAllUserBuys/u1", "error"),
+    ] {
         let response = get(&app, path).await;
         assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(response.json()[member].is_string(), "{path}: {response:?}");

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
-use hyper::client::conn::http2::{Connection, SendRequest, handshake};
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
@@ -135,11 +135,18 @@ impl Served {
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 
+    async fn http2_with(
+        &self,
+        builder: &mut Builder<TokioExecutor>,
+    ) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
+        let stream = self.connect(None, "h2").await.unwrap();
+        builder.handshake(TokioIo::new(stream)).await.unwrap()
+    }
+
     async fn http2(
         &self,
     ) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
-        let stream = self.connect(None, "h2").await.unwrap();
-        handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap()
+        self.http2_with(&mut Builder::new(TokioExecutor::new())).await
     }
 }
 
@@ -313,6 +320,29 @@ async fn a_client_that_does_not_read_is_disconnected() {
     tokio::spawn(connection);
     let other = client.send_request(get("/v1/purchases?userid=u2")).await.unwrap();
     assert_eq!(other.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn unread_responses_over_http2_are_limited() {
+    let served = Served::new(HttpOptions::default().max_requests(16), None).await;
+    let mut open = Vec::new();
+    let mut blocked = Builder::new(TokioExecutor::new());
+    blocked.initial_stream_window_size(1);
+    // With shares, 28 of 32 are for one client.
+    for _ in 0..28 {
+        let (mut client, connection) = served.http2_with(&mut blocked).await;
+        tokio::spawn(connection);
+        let unread = client.send_request(get("/v1/purchases?userid=u1")).await.unwrap();
+        assert_eq!(unread.status(), StatusCode::OK);
+        open.push((client, unread));
+    }
+    let (mut client, connection) = served.http2().await;
+    tokio::spawn(connection);
+    let refused = client.send_request(get("/healthz")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    drop(open.pop());
+    while client.send_request(get("/healthz")).await.unwrap().status() != StatusCode::OK {}
 }
 
 #[tokio::test]

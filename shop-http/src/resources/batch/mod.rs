@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use shop_core::api::{BatchResultBody, BatchStatus, NDJSON};
 use shop_core::{PublishedPurchase, UserId};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
@@ -23,7 +22,7 @@ use crate::request::Query;
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::{HeldBytes, admit};
+use crate::server::pools::{HeldBytes, Place, Slot};
 use crate::server::rates::Charge;
 use crate::service::Purchases;
 use crate::service::ServiceKind;
@@ -33,6 +32,8 @@ use lines::Line;
 
 /// The number of purchases that are published together. Other requests are served in between.
 const CHUNK: usize = 1_000;
+/// The places among the writes that a batch takes: single purchases have room beside batches.
+const WRITES: usize = 8;
 /// The typical size of a result.
 const RESULT_BYTES: usize = 288;
 /// The maximum number of characters in a detail of a response that is larger than usual.
@@ -48,11 +49,12 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
             return Err(failure);
         }
     };
-    let _place = admit(&purchases.batches.requests, 1, true)?;
-    let mut held = admit(&purchases.batches.bytes, 0, true)?;
-    let mut hold = |bytes| admit(&purchases.batches.bytes, bytes, true).map(|more| held.merge(more));
+    let slot = Slot::of(&extensions)?;
+    let mut held = slot.body();
+    let mut hold = |bytes| if held.grow(bytes) { Ok(()) } else { Err(HttpError::overloaded(true)) };
     let options = &purchases.options;
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
+    slot.write(WRITES)?;
     Query::refuse(&uri)?;
     let charge = extensions.get::<Charge>();
     let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
@@ -185,7 +187,7 @@ impl Results {
     }
 
     /// The response. `held` is released when it is sent.
-    fn respond(mut self, held: OwnedSemaphorePermit) -> Response {
+    fn respond(mut self, held: Place) -> Response {
         if !self.is_ndjson {
             self.text.push(b']');
         }

@@ -1,0 +1,125 @@
+//! The rate of a client, and its place among the others.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+
+use crate::auth::Principal;
+use crate::options::HttpOptions;
+use crate::response::HttpResult;
+use crate::server::client::{TrustedProxies, network};
+use crate::server::layers::Inner;
+use crate::server::limits::IsOperation;
+use crate::server::pools::{Client, Pools, Slot};
+use crate::server::rates::{Charge, Rates};
+
+/// Scopes of services, which ask on behalf of many: their requests have no share.
+const FOR_OTHERS: [&str; 3] = ["operate", "purchases:read:any", "purchases:write:any"];
+
+/// Admits the requests of a router.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) pools: Arc<Pools>,
+    rates: Option<Arc<Rates>>,
+    proxies: TrustedProxies,
+    hasher: RandomState,
+    /// Whether a request enters inside of an authentication layer, so that its principal is known.
+    pub(crate) is_inner: bool,
+}
+
+/// Marks the response to a request that counts for the rate of its principal.
+#[derive(Debug, Clone, Copy)]
+struct IsCounted;
+
+impl Admission {
+    pub(crate) fn new(options: &HttpOptions, is_inner: bool) -> Arc<Self> {
+        Arc::new(Self {
+            pools: Pools::new(options),
+            rates: Rates::new(options),
+            proxies: options.trusted_proxies.clone(),
+            hasher: RandomState::new(),
+            is_inner,
+        })
+    }
+
+    /// The address of a client; `None` if that of its connection is unknown.
+    fn address(&self, request: &Request) -> Option<u64> {
+        let address: IpAddr = network(self.proxies.client_of(request)?);
+        Some(self.hasher.hash_one(address))
+    }
+
+    /// Counts a request that has not [entered](enter), such as one that authentication has rejected: for the rate of its
+    /// address. Valid tokens from the same address are not affected.
+    pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> HttpResult {
+        match &self.rates {
+            Some(rates) if response.extensions().get::<IsCounted>().is_none() => {
+                rates.check(address.unwrap_or_default(), writes).map(|()| response)
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// The address, if requests are counted.
+    pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
+        self.rates.as_ref().and_then(|_| self.address(request))
+    }
+
+    /// Calls `inner` if the rate of the client and the pools have room for the request.
+    pub(crate) async fn admit<F>(&self, mut request: Request, inner: impl FnOnce(Request) -> F) -> HttpResult
+    where
+        F: Future<Output = HttpResult>,
+    {
+        let writes = *request.method() == Method::POST;
+        let slot = self.enter(&mut request)?;
+        let response = inner(request).await?;
+        if writes { Ok(response) } else { self.pools.hold(response, &slot) }
+    }
+
+    fn enter(&self, request: &mut Request) -> HttpResult<Slot> {
+        let principal =
+            request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
+        let (id, is_for_others) = match principal {
+            Some(principal) => (
+                Some(self.hasher.hash_one(principal.name())),
+                FOR_OTHERS.iter().any(|scope| principal.has_scope(scope)),
+            ),
+            None => (self.address(request), false),
+        };
+        let writes = *request.method() == Method::POST;
+        if let Some(rates) = &self.rates {
+            let id = id.unwrap_or_default();
+            rates.check(id, writes)?;
+            if request.uri().path().ends_with(":batch") {
+                request.extensions_mut().insert(Charge::new(rates, id));
+            }
+        }
+        let client = id.filter(|_| !is_for_others).map_or(Client::Unlimited, Client::Limited);
+        let slot = Slot::new(&self.pools, client);
+        // The slot of a write is taken when its body is read.
+        if !writes && request.extensions().get::<IsOperation>().is_none() {
+            slot.read()?;
+        }
+        request.extensions_mut().insert(slot.clone());
+        Ok(slot)
+    }
+}
+
+/// Lets a request in: the layer inside of authentication.
+pub(crate) async fn enter<S: Inner>(
+    admission: Arc<Admission>,
+    mut inner: S,
+    request: Request,
+) -> Result<Response, Infallible> {
+    let call = async |request| inner.call(request).await.map_err(|never| match never {});
+    let response = admission.admit(request, call).await;
+    let mut response = response.unwrap_or_else(IntoResponse::into_response);
+    if admission.rates.is_some() {
+        response.extensions_mut().insert(IsCounted);
+    }
+    Ok(response)
+}
