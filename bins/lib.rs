@@ -13,6 +13,7 @@
 //! | `backend` | the backends of logs and stores |
 //! | `settings` | the settings, from the environment and the command line; all errors at once |
 //! | `telemetry` | logging |
+//! | `lines` | the thread that writes log lines |
 //! | `log_file` | the log file of a service |
 //! | `tls` | certificates of this service, and for calls of others |
 //! | `traces` | traces, exported to an OpenTelemetry collector |
@@ -31,6 +32,7 @@ mod commands;
 mod descriptors;
 mod error;
 mod healthcheck;
+mod lines;
 mod log_file;
 mod ports;
 pub mod run;

@@ -8,6 +8,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
 use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
@@ -28,7 +30,8 @@ async fn work(service: ServiceKind) -> Result<()> {
         return commands::print(text).map(drop);
     }
     let shutdown = signal::shutdown()?;
-    let exporter = telemetry::init(&settings)?;
+    // Flushes the log at the end.
+    let mut telemetry = telemetry::init(&settings)?;
     if settings.healthcheck {
         return healthcheck::run(&settings).await;
     }
@@ -44,6 +47,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listeners = Listeners::bind(&settings).await?;
     let metrics = Metrics::new();
+    telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let router = routes(ports.parts(service, metrics)?);
     let router = match auth::authenticator(&settings).await? {
@@ -52,7 +56,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     };
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
-    if let Some(exporter) = exporter {
+    if let Some(exporter) = telemetry.exporter.take() {
         exporter.shutdown().await;
     }
     ended
@@ -106,7 +110,9 @@ impl Listeners {
             None => (router.build(), None),
             Some(listener) => {
                 let (public, admin) = router.build_with_admin();
-                (public, Some(serve(listener, admin, &settings.admin_options(), stopped())))
+                let (admin_options, stopped) = (settings.admin_options(), stopped());
+                let served = move |listener| serve(listener, admin, &admin_options, stopped);
+                (public, Some(serve_apart(listener, served)))
             }
         };
         let public = match tls {
@@ -115,6 +121,25 @@ impl Listeners {
         };
         tokio::try_join!(public, OptionFuture::from(admin).map(Option::transpose)).map(drop)
     }
+}
+
+/// Serves on a thread with a runtime for it alone, so that it is responsive under any load of the other listeners. The
+/// runtime stays until the process ends: the connections to servers that it has opened are used by others.
+async fn serve_apart<F: Future<Output = std::io::Result<()>>>(
+    listener: TcpListener,
+    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+) -> std::io::Result<()> {
+    let (ended, end) = oneshot::channel();
+    let (listener, runtime) = (listener.into_std()?, Builder::new_current_thread().enable_all().build()?);
+    let serve = move || {
+        runtime.block_on(async {
+            let served = async { serve(TcpListener::from_std(listener)?).await };
+            drop(ended.send(served.await));
+            std::future::pending::<()>().await;
+        });
+    };
+    std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
+    end.await.unwrap_or_else(|_panicked| Err(std::io::Error::other("the admin listener has panicked")))
 }
 
 async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {

@@ -1,7 +1,7 @@
 //! Logging, to standard error or a file: text on a terminal, JSON elsewhere. The lines of the access log and of the audit
 //! log are always JSON.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 
 use shop_http::AccessLog;
 use tracing::{Level, Subscriber};
@@ -13,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use crate::lines::{Lines, Records};
 use crate::log_file::LogFile;
 use crate::settings::{LogFormat, Settings};
 use crate::traces::Exporter;
@@ -24,15 +25,36 @@ const ACCESS: [&str; 2] = ["access", "audit"];
 /// The pool of PostgreSQL's connections warns of each one that an outage has broken. The stores report the outage.
 const QUIET: &str = "deadpool.postgres=error";
 
+/// What telemetry needs until the end of the process.
+pub(crate) struct Telemetry {
+    pub(crate) exporter: Option<Exporter>,
+    /// The lines of a service. Commands and checks write each line themselves.
+    pub(crate) lines: Option<Lines>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.lines.iter().for_each(Lines::flush);
+    }
+}
+
 /// Starts logging, and exporting traces. Commands and checks log to standard error.
 ///
 /// # Errors
 /// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
-pub(crate) fn init(settings: &Settings) -> Result<Option<Exporter>> {
+pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.log_level)).map_err(CliError::new)?;
     let file = settings.log_file.as_deref().filter(|_| settings.serves()).map(LogFile::open).transpose()?;
     let on_terminal = file.is_none() && stderr().is_terminal();
-    let output = move || file.clone().map_or_else(|| EitherWriter::A(stderr()), EitherWriter::B);
+    let output: Box<dyn Write + Send> = match file {
+        Some(file) => Box::new(file),
+        None => Box::new(stderr()),
+    };
+    let lines = settings.serves().then(|| Lines::start(output)).transpose().map_err(CliError::new)?;
+    let queue = lines.clone();
+    let output = move || {
+        queue.as_ref().map_or_else(|| EitherWriter::A(stderr()), |lines| EitherWriter::B(lines.make_writer()))
+    };
     let is_json = settings.log_format.map_or(!on_terminal, |format| format == LogFormat::Json);
     let exporter = Exporter::start(settings)?;
     let is_plain = settings.access_log() == AccessLog::Off && exporter.is_none();
@@ -42,19 +64,19 @@ pub(crate) fn init(settings: &Settings) -> Result<Option<Exporter>> {
         (true, false) => registry().with(text(output, on_terminal)).with(filter).try_init(),
         (false, _) => {
             let others = filter.and(filter_fn(|metadata| !ACCESS.contains(&metadata.target())));
-            let records = json(output.clone());
-            let lines = if is_json { json(output).boxed() } else { text(output, on_terminal).boxed() };
+            let records = lines.clone().map(Records);
+            let text_or_json = if is_json { json(output).boxed() } else { text(output, on_terminal).boxed() };
             let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
             let traces = exporter.as_ref().map(Exporter::layer);
-            let lines = lines.with_filter(others);
-            registry().with(lines).with(records.with_filter(access)).with(traces).try_init()
+            let others = text_or_json.with_filter(others);
+            registry().with(others).with(records.with_filter(access)).with(traces).try_init()
         }
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
         tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
     }
-    Ok(exporter)
+    Ok(Telemetry { exporter, lines })
 }
 
 fn json<S: Subscriber + for<'a> LookupSpan<'a>>(

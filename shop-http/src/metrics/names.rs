@@ -66,6 +66,8 @@ names! {
         counter("flask_http_request_exceptions_total", "Requests whose handler panicked.");
     FLASK_EXPORTER_INFO = gauge("flask_exporter_info", "The version of the exporter of these metrics.");
     APP_INFO = gauge("app_info", "The version of this service.");
+    LOG_LINES_DROPPED =
+        counter("shop_log_lines_dropped_total", "Log lines that were dropped because their reader was too slow.");
 
     KAFKA_PRODUCER_MESSAGES =
         counter("kafka_producer_messages_total", "Purchases that the log has acknowledged.");

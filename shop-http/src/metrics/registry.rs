@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
+    /// The dropped lines of the log, counted there.
+    dropped_lines: OnceLock<Arc<AtomicU64>>,
     /// What the retention has deleted and will delete, counted there.
     expired: OnceLock<Arc<RetentionMonitor>>,
 }
@@ -89,6 +91,7 @@ impl Metrics {
             dead_letters: Mutex::default(),
             gaps: Mutex::default(),
             unreadable: OnceLock::new(),
+            dropped_lines: OnceLock::new(),
             expired: OnceLock::new(),
         };
         let metrics = Self { shared: Arc::new(shared) };
@@ -147,6 +150,11 @@ impl Metrics {
     /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
         self.shared.unreadable.get_or_init(|| count);
+    }
+
+    /// Exposes the number of lines that the log of the program has dropped.
+    pub fn count_dropped_lines(&self, count: Arc<AtomicU64>) {
+        self.shared.dropped_lines.get_or_init(|| count);
     }
 
     /// Exports what the retention has deleted, and what it will delete. The first call wins.
@@ -227,9 +235,13 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, dead_letters, unreadable, expired, .. } = &*self.metrics.shared;
-        if let Some(count) = unreadable.get() {
-            self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
+        let Shared { registry, dead_letters, unreadable, dropped_lines, expired, .. } = &*self.metrics.shared;
+        for (name, count) in
+            [(names::STORE_UNREADABLE, unreadable), (names::LOG_LINES_DROPPED, dropped_lines)]
+        {
+            if let Some(count) = count.get() {
+                self.counter(name, &[]).absolute(count.load(Ordering::Relaxed));
+            }
         }
         if let Some(RetentionMonitor { deleted, due, .. }) = expired.get().map(Arc::as_ref) {
             self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));

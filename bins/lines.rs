@@ -1,0 +1,236 @@
+//! The writer of log lines: a thread with a bounded queue. A reader of standard error that stops does not stop a request.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
+use shop_core::{Clock, SystemClock};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Layer};
+
+/// The lines that wait to be written: about 4 MiB.
+const QUEUE: usize = 1 << 14;
+/// So many bytes are written at once.
+const CHUNK: usize = 64 << 10;
+/// How long a line of the audit log waits for room in the queue.
+const AUDIT_WAIT: Duration = Duration::from_secs(1);
+/// How long the lines in the queue may take at the end of the process.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+/// The target of the audit log.
+const AUDIT: &str = "audit";
+
+/// Lines for an output. Clones share the queue. Lines beyond it are dropped, and counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines {
+    queue: Sender<Message>,
+    /// Whether the output does not accept anything.
+    is_stuck: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before this is written when the other end is dropped.
+    Flush(Sender<()>),
+}
+
+impl Lines {
+    /// Starts the thread that writes to `output`.
+    ///
+    /// # Errors
+    /// When the operating system cannot start it.
+    pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, received) = bounded(QUEUE);
+        let lines = Self { queue, is_stuck: Arc::default(), dropped: Arc::default() };
+        let (is_stuck, dropped) = (Arc::clone(&lines.is_stuck), Arc::clone(&lines.dropped));
+        let write = move || write_all(&received, output, &is_stuck, &dropped);
+        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok(lines)
+    }
+
+    /// The number of lines that were dropped.
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
+    }
+
+    /// Adds a line. One that `waits` is dropped only if the output accepts nothing for [`AUDIT_WAIT`].
+    fn add(&self, line: Vec<u8>, waits: bool) {
+        let refused = match self.queue.try_send(Message::Line(line)) {
+            // Only the first line waits for an output that is stuck.
+            Err(TrySendError::Full(line)) if waits && !self.is_stuck.load(Ordering::Relaxed) => {
+                let sent = self.queue.send_timeout(line, AUDIT_WAIT);
+                self.is_stuck.store(matches!(sent, Err(SendTimeoutError::Timeout(_))), Ordering::Relaxed);
+                sent.is_err()
+            }
+            sent => sent.is_err(),
+        };
+        self.dropped.fetch_add(u64::from(refused), Ordering::Relaxed);
+    }
+
+    /// Waits until the lines are written, at most for [`FLUSH_WAIT`].
+    pub(crate) fn flush(&self) {
+        let (written, end) = bounded(0);
+        if self.queue.send_timeout(Message::Flush(written), FLUSH_WAIT).is_ok() {
+            let _written = end.recv_timeout(FLUSH_WAIT);
+        }
+    }
+}
+
+/// Writes the lines, many at once. A failed write has no reader to be reported to.
+fn write_all(
+    received: &Receiver<Message>,
+    mut output: impl Write,
+    is_stuck: &AtomicBool,
+    dropped: &AtomicU64,
+) {
+    let (mut chunk, mut reported) = (Vec::with_capacity(CHUNK), 0);
+    while let Ok(first) = received.recv() {
+        let mut next = Some(first);
+        let mut flushed = Vec::new();
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => chunk.extend_from_slice(&line),
+                Message::Flush(written) => flushed.push(written),
+            }
+            next = if chunk.len() < CHUNK { received.try_recv().ok() } else { None };
+        }
+        drop(output.write_all(&chunk));
+        chunk.clear();
+        is_stuck.store(false, Ordering::Relaxed);
+        let count = dropped.load(Ordering::Relaxed);
+        if count > reported {
+            tracing::warn!(lines = count - reported, "log lines were dropped: their reader is too slow");
+            reported = count;
+        }
+    }
+}
+
+/// One line of a formatter.
+#[derive(Debug)]
+pub(crate) struct Line(Lines);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.add(bytes.to_vec(), false);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(self.clone())
+    }
+}
+
+/// Writes events as JSON, in the form of `tracing-subscriber`. For the lines of each request its formatter costs about as
+/// much as the rest of the request.
+#[derive(Debug)]
+pub(crate) struct Records(pub(crate) Lines);
+
+impl<S: Subscriber> Layer<S> for Records {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let target = event.metadata().target();
+        let mut line = Fields(Vec::with_capacity(512));
+        line.0.extend_from_slice(b"{\"timestamp\":\"");
+        line.0.extend_from_slice(SystemClock.now().to_string().as_bytes());
+        line.0.extend_from_slice(b"\",\"level\":\"INFO\"");
+        event.record(&mut line);
+        line.add("target", target);
+        line.0.extend_from_slice(b"}\n");
+        self.0.add(line.0, target == AUDIT);
+    }
+}
+
+/// The members of a JSON object.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn add(&mut self, name: &str, value: impl serde::Serialize) {
+        self.0.extend_from_slice(b",\"");
+        // Names of fields need no escaping.
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        // A vector accepts everything.
+        drop(serde_json::to_writer(&mut self.0, &value));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that accepts a write for each permit.
+    struct Slow(Receiver<()>, Sender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _permit = self.0.recv();
+            drop(self.1.send(bytes.to_vec()));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_output_drops_lines_and_stops_nothing() {
+        let ((permit, permits), (written, output)) = (bounded(0), bounded(QUEUE));
+        let lines = Lines::start(Slow(permits, written)).unwrap();
+        lines.add(b"first\n".to_vec(), false);
+        // The thread has taken it, and waits for the output.
+        while !lines.queue.is_empty() {
+            std::thread::yield_now();
+        }
+        let taken = (0..).take_while(|_| {
+            lines.add(b"line\n".to_vec(), false);
+            lines.dropped.load(Ordering::Relaxed) == 0
+        });
+        assert_eq!(taken.count(), QUEUE);
+        for _ in 0..3 {
+            lines.add(b"audit\n".to_vec(), true);
+        }
+        assert_eq!(lines.dropped.load(Ordering::Relaxed), 4);
+        assert!(lines.is_stuck.load(Ordering::Relaxed));
+        drop(permit);
+        lines.flush();
+        lines.add(b"last\n".to_vec(), true);
+        lines.flush();
+        let all: Vec<u8> = output.try_iter().flatten().collect();
+        assert!(all.len() >= QUEUE * b"line\n".len() && all.ends_with(b"last\n"));
+    }
+}
