@@ -252,6 +252,65 @@ async fn idle_sockets_do_not_stop_buying() {
     attack.buy_during("6,000 idle sockets", &process, &http, quiet).await;
 }
 
+/// `count` clients that send `request` on new connections, and read all of the response.
+async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
+    if !may_open(4_096) {
+        return skipped("nofile", "this process may not open 4,096 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    let (address, request) = (address(&process), request.into());
+    let attack = Attack::start(count, move |begun| {
+        let (address, request) = (address.clone(), Arc::clone(&request));
+        async move {
+            let mut stream = open_request(&address, "").await?;
+            stream.write_all(&request).await.ok()?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            let (mut read, mut piece) = (0, vec![0; 64 << 10]);
+            while let Some(more) = stream.read(&mut piece).await.ok().filter(|more| *more > 0) {
+                read += more;
+            }
+            (read > 0).then_some(())
+        }
+    });
+    attack.started(count).await;
+    let begun = Instant::now();
+    assert_eq!(get(&process.admin_path("/livez")).await.0, 200);
+    println!("{name}: /livez of the admin listener in {:?}", begun.elapsed());
+    attack.buy_during(name, &process, &http, quiet).await;
+    assert!(process.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_constants_do_not_stop_buying() {
+    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
+    buy_beside("64 readers of a large file", 64, request.as_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_names_do_not_stop_buying() {
+    let names: String = (0..1_200).map(|name| format!("&a{name}=")).collect();
+    let request = format!("GET /v1/purchases?{names} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    buy_beside("16 clients with 1,200 unknown parameters", 16, request.as_bytes()).await;
+    let body = format!("[{{{}\"\":1}}]", "\"\":1,".repeat(1_670_000 / 2));
+    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    buy_beside("6 batches with 835,000 unknown members", 6, request.as_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_bodies_do_not_stop_buying() {
+    let request =
+        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    buy_beside("1,100 slow bodies", 1_100, request.as_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_events_do_not_stop_buying() {
+    let request = "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    buy_beside("1,000 readers of the buyer's events", 1_000, request.as_bytes()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_in_a_loop_do_not_stop_buying() {
     let folder = tempfile::tempdir().unwrap();
