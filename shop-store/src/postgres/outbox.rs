@@ -22,28 +22,15 @@ use super::error::{from_driver, postgres_error};
 use super::rows::cell;
 use super::schema::Definition;
 
-/// The columns of a table of events, whose id has an option.
-macro_rules! outbox_columns {
-    ($id:literal) => {
-        concat!(
-            "(id bigint ",
-            $id,
-            " primary key, created timestamptz(3) not null, key bytea, headers bytea not null,
-              value bytea);"
-        )
-    };
-}
-pub(super) use outbox_columns;
-
 const OUTBOX: Definition = Definition {
     name: "outbox",
     unused_id: "0",
     tables: &["outbox"],
     adoptable: &["outbox"],
-    changes: &[concat!(
-        "create table if not exists outbox ",
-        outbox_columns!("generated always as identity")
-    )],
+    changes: &["create table if not exists outbox (
+            id bigint generated always as identity primary key, created timestamptz(3) not null,
+            key bytea, headers bytea not null, value bytea
+        )"],
 };
 
 /// The lock is taken by the subquery, before the row gets its id. Without a key it is null, and there is no lock.

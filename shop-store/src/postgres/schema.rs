@@ -199,7 +199,7 @@ async fn change(
         }
     }
     for change in definition.changes.iter().skip(made) {
-        transaction.batch_execute(change).await?;
+        transaction.batch_execute(&change.replace("{table}", definition.name)).await?;
     }
     let version = i32::try_from(definition.changes.len().max(made)).unwrap_or(i32::MAX);
     let note = "insert into shop_schema (name, version) values ($1, $2)

@@ -13,35 +13,19 @@ use super::store::{PostgresEntities, Table, UNUSED_NUMBER};
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
-use crate::postgres::outbox::outbox_columns;
 use crate::postgres::rows::{column, number, parsed};
 use crate::postgres::schema::Definition;
 use crate::unreadable::{Unreadable, not_valid};
 
 /// The tables of keys and of events, with the last number of the rows.
-macro_rules! outbox_schema {
-    ($table:literal) => {
-        concat!(
-            "create table ",
-            $table,
-            "_keys (id bigint primary key, key text collate \"C\" not null unique);
-             create table ",
-            $table,
-            "_outbox ",
-            outbox_columns!(""),
-            "
-             create table if not exists shop_numbers (name text primary key, last bigint not null);
-             insert into shop_numbers select '",
-            $table,
-            "', greatest(0, (select max(id) from ",
-            $table,
-            "),
-                pg_sequence_last_value(pg_get_serial_sequence('",
-            $table,
-            "', 'id')::regclass))"
-        )
-    };
-}
+const KEYS_AND_OUTBOX: &str = "
+    create table {table}_keys (id bigint primary key, key text collate \"C\" not null unique);
+    create table {table}_outbox (
+        id bigint primary key, created timestamptz(3) not null, key bytea, headers bytea not null, value bytea
+    );
+    create table if not exists shop_numbers (name text primary key, last bigint not null);
+    insert into shop_numbers select '{table}', greatest(0, (select max(id) from {table}),
+        pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id')::regclass))";
 
 pub(super) const USERS: Definition = Definition {
     name: "users",
@@ -54,7 +38,7 @@ pub(super) const USERS: Definition = Definition {
          create unique index if not exists ix_users_email on users (email);
          create table if not exists cached_orders (id bigint primary key, user_id bigint);
          create index if not exists cached_orders_by_user on cached_orders (user_id, id)",
-        outbox_schema!("users"),
+        KEYS_AND_OUTBOX,
     ],
 };
 
@@ -149,7 +133,7 @@ const ORDERS: Definition = Definition {
             id bigserial primary key, user_id bigint, product varchar, quantity integer, total_price numeric(10, 2)
          );
          create table if not exists cached_users (id bigint primary key)",
-        outbox_schema!("orders"),
+        KEYS_AND_OUTBOX,
     ],
 };
 
