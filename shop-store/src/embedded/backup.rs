@@ -1,4 +1,4 @@
-//! Copies of the files of a data folder, as of one moment.
+//! The files of a data folder as wholes: copies as of one moment, checks for damage, and rewriting.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,13 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
+use super::database::Database;
 use super::entities::{ORDERS, USERS};
-use super::error::{database_error, from_io, from_sqlite};
+use super::error::{database_error, from_io, from_sqlite, is_damage};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::log::LOG;
 use super::permissions::{create_file, create_folder};
-use super::schema::SHOP;
+use super::schema::{FILE, SHOP};
 use super::thread::blocking;
 
 /// A file that was copied by [`backup`] or [`restore`].
@@ -200,6 +201,50 @@ fn damaged(path: &Path, state: &str) -> Error {
         .with_context("found", state)
 }
 
+/// Reads every page of the database at `file`, and compares tables with their indexes. Returns what is damaged, at most
+/// 100 lines in the words of SQLite; none if the file is sound. Services may use the file meanwhile.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) when the file does not exist or cannot be opened.
+pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
+    let path = file.as_ref().to_owned();
+    let check = move || {
+        let checked = open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
+        match checked {
+            Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
+            checked => checked,
+        }
+    };
+    blocking(check).await
+}
+
+fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = file.prepare("PRAGMA integrity_check(100)")?;
+    let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// Rewrites the files of purchases and users in `folder`, beside running processes.
+///
+/// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in their unused parts. After
+/// an erasure, this removes them. Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient
+/// errors; a file of a million purchases takes seconds. Needs free disk space of twice the size of a file. Logs of
+/// events are not rewritten: their rows are not moved.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if a file cannot be used or the disk is full;
+/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged or of another version. It can be called again.
+///
+/// # Cancel safety
+/// Dropping the future does not cancel it.
+pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
+    let folder = folder.as_ref();
+    let files = [(&SHOP, FILE), (&USERS, "users")];
+    let files = files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
+    let vacuum = move || files.iter().filter(|file| file.path().exists()).try_for_each(Database::vacuum);
+    blocking(vacuum).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -209,7 +254,6 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
-    use super::super::database::Database;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
         EmbeddedStoreOptions,

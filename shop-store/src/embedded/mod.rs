@@ -31,7 +31,6 @@ mod entities;
 mod error;
 mod lock;
 mod log;
-mod maintenance;
 mod outbox;
 mod permissions;
 mod readers;
@@ -44,10 +43,9 @@ mod thread;
 mod upgrade;
 mod writer;
 
-pub use backup::{CopiedFile, backup, earlier_version, restore};
+pub use backup::{CopiedFile, backup, check_integrity, earlier_version, restore, vacuum};
 pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-pub use maintenance::{check_integrity, vacuum};
 pub use outbox::SqliteOutbox;
 /// The crate of the connections and transactions that [`SqliteOutbox`] takes.
 pub use rusqlite;
