@@ -23,12 +23,15 @@ pub(super) struct ListingIndexes {
 impl ListingIndexes {
     pub(super) fn new(collection: Collection<RawDocumentBuf>) -> Self {
         let (stopped, done) = (CancellationToken::new(), CancellationToken::new());
-        let (indexes, guard) = (create_all(collection, stopped.clone()), done.clone().drop_guard());
+        let (guard, until_dropped) = (done.clone().drop_guard(), stopped.clone().drop_guard());
         tokio::spawn(async move {
-            indexes.await;
+            // The last one is for the listing of all purchases.
+            for field in [Some("userid"), Some("username"), None] {
+                create_index(&collection, field, &stopped).await;
+            }
             drop(guard);
         });
-        Self { done, _until_dropped: stopped.drop_guard() }
+        Self { done, _until_dropped: until_dropped }
     }
 
     /// Waits until the indexes exist or the server has rejected them.
@@ -40,13 +43,6 @@ impl ListingIndexes {
 /// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`, `IndexKeySpecsConflict`,
 /// `CommandNotSupportedOnView`, and the code of Atlas for Unauthorized.
 const PERMANENT: [i32; 6] = [13, 67, 85, 86, 166, 8000];
-
-async fn create_all(collection: Collection<RawDocumentBuf>, stopped: CancellationToken) {
-    // The last one is for the listing of all purchases.
-    for field in [Some("userid"), Some("username"), None] {
-        create_index(&collection, field, &stopped).await;
-    }
-}
 
 async fn create_index(
     collection: &Collection<RawDocumentBuf>,
