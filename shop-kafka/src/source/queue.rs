@@ -35,33 +35,21 @@ struct Content {
 
 /// What a caller with capacity gets, in order.
 #[derive(Debug)]
-pub(super) enum Delivery {
-    Batch(Batch),
-    Gap(Gap),
+pub(super) struct Delivery {
+    partition: Partition,
+    bytes: usize,
+    event: SourceEvent,
 }
 
-impl Delivery {
-    const fn partition(&self) -> &Partition {
-        match self {
-            Self::Batch(batch) => &batch.partition,
-            Self::Gap(gap) => &gap.partition,
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Self::Batch(batch) => batch.size(),
-            Self::Gap(_) => 0,
-        }
+impl From<Batch> for Delivery {
+    fn from(batch: Batch) -> Self {
+        Self { partition: batch.partition.clone(), bytes: batch.size(), event: SourceEvent::Batch(batch) }
     }
 }
 
-impl From<Delivery> for SourceEvent {
-    fn from(delivery: Delivery) -> Self {
-        match delivery {
-            Delivery::Batch(batch) => Self::Batch(batch),
-            Delivery::Gap(gap) => Self::Gap(gap),
-        }
+impl From<Gap> for Delivery {
+    fn from(gap: Gap) -> Self {
+        Self { partition: gap.partition.clone(), bytes: 0, event: SourceEvent::Gap(gap) }
     }
 }
 
@@ -91,7 +79,7 @@ impl EventQueue {
     /// Adds a batch or a gap. Returns whether there is room for another one.
     pub(super) fn put(&self, delivery: Delivery) -> bool {
         let mut content = lock(&self.content);
-        content.bytes += delivery.size();
+        content.bytes += delivery.bytes;
         content.deliveries.push_back(delivery);
         let has_room = self.has_room(&content);
         drop(content);
@@ -139,8 +127,8 @@ impl EventQueue {
     /// Adds a revocation of `partitions`, and removes their batches.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<RebalanceBarrier>>) {
         let mut content = lock(&self.content);
-        content.deliveries.retain(|delivery| !partitions.contains(delivery.partition()));
-        content.bytes = content.deliveries.iter().map(Delivery::size).sum();
+        content.deliveries.retain(|delivery| !partitions.contains(&delivery.partition));
+        content.bytes = content.deliveries.iter().map(|delivery| delivery.bytes).sum();
         if !content.closed {
             content.revoked.push_back(Revoked { partitions, rebalance });
         }
@@ -188,9 +176,9 @@ impl EventQueue {
             return Some(Ok(control.into()));
         }
         let Some(delivery) = content.deliveries.pop_front() else { return content.error.take().map(Err) };
-        content.bytes = content.bytes.saturating_sub(delivery.size());
+        content.bytes = content.bytes.saturating_sub(delivery.bytes);
         self.room.notify_all();
-        Some(Ok(delivery.into()))
+        Some(Ok(delivery.event))
     }
 }
 
@@ -267,7 +255,7 @@ mod tests {
 
     fn batch(index: u32) -> Delivery {
         let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"0123456789")));
-        Delivery::Batch(Batch::new(partition(index), vec![record]))
+        Batch::new(partition(index), vec![record]).into()
     }
 
     /// What a caller with capacity gets now.
@@ -293,10 +281,10 @@ mod tests {
         assert_eq!(next(&queue), "batch of 0");
         assert!(queue.wait_for_room(LONG));
 
-        let queue = EventQueue::new(batch(0).size());
+        let queue = EventQueue::new(batch(0).bytes);
         assert!(queue.put(batch(0)));
-        let gap = Delivery::Gap(Gap::new(partition(0), 1, 2, GapCause::Deleted));
-        assert_eq!(gap.size(), 0);
+        let gap = Delivery::from(Gap::new(partition(0), 1, 2, GapCause::Deleted));
+        assert_eq!(gap.bytes, 0);
         assert!(queue.put(gap));
         assert!(!queue.put(batch(1)), "two batches are read ahead");
         let started = Instant::now();
@@ -310,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_revocation_removes_the_batches_of_its_partitions_and_comes_first() {
-        let queue = EventQueue::new(batch(0).size());
+        let queue = EventQueue::new(batch(0).bytes);
         let later = Arc::new(RebalanceBarrier::new(LONG));
         queue.put(batch(0));
         queue.put(batch(1));

@@ -14,7 +14,6 @@ use shop_core::{Error, ErrorKind, Result};
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, Limits, Pending};
 use super::positions::{Arrival, Positions};
-use super::queue::Delivery;
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
 use crate::topic::{State, check_served};
@@ -266,7 +265,7 @@ impl Reader {
             self.put(index, batch);
         }
         if self.member.epoch(index) == Some(gap.partition.epoch) {
-            self.has_room = self.member.queue.put(Delivery::Gap(gap));
+            self.has_room = self.member.queue.put(gap.into());
         }
     }
 
@@ -291,7 +290,7 @@ impl Reader {
             return;
         }
         if let Some(partition) = self.member.partition(index, batch.epoch) {
-            self.has_room = self.member.queue.put(Delivery::Batch(Batch::new(partition, batch.records)));
+            self.has_room = self.member.queue.put(Batch::new(partition, batch.records).into());
         }
     }
 
