@@ -28,37 +28,21 @@ const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'&').add(b'\'').add(b'<').add
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
+/// The files of these modules.
+macro_rules! modules {
+    ($($name:ident)+) => {
+        &[$((
+            concat!(stringify!($name), ".js"),
+            include_str!(concat!("../../page/", stringify!($name), ".js")),
+        )),+]
+    };
+}
+
 /// The modules of the scripts.
-const MODULES: [Module; 28] = [
-    file!("access.js"),
-    file!("address.js"),
-    file!("anypurchases.js"),
-    file!("api.js"),
-    file!("attempt.js"),
-    file!("bars.js"),
-    file!("deadletters.js"),
-    file!("elements.js"),
-    file!("entities.js"),
-    file!("events.js"),
-    file!("exact.js"),
-    file!("facing.js"),
-    file!("health.js"),
-    file!("history.js"),
-    file!("identity.js"),
-    file!("input.js"),
-    file!("loaded.js"),
-    file!("management.js"),
-    file!("metrics.js"),
-    file!("overview.js"),
-    file!("preact.js"),
-    file!("purchases.js"),
-    file!("questions.js"),
-    file!("ranges.js"),
-    file!("recording.js"),
-    file!("resolving.js"),
-    file!("state.js"),
-    file!("words.js"),
-];
+const MODULES: &[Module] = modules! {
+    access address anypurchases api attempt bars deadletters elements entities events exact facing health history
+    identity input loaded management metrics overview preact purchases questions ranges recording resolving state words
+};
 
 /// The documents and the files that they load.
 static FILES: Constants = Constants::new();
@@ -130,7 +114,7 @@ fn respond(name: &str, request: &HeaderMap) -> HttpResult {
 /// The file with this name, or the document of a kind of service.
 fn made(name: &str) -> Option<Constant> {
     let (media_type, (_, text)) = match name {
-        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(&MODULES, name))),
+        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name))),
         "icon.svg" => ("image/svg+xml", file!("icon.svg")),
         "page.css" => ("text/css; charset=utf-8", file!("page.css")),
         _ => {
