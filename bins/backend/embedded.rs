@@ -133,10 +133,7 @@ impl Embedded<'_> {
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
         let closed = Box::pin(store.closed());
-        let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
-        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        let port = PurchasesStore { store, query, erase, durability, unreadable: None };
-        self.opened(port, FILE, closed)
+        self.opened(PurchasesStore::new(store, Durability::LocalDisk, None), FILE, closed)
     }
 
     fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {

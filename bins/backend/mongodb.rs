@@ -1,6 +1,5 @@
 //! Purchases in MongoDB.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,13 +27,8 @@ impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = self.connect().await?;
         let namespace = store.namespace();
-        let port = PurchasesStore {
-            unreadable: Some(store.unreadable()),
-            query: Arc::new(store.clone()),
-            erase: Arc::new(store.clone()),
-            store: Arc::new(store),
-            durability: Durability::Replicated,
-        };
+        let unreadable = Some(store.unreadable());
+        let port = PurchasesStore::new(store, Durability::Replicated, unreadable);
         Ok(OpenPort::on_server(port, format!("MongoDB, {namespace}"), false))
     }
 

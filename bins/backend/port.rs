@@ -198,6 +198,18 @@ pub(crate) struct PurchasesStore {
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
 }
 
+impl PurchasesStore {
+    pub(super) fn new<S: PurchaseStore + PurchaseQuery + PurchaseErase>(
+        store: S,
+        durability: Durability,
+        unreadable: Option<Arc<AtomicU64>>,
+    ) -> Self {
+        let store = Arc::new(store);
+        let (query, erase) = (Arc::clone(&store), Arc::clone(&store));
+        Self { store, query, erase, durability, unreadable }
+    }
+}
+
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
 pub(crate) struct EntityPorts<S: ?Sized, R: Record> {
     pub(crate) store: Arc<S>,

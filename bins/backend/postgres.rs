@@ -1,7 +1,5 @@
 //! Stores in PostgreSQL.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use secrecy::SecretString;
 use shop_core::entity::EntityStore;
@@ -30,14 +28,9 @@ impl Backend for Postgres<'_> {
         }
         let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let port = PurchasesStore {
-            unreadable: Some(store.unreadable()),
-            query: Arc::new(store.clone()),
-            erase: Arc::new(store.clone()),
-            store: Arc::new(store),
-            // What the standbys have depends on the settings of the server.
-            durability: Durability::LocalDisk,
-        };
+        let unreadable = Some(store.unreadable());
+        // What the standbys have depends on the settings of the server.
+        let port = PurchasesStore::new(store, Durability::LocalDisk, unreadable);
         Ok(opened(port, &name, &found))
     }
 
