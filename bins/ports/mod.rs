@@ -4,7 +4,6 @@ mod background;
 mod entities;
 mod pending_dead_letters;
 mod purchases;
-mod received;
 
 use std::time::Duration;
 

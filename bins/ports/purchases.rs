@@ -1,17 +1,18 @@
 //! The ports of purchases, by the settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shop_core::Purchase;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
-use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::log::{GroupPositions, IngestPositions};
+use shop_core::ingest::{BatchReport, Ingest, IngestMonitor, IngestObserver};
+use shop_core::log::{Batch, GroupPositions, IngestPositions};
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
-use shop_core::record::Record as _;
+use shop_core::record::{Record as _, decode};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
-use super::{Backends, Background, dead_letters, note, received};
+use super::{Backends, Background, dead_letters, note};
 use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
@@ -120,7 +121,7 @@ impl Purchases {
                 settings.ingest_options(),
             );
             let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);
-            let ingest = ingest.with_observer(received::logged(observer, settings));
+            let ingest = ingest.with_observer(logged(observer, settings));
             self.ingest = Some(background.ingest(ingest, &self.log, metrics));
             if let Some(keep) = settings.purchase_retention {
                 let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));
@@ -129,5 +130,28 @@ impl Purchases {
             }
         }
         Ok(())
+    }
+}
+
+/// `observer`, with a line per purchase that is stored, in the dialect that has one.
+fn logged(observer: Arc<dyn IngestObserver>, settings: &Settings) -> Arc<dyn IngestObserver> {
+    if settings.dialect.logs_purchases() { Arc::new(Logged(observer)) } else { observer }
+}
+
+#[derive(Debug)]
+struct Logged(Arc<dyn IngestObserver>);
+
+impl IngestObserver for Logged {
+    fn batch_completed(&self, batch: &BatchReport) {
+        self.0.batch_completed(batch);
+    }
+
+    fn records_durable(&self, batch: &Batch, duration: Duration) {
+        self.0.records_durable(batch, duration);
+        // Dead letters have separate lines.
+        let purchases = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
+        for Purchase { id, user_id, .. } in purchases {
+            tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
+        }
     }
 }
