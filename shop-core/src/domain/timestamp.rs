@@ -42,6 +42,42 @@ impl Timestamp {
         if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(Self::INVALID) } else { Ok(Self(millis)) }
     }
 
+    /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59. Fractions beyond
+    /// milliseconds are truncated. [`FromStr`] accepts more.
+    ///
+    /// ```
+    /// use shop_core::Timestamp;
+    ///
+    /// assert!(Timestamp::from_rfc3339("2026-03-01T10:00:00+01:00").is_ok());
+    /// assert!(Timestamp::from_rfc3339("2026-03-01T10:00:00").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`] for other text, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
+        const FORM: &str = "0000-00-00T00:00:00";
+        let has_form = |text: &str, form: &str| {
+            let is_like = |(byte, form): (u8, u8)| match form {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte.eq_ignore_ascii_case(&form),
+            };
+            text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like)
+        };
+        let (civil, rest) = text.split_at_checked(FORM.len()).unwrap_or_default();
+        let fraction =
+            rest.strip_prefix('.').filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()));
+        let zone =
+            fraction.map_or(rest, |digits| digits.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        let is_offset = || {
+            (has_form(zone, "+00:00") || has_form(zone, "-00:00"))
+                && &zone[1..3] <= "23"
+                && &zone[4..] <= "59"
+        };
+        let is_valid =
+            has_form(civil, FORM) && &civil[17..] <= "59" && (zone.eq_ignore_ascii_case("Z") || is_offset());
+        if is_valid { text.parse() } else { Err(Self::INVALID) }
+    }
+
     /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
     ///
     /// # Errors
@@ -178,6 +214,43 @@ mod tests {
             assert_eq!(Timestamp::from_unix_seconds(seconds), Err(Timestamp::INVALID));
         }
         assert_eq!(Timestamp::from_millis(i64::MAX), Err(Timestamp::INVALID));
+    }
+
+    #[test]
+    fn rfc3339_has_a_date_a_time_and_an_offset() {
+        for text in [
+            "2026-03-01T09:00:00Z",
+            "2026-03-01t09:00:00.1234z",
+            "2026-03-01T09:00:00-00:00",
+            "2026-03-02T08:59:00+23:59",
+            "2026-02-28T09:01:00.5-23:59",
+        ] {
+            let read = Timestamp::from_rfc3339(text).unwrap();
+            assert_eq!(read.as_millis() / 1_000, 1_772_355_600, "{text}");
+        }
+        for text in [
+            "",
+            "2026-03-01",
+            "2026-03-01T09:00:00",
+            "2026-03-01T09:00Z",
+            "2026-03-01 09:00:00Z",
+            "2026-03-01T09:00:60Z",
+            "2026-03-01T24:00:00Z",
+            "2026-03-01T09:00:00+24:00",
+            "2026-03-01T09:00:00+01:60",
+            "2026-03-01T09:00:00+0100",
+            "2026-03-01T09:00:00+01",
+            "2026-03-01T09:00:00,5Z",
+            "2026-03-01T09:00:00.Z",
+            "2026-03-01T09:00:00Z[Europe/Berlin]",
+            "20260301T090000Z",
+            "+002026-03-01T09:00:00Z",
+            "2026-02-30T09:00:00Z",
+            "2026-03-01T09:00:0\u{661}Z",
+            "2026-03-01T09:00:00+\u{661}0:00",
+        ] {
+            assert_eq!(Timestamp::from_rfc3339(text), Err(Timestamp::INVALID), "{text}");
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn timestamp(
 ) -> Result<Option<Timestamp>, (Kind, String)> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
-        Timestamps::Strict => value.text().unwrap_or_default().parse(),
+        Timestamps::Strict => Timestamp::from_rfc3339(&value.text().unwrap_or_default()),
         Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
     };
     if read.is_err() && timestamps == Timestamps::LenientOrReceipt {

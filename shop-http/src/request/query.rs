@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
-use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::Query as Pairs;
@@ -242,16 +241,20 @@ impl Query {
     }
 
     /// A parameter that is parsed from its text. A `+` that is not encoded is read as a space.
-    fn parsed<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<Option<T>> {
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
         self.read(name, |text| {
             let hint = if text.contains(' ') { "; write + as %2B in a URL" } else { "" };
-            text.parse().map_err(|problem: Invalid| format!("{}{hint}", problem.reason()))
+            parse(text).map_err(|problem| format!("{}{hint}", problem.reason()))
         })
     }
 
     /// The requested range of time.
     pub(crate) fn range(&mut self) -> Option<TimeRange> {
-        let (from, to) = (self.parsed("from"), self.parsed("to"));
+        let [from, to] = ["from", "to"].map(|name| self.parsed(name, Timestamp::from_rfc3339));
         let range = TimeRange::new(from?, to?);
         self.note(range.map_err(|_empty| invalid_parameter("to", "must be after from")))
     }
@@ -261,7 +264,7 @@ impl Query {
         let words = [("hour", Period::Hour), ("day", Period::Day), ("month", Period::Month)];
         let range = self.range();
         let per = self.word("per", &words, "must be hour, day or month");
-        let zone: Option<Option<UtcOffset>> = self.parsed("zone");
+        let zone = self.parsed("zone", str::parse::<UtcOffset>);
         Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
     }
 
@@ -271,8 +274,8 @@ impl Query {
             let known = topics.contains(&topic).then(|| topic.to_owned());
             known.ok_or_else(|| format!("must be one of {}", topics.join(", ")))
         });
-        let reason = self.parsed::<ReasonKind>("reason");
-        let since = self.parsed::<Timestamp>("since");
+        let reason = self.parsed("reason", str::parse::<ReasonKind>);
+        let since = self.parsed("since", Timestamp::from_rfc3339);
         let after = self.read("cursor", |text| {
             let position = text.parse::<RecordPosition>();
             position.map_err(|_invalid| "does not belong to this list; omit it to start over")

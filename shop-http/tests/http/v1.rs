@@ -89,6 +89,12 @@ async fn an_invalid_error_of_the_store_is_a_503() {
 #[tokio::test]
 async fn wrong_ranges_are_rejected_together() {
     let shop = Shop::new();
+    for time in ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:60Z"] {
+        let refused = get(&shop.facing, &format!("/v1/summary?userid=u1&from={time}&to={time}")).await.json();
+        let parameters: Vec<_> =
+            refused["errors"].as_array().unwrap().iter().map(|error| &error["parameter"]).collect();
+        assert_eq!(parameters, ["from", "to"], "{time}");
+    }
     let problem = get(&shop.facing, "/v1/totals?userid=u1&from=x&to=y&per=year&zone=+01:00&limit=1").await;
     assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
     let problem = problem.json();

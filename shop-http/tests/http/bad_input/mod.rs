@@ -236,6 +236,9 @@ const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("default", "/v1/purchases", "username", "7", Some("username must be text")),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":\"yesterday\"", Some("timestamp")),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":5", Some("timestamp")),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-01-01T00:00:00+25:00\"", Some("timestamp")),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-01-01T00:00:00\"", Some("timestamp")),
+    ("default", "/buy", "price", "1,\"timestamp\":\"2026-01-01T00:00:00\"", None),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":[]", Some("timestamp")),
     (
         "default",
