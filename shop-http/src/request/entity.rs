@@ -47,7 +47,7 @@ impl CreateRequest {
     pub(crate) fn user(self) -> HttpResult<NewUser> {
         let mut body = self.body(["email", "name"])?;
         let (email, name) = if self.dialect.is_strict {
-            (body.read("email", strict::email), body.read("name", strict::text))
+            (body.read("email", strict::email), body.read("name", strict::line))
         } else {
             let name = |value: RawScalar<'_>| pydantic::short_text(value, PersonName::MAX_CHARS);
             (body.read("email", pydantic::email), body.read("name", name))
@@ -61,8 +61,8 @@ impl CreateRequest {
         let mut body = self.body(["user_id", "product", "quantity", "total_price"])?;
         let (user, product, quantity, price) = if self.dialect.is_strict {
             let user = body.read("user_id", strict::integer::<i64>);
-            let product = body.read("product", strict::text);
-            let quantity = body.read("quantity", strict::integer::<i32>);
+            let product = body.read("product", strict::line);
+            let quantity = body.read("quantity", strict::quantity);
             (user, product, quantity, body.read("total_price", strict::total_price))
         } else {
             let user = body.read("user_id", pydantic::integer);

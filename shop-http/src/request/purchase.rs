@@ -12,6 +12,7 @@ use shop_core::{
 use crate::dialect::{Dialect, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
+use crate::request::strict;
 use crate::response::validation_error::{Kind, Location};
 use crate::response::{HttpError, HttpResult};
 use crate::service::Purchases;
@@ -130,10 +131,10 @@ fn validated<const N: usize>(
     &Rules { dialect, timestamps, times }: &Rules<'_>,
 ) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
-    let (user_name, integers) = (body.members.get("username").filter(is_given), dialect.integers_are_text);
-    let user_name = body.read_value("username", user_name, |value| text::<UserName>(value, integers));
+    let user_name = body.members.get("username").filter(is_given);
+    let user_name = body.read_value("username", user_name, |value| word::<UserName>(value, dialect));
     let user_id = user_id.filter(is_given);
-    let user_id = body.read_value("userid", user_id, |value| text::<UserId>(value, integers));
+    let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
     let price = body.read("price", |value| price(value, dialect));
     let time = body.members.get("timestamp").filter(|value| !value.is_null());
     let time = time
@@ -142,6 +143,14 @@ fn validated<const N: usize>(
     let mut purchase = NewPurchase::new(user_id, user_name, price);
     purchase.timestamp = time.flatten().flatten();
     Ok(purchase)
+}
+
+/// An id or a name.
+fn word<T>(value: RawScalar<'_>, dialect: &Dialect) -> Result<T, (Kind, String)>
+where
+    T: std::str::FromStr<Err: Into<Invalid>> + AsRef<str>,
+{
+    if dialect.is_strict { strict::line(value) } else { text(value, dialect.integers_are_text) }
 }
 
 pub(super) fn text<T>(value: RawScalar<'_>, integers: bool) -> Result<T, (Kind, String)>

@@ -1,4 +1,4 @@
-//! The values of users and orders under `/v1`: JSON's own types only.
+//! Values under `/v1`: JSON's own types only, and texts that can be read.
 
 use std::str::FromStr;
 
@@ -18,6 +18,35 @@ pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Resu
     purchase::text(value, false)
 }
 
+/// A text on one line that looks like what it is: a name, an id or a product.
+pub(super) fn line<T: FromStr<Err: Into<Invalid>> + AsRef<str>>(
+    value: RawScalar<'_>,
+) -> Result<T, (Kind, String)> {
+    let line: T = text(value)?;
+    let text = line.as_ref();
+    let problem = if text.chars().all(char::is_whitespace) {
+        "must not be blank"
+    } else if text.chars().any(char::is_control) {
+        "must not contain control characters"
+    } else if text.chars().any(is_invisible) {
+        "must not contain invisible or bidirectional characters"
+    } else {
+        return Ok(line);
+    };
+    Err((Kind::Value, problem.to_owned()))
+}
+
+/// Whether a character hides in a text, or changes its direction. Joiners and variation selectors do not: words and
+/// emoji need them.
+const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+    )
+}
+
 /// An email address, with nothing around it.
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
     text::<String>(value)?
@@ -32,18 +61,27 @@ pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Kind,
     number.ok_or_else(|| (Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
 }
 
+/// The quantity of an order.
+pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, (Kind, String)> {
+    let quantity = integer(value)?;
+    if quantity > 0 { Ok(quantity) } else { Err((Kind::Value, "must be at least 1".to_owned())) }
+}
+
 /// The integer in a text that is a valid JSON integer.
 pub(super) fn parsed_integer(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
-/// A price, from a number or its text. It is not rounded.
+/// A price, from a number or its text. It is not negative, and not rounded.
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
     let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {
         return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
     };
     let price: TotalPrice = digits.parse().map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
+    if price.cents() < 0 {
+        return Err((Kind::Value, "must not be negative".to_owned()));
+    }
     let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
     if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
         Ok(price)
@@ -54,6 +92,9 @@ pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, Str
 
 #[cfg(test)]
 mod tests {
+    use shop_core::UserName;
+    use shop_core::orders::Product;
+
     use super::*;
 
     fn scalar(json: &str) -> RawScalar<'_> {
@@ -73,17 +114,27 @@ mod tests {
     }
 
     #[test]
+    fn lines_look_like_what_they_are() {
+        for json in [r#""joe b""#, r#"" u1 ""#, r#""ünï—😀""#, r#""❤️👩‍💻""#, r#""می‌خواهم""#]
+        {
+            assert!(line::<UserName>(scalar(json)).is_ok(), "{json}");
+        }
+        for json in [r#""""#, r#"" ""#, r#""a\n""#, r#""a\u200b""#, r#""\u202eada""#, r#""\ufeffu1""#, "7"] {
+            assert!(line::<UserName>(scalar(json)).is_err(), "{json}");
+            assert!(line::<Product>(scalar(json)).is_err(), "{json}");
+        }
+    }
+
+    #[test]
     fn prices_are_exact() {
-        for (json, cents) in [
-            ("50", 5_000),
-            ("\"-0.50\"", -50),
-            ("1e2", 10_000),
-            ("1.500", 150),
-            ("99999999.99", 9_999_999_999),
-        ] {
+        for (json, cents) in
+            [("50", 5_000), ("\"0.50\"", 50), ("1e2", 10_000), ("1.500", 150), ("99999999.99", 9_999_999_999)]
+        {
             assert_eq!(total_price(scalar(json)).unwrap().cents(), cents, "{json}");
         }
-        for json in ["0.005", "1e-3", "100000000", "\" 5 \"", "\"NaN\"", "\"+5\"", "true", "null", "[]"] {
+        for json in
+            ["-0.01", "0.005", "1e-3", "100000000", "\" 5 \"", "\"NaN\"", "\"+5\"", "true", "null", "[]"]
+        {
             assert!(total_price(scalar(json)).is_err(), "{json}");
         }
     }

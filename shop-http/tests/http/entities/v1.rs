@@ -109,6 +109,9 @@ async fn all_errors_are_reported_at_once_in_v1() {
             ("user_id", "1", "\"1\""),
             ("user_id", "1", "true"),
             ("quantity", "2", "2.0"),
+            ("quantity", "2", "0"),
+            ("total_price", "50", "-0.01"),
+            ("product", "\"pen\"", "\" \""),
             ("quantity", "2", "\"2\""),
             ("total_price", "50", "\" 50\""),
             ("total_price", "50", "100000000"),
@@ -117,6 +120,13 @@ async fn all_errors_are_reported_at_once_in_v1() {
             let body = PEN.replace(&format!("{member}\":{value}"), &format!("{member}\":{wrong}"));
             assert_ne!(body, PEN);
             assert_eq!(places_of(body).await, [format!("#/{member}")], "{member} {wrong}");
+        }
+        for name in ["", "<b>\\n", "\\u202eadA"] {
+            assert_eq!(
+                places(&post(router, "/v1/users", ADA.replace("Ada", name)).await),
+                ["#/name"],
+                "{name}"
+            );
         }
         assert_eq!(places(&post(router, "/v1/users?dry_run=1", ADA).await), ["dry_run"]);
         assert_eq!(places(&get(router, "/v1/users/one?limit=1").await), ["limit", "user_id"]);
