@@ -82,6 +82,8 @@ pub const UNKNOWN_ORDER: &str = "/problems/unknown-order";
 pub const EMAIL_TAKEN: &str = "/problems/email-taken";
 /// The `type` for an `Idempotency-Key` that was used for another user or order.
 pub const KEY_TAKEN: &str = "/problems/key-taken";
+/// The `type` of the 429 for a client that sends more than its rate.
+pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 /// The log no longer has the records behind a cursor of events.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
@@ -111,6 +113,7 @@ pub fn types() -> impl Iterator<Item = &'static str> {
         EMAIL_TAKEN,
         KEY_TAKEN,
         CURSOR_EXPIRED,
+        RATE_EXCEEDED,
     ];
     KINDS.into_iter().map(problem_type).chain(of_resources)
 }

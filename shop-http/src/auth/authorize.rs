@@ -298,7 +298,7 @@ impl Policy {
         let anonymous = Principal::anonymous();
         match policy.may(caller.principal.as_ref().unwrap_or(&anonymous), action) {
             Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(HttpError::denied(reason)),
+            Decision::Deny(reason) => Err(HttpError::denied(self.requires_token, reason)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use shop_core::ErrorKind;
@@ -21,6 +21,9 @@ const READ_ON_BYTES: usize = 32 << 20;
 /// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
+/// The media types of bodies (<https://www.w3.org/TR/ldp/#header-accept-post>).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
 /// The part of a body that does not count: most bodies are smaller.
 const SMALL: usize = 16 << 10;
 
@@ -35,7 +38,8 @@ pub(crate) async fn read(
     let (limit, mut held, mut uncounted) = (options.max_body_bytes, slot.body(), SMALL);
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
-        return Err(HttpError::media_type(format!("Content-Type must be application/json, not {other}")));
+        let text = format!("Content-Type must be application/json, not {other}");
+        return Err(HttpError::media_type((ACCEPT_POST, "application/json"), text));
     }
     let hold = |bytes: usize| {
         let counted = bytes.saturating_sub(uncounted);
@@ -60,7 +64,7 @@ pub(crate) async fn read_up_to(
     if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
-        return Err(HttpError::media_type(text.to_owned()));
+        return Err(HttpError::media_type((header::ACCEPT_ENCODING, "identity"), text.to_owned()));
     }
     if declared_length(headers).is_some_and(|length| length > limit) {
         read_on(headers, body).await;
@@ -143,7 +147,7 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
     }
     other_media_type(headers).map_or(Ok(false), |other| {
         let text = format!("Content-Type must be application/x-ndjson or application/json, not {other}");
-        Err(HttpError::media_type(text))
+        Err(HttpError::media_type((ACCEPT_POST, "application/json, application/x-ndjson"), text))
     })
 }
 

@@ -52,12 +52,12 @@ pub(crate) async fn list(
     slot: Slot,
     (uri, headers): (Uri, HeaderMap),
 ) -> HttpResult {
-    let format = row_format(&headers);
+    let format = row_format(&headers)?;
     let read = if format.is_some() { Query::whole } else { Query::page };
     let (visibility, selector, request) =
         selected(&purchases, &caller, &slot, (&uri, Query::LISTING), read).await?;
     let page = purchases.page(&selector, &request).await?;
-    let response = match format {
+    let mut response = match format {
         None => Json(page).into_response(),
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
@@ -65,6 +65,7 @@ pub(crate) async fn list(
             file(format, body.map_err(|error| HttpError::query(error, purchases.subject()))?)
         }
     };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     Ok(visibility.apply(response))
 }
 

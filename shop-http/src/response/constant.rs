@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use uuid::Uuid;
 
-use crate::request::accept::weight_in;
+use crate::request::accept::named;
 
 /// The maximum of constants of a [`Constants`]: the files and the prefixes of a service are fewer.
 const MAX_KEPT: usize = 64;
@@ -49,7 +49,8 @@ impl Constant {
     /// The response to a request with these headers: 304 if the client has the content.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
         let known = request.typed_get::<IfNoneMatch>().zip(self.tag.as_ref());
-        let accepts_gzip = || weight_in(request, header::ACCEPT_ENCODING, "gzip") > 0.0;
+        let accepts_gzip =
+            || named(request, header::ACCEPT_ENCODING, "gzip").is_some_and(|weight| weight > 0.0);
         let (mut response, mut headers) = (Response::default(), self.headers.clone());
         if known.is_some_and(|(known, tag)| !known.precondition_passes(tag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

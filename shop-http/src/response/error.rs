@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
 use shop_core::api::problem::{self, problem_type};
@@ -30,8 +30,8 @@ pub(crate) struct HttpError {
     outcome: Option<Outcome>,
     /// Seconds.
     retry_after: u64,
-    /// Of a request without valid credentials.
-    challenge: Option<&'static str>,
+    /// What the client must send instead.
+    wanted: Option<(HeaderName, &'static str)>,
     pub(crate) failed: Option<Box<FailedCall>>,
 }
 
@@ -142,7 +142,7 @@ impl HttpError {
             errors: Vec::new(),
             outcome: None,
             retry_after: RETRY_AFTER_SECONDS,
-            challenge: None,
+            wanted: None,
             failed: None,
         }
     }
@@ -166,10 +166,11 @@ impl HttpError {
         }
     }
 
-    /// The media type or the encoding of the body is not supported.
-    pub(crate) fn media_type(text: String) -> Self {
+    /// The media type or the encoding of the body is not supported; `wanted` says which ones are.
+    pub(crate) fn media_type(wanted: (HeaderName, &'static str), text: String) -> Self {
         let errors = vec![ValidationError::no_object(String::new(), text.clone())];
-        Self { errors, ..Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text) }
+        let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
+        Self { errors, wanted: Some(wanted), ..error }
     }
 
     /// Members, parameters, a header or a part of the path are missing or invalid; at least one.
@@ -178,15 +179,17 @@ impl HttpError {
         Self { errors, ..Self::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, text) }
     }
 
-    /// The policy refuses the request, with this text.
-    pub(crate) fn denied(text: Cow<'static, str>) -> Self {
-        Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
+    /// The policy refuses the request, with this text. `by_token` says whether a token with more scopes would do.
+    pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
+        let challenge = (header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"");
+        let error = Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text);
+        Self { wanted: by_token.then_some(challenge), ..error }
     }
 
     /// The request has no valid credentials. The challenge is that of RFC 6750.
     pub(crate) fn unauthenticated(challenge: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let error = Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text);
-        Self { challenge: Some(challenge), ..error }
+        Self { wanted: Some((header::WWW_AUTHENTICATE, challenge)), ..error }
     }
 
     /// The key was used for another one of these.
@@ -208,8 +211,8 @@ impl HttpError {
         let text = format!("Too many requests: at most {rate} {what} per second - please try again");
         // Rounded up: earlier is too early.
         let retry_after = retry_after.as_secs() + 1;
-        let error = Self::of(StatusCode::TOO_MANY_REQUESTS, ErrorKind::Overloaded, text);
-        Self { retry_after, outcome: writes.then_some(Outcome::NotApplied), ..error }
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, Some(problem::RATE_EXCEEDED), "");
+        Self { text: text.into(), retry_after, outcome: writes.then_some(Outcome::NotApplied), ..error }
     }
 
     /// The response did not begin within `deadline`.
@@ -355,8 +358,8 @@ impl IntoResponse for HttpError {
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
-        if let Some(challenge) = self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some((name, value)) = &self.wanted {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if let Some(key) = self.key().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {
             headers.insert(IDEMPOTENCY_KEY, key);

@@ -55,13 +55,15 @@ impl Admission {
 
     /// Counts a request that has not [entered](enter), such as one that authentication has rejected: for the rate of its
     /// address. Valid tokens from the same address are not affected.
-    pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> HttpResult {
-        match &self.rates {
-            Some(rates) if response.extensions().get::<IsCounted>().is_none() => {
-                rates.check(address.unwrap_or_default(), writes).map(|()| response)
-            }
-            _ => Ok(response),
-        }
+    pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
+        let is_counted = response.extensions().get::<IsCounted>().is_some();
+        let Some(rates) = self.rates.as_ref().filter(|_| !is_counted) else { return response };
+        let (mut response, left) = match rates.check(address.unwrap_or_default(), writes) {
+            Ok(left) => (response, left),
+            Err(failure) => (failure.into_response(), None),
+        };
+        rates.describe(&mut response, writes, left);
+        response
     }
 
     /// The address, if requests are counted.
@@ -75,12 +77,22 @@ impl Admission {
         F: Future<Output = HttpResult>,
     {
         let writes = *request.method() == Method::POST;
-        let slot = self.enter(&mut request)?;
-        let response = inner(request).await?;
-        if writes { Ok(response) } else { self.pools.hold(response, &slot) }
+        let (mut response, left) = match self.enter(&mut request) {
+            Ok((slot, left)) => {
+                let response = inner(request).await?;
+                (if writes { response } else { self.pools.hold(response, &slot)? }, left)
+            }
+            Err(failure) => (failure.into_response(), None),
+        };
+        if let Some(rates) = &self.rates {
+            rates.describe(&mut response, writes, left);
+            response.extensions_mut().insert(IsCounted);
+        }
+        Ok(response)
     }
 
-    fn enter(&self, request: &mut Request) -> HttpResult<Slot> {
+    /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
+    fn enter(&self, request: &mut Request) -> HttpResult<(Slot, Option<u32>)> {
         let principal =
             request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
         let (id, is_for_others) = match principal {
@@ -91,11 +103,14 @@ impl Admission {
             None => (self.address(request), false),
         };
         let writes = *request.method() == Method::POST;
+        let mut left = None;
         if let Some(rates) = &self.rates {
             let id = id.unwrap_or_default();
-            rates.check(id, writes)?;
+            left = rates.check(id, writes)?;
+            // What is left is known when the batch was read.
             if request.uri().path().ends_with(":batch") {
                 request.extensions_mut().insert(Charge::new(rates, id));
+                left = None;
             }
         }
         let client = id.filter(|_| !is_for_others).map_or(Client::Unlimited, Client::Limited);
@@ -105,7 +120,7 @@ impl Admission {
             slot.read()?;
         }
         request.extensions_mut().insert(slot.clone());
-        Ok(slot)
+        Ok((slot, left))
     }
 }
 
@@ -117,9 +132,5 @@ pub(crate) async fn enter<S: Inner>(
 ) -> Result<Response, Infallible> {
     let call = async |request| inner.call(request).await.map_err(|never| match never {});
     let response = admission.admit(request, call).await;
-    let mut response = response.unwrap_or_else(IntoResponse::into_response);
-    if admission.rates.is_some() {
-        response.extensions_mut().insert(IsCounted);
-    }
-    Ok(response)
+    Ok(response.unwrap_or_else(IntoResponse::into_response))
 }

@@ -44,9 +44,10 @@ impl FromStr for Hosts {
 impl Hosts {
     fn allows(&self, host: Option<&Authority>) -> bool {
         let Self::List(hosts) = self else { return true };
+        // The root of DNS may be written.
+        let name = |host: &Authority| host.host().trim_end_matches('.').to_ascii_lowercase();
         let is_same = |known: &&Authority, host: &Authority| {
-            known.host().eq_ignore_ascii_case(host.host())
-                && (known.port().is_none() || known.port_u16() == host.port_u16())
+            name(known) == name(host) && (known.port().is_none() || known.port_u16() == host.port_u16())
         };
         host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
     }
@@ -131,6 +132,7 @@ mod tests {
         for (host, allowed) in [
             ("shop.example", true),
             ("SHOP.EXAMPLE:8443", true),
+            ("shop.example.:8443", true),
             ("localhost:3000", true),
             ("localhost", false),
             ("localhost:3001", false),

@@ -24,6 +24,7 @@ use crate::routes::groups::Listener;
 use crate::server::admission::Admission;
 use crate::server::limits::{Limits, limit};
 use crate::server::observe::{Observer, observe};
+use crate::server::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::service::Service;
 use crate::service::ServiceKind;
 
@@ -132,5 +133,7 @@ fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
         header::LINK,
         header::LOCATION,
         header::RETRY_AFTER,
+        RATE_LIMIT,
+        RATE_LIMIT_POLICY,
     ])
 }

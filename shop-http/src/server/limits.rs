@@ -90,7 +90,7 @@ impl Limits {
             }
             Class::Read => self.in_time(entered(Arc::clone(&self.admission), inner, request), false).await?,
         };
-        self.admission.count(address, writes, response)
+        Ok(self.admission.count(address, writes, response))
     }
 
     /// Checks the head of a request, and selects its class.

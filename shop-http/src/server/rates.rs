@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
 use governor::clock::{Clock, MonotonicClock, Reference};
-use governor::middleware::NoOpMiddleware;
+use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
@@ -16,6 +18,10 @@ use crate::response::{HttpError, HttpResult};
 /// The maximum of clients that are remembered, about 6 MB. Beyond it, the others share the rates of [`SHARED`] clients.
 const MAX_CLIENTS: usize = 1 << 16;
 const SHARED: u64 = 1 << 10;
+
+/// What a client may still send, and may send per second.
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The rates of a service. Clients are counted in this process alone.
 #[derive(Debug)]
@@ -32,12 +38,30 @@ impl Rates {
         (rates.writes.is_some() || rates.reads.is_some()).then(|| Arc::new(rates))
     }
 
-    /// Counts a request of `client`.
-    pub(crate) fn check(&self, client: u64, writes: bool) -> HttpResult<()> {
-        let limiter = if writes { &self.writes } else { &self.reads };
-        let Some(limiter) = limiter else { return Ok(()) };
+    /// Counts a request of `client`. Returns how many more it may send now, if there is a rate.
+    pub(crate) fn check(&self, client: u64, writes: bool) -> HttpResult<Option<u32>> {
+        let Some(limiter) = self.limiter(writes) else { return Ok(None) };
         let checked = limiter.check(client, NonZeroU32::MIN);
-        checked.map_err(|retry_after| limiter.exceeded(retry_after, writes))
+        checked.map(Some).map_err(|retry_after| limiter.exceeded(retry_after, writes))
+    }
+
+    const fn limiter(&self, writes: bool) -> Option<&Limiter<MonotonicClock>> {
+        if writes { self.writes.as_ref() } else { self.reads.as_ref() }
+    }
+
+    /// Adds the rate to a response: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
+    pub(crate) fn describe(&self, response: &mut Response, writes: bool, left: Option<u32>) {
+        let Some(limiter) = self.limiter(writes) else { return };
+        let name = if writes { "writes" } else { "reads" };
+        let is_exceeded = response.status() == StatusCode::TOO_MANY_REQUESTS;
+        let texts = [
+            (RATE_LIMIT_POLICY, Some(format!("\"{name}\";q={};w=1", limiter.rate))),
+            (RATE_LIMIT, left.filter(|_| !is_exceeded).map(|left| format!("\"{name}\";r={left}"))),
+        ];
+        for (header, text) in texts {
+            let value = text.and_then(|text| HeaderValue::try_from(text).ok());
+            value.and_then(|value| response.headers_mut().insert(header, value));
+        }
     }
 }
 
@@ -66,14 +90,14 @@ impl Charge {
     pub(crate) fn purchases(&self, count: usize) -> HttpResult<()> {
         let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
         let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
-        limiter.check(self.client, more).map_err(|retry_after| limiter.exceeded(retry_after, true))
+        limiter.check(self.client, more).map(drop).map_err(|retry_after| limiter.exceeded(retry_after, true))
     }
 }
 
 /// The requests of each client. A client that has not sent any for a while may send those of a second at once.
 struct Limiter<C: Clock> {
     rate: NonZeroU32,
-    clients: RateLimiter<u64, HashMapStateStore<u64>, C, NoOpMiddleware<C::Instant>>,
+    clients: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
     begun: C::Instant,
     /// The second of the last time that clients were forgotten.
     swept: AtomicU64,
@@ -92,16 +116,17 @@ impl<C: Clock> Limiter<C> {
         Self { rate, clients, begun, swept: AtomicU64::new(0) }
     }
 
-    /// Counts this many requests together.
+    /// Counts this many requests together. Returns how many more are allowed now.
     ///
     /// # Errors
     /// The time until they are allowed, if they are too many now.
-    fn check(&self, client: u64, count: NonZeroU32) -> Result<(), Duration> {
+    fn check(&self, client: u64, count: NonZeroU32) -> Result<u32, Duration> {
         let client = if self.has_room() { client } else { client % SHARED };
         let checked = self.clients.check_key_n(&client, count);
         // More than those of a second are never allowed together.
         let checked = checked.map_err(|_never| Duration::from_secs(1))?;
-        checked.map_err(|until| until.wait_time_from(self.now()))
+        let allowed = checked.map_err(|until| until.wait_time_from(self.now()))?;
+        Ok(allowed.remaining_burst_capacity())
     }
 
     fn exceeded(&self, retry_after: Duration, writes: bool) -> HttpError {
@@ -139,7 +164,7 @@ mod tests {
         for client in [1, 2] {
             assert_eq!(
                 [limiter.check(client, NonZeroU32::MIN), limiter.check(client, NonZeroU32::MIN)],
-                [Ok(()), Ok(())]
+                [Ok(1), Ok(0)]
             );
             assert_eq!(limiter.check(client, NonZeroU32::MIN), Err(Duration::from_millis(500)));
         }

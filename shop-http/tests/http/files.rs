@@ -49,6 +49,7 @@ async fn a_file_has_all_selected_purchases() {
             let file = download(router, query, accept).await;
             assert_eq!(file.status, StatusCode::OK, "{accept} {query}: {}", file.text);
             assert_eq!(file.text, exported(format, expected), "{accept} {query}");
+            assert!(file.header("vary").unwrap().contains("accept"), "{accept}");
         }
         let file = download(&shop.facing, "userid=u1", accept).await;
         let name = format!("attachment; filename=\"purchases.{}\"", format.as_str());

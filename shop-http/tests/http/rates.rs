@@ -99,8 +99,17 @@ async fn too_many_requests_are_429_in_each_dialect() {
     }
     let router = facing();
     let problem: Value = refused(&router, HERE, &[], Method::POST, "/v1/purchases").await.json();
-    assert_eq!((&problem["type"], &problem["status"]), (&json!("/problems/overloaded"), &json!(429)));
+    assert_eq!((&problem["type"], &problem["status"]), (&json!("/problems/rate-exceeded"), &json!(429)));
     assert_eq!(problem["outcome"], "not_sent");
+    let limit = |response: &TestResponse| {
+        ["ratelimit", "ratelimit-policy"].map(|name| response.header(name).map(str::to_owned))
+    };
+    let policy = Some("\"writes\";q=1;w=1".to_owned());
+    let other = ("198.51.100.7:1", &[][..]);
+    let first = send_from(&router, other.0, other.1, Method::POST, "/v1/purchases").await;
+    assert_eq!(limit(&first), [Some("\"writes\";r=0".to_owned()), policy.clone()]);
+    let rejected = refused(&router, other.0, other.1, Method::POST, "/v1/purchases").await;
+    assert_eq!(limit(&rejected), [None, policy]);
     // Reads have a separate rate, which public and unknown paths have too. Probes have none.
     let read = send_from(&router, HERE, &[], Method::GET, "/v1/summary?userid=u1").await;
     assert_eq!(read.status, StatusCode::OK);

@@ -240,6 +240,8 @@ impl RouteUnderTest<'_> {
         assert_eq!(none.status, hidden, "{case}: {none:?}");
         if hidden == StatusCode::FORBIDDEN {
             assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
+            let challenge = none.header("www-authenticate");
+            assert_eq!(challenge, Some("Bearer error=\"insufficient_scope\""), "{case}");
         }
         if let Some(own) = own {
             let other = self.send(OTHER, own).await;

@@ -86,7 +86,9 @@ async fn each_error_has_its_problem_type() {
         let twice = r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#;
         is_problem(&post(router, "/v1/users", twice).await, 400, "/problems/invalid");
         let text = request(Method::POST, "/v1/orders", &[("content-type", "text/plain")], PEN);
-        is_problem(&send(router, text).await, 415, "/problems/invalid");
+        let text = send(router, text).await;
+        is_problem(&text, 415, "/problems/invalid");
+        assert_eq!(text.header("accept-post"), Some("application/json"));
     }
 }
 
