@@ -103,7 +103,7 @@ pub enum Action<'a> {
     ReadPurchases(&'a Selector),
     /// Learn that the id of a purchase was erased. Its user is not known any more.
     ReadErased,
-    /// Read how far the log of purchases is ingested.
+    /// Read how far the log of purchases is ingested, and the positions in receipts.
     ReadPositions,
     /// Register a user.
     RegisterUser,

@@ -54,7 +54,7 @@ async fn buy(
     timestamps: Timestamps,
     request: Request,
 ) -> HttpResult<PublishedPurchase> {
-    let bought = {
+    let (bought, shows_position) = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.
         let (parts, body) = request.into_parts();
@@ -74,9 +74,12 @@ async fn buy(
         };
         caller.note(&buy, decision.is_ok());
         decision?;
-        purchases.buy(new, request::purchase::context(&headers))
+        let shows_position = purchases.shows_positions(&caller);
+        (purchases.buy(new, request::purchase::context(&headers)), shows_position)
     };
-    bought.await
+    let mut bought = bought.await?;
+    bought.receipt.position = bought.receipt.position.filter(|_| shows_position);
+    Ok(bought)
 }
 
 /// The response to an accepted purchase.

@@ -16,7 +16,7 @@ use shop_core::{
 
 use tokio::sync::Semaphore;
 
-use crate::auth::Policy;
+use crate::auth::{Action, Caller, Policy};
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
@@ -82,6 +82,11 @@ impl Purchases {
             let published = Box::pin(self.sink.publish_once(purchase)).await;
             published.map_err(|error| self.not_written(error, key))
         }
+    }
+
+    /// Whether `caller` gets positions in receipts: their offsets tell how much all buy.
+    pub(crate) fn shows_positions(&self, caller: &Caller) -> bool {
+        self.policy.decide(caller, &Action::ReadPositions).is_ok()
     }
 
     pub(super) fn not_written(&self, error: Error, key: IdempotencyKey) -> HttpError {

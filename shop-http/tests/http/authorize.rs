@@ -130,6 +130,19 @@ async fn a_user_cannot_buy_for_or_list_another() {
 }
 
 #[tokio::test]
+async fn only_who_may_read_positions_gets_them_in_receipts() {
+    let app = facing_routes().await.build();
+    let batch = format!("[{}]", body_of("u1"));
+    for (token, is_shown) in [("u1", false), ("u1 any", true)] {
+        let one = send_as(&app, token, Method::POST, "/v1/purchases", &body_of("u1")).await.json();
+        assert_eq!(one["receipt"]["durability"], "memory");
+        assert_eq!(one["receipt"].get("position").is_some(), is_shown, "{one}");
+        let many = send_as(&app, token, Method::POST, "/v1/purchases:batch", &batch).await.json();
+        assert_eq!(many[0]["receipt"].get("position").is_some(), is_shown, "{many}");
+    }
+}
+
+#[tokio::test]
 async fn a_purchase_of_another_user_is_a_404() {
     let app = facing_routes().await.build();
     let own = format!("/v1/purchases/{}", purchase("u1", 1).id);

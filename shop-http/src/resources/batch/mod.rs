@@ -64,13 +64,17 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     }
     hold(lines.len() * RESULT_BYTES)?;
 
-    let context = request::purchase::context(&headers);
+    let (context, shows_positions) =
+        (request::purchase::context(&headers), purchases.shows_positions(&caller));
     // Later chunks are not begun, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
     let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
     for chunk in lines.chunks(CHUNK) {
         let (new, failures) = read(&purchases, &caller, chunk, &mut users);
-        let bought = purchases.buy_many(new, context.as_deref(), deadline).await;
+        let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
+        if !shows_positions {
+            bought.iter_mut().flatten().for_each(|bought| bought.receipt.position = None);
+        }
         let (mut bought, mut failures) = (bought.into_iter(), failures.into_iter().peekable());
         for (line, _) in chunk {
             let result = match failures.next_if(|(failed, _)| failed == line) {
