@@ -138,6 +138,10 @@ struct UsersOverHttp<U>(U, Way);
 
 #[async_trait]
 impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities().without_legacy_rows()
+    }
+
     async fn users(&self) -> Arc<dyn UserStore> {
         let mut parts = Parts::new(ServiceKind::Management, None);
         parts.users = Some(UsersRole::new(self.0.users().await));
@@ -167,6 +171,10 @@ struct OrdersOverHttp<O>(O, Way);
 
 #[async_trait]
 impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities().without_legacy_rows()
+    }
+
     async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
         let mut parts = Parts::new(ServiceKind::Management, None);
         parts.orders = Some(OrdersRole::new(self.0.orders().await));

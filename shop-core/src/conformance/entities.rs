@@ -24,6 +24,11 @@ use crate::users::{NewUser, User, UserNumber, UserStore};
 /// A fresh store of users with its ports.
 #[async_trait]
 pub trait UsersFixture: Debug + Send + Sync {
+    /// What the store can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// The store.
     async fn users(&self) -> Arc<dyn UserStore>;
 
@@ -37,6 +42,11 @@ pub trait UsersFixture: Debug + Send + Sync {
 /// A fresh store of orders with its ports.
 #[async_trait]
 pub trait OrdersFixture: Debug + Send + Sync {
+    /// What the store can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// The store.
     async fn orders(&self) -> Arc<dyn EntityStore<Order>>;
 

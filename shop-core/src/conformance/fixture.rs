@@ -101,6 +101,9 @@ pub struct Capabilities {
     /// Several writes with events can be open at a time: begun, and not committed. An outbox with one writer has nothing to
     /// reorder.
     pub open_writes: bool,
+    /// Users and orders may be as the replaced systems accept them: with texts that are blank or have control
+    /// characters, and with numbers below their meaning. `/v1` refuses them.
+    pub legacy_rows: bool,
 }
 
 impl Default for Capabilities {
@@ -113,6 +116,7 @@ impl Default for Capabilities {
             object_ids: true,
             lists_everybody: true,
             open_writes: true,
+            legacy_rows: true,
         }
     }
 }
@@ -164,6 +168,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_open_writes(mut self) -> Self {
         self.open_writes = false;
+        self
+    }
+
+    /// The same, without rows that only the replaced systems accept.
+    #[must_use]
+    pub const fn without_legacy_rows(mut self) -> Self {
+        self.legacy_rows = false;
         self
     }
 }

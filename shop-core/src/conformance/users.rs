@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::UsersFixture;
 use super::entities::{new_order, new_user};
-use super::fixture::soon;
+use super::fixture::{declared, soon};
 use crate::entity::{Entity as _, Insertion};
 use crate::log::LogRecord;
 use crate::orders::{Order, OrderNumber};
@@ -71,17 +71,16 @@ pub async fn racing_users_leave_no_gap(fixture: &dyn UsersFixture) {
 /// A registered user is found unchanged, an unknown number is not.
 pub async fn a_registered_user_is_found(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
-    for (email, name) in [
-        ("Ada.Lovelace+x@example.com", "Ada Lovelace"),
-        ("ünï@exämple.com", "Ünï \"—😀\n<b>"),
-        ("a@b.de", ""),
-    ] {
+    let legacy = [("uni@exämple.com", "Ünï\n<b>"), ("a@b.de", "")];
+    let can = declared(fixture.capabilities().legacy_rows, "users that only the replaced systems accept");
+    let plain = [("Ada.Lovelace+x@example.com", "Ada Lovelace"), ("ünï@exämple.com", "Ünï \"—😀 <b>")];
+    for (email, name) in plain.into_iter().chain(legacy.into_iter().filter(|_| can)) {
         let new = NewUser::new(Uuid::now_v7().into(), email.parse().unwrap(), name.parse().unwrap());
         let user = registered(&*users, &new).await;
         assert_eq!((user.email.as_str(), user.name.as_str()), (email, name));
         assert_eq!(soon("user", users.get(user.id)).await.unwrap(), Some(user));
     }
-    for unknown in [0, -1, 4, i64::MAX, i64::MIN] {
+    for unknown in [0, -1, 5, i64::MAX, i64::MIN] {
         assert_eq!(soon("user", users.get(UserNumber::new(unknown))).await.unwrap(), None);
     }
 }
