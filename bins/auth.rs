@@ -35,7 +35,7 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     for (setting, HostPort { host, port }) in listeners.into_iter().flatten() {
         // An address that does not resolve is an error when the service listens on it.
         let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
-        if addresses.is_ok_and(|mut addresses| addresses.any(|address| !address.ip().is_loopback())) {
+        if addresses.is_ok_and(|mut all| all.any(|address| !address.ip().to_canonical().is_loopback())) {
             return Err(CliError::new(format!(
                 "{setting} {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or \
                  SHOP_AUTH=keys to authenticate requests, or SHOP_AUTH=off if everybody may read and write everything"
@@ -53,7 +53,7 @@ pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> 
     let mut all = Vec::<Arc<dyn Authenticate>>::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if let Some(path) = &settings.api_keys_file {
-        let parse = |text: &str| ApiKeys::parse(text).map_err(|error: InvalidApiKeys| error.into());
+        let parse = |text: &str| ApiKeys::parse_known(text).map_err(|error: InvalidApiKeys| error.into());
         let keys = Arc::new(Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock)));
         check("SHOP_API_KEYS_FILE", &*keys).await?;
         all.push(Arc::new(keys));

@@ -206,7 +206,7 @@ impl Settings {
             let container = self.healthcheck.then(service::from_container).flatten();
             service::default_port(container.unwrap_or(self.service))
         };
-        HostPort { host: self.host.clone(), port: self.port.unwrap_or_else(port) }
+        HostPort { host: self.host.trim_matches(['[', ']']).to_owned(), port: self.port.unwrap_or_else(port) }
     }
 
     /// `http`, or `https` with a certificate.

@@ -265,7 +265,9 @@ fn log_levels_of_other_systems_are_accepted_in_any_case() {
 
 #[test]
 fn ipv6_address_is_bracketed_in_the_url() {
-    assert_eq!(read(ServiceKind::Facing, &[("HOST", "::1")]).unwrap().url(), "http://[::1]:3000");
+    for host in ["::1", "[::1]"] {
+        assert_eq!(read(ServiceKind::Facing, &[("HOST", host)]).unwrap().url(), "http://[::1]:3000");
+    }
 }
 
 #[test]

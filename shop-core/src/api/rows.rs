@@ -26,7 +26,7 @@ named_enum! {
     /// );
     /// ```
     pub enum RowFormat {
-        /// RFC 4180 with a header. A name or a user id that a spreadsheet would take for a formula has an apostrophe in
+        /// RFC 4180 with a header. What a spreadsheet would take for a formula in a name or a user id has an apostrophe in
         /// front: see [`unquote`](Self::unquote).
         Csv = "csv",
         /// A JSON object per line, with the same members. Its values are unchanged.
@@ -73,12 +73,14 @@ impl RowFormat {
         }
     }
 
-    /// A text of a row as it was before it was written to CSV: without the apostrophe in front of what a spreadsheet
+    /// A text of a row as it was before it was written to CSV: without the apostrophes in front of what a spreadsheet
     /// would take for a formula.
     #[must_use]
     #[doc(hidden)]
-    pub fn unquote(text: &str) -> &str {
-        text.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(text)
+    pub fn unquote(text: &str) -> String {
+        let cells =
+            cells(text).map(|cell| cell.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(cell));
+        cells.collect()
     }
 }
 
@@ -92,16 +94,24 @@ fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
     Ok(rows.flush()?)
 }
 
-/// `text` with an apostrophe in front if a spreadsheet would take it for a formula.
+/// `text` with an apostrophe in front of what a spreadsheet would take for a formula.
 fn quoted(text: &str) -> Cow<'_, str> {
-    if is_formula(text) { format!("'{text}").into() } else { text.into() }
+    if !cells(text).any(is_formula) {
+        return text.into();
+    }
+    cells(text).flat_map(|cell| [if is_formula(cell) { "'" } else { "" }, cell]).collect::<String>().into()
 }
 
-/// Whether a spreadsheet takes `text` for a formula. Text with apostrophes in front of one counts too, so that removing
-/// one gives back what was written.
-fn is_formula(text: &str) -> bool {
+/// The parts of `text` that can be cells of their own: spreadsheets of some locales separate by semicolons.
+fn cells(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive([',', ';', '|', '\t'])
+}
+
+/// Whether a spreadsheet takes a cell for a formula, also in quotes. A cell with apostrophes in front of one counts too,
+/// so that removing one gives back what was written.
+fn is_formula(cell: &str) -> bool {
     let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-    text.trim_start_matches('\'').starts_with(formula)
+    cell.trim_start_matches(['\'', '"']).starts_with(formula)
 }
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -133,14 +143,15 @@ mod tests {
         for name in ["=1+1", "+49 30", "-x", "@a", "'=1", "''-1", "＝1"] {
             assert_eq!(name_in_csv(name), format!("'{name}"));
         }
-        for name in ["ada", "'ada", "o'=x", "a, \"b\"", " =1"] {
+        assert_eq!(name_in_csv("a;=1;b,'+2|\"=3\""), "a;'=1;b,''+2|'\"=3\"");
+        for name in ["ada", "'ada", "o'=x", "a, \"b\"", " =1", "a; b"] {
             assert_eq!(name_in_csv(name), name);
         }
     }
 
     proptest! {
         #[test]
-        fn a_value_is_read_as_it_was_written(name in "['=+@a\", -]{1,6}") {
+        fn a_value_is_read_as_it_was_written(name in "['=+@a\",;| -]{1,8}") {
             prop_assume!(!name.trim().is_empty());
             let written = name_in_csv(&name);
             prop_assert_eq!(RowFormat::unquote(&written), name);

@@ -121,7 +121,7 @@ impl<R: BufRead> Rows<R> {
         let mut values = Values::default();
         for (column, value) in self.columns.iter().zip(&row).filter(|(_, value)| !value.is_empty()) {
             let is_name = ["username", "userid"].contains(&COLUMNS[*column]);
-            values[*column] = Some(if is_name { RowFormat::unquote(value) } else { value }.to_owned());
+            values[*column] = Some(if is_name { RowFormat::unquote(value) } else { value.to_owned() });
         }
         Ok(values)
     }

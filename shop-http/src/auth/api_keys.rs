@@ -10,6 +10,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::authenticate::{Authenticate, Rejection};
 use super::authorize::Principal;
+use super::scopes::Scopes;
 use crate::refreshed::Refreshed;
 
 /// A list of API keys, of which it has the hashes alone.
@@ -60,13 +61,25 @@ impl ApiKeys {
     /// # Errors
     /// [`InvalidApiKeys`], with the number of the first invalid line. The error never contains the line.
     pub fn parse(text: &str) -> Result<Self, InvalidApiKeys> {
+        Self::parse_if(text, |_scope| true)
+    }
+
+    /// As [`parse`](Self::parse), and refuses scopes that the default policy does not know.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
+        Self::parse_if(text, |scope| Scopes::ALL.contains(&scope))
+    }
+
+    fn parse_if(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Self, InvalidApiKeys> {
         let mut keys = Vec::<ApiKey>::new();
         for (line, content) in (1..).zip(text.lines()) {
             let content = content.trim();
             if content.is_empty() || content.starts_with('#') {
                 continue;
             }
-            let key = parse_line(content).map_err(|problem| InvalidApiKeys { line, problem })?;
+            let key = parse_line(content, &is_known).map_err(|problem| InvalidApiKeys { line, problem })?;
             if keys.iter().any(|known| known.hash == key.hash) {
                 return Err(InvalidApiKeys { line, problem: "repeats the key of an earlier line" });
             }
@@ -87,7 +100,7 @@ impl ApiKeys {
     }
 }
 
-fn parse_line(line: &str) -> Result<ApiKey, &'static str> {
+fn parse_line(line: &str, is_known: impl Fn(&str) -> bool) -> Result<ApiKey, &'static str> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
     let hash = words.next().ok_or("has no hash")?;
@@ -96,10 +109,14 @@ fn parse_line(line: &str) -> Result<ApiKey, &'static str> {
     if words.next().is_some() {
         return Err("has more than four words");
     }
+    let scopes = scopes.split(',').filter(|scope| !scope.is_empty());
+    if !scopes.clone().all(is_known) {
+        return Err("has an unknown scope");
+    }
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
     let hash = hash.and_then(|hash| hash.try_into().ok()).ok_or("has no SHA-256 of 64 hex digits")?;
     let principal = subject.map_or_else(|| Principal::service(name), Principal::new);
-    Ok(ApiKey { hash, principal: principal.with_scopes(scopes.split(',').filter(|scope| !scope.is_empty())) })
+    Ok(ApiKey { hash, principal: principal.with_scopes(scopes) })
 }
 
 #[async_trait]
@@ -137,6 +154,10 @@ mod tests {
             assert_eq!(error.line, line, "{text}");
             assert!(!error.to_string().contains(HASH), "{error}");
         }
+        let unknown = format!("a {HASH} operate,PURCHASES:READ:ANY");
+        assert_eq!(ApiKeys::parse_known(&unknown).unwrap_err().problem, "has an unknown scope");
+        assert!(ApiKeys::parse(&unknown).is_ok(), "a policy of the embedder may know it");
+        assert!(ApiKeys::parse_known(&format!("a {HASH} {}", Scopes::ALL.join(","))).is_ok());
     }
 
     #[test]

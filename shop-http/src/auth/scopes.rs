@@ -35,6 +35,24 @@ use shop_core::ports::Selector;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scopes;
 
+impl Scopes {
+    /// The scopes that it knows.
+    pub const ALL: [&'static str; 12] = [
+        "purchases:write",
+        "purchases:write:any",
+        "purchases:read",
+        "purchases:read:any",
+        "users:write:any",
+        "users:read",
+        "users:read:any",
+        "orders:write",
+        "orders:write:any",
+        "orders:read",
+        "orders:read:any",
+        OPERATE,
+    ];
+}
+
 /// The scope of an operator.
 const OPERATE: &str = "operate";
 
@@ -82,6 +100,7 @@ mod tests {
             ("orders:write", Action::PlaceOrder(own_number), Action::PlaceOrder(other_number)),
             ("orders:read", Action::ReadOrders(own_number), Action::ReadOrders(other_number)),
         ] {
+            assert!(Scopes::ALL.contains(&scope));
             let user = Principal::new("7").with_scopes([scope]);
             assert_eq!(Scopes.may(&user, &own), Decision::Allow, "{scope}");
             let missing = format!("The scope {scope}:any is required");

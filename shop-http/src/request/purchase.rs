@@ -1,5 +1,7 @@
 //! The request to buy, validated as its dialect defines.
 
+use std::str::FromStr;
+
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use shop_core::json::RawScalar;
 use shop_core::record;
@@ -146,17 +148,17 @@ fn validated<const N: usize>(
 }
 
 /// An id or a name.
-fn word<T>(value: RawScalar<'_>, dialect: &Dialect) -> Result<T, (Kind, String)>
-where
-    T: std::str::FromStr<Err: Into<Invalid>> + AsRef<str>,
-{
+fn word<T: FromStr<Err: Into<Invalid>>>(
+    value: RawScalar<'_>,
+    dialect: &Dialect,
+) -> Result<T, (Kind, String)> {
     if dialect.is_strict { strict::line(value) } else { text(value, dialect.integers_are_text) }
 }
 
-pub(super) fn text<T>(value: RawScalar<'_>, integers: bool) -> Result<T, (Kind, String)>
-where
-    T: std::str::FromStr<Err: Into<Invalid>>,
-{
+pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(
+    value: RawScalar<'_>,
+    integers: bool,
+) -> Result<T, (Kind, String)> {
     let text = if integers { value.text_or_integer() } else { value.text() };
     let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
     text.parse().map_err(|problem: T::Err| (Kind::Value, problem.into().reason().to_owned()))
@@ -221,7 +223,12 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<Idempote
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (given.next(), given.next());
     let Some(key) = first else { return Ok(None) };
-    let key = key.to_str().ok().filter(|_| second.is_none()).and_then(|key| key.parse().ok());
+    // A string of RFC 9651, as the draft of the header has it, is the same key as its content.
+    let content = |key: &'_ str| -> Option<IdempotencyKey> {
+        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        quoted.filter(|key| !key.is_empty() && !key.contains(['"', '\\'])).unwrap_or(key).parse().ok()
+    };
+    let key = key.to_str().ok().filter(|_| second.is_none()).and_then(content);
     key.map(Some).ok_or_else(|| Location::Header("Idempotency-Key").invalid(INVALID_KEY).into())
 }
 

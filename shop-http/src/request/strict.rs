@@ -5,7 +5,7 @@ use std::str::FromStr;
 use shop_core::json::RawScalar;
 use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
-use shop_core::{Decimal, Invalid};
+use shop_core::{Decimal, Invalid, UserName};
 
 use crate::request::purchase::{self, is_json_number};
 use crate::response::validation_error::Kind;
@@ -18,22 +18,15 @@ pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Resu
     purchase::text(value, false)
 }
 
-/// A text on one line that looks like what it is: a name, an id or a product.
-pub(super) fn line<T: FromStr<Err: Into<Invalid>> + AsRef<str>>(
-    value: RawScalar<'_>,
-) -> Result<T, (Kind, String)> {
-    let line: T = text(value)?;
-    let text = line.as_ref();
-    let problem = if text.chars().all(char::is_whitespace) {
-        "must not be blank"
-    } else if text.chars().any(char::is_control) {
-        "must not contain control characters"
-    } else if text.chars().any(is_invisible) {
-        "must not contain invisible or bidirectional characters"
-    } else {
-        return Ok(line);
-    };
-    Err((Kind::Value, problem.to_owned()))
+/// A text that looks like what it is: a name, an id or a product.
+pub(super) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+    let line = text(value)?;
+    // All of these follow the rules of user names.
+    let visible: UserName = text(value)?;
+    if visible.as_str().chars().any(is_invisible) {
+        return Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()));
+    }
+    Ok(line)
 }
 
 /// Whether a character hides in a text, or changes its direction. Joiners and variation selectors do not: words and
@@ -92,7 +85,6 @@ pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, Str
 
 #[cfg(test)]
 mod tests {
-    use shop_core::UserName;
     use shop_core::orders::Product;
 
     use super::*;

@@ -36,6 +36,17 @@ async fn all_stored(shop: &Shop, count: usize) {
 }
 
 #[tokio::test]
+async fn a_key_in_quotes_is_the_same() {
+    let shop = Shop::new();
+    for key in ["5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10", "order-77"] {
+        let bare = buy(&shop.facing, "/v1/purchases", key, "10").await;
+        let quoted = buy(&shop.facing, "/v1/purchases", &format!("\"{key}\""), "10").await;
+        assert_eq!(quoted.header("idempotent-replayed"), Some("true"), "{quoted:?}");
+        assert_eq!(bare.json()["purchase"]["id"], quoted.json()["purchase"]["id"]);
+    }
+}
+
+#[tokio::test]
 async fn another_process_rejects_a_conflicting_key() {
     let shop = Shop::new();
     shop.ingest();
