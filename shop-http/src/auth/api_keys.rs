@@ -68,6 +68,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
+    #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
         Self::parse_if(text, |scope| Scopes::ALL.contains(&scope))
     }
@@ -115,7 +116,8 @@ fn parse_line(line: &str, is_known: impl Fn(&str) -> bool) -> Result<ApiKey, &'s
     }
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
     let hash = hash.and_then(|hash| hash.try_into().ok()).ok_or("has no SHA-256 of 64 hex digits")?;
-    let principal = subject.map_or_else(|| Principal::service(name), Principal::new);
+    let principal =
+        subject.map_or_else(|| Principal::service(name), |user| Principal::new(user).with_name(name));
     Ok(ApiKey { hash, principal: principal.with_scopes(scopes) })
 }
 
@@ -164,7 +166,8 @@ mod tests {
     fn a_key_has_the_scopes_and_the_subject_of_its_line() {
         let text = format!("# all\nreports {} operate,purchases:read:any u1\n", HASH.to_uppercase());
         let found = ApiKeys::parse(&text).unwrap().holder("secret").unwrap();
-        assert_eq!(found.subject(), Some("u1"));
+        assert_eq!((found.name(), found.subject()), (Some("reports"), Some("u1")));
+        assert_eq!(found.owner(), Some("u1"), "two keys of a user share its limits and its idempotency keys");
         assert!(found.has_scope("operate") && found.has_scope("purchases:read:any") && !found.has_scope(""));
         assert!(ApiKeys::default().holder("secret").is_none());
     }

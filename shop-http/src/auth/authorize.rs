@@ -46,7 +46,8 @@ impl Principal {
         Self(None)
     }
 
-    /// The sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token.
+    /// The sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token. Its name
+    /// is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         let subject = subject.into();
@@ -63,6 +64,15 @@ impl Principal {
         Self(Some(Arc::new(Identity { name: name.into(), subject: None, scopes: BTreeSet::new() })))
     }
 
+    /// The same sender with this name, such as that of the API key of a user.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        if let Some(identity) = &mut self.0 {
+            Arc::make_mut(identity).name = name.into();
+        }
+        self
+    }
+
     /// The same sender with these scopes. Their meaning is up to the policy.
     #[must_use]
     pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
@@ -72,7 +82,7 @@ impl Principal {
         self
     }
 
-    /// The name for logs: that of a service, else the subject. `None` if the sender is anonymous.
+    /// The name for logs: by default the subject of a user. `None` if the sender is anonymous.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.name.as_str())
@@ -82,6 +92,11 @@ impl Principal {
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.0.as_ref()?.subject.as_deref()
+    }
+
+    /// Whose requests these are, for limits and idempotency keys: a user's, whatever its keys are, else a service's.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.subject().or(self.name())
     }
 
     /// Whether the sender has `scope`.
@@ -233,9 +248,9 @@ impl Caller {
         Self { principal: Some(principal), trail: None }
     }
 
-    /// The name of the principal, unless it is anonymous.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.principal.as_ref()?.name()
+    /// The owner of what the principal writes, unless it is anonymous.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.principal.as_ref()?.owner()
     }
 
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
@@ -248,7 +263,7 @@ impl Caller {
         if let Some((action, user, is_write)) = described(action)
             && (is_write || is_foreign)
         {
-            trail.audit(Audited { action, user, is_allowed, batch: None });
+            trail.audit(Audited { action, user, is_allowed, batch: None, positions: None });
         }
     }
 
@@ -256,7 +271,23 @@ impl Caller {
     pub(crate) fn note_batch(&self, user: Option<&UserId>, purchases: usize, denied: usize) {
         if let Some(trail) = self.identified() {
             let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
-            trail.audit(Audited { action: "buy_batch", user, is_allowed: denied == 0, batch });
+            let (action, is_allowed) = ("buy_batch", denied == 0);
+            trail.audit(Audited { action, user, is_allowed, batch, positions: None });
+        }
+    }
+
+    /// Records `action` on dead letters for the audit log: before it begins, as it completes without its client.
+    pub(crate) fn note_resolution(&self, action: &'static str, positions: Option<String>) {
+        if let Some(trail) = self.identified() {
+            let is_allowed = positions.is_some();
+            trail.audit(Audited { action, user: None, is_allowed, batch: None, positions });
+        }
+    }
+
+    /// Records the number of dead letters that were resolved.
+    pub(crate) fn note_resolved(&self, count: usize) {
+        if let Some(trail) = &self.trail {
+            trail.resolved.get_or_init(|| count);
         }
     }
 

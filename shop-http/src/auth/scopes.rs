@@ -37,6 +37,7 @@ pub struct Scopes;
 
 impl Scopes {
     /// The scopes that it knows.
+    #[doc(hidden)]
     pub const ALL: [&'static str; 12] = [
         "purchases:write",
         "purchases:write:any",

@@ -11,6 +11,8 @@ use super::authorize::{Action, Principal};
 pub(crate) struct Trail {
     principal: OnceLock<Principal>,
     audited: OnceLock<Audited>,
+    /// The number of dead letters that were resolved.
+    pub(crate) resolved: OnceLock<usize>,
 }
 
 /// An action with a line in the audit log.
@@ -23,6 +25,8 @@ pub(crate) struct Audited {
     pub(crate) is_allowed: bool,
     /// Of a batch: the number of purchases, and of those that the policy denied.
     pub(crate) batch: Option<(usize, usize)>,
+    /// The positions of the dead letters to resolve, separated by spaces.
+    pub(crate) positions: Option<String>,
 }
 
 impl Trail {
@@ -31,9 +35,9 @@ impl Trail {
         self.principal.get_or_init(|| principal.clone());
     }
 
-    /// The name of the sender.
-    pub(crate) fn principal(&self) -> Option<&str> {
-        self.principal.get()?.name()
+    /// The sender.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.principal.get()
     }
 
     /// The action for the audit log.

@@ -52,24 +52,37 @@ pub(crate) async fn get(
 
 /// `POST /v1/dead-letters:replay`.
 pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    resolve(&service, Resolution::Replayed, request).await
+    resolve(&service, Resolution::Replayed, ("replay", ResolvedStatus::Replayed), request).await
 }
 
 /// `POST /v1/dead-letters:discard`.
 pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    resolve(&service, Resolution::Dropped, request).await
+    resolve(&service, Resolution::Dropped, ("discard", ResolvedStatus::Discarded), request).await
 }
 
-async fn resolve(service: &Service, resolution: Resolution, request: Request) -> HttpResult {
+/// Resolves the dead letters of a request. `action` is its name in the audit log, `done` that in a response.
+async fn resolve(
+    service: &Service,
+    resolution: Resolution,
+    (action, done): (&'static str, ResolvedStatus),
+    request: Request,
+) -> HttpResult {
     let (parts, body) = request.into_parts();
-    service.policy.check(&Caller::of(&parts.extensions), &Action::Operate)?;
+    let caller = Caller::of(&parts.extensions);
+    if let Err(denied) = service.policy.check(&caller, &Action::Operate) {
+        caller.note_resolution(action, None);
+        return Err(denied);
+    }
     Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts, body, &service.options).await?;
     let (positions, dry_run) = positions(&body)?;
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
+    if !dry_run {
+        let positions: Vec<_> = known.iter().map(ToString::to_string).collect();
+        caller.note_resolution(action, Some(positions.join(" ")));
+    }
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
-    let is_replay = resolution == Resolution::Replayed;
-    let done = if is_replay { ResolvedStatus::Replayed } else { ResolvedStatus::Discarded };
+    caller.note_resolved(found.values().filter(|resolved| **resolved == Resolved::Done).count());
     let result = |text: String| {
         let position = text.parse::<RecordPosition>();
         let (status, detail) = match position.map(|position| found.get(&position)) {

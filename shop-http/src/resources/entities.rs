@@ -44,7 +44,7 @@ pub(crate) async fn post_user(
     service.policy.check(&caller, &Action::RegisterUser)?;
     let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
     // Anonymous callers share their keys.
-    let own = caller.name().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let own = caller.owner().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
     let inserted = service.write(Subject::User, &key, failpoints("row", store.insert(&new))).await?;
     created(inserted, dialect, &mount)

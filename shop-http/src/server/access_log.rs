@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use tokio::time::Instant;
 
-use crate::auth::Trail;
+use crate::auth::{Principal, Trail};
 use crate::header_names::PURCHASE_ID;
 use crate::metrics::RouteTemplate;
 use crate::options::HttpOptions;
@@ -23,11 +23,11 @@ use crate::watched_body::{Polled, WatchedBody};
 /// Which requests have a line in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
-/// disconnected. It has the principal, the address of the client (as [`TrustedProxies`] determine it), the route as a
+/// disconnected. It has the principal, its user id if that is another, the address of the client (as [`TrustedProxies`] determine it), the route as a
 /// template, the status, the bytes of the body and the duration of the response, and the id of the request.
 ///
-/// With an access log there is also an audit log, with the target `audit`: a line per write, and per read of what belongs
-/// to another user by a known principal, whether it was allowed or not. Lines of the audit log are not sampled.
+/// With an access log there is also an audit log, with the target `audit`: a line per write, per replay or
+/// discard of dead letters, and per read of what belongs to another user by a known principal, whether it was allowed or not. Lines of the audit log are not sampled.
 ///
 /// Neither has a body, a name of a user, a key or a token.
 ///
@@ -157,7 +157,10 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let (principal, request) = (self.trail.principal(), self.id.to_str().ok());
+        let (sender, request) = (self.trail.principal(), self.id.to_str().ok());
+        let principal = sender.and_then(Principal::name);
+        // The same for most users of tokens.
+        let subject = sender.and_then(Principal::subject).filter(|subject| Some(*subject) != principal);
         // The span of the request contains its path, which may contain names.
         if self.is_sampled {
             let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -165,6 +168,7 @@ impl Drop for Entry {
                 target: "access",
                 parent: None,
                 principal,
+                subject,
                 client.address = self.client.map(|client| client.to_string()),
                 http.method = self.method.as_str(),
                 http.route = self.route.as_ref().map(RouteTemplate::as_str),
@@ -179,12 +183,15 @@ impl Drop for Entry {
                 target: "audit",
                 parent: None,
                 principal,
+                subject,
                 client.address = self.client.map(|client| client.to_string()),
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),
                 purchases = audited.batch.map(|(purchases, _)| purchases),
                 denied = audited.batch.map(|(_, denied)| denied),
+                positions = audited.positions.as_deref(),
+                resolved = self.trail.resolved.get(),
                 purchase.id = self.purchase.as_ref().and_then(|id| id.to_str().ok()),
                 http.status = self.status,
                 request.id = request,

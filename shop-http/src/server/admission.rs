@@ -97,7 +97,7 @@ impl Admission {
             request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
         let (id, is_for_others) = match principal {
             Some(principal) => (
-                Some(self.hasher.hash_one(principal.name())),
+                Some(self.hasher.hash_one(principal.owner())),
                 FOR_OTHERS.iter().any(|scope| principal.has_scope(scope)),
             ),
             None => (self.address(request), false),

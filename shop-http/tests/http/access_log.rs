@@ -13,11 +13,17 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
+use shop_core::Purchase;
+use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::{Durability, PurchaseStore};
-use shop_http::{AccessLog, HttpOptions, OrdersRole, Parts, Principal, Scopes, UsersRole, routes};
+use shop_core::record::Record as _;
+use shop_http::{
+    AccessLog, ApiKeys, DeadLetterLog, HttpOptions, OrdersRole, Parts, Principal, Scopes, UsersRole, routes,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::dead_letters::dead_letter;
 use crate::shop::{JSON, TestResponse, purchase, request, send};
 
 /// Collects log lines.
@@ -220,6 +226,38 @@ async fn direct_writes_and_anonymous_writes_are_audited() {
     }
     send(&app, request(Method::GET, "/v1/purchases?userid=u1", &[], Body::empty())).await;
     assert_eq!(lines.taken("audit"), [Value::Null; 0], "the sender of a read is unknown");
+}
+
+#[tokio::test]
+async fn resolved_dead_letters_are_audited_with_their_positions() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let (log, store) = (InMemoryLog::default(), Arc::new(InMemoryStore::new()));
+    log.dead_letters().put(&[1, 2].map(|offset| dead_letter("purchases", offset, b"poison"))).await.unwrap();
+    let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log))];
+    let options = options(AccessLog::OneIn(NonZeroU64::new(100).unwrap()));
+    // The SHA-256 of `secret`.
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    for (scopes, how, dry_run, expected) in [
+        ("purchases:write", "replay", false, Some((Value::Null, Value::Null, false))),
+        ("operate", "replay", true, None),
+        ("operate", "replay", false, Some((json!("purchases-0-1 purchases-0-9"), json!(1), true))),
+        ("operate", "discard", false, Some((json!("purchases-0-1 purchases-0-9"), json!(0), true))),
+    ] {
+        let keys = ApiKeys::parse(&format!("night {hash} {scopes} u1")).unwrap();
+        let app = routes(parts.clone()).options(options.clone()).authenticate(keys).build();
+        let body = json!({"positions": ["purchases-0-1", "purchases-0-9", "no"], "dry_run": dry_run});
+        send_as(&app, "secret", Method::POST, &format!("/v1/dead-letters:{how}"), &body.to_string()).await;
+        let audited = lines.taken("audit");
+        let Some((positions, resolved, is_allowed)) = expected else {
+            assert_eq!(audited, [Value::Null; 0]);
+            continue;
+        };
+        let [line] = &audited[..] else { panic!("{audited:?}") };
+        assert_eq!((&line["action"], &line["allowed"]), (&json!(how), &json!(is_allowed)), "{line}");
+        assert_eq!((&line["positions"], &line["resolved"]), (&positions, &resolved), "{line}");
+        assert_eq!((&line["principal"], &line["subject"]), (&json!("night"), &json!("u1")), "{line}");
+    }
 }
 
 #[tokio::test]
