@@ -47,6 +47,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listeners = Listeners::bind(&settings).await?;
     let metrics = Metrics::new();
+    tls.iter().for_each(|tls| tls.expose(&metrics));
     telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let router = routes(ports.parts(service, metrics)?);

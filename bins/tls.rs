@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_client::{ShopClient, ShopClientBuilder};
-use shop_core::{ErrorKind, SystemClock};
+use shop_core::{Clock as _, ErrorKind, SystemClock};
 use shop_http::{FileSource, Refreshed, Tls};
 
 use crate::settings::Settings;
@@ -15,14 +15,31 @@ use crate::{CliError, Result};
 /// The certificate of this service; `None` if it serves plain HTTP.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid.
+/// When a file cannot be read, or is invalid. When it is only checked: when the certificate has expired.
 pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
     };
     let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone()).await;
-    tls.map(Some).map_err(CliError::about("SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE"))
+    let tls =
+        tls.map_err(CliError::about("SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE"))?;
+    if let Some(end) = tls.not_after() {
+        let days = (end.as_millis() - SystemClock.now().as_millis()).div_euclid(DAY_MILLIS);
+        let expires = if days < 0 { "has expired" } else { "expires" };
+        let text = format!("SHOP_TLS_CERT_FILE: the certificate {expires} on {end}");
+        if days < 0 && settings.check_config {
+            return Err(CliError::new(text));
+        }
+        if days < WARNING_DAYS {
+            tracing::warn!("{text}");
+        }
+    }
+    Ok(Some(tls))
 }
+
+/// For so many days before its end, a certificate causes a warning.
+const WARNING_DAYS: i64 = 14;
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// `client`, with the certificates for calls of other services, which are read again when they change.
 ///

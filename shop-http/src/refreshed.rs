@@ -72,6 +72,8 @@ pub struct Refreshed<T> {
     parse: fn(&str) -> Result<T>,
     max_age: Duration,
     clock: Arc<dyn Clock>,
+    /// When a value expires, if it does.
+    expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<State<T>>,
     /// Held during a read, so that there is one at a time.
     reading: Mutex<()>,
@@ -93,6 +95,44 @@ struct State<T> {
     text: String,
     /// When the last read was started.
     read_at: Option<Timestamp>,
+    /// When the last successful read was started; before that, when this was created.
+    valid_at: Timestamp,
+    has_failed: bool,
+}
+
+/// How current a value is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Freshness {
+    /// The time since the last successful read. Before that, since the start.
+    pub(crate) age: Duration,
+    /// Whether the last read has failed.
+    pub(crate) is_failing: bool,
+    pub(crate) not_after: Option<Timestamp>,
+    pub(crate) has_expired: bool,
+}
+
+/// A value of any type whose freshness is exposed.
+pub(crate) trait Watched: fmt::Debug + Send + Sync {
+    /// The current freshness. Reads the value in the background if that is due.
+    fn freshness(self: Arc<Self>) -> Freshness;
+}
+
+impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
+    fn freshness(self: Arc<Self>) -> Freshness {
+        if self.known(self.max_age).1 {
+            let this = Arc::clone(&self);
+            drop(tokio::spawn(async move { this.read_after(this.max_age).await }));
+        }
+        let (state, now) = (self.state.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
+        let age = now.as_millis().saturating_sub(state.valid_at.as_millis());
+        let not_after = state.value.as_deref().and_then(self.expiry);
+        Freshness {
+            age: Duration::from_millis(age.try_into().unwrap_or_default()),
+            is_failing: state.has_failed,
+            not_after,
+            has_expired: not_after.is_some_and(|end| end < now),
+        }
+    }
 }
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
@@ -103,8 +143,23 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         max_age: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let state = RwLock::new(State { value: None, text: String::new(), read_at: None });
-        Self { source: Box::new(source), parse, max_age, clock, state, reading: Mutex::new(()) }
+        let (text, valid_at) = (String::new(), clock.now());
+        let state = State { value: None, text, read_at: None, valid_at, has_failed: false };
+        let (state, source) = (RwLock::new(state), Box::new(source));
+        Self { source, parse, max_age, clock, expiry: |_| None, state, reading: Mutex::new(()) }
+    }
+
+    /// Sets when a value expires (default never).
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_expiry(mut self, expiry: fn(&T) -> Option<Timestamp>) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
+    /// The last valid value.
+    #[cfg(feature = "tls")]
+    pub(crate) fn last(&self) -> Option<Arc<T>> {
+        self.known(self.max_age).0
     }
 
     /// The last valid value, if there has been one. Waits only for the first read.
@@ -146,7 +201,18 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     }
 
     async fn read_now(&self) -> Result<Arc<T>> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(self.clock.now());
+        let now = self.clock.now();
+        self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(now);
+        let read = self.read_text().await;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.has_failed = read.is_err();
+        if read.is_ok() {
+            state.valid_at = now;
+        }
+        read
+    }
+
+    async fn read_text(&self) -> Result<Arc<T>> {
         let text = self.source.read().await?;
         if let Some(known) = self.value_of(&text) {
             return Ok(known);

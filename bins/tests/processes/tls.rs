@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use reqwest::tls::TlsInfo;
 use shop_client::{RetryPolicy, ShopClient};
 use shop_core::NewPurchase;
@@ -29,8 +29,14 @@ impl<'a> Authority<'a> {
 
     /// Signs a certificate for 127.0.0.1 into `<name>.crt` and `<name>.key`.
     fn sign(&self, name: &str) {
+        self.sign_until(name, 2_100);
+    }
+
+    /// The same, valid until the end of a year.
+    fn sign_until(&self, name: &str, year: i32) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 12, 31);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         std::fs::write(self.folder.join(format!("{name}.crt")), certificate).unwrap();
         std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -103,6 +109,22 @@ async fn facing_presents_its_certificate_to_management() {
     let report = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = String::from_utf8_lossy(&report.stdout);
     assert!(report.status.success() && printed.contains(facing_crt), "{printed}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_a_fault_of_the_check() {
+    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::new(certificates.path());
+    let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
+    let data = ("SHOP_DATA_DIR", data.path().to_str().unwrap());
+    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", &key), data];
+    for (year, code) in [(2_021, 1), (2_100, 0)] {
+        authority.sign_until("facing", year);
+        let output = Binary::Facing.run(&["--check-config"], &settings).await;
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert_eq!(printed.contains("the certificate has expired on 2021-12-31"), code == 1, "{printed}");
+    }
 }
 
 #[tokio::test]

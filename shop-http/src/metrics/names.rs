@@ -69,6 +69,12 @@ names! {
     LOG_LINES_DROPPED =
         counter("shop_log_lines_dropped_total", "Log lines that were dropped because their reader was too slow.");
 
+    RELOAD_AGE = gauge(
+        "shop_reload_age_seconds", "Time since keys or a certificate were last read successfully, or since the start.");
+    TLS_NOT_AFTER = gauge(
+        "shop_tls_certificate_not_after_seconds",
+        "End of the validity of the certificate of this service, in seconds since 1970.");
+
     KAFKA_PRODUCER_MESSAGES =
         counter("kafka_producer_messages_total", "Purchases that the log has acknowledged.");
     PUBLISH = counter("shop_publish_total", "Attempts to publish a purchase, by outcome.");

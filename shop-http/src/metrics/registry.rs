@@ -16,6 +16,7 @@ use shop_core::retention::RetentionMonitor;
 
 use super::ingest::approximately;
 use super::names::{self, ALL, Kind, Name};
+use crate::refreshed::{Freshness, Refreshed, Watched};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
 ///
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     dropped_lines: OnceLock<Arc<AtomicU64>>,
     /// What the retention has deleted and will delete, counted there.
     expired: OnceLock<Arc<RetentionMonitor>>,
+    /// What is read again while it is in use, by name.
+    watched: Mutex<BTreeMap<&'static str, Arc<dyn Watched>>>,
 }
 
 /// The number of dead letters of each topic, by reason.
@@ -93,6 +96,7 @@ impl Metrics {
             unreadable: OnceLock::new(),
             dropped_lines: OnceLock::new(),
             expired: OnceLock::new(),
+            watched: Mutex::default(),
         };
         let metrics = Self { shared: Arc::new(shared) };
         metrics.gauge(names::APP_INFO, VERSION).set(1);
@@ -160,6 +164,18 @@ impl Metrics {
     /// Exports what the retention has deleted, and what it will delete. The first call wins.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
         self.shared.expired.get_or_init(|| monitor);
+    }
+
+    /// Exposes how current `value` is, as `what`, here and in `/health`. It is read again for that, if it is due.
+    pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
+        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.insert(what, Arc::clone(value) as Arc<dyn Watched>);
+    }
+
+    /// How current each watched value is.
+    pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
+        let watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().map(|(what, value)| (*what, Arc::clone(value).freshness())).collect()
     }
 
     /// Starts a scrape.
@@ -246,6 +262,13 @@ impl Scrape {
         if let Some(RetentionMonitor { deleted, due, .. }) = expired.get().map(Arc::as_ref) {
             self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
             self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
+        }
+        for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
+            self.gauge(names::RELOAD_AGE, &[("what", what)]).set(age.as_secs_f64());
+            if let Some(end) = not_after {
+                self.gauge(names::TLS_NOT_AFTER, &[])
+                    .set(approximately((end.as_millis() / 1_000).unsigned_abs()));
+            }
         }
         self.note_pending(&dead_letters.lock().unwrap_or_else(PoisonError::into_inner));
         registry.handle.render() + &self.registry.handle.render()

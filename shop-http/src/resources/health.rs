@@ -18,6 +18,7 @@ use shop_core::shop::LocalPorts;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
+use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
 use crate::service::ServiceKind;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};
@@ -267,7 +268,9 @@ pub(crate) async fn health(
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
-    let is_degraded = has_lost || is_blocked || service.ingests().any(is_degraded);
+    let reloads = service.metrics.freshness();
+    let is_outdated = reloads.values().any(|reload| reload.is_failing || reload.has_expired);
+    let is_degraded = has_lost || is_blocked || is_outdated || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
     match service.kind {
@@ -293,6 +296,7 @@ pub(crate) async fn health(
     if service.may_inspect(&caller).is_ok() {
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
+        body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));
         if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for_details(&uri) {
             body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
         }
@@ -300,6 +304,11 @@ pub(crate) async fn health(
         body.retain(|member, _| member == "status");
     }
     (code, Json(Value::Object(body))).into_response()
+}
+
+/// The state of keys or of a certificate, which are read again while they are in use.
+fn reload_health(Freshness { age, is_failing, not_after, .. }: Freshness) -> Value {
+    known(json!({"age_seconds": age.as_secs(), "failing": is_failing, "not_after": not_after}))
 }
 
 fn asks_for_details(uri: &Uri) -> bool {

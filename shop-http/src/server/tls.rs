@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::{Error, ErrorKind, Result, SystemClock};
+use shop_core::{Error, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -15,6 +15,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use crate::metrics::Metrics;
 use crate::refreshed::{FileSource, Refreshed};
 
 /// The protocols that a client may choose, in the order of preference.
@@ -29,7 +30,13 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 /// connections get the new certificate; open ones are not interrupted. Files that cannot be read, or do not fit
 /// together, are logged, and the last valid ones stay in use.
 #[derive(Debug, Clone)]
-pub struct Tls(Arc<Refreshed<ServerConfig>>);
+pub struct Tls(Arc<Refreshed<Certified>>);
+
+/// The configuration of a listener, and the end of the validity of its certificate.
+struct Certified {
+    config: Arc<ServerConfig>,
+    not_after: Option<Timestamp>,
+}
 
 impl Tls {
     /// Reads a certificate with its chain and its private key, both PEM. With the certificates of `client_ca`, a client
@@ -43,9 +50,20 @@ impl Tls {
         client_ca: Option<PathBuf>,
     ) -> Result<Self> {
         let source = client_ca.into_iter().fold(FileSource::new(certificate).and(key), FileSource::and);
-        let config = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
-        config.try_read().await?;
-        Ok(Self(Arc::new(config)))
+        let certified = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
+        certified.try_read().await?;
+        Ok(Self(Arc::new(certified.with_expiry(|certified| certified.not_after))))
+    }
+
+    /// The end of the validity of the certificate that was read last. `None` if it cannot be found.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.0.last()?.not_after
+    }
+
+    /// Exposes in `metrics` and `/health` how current the certificate is, and when it expires.
+    pub fn expose(&self, metrics: &Metrics) {
+        metrics.watch("certificate", &self.0);
     }
 
     /// Does the handshake on a new connection.
@@ -53,14 +71,14 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let config = self.0.read_after(MAX_AGE).await;
-        let config = config.ok_or_else(|| io::Error::other("there is no certificate"))?;
-        TlsAcceptor::from(config).accept(stream).await
+        let certified = self.0.read_after(MAX_AGE).await;
+        let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
+        TlsAcceptor::from(Arc::clone(&certified.config)).accept(stream).await
     }
 }
 
 /// The configuration in the texts of the certificate, the key, and if there is one, the file of client CAs.
-fn parse(text: &str) -> Result<ServerConfig> {
+fn parse(text: &str) -> Result<Certified> {
     let mut files = text.split(FileSource::SEPARATOR);
     let chain = certificates(files.next(), "the certificate file is invalid")?;
     let key = PrivateKeyDer::from_pem_slice(files.next().unwrap_or_default().as_bytes())
@@ -82,10 +100,44 @@ fn parse(text: &str) -> Result<ServerConfig> {
             builder.with_client_cert_verifier(verifier.map_err(|error| invalid(INVALID, error))?)
         }
     };
+    let not_after = chain.first().and_then(|certificate| not_after(certificate));
     let config = builder.with_single_cert(chain, key);
     let mut config = config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(config)
+    Ok(Certified { config: Arc::new(config), not_after })
+}
+
+/// The end of the validity of a certificate in DER (RFC 5280, section 4.1).
+fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+    const VERSION: u8 = 0xa0;
+    const UTC_TIME: u8 = 0x17;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    if fields.first() == Some(&VERSION) {
+        fields = element(fields)?.2;
+    }
+    for _of in ["serial number", "algorithm", "issuer"] {
+        fields = element(fields)?.2;
+    }
+    let (_, validity, _) = element(fields)?;
+    let (kind, time, _) = element(element(validity)?.2)?;
+    let time = std::str::from_utf8(time).ok()?;
+    let century = match kind {
+        UTC_TIME if time >= "50" => "19",
+        UTC_TIME => "20",
+        _ => "",
+    };
+    let (date, time) = time.split_at_checked(8 - century.len())?;
+    format!("{century}{date}T{time}").parse().ok()
+}
+
+/// The type and the contents of the first element of `der`, and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[kind, length], rest) = der.split_first_chunk()?;
+    let (size, rest) = rest.split_at_checked(if length < 0x80 { 0 } else { usize::from(length & 0x7f) })?;
+    let long = || size.iter().fold(0, |length: usize, byte| (length << 8) | usize::from(*byte));
+    let (contents, rest) = rest.split_at_checked(if length < 0x80 { length.into() } else { long() })?;
+    Some((kind, contents, rest))
 }
 
 /// The certificates in `text`, of which there is at least one.
@@ -102,4 +154,29 @@ fn certificates(text: Option<&str>, problem: &'static str) -> Result<Vec<Certifi
 
 fn invalid(message: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Invalid, message).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_found_in_both_forms_of_time() {
+        // A year of two digits, and of four.
+        for (year, text) in [
+            (1_995, "1995-03-01T00:00:00Z"),
+            (2_049, "2049-03-01T00:00:00Z"),
+            (2_051, "2051-03-01T00:00:00Z"),
+        ] {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (date_time_ymd(1_990, 1, 1), date_time_ymd(year, 3, 1));
+            let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(not_after(der.der()), Some(text.parse().unwrap()));
+            for end in 0..der.der().len().min(120) {
+                assert_eq!(not_after(&der.der()[..end]), None, "a certificate that is cut off");
+            }
+        }
+    }
 }

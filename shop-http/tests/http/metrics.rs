@@ -29,6 +29,8 @@ pub(crate) struct Measured {
     pub(crate) faults: Faults,
     pub(crate) facing: Router,
     pub(crate) management: Router,
+    /// Those of management.
+    pub(crate) metrics: Metrics,
     ingest: Option<Ingest>,
     monitor: IngestMonitor,
     /// Kept because their monitors need them.
@@ -61,7 +63,7 @@ impl Measured {
             PurchasesRole::new(Arc::new(StoreSink::new(stored, Durability::Memory)), Arc::new(store.clone()));
         purchases.ingest = Some(ingest.monitor());
         let mut back = Parts::new(ServiceKind::Management, purchases);
-        back.metrics = metrics;
+        back.metrics = metrics.clone();
         let entities = Entities::new();
         (back.users, back.orders) = (Some(entities.users_role()), Some(entities.orders_role()));
         let query = faults.query(Arc::new(store.clone()));
@@ -71,7 +73,8 @@ impl Measured {
         let options = HttpOptions::default();
         let (facing, management) = (router(front, options.clone()), router(back, options));
         let monitor = ingest.monitor();
-        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor, _entities: entities }
+        let (ingest, _entities) = (Some(ingest), entities);
+        Self { log, store, faults, facing, management, metrics, ingest, monitor, _entities }
     }
 
     pub(crate) fn start(&mut self) -> IngestMonitor {

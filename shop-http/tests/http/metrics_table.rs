@@ -7,6 +7,7 @@ use shop_core::conformance::fault::{Call, Fault};
 
 use crate::metrics::Measured;
 use crate::shop::{get, post};
+use crate::tls;
 
 /// Type, labels, and the services that expose it.
 type Line = (String, BTreeSet<String>, BTreeSet<&'static str>);
@@ -25,7 +26,9 @@ fn documented() -> BTreeMap<String, Line> {
             "both" => ["facing", "management"].into(),
             "facing" => ["facing"].into(),
             // Exposed by management in this test.
-            "ingest" | "roles" | "store in MongoDB" | "embedded log" => ["management"].into(),
+            "ingest" | "roles" | "TLS" | "keys, TLS" | "store in MongoDB" | "embedded log" => {
+                ["management"].into()
+            }
             other => panic!("{other} is no service"),
         };
         assert!(meaning.len() > 10, "{name} means something");
@@ -59,6 +62,7 @@ fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) 
 #[tokio::test(start_paused = true)]
 async fn exposed_metrics_match_the_table() {
     let mut shop = Measured::new();
+    tls::valid().await.expose(&shop.metrics);
     let monitor = shop.start();
     shop.faults.always(Call::Insert, Fault::unavailable());
     let buy = || post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#);

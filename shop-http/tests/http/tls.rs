@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::Durability;
 use shop_core::ports::PurchaseStore;
 use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
 use tempfile::TempDir;
@@ -84,6 +85,35 @@ impl Files {
         let ca = Some(self.path("ca.crt")).filter(|path| path.exists());
         Tls::from_files(self.path("tls.crt"), self.path("tls.key"), ca).await
     }
+}
+
+/// A valid certificate.
+pub(crate) async fn valid() -> Tls {
+    Files::new(&Authority::new().sign(), None).load().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_failed_reload_and_the_end_of_the_certificate_are_exposed() {
+    let files = Files::new(&Authority::new().sign(), None);
+    let tls = files.load().await.unwrap();
+    let store = Arc::new(InMemoryStore::new());
+    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    tls.expose(&parts.metrics);
+    let app = router(parts, HttpOptions::default());
+    let health = async || crate::shop::get(&app, "/health").await.json();
+    let first = health().await;
+    assert_eq!((&first["status"], &first["certificate"]["failing"]), (&"healthy".into(), &false.into()));
+    assert_eq!(first["certificate"]["not_after"], tls.not_after().unwrap().to_string());
+    files.write("tls.crt", "not a certificate");
+    // The file is read again after a second.
+    while health().await["certificate"]["failing"] == false {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(health().await["status"], "degraded");
+    let text = crate::shop::get(&app, "/metrics").await.text;
+    let end =
+        format!("shop_tls_certificate_not_after_seconds {}", tls.not_after().unwrap().as_millis() / 1_000);
+    assert!(text.contains(&end) && text.contains("shop_reload_age_seconds{what=\"certificate\"}"), "{text}");
 }
 
 struct Served {
