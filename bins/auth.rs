@@ -1,12 +1,14 @@
 //! Who may send requests, by the settings.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::{Clock, ErrorKind, SystemClock};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Refreshed, TextSource, TokenVerifier,
+    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Metrics, Refreshed, TextSource,
+    TokenVerifier,
 };
 
 use crate::settings::{AuthMode, HostPort, Settings};
@@ -45,17 +47,18 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Identifies the senders of requests; `None` if all senders are allowed.
+/// Identifies the senders of requests; `None` if all senders are allowed. `metrics` expose how current the keys are.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid.
-pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> {
+/// When a file cannot be read, or is invalid. When this is only a check: when the keys of the issuer cannot be fetched.
+pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
     let mut all = Vec::<Arc<dyn Authenticate>>::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if let Some(path) = &settings.api_keys_file {
         let parse = |text: &str| ApiKeys::parse_known(text).map_err(|error: InvalidApiKeys| error.into());
         let keys = Arc::new(Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock)));
         check("SHOP_API_KEYS_FILE", &*keys).await?;
+        metrics.watch("api_keys", &keys);
         all.push(Arc::new(keys));
     }
     if settings.auth == Some(AuthMode::Jwt) {
@@ -66,15 +69,26 @@ pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> 
                 check("SHOP_AUTH_JWKS_FILE", &keys).await?;
                 keys
             }
-            // An issuer that is unavailable now may be available for the first request.
             (None, Some(url)) => {
-                Refreshed::new(UrlSource::new(url)?, parse, JWKS_MAX_AGE, Arc::clone(&clock))
+                if url.starts_with("http://") {
+                    tracing::warn!(
+                        "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
+                    );
+                }
+                let keys = Refreshed::new(UrlSource::new(url)?, parse, JWKS_MAX_AGE, Arc::clone(&clock));
+                // For a service, an issuer that is unavailable now may be available for the first request.
+                if settings.check_config {
+                    check("SHOP_AUTH_JWKS_URL", &keys).await?;
+                }
+                keys
             }
             (None, None) => return Err(CliError::new("SHOP_AUTH=jwt requires the keys of the issuer")),
         };
         let issuer = settings.auth_issuer.clone().unwrap_or_default();
         let audience = settings.auth_audience.clone().unwrap_or_default();
-        all.push(Arc::new(TokenVerifier::new(Arc::new(keys), issuer, audience, clock)));
+        let keys = Arc::new(keys);
+        metrics.watch("issuer_keys", &keys);
+        all.push(Arc::new(TokenVerifier::new(keys, issuer, audience, clock)));
     }
     match (all.is_empty(), settings.auth) {
         (true, Some(AuthMode::Off)) => {
@@ -88,16 +102,23 @@ pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> 
     }
 }
 
-/// Reads a file for the first time.
+/// Reads keys for the first time.
 async fn check<T: Send + Sync + 'static>(setting: &str, file: &Refreshed<T>) -> Result<()> {
     file.try_read().await.map_err(|error| CliError::new(format!("{setting}: {}", error.chain())))
 }
 
 /// The keys at an address.
-#[derive(Debug)]
 struct UrlSource {
     http: reqwest::Client,
     url: String,
+}
+
+/// Without the path and the query, which may be secret.
+impl fmt::Debug for UrlSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        f.write_str(host.as_deref().unwrap_or("an address without a host"))
+    }
 }
 
 impl UrlSource {
@@ -128,7 +149,7 @@ impl TextSource for UrlSource {
     async fn read(&self) -> shop_core::Result<String> {
         self.fetch().await.map_err(|error| {
             let message = "failed to fetch the keys of the issuer";
-            shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error)
+            shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error.without_url())
         })
     }
 }

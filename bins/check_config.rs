@@ -7,6 +7,7 @@ use rustix::fs::{Access, access};
 use serde_json::{Map, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
+use shop_http::Metrics;
 
 use crate::backend::{self, Backend, EntityPorts, OpenPort, Topic, client};
 use crate::log_file::LogFile;
@@ -79,7 +80,7 @@ impl Parts {
     async fn check(&mut self, settings: &Settings) {
         let checks = [
             auth::require_choice(settings).await,
-            auth::authenticator(settings).await.map(drop),
+            auth::authenticator(settings, &Metrics::new()).await.map(drop),
             tls::of_listener(settings).await.map(drop),
             settings.log_file.as_deref().map_or(Ok(()), LogFile::check),
         ];

@@ -50,8 +50,9 @@ async fn work(service: ServiceKind) -> Result<()> {
     tls.iter().for_each(|tls| tls.expose(&metrics));
     telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
     let background = ports.start(&settings, &metrics, &shutdown)?;
+    let authenticator = auth::authenticator(&settings, &metrics).await?;
     let router = routes(ports.parts(service, metrics)?);
-    let router = match auth::authenticator(&settings).await? {
+    let router = match authenticator {
         Some(authenticator) => router.authenticate(authenticator),
         None => router,
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Url;
 use secrecy::ExposeSecret;
 use shop_client::ShopClient;
 
@@ -225,6 +226,14 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         if let Some(Err(error)) = url.as_ref().map(|url| ShopClient::builder(url).build()) {
             faults.push(format!("{name}: {}", error.message()));
         }
+    }
+    let is_fit = |url: Url| {
+        let has_login = !url.username().is_empty() || url.password().is_some();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login
+    };
+    if given.auth_jwks_url.as_ref().is_some_and(|url| !url.parse().is_ok_and(is_fit)) {
+        let needs = "must start with https:// and have a host, without a user name or a password";
+        faults.push(format!("SHOP_AUTH_JWKS_URL: {needs}"));
     }
     faults
 }

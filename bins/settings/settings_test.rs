@@ -101,6 +101,12 @@ fn all_errors_are_reported_at_once() {
 fn conflicting_settings_are_errors() {
     let url = faults(ServiceKind::Facing, &[("MANAGEMENT_URL", "cm:3001")]);
     assert!(url.contains("MANAGEMENT_URL"), "{url}");
+    for url in
+        ["https://svc:hunter2@issuer.example/keys", "https://svc@issuer.example", "ftp://h/k", "h/keys"]
+    {
+        let fault = faults(ServiceKind::Facing, &[("SHOP_AUTH_JWKS_URL", url)]);
+        assert!(fault.contains("SHOP_AUTH_JWKS_URL: must") && !fault.contains("hunter2"), "{fault}");
+    }
     let kafka = faults(ServiceKind::Facing, &[("KAFKA_BROKERS", "a:1")]);
     assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
     let url = ("DATABASE_URL", "postgres://u:hunter2@h/db");

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Mutex;
 
-/// Where a text is read from.
+/// Where a text is read from. Its `Debug` names it in the log, so it has no secret.
 #[async_trait]
 pub trait TextSource: fmt::Debug + Send + Sync + 'static {
     /// Reads the whole text.
@@ -20,8 +20,15 @@ pub trait TextSource: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A file, or several files that are used together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FileSource(Vec<PathBuf>);
+
+impl fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.0.iter().map(|path| path.to_string_lossy()).collect();
+        f.write_str(&paths.join(", "))
+    }
+}
 
 impl FileSource {
     /// What the texts of several files are separated by.
@@ -93,7 +100,7 @@ struct State<T> {
     value: Option<Arc<T>>,
     /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
     text: String,
-    /// When the last read was started.
+    /// When the last read was started, or ended.
     read_at: Option<Timestamp>,
     /// When the last successful read was started; before that, when this was created.
     valid_at: Timestamp,
@@ -175,9 +182,14 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         value
     }
 
-    /// Reads the value, unless the last read was less than `min_age` ago, and returns the last valid one.
+    /// Reads the value, unless the last read was less than `min_age` ago, and returns the last valid one. Only the first
+    /// read is waited for by others: a source that hangs does not delay them.
     pub async fn read_after(&self, min_age: Duration) -> Option<Arc<T>> {
-        let _alone = self.reading.lock().await;
+        let _alone = match self.reading.try_lock() {
+            Ok(alone) => alone,
+            Err(_) if self.is_new() => self.reading.lock().await,
+            Err(_) => return self.known(min_age).0,
+        };
         let (value, is_due) = self.known(min_age);
         if !is_due {
             return value;
@@ -205,6 +217,8 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(now);
         let read = self.read_text().await;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // A read that has failed late is not repeated at once by those who wait for it.
+        state.read_at = Some(self.clock.now());
         state.has_failed = read.is_err();
         if read.is_ok() {
             state.valid_at = now;
@@ -223,6 +237,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         Ok(read)
     }
 
+    /// Whether no read has ended yet.
+    fn is_new(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.value.is_none() && !state.has_failed
+    }
+
     /// The last valid value, if it was parsed from `text`.
     fn value_of(&self, text: &str) -> Option<Arc<T>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -233,6 +253,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     fn known(&self, age: Duration) -> (Option<Arc<T>>, bool) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now().as_millis();
+        let age = if state.has_failed { age.min(RETRY_FAILED) } else { age };
         // A clock that was set back does not stop reads.
         let is_fresh = |at: Timestamp| {
             (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).contains(&(now - at.as_millis()))
@@ -243,3 +264,5 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
 /// The minimum time between two reads while there is no valid value.
 const RETRY: Duration = Duration::from_secs(1);
+/// The maximum time after a read that has failed.
+const RETRY_FAILED: Duration = Duration::from_secs(30);

@@ -56,6 +56,33 @@ async fn a_public_address_requires_a_choice() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_away_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("SHOP_AUTH", "jwt"),
+        ("SHOP_AUTH_JWKS_URL", "http://127.0.0.1:1/secret-path"),
+        ("SHOP_AUTH_ISSUER", "https://issuer.example"),
+        ("SHOP_AUTH_AUDIENCE", "shop"),
+        ("SHOP_ADMIN_ADDR", "127.0.0.1:0"),
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+    ];
+    let output = Binary::Facing.run(&["--check-config"], &settings).await;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("SHOP_AUTH_JWKS_URL: failed to fetch the keys of the issuer"), "{printed}");
+    assert!(!printed.contains("secret-path"), "{printed}");
+    let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
+    until("report it", async || {
+        let health = get(&facing.admin_path("/health")).await.1;
+        (&health["status"], &health["issuer_keys"]["failing"]) == (&"degraded".into(), &true.into())
+    })
+    .await;
+    let metrics = plain().get(facing.admin_path("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("shop_reload_age_seconds{what=\"issuer_keys\"}"), "{metrics}");
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
 async fn facing_calls_management_with_its_own_key() {
     let folder = tempfile::tempdir().unwrap();
     let keys = write(folder.path(), &[ADA, FACING]);

@@ -23,7 +23,8 @@ use crate::refreshed::Refreshed;
 /// and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its
 /// scopes are those in `scope` and `scp`.
 ///
-/// An unknown key id reads the key set again, at most every 30 seconds. While the issuer is unavailable, the known keys
+/// An unknown key id reads the key set again, at most every 30 seconds; meanwhile, and during the read, other tokens with
+/// unknown keys are rejected. While the issuer is unavailable, the known keys
 /// stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
 #[derive(Debug)]
 pub struct TokenVerifier {
@@ -154,7 +155,10 @@ impl Authenticate for TokenVerifier {
         let Header { kid, .. } =
             decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         if keys.find(kid.as_deref()).is_none() {
-            keys = self.keys.read_after(MIN_READ_INTERVAL).await.ok_or(Rejection::Unavailable)?;
+            // A client that disconnects does not stop the read.
+            let known = Arc::clone(&self.keys);
+            let read = tokio::spawn(async move { known.read_after(MIN_READ_INTERVAL).await });
+            keys = read.await.ok().flatten().ok_or(Rejection::Unavailable)?;
         }
         let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;

@@ -120,6 +120,7 @@ pub(crate) struct Issuer {
 pub(crate) struct Published {
     document: Arc<Mutex<String>>,
     pub(crate) is_unavailable: Arc<AtomicBool>,
+    pub(crate) hangs: Arc<AtomicBool>,
     pub(crate) reads: Arc<AtomicUsize>,
 }
 
@@ -127,6 +128,9 @@ pub(crate) struct Published {
 impl TextSource for Published {
     async fn read(&self) -> Result<String> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if self.is_unavailable.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Unavailable, "the issuer is unavailable"));
         }

@@ -18,6 +18,7 @@ use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
 use shop_http::{DeadLetterLog, OrdersRole, Parts, UsersRole, routes};
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::dead_letters::dead_letter;
@@ -390,6 +391,26 @@ async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
         services.issuer.clock.advance(Duration::from_secs(60));
         assert_eq!(status(&services, "first").await, StatusCode::OK);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_an_issuer_that_hangs_but_the_first() {
+    let mut services = services(SigningKey::ec()).await;
+    assert_eq!(status(&services, "first").await, StatusCode::OK);
+    services.issuer.clock.advance(Duration::from_secs(30));
+    services.issuer.rotate("second", SigningKey::ec());
+    services.issuer.published.hangs.store(true, Ordering::Relaxed);
+    let reads = || services.issuer.published.reads.load(Ordering::Relaxed);
+    let second = Duration::from_secs(1);
+    assert!(timeout(second, status(&services, "second")).await.is_err(), "reads the set, and disconnects");
+    let before = reads();
+    for _ in 0..3 {
+        services.issuer.clock.advance(Duration::from_secs(60));
+        for (key, expected) in [("second", StatusCode::UNAUTHORIZED), ("first", StatusCode::OK)] {
+            assert_eq!(timeout(second, status(&services, key)).await, Ok(expected), "{key}");
+        }
+    }
+    assert_eq!(reads(), before, "one read at a time");
 }
 
 #[tokio::test]
