@@ -1,6 +1,6 @@
 //! The public keys of an issuer of tokens.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -69,6 +69,9 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
     if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
         return None;
     }
+    if jwk.common.key_operations.as_ref().is_some_and(|all| !all.contains(&KeyOperations::Verify)) {
+        return None;
+    }
     let (algorithm, name) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
@@ -84,4 +87,25 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
     Some(VerificationKey { id: jwk.common.key_id, algorithm, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_verifies_unless_it_is_for_something_else() {
+        let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+        for (more, is_usable) in [
+            ("", true),
+            (r#","use":"sig""#, true),
+            (r#","use":"enc""#, false),
+            (r#","key_ops":["sign","verify"]"#, true),
+            (r#","key_ops":["sign"]"#, false),
+            (r#","key_ops":[]"#, false),
+        ] {
+            let set = format!(r#"{{"keys":[{key}{more}}}]}}"#);
+            assert_eq!(KeySet::parse(&set).is_ok(), is_usable, "{set}");
+        }
+    }
 }

@@ -19,8 +19,8 @@ use crate::refreshed::Refreshed;
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
 ///
-/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the audience;
-/// and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its
+/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the audience; has
+/// the `typ` of an access token (`JWT`, `at+jwt`) or none, and no `crit`; and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its
 /// scopes are those in `scope` and `scp`.
 ///
 /// An unknown key id reads the key set again, at most every 30 seconds; meanwhile, and during the read, other tokens with
@@ -53,7 +53,10 @@ const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
-    exp: f64,
+    exp: Option<f64>,
+    /// Only one: a list is not an issuer.
+    #[serde(rename = "iss")]
+    _issuer: Option<String>,
     nbf: Option<f64>,
     #[serde(default)]
     scope: ScopeClaim,
@@ -106,13 +109,14 @@ impl TokenVerifier {
     /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
     fn verify(&self, key: &VerificationKey, token: &str, now: i64) -> Result<(Principal, i64), Rejection> {
         let mut validation = Validation::new(key.algorithm);
-        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.set_required_spec_claims(&["iss", "aud"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         // Compared below, with the clock of this service.
         validation.validate_exp = false;
-        let Claims { sub, exp, nbf, scope, scp } =
+        let Claims { sub, exp, nbf, scope, scp, .. } =
             decode::<Claims>(token, &key.key, &validation).map_err(|error| rejection(error.kind()))?.claims;
+        let exp = exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "out of range is far in the past or in the future"
@@ -131,13 +135,22 @@ impl TokenVerifier {
     }
 }
 
+const MISSING_CLAIM: &str = "lacks one of exp, iss and aud";
+
+/// Whether a token with this `typ` can be an access token (RFC 8725, section 3.11).
+fn is_access_token(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    ["jwt", "at+jwt"].contains(&kind.strip_prefix("application/").unwrap_or(&kind))
+}
+
 /// The reason why a token is refused. Says nothing about its contents.
 const fn rejection(error: &ErrorKind) -> Rejection {
     use std::borrow::Cow::Borrowed;
     Rejection::Invalid(Borrowed(match error {
         ErrorKind::InvalidIssuer => "is of another issuer",
         ErrorKind::InvalidAudience => "is for another audience",
-        ErrorKind::MissingRequiredClaim(_) => "lacks one of exp, iss and aud",
+        ErrorKind::MissingRequiredClaim(_) => MISSING_CLAIM,
+        ErrorKind::Json(_) => "has a claim of a wrong type",
         ErrorKind::InvalidAlgorithm => "is signed by another algorithm than that of its key",
         ErrorKind::InvalidSignature => "has an invalid signature",
         _ => "is not a valid JSON Web Token",
@@ -152,8 +165,14 @@ impl Authenticate for TokenVerifier {
         if let Some(principal) = self.remembered(&keys, token, now) {
             return Ok(principal);
         }
-        let Header { kid, .. } =
+        let Header { kid, typ, crit, .. } =
             decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
+        if crit.is_some() {
+            return Err(Rejection::invalid("has extensions that are not supported (crit)"));
+        }
+        if !typ.as_deref().is_none_or(is_access_token) {
+            return Err(Rejection::invalid("is not an access token (typ)"));
+        }
         if keys.find(kid.as_deref()).is_none() {
             // A client that disconnects does not stop the read.
             let known = Arc::clone(&self.keys);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::dead_letters::dead_letter;
 use crate::document::operations;
-use crate::issuer::{Issuer, SigningKey};
+use crate::issuer::{ISSUER, Issuer, SigningKey};
 use crate::shop::{JSON, TestResponse, get, purchase, request, send};
 
 /// The user of the test: a user number is a user id as well.
@@ -177,12 +177,24 @@ fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
     };
     let now = issuer.clock.seconds();
     let unknown_key = json!({"typ": "JWT", "alg": "ES256", "kid": "other"});
+    let header = |more: Value| {
+        let mut header = json!({"alg": "ES256", "kid": "first"});
+        header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        header
+    };
     let mut without = claims.clone();
     without.as_object_mut().unwrap().remove("aud");
     vec![
         ("expired", with("exp", json!(now - 61))),
         ("not valid yet", with("nbf", json!(now + 61))),
         ("of another issuer", with("iss", json!("https://other.example"))),
+        ("of a list of issuers", with("iss", json!([ISSUER]))),
+        ("before 1970", with("exp", json!(-1))),
+        ("of another kind", issuer.sign_with("first", &header(json!({"typ": "logout+jwt"})), &claims)),
+        (
+            "with an extension",
+            issuer.sign_with("first", &header(json!({"crit": ["b64"], "b64": false})), &claims),
+        ),
         ("for another audience", with("aud", json!(["other"]))),
         ("without an audience", issuer.sign("first", &without)),
         ("unsigned", Issuer::unsigned(&claims)),
@@ -338,6 +350,29 @@ async fn status(services: &Services, id: &str) -> StatusCode {
     let token = services.issuer.sign(id, &services.issuer.claims(OWN, "purchases:read"));
     let response = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
     response.status
+}
+
+#[tokio::test]
+async fn a_rejection_says_what_is_wrong_with_a_token() {
+    let Services { issuer, facing, .. } = services(SigningKey::ec()).await;
+    let claims = issuer.claims(OWN, "purchases:read");
+    for (kind, member, value, expected) in [
+        ("at+jwt", "exp", json!(-1), "has expired"),
+        ("JWT", "exp", Value::Null, "lacks one of exp, iss and aud"),
+        ("JWT", "iss", json!([ISSUER]), "has a claim of a wrong type"),
+        ("dpop+jwt", "sub", json!(OWN), "is not an access token"),
+    ] {
+        let mut claims = claims.clone();
+        claims[member] = value;
+        let header = json!({"typ": kind, "alg": "ES256", "kid": "first"});
+        let token = issuer.sign_with("first", &header, &claims);
+        let response = call(&facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+        assert!(response.text.contains(expected), "{expected}: {response:?}");
+    }
+    let header = json!({"typ": "application/AT+JWT", "alg": "ES256", "kid": "first"});
+    let token = issuer.sign_with("first", &header, &claims);
+    let accepted = call(&facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+    assert_eq!(accepted.status, StatusCode::OK, "{accepted:?}");
 }
 
 #[tokio::test]
