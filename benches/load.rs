@@ -126,7 +126,7 @@ impl Load {
 #[must_use]
 pub fn buy(user: &str) -> Vec<u8> {
     let body = format!(r#"{{"username":"Ada {user}","userid":"{user}","price":1195.30}}"#);
-    let head = "POST /buy HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: ";
+    let head = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ";
     format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
@@ -138,14 +138,14 @@ pub fn batch(prefix: &str, purchases: usize) -> Vec<u8> {
         format!("{{\"username\":\"Ada {number}\",\"userid\":\"{prefix}-{number}\",\"price\":{price}}}\n")
     };
     let body: String = (0..purchases).map(line).collect();
-    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
+    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
     format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// `GET` of a path.
 #[must_use]
 pub fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 /// A keep-alive connection.

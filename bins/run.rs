@@ -106,6 +106,9 @@ impl Listeners {
     ) -> std::io::Result<()> {
         let mut options = settings.http_options();
         options.max_connections = descriptors::for_connections(options.max_connections);
+        if settings.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
+            options.hosts = options.hosts.or_local();
+        }
         let router = router.options(options.clone());
         let stopped = || shutdown.clone().cancelled_owned();
         let (public, admin) = match self.admin {

@@ -23,7 +23,7 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
     let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone()).await;
     let tls =
         tls.map_err(CliError::about("SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE"))?;
-    if let Some(end) = tls.not_after() {
+    if let Some(end) = tls.not_after().await {
         let days = (end.as_millis() - SystemClock.now().as_millis()).div_euclid(DAY_MILLIS);
         let expires = if days < 0 { "has expired" } else { "expires" };
         let text = format!("SHOP_TLS_CERT_FILE: the certificate {expires} on {end}");

@@ -264,7 +264,8 @@ pub(crate) struct Variables {
     #[arg(long, id = "CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except
-    /// for probes, /health and /metrics [default: all]
+    /// for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and IP addresses too [default: all; on a loopback
+    /// address localhost and IP addresses]
     #[arg(long, id = "SHOP_HOSTS")]
     pub(crate) hosts: Option<Hosts>,
 

@@ -20,15 +20,8 @@ pub trait TextSource: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A file, or several files that are used together.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct FileSource(Vec<PathBuf>);
-
-impl fmt::Debug for FileSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paths: Vec<_> = self.0.iter().map(|path| path.to_string_lossy()).collect();
-        f.write_str(&paths.join(", "))
-    }
-}
 
 impl FileSource {
     /// What the texts of several files are separated by.
@@ -80,7 +73,7 @@ pub struct Refreshed<T> {
     max_age: Duration,
     clock: Arc<dyn Clock>,
     /// When a value expires, if it does.
-    expiry: fn(&T) -> Option<Timestamp>,
+    pub(crate) expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<State<T>>,
     /// Held during a read, so that there is one at a time.
     reading: Mutex<()>,
@@ -115,7 +108,6 @@ pub(crate) struct Freshness {
     /// Whether the last read has failed.
     pub(crate) is_failing: bool,
     pub(crate) not_after: Option<Timestamp>,
-    pub(crate) has_expired: bool,
 }
 
 /// A value of any type whose freshness is exposed.
@@ -132,12 +124,10 @@ impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
         }
         let (state, now) = (self.state.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
         let age = now.as_millis().saturating_sub(state.valid_at.as_millis());
-        let not_after = state.value.as_deref().and_then(self.expiry);
         Freshness {
             age: Duration::from_millis(age.try_into().unwrap_or_default()),
             is_failing: state.has_failed,
-            not_after,
-            has_expired: not_after.is_some_and(|end| end < now),
+            not_after: state.value.as_deref().and_then(self.expiry),
         }
     }
 }
@@ -154,19 +144,6 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let state = State { value: None, text, read_at: None, valid_at, has_failed: false };
         let (state, source) = (RwLock::new(state), Box::new(source));
         Self { source, parse, max_age, clock, expiry: |_| None, state, reading: Mutex::new(()) }
-    }
-
-    /// Sets when a value expires (default never).
-    #[cfg(feature = "tls")]
-    pub(crate) fn with_expiry(mut self, expiry: fn(&T) -> Option<Timestamp>) -> Self {
-        self.expiry = expiry;
-        self
-    }
-
-    /// The last valid value.
-    #[cfg(feature = "tls")]
-    pub(crate) fn last(&self) -> Option<Arc<T>> {
-        self.known(self.max_age).0
     }
 
     /// The last valid value, if there has been one. Waits only for the first read.

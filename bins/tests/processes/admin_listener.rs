@@ -54,6 +54,23 @@ async fn operator_routes_are_only_on_the_admin_listener_of_management() {
 }
 
 #[tokio::test]
+async fn a_loopback_address_answers_no_names_of_other_sites() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = async |process: &Process, host: &str| {
+        let request = plain().get(process.path("/v1/purchases?userid=u1")).header("host", host);
+        soon("answer", request.send()).await.unwrap().status().as_u16()
+    };
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let chosen = Process::start(Binary::Facing, folder.path(), &[("SHOP_HOSTS", "shop.example")]).await;
+    for (host, of_default, of_chosen) in
+        [("localhost", 200, 421), ("shop.example", 421, 200), ("evil.example", 421, 421)]
+    {
+        assert_eq!(status(&facing, host).await, of_default, "{host}");
+        assert_eq!(status(&chosen, host).await, of_chosen, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_public_admin_address_requires_a_choice() {
     let admin = ("SHOP_ADMIN_ADDR", "0.0.0.0:0");
     let output = Binary::Facing.run(&[], &[admin]).await;

@@ -141,7 +141,7 @@ async fn waiting_reads_do_not_stop_buying() {
         async move {
             let request = format!(
                 "GET /v1/purchases?userid=eve&limit=1&wait=10&wait_for={} HTTP/1.1\r\n\
-                 host: x\r\nconnection: close\r\n\r\n",
+                 host: localhost\r\nconnection: close\r\n\r\n",
                 Uuid::now_v7()
             );
             let mut stream = open_request(&address, &request).await?;
@@ -164,7 +164,7 @@ async fn busy_connections_of_one_address_are_served() {
     let process = Process::start(Binary::Facing, folder.path(), &[]).await;
     let (address, key) = (address(&process), Uuid::new_v4());
     let path = format!("/v1/purchases?userid=eve&limit=1&wait=10&wait_for={key}");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut waits = JoinSet::new();
     for _ in 0..512 {
         let mut stream = open_request(&address, &request).await.unwrap();
@@ -209,7 +209,7 @@ async fn slow_readers_do_not_stop_buying() {
             let socket = TcpSocket::new_v4().ok()?;
             socket.set_recv_buffer_size(2_048).ok()?;
             let mut stream = socket.connect(address.parse().unwrap()).await.ok()?;
-            stream.write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: x\r\n\r\n").await.ok()?;
+            stream.write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: localhost\r\n\r\n").await.ok()?;
             let mut piece = [0; 256];
             stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
             begun.fetch_add(1, Ordering::Relaxed);
@@ -283,31 +283,32 @@ async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_constants_do_not_stop_buying() {
-    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
+    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
     buy_beside("64 readers of a large file", 64, request.as_bytes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_names_do_not_stop_buying() {
     let names: String = (0..1_200).map(|name| format!("&a{name}=")).collect();
-    let request = format!("GET /v1/purchases?{names} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET /v1/purchases?{names} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     buy_beside("16 clients with 1,200 unknown parameters", 16, request.as_bytes()).await;
     let body = format!("[{{{}\"\":1}}]", "\"\":1,".repeat(1_670_000 / 2));
-    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     buy_beside("6 batches with 835,000 unknown members", 6, request.as_bytes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies_do_not_stop_buying() {
-    let request =
-        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let request = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     buy_beside("1,100 slow bodies", 1_100, request.as_bytes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_events_do_not_stop_buying() {
-    let request = "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let request =
+        "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     buy_beside("1,000 readers of the buyer's events", 1_000, request.as_bytes()).await;
 }
 

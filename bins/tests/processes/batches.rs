@@ -232,7 +232,7 @@ async fn oversized_and_slow_batches_do_not_block_others() {
     let mut slow = Vec::new();
     for _ in 0..20 {
         let mut client = TcpStream::connect(facing.url.trim_start_matches("http://")).await.unwrap();
-        let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-ndjson\r\ncontent-length: 8000000\r\n\r\n";
+        let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: 8000000\r\n\r\n";
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(&vec![b' '; 1 << 20]).await.unwrap();
         slow.push(client);

@@ -15,7 +15,7 @@ async fn connect(process: &Process) -> TcpStream {
 fn request(user: &str) -> (Vec<u8>, Vec<u8>) {
     let body = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
     let head = format!(
-        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     (head.into_bytes(), body.into_bytes())

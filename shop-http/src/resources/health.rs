@@ -268,8 +268,9 @@ pub(crate) async fn health(
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
-    let reloads = service.metrics.freshness();
-    let is_outdated = reloads.values().any(|reload| reload.is_failing || reload.has_expired);
+    let (reloads, now) = (service.metrics.freshness(), service.clock.now());
+    let is_outdated =
+        reloads.values().any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
     let is_degraded = has_lost || is_blocked || is_outdated || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());

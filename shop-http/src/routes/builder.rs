@@ -227,6 +227,8 @@ impl RouterBuilder {
     /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no token.
     /// - The admin router of management has these, and all routes of management.
     ///
+    /// The admin router answers for [`Hosts::Local`](crate::Hosts::Local) and the hosts of the options alone.
+    ///
     /// Each router has its own limits, so requests to the public one cannot keep a probe from its response. Serve
     /// them on two listeners:
     ///
@@ -259,7 +261,8 @@ impl RouterBuilder {
         let is_operation = |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
         let of_admin = |group: &RouteGroup| is_management || is_operation(group);
         let groups = groups.into_iter().filter(of_admin).collect();
-        let mut admin = Service::new(parts, options, policy, groups);
+        let hosts = options.hosts.clone().or_local();
+        let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
         admin.listener = Listener::Admin;
         (guarded(public, &guards), guarded(admin, &guards))
     }

@@ -1,5 +1,6 @@
 //! Refuses requests by their head: what breaks the rules of HTTP, or names another host.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::extract::Request;
@@ -29,6 +30,9 @@ pub enum Hosts {
     Any,
     /// These. One without a port allows all ports.
     List(Vec<Authority>),
+    /// These, `localhost` and names below it, addresses, and requests that name none: what a page of another site cannot
+    /// rebind.
+    Local(Vec<Authority>),
 }
 
 impl FromStr for Hosts {
@@ -42,8 +46,21 @@ impl FromStr for Hosts {
 }
 
 impl Hosts {
+    /// The same hosts with those of [`Local`](Self::Local), or these alone in place of [`Any`](Self::Any).
+    #[must_use]
+    pub fn or_local(self) -> Self {
+        match self {
+            Self::Any => Self::Local(Vec::new()),
+            Self::List(hosts) | Self::Local(hosts) => Self::Local(hosts),
+        }
+    }
+
     fn allows(&self, host: Option<&Authority>) -> bool {
-        let Self::List(hosts) = self else { return true };
+        let hosts = match self {
+            Self::Any => return true,
+            Self::Local(_) if host.is_none_or(is_local) => return true,
+            Self::List(hosts) | Self::Local(hosts) => hosts,
+        };
         // The root of DNS may be written.
         let name = |host: &Authority| host.host().trim_end_matches('.').to_ascii_lowercase();
         let is_same = |known: &&Authority, host: &Authority| {
@@ -51,6 +68,12 @@ impl Hosts {
         };
         host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
     }
+}
+
+/// Whether `host` is an address, or a name that resolves to this machine alone (RFC 6761, section 6.3).
+fn is_local(host: &Authority) -> bool {
+    let name = host.host().trim_matches(['[', ']']).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// A host with an optional port.
@@ -143,6 +166,21 @@ mod tests {
             assert_eq!(hosts.allows(parsed(host).as_ref()), allowed, "{host}");
         }
         assert!(!hosts.allows(None) && Hosts::Any.allows(None));
+        let local = hosts.or_local();
+        for (host, allowed) in [
+            ("LOCALHOST:1", true),
+            ("shop.localhost", true),
+            ("127.0.0.1:3000", true),
+            ("[::1]:3000", true),
+            ("10.1.2.3:9000", true),
+            ("shop.example", true),
+            ("notlocalhost", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            assert_eq!(local.allows(parsed(host).as_ref()), allowed, "{host}");
+        }
+        assert!(local.allows(None) && !Hosts::Any.or_local().allows(parsed("shop.example").as_ref()));
         for wrong in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
             assert!(wrong.parse::<Hosts>().is_err(), "{wrong}");
         }

@@ -50,15 +50,15 @@ impl Tls {
         client_ca: Option<PathBuf>,
     ) -> Result<Self> {
         let source = client_ca.into_iter().fold(FileSource::new(certificate).and(key), FileSource::and);
-        let certified = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
+        let mut certified = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
+        certified.expiry = |certified| certified.not_after;
         certified.try_read().await?;
-        Ok(Self(Arc::new(certified.with_expiry(|certified| certified.not_after))))
+        Ok(Self(Arc::new(certified)))
     }
 
-    /// The end of the validity of the certificate that was read last. `None` if it cannot be found.
-    #[must_use]
-    pub fn not_after(&self) -> Option<Timestamp> {
-        self.0.last()?.not_after
+    /// The end of the validity of the certificate in use. `None` if it cannot be found.
+    pub async fn not_after(&self) -> Option<Timestamp> {
+        self.0.get().await?.not_after
     }
 
     /// Exposes in `metrics` and `/health` how current the certificate is, and when it expires.

@@ -1,10 +1,14 @@
 //! Protection of browsers: hosts, origins, headers.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
-use shop_http::HttpOptions;
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::Durability;
+use shop_http::{Hosts, HttpOptions, Parts, routes};
 
 use crate::shop::{JSON, Shop, TestResponse, get, request, send};
 
@@ -93,6 +97,28 @@ async fn only_allowed_hosts_are_served() {
         (without.status, without.json()),
         (StatusCode::MISDIRECTED_REQUEST, json!({"error": "This service has another host"}))
     );
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_hosts_of_its_own() {
+    let store = Arc::new(InMemoryStore::new());
+    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    for (hosts, refused) in [(Hosts::Any, "shop.example"), ("shop.example".parse().unwrap(), "evil.example")]
+    {
+        let options = HttpOptions::default().hosts(hosts.clone());
+        let (public, admin) = routes(parts.clone()).options(options).build_with_admin();
+        let of = async |app: &Router, host: &str, path: &str| {
+            send(app, request(Method::GET, path, &[("host", host)], Body::empty())).await.status
+        };
+        for host in ["localhost:9000", "127.0.0.1:9000", "10.1.2.3:9000"] {
+            assert_eq!(of(&admin, host, "/v1/purchases?everyone=true").await, StatusCode::OK, "{host}");
+            let is_served = of(&public, host, "/v1/purchases?userid=u1").await == StatusCode::OK;
+            assert_eq!(is_served, hosts == Hosts::Any, "{host}");
+        }
+        let all = "/v1/purchases?everyone=true";
+        assert_eq!(of(&admin, refused, all).await, StatusCode::MISDIRECTED_REQUEST, "{refused}");
+        assert_eq!(of(&admin, refused, "/metrics").await, StatusCode::OK, "{refused}");
+    }
 }
 
 #[tokio::test]
