@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use crate::lines::Lines;
 use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
@@ -46,6 +47,8 @@ async fn work(service: ServiceKind) -> Result<()> {
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listeners = Listeners::bind(&settings).await?;
+    // A program that waits for the address has it before anything else happens.
+    telemetry.lines.iter().for_each(Lines::flush);
     let metrics = Metrics::new();
     tls.iter().for_each(|tls| tls.expose(&metrics));
     telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
