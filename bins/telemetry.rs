@@ -63,7 +63,9 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         (true, true) => registry().with(json(output)).with(filter).try_init(),
         (true, false) => registry().with(text(output, on_terminal)).with(filter).try_init(),
         (false, _) => {
-            let others = filter.and(filter_fn(|metadata| !ACCESS.contains(&metadata.target())));
+            let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
+            // Without this hint it would enable every level.
+            let others = filter.and(is_other.with_max_level_hint(Level::TRACE));
             let records = lines.clone().map(Records);
             let text_or_json = if is_json { json(output).boxed() } else { text(output, on_terminal).boxed() };
             let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));

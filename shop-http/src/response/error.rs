@@ -31,7 +31,7 @@ pub(crate) struct HttpError {
     /// Seconds.
     retry_after: u64,
     /// What the client must send instead.
-    wanted: Option<(HeaderName, &'static str)>,
+    wanted: Option<Box<(HeaderName, &'static str)>>,
     pub(crate) failed: Option<Box<FailedCall>>,
 }
 
@@ -170,7 +170,7 @@ impl HttpError {
     pub(crate) fn media_type(wanted: (HeaderName, &'static str), text: String) -> Self {
         let errors = vec![ValidationError::no_object(String::new(), text.clone())];
         let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
-        Self { errors, wanted: Some(wanted), ..error }
+        Self { errors, wanted: Some(wanted.into()), ..error }
     }
 
     /// Members, parameters, a header or a part of the path are missing or invalid; at least one.
@@ -181,15 +181,15 @@ impl HttpError {
 
     /// The policy refuses the request, with this text. `by_token` says whether a token with more scopes would do.
     pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
-        let challenge = (header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"");
+        let challenge = || Box::new((header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\""));
         let error = Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text);
-        Self { wanted: by_token.then_some(challenge), ..error }
+        Self { wanted: by_token.then(challenge), ..error }
     }
 
     /// The request has no valid credentials. The challenge is that of RFC 6750.
     pub(crate) fn unauthenticated(challenge: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let error = Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text);
-        Self { wanted: Some((header::WWW_AUTHENTICATE, challenge)), ..error }
+        Self { wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))), ..error }
     }
 
     /// The key was used for another one of these.
@@ -358,7 +358,7 @@ impl IntoResponse for HttpError {
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
-        if let Some((name, value)) = &self.wanted {
+        if let Some((name, value)) = self.wanted.as_deref() {
             headers.insert(name, HeaderValue::from_static(value));
         }
         if let Some(key) = self.key().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {

@@ -7,7 +7,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::Response;
 use bytes::Bytes;
-use tracing::{Instrument, Level, Span};
+use tracing::level_filters::LevelFilter;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -55,7 +56,8 @@ impl Observer {
         if self.has_traces {
             return traces::span(request, route.map(RouteTemplate::as_str), &head.id);
         }
-        if tracing::enabled!(Level::DEBUG) { head.span() } else { Span::none() }
+        // `enabled!` is always true where layers have filters.
+        if LevelFilter::current() >= LevelFilter::DEBUG { head.span() } else { Span::none() }
     }
 
     /// Logs why `response` is a failure, if it is one.
