@@ -1,7 +1,7 @@
 //! Macros.
 
 /// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name and the
-/// documentation of each field. Strangers set; the fields are for this workspace to read, and not documented.
+/// documentation of each field. The fields are for this workspace to read, and not documented.
 ///
 /// With `pub fn new(…);` after the struct, this constructor replaces `Default`. Its arguments can be used in the values
 /// of the fields. The setter of a field takes the field's type, or what follows its `as`: conversions of numbers would

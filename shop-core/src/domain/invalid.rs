@@ -41,7 +41,7 @@ pub enum InvalidKind {
     ControlCharacter,
     /// It is not a decimal number.
     NotANumber,
-    /// It is an infinity or NaN, where these are told apart from other text.
+    /// It is an infinity or NaN, where these are distinguished from other text.
     NotFinite,
     /// A number is negative.
     Negative,

@@ -429,7 +429,7 @@ async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_an_issuer_that_hangs_but_the_first() {
+async fn one_request_waits_for_an_issuer_that_hangs() {
     let mut services = services(SigningKey::ec()).await;
     assert_eq!(status(&services, "first").await, StatusCode::OK);
     services.issuer.clock.advance(Duration::from_secs(30));
