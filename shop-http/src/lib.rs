@@ -143,7 +143,6 @@ mod header_names;
 mod metrics;
 mod openapi;
 mod options;
-#[cfg(any(feature = "auth", feature = "tls"))]
 mod refreshed;
 mod request;
 mod resources;
@@ -163,7 +162,6 @@ pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidList};
-#[cfg(any(feature = "auth", feature = "tls"))]
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;
