@@ -105,11 +105,11 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and [`Users`] and [`Orders`] are an
-//! [`EntityStore`]: the ports of [`shop_core`].
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and [`Users`] and [`Orders`]
+//! are an [`EntityStore`]: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and `MockUserOrders`, for
-//! tests that need a specific error or count calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and
+//! `MockUserOrders`, for tests that need a specific error or count calls.
 //!
 //! # Trace requests
 //!

@@ -19,13 +19,13 @@ use crate::refreshed::Refreshed;
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
 ///
-/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the audience; has
-/// the `typ` of an access token (`JWT`, `at+jwt`) or none, and no `crit`; and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its
-/// scopes are those in `scope` and `scp`.
+/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the
+/// audience; has the `typ` of an access token (`JWT`, `at+jwt`) or none, and no `crit`; and is used between `nbf` and
+/// `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its scopes are those in `scope` and
+/// `scp`.
 ///
 /// An unknown key id reads the key set again, at most every 30 seconds; meanwhile, and during the read, other tokens with
-/// unknown keys are rejected. While the issuer is unavailable, the known keys
-/// stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
+/// unknown keys are rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
 #[derive(Debug)]
 pub struct TokenVerifier {
     keys: Arc<Refreshed<KeySet>>,

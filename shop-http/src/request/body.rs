@@ -44,8 +44,7 @@ pub(crate) async fn read(
     let hold = |bytes: usize| {
         let counted = bytes.saturating_sub(uncounted);
         uncounted = uncounted.saturating_sub(bytes);
-        let fits = counted == 0 || held.grow(counted);
-        if fits { Ok(()) } else { Err(HttpError::overloaded(true)) }
+        if counted == 0 { Ok(()) } else { held.hold(counted) }
     };
     let body = read_up_to(headers, body, limit, options, hold).await?;
     slot.write(1)?;

@@ -23,11 +23,13 @@ use crate::watched_body::{Polled, WatchedBody};
 /// Which requests have a line in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
-/// disconnected. It has the principal, its user id if that is another, the address of the client (as [`TrustedProxies`] determine it), the route as a
-/// template, the status, the bytes of the body and the duration of the response, and the id of the request.
+/// disconnected. It has the principal, its user id if that is another, the address of the client (as [`TrustedProxies`]
+/// determine it), the route as a template, the status, the bytes of the body and the duration of the response, and the id
+/// of the request.
 ///
-/// With an access log there is also an audit log, with the target `audit`: a line per write, per replay or
-/// discard of dead letters, and per read of what belongs to another user by a known principal, whether it was allowed or not. Lines of the audit log are not sampled.
+/// With an access log there is also an audit log, with the target `audit`: a line per write, per replay or discard of dead
+/// letters, and per read of what belongs to another user by a known principal, whether it was allowed or not. Lines of the
+/// audit log are not sampled.
 ///
 /// Neither has a body, a name of a user, a key or a token.
 ///

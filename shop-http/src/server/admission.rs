@@ -54,10 +54,12 @@ impl Admission {
     }
 
     /// Counts a request that has not [entered](enter), such as one that authentication has rejected: for the rate of its
-    /// address. Valid tokens from the same address are not affected.
+    /// address. Valid tokens from the same address are not affected. The response to a write that was accepted stays, also if
+    /// a layer of the embedder has removed the mark.
     pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
-        let Some(rates) = self.rates.as_ref().filter(|_| !is_counted) else { return response };
+        let is_done = writes && response.status().is_success();
+        let Some(rates) = self.rates.as_ref().filter(|_| !is_counted && !is_done) else { return response };
         let (mut response, left) = match rates.check(address.unwrap_or_default(), writes) {
             Ok(left) => (response, left),
             Err(failure) => (failure.into_response(), None),
@@ -77,7 +79,7 @@ impl Admission {
         F: Future<Output = HttpResult>,
     {
         let writes = *request.method() == Method::POST;
-        let (mut response, left) = match self.enter(&mut request) {
+        let (mut response, left) = match self.enter(&mut request, writes) {
             Ok((slot, left)) => {
                 let response = inner(request).await?;
                 (if writes { response } else { self.pools.hold(response, &slot)? }, left)
@@ -92,7 +94,7 @@ impl Admission {
     }
 
     /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
-    fn enter(&self, request: &mut Request) -> HttpResult<(Slot, Option<u32>)> {
+    fn enter(&self, request: &mut Request, writes: bool) -> HttpResult<(Slot, Option<u32>)> {
         let principal =
             request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
         let (id, is_for_others) = match principal {
@@ -102,7 +104,6 @@ impl Admission {
             ),
             None => (self.address(request), false),
         };
-        let writes = *request.method() == Method::POST;
         let mut left = None;
         if let Some(rates) = &self.rates {
             let id = id.unwrap_or_default();

@@ -36,10 +36,9 @@ const SHARE: usize = 16;
 const COUNTERS: usize = 1 << 10;
 
 /// Who has a share of the pools.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Client {
     /// Requests on behalf of others, or of an unknown address. Only the size of a pool limits them.
-    #[default]
     Unlimited,
     /// The hash of a principal or an address.
     Limited(u64),
@@ -86,12 +85,20 @@ impl Pool {
 
 impl Place {
     /// Takes `count` more, if there is room. Returns whether there was.
-    pub(crate) fn grow(&mut self, count: usize) -> bool {
+    fn grow(&mut self, count: usize) -> bool {
         let fits = self.add(count);
         if !fits {
             self.shrink(count);
         }
         fits
+    }
+
+    /// Takes `count` more for a write.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub(crate) fn hold(&mut self, count: usize) -> HttpResult<()> {
+        if self.grow(count) { Ok(()) } else { Err(HttpError::overloaded(true)) }
     }
 
     /// Takes `count` more. Returns whether there is room for it.

@@ -184,6 +184,22 @@ async fn rejected_requests_count_for_their_address_alone() {
     }
 }
 
+#[tokio::test]
+async fn an_accepted_write_stays_accepted_behind_a_layer_that_makes_new_responses() {
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let bare = async |mut request: Request, next: Next| {
+        let name = request.headers()["x-name"].to_str().unwrap().to_owned();
+        request.extensions_mut().insert(Principal::new(name));
+        let response = next.run(request).await;
+        (response.status(), response.into_body()).into_response()
+    };
+    let router = routes(parts).options(options()).auth_layer(from_fn(bare)).build();
+    for name in ["ada", "grace", "eve"] {
+        let response = send_from(&router, HERE, &[("x-name", name)], Method::POST, "/buy").await;
+        assert_eq!(response.status, StatusCode::CREATED, "{name}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_reads_hold_no_request_slot() {
     let shop = Shop::with(HttpOptions::default().max_requests(2).max_waits(100));

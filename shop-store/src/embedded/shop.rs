@@ -180,9 +180,9 @@ impl EmbeddedShop {
         self.monitor.clone()
     }
 
-    /// Rejects new purchases, stops the ingest, ends the events, and waits until the files are closed, at most for `timeout`. Further
-    /// calls of clones of the [`shop`](Self::shop), of its listings and of the [`log`](Self::log) fail with
-    /// [`Closed`](ErrorKind::Closed).
+    /// Rejects new purchases, stops the ingest, ends the events, and waits until the files are closed, at most for
+    /// `timeout`. Further calls of clones of the [`shop`](Self::shop), of its listings and of the [`log`](Self::log) fail
+    /// with [`Closed`](ErrorKind::Closed).
     ///
     /// # Errors
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is

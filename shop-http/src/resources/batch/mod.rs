@@ -51,7 +51,7 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     };
     let slot = Slot::of(&extensions)?;
     let mut held = slot.body();
-    let mut hold = |bytes| if held.grow(bytes) { Ok(()) } else { Err(HttpError::overloaded(true)) };
+    let mut hold = |bytes| held.hold(bytes);
     let options = &purchases.options;
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
     slot.write(WRITES)?;
