@@ -185,6 +185,7 @@ pub use reqwest;
 pub use retries::RetryPolicy;
 /// The ports, their error and the other types that an implementation of a port needs.
 pub use shop_core;
+#[doc(inline)]
 pub use shop_core::api::{
     BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody, ResolvedBody,
     ResolvedStatus, StuckBody,

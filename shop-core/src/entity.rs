@@ -122,6 +122,7 @@ pub enum Insertion<E> {
 impl<E: Entity> Insertion<E> {
     /// The outcome when the row `first` has the key of `new`.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
         let is_same = first == E::with_number(new, first.number());
         if is_same { Self::AlreadyInserted(first) } else { Self::KeyTaken }

@@ -57,7 +57,6 @@
 //! ```
 //!
 //! Records that can never be stored become [dead letters](log::DeadLetters), byte for byte; outages are retried.
-//! [`Verify`](verify::Verify) compares a store with the whole log.
 //!
 //! # Your own log or store
 //!
@@ -83,8 +82,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `csv` | purchases as rows of CSV or NDJSON, and the module `import`, which publishes those of a file |
-//! | `api` | the module `api`: bodies and problem types of the HTTP API |
+//! | `api` | what `shop-http` and `shop-client` share of the HTTP API |
+//! | `csv` | to these the rows of CSV and NDJSON |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
@@ -94,6 +93,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "api")]
+#[doc(hidden)]
 pub mod api;
 mod clock;
 #[cfg(feature = "conformance")]

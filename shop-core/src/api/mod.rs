@@ -1,27 +1,18 @@
-//! The HTTP API `/v1`: bodies and problem types, shared by the services and `shop-client`. Feature `api`.
+//! What `shop-http` and `shop-client` share of the HTTP API `/v1`. Feature `api`.
 //!
-//! Unknown members of a response are ignored, so older clients accept responses of newer services. These types are for
-//! JSON only: in other formats, exact numbers would not be numbers.
-//!
-//! | module | content |
-//! |---|---|
-//! | this one | bodies of responses that are not the JSON of a type of the domain |
-//! | [`problem`] | problem types of RFC 9457 and their additional members |
+//! `shop-client` documents the bodies that its calls return. Unknown members of a response are ignored, so older clients
+//! accept responses of newer services. The bodies are for JSON only: in other formats, exact numbers would not be numbers.
 
 mod batch;
 mod bodies;
 mod dead_letters;
-#[doc(hidden)]
 pub mod header;
-#[doc(hidden)]
 pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
 
-pub use problem::ProblemError;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
-#[doc(hidden)]
 pub use {
     batch::{BatchResultBody, BatchStatus, NDJSON},
     bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody, UserOrdersBody},
@@ -29,5 +20,5 @@ pub use {
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,
     },
-    problem::ProblemMembers,
+    problem::{ProblemError, ProblemMembers},
 };

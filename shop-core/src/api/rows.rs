@@ -50,7 +50,6 @@ impl RowFormat {
     }
 
     /// Writes what comes before the first purchase.
-    #[doc(hidden)]
     pub fn write_head(self, file: &mut Vec<u8>) {
         if self == Self::Csv {
             file.extend_from_slice(Self::COLUMNS.join(",").as_bytes());
@@ -76,7 +75,6 @@ impl RowFormat {
     /// A text of a row as it was before it was written to CSV: without the apostrophes in front of what a spreadsheet
     /// would take for a formula.
     #[must_use]
-    #[doc(hidden)]
     pub fn unquote(text: &str) -> String {
         let cells =
             cells(text).map(|cell| cell.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(cell));

@@ -77,6 +77,7 @@ impl PurchaseId {
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     #[must_use]
+    #[doc(hidden)]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
         self.as_uuid().filter(|_| self.is_random()).map(|uuid| (*uuid).into())
     }

@@ -20,6 +20,7 @@ format_as!(IdempotencyKey: |this| Display = Display(this.0), Debug = Debug(this.
 
 impl IdempotencyKey {
     /// The maximum length in characters.
+    #[doc(hidden)]
     pub const MAX_CHARS: usize = 255;
 
     /// The key, unchanged.

@@ -43,6 +43,7 @@ impl Price {
     /// The maximum price, 10^15.
     pub const MAX: Self = Self(Decimal::from_parts(2_764_472_320, 232_830, 0, false, 0));
     /// The maximum number of decimals.
+    #[doc(hidden)]
     pub const MAX_DECIMALS: u32 = 8;
 
     /// The price of `units` minor units, of which there are 10^`scale` in a major one.
@@ -259,6 +260,7 @@ impl Total {
 
     /// The sum rounded half to even to `decimals` decimals, with those that resulted from rounding and addition.
     #[must_use]
+    #[doc(hidden)]
     pub fn rounded(self, decimals: u32) -> Decimal {
         self.0.round_dp(decimals)
     }

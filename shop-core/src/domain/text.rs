@@ -37,6 +37,7 @@ macro_rules! text_type {
 
         impl $name {
             /// The maximum number of characters.
+            #[doc(hidden)]
             pub const MAX_CHARS: usize = $max;
 
             /// The text, unchanged.

@@ -119,6 +119,7 @@ impl Timestamp {
 
     /// The time since `earlier`; zero if that is later, as clocks of two machines may have it.
     #[must_use]
+    #[doc(hidden)]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }

@@ -74,6 +74,7 @@ pub struct PurchaseFeed {
 options! {
     /// Limits of a [`PurchaseFeed`].
     #[derive(Debug, Clone)]
+    #[doc(hidden)]
     pub struct FeedOptions {
         /// The maximum number of subscriptions (default 1,000).
         pub max_subscriptions: usize = 1_000,
@@ -121,6 +122,7 @@ impl PurchaseFeed {
 
     /// As [`new`](Self::new), with other limits, and with the positions of ingest as another service reports them.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_options(
         log: Arc<dyn LogAdmin>,
         positions: Arc<dyn IngestPositions>,

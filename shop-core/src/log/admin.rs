@@ -182,6 +182,7 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be read.
+    #[doc(hidden)]
     async fn usage(&self) -> Result<Option<LogUsage>> {
         Ok(None)
     }

@@ -98,8 +98,7 @@ impl Gap {
 
     /// The record of its dead letter: the last offset of the gap, without key and value. A gap that grows before its
     /// position is committed is therefore a new dead letter.
-    #[must_use]
-    pub fn record(&self, detected_at: Timestamp) -> LogRecord {
+    pub(crate) fn record(&self, detected_at: Timestamp) -> LogRecord {
         let Self { partition, from, to, cause, .. } = self;
         let values = [
             (header::TOPIC, partition.topic.to_string()),
@@ -122,8 +121,7 @@ impl Gap {
     }
 
     /// The reason of its dead letter.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         Reason::from_parts(ReasonKind::Gap, self.to_string())
     }
 
@@ -138,6 +136,7 @@ impl Gap {
     /// Merges gaps that overlap or touch. A gap may have several dead letters: it grows until its position is
     /// committed.
     #[must_use]
+    #[doc(hidden)]
     pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
         let place = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
         gaps.sort_by_key(|gap| (place(gap), gap.from));
@@ -181,6 +180,7 @@ impl DeadLetter {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if one of them is a gap, whose records are gone.
+    #[doc(hidden)]
     pub fn check_replayable(dead_letters: &[Self]) -> Result<()> {
         let Some(gap) = dead_letters.iter().find(|dead_letter| dead_letter.reason.kind() == ReasonKind::Gap)
         else {

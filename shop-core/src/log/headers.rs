@@ -18,6 +18,7 @@ const NO_VALUE: u32 = u32::MAX;
 
 impl Headers {
     /// No headers.
+    #[doc(hidden)]
     pub const EMPTY: Self = Self(Bytes::new());
 
     /// A builder for new headers.

@@ -14,14 +14,16 @@ mod resolve;
 mod source;
 mod tail;
 
+pub use admin::LogAdmin;
 #[cfg(feature = "mock")]
 pub use admin::MockLogAdmin;
-pub use admin::{LogAdmin, LogUsage};
+pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter};
-pub use headers::Headers;
-pub use identity::RecordId;
+pub use gap::{Gap, GapCause};
+pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
+pub use identity::{RecordId, RecordType};
 pub use port::{Log, LogWriter, LogWriterExt};
 #[cfg(feature = "mock")]
 pub use port::{MockLog, MockLogWriter};
@@ -37,11 +39,7 @@ pub use source::{
 pub use tail::{Offsets, Tail, TailStart};
 #[doc(hidden)]
 pub use {
-    admin::{GroupPosition, LogAdminExt},
-    dead_letter_page::DeadLetterFilter,
-    gap::{Gap, GapCause},
-    headers::{HeadersBuilder, InvalidHeaders},
-    identity::RecordType,
+    admin::{GroupPosition, LogAdminExt, LogUsage},
     positions::{GroupPositions, IngestPositions},
     resolve::{ResolveOptions, Resolved, resolve, resolve_all},
 };

@@ -264,6 +264,7 @@ impl Lag {
 
     /// Since when records wait for the end of a transaction, if they do.
     #[must_use]
+    #[doc(hidden)]
     pub fn transaction_since(&self) -> Option<Instant> {
         self.open_transactions.values().min().copied()
     }

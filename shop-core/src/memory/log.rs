@@ -28,6 +28,7 @@ pub struct InMemoryLog {
 options! {
     /// Options of an [`InMemoryLog`].
     #[derive(Debug, Clone)]
+    #[doc(hidden)]
     pub struct InMemoryLogOptions {
         /// The topic of the records (default `purchases`).
         pub topic: String as impl Into<String> = "purchases".to_owned(),
@@ -107,6 +108,7 @@ impl Default for InMemoryLog {
 impl InMemoryLog {
     /// An empty log.
     #[must_use]
+    #[doc(hidden)]
     pub fn new(mut options: InMemoryLogOptions) -> Self {
         options.partitions = options.partitions.max(1);
         options.batch_records = options.batch_records.max(1);

@@ -72,6 +72,7 @@ impl Cursor {
 
     /// Whether this cursor belongs to a listing of `selector` in `range`.
     #[must_use]
+    #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
         self.decoded().is_some_and(|bytes| is_of(&bytes, selector, range))
     }

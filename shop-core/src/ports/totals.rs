@@ -149,6 +149,7 @@ impl Bucket {
 
     /// The answer to [`TotalsRequest::default`], all purchases together, for adapters: none if there are no purchases.
     #[must_use]
+    #[doc(hidden)]
     pub fn of_everything(summary: Summary) -> Vec<Self> {
         let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
         if summary.count == 0 { Vec::new() } else { vec![bucket] }

@@ -17,12 +17,15 @@ pub enum DecodeError {
     #[error("the record has no value")]
     Empty,
     /// Its value is not a JSON object.
+    #[doc(hidden)]
     #[error("the value is no JSON object: {0}")]
     NotAnObject(String),
     /// A member is missing.
+    #[doc(hidden)]
     #[error("{0} is missing")]
     Missing(&'static str),
     /// A member has an invalid value.
+    #[doc(hidden)]
     #[error("{member} {problem}")]
     Member {
         /// The member.
@@ -34,6 +37,7 @@ pub enum DecodeError {
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
     /// Its id is invalid.
+    #[doc(hidden)]
     #[error("the header purchase-id is neither a UUID nor 24 hex digits")]
     BadId,
     /// It was written by a newer version of this program.

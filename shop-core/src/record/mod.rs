@@ -5,10 +5,9 @@ mod codec;
 mod formats_test;
 mod typed;
 
+pub use codec::DecodeError;
 #[doc(hidden)]
-pub use codec::{DecodeError, decode, encode};
-#[doc(hidden)]
-pub use codec::{MEMBERS, USER_ID};
+pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
 pub(crate) use typed::{decode_event, encode_event};
 

@@ -28,9 +28,7 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use role::PurchasesRole;
-#[doc(hidden)]
-pub use role::{DeadLetterLog, LocalPorts};
+pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
 pub use user_purchases::UserPurchases;
 
 use crate::memory::InMemoryStore;

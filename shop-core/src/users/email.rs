@@ -17,7 +17,7 @@ format_as!(Email: |this| Display = Display(this.0), Debug = Debug(this.0));
 
 impl Email {
     /// The maximum length of an address in bytes (RFC 5321, errata 1690).
-    pub const MAX_BYTES: usize = 254;
+    pub(crate) const MAX_BYTES: usize = 254;
 
     /// The address.
     #[must_use]

@@ -58,7 +58,10 @@ impl Metrics {
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         Arc::new(Observer::new(self))
     }
+}
 
+#[doc(hidden)]
+impl Metrics {
     /// Exports the number of pending dead letters of `topic`, by reason, as counted in the log of an ingest of this
     /// process. A reason that is missing in `counts` has none.
     pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {

@@ -150,7 +150,10 @@ impl Metrics {
     pub(super) fn has_flask(&self) -> bool {
         self.shared.flask.get().is_some()
     }
+}
 
+#[doc(hidden)]
+impl Metrics {
     /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
         self.shared.unreadable.get_or_init(|| count);
