@@ -1,5 +1,6 @@
 //! Exact money: the price of one purchase, and totals.
 
+use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
@@ -24,7 +25,7 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Price(Decimal);
 
-format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));
+format_as!(Price: |this| Debug = Display(this));
 
 /// The error of a value that is not a [`Price`].
 const fn invalid(kind: InvalidKind) -> Invalid {
@@ -97,6 +98,15 @@ pub(super) fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_le
         number /= 10;
     }
     start
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (f.width(), f.precision()) {
+            (None, None) => f.write_str(self.encode(&mut [0; Self::MAX_BYTES])),
+            _ => fmt::Display::fmt(&self.0, f),
+        }
+    }
 }
 
 impl TryFrom<Decimal> for Price {

@@ -16,6 +16,10 @@ pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<Compact
 /// `text`, if it is as short as required, and visible on one line.
 fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
+    // Most texts are printable ASCII.
+    if text.bytes().any(|byte| byte > b' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return short(text, max, too_long);
+    }
     if text.chars().all(char::is_whitespace) {
         return invalid(InvalidKind::Blank, "must not be blank");
     }

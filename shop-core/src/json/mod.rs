@@ -8,4 +8,4 @@ mod written;
 pub use members::Members;
 pub use scalar::RawScalar;
 pub use serde_with::{number, text};
-pub use written::write_members;
+pub use written::{write_acknowledged, write_members};

@@ -348,12 +348,7 @@ struct ReceiptJson {
 
 impl From<Receipt> for ReceiptJson {
     fn from(Receipt { id, durability, position, .. }: Receipt) -> Self {
-        let (durability, replicas) = match durability {
-            Durability::Memory => ("memory", None),
-            Durability::LocalDisk => ("local_disk", None),
-            Durability::Broker { replicas } => ("broker", replicas),
-            Durability::Replicated => ("replicated", None),
-        };
+        let (durability, replicas) = durability.name();
         Self { id, durability: durability.into(), replicas, position }
     }
 }
@@ -388,6 +383,18 @@ pub enum Durability {
     /// The loss of a minority of the store's servers: a majority has it in its journal. With a single server, that
     /// server is the majority.
     Replicated,
+}
+
+impl Durability {
+    /// The name in JSON, and the number of replicas.
+    pub(crate) const fn name(self) -> (&'static str, Option<u32>) {
+        match self {
+            Self::Memory => ("memory", None),
+            Self::LocalDisk => ("local_disk", None),
+            Self::Broker { replicas } => ("broker", replicas),
+            Self::Replicated => ("replicated", None),
+        }
+    }
 }
 
 /// The number of users whose purchases are published concurrently.

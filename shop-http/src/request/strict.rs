@@ -23,7 +23,7 @@ pub(super) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Resu
     let line = text(value)?;
     // All of these follow the rules of user names.
     let visible: UserName = text(value)?;
-    if visible.as_str().chars().any(is_invisible) {
+    if !visible.as_str().is_ascii() && visible.as_str().chars().any(is_invisible) {
         return Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()));
     }
     Ok(line)

@@ -163,6 +163,8 @@ impl Drop for Entry {
         let principal = sender.and_then(Principal::name);
         // The same for most users of tokens.
         let subject = sender.and_then(Principal::subject).filter(|subject| Some(*subject) != principal);
+        let client = self.client.map(|client| client.to_string());
+        let client = client.as_deref();
         // The span of the request contains its path, which may contain names.
         if self.is_sampled {
             let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -171,7 +173,7 @@ impl Drop for Entry {
                 parent: None,
                 principal,
                 subject,
-                client.address = self.client.map(|client| client.to_string()),
+                client.address = client,
                 http.method = self.method.as_str(),
                 http.route = self.route.as_ref().map(RouteTemplate::as_str),
                 http.status = self.status,
@@ -186,7 +188,7 @@ impl Drop for Entry {
                 parent: None,
                 principal,
                 subject,
-                client.address = self.client.map(|client| client.to_string()),
+                client.address = client,
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),

@@ -73,7 +73,7 @@ impl Limits {
         let class = self.classify(&request)?;
         let (address, writes) = (self.admission.counted_address(&request), matches!(class, Class::Write));
         let response = match class {
-            Class::Probe => return response(inner, request).await,
+            Class::Probe => return response(inner, request).boxed().await,
             Class::Operation => {
                 request.extensions_mut().insert(IsOperation);
                 let in_turn = async {
@@ -81,14 +81,16 @@ impl Limits {
                     let _turn = self.admission.pools.operations.acquire().await;
                     response(inner, request).await
                 };
-                return self.in_time(in_turn, false).await;
+                return self.in_time(in_turn.boxed(), false).await;
             }
             Class::Write => {
-                let entered = entered(Arc::clone(&self.admission), inner, request);
-                let mut write = Write(entered.boxed().fuse());
+                let mut write = Write(entered(Arc::clone(&self.admission), inner, request).boxed().fuse());
                 self.in_time(&mut write.0, true).await?
             }
-            Class::Read => self.in_time(entered(Arc::clone(&self.admission), inner, request), false).await?,
+            Class::Read => {
+                let entered = entered(Arc::clone(&self.admission), inner, request);
+                self.in_time(entered.boxed(), false).await?
+            }
         };
         Ok(self.admission.count(address, writes, response))
     }
@@ -120,6 +122,8 @@ impl Limits {
         Ok(class)
     }
 
+    /// The result of `work`, which is boxed: each future around it would be as large as all futures in it, and moves
+    /// when it is called.
     async fn in_time<F>(&self, work: F, writes: bool) -> HttpResult
     where
         F: Future<Output = HttpResult>,

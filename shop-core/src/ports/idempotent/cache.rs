@@ -1,5 +1,6 @@
 //! A cache of recent purchases by id: a repeated purchase gets the same response, another one is rejected at once.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +14,9 @@ use crate::{Outcome, Purchase, PurchaseId, Result};
 #[derive(Debug)]
 pub(super) struct IdempotencyCache {
     given: Mutex<LruCache<PurchaseId, Entry>>,
-    /// Purchases with generated ids, in a separate cache, as there may be many more of them. A client may send these ids
-    /// as keys later.
-    generated: Mutex<LruCache<PurchaseId, Entry>>,
+    /// Purchases with generated ids, in the order of these, in a separate cache, as there may be many more of them. A
+    /// client may send these ids as keys later.
+    generated: Mutex<VecDeque<Entry>>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,13 +55,12 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl IdempotencyCache {
     pub(super) fn new() -> Self {
-        let cache = || Mutex::new(LruCache::new(REMEMBERED));
-        Self { given: cache(), generated: cache() }
+        Self { given: Mutex::new(LruCache::new(REMEMBERED)), generated: Mutex::default() }
     }
 
     /// Remembers an acknowledged purchase with a generated id.
     pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
-        locked(&self.generated).put(purchase.id, Entry::acknowledged(purchase, receipt));
+        remember(&mut locked(&self.generated), purchase, receipt);
     }
 
     /// Records the results of purchases. One that was certainly not published is forgotten: its key may be used for
@@ -72,9 +72,9 @@ impl IdempotencyCache {
         let (mut given, mut generated) = (locked(&self.given), locked(&self.generated));
         for (purchase, prior, result) in results {
             match result {
+                Ok(receipt) if prior == Prior::Generated => remember(&mut generated, purchase, receipt),
                 Ok(receipt) => {
-                    let cache = if prior == Prior::Generated { &mut generated } else { &mut given };
-                    cache.put(purchase.id, Entry::acknowledged(purchase, receipt));
+                    given.put(purchase.id, Entry::acknowledged(purchase, receipt));
                 }
                 Err(error) if prior == Prior::First && error.outcome() == Outcome::NotApplied => {
                     if given.peek(&purchase.id).is_some_and(|entry| entry.receipt.is_none()) {
@@ -92,7 +92,10 @@ impl IdempotencyCache {
     /// [`Conflict`](crate::ErrorKind::Conflict) when the id belongs to a purchase of other content.
     pub(super) fn check_or_insert(&self, purchase: &Purchase) -> Result<Known> {
         let mut given = locked(&self.given);
-        let generated = locked(&self.generated).get(&purchase.id).cloned();
+        let generated = {
+            let all = locked(&self.generated);
+            find(&all, &purchase.id).ok().map(|at| all[at].clone())
+        };
         match given.get(&purchase.id).or(generated.as_ref()) {
             None => {
                 let entry = Entry { purchase: without_context(purchase), receipt: None };
@@ -119,12 +122,31 @@ impl Entry {
     }
 }
 
+/// Adds the purchase at the end: generated ids ascend, but for those of concurrent calls.
+fn remember(generated: &mut VecDeque<Entry>, purchase: &Purchase, receipt: &Receipt) {
+    if generated.len() == REMEMBERED.get() {
+        generated.pop_front();
+    }
+    let at = match generated.back() {
+        Some(last) if last.purchase.id >= purchase.id => {
+            find(generated, &purchase.id).unwrap_or_else(|at| at)
+        }
+        _ => generated.len(),
+    };
+    generated.insert(at, Entry::acknowledged(purchase, receipt));
+}
+
+/// The place of `id`, or that for it.
+fn find(generated: &VecDeque<Entry>, id: &PurchaseId) -> Result<usize, usize> {
+    generated.binary_search_by_key(id, |entry| entry.purchase.id)
+}
+
 fn without_context(purchase: &Purchase) -> Purchase {
     let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
     Purchase::new(*id, user_id.clone(), user_name.clone(), *price, *timestamp)
 }
 
-fn locked(cache: &Mutex<LruCache<PurchaseId, Entry>>) -> MutexGuard<'_, LruCache<PurchaseId, Entry>> {
+fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -166,6 +188,25 @@ mod tests {
         record(&known, &other, &not_sent());
         assert_eq!(known.check_or_insert(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(known.check_or_insert(&other).unwrap(), Known::Acknowledged(other, receipt));
+    }
+
+    #[test]
+    fn generated_ids_are_found_in_any_order_and_the_oldest_is_forgotten() {
+        let known = IdempotencyCache::new();
+        let last = REMEMBERED.get() as u128;
+        for number in [1, 3, 2, 0].into_iter().chain(4..=last) {
+            let purchase = purchase(number, "5");
+            known.remember_generated(&purchase, &Receipt::new(purchase.id, Durability::LocalDisk));
+        }
+        assert_eq!(
+            known.check_or_insert(&purchase(0, "6")).unwrap(),
+            Known::First,
+            "the oldest is forgotten"
+        );
+        for number in [1, 2, 3, 4, last] {
+            assert!(known.check_or_insert(&purchase(number, "6")).is_err(), "{number}");
+        }
+        assert_eq!(locked(&known.generated).len(), REMEMBERED.get());
     }
 
     #[test]

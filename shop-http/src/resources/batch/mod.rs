@@ -10,8 +10,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use shop_core::api::{BatchResultBody, BatchStatus, NDJSON};
-use shop_core::{PublishedPurchase, UserId};
+use shop_core::UserId;
+use shop_core::api::NDJSON;
+use shop_core::json::write_acknowledged;
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
@@ -159,15 +160,11 @@ impl Results {
     }
 
     fn add(&mut self, line: usize, result: Option<BatchResult>) -> HttpResult<()> {
-        let result = match result {
-            Some(Ok(PublishedPurchase { purchase, receipt, replayed, .. })) => {
-                let mut result = BatchResultBody::new(line, BatchStatus::Acknowledged);
-                result.id = Some(receipt.id);
-                result.timestamp = Some(purchase.timestamp);
-                result.replayed = replayed;
-                result.receipt = Some(receipt);
-                result
-            }
+        if !self.is_ndjson && self.text.len() > 1 {
+            self.text.push(b',');
+        }
+        let written = match result {
+            Some(Ok(published)) => write_acknowledged(line, &published, &mut self.text),
             Some(Err(failure)) => {
                 self.failed_by = self.failed_by.take().or_else(|| failure.cause());
                 let mut result = failure.of_line(line);
@@ -176,14 +173,11 @@ impl Results {
                     result.errors.clear();
                     result.detail = result.detail.map(|detail| detail.chars().take(SHORT_DETAIL).collect());
                 }
-                result
+                serde_json::to_writer(&mut self.text, &result)
             }
             None => return Err(HttpError::PANICKED),
         };
-        if !self.is_ndjson && self.text.len() > 1 {
-            self.text.push(b',');
-        }
-        serde_json::to_writer(&mut self.text, &result).map_err(|_defect| HttpError::PANICKED)?;
+        written.map_err(|_defect| HttpError::PANICKED)?;
         if self.is_ndjson {
             self.text.push(b'\n');
         }
