@@ -18,6 +18,8 @@ use crate::servers::skipped;
 
 /// The limit of facing in the chart, in MiB.
 const MEMORY: u64 = 256;
+const EVENTS: &str =
+    "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
 
 /// More in nightly runs: during some attacks, each waits seconds for a slot.
@@ -256,25 +258,17 @@ async fn idle_sockets_do_not_stop_buying() {
 
 /// `count` clients that send `request` on new connections, and read all of the response.
 async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
+    buy_beside_slow(name, count, request, None).await;
+}
+
+/// The same. With a `pause`, the clients wait for it before they send the last bytes, and between two reads.
+async fn buy_beside_slow(name: &str, count: usize, request: impl Into<Arc<[u8]>>, pause: Option<Duration>) {
     if !may_open(4_096) {
         return skipped("nofile", "this process may not open 4,096 files");
     }
     let folder = tempfile::tempdir().unwrap();
     let (process, http, quiet) = facing(&folder).await;
-    let (address, request) = (address(&process), request.into());
-    let attack = Attack::start(count, move |begun| {
-        let (address, request) = (address.clone(), Arc::clone(&request));
-        async move {
-            let mut stream = open_request(&address, "").await?;
-            stream.write_all(&request).await.ok()?;
-            begun.fetch_add(1, Ordering::Relaxed);
-            let (mut read, mut piece) = (0, vec![0; 64 << 10]);
-            while let Some(more) = stream.read(&mut piece).await.ok().filter(|more| *more > 0) {
-                read += more;
-            }
-            (read > 0).then_some(())
-        }
-    });
+    let attack = requests(&process, count, request.into(), pause);
     attack.started(count).await;
     let begun = Instant::now();
     assert_eq!(get(&process.admin_path("/livez")).await.0, 200);
@@ -283,35 +277,138 @@ async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
     assert!(process.terminate().await.success());
 }
 
+fn requests(process: &Process, count: usize, request: Arc<[u8]>, pause: Option<Duration>) -> Attack {
+    let address = address(process);
+    Attack::start(count, move |begun| {
+        let (address, request) = (address.clone(), Arc::clone(&request));
+        async move {
+            let mut stream = open_request(&address, "").await?;
+            let (begin, end) = request.split_at(request.len() - 2);
+            stream.write_all(begin).await.ok()?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            stream.write_all(end).await.ok()?;
+            let (mut read, mut piece) = (0, vec![0; 64 << 10]);
+            while let Some(more) = stream.read(&mut piece).await.ok().filter(|more| *more > 0) {
+                read += more;
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            (read > 0).then_some(())
+        }
+    })
+}
+
+fn get_request(target: &str) -> Vec<u8> {
+    let headers = "host: localhost\r\naccept-encoding: gzip\r\nconnection: close";
+    format!("GET {target} HTTP/1.1\r\n{headers}\r\n\r\n").into()
+}
+
+fn batch_request(body: &str) -> Vec<u8> {
+    let headers = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
+    let length = body.len();
+    format!("POST /v1/purchases:batch HTTP/1.1\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}").into()
+}
+
+/// A batch with this many purchases of `size` bytes.
+fn batch_of(count: usize, size: usize) -> Vec<u8> {
+    let purchase = format!(r#"{{"username":"eve","userid":"eve","price":1{:size$}}}"#, "");
+    batch_request(&format!("[{}]", vec![purchase; count].join(",")))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_constants_do_not_stop_buying() {
-    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
-    buy_beside("64 readers of a large file", 64, request.as_bytes()).await;
+async fn constants_do_not_stop_buying() {
+    let large = get_request("/docs/swagger-ui-bundle.js");
+    buy_beside("16 readers of a large file", 16, large.clone()).await;
+    buy_beside("64 readers of a large file", 64, large).await;
+    buy_beside("16 readers of a script of the page", 16, get_request("/page/facing.js")).await;
+    buy_beside("16 readers of the OpenAPI document", 16, get_request("/openapi.json")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_names_do_not_stop_buying() {
     let names: String = (0..1_200).map(|name| format!("&a{name}=")).collect();
-    let request =
-        format!("GET /v1/purchases?{names} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    buy_beside("16 clients with 1,200 unknown parameters", 16, request.as_bytes()).await;
+    let request = get_request(&format!("/v1/purchases?{names}"));
+    buy_beside("16 clients with 1,200 unknown parameters", 16, request).await;
     let body = format!("[{{{}\"\":1}}]", "\"\":1,".repeat(1_670_000 / 2));
-    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
-    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-    buy_beside("6 batches with 835,000 unknown members", 6, request.as_bytes()).await;
+    buy_beside("6 batches with 835,000 unknown members", 6, batch_request(&body)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_batches_do_not_stop_buying() {
+    buy_beside("6 batches of 10,000", 6, batch_of(10_000, 0)).await;
+    let slow = Some(Duration::from_secs(2));
+    buy_beside_slow("9 slow batches of 8 MB", 9, batch_of(1_000, 8_300), slow).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies_do_not_stop_buying() {
-    let request = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    buy_beside("1,100 slow bodies", 1_100, request.as_bytes()).await;
+    let request = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"u";
+    buy_beside_slow("1,100 slow bodies", 1_100, request.as_bytes(), Some(Duration::from_secs(5))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_events_do_not_stop_buying() {
-    let request =
-        "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    buy_beside("1,000 readers of the buyer's events", 1_000, request.as_bytes()).await;
+    for user in ["eve", "grace"] {
+        let request = get_request(&format!("/v1/purchases/events?userid={user}"));
+        buy_beside(&format!("1,000 readers of {user}'s events"), 1_000, request).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_old_events_do_not_stop_buying() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    let mut events = open_request(&address(&process), EVENTS).await.unwrap();
+    let mut read = String::new();
+    while !read.contains("\nid: ") || !read.ends_with("\n\r\n") {
+        buys(&process, &http, 1).await;
+        read.push(events.read_u8().await.unwrap().into());
+        while let Ok(Ok(byte)) = tokio::time::timeout(Duration::from_millis(50), events.read_u8()).await {
+            read.push(byte.into());
+        }
+    }
+    let id = read.split_once("\nid: ").unwrap().1.lines().next().unwrap().to_owned();
+    let batch = batch_of(10_000, 0);
+    for _ in 0..if chosen("SHOP_TEST_ROUNDS").is_some() { 10 } else { 1 } {
+        let mut stream = open_request(&address(&process), "").await.unwrap();
+        stream.write_all(&batch).await.unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 200 "));
+    }
+    let request = EVENTS.replace("\r\n\r\n", &format!("\r\nlast-event-id: {id}\r\n\r\n"));
+    let attack = requests(&process, 16, request.into_bytes().into(), None);
+    attack.started(16).await;
+    attack.buy_during("16 readers of old events", &process, &http, quiet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_streams_of_http_2_do_not_stop_buying() {
+    if !may_open(2_048) {
+        return skipped("nofile", "this process may not open 2,048 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    let url = process.path("/openapi.json");
+    let attack = Attack::start(200, move |begun| {
+        let url = url.clone();
+        async move {
+            let client = reqwest::Client::builder().tls_certs_only([]).http2_prior_knowledge();
+            let client = client.http2_initial_stream_window_size(0).build().ok()?;
+            let opened = (0..100).map(|_| client.get(&url).send());
+            let opened = futures_util::future::join_all(opened).await;
+            begun.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            drop(opened);
+            Some(())
+        }
+    });
+    attack.started(200).await;
+    attack.buy_during("200 connections with 100 unread responses each", &process, &http, quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -23,11 +23,14 @@ pub(crate) enum Binary {
 }
 
 impl Binary {
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Facing => env!("CARGO_BIN_EXE_facing"),
-            Self::Management => env!("CARGO_BIN_EXE_management"),
-        }
+    /// The binary of this build, or the one in the folder `SHOP_BINARIES`.
+    #[expect(clippy::disallowed_methods, reason = "the binaries of another profile")]
+    fn path(self) -> PathBuf {
+        let (name, built) = match self {
+            Self::Facing => ("facing", env!("CARGO_BIN_EXE_facing")),
+            Self::Management => ("management", env!("CARGO_BIN_EXE_management")),
+        };
+        std::env::var_os("SHOP_BINARIES").map_or(built.into(), |folder| Path::new(&folder).join(name))
     }
 
     /// The binary with only `settings` in its environment.
