@@ -122,12 +122,18 @@ impl Load {
     }
 }
 
+/// The API key of each purchase. Services without authentication ignore it.
+pub const KEY: &str = "0123456789abcdef";
+/// Its SHA-256.
+pub const KEY_SHA256: &str = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+
 /// `POST /buy` of one user.
 #[must_use]
 pub fn buy(user: &str) -> Vec<u8> {
     let body = format!(r#"{{"username":"Ada {user}","userid":"{user}","price":1195.30}}"#);
-    let head = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ";
-    format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
+    let head =
+        "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer ";
+    format!("{head}{KEY}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// `POST /v1/purchases:batch` of `users` users, as NDJSON.

@@ -90,7 +90,12 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     // The topic is not read: one is sufficient for all runs.
     let on_kafka =
         [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-http-post")];
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&keys, format!("till {} purchases:write:any\n", load::KEY_SHA256)).unwrap();
+    let keys = ("SHOP_API_KEYS_FILE", keys.path().to_str().unwrap());
     let logged = [EDGE_ONLY, ("SHOP_ACCESS_LOG", "on")];
+    let production = [EDGE_ONLY, keys, ("SHOP_ACCESS_LOG", "on")];
+    let rated = [EDGE_ONLY, ("SHOP_RATE_WRITES", "1000000")];
     // This dialect logs each purchase.
     let dialect = [EDGE_ONLY, ("SHOP_DIALECT", "purchase-tracking")];
     let case =
@@ -105,6 +110,8 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         case(with_store, &on_kafka[..0], Beside::Echo, [None; 2], [None; 2]),
         many_users,
         case("embedded log, access log", &logged, Beside::Ours, [None; 2], [None; 2]),
+        case("embedded log, API key, access and audit log", &production, Beside::Ours, [None; 2], [None; 2]),
+        case("embedded log, rate limit", &rated, Beside::Ours, [None; 2], [None; 2]),
         case("embedded log, purchase lines", &dialect, Beside::Ours, [None; 2], [None; 2]),
     ];
     if brokers.is_empty() {
