@@ -4,6 +4,8 @@ mod members;
 mod scalar;
 mod serde_with;
 mod written;
+#[cfg(all(test, feature = "api"))]
+mod written_test;
 
 pub use members::Members;
 pub use scalar::RawScalar;

@@ -92,11 +92,10 @@ impl IdempotencyCache {
     /// [`Conflict`](crate::ErrorKind::Conflict) when the id belongs to a purchase of other content.
     pub(super) fn check_or_insert(&self, purchase: &Purchase) -> Result<Known> {
         let mut given = locked(&self.given);
-        let generated = {
-            let all = locked(&self.generated);
-            find(&all, &purchase.id).ok().map(|at| all[at].clone())
-        };
-        match given.get(&purchase.id).or(generated.as_ref()) {
+        let generated = locked(&self.generated);
+        let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
+        let generated = at.ok().map(|at| &generated[at]);
+        match given.get(&purchase.id).or(generated) {
             None => {
                 let entry = Entry { purchase: without_context(purchase), receipt: None };
                 given.put(purchase.id, entry);
@@ -127,18 +126,13 @@ fn remember(generated: &mut VecDeque<Entry>, purchase: &Purchase, receipt: &Rece
     if generated.len() == REMEMBERED.get() {
         generated.pop_front();
     }
-    let at = match generated.back() {
-        Some(last) if last.purchase.id >= purchase.id => {
-            find(generated, &purchase.id).unwrap_or_else(|at| at)
-        }
-        _ => generated.len(),
+    let is_later = generated.back().is_none_or(|last| last.purchase.id < purchase.id);
+    let at = if is_later {
+        generated.len()
+    } else {
+        generated.partition_point(|entry| entry.purchase.id < purchase.id)
     };
     generated.insert(at, Entry::acknowledged(purchase, receipt));
-}
-
-/// The place of `id`, or that for it.
-fn find(generated: &VecDeque<Entry>, id: &PurchaseId) -> Result<usize, usize> {
-    generated.binary_search_by_key(id, |entry| entry.purchase.id)
 }
 
 fn without_context(purchase: &Purchase) -> Purchase {
