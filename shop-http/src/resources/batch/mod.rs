@@ -13,6 +13,7 @@ use bytes::Bytes;
 use shop_core::UserId;
 use shop_core::api::NDJSON;
 use shop_core::json::write_acknowledged;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
@@ -35,6 +36,8 @@ use lines::Line;
 const CHUNK: usize = 1_000;
 /// The places among the writes that a batch takes: single purchases have room beside batches.
 const WRITES: usize = 8;
+/// A body above this size takes milliseconds to read: other requests of its worker would wait.
+const LARGE_BODY: usize = 1 << 20;
 /// The typical size of a result.
 const RESULT_BYTES: usize = 288;
 /// The maximum number of characters in a detail of a response that is larger than usual.
@@ -59,7 +62,8 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     Query::refuse(&uri)?;
     let charge = extensions.get::<Charge>();
     let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
-    let lines = if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) }?;
+    let split = || if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) };
+    let lines = aside(body.len(), split)?;
     if let Some(charge) = charge {
         charge.purchases(lines.len())?;
     }
@@ -71,7 +75,7 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let deadline = Instant::now() + options.publish_timeout;
     let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
     for chunk in lines.chunks(CHUNK) {
-        let (new, failures) = read(&purchases, &caller, chunk, &mut users);
+        let (new, failures) = aside(body.len(), || read(&purchases, &caller, chunk, &mut users));
         let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
         if !shows_positions {
             bought.iter_mut().flatten().for_each(|bought| bought.receipt.position = None);
@@ -87,6 +91,12 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     }
     caller.note_batch(users.only.as_ref().filter(|_| !users.are_several), lines.len(), users.denied);
     Ok(results.respond(held))
+}
+
+/// The result of `work`, which reads a body of this size. Other tasks of the worker continue elsewhere if it is large.
+fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
+    let has_workers = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if size > LARGE_BODY && has_workers() { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
