@@ -32,7 +32,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 }
 
 static CONTAINER: container::SharedContainer =
-    container::SharedContainer::new("mongo:7", 27_017, "Waiting for connections", &[]);
+    container::SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", &[]);
 
 /// The server of the tests, as long as this lives.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::container;
 use server::Cluster;
 
 static CONTAINER: container::SharedContainer = container::SharedContainer::new(
-    "postgres:17",
+    "postgres:17.10",
     5432,
     "PostgreSQL init process complete",
     &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
