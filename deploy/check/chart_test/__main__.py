@@ -10,6 +10,7 @@ import entities  # noqa: F401  registers cases
 import manifests
 import notes_test
 import passthrough  # noqa: F401  registers cases
+import patches
 import presets  # noqa: F401  registers cases
 import rejections
 import schemas
@@ -64,6 +65,7 @@ def main():
         failures += [f"deploy/k8s/{folder}: {failure}" for failure in found]
     failures += [f"topics.sh: {failure}" for failure in failures_or_error(topics_test.check)]
     failures += [f"NOTES.txt: {failure}" for failure in failures_or_error(notes_test.check)]
+    failures += [f"patches: {failure}" for failure in failures_or_error(patches.check)]
     failures += [f"upgrades: {failure}" for failure in failures_or_error(upgrades_test.check)]
 
     print(f"helm {helm('version', '--short').stdout.strip() or HELM}, Kubernetes {', '.join(schemas.KUBERNETES)}")

@@ -75,7 +75,7 @@ def probes_and_strategy(r):
     assert changed["startupProbe"] == default["startupProbe"]
     assert changed["livenessProbe"] == default["livenessProbe"] | {"periodSeconds": 30}
     assert changed["readinessProbe"] == {name: value for name, value in default["readinessProbe"].items() if name != "failureThreshold"}
-    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "50%"}}
+    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}
     assert other["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     budgets = Rendering(SERVERS + sets(facing__pdb__unhealthyPodEvictionPolicy="IfHealthyBudget"))
     policies = [budgets.of("PodDisruptionBudget", one)["spec"]["unhealthyPodEvictionPolicy"] for one in ("facing", "management")]

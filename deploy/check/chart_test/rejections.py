@@ -8,6 +8,9 @@ SASL = sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u", kafka__sa
 REJECTIONS = {
     "a route without a Gateway": (SERVERS + sets(httpRoute__enabled="true"), ["httpRoute.enabled without httpRoute.parentRefs"]),
     "labels that select pods": (SERVERS + ["--set-json", 'commonLabels={"app.kubernetes.io/component":"x"}'], ["invalid propertyName 'app.kubernetes.io/component'"]),
+    "labels of pods that select them": (SERVERS + ["--set-json", 'facing.podLabels={"app.kubernetes.io/instance":"x"}'], ["invalid propertyName 'app.kubernetes.io/instance'"]),
+    "a patch of no object": (SERVERS + ["--set-json", 'patches={"Service/facings":{}}'], ["patches.Service/facings: the release has no such object", "Service/facing,"]),
+    "a patch of the whole release": (SERVERS + ["--set-json", 'patches={"service":{}}'], ["invalid propertyName 'service'"]),
     "members of pods that the chart sets": (SERVERS + ["--set-json", 'facing.extraPodSpec={"containers":[]}'], ["invalid propertyName 'containers'", "hostAliases"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
     "authentication by keys without keys": (

@@ -91,7 +91,7 @@ class Rendering:
         container = self.of("Deployment", component)["spec"]["template"]["spec"]["containers"][0]
         variables = {}
         for source in container.get("envFrom", []):
-            variables |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
+            variables |= self.one("ConfigMap", source["configMapRef"]["name"])["data"] if "configMapRef" in source else {}
         return variables | {given["name"]: given.get("value") for given in container.get("env", [])}
 
 

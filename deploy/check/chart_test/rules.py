@@ -30,7 +30,7 @@ def settings_of_the_services():
 
 @functools.cache
 def scaler_settings(trigger):
-    source = pathlib.Path(os.environ["KEDA_SCALERS"], {"kafka": "kafka_scaler.go", "cpu": "cpu_memory_scaler.go"}[trigger])
+    source = pathlib.Path(os.environ["KEDA_SCALERS"], {"kafka": "kafka_scaler.go", "cpu": "cpu_memory_scaler.go", "cron": "cron_scaler.go"}[trigger])
     names = set(re.findall(r'keda:"name=(\w+), *order=triggerMetadata', source.read_text()))
     assert names, f"the source of KEDA's {trigger} scaler has another format"
     return names

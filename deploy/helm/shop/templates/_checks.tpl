@@ -14,6 +14,9 @@
 {{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.tls" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
+{{- if not $faults -}}
+{{- $faults = include "shop.checks.patches" . | fromJsonArray -}}
+{{- end -}}
 {{- with $faults -}}
 {{- fail (printf "\n- %s" (join "\n- " .)) -}}
 {{- end -}}

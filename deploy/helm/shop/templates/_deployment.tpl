@@ -29,7 +29,8 @@ spec:
   replicas: {{ default 2 $own.replicas }}
   {{- end }}
   strategy:
-    {{- include "shop.merged" (list "type: RollingUpdate\nrollingUpdate:\n  maxUnavailable: 0\n  maxSurge: 1" $own.strategy) | nindent 4 }}
+    {{- $default := ternary "type: Recreate" "type: RollingUpdate\nrollingUpdate:\n  maxUnavailable: 0\n  maxSurge: 1" (eq $own.strategy.type "Recreate") }}
+    {{- include "shop.merged" (list $default $own.strategy) | nindent 4 }}
   {{- end }}
   selector:
     matchLabels:
@@ -160,15 +161,21 @@ spec:
 
 {{/* The probes of a service: (list $ "facing"). */}}
 {{- define "shop.probes" -}}
-{{- $own := (get (index . 0).Values (index . 1)).probes -}}
-{{- $livez := include "shop.tls.probe" (append . "/livez") -}}
-{{- $readyz := include "shop.tls.probe" (append . "/readyz") -}}
 startupProbe:
-  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 2\nfailureThreshold: 60" $livez) $own.startup) | nindent 2 }}
+  {{- include "shop.probe" (list . "startup" "/livez" "periodSeconds: 2\nfailureThreshold: 60") | nindent 2 }}
 livenessProbe:
-  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 10\ntimeoutSeconds: 5\nfailureThreshold: 3" $livez) $own.liveness) | nindent 2 }}
+  {{- include "shop.probe" (list . "liveness" "/livez" "periodSeconds: 10\ntimeoutSeconds: 5\nfailureThreshold: 3") | nindent 2 }}
 readinessProbe:
-  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 5\ntimeoutSeconds: 5\nfailureThreshold: 2" $readyz) $own.readiness) | nindent 2 }}
+  {{- include "shop.probe" (list . "readiness" "/readyz" "periodSeconds: 5\ntimeoutSeconds: 5\nfailureThreshold: 2") | nindent 2 }}
+{{- end -}}
+
+{{/* A probe: (list (list $ "facing") "startup" PATH TIMES). Another handler of the value replaces that of the chart. */}}
+{{- define "shop.probe" -}}
+{{- $service := index . 0 -}}
+{{- $own := get (get (index $service 0).Values (index $service 1)).probes (index . 1) -}}
+{{- $handler := include "shop.tls.probe" (append $service (index . 2)) -}}
+{{- $other := omit (pick $own "exec" "grpc" "httpGet" "tcpSocket") (fromYaml $handler | keys | first) -}}
+{{- include "shop.merged" (list (printf "%s%s" (ternary (printf "%s\n" $handler) "" (empty $other)) (index . 3)) $own) -}}
 {{- end -}}
 
 {{/* The settings of a service, without secrets. */}}

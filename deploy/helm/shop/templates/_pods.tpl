@@ -1,18 +1,5 @@
 {{/* Settings that all pods share. */}}
 
-{{/* Members of an object, as YAML, merged with those of a value, whose nulls remove members: (list "a: 1" .Values.more). */}}
-{{- define "shop.merged" -}}
-{{- $members := fromYaml (index . 0) -}}
-{{- range $name, $value := index . 1 -}}
-{{- if kindIs "invalid" $value -}}
-{{- $members = omit $members $name -}}
-{{- else -}}
-{{- $members = set $members $name $value -}}
-{{- end -}}
-{{- end -}}
-{{- ternary (toYaml $members) (index . 0) (not (empty (index . 1))) -}}
-{{- end -}}
-
 {{/* The restricted Pod Security Standard, for the user and the group of an image: (list $ 10001). */}}
 {{- define "shop.podSecurity" -}}
 {{- include "shop.merged" (list (include "shop.podSecurity.default" (index . 1)) (index . 0).Values.podSecurityContext) -}}
