@@ -402,3 +402,17 @@ def client_limits_apply_to_facing(r):
 def image_by_digest(r):
     assert container(r, "management")["image"] == f"registry.example/shop@sha256:{'0' * 64}"
     assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+
+
+KEYS = sets(auth__mode="keys", auth__keysSecret="shop-keys")
+
+
+@case(SERVERS, KEYS, sets(auth__serviceTokenSecret="shop-token"))
+def tests_with_a_token(r):
+    for pod in r.all("Pod"):
+        script = pod["spec"]["containers"][0]["args"][0]
+        assert 'Authorization: Bearer $(cat /etc/shop/secrets/token)' in script and "'/v1/purchases?userid=nobody'" in script
+        assert pod["spec"]["volumes"][0]["projected"]["sources"] == [{"secret": {"name": "shop-token", "items": [{"key": "token", "path": "token"}]}}]
+    (embedded,) = Rendering(KEYS + sets(mode="embedded")).all("Pod")
+    script = embedded["spec"]["containers"][0]["args"][0]
+    assert "for path in /livez /openapi.json; do" in script and "volumes" not in embedded["spec"], "without a token, these are public"

@@ -1,6 +1,7 @@
 """TLS of the services, and certificates for Kafka and MongoDB."""
 
 from cases import SERVERS, case, container
+from passthrough import set_json
 from rendering import sets
 
 TLS = sets(tls__secret="shop-tls")
@@ -26,7 +27,7 @@ def services_serve_https(r):
         assert r.of("Deployment", component)["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scheme"] == "https"
     assert r.variables("facing")["MANAGEMENT_URL"] == "https://rel-shop-management:3001"
     assert r.all("ServiceMonitor")[0]["spec"]["endpoints"][1]["scheme"] == "https"
-    assert all("--no-check-certificate" in pod["spec"]["containers"][0]["args"][0] for pod in r.all("Pod"))
+    assert all("--insecure" in pod["spec"]["containers"][0]["args"][0] for pod in r.all("Pod"))
 
 
 @case(SERVERS, BOTH)
@@ -40,7 +41,11 @@ def facing_calls_management_with_a_certificate(r):
     assert probes["readinessProbe"]["exec"]["command"] == ["/usr/local/bin/management", "--healthcheck"]
     assert probes["livenessProbe"]["tcpSocket"] == probes["startupProbe"]["tcpSocket"] == {"port": "http"}
     assert "httpGet" in container(r, "facing")["livenessProbe"]
-    assert len(r.all("Pod")) == 1, "a test of management has no certificate"
+    tests = [(pod["spec"]["containers"][0]["args"][0], pod["spec"]["volumes"][0]["projected"]["sources"]) for pod in r.all("Pod")]
+    assert len(tests) == 2
+    for script, sources in tests:
+        assert "--cacert /etc/shop/secrets/ca.crt" in script and "--cert /etc/shop/secrets/tls.crt" in script
+        assert {source["secret"]["name"] for source in sources} == {"internal-ca", "facing-client"}
 
 
 @case(sets(mode="embedded"), TLS)
@@ -83,3 +88,12 @@ def kafka_clients_have_a_token(r):
 @case(SERVERS, sets(mongodb__caSecret="mongodb-ca"))
 def ca_of_mongodb_is_mounted(r):
     assert files(r, "management")["mongodb-ca.crt"] == ("mongodb-ca", "ca.crt")
+
+
+@case(SERVERS, sets(tls__secret="shop-tls", ingress__enabled="true", httpRoute__enabled="true", httpRoute__caConfigMap="ca"), set_json(httpRoute__parentRefs=[{"name": "public"}]))
+def routes_to_https(r):
+    assert {path["backend"]["service"]["port"]["name"] for path in r.all("Ingress")[0]["spec"]["rules"][0]["http"]["paths"]} == {"https"}
+    assert r.of("Service", "facing")["spec"]["ports"][0]["appProtocol"] == "https"
+    (policy,) = r.all("BackendTLSPolicy")
+    assert policy["spec"]["targetRefs"][0]["name"] == policy["spec"]["validation"]["hostname"] == "rel-shop-facing"
+    assert policy["spec"]["validation"]["caCertificateRefs"][0]["name"] == "ca"

@@ -11,6 +11,7 @@ REJECTIONS = {
     "labels of pods that select them": (SERVERS + ["--set-json", 'facing.podLabels={"app.kubernetes.io/instance":"x"}'], ["invalid propertyName 'app.kubernetes.io/instance'"]),
     "a patch of no object": (SERVERS + ["--set-json", 'patches={"Service/facings":{}}'], ["patches.Service/facings: the release has no such object", "Service/facing,"]),
     "a patch of the whole release": (SERVERS + ["--set-json", 'patches={"service":{}}'], ["invalid propertyName 'service'"]),
+    "a CA for a plain route": (SERVERS + sets(httpRoute__caConfigMap="ca"), ["httpRoute.caConfigMap without httpRoute.enabled and tls.secret"]),
     "members of pods that the chart sets": (SERVERS + ["--set-json", 'facing.extraPodSpec={"containers":[]}'], ["invalid propertyName 'containers'", "hostAliases"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
     "authentication by keys without keys": (

@@ -165,6 +165,15 @@ def selectors_find_pods(rendering):
                 yield f"{kind} {name} does not select its pods"
 
 
+def routes_reach_services(rendering):
+    used = [path["backend"]["service"] for one in rendering.all("Ingress") for rule in one["spec"]["rules"] for path in rule["http"]["paths"]]
+    used += [{"name": to["name"], "port": {"number": to["port"]}} for one in rendering.all("HTTPRoute") for rule in one["spec"]["rules"] for to in rule["backendRefs"]]
+    for backend in used:
+        ports = [{"name": port["name"], "number": port["port"]} for port in rendering.one("Service", backend["name"])["spec"]["ports"]]
+        if not any(backend["port"].items() <= port.items() for port in ports):
+            yield f"a route leads to {backend}, whose ports are {ports}"
+
+
 def probes_use_their_paths(rendering):
     for document, _, pod in rendering.workloads():
         component = component_of(document)
@@ -285,6 +294,6 @@ def exporter_flags_exist(rendering):
 
 RULES = [
     names_are_unique_and_valid, restricted_pods, containers_have_limits, no_service_account_tokens, secrets_stay_in_secrets,
-    mounts_and_volumes_agree, selectors_find_pods, probes_use_their_paths, budgets_do_not_block_drains, settings_are_known,
+    mounts_and_volumes_agree, selectors_find_pods, routes_reach_services, probes_use_their_paths, budgets_do_not_block_drains, settings_are_known,
     each_role_has_one_deployment, one_autoscaler_per_deployment, scaler_settings_exist, exporter_flags_exist,
 ]  # fmt: skip

@@ -16,7 +16,7 @@ KUBERNETES = ["1.30", "1.37"]
 USED = {
     "KEDA_SCHEMAS": ["scaledobjects", "triggerauthentications"],
     "OPERATOR_SCHEMAS": ["servicemonitors", "prometheusrules"],
-    "GATEWAY_SCHEMAS": ["httproutes"],
+    "GATEWAY_SCHEMAS": ["httproutes", "backendtlspolicies"],
 }
 
 

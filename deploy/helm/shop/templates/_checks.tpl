@@ -194,6 +194,11 @@
 {{- $faults = append $faults (printf "%s.service.nodePort with %s.service.type %s: set it to NodePort" $service $service $exposed.service.type) -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values -}}
+{{- if and .httpRoute.caConfigMap (not (and .httpRoute.enabled .tls.secret)) -}}
+{{- $faults = append $faults "httpRoute.caConfigMap without httpRoute.enabled and tls.secret: the Gateway calls the services by plain HTTP" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.ingress -}}
 {{- if and .enabled .tls.enabled (not .tls.secretName) -}}
 {{- $faults = append $faults "ingress.tls.enabled without ingress.tls.secretName" -}}
