@@ -18,6 +18,9 @@ def fake_api_server(config_maps):
             if path == "/api/v1":
                 kinds = [{"name": f"{kind.lower()}s", "namespaced": True, "kind": kind, "verbs": ["get"]} for kind in ("ConfigMap", "Secret")]
                 response = {"kind": "APIResourceList", "groupVersion": "v1", "resources": kinds}
+            elif path == "/apis/apps/v1":
+                kinds = [{"name": "deployments", "namespaced": True, "kind": "Deployment", "verbs": ["get"]}]
+                response = {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": kinds}
             name = path.removeprefix("/api/v1/namespaces/ns/configmaps/")
             if name in config_maps:
                 response = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "ns"}, "data": config_maps[name]}
@@ -55,5 +58,18 @@ def check():
     named = sets(kafka__topic="purchases", kafka__groupId="purchase-group", users__topic="user_created")
     message = upgrade_rejection(before, SERVERS + named)
     assert not message, message
+    for had, arguments, expected in (
+        ({"rel-shop-facing-config": {"SHOP_DATA_DIR": "/data"}}, SERVERS, "this release has its purchases in the mode embedded; set mode=embedded"),
+        ({"rel-shop-facing-config": {"SHOP_ROLES": "purchases"}}, sets(mode="embedded"), "set mode=cluster"),
+        (
+            {"rel-shop-management-config": {"SHOP_ROLES": "purchases", "MONGODB_DATABASE": "old", "MONGODB_COLLECTION": "purchases"}},
+            SERVERS,
+            "mongodb.database: this release has its purchases in old, not in purchases",
+        ),
+    ):
+        message = upgrade_rejection(had, arguments)
+        assert expected in message and "set allowStoreChange=true" in message, message
+        message = upgrade_rejection(had, arguments + sets(allowStoreChange="true"))
+        assert not message, message
     same = {"rel-shop-management-config": {"KAFKA_TOPIC": "ns.rel-shop.purchases", "KAFKA_GROUP_ID": "ns.rel-shop.purchase-group"}}
     assert not upgrade_rejection(same, SERVERS) and not upgrade_rejection({}, SERVERS)

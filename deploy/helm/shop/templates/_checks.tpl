@@ -14,6 +14,7 @@
 {{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.tls" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.store" . | fromJsonArray) -}}
 {{- if not $faults -}}
 {{- $faults = include "shop.checks.patches" . | fromJsonArray -}}
 {{- end -}}

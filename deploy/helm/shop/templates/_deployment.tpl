@@ -152,11 +152,16 @@ spec:
               {{- $files | nindent 14 }}
         {{- end }}
         {{- if $embedded }}
-        - name: data
-          persistentVolumeClaim:
-            claimName: {{ default (printf "%s-data" $name) $root.Values.persistence.existingClaim }}
+        {{- include "shop.data.volume" $root | nindent 8 }}
         {{- end }}
       {{- end }}
+{{- end -}}
+
+{{/* The volume of the mode embedded. */}}
+{{- define "shop.data.volume" -}}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ default (printf "%s-data" (include "shop.name" (list . "facing"))) .Values.persistence.existingClaim }}
 {{- end -}}
 
 {{/* The probes of a service: (list $ "facing"). */}}

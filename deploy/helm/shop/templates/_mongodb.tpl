@@ -77,12 +77,19 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{/* The ports in the addresses of MongoDB, 27017 by default. */}}
 {{- define "shop.mongodb.ports" -}}
 {{- $ports := list -}}
-{{- $hosts := include "shop.mongodb.hosts" . -}}
-{{- if not $hosts -}}
-{{- $hosts = tpl .Values.mongodb.uri . | trimPrefix "mongodb://" | trimPrefix "mongodb+srv://" | splitList "/" | first | splitList "@" | last -}}
-{{- end -}}
+{{- $hosts := include "shop.mongodb.hostsGiven" . -}}
 {{- range regexFindAll ":[0-9]+" $hosts -1 -}}
 {{- $ports = append $ports (trimPrefix ":" .) -}}
 {{- end -}}
 {{- default (list "27017") $ports | uniq | join " " -}}
+{{- end -}}
+
+{{/* The servers in the values; empty if a Secret has them. */}}
+{{- define "shop.mongodb.hostsGiven" -}}
+{{- include "shop.mongodb.hosts" . | default (include "shop.mongodb.hostsOf" (tpl .Values.mongodb.uri .)) -}}
+{{- end -}}
+
+{{/* The servers in a connection string. */}}
+{{- define "shop.mongodb.hostsOf" -}}
+{{- . | trimPrefix "mongodb://" | trimPrefix "mongodb+srv://" | splitList "/" | first | splitList "@" | last -}}
 {{- end -}}

@@ -1,0 +1,58 @@
+{{/* Rejects an upgrade to another mode or store, where the purchases of the release are not. */}}
+{{- define "shop.checks.store" -}}
+{{- $faults := list -}}
+{{- range $service := list "facing" "management" -}}
+{{- $had := (lookup "v1" "ConfigMap" $.Release.Namespace (printf "%s-config" (include "shop.name" (list $ $service)))).data | default dict -}}
+{{- $before := ternary "embedded" "cluster" (hasKey $had "SHOP_DATA_DIR") -}}
+{{- if and $had (ne $before $.Values.mode) -}}
+{{- $faults = append $faults (printf "mode is %s, but this release has its purchases in the mode %s; set mode=%s" $.Values.mode $before $before) -}}
+{{- else if and $had (eq $service "management") (contains "purchases" (get $had "SHOP_ROLES")) (include "shop.has" (list $ $service "purchases")) -}}
+{{- $has := include "shop.store.variables" (list $ $service) | fromYaml -}}
+{{- range $variable, $what := dict "MONGODB_DATABASE" "mongodb.database" "MONGODB_COLLECTION" "mongodb.collection" -}}
+{{- $was := get $had $variable | default "PostgreSQL" -}}
+{{- $is := get $has $variable | default "PostgreSQL" -}}
+{{- if ne $was $is -}}
+{{- $faults = append $faults (printf "%s: this release has its purchases in %s, not in %s" $what $was $is) -}}
+{{- end -}}
+{{- end -}}
+{{- $was := without (splitList "," (include "shop.store.hostsBefore" (list $ $had))) "" -}}
+{{- $is := without (splitList "," (include "shop.mongodb.hostsGiven" $)) "" -}}
+{{- $left := $was -}}
+{{- range $is -}}{{- $left = without $left . -}}{{- end -}}
+{{- if and $was $is (eq (len $left) (len $was)) -}}
+{{- $faults = append $faults (printf "mongodb: this release has its purchases at %s, not at %s" (join "," $was) (join "," $is)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.mode "embedded" -}}
+{{- $was := include "shop.store.claimBefore" . -}}
+{{- $is := (include "shop.data.volume" . | fromYamlArray | first).persistentVolumeClaim.claimName -}}
+{{- if and $was (ne $was $is) -}}
+{{- $faults = append $faults (printf "persistence.existingClaim: this release has its purchases on %s, not on %s" $was $is) -}}
+{{- end -}}
+{{- end -}}
+{{- if $faults -}}
+{{- $faults = append (uniq $faults) "if you move the purchases, set allowStoreChange=true" -}}
+{{- end -}}
+{{- ternary $faults list (not .Values.allowStoreChange) | toJson -}}
+{{- end -}}
+
+{{/* The servers of MongoDB of a release, by its ConfigMap and the Secret of the chart, separated by commas. */}}
+{{- define "shop.store.hostsBefore" -}}
+{{- $root := index . 0 -}}
+{{- $had := index . 1 -}}
+{{- if hasKey $had "MONGODB_HOSTS" -}}
+{{- get $had "MONGODB_HOSTS" -}}
+{{- else if and (hasKey $had "MONGODB_URI_FILE") (not $root.Values.mongodb.existingSecret) -}}
+{{- $secret := (lookup "v1" "Secret" $root.Release.Namespace (include "shop.mongodb.secret" $root)).data | default dict -}}
+{{- include "shop.mongodb.hostsOf" (get $secret $root.Values.mongodb.uriKey | b64dec) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The claim of the volume of a release. */}}
+{{- define "shop.store.claimBefore" -}}
+{{- $deployment := lookup "apps/v1" "Deployment" .Release.Namespace (include "shop.name" (list . "facing")) -}}
+{{- range dig "spec" "template" "spec" "volumes" list $deployment -}}
+{{- if eq .name "data" }}{{ dig "persistentVolumeClaim" "claimName" "" . }}{{ end -}}
+{{- end -}}
+{{- end -}}
