@@ -13,6 +13,7 @@ import passthrough  # noqa: F401  registers cases
 import patches
 import presets  # noqa: F401  registers cases
 import rejections
+import scheduled  # noqa: F401  registers cases
 import schemas
 import topics_test
 import upgrades_test

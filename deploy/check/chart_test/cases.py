@@ -242,7 +242,7 @@ def keda_with_internal_kafka(r):
     peers = r.of("NetworkPolicy", "kafka")["spec"]["ingress"][0]["from"]
     assert peers[-1]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "keda"}
     reached = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in peers[:-1]}
-    assert reached == {"facing", "management", "kafka-exporter", "topic-job"}
+    assert reached == {"facing", "management", "kafka-exporter", "topic-job", "verify"}
 
 
 @case(LOGINS, ENTITIES, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))

@@ -55,7 +55,7 @@ def roles_with_shared_credentials(r):
 
 @case(INTERNAL, SEPARATE)
 def roles_on_internal_servers(r):
-    assert peers(r, "mongodb") == ["management"]
+    assert peers(r, "mongodb") == ["management", "verify"]
     assert {"facing", "management", "users", "orders"} <= set(peers(r, "kafka"))
 
 

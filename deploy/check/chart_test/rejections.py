@@ -11,6 +11,14 @@ REJECTIONS = {
     "labels of pods that select them": (SERVERS + ["--set-json", 'facing.podLabels={"app.kubernetes.io/instance":"x"}'], ["invalid propertyName 'app.kubernetes.io/instance'"]),
     "a patch of no object": (SERVERS + ["--set-json", 'patches={"Service/facings":{}}'], ["patches.Service/facings: the release has no such object", "Service/facing,"]),
     "a patch of the whole release": (SERVERS + ["--set-json", 'patches={"service":{}}'], ["invalid propertyName 'service'"]),
+    "retention of a log on Kafka": (SERVERS + sets(settings__logRetention="14d"), ["settings.logRetention or logMaxBytes with mode cluster"]),
+    "retention without a unit": (SERVERS + sets(settings__purchaseRetention="730"), ["/settings/purchaseRetention"]),
+    "backups of a cluster": (SERVERS + sets(backup__schedule="@daily", backup__existingClaim="c"), ["backup.schedule with mode cluster"]),
+    "backups without a volume": (EMBEDDED + sets(backup__schedule="@daily"), ["backup.schedule without backup.existingClaim"]),
+    "a schedule that is none": (SERVERS + sets(verify__schedule="daily"), ["/verify/schedule"]),
+    "verification without purchases": (
+        ["--set", "kafka.bootstrapServers=k:1,settings.roles={users},postgres.existingSecret=s,verify.schedule=@daily"], ["verify.schedule without purchases"]
+    ),
     "a CA for a plain route": (SERVERS + sets(httpRoute__caConfigMap="ca"), ["httpRoute.caConfigMap without httpRoute.enabled and tls.secret"]),
     "members of pods that the chart sets": (SERVERS + ["--set-json", 'facing.extraPodSpec={"containers":[]}'], ["invalid propertyName 'containers'", "hostAliases"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),

@@ -85,6 +85,9 @@ class Rendering:
             elif document["kind"] in ("Deployment", "StatefulSet", "Job"):
                 template = document["spec"]["template"]
                 yield document, template["metadata"], template["spec"]
+            elif document["kind"] == "CronJob":
+                template = document["spec"]["jobTemplate"]["spec"]["template"]
+                yield document, template["metadata"], template["spec"]
 
     def variables(self, component):
         """The environment variables of a service, from ConfigMaps and the pod."""

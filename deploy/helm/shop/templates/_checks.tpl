@@ -196,6 +196,18 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values -}}
+{{- if and (ne .mode "embedded") (or .settings.logRetention .settings.logMaxBytes) -}}
+{{- $faults = append $faults "settings.logRetention or logMaxBytes with mode cluster: set the retention of the topic on Kafka" -}}
+{{- end -}}
+{{- if and .verify.schedule (eq .mode "cluster") (not (include "shop.has" (list $ "management" "purchases"))) -}}
+{{- $faults = append $faults "verify.schedule without purchases in settings.roles: only purchases are verified" -}}
+{{- end -}}
+{{- if and .backup.schedule (ne .mode "embedded") -}}
+{{- $faults = append $faults "backup.schedule with mode cluster: back up MongoDB or PostgreSQL with their tools" -}}
+{{- end -}}
+{{- if and .backup.schedule (not .backup.existingClaim) -}}
+{{- $faults = append $faults "backup.schedule without backup.existingClaim: name the volume of the backups" -}}
+{{- end -}}
 {{- if and .httpRoute.caConfigMap (not (and .httpRoute.enabled .tls.secret)) -}}
 {{- $faults = append $faults "httpRoute.caConfigMap without httpRoute.enabled and tls.secret: the Gateway calls the services by plain HTTP" -}}
 {{- end -}}

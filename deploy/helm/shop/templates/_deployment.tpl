@@ -233,8 +233,19 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 ORDER_USER_WAIT_MS: {{ .orderUserWaitMs | int | quote }}
 {{- end }}
 {{- end }}
+{{- with $root.Values.settings.purchaseRetention }}
+{{- if include "shop.has" (list $root $service "purchases") }}
+SHOP_PURCHASE_RETENTION: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
+{{- with $root.Values.settings.logRetention }}
+SHOP_LOG_RETENTION: {{ . | quote }}
+{{- end }}
+{{- with $root.Values.settings.logMaxBytes }}
+SHOP_LOG_MAX_BYTES: {{ . | int64 | quote }}
+{{- end }}
 {{- else }}
 SHOP_REQUIRE_SERVERS: "on"
 {{ include "shop.kafka.variables" . }}

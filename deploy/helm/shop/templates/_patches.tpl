@@ -2,7 +2,7 @@
 
 {{/* The templates with objects. */}}
 {{- define "shop.objects" -}}
-config extra-objects facing hpa httproute ingress kafka kafka-exporter keda management mongodb monitoring networkpolicy pdb secrets serviceaccount services tests topic-job volume
+config cronjobs extra-objects facing hpa httproute ingress kafka kafka-exporter keda management mongodb monitoring networkpolicy pdb secrets serviceaccount services tests topic-job volume
 {{- end -}}
 
 {{/* Merges a patch into an object in place: (list OBJECT PATCH). Values document how. */}}
