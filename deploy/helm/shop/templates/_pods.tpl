@@ -44,12 +44,14 @@ topologySpreadConstraints:
 {{- if .own.topologySpreadConstraints }}
   {{- toYaml .own.topologySpreadConstraints | nindent 2 }}
 {{- else }}
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
+    topologyKey: {{ . }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
-        {{- .selector | nindent 8 }}
+        {{- $.selector | nindent 8 }}
+  {{- end }}
 {{- end }}
 {{- with .own.nodeSelector }}
 nodeSelector:
