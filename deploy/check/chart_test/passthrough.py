@@ -14,7 +14,7 @@ def set_json(**values):
 GIVEN = {
     "podAnnotations": {"a": "b"}, "nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
-    "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
     "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi"}},
     "annotations": {"c": "d"}, "podLabels": {"team": "checkout"}, "priorityClassName": "high",
     "extraVolumes": [{"name": "x", "emptyDir": {}}], "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
