@@ -56,7 +56,7 @@ pub struct IngestHealth {
     pub lag: Option<u64>,
     /// For how long another producer's transaction has been open, in seconds.
     pub open_transaction_seconds: Option<u64>,
-    /// The age of the oldest purchase of the last batch when it was stored, in milliseconds.
+    /// The age in the log of the oldest record of the last batch when it was stored, in milliseconds.
     pub freshness_ms: Option<u64>,
     /// The failing parts, with the kind of each error.
     pub waiting_for: BTreeMap<String, String>,

@@ -25,7 +25,7 @@ pub(super) struct Indexed<R> {
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) counters: IngestCounters,
-    /// The age of the oldest inserted record.
+    /// The age of the oldest inserted record, by the log's timestamp.
     pub(super) freshness: Option<Duration>,
 }
 
@@ -225,9 +225,8 @@ impl<R: Record> BatchWorker<R> {
                 InsertOutcome::Inserted => {
                     stored.counters.inserted += 1;
                     self.taken.fetch_add(1, Ordering::Relaxed);
-                    if let Some(time) = sub_batch.records[position].event_time() {
-                        oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
-                    }
+                    let time = job.batch.records[sub_batch.indices[position]].time;
+                    oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
                     continue;
                 }
                 // The log has delivered it again.

@@ -29,8 +29,8 @@ pub struct BatchReport {
     pub counters: IngestCounters,
     /// The time from reading the batch until all of it was durable.
     pub duration: Duration,
-    /// The age of its oldest inserted purchase at insertion, by the purchase's own timestamp; `None` if none was
-    /// inserted. Timestamps in the future count as age zero.
+    /// The age of its oldest inserted record at insertion, by the log's timestamp; `None` if none was inserted.
+    /// Timestamps in the future count as age zero.
     pub freshness: Option<Duration>,
 }
 

@@ -1,5 +1,6 @@
 //! The pipeline's reports to the observer and in its status. Deterministic: paused time, one thread.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,15 +15,17 @@ use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// A clock that stands still.
 const NOW: i64 = 1_767_225_600_000;
+/// How much older purchases are than their records in the log, as after an import.
+const IMPORTED_AFTER: i64 = 365 * 86_400_000;
 
+/// A clock that stands still.
 #[derive(Debug)]
-struct StoppedClock;
+struct StoppedClock(AtomicI64);
 
 impl Clock for StoppedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(NOW).unwrap()
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed)).unwrap()
     }
 
     fn fresh_id(&self) -> uuid::Uuid {
@@ -39,19 +42,20 @@ impl IngestObserver for Seen {
     }
 }
 
-/// Purchase `number` with `price`, made `seconds_ago`.
+/// Purchase `number` with `price`, appended to the log `seconds_ago`.
 fn purchase(number: u128, price: &str, seconds_ago: i64) -> Purchase {
     Purchase::new(
         PurchaseId::from_uuid(uuid::Uuid::from_u128(number)),
         "u1".parse().unwrap(),
         "ada".parse().unwrap(),
         price.parse().unwrap(),
-        Timestamp::from_millis(NOW - seconds_ago * 1_000).unwrap(),
+        Timestamp::from_millis(NOW - IMPORTED_AFTER - seconds_ago * 1_000).unwrap(),
     )
 }
 
 struct Shop {
     log: InMemoryLog,
+    appended: Arc<StoppedClock>,
     store: InMemoryStore,
     faults: Faults,
     seen: Arc<Seen>,
@@ -59,16 +63,19 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 10, ..Default::default() });
-        Self { log, store: InMemoryStore::new(), faults: Faults::new(), seen: Arc::default() }
+        let appended = Arc::new(StoppedClock(NOW.into()));
+        let clock = Arc::clone(&appended) as _;
+        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 10, clock, ..Default::default() });
+        Self { log, appended, store: InMemoryStore::new(), faults: Faults::new(), seen: Arc::default() }
     }
 
     async fn publish(&self, purchase: Purchase) {
+        self.appended.0.store(purchase.timestamp.as_millis() + IMPORTED_AFTER, Ordering::Relaxed);
         self.log.sink().publish(&purchase).await.unwrap();
     }
 
     fn ingest(&self, store: Arc<dyn PurchaseStore>) -> Ingest {
-        let options = IngestOptions { clock: Arc::new(StoppedClock), ..IngestOptions::default() };
+        let options = IngestOptions { clock: Arc::new(StoppedClock(NOW.into())), ..IngestOptions::default() };
         let dead_letters = self.faults.dead_letters(Arc::new(self.log.dead_letters()));
         let ingest = Ingest::new(Arc::new(self.log.source("group")), store, dead_letters, options);
         ingest.with_observer(Arc::clone(&self.seen) as _)
@@ -114,7 +121,11 @@ async fn a_batch_is_reported_with_its_outcomes() {
         assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
         assert_eq!(batch.duration, Duration::from_secs(2));
         assert!(batch.bytes > 5 * 50, "{batch:?}");
-        assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of inserted purchases");
+        assert_eq!(
+            batch.freshness,
+            Some(Duration::from_secs(7)),
+            "since inserted records were appended, however old their purchases are"
+        );
         assert_eq!(status.freshness, batch.freshness);
         assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
     })

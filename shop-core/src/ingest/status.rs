@@ -43,7 +43,7 @@ pub struct IngestStatus {
     pub oldest_unread: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// The number of failed calls per component that were retried.
     pub retries: BTreeMap<Component, u64>,
-    /// The age of the oldest purchase in the last batch at its insertion, by the purchase's own timestamp; `None`
+    /// The age of the oldest record that the last batch inserted, at its insertion, by the log's timestamp; `None`
     /// before the first insertion.
     pub freshness: Option<Duration>,
     /// The error that stopped the pipeline, if it stopped by itself.

@@ -58,11 +58,6 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
     /// [`DecodeError`] when the record is not of this type. Retrying is pointless.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
-    /// When it happened, if the record states that.
-    fn event_time(&self) -> Option<Timestamp> {
-        None
-    }
-
     /// Its id for operators, if it has one.
     fn id(&self) -> Option<String> {
         None
@@ -190,10 +185,6 @@ impl Record for Purchase {
 
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         decode(record, partition)
-    }
-
-    fn event_time(&self) -> Option<Timestamp> {
-        Some(self.timestamp)
     }
 
     fn id(&self) -> Option<String> {

@@ -124,7 +124,7 @@ names! {
     INGEST_BATCH_BYTES = histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
     INGEST_FRESHNESS = histogram(
         "shop_ingest_freshness_seconds", FRESHNESS_SECONDS,
-        "Per batch, the age of the oldest purchase when it was stored, by its timestamp.");
+        "Per batch, the age of the oldest record when it was stored, by the log's timestamp.");
     INGEST_IN_FLIGHT_BATCHES = gauge("shop_ingest_in_flight_batches", "Batches in flight.");
     INGEST_IN_FLIGHT_BYTES = gauge("shop_ingest_in_flight_bytes", "Bytes of the batches in flight.");
     INGEST_RETRIES = counter("shop_ingest_retries_total", "Failed calls that are retried, by part.");

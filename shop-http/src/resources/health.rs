@@ -196,7 +196,7 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "lag": lag.as_ref().map(Lag::total),
         // For how long records have been waiting for the end of another producer's transaction.
         "open_transaction_seconds": lag.and_then(|lag| Some(lag.transaction_since()?.elapsed().as_secs())),
-        // The age of the oldest purchase of the last batch when it was stored.
+        // The age in the log of the oldest record of the last batch when it was stored.
         "freshness_ms": freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
         // The failing parts, with the kind of each error but not a driver's text.
         "waiting_for": waiting_for.collect::<BTreeMap<_, _>>(),
