@@ -61,6 +61,28 @@ async fn each_service_exposes_its_metrics() {
 /// The pending dead letters, by the metrics and by the health response.
 async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
     let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
+#[tokio::test]
+async fn of_the_processes_on_a_folder_one_runs_ingest() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let count = async |phase: &str| {
+        let series = format!("shop_ingest_phase{{phase=\"{phase}\"}}");
+        value(&facing, &series).await.unwrap() + value(&management, &series).await.unwrap()
+    };
+    until("have one active and one waiting ingest", async || {
+        count("running").await == 1.0 && count("standby").await == 1.0
+    })
+    .await;
+    let mut lags = Vec::new();
+    for process in [&facing, &management] {
+        let health = get(&process.path("/health")).await.1;
+        assert_eq!(health["status"], "healthy");
+        lags.extend(health["ingest"]["lag"].as_u64());
+    }
+    assert_eq!(lags, [0], "only the active one knows the lag");
+}
+
     let health = get(&process.path("/health")).await.1;
     (value(process, &series).await, health["ingest"]["dead_letters_waiting"].clone())
 }

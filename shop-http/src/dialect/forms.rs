@@ -34,6 +34,8 @@ pub struct Dialect {
     pub(crate) health: HealthForm,
     /// Whether the log has a line per purchase.
     pub(super) logs_purchases: bool,
+    /// Whether the durations of requests are also exported as Flask's exporter does.
+    pub(crate) has_flask_durations: bool,
     /// The OpenAPI document of the routes of the replaced system, if it had one at `/openapi.json`.
     pub(crate) document: Option<&'static str>,
 }

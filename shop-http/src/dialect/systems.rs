@@ -52,6 +52,7 @@ const BASE: Dialect = Dialect {
     },
     health: HealthForm { healthy: "healthy", reports_store: true, has_details: true },
     logs_purchases: false,
+    has_flask_durations: false,
     document: None,
 };
 
@@ -158,6 +159,7 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
     },
     health: HealthForm { has_details: false, ..BASE.health },
     logs_purchases: true,
+    has_flask_durations: true,
     ..BASE
 };
 

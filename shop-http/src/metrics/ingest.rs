@@ -16,6 +16,9 @@ use super::names::{self, Name};
 use super::registry::{DeadLetters, Labels, Metrics, Scrape};
 use crate::resources::health::kind_word;
 
+/// The phase of an ingest that runs and has no partition.
+const STANDBY: &str = "standby";
+
 /// Measures batches.
 #[derive(Debug)]
 struct Observer {
@@ -121,9 +124,12 @@ impl Scrape {
             self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
         }
         self.note_waiting(names::INGEST_WAITING, &status, &[]);
-        for phase in Phase::ALL {
-            let is_it = f64::from(u8::from(phase == status.phase));
-            self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
+        // Running without a partition, or without the lock of an embedded log: another member consumes.
+        let is_standby = status.phase == Phase::Running && lag.is_some_and(|lag| lag.records.is_empty());
+        let current = if is_standby { STANDBY } else { status.phase.as_str() };
+        for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
+            let is_it = f64::from(u8::from(phase == current));
+            self.gauge(names::INGEST_PHASE, &[("phase", phase)]).set(is_it);
         }
         self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
         self.note_lost(&status, lag);

@@ -49,8 +49,10 @@ pub(super) struct Shared {
     registry: Registry,
     /// The service that reports here, if its router exists.
     source: Mutex<Option<Weak<dyn Source>>>,
-    /// Set for the dialects of the replaced systems.
-    flask: OnceLock<()>,
+    /// Set for the dialects of the replaced systems: whether durations are exported too.
+    flask: OnceLock<bool>,
+    /// The labels of `app_info` besides the version.
+    build: OnceLock<Labels<'static>>,
     /// Held while the text is rendered, which takes milliseconds of processor time.
     rendering: tokio::sync::Mutex<()>,
     /// The number of histogram samples so far.
@@ -79,6 +81,12 @@ pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 /// (`metrics-rs/metrics#467`).
 const SAMPLES: usize = 4_096;
 const VERSION: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
+/// The collector of `process_*` has no counter with fractions, and 0 for unlimited.
+const PROCESS: [(&str, &str); 3] = [
+    ("# TYPE process_cpu_seconds_total gauge\n", "# TYPE process_cpu_seconds_total counter\n"),
+    ("\nprocess_max_fds 0\n", "\nprocess_max_fds +Inf\n"),
+    ("\nprocess_virtual_memory_max_bytes 0\n", "\nprocess_virtual_memory_max_bytes +Inf\n"),
+];
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
 
 impl Metrics {
@@ -89,6 +97,7 @@ impl Metrics {
             registry: Registry::new(),
             source: Mutex::default(),
             flask: OnceLock::new(),
+            build: OnceLock::new(),
             rendering: tokio::sync::Mutex::default(),
             samples: AtomicUsize::new(0),
             dead_letters: Mutex::default(),
@@ -99,7 +108,6 @@ impl Metrics {
             watched: Mutex::default(),
         };
         let metrics = Self { shared: Arc::new(shared) };
-        metrics.gauge(names::APP_INFO, VERSION).set(1);
         metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
         metrics
     }
@@ -136,19 +144,21 @@ impl Metrics {
         *self.shared.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 
-    /// Exports `flask_*` as well, for the dialects of the replaced systems.
-    pub(crate) fn enable_flask(&self) {
+    /// Exports `flask_*` as well, for the dialects of the replaced systems; their durations for that which had them.
+    pub(crate) fn enable_flask(&self, has_durations: bool) {
         self.shared.flask.get_or_init(|| {
             self.gauge(names::FLASK_EXPORTER_INFO, VERSION).set(1);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
                 self.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
             }
+            has_durations
         });
     }
 
-    pub(super) fn has_flask(&self) -> bool {
-        self.shared.flask.get().is_some()
+    /// Whether `flask_*` are exported, and if so, whether with durations.
+    pub(super) fn flask(&self) -> Option<bool> {
+        self.shared.flask.get().copied()
     }
 }
 
@@ -157,6 +167,11 @@ impl Metrics {
     /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
         self.shared.unreadable.get_or_init(|| count);
+    }
+
+    /// Exports `labels` of the build of this program with `app_info`. The first call wins.
+    pub fn note_build(&self, labels: &'static [(&'static str, &'static str)]) {
+        self.shared.build.get_or_init(|| labels);
     }
 
     /// Exposes the number of lines that the log of the program has dropped.
@@ -254,7 +269,10 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, dead_letters, unreadable, dropped_lines, expired, .. } = &*self.metrics.shared;
+        let Shared { registry, build, dead_letters, unreadable, dropped_lines, expired, .. } =
+            &*self.metrics.shared;
+        let build = build.get().copied().unwrap_or_default();
+        self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
         for (name, count) in
             [(names::STORE_UNREADABLE, unreadable), (names::LOG_LINES_DROPPED, dropped_lines)]
         {
@@ -274,7 +292,8 @@ impl Scrape {
             }
         }
         self.note_pending(&dead_letters.lock().unwrap_or_else(PoisonError::into_inner));
-        registry.handle.render() + &self.registry.handle.render()
+        let text = registry.handle.render() + &self.registry.handle.render();
+        PROCESS.iter().fold(text, |text, (given, conventional)| text.replacen(given, conventional, 1))
     }
 }
 

@@ -58,8 +58,8 @@ type OfRoute = BTreeMap<(&'static str, StatusCode), Arc<Series>>;
 /// The metrics of requests with one route, method and status.
 struct Series {
     /// The metrics that exclude probes, as in the replaced systems.
-    of_work: Option<(Counter, Histogram)>,
-    flask: Option<(Counter, Histogram)>,
+    of_work: Option<(Counter, Option<Histogram>)>,
+    flask: Option<(Counter, Option<Histogram>)>,
 }
 
 impl Requests {
@@ -102,13 +102,14 @@ impl Series {
         let (route, path) = (("route", route), ("path", route));
         let of_work = || {
             let requests = metrics.counter(names::HTTP_REQUESTS, &[method, route, status]);
-            (requests, metrics.histogram(names::HTTP_REQUEST_DURATION, &[method, route]))
+            (requests, Some(metrics.histogram(names::HTTP_REQUEST_DURATION, &[method, route])))
         };
-        let flask = || {
+        let flask = |has_durations: bool| {
             let requests = metrics.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
-            (requests, metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]))
+            let durations = || metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]);
+            (requests, has_durations.then(durations))
         };
-        Self { of_work: is_work(route.1).then(of_work), flask: metrics.has_flask().then(flask) }
+        Self { of_work: is_work(route.1).then(of_work), flask: metrics.flask().map(flask) }
     }
 }
 
@@ -164,9 +165,9 @@ impl Drop for RequestTimer {
         let seconds = self.begun.elapsed().as_secs_f64();
         for (count, duration) in series.of_work.iter().chain(&series.flask) {
             count.increment(1);
-            duration.record(seconds);
+            duration.iter().for_each(|duration| duration.record(seconds));
         }
-        if has_panicked && requests.metrics.has_flask() {
+        if has_panicked && requests.metrics.flask().is_some() {
             let labels = [("method", method), ("status", status.as_str())];
             requests.metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
         }

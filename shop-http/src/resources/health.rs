@@ -176,7 +176,8 @@ pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Respons
 
 /// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
 async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
-    let lag = check_with_timeout(ingest.lag()).await.ok();
+    // Without a partition, that of the group is known to another member.
+    let lag = check_with_timeout(ingest.lag()).await.ok().filter(|lag| !lag.records.is_empty());
     let IngestStatus { phase, counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } =
         ingest.status();
     let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), kind_word(error)));

@@ -273,7 +273,7 @@ fn guarded(service: Service, guards: &[Guard]) -> Router {
     let source = Arc::downgrade(&service);
     service.metrics.read_from(source);
     if service.has(RouteGroup::Dialects) {
-        service.metrics.enable_flask();
+        service.metrics.enable_flask(service.options.dialect.has_flask_durations);
     }
     let authenticates = !guards.is_empty();
     let admission = Admission::new(&service.options, authenticates);

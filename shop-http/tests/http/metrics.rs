@@ -126,6 +126,21 @@ async fn metrics_have_the_usual_methods_and_headers() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_counted_by_template_method_and_status() {
+#[tokio::test]
+async fn process_metrics_have_fractions_and_no_zero_for_unlimited() {
+    let shop = Measured::new();
+    let seconds = |text: &str| {
+        text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")).unwrap().to_owned()
+    };
+    let mut text = get(&shop.facing, "/metrics").await.text;
+    // Whole seconds are possible, but rare.
+    while !seconds(&text).contains('.') {
+        text = get(&shop.facing, "/metrics").await.text;
+    }
+    assert!(text.contains("\n# TYPE process_cpu_seconds_total counter\n"), "{text}");
+    assert!(!text.contains("max_bytes 0\n") && !text.contains("max_fds 0\n"), "{text}");
+}
+
     let shop = Measured::new();
     for user in 0..5 {
         get(&shop.facing, &format!("/getAllUserBuys/user-{user}")).await;
@@ -156,8 +171,8 @@ async fn requests_are_counted_by_template_method_and_status() {
             (r#"http_request_duration_seconds_sum{method="POST",route="/buy"}"#, 2.0),
             (r#"http_request_duration_seconds_bucket{method="POST",route="/buy",le="1"}"#, 2.0),
             (r#"http_request_duration_seconds_bucket{method="POST",route="/buy",le="2.5"}"#, 3.0),
+            (r#"http_request_duration_seconds_bucket{method="POST",route="/buy",le="0.0001"}"#, 2.0),
             (r#"flask_http_request_total{method="GET",status="200"}"#, 8.0),
-            (r#"flask_http_request_duration_seconds_count{method="GET",path="/health",status="200"}"#, 1.0),
             (r#"flask_http_request_exceptions_total{method="POST",status="500"}"#, 0.0),
             ("http_requests_in_flight", 0.0),
         ],

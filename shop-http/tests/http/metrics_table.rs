@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shop_core::conformance::fault::{Call, Fault};
 
+use crate::dialects::shop_in_dialect;
 use crate::metrics::Measured;
 use crate::shop::{get, post};
 use crate::tls;
@@ -83,6 +84,13 @@ async fn exposed_metrics_match_the_table() {
     let mut exposed = BTreeMap::new();
     for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {
         add(&mut exposed, service, &get(router, "/metrics").await.text);
+    }
+    let dialect = shop_in_dialect("purchase-tracking");
+    for (service, router) in [("facing", &dialect.facing), ("management", &dialect.management)] {
+        get(router, "/healthz").await;
+        let text = get(router, "/metrics").await.text;
+        let durations = text.lines().filter(|line| line.contains("flask_http_request_duration_seconds"));
+        add(&mut exposed, service, &durations.collect::<Vec<_>>().join("\n"));
     }
     // Absent when the record is no longer stuck.
     add(&mut exposed, "management", &stuck);

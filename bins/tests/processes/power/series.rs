@@ -407,15 +407,13 @@ pub(super) async fn check(
     let client = load.client(&services.facing.url);
     // Once this is stored, one service reads the log. Only that one knows the lag.
     within("store the last purchase", async { while !load.buy_last(&client).await {} }).await?;
-    for service in [&services.facing, &services.management] {
-        let health = service.path("/health");
-        within("catch up", async {
-            while get(&health).await.1["ingest"]["lag"].as_u64() != Some(0) {
-                pause().await;
-            }
-        })
-        .await?;
-    }
+    let lag = async |service: &Process| get(&service.path("/health")).await.1["ingest"]["lag"].as_u64();
+    within("catch up", async {
+        while ![lag(&services.facing).await, lag(&services.management).await].contains(&Some(0)) {
+            pause().await;
+        }
+    })
+    .await?;
     for user in users {
         within("read it all", load.history.list_and_sum(&client, &user)).await?;
     }
