@@ -1,5 +1,6 @@
 //! The client and its calls for purchases.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,15 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 #[derive(Deserialize)]
 struct Readiness {
     status: String,
+    #[serde(default)]
+    parts: BTreeMap<String, bool>,
+}
+
+const NO_READINESS: &str = "whether it is ready is unknown: the service is older, or at another address";
+
+fn is_ready(reported: bool) -> Result<()> {
+    let error = || client_error(ErrorKind::Unavailable, "the service does not report that it is ready");
+    if reported { Ok(()) } else { Err(error().with_outcome(Outcome::NotApplied)) }
 }
 
 impl ShopClient {
@@ -296,8 +306,13 @@ impl ShopClient {
     /// The reason why it is not ready. [`Unsupported`](ErrorKind::Unsupported) when that cannot be known: there is no
     /// service at the address, or one that does not have this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
-        self.check_at("v1", "whether it is ready is unknown: the service is older, or at another address")
-            .await
+        is_ready(self.readiness("v1", NO_READINESS).await?.status == "ready")
+    }
+
+    /// Checks whether a part of the service works. One that reports no parts works while it is ready.
+    pub(crate) async fn check_part(&self, part: &str) -> Result<()> {
+        let Readiness { status, parts } = self.readiness("v1", NO_READINESS).await?;
+        is_ready(parts.get(part).copied().unwrap_or(status == "ready"))
     }
 
     /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`. Beside an admin listener, only
@@ -306,22 +321,19 @@ impl ShopClient {
     /// # Errors
     /// The reason why it cannot. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
-        self.check_at("readyz", "there is no such probe at this address: check it").await
+        let probe = self.readiness("readyz", "there is no such probe at this address: check it");
+        is_ready(probe.await?.status == "ready")
     }
 
-    async fn check_at(&self, path: &str, not_found_hint: &'static str) -> Result<()> {
+    async fn readiness(&self, path: &str, not_found_hint: &'static str) -> Result<Readiness> {
         let transport = &self.inner.transport;
         let mut call = Call::query("check", transport.url(path, &[]), transport.timeouts.check);
         (call.repeats, call.not_found_hint) = (false, not_found_hint);
+        // A service that is not ready says why. Some other server may respond 200 to every request.
+        call.accepts = |status| [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         let answer = self.query(&call).await?;
-        // Some other server may respond 200 to every request.
-        let ready: Readiness = answer.parsed()?;
-        if ready.status == "ready" {
-            Ok(())
-        } else {
-            Err(client_error(ErrorKind::Unavailable, "the service does not report that it is ready")
-                .with_outcome(Outcome::NotApplied))
-        }
+        let is_ok = answer.status == StatusCode::OK;
+        answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(not_found_hint) })
     }
 
     /// Rejects further writes of this client and its clones, and waits up to `timeout` for those in flight. Queries

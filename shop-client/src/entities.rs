@@ -274,9 +274,9 @@ impl<E: Resource> EntityStore<E> for Entities<E> {
         self.get(number).await
     }
 
-    /// Checks whether the service is ready, with all its roles.
+    /// Checks whether the role of the service works.
     async fn check(&self) -> Result<()> {
-        self.client.check().await
+        self.client.check_part(E::PATH.trim_start_matches("v1/")).await
     }
 }
 

@@ -15,14 +15,13 @@ use crate::{Result, ShopClient};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// `degraded` when an operator is needed, `unhealthy` without a store, else `healthy` or `ok`.
+    /// `degraded` when a part is unavailable or an operator is needed, `unhealthy` without a store, else `healthy` or
+    /// `ok`.
     pub status: String,
-    /// Whether the log accepts purchases, or can be read by ingest.
-    #[serde(rename = "kafkaReady")]
-    pub log: Option<bool>,
-    /// Of management: whether the stores respond.
-    #[serde(rename = "mongoReady")]
-    pub store: Option<bool>,
+    /// The parts that requests need, and whether each works: of `log`, `store`, `listings`, `ingest`, `users` and
+    /// `orders` those that the service has.
+    #[serde(default)]
+    pub parts: BTreeMap<String, bool>,
     /// The ingest of purchases.
     pub ingest: Option<IngestHealth>,
     /// The role of users.

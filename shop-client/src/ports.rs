@@ -153,7 +153,7 @@ impl PurchaseQuery for ShopClient {
     }
 
     async fn check_reads(&self) -> Result<()> {
-        Self::check(self).await
+        self.check_part("listings").await
     }
 }
 

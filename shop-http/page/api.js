@@ -139,7 +139,7 @@ export async function health() {
   const { response, body } = await ask("health?details=true", { isOperation: true, timeout: HEALTH_TIMEOUT });
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
   // The details are for operators.
-  if (body.kafkaReady === undefined && response.ok) askForKey();
+  if (body.parts === undefined && response.ok) askForKey();
   return body;
 }
 

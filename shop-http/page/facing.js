@@ -81,8 +81,8 @@ function useService() {
   const check = async () => {
     try {
       // Without the scope `operate`, there is only the status of the process.
-      const { kafkaReady } = await health();
-      setProblem(kafkaReady === false ? "Purchases are not accepted at the moment." : "");
+      const { parts } = await health();
+      setProblem(parts?.log === false ? "Purchases are not accepted at the moment." : "");
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // An edge that does not publish `/health` says nothing of the service.

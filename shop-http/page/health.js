@@ -42,12 +42,16 @@ export function readingsOf(ingest, prefix = "") {
   ].map((reading) => ({ ...reading, id: prefix + reading.id }));
 }
 
+/** Whether the store accepts purchases and lists them. */
+const hasStore = ({ store, listings }) => store !== false && listings !== false;
+
 /** The readings of log and store of this service. */
-export function portsOf({ kafkaReady, mongoReady, ingest }) {
+export function portsOf({ parts, ingest }) {
   const reachable = (isReady) => (isReady ? "reachable" : "unavailable");
+  const isRead = isGiven(parts.log) && !isOver(ingest);
   return [
-    { id: "log", name: "Log", hint: "where purchases arrive", value: !kafkaReady && isOver(ingest) ? "not read" : reachable(kafkaReady), isBad: !kafkaReady, runbook: "outages" },
-    { id: "store", name: "Store", hint: "where purchases are listed from", value: reachable(mongoReady), isBad: !mongoReady, runbook: "outages" },
+    { id: "log", name: "Log", hint: "where purchases arrive", value: isRead ? reachable(parts.log) : "not read", isBad: parts.log === false, runbook: "outages" },
+    { id: "store", name: "Store", hint: "where purchases are listed from", value: reachable(hasStore(parts)), isBad: !hasStore(parts), runbook: "outages" },
   ];
 }
 
@@ -60,10 +64,10 @@ export function entityReadingsOf({ store, outbox, outbox_waits_for: why }, prefi
 }
 
 /** All problems: `{text, runbook}`. */
-export function problemsOf({ status, kafkaReady, mongoReady, ingest, users, orders }) {
+export function problemsOf({ status, parts, ingest, users, orders }) {
   const problems = [
-    ...(kafkaReady || isOver(ingest) ? [] : [{ text: "The log is unavailable.", runbook: "outages" }]),
-    ...(mongoReady ? [] : [{ text: "The store is unavailable.", runbook: "outages" }]),
+    ...(parts.log !== false || isOver(ingest) ? [] : [{ text: "The log is unavailable.", runbook: "outages" }]),
+    ...(hasStore(parts) ? [] : [{ text: "The store is unavailable.", runbook: "outages" }]),
     ...problemsOfIngest("Ingest", "", ingest),
     ...problemsOfEntities("users", users),
     ...problemsOfEntities("orders", orders),

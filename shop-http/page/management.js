@@ -22,7 +22,7 @@ function Console() {
   const [samples, setSamples] = useState([]);
   const [state] = useLoaded("health", async () => {
     const answer = { ...(await health()), at: Date.now() };
-    if (answer.kafkaReady === undefined) throw new Refusal("An access key with the scope operate is required.", { status: 403 });
+    if (answer.parts === undefined) throw new Refusal("An access key with the scope operate is required.", { status: 403 });
     setSamples((samples) => withSample(samples, sampleOf(answer)));
     return answer;
   }, HEALTH_INTERVAL);

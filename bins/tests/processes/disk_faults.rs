@@ -90,6 +90,7 @@ async fn survive(library: &Path, fault: DiskFault) -> usize {
     }
     if times > 1 && outcomes.last().is_some_and(|last| last != "acknowledged") {
         assert_eq!(get(&facing.path("/-/ready")).await.0, 503, "{fault:?}: {outcomes:?}");
+        assert_eq!(get(&facing.path("/health")).await.1["status"], "degraded", "{fault:?}: {outcomes:?}");
     }
     facing.kill().await;
 

@@ -60,6 +60,8 @@ impl Dialect {
 pub(crate) struct HealthForm {
     /// The status word of a healthy service.
     pub(crate) healthy: &'static str,
+    /// Whether the status word says that a part is unavailable. In one system only the members do.
+    pub(crate) counts_parts: bool,
     /// Whether management reports its store, with another HTTP status while it is unavailable.
     pub(crate) reports_store: bool,
     /// Whether there are more members than the status and the store without `?details=true`.

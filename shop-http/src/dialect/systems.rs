@@ -50,7 +50,7 @@ const BASE: Dialect = Dialect {
         nothing: StatusCode::OK,
         cap: None,
     },
-    health: HealthForm { healthy: "healthy", reports_store: true, has_details: true },
+    health: HealthForm { healthy: "healthy", counts_parts: true, reports_store: true, has_details: true },
     logs_purchases: false,
     has_flask_durations: false,
     document: None,
@@ -133,7 +133,7 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
     },
     timestamps: Timestamps::Ignored,
     listing: ListingForm { view: View::List, by: Some(By::UserId), ..BASE.listing },
-    health: HealthForm { healthy: "ok", reports_store: false, has_details: true },
+    health: HealthForm { healthy: "ok", counts_parts: false, reports_store: false, has_details: true },
     ..BASE
 };
 

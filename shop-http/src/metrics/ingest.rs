@@ -136,6 +136,13 @@ impl Scrape {
         lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
 
+    /// Exports whether each part that requests need works.
+    pub(crate) fn note_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
+        for (part, works) in parts {
+            self.gauge(names::DEPENDENCY_UP, &[("part", part)]).set(f64::from(u8::from(*works)));
+        }
+    }
+
     /// Exports the state of the relay of `role`; its `backlog` was queried before.
     pub(crate) fn note_relay(
         &self,

@@ -72,6 +72,8 @@ names! {
         counter("flask_http_request_exceptions_total", "Requests whose handler panicked.");
     FLASK_EXPORTER_INFO = gauge("flask_exporter_info", "The version of the exporter of these metrics.");
     APP_INFO = gauge("app_info", "The version of this service.");
+    DEPENDENCY_UP = gauge(
+        "shop_dependency_up", "1 while a part works that requests to this service need, else 0.");
     LOG_LINES_DROPPED =
         counter("shop_log_lines_dropped_total", "Log lines that were dropped because their reader was too slow.");
 

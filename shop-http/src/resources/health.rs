@@ -68,6 +68,61 @@ fn probed(is_ready: bool, body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
+/// Which ports of a service respond.
+pub(crate) struct Checks {
+    writes: bool,
+    reads: bool,
+    /// Users and orders, in this order, if the service has them.
+    entities: Vec<bool>,
+}
+
+impl Checks {
+    /// Checks all ports concurrently.
+    pub(crate) async fn run(service: &Service) -> Self {
+        let entities = service.entities().map(|entity| is_healthy(entity.check));
+        let (writes, reads, entities) =
+            tokio::join!(sink_is_healthy(service), query_is_healthy(service), join_all(entities));
+        Self { writes, reads, entities }
+    }
+
+    /// Checks what readiness depends on. Facing accepts purchases while listings are unavailable.
+    async fn of_readiness(service: &Service) -> Self {
+        match service.kind {
+            ServiceKind::Facing => {
+                Self { writes: sink_is_healthy(service).await, reads: true, entities: Vec::new() }
+            }
+            ServiceKind::Management => Self::run(service).await,
+        }
+    }
+
+    /// The parts that requests need, and whether each works: members of `/health` and `/v1`, and labels of
+    /// `shop_dependency_up`. A service is degraded while one does not.
+    pub(crate) fn parts(&self, service: &Service) -> BTreeMap<&'static str, bool> {
+        let mut parts = BTreeMap::new();
+        let mut needs = |part, works| *parts.entry(part).or_insert(true) &= works;
+        if service.purchases.is_some() {
+            needs(if service.kind == ServiceKind::Facing { "log" } else { "store" }, self.writes);
+            needs("listings", self.reads);
+        }
+        if let Some(status) = service.ingest().map(IngestMonitor::status) {
+            let fails = |part| status.errors.contains_key(&part);
+            needs(
+                "log",
+                ![Component::Source, Component::Commit, Component::DeadLetters].into_iter().any(fails),
+            );
+            needs("store", !fails(Component::Store));
+            needs("ingest", status.phase == Phase::Running && status.stuck.is_none());
+        }
+        for (entity, is_healthy) in service.entities().zip(&self.entities) {
+            let runs = |status: IngestStatus| status.phase == Phase::Running && status.errors.is_empty();
+            let consumes = entity.ingest.is_none_or(|ingest| runs(ingest.status()));
+            let publishes = entity.relay.is_none_or(|relay| relay.status().last_error.is_none());
+            needs(entity.name, *is_healthy && consumes && publishes);
+        }
+        parts
+    }
+}
+
 /// The parts of the readiness of a service.
 struct Ports {
     /// Purchases can be published to the log. On management: the ingests that read the log run.
@@ -84,18 +139,21 @@ impl Ports {
     }
 
     async fn check(service: &Service) -> Self {
+        Self::new(service, &Checks::of_readiness(service).await)
+    }
+
+    fn new(service: &Service, checks: &Checks) -> Self {
         let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
         let ingest = !service.ingests().map(IngestMonitor::status).any(needs_operator);
         match service.kind {
-            ServiceKind::Facing => Self { log: sink_is_healthy(service).await, store: true, ingest },
+            ServiceKind::Facing => Self { log: checks.writes, store: true, ingest },
             ServiceKind::Management => {
                 let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
-                let (writes, reads, entities) = tokio::join!(
-                    sink_is_healthy(service),
-                    query_is_healthy(service),
-                    join_all(service.entities().map(|entity| is_healthy(entity.check)))
-                );
-                Self { log, store: writes && reads && !entities.contains(&false), ingest }
+                Self {
+                    log,
+                    store: checks.writes && checks.reads && !checks.entities.contains(&false),
+                    ingest,
+                }
             }
         }
     }
@@ -139,8 +197,8 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     probed(is_ready, body)
 }
 
-/// `GET /v1`: the roles of the service, and whether it is ready, for clients. It exists wherever `/v1` does: the other
-/// paths may be on an admin listener alone.
+/// `GET /v1`: the roles of the service, whether it is ready, and its parts, for clients. It exists wherever `/v1` does:
+/// the other paths may be on an admin listener alone.
 pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
     let roles = [
         ("purchases", service.purchases.is_some()),
@@ -148,9 +206,10 @@ pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
         ("orders", service.orders.is_some()),
     ];
     let roles: Vec<_> = roles.into_iter().filter_map(|(name, is_served)| is_served.then_some(name)).collect();
-    let is_ready = Ports::check(&service).await.are_ready();
+    let checks = Checks::run(&service).await;
+    let is_ready = Ports::new(&service, &checks).are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
-    probed(is_ready, json!({"roles": roles, "status": status}))
+    probed(is_ready, json!({"roles": roles, "status": status, "parts": checks.parts(&service)}))
 }
 
 /// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
@@ -265,14 +324,16 @@ pub(crate) async fn health(
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let entities = join_all(service.own_entities().map(|entity| entity_health(&service, entity)));
-    let (ports, ingest, entities) = tokio::join!(Ports::check(&service), ingest, entities);
+    let (checks, ingest, entities) = tokio::join!(Checks::run(&service), ingest, entities);
+    let (ports, parts) = (Ports::new(&service, &checks), checks.parts(&service));
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
     let (reloads, now) = (service.metrics.freshness(), service.clock.now());
     let is_outdated =
         reloads.values().any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
-    let is_degraded = has_lost || is_blocked || is_outdated || service.ingests().any(is_degraded);
+    let is_down = dialect.health.counts_parts && parts.values().any(|works| !works);
+    let is_degraded = is_down || has_lost || is_blocked || is_outdated || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
     match service.kind {
@@ -296,6 +357,7 @@ pub(crate) async fn health(
         }
     }
     if service.may_inspect(&caller).is_ok() {
+        body.insert("parts".into(), json!(parts));
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
         body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use crate::auth::Caller;
 use crate::metrics::{Scrape, Source};
+use crate::resources::health::Checks;
 use crate::response::HttpResult;
 use crate::routes::mount::Mount;
 use crate::service::{Entity, Service, check_with_timeout};
@@ -45,7 +46,8 @@ impl Source for Service {
             }
         };
         let entities = join_all(self.own_entities().map(|entity| note(scrape, self, entity)));
-        tokio::join!(purchases, entities);
+        let parts = async { scrape.note_dependencies(&Checks::run(self).await.parts(self)) };
+        tokio::join!(purchases, entities, parts);
     }
 }
 

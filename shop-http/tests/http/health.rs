@@ -34,7 +34,8 @@ async fn both_services_are_live_and_ready() {
         }
         assert!(index.get("/").is_some() && index.get("/healthz").is_some());
     }
-    assert_eq!(get(&shop.facing, "/health").await.json(), json!({"status": "healthy", "kafkaReady": true}));
+    let health = json!({"status": "healthy", "kafkaReady": true, "parts": {"log": true, "listings": true}});
+    assert_eq!(get(&shop.facing, "/health").await.json(), health);
     assert_eq!(get(&shop.facing, "/-/ready").await.json(), json!({"status": "ready"}));
     assert_eq!(
         get(&shop.management, "/-/ready").await.json(),
@@ -55,7 +56,10 @@ async fn unavailable_ports_are_in_health_and_readiness() {
         let health = get(&shop.facing, "/health").await;
         assert_eq!(
             (health.status, health.json()),
-            (StatusCode::OK, json!({"status": "healthy", "kafkaReady": false}))
+            (
+                StatusCode::OK,
+                json!({"status": "degraded", "kafkaReady": false, "parts": {"log": false, "listings": false}})
+            )
         );
 
         let ready = get(&shop.management, "/-/ready").await;
@@ -73,6 +77,30 @@ async fn unavailable_ports_are_in_health_and_readiness() {
         for service in [&shop.facing, &shop.management] {
             assert_eq!(get(service, "/healthz").await.status, StatusCode::OK, "still live");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn facing_without_listings_accepts_purchases_and_is_degraded() {
+    let (log, faults) = (InMemoryLog::default(), Faults::new());
+    let query = faults.query(Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(Arc::new(log.sink()), query);
+    let facing = router(parts, HttpOptions::default());
+    faults.always(Call::Check, Fault::Delay(std::time::Duration::from_secs(60)));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(get(&facing, "/-/ready").await.status, StatusCode::OK);
+    assert!(begun.elapsed().is_zero(), "a probe does not wait for listings");
+    let parts = json!({"log": true, "listings": false});
+    let health = get(&facing, "/health").await;
+    assert_eq!(
+        (health.status, health.json()),
+        (StatusCode::OK, json!({"status": "degraded", "kafkaReady": true, "parts": parts}))
+    );
+    let native = get(&facing, "/v1").await;
+    assert_eq!(native.json(), json!({"roles": ["purchases"], "status": "ready", "parts": parts}));
+    let text = get(&facing, "/metrics").await.text;
+    for (part, up) in [("log", 1), ("listings", 0)] {
+        assert!(text.contains(&format!("\nshop_dependency_up{{part=\"{part}\"}} {up}\n")), "{text}");
     }
 }
 
@@ -105,7 +133,8 @@ async fn readiness_depends_only_on_local_files() {
     assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
     assert_eq!(get(&remote, "/-/ready").await.json(), json!({"detail": "Kafka not connected"}));
     let native = get(&remote, "/v1").await;
-    let body = json!({"roles": ["purchases"], "status": "not ready"});
+    let parts = json!({"log": false, "listings": false});
+    let body = json!({"roles": ["purchases"], "status": "not ready", "parts": parts});
     assert_eq!((native.status, native.json()), (StatusCode::SERVICE_UNAVAILABLE, body));
     for local in [facing_on(true, false), facing_on(false, true)] {
         let response = get(&local, "/readyz").await;
@@ -193,11 +222,18 @@ async fn management_is_ready_while_ingest_runs() {
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "ingest retries during an outage");
     let health = get(&router, "/health").await;
     assert_eq!(health.json()["ingest"]["waiting_for"], json!({"store": "unavailable"}));
+    assert_eq!(
+        (&health.json()["status"], &health.json()["parts"]["store"]),
+        (&json!("degraded"), &json!(false))
+    );
     assert_eq!(health.json()["ingest"]["lag"], 1);
     assert!(!health.text.contains("on purpose"), "{}", health.text);
     faults.clear(Call::Insert);
     monitor.wait_for(|status| status.counters.inserted == 1).await;
-    let ingest = get(&router, "/health").await.json()["ingest"].clone();
+    let health = get(&router, "/health").await.json();
+    let parts = json!({"log": true, "store": true, "listings": true, "ingest": true});
+    assert_eq!((&health["status"], &health["parts"]), (&json!("healthy"), &parts));
+    let ingest = &health["ingest"];
     assert_eq!(
         (&ingest["phase"], &ingest["inserted"], &ingest["waiting_for"]),
         (&json!("running"), &json!(1), &json!({}))
@@ -214,16 +250,16 @@ async fn management_is_not_ready_while_reading_is_denied() {
     let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
-    for (kind, status, word) in [
-        (ErrorKind::Unavailable, StatusCode::OK, "healthy"),
-        (ErrorKind::Denied, StatusCode::SERVICE_UNAVAILABLE, "degraded"),
-    ] {
+    for (kind, status) in
+        [(ErrorKind::Unavailable, StatusCode::OK), (ErrorKind::Denied, StatusCode::SERVICE_UNAVAILABLE)]
+    {
         faults.once(Call::Next, Fault::Refuse(Error::new(kind, "on purpose")));
         append(&log, GOOD);
         let fails = |error: &Error| error.kind() == kind;
         monitor.wait_for(|status| status.errors.get(&Component::Source).is_some_and(fails)).await;
         assert_eq!(get(&router, "/-/ready").await.status, status);
-        assert_eq!(get(&router, "/health").await.json()["status"], word);
+        let health = get(&router, "/health").await.json();
+        assert_eq!((&health["status"], &health["parts"]["log"]), (&json!("degraded"), &json!(false)));
     }
 }
 

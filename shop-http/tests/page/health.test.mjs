@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { duration, entityReadingsOf, portsOf, problemsOf, readingsOf } from "../../page/health.js";
 
 /** What `/health` says where no ingest runs, and nothing is wrong. */
-const WELL = { status: "healthy", kafkaReady: true, mongoReady: true };
+const WELL = { status: "healthy", parts: { log: true, store: true, listings: true } };
 const INGEST = { phase: "running", dead_lettered: "0", waiting_for: {} };
 const withIngest = (members) => ({ ...WELL, ingest: { ...INGEST, ...members } });
 const STUCK = { topic: "purchases", partition: "0", offset: "7", id: "p7", age_seconds: "90", error: "corrupt" };
@@ -22,8 +22,9 @@ test("every problem is named, with its runbook", () => {
     [withIngest({ dead_letters_waiting: "2" }), ["Dead letters to be replayed or discarded: 2.", "ShopDeadLettersWaiting"]],
     [withIngest({ dead_lettered: "1" }), ["Dead letters since the start: 1.", "ShopDeadLettersWaiting"]],
     [{ ...WELL, status: "degraded" }, ["The service reports that it is degraded.", "runbooks"]],
-    [{ ...WELL, kafkaReady: false }, ["The log is unavailable.", "outages"]],
-    [{ ...WELL, mongoReady: false }, ["The store is unavailable.", "outages"]],
+    [{ ...WELL, parts: { log: false } }, ["The log is unavailable.", "outages"]],
+    [{ ...WELL, parts: { store: false } }, ["The store is unavailable.", "outages"]],
+    [{ ...WELL, parts: { listings: false } }, ["The store is unavailable.", "outages"]],
     [withIngest({ phase: "stopped" }), ["Ingest has stopped.", "ShopIngestStopped"]],
     [withIngest({ phase: "stopped", stopped_because: "too many dead letters" }), ["Ingest has stopped: too many dead letters.", "ShopIngestStopped"]],
     [withIngest({ phase: "draining" }), ["Ingest is shutting down.", "ShopNoIngest"]],
@@ -52,7 +53,8 @@ test("readings are in words where there is no number", () => {
   assert.deepEqual(values, ["3", "1\u00a0s", "purchases-0-7", "12", "9"]);
   assert.ok(valueOf(read, "users-stuck").isBad && valueOf(read, "users-gaps").isBad && !valueOf(read, "users-dead-letters").isBad);
   assert.equal(valueOf(readingsOf(INGEST), "lag").value, "unknown");
-  assert.deepEqual(portsOf({ ...WELL, kafkaReady: false }).map(({ value, isBad }) => [value, isBad]), [["unavailable", true], ["reachable", false]]);
+  assert.deepEqual(portsOf({ parts: { log: false } }).map(({ value, isBad }) => [value, isBad]), [["unavailable", true], ["reachable", false]]);
+  assert.deepEqual(portsOf({ parts: { listings: false } }).map(({ value }) => value), ["not read", "unavailable"], "no ingest here");
   assert.deepEqual(entityReadingsOf(ORDERS, "orders-").map(({ id, value, isBad }) => [id, value, isBad]), [["orders-store", "unavailable", true], ["orders-outbox", "3", true]]);
 });
 

@@ -128,7 +128,7 @@ async fn a_refused_purchase_is_shown_at_once() {
     open_as(&browser, &facing, "u1", "ada").await;
     // The first attempt is rejected, the second one gets no response.
     let refused = "window.sent = 0; window.fetch = (path, options) => {
-        if (path.startsWith('health')) return Promise.resolve(new Response(JSON.stringify({ status: 'healthy', kafkaReady: false })));
+        if (path.startsWith('health')) return Promise.resolve(new Response(JSON.stringify({ status: 'degraded', parts: { log: false } })));
         if (options?.method !== 'POST' || window.sent++ > 0) return new Promise(() => {});
         const body = JSON.stringify({ title: 'Service unavailable', outcome: 'not_sent' });
         return Promise.resolve(new Response(body, { status: 503, headers: { 'retry-after': '1' } }));

@@ -92,11 +92,25 @@ async fn health_has_the_documented_members_and_the_others_on_request() {
     assert_response(
         &get(&shop.facing, details).await,
         200,
-        &json!({"status": "healthy", "kafkaReady": true}),
+        &json!({"status": "healthy", "kafkaReady": true, "parts": {"log": true, "listings": true}}),
     );
-    let all = json!({"status": "healthy", "mongodb": "connected", "kafkaReady": true, "mongoReady": true});
+    let all = json!({"status": "healthy", "mongodb": "connected", "kafkaReady": true, "mongoReady": true,
+        "parts": {"store": true, "listings": true}});
     assert_response(&get(&shop.management, details).await, 200, &all);
     shop.faults.always(Call::Check, Fault::unavailable());
     let away = json!({"status": "unhealthy", "mongodb": "disconnected"});
     assert_response(&get(&shop.management, "/health").await, 500, &away);
+    assert_response(&get(&shop.facing, "/health").await, 200, &json!({"status": "degraded"}));
+}
+
+#[tokio::test]
+async fn only_this_dialect_has_the_durations_of_flask() {
+    for (name, expected) in [("purchase-tracking", true), ("default", false)] {
+        let shop = shop_in_dialect(name);
+        get(&shop.facing, "/healthz").await;
+        let text = get(&shop.facing, "/metrics").await.text;
+        let series =
+            r#"flask_http_request_duration_seconds_count{method="GET",path="/healthz",status="200"} 1"#;
+        assert_eq!(text.contains(series), expected, "{name}: {text}");
+    }
 }

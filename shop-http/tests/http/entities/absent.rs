@@ -132,7 +132,7 @@ async fn without_purchases_their_paths_are_404() {
     assert_eq!(get(&router, "/docs").await.status, 200);
     let role = json!({"store": true, "outbox": null});
     let health = json!({"status": "healthy", "kafkaReady": true, "mongoReady": true, "mongodb": "connected",
-        "users": role, "orders": role});
+        "parts": {"users": true, "orders": true}, "users": role, "orders": role});
     assert_response(&get(&router, "/health").await, 200, &health);
     let figures = get(&router, "/metrics").await.text;
     assert!(

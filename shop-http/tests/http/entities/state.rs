@@ -65,7 +65,9 @@ async fn a_role_is_ready_when_its_events_run() {
     assert_eq!(get(&router, "/ready").await.status, 503);
     let facing = entities.facing(HttpOptions::default());
     assert_response(&get(&facing, "/-/ready").await, 200, &json!({"status": "ready"}));
-    assert_response(&get(&facing, "/health").await, 200, &json!({"status": "healthy", "kafkaReady": true}));
+    let parts = json!({"log": true, "listings": true, "users": true, "orders": true});
+    let health = json!({"status": "healthy", "kafkaReady": true, "parts": parts});
+    assert_response(&get(&facing, "/health").await, 200, &health);
     entities.start();
     wait_until(async || get(&router, "/-/ready").await.status == 200).await;
     let events = get(&router, "/health").await.json()["orders"]["events"].clone();
@@ -84,7 +86,7 @@ async fn a_role_is_not_ready_without_its_store() {
         assert_response(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
         let role = json!({"store": false, "outbox": null});
         let health = json!({"status": "unhealthy", "kafkaReady": true, "mongoReady": false,
-            "mongodb": "disconnected", "users": role, "orders": role});
+            "mongodb": "disconnected", "parts": {"users": false, "orders": false}, "users": role, "orders": role});
         assert_response(&get(&router, "/health").await, 500, &health);
         assert_eq!(get(&router, "/healthz").await.status, 200, "still live");
     }
