@@ -18,6 +18,7 @@
 //! | `tls` | certificates of this service, and for calls of others |
 //! | `traces` | traces, exported to an OpenTelemetry collector |
 //! | `signal` | shutdown by signals |
+//! | `version` | the commit and the features of this build |
 //! | `error` | the error of a binary, and its exit code |
 
 #![cfg_attr(
@@ -41,6 +42,7 @@ mod signal;
 mod telemetry;
 mod tls;
 mod traces;
+mod version;
 
 use error::{CliError, Result, ended};
 pub use settings::{ServiceKind, check_settings};

@@ -16,7 +16,7 @@ use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
 use crate::{
-    CliError, Result, auth, check_config, commands, descriptors, ended, healthcheck, telemetry, tls,
+    CliError, Result, auth, check_config, commands, descriptors, ended, healthcheck, telemetry, tls, version,
 };
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
@@ -50,6 +50,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     // A program that waits for the address has it before anything else happens.
     telemetry.lines.iter().for_each(Lines::flush);
     let metrics = Metrics::new();
+    metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
     telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
     let background = ports.start(&settings, &metrics, &shutdown)?;

@@ -76,7 +76,7 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
-        tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
+        tracing::info!("{} {} starts", settings.service.name(), crate::version::VERSION);
     }
     Ok(Telemetry { exporter, lines })
 }

@@ -10,6 +10,7 @@ use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Subcommand as
 
 use super::variables::Variables;
 use super::{ServiceKind, command, names};
+use crate::version;
 
 /// The settings that `-h` lists; `--help` lists all.
 const COMMON: [&str; 10] = [
@@ -61,7 +62,7 @@ pub(super) fn command_line(service: ServiceKind) -> Command {
         format!("  {}\n          {help}\n", setting.get_id())
     });
     let hidden = format!("Environment variables without a flag:\n{}", hidden.collect::<String>());
-    let line = line.name(service.name()).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let line = line.name(service.name()).version(version::VERSION).propagate_version(true);
     let [short, long] =
         [line.get_about(), line.get_long_about()].map(|text| text.cloned().unwrap_or_default());
     let line = match service {
@@ -302,7 +303,12 @@ mod tests {
         for arguments in [&["--version"][..], &["-V"]] {
             let version = fault(ServiceKind::Facing, arguments);
             assert_eq!(version.exit_code(), 0);
-            assert_eq!(version.to_string(), concat!("facing ", env!("CARGO_PKG_VERSION"), "\n"));
+            let text = version.to_string();
+            let build = text.strip_prefix(concat!("facing ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+            let (commit, features) = build.strip_suffix(")\n").unwrap().split_once("; ").unwrap();
+            let commit = commit.trim_end_matches("-dirty");
+            assert!(commit == "unknown" || commit.chars().all(|digit| digit.is_ascii_hexdigit()), "{text}");
+            assert_eq!(features.contains("kafka"), cfg!(feature = "kafka"), "{text}");
         }
         assert_eq!(fault(ServiceKind::Management, &["dlq", "ls", "-V"]).kind(), ErrorKind::DisplayVersion);
     }

@@ -55,12 +55,12 @@ async fn each_service_exposes_its_metrics() {
     for process in [&facing, &management] {
         assert!(value(process, "process_resident_memory_bytes").await.unwrap() > 1e6);
         assert!(value(process, "process_open_fds").await.unwrap() > 3.0);
+        let text = plain().get(process.path("/metrics")).send().await.unwrap().text().await.unwrap();
+        let build = concat!("\napp_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
+        assert!(text.contains(build) && !text.contains("commit=\"\""), "{text}");
     }
 }
 
-/// The pending dead letters, by the metrics and by the health response.
-async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
-    let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
 #[tokio::test]
 async fn of_the_processes_on_a_folder_one_runs_ingest() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,6 +83,9 @@ async fn of_the_processes_on_a_folder_one_runs_ingest() {
     assert_eq!(lags, [0], "only the active one knows the lag");
 }
 
+/// The pending dead letters, by the metrics and by the health response.
+async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
+    let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
     let health = get(&process.path("/health")).await.1;
     (value(process, &series).await, health["ingest"]["dead_letters_waiting"].clone())
 }

@@ -1,0 +1,67 @@
+//! Names the build for `--version`, the log and `app_info`: the commit of its source, and its features.
+
+#![expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+/// What the binaries are made of, besides this package. A change of it can make a commit dirty.
+const SOURCES: [&str; 9] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "shop-client/src",
+    "shop-core/src",
+    "shop-http/openapi",
+    "shop-http/page",
+    "shop-http/src",
+    "shop-kafka/src",
+    "shop-store/src",
+];
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=BUILD_REVISION");
+    // Set where the source has no repository, as in a container image.
+    let given = env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
+    let given = given.map(|revision| revision.chars().take(12).collect());
+    let commit = given.or_else(of_package).or_else(of_clone).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=BUILD_COMMIT={commit}");
+    let features =
+        env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
+    let mut features: Vec<_> = features.filter(|name| name != "default").collect();
+    features.sort();
+    println!("cargo::rustc-env=BUILD_FEATURES={}", features.join(" ").replace('_', "-"));
+}
+
+/// The commit that `cargo package` has noted.
+fn of_package() -> Option<String> {
+    let noted = fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let commit: String =
+        noted.split('"').skip_while(|text| *text != "sha1").nth(2)?.chars().take(12).collect();
+    Some(if noted.contains("\"dirty\": true") { format!("{commit}-dirty") } else { commit })
+}
+
+/// The commit of the clone whose workspace this package is in. Only this package is built again after a commit.
+fn of_clone() -> Option<String> {
+    let root = Path::new("..");
+    root.join(".git").exists().then_some(())?;
+    let own = fs::read_dir(".").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let sources = SOURCES.iter().map(|source| root.join(source));
+    // It has a line for each commit and checkout.
+    let log = root.join(git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    // A file that does not exist would run this at every build.
+    for path in
+        own.filter(|path| !path.ends_with("tests")).chain(sources).chain([log]).filter(|path| path.exists())
+    {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+}
+
+/// What `git` prints, at the root of the workspace. It takes no lock.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output =
+        Command::new("git").arg("-C").arg("..").args(arguments).env("GIT_OPTIONAL_LOCKS", "0").output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
