@@ -11,3 +11,5 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::I
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static(header::IDEMPOTENT_REPLAYED);
 pub(crate) const FOUND_BY: HeaderName = HeaderName::from_static(header::FOUND_BY);
+/// The media types of bodies (<https://www.w3.org/TR/ldp/#header-accept-post>).
+pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");

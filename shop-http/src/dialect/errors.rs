@@ -58,10 +58,16 @@ impl Dialect {
     fn status(&self, error: &HttpError) -> StatusCode {
         let is_invalid = error.status == StatusCode::UNPROCESSABLE_ENTITY;
         match self.errors {
+            _ if self.counts_as_empty(error) => StatusCode::BAD_REQUEST,
             Errors::Detail if is_invalid || !error.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
             _ if is_invalid || error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
             _ => error.status,
         }
+    }
+
+    /// Whether the system took a body of another media type for an empty one.
+    fn counts_as_empty(&self, error: &HttpError) -> bool {
+        self.missing == MissingFields::AllRequired && error.is_of_media_type()
     }
 
     /// The response to a failed call, if the kind of the error makes no difference.
@@ -82,7 +88,7 @@ impl Dialect {
     /// The first error: where members are missing, all of these.
     fn text(&self, error: &HttpError) -> String {
         let is_missing = error.errors.iter().any(|error| error.kind == Kind::Missing);
-        if is_missing && self.missing == MissingFields::AllRequired {
+        if self.counts_as_empty(error) || (is_missing && self.missing == MissingFields::AllRequired) {
             return ALL_REQUIRED.to_owned();
         }
         texts(&error.errors).into_iter().next().unwrap_or_else(|| error.text.clone().into_owned())

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use shop_core::ErrorKind;
 use shop_core::api::NDJSON;
 
+use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
 use crate::response::validation_error::ValidationError;
 use crate::response::{HttpError, HttpResult};
@@ -20,9 +21,6 @@ use crate::server::pools::Slot;
 const READ_ON_BYTES: usize = 32 << 20;
 /// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
-
-/// The media types of bodies (<https://www.w3.org/TR/ldp/#header-accept-post>).
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// The part of a body that does not count: most bodies are smaller.
 const SMALL: usize = 16 << 10;

@@ -10,7 +10,7 @@ use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
-use crate::header_names::IDEMPOTENCY_KEY;
+use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::{ValidationError, texts};
 use crate::service::ServiceKind;
@@ -171,6 +171,11 @@ impl HttpError {
         let errors = vec![ValidationError::no_object(String::new(), text.clone())];
         let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
         Self { errors, wanted: Some(wanted.into()), ..error }
+    }
+
+    /// Whether the media type of the body is not that of JSON.
+    pub(crate) fn is_of_media_type(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.0 == ACCEPT_POST)
     }
 
     /// Members, parameters, a header or a part of the path are missing or invalid; at least one.

@@ -65,7 +65,14 @@ pub(super) const TO_FACING: &[Case] = &[
     ("POST /buy", &[("content-type", b"application/json, text/plain")], 415, "application/json"),
     ("POST /buy", &[("content-type", b"\xff\xfe")], 415, "application/json"),
     ("POST /v1/purchases", &[("content-type", b"text/plain")], 415, "application/json"),
-    ("POST /api/buy", &[("content-type", b"text/plain")], 415, "application/json"),
+    // As in user-buy-list, where such a body was empty.
+    (
+        "POST /api/buy",
+        &[("content-type", b"text/plain")],
+        400,
+        "Missing required fields: username, userid, price",
+    ),
+    ("POST /api/buy", &[JSON, ("content-encoding", b"gzip")], 415, "Content-Encoding"),
     ("POST /api/v1/buy", &[("content-type", b"text/plain")], 422, "valid dictionary"),
     ("POST /buy", &[JSON, ("content-encoding", b"gzip")], 415, "Content-Encoding"),
     ("POST /buy", &[JSON, ("content-encoding", b"br")], 415, "Content-Encoding"),
