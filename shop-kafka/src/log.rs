@@ -114,7 +114,8 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in time; otherwise the
     /// reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
-        self.shared.topic.exists(self.shared.options.publish_timeout).await
+        let exists = self.shared.topic.exists(self.shared.options.publish_timeout).await;
+        exists.map_err(|error| self.shared.monitor.explain(error))
     }
 
     /// Returns a new sink, whose first publish does not wait for a connection.

@@ -31,7 +31,9 @@ pub(crate) struct TopicAdmin {
     cluster: Arc<OnceLock<Arc<str>>>,
 }
 
-/// The timeout of a metadata or administrative request.
+/// The timeout of a metadata request.
+const METADATA_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The timeout of an administrative request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl TopicAdmin {
@@ -42,10 +44,10 @@ impl TopicAdmin {
 
     /// Describes a topic, without its settings; `None` if it is missing. Blocks.
     pub(crate) fn describe(&self, topic: &str) -> Result<Option<Description>> {
-        let metadata = self.observer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(from_kafka)?;
+        let metadata = self.observer.fetch_metadata(Some(topic), METADATA_TIMEOUT).map_err(from_kafka)?;
         // The cluster's id is part of every metadata response.
         if self.cluster.get().is_none()
-            && let Some(id) = self.observer.client().fetch_cluster_id(REQUEST_TIMEOUT)
+            && let Some(id) = self.observer.client().fetch_cluster_id(METADATA_TIMEOUT)
         {
             self.cluster.get_or_init(|| id.into());
         }
@@ -87,8 +89,8 @@ pub(crate) struct TopicMonitor {
     added: Sender<Arc<Topic>>,
 }
 
-/// The timeout of a check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of a check. The request before it has ended by then, and the cause of its failure is known.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
@@ -131,8 +133,15 @@ impl TopicMonitor {
         };
         let result =
             tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
-        // A failed login looks like a broker that does not respond.
-        result.map_err(|error| admin.health.explain(error).with_outcome(Outcome::NotApplied))
+        result.map_err(|error| self.explain(error).with_outcome(Outcome::NotApplied))
+    }
+
+    /// Returns the known cause of `error`: a failed login looks like a broker that does not respond.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match &self.admin {
+            Some(admin) => admin.health.explain(error),
+            None => error,
+        }
     }
 }
 
