@@ -31,7 +31,7 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let listeners = [
-        Some(("HOST", settings.listen())),
+        Some(("SHOP_HOST", settings.listen())),
         settings.admin_addr.clone().map(|addr| ("SHOP_ADMIN_ADDR", addr)),
     ];
     for (setting, HostPort { host, port }) in listeners.into_iter().flatten() {

@@ -3,20 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use rustix::fs::{Access, access};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
 use shop_http::Metrics;
 
-use crate::backend::{self, Backend, EntityPorts, OpenPort, Topic, client};
+use crate::backend::{self, EntityPorts, OpenPort, Places, Topic, client};
 use crate::log_file::LogFile;
-use crate::settings::{InEffect, ProcessRole, Settings};
+use crate::settings::{InEffect, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
 
-/// The time limit of one check, longer than those of the stores, which depend on the number of hosts.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time limit of each check; all run concurrently.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Prints the settings, and checks the backends that they select. Creates nothing: what is missing and can be created
 /// is not an error.
@@ -24,45 +26,55 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// # Errors
 /// All parts that do not work, or that the check was interrupted.
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let mut parts = Parts::default();
-    let checked = shutdown.run_until_cancelled(parts.check(settings)).await;
-    checked.ok_or_else(|| CliError::new("interrupted before every part was checked"))?;
-    print(settings, parts.lines, &parts.faults)?;
-    CliError::if_any(parts.faults)
+    let checked = shutdown.run_until_cancelled(check(settings)).await;
+    let (parts, faults) =
+        checked.ok_or_else(|| CliError::new("interrupted before every part was checked"))?;
+    print(settings, parts, &faults)?;
+    CliError::if_any(faults)
 }
 
-fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> Result<()> {
+fn print(settings: &Settings, parts: Vec<Part>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
-    lines.extend(parts);
+    lines.extend(parts.into_iter().map(|part| (part.what, part.name)));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
-    lines.extend(settings.in_effect.iter().map(|InEffect { name, value, is_default }| {
-        let note = match settings.aliases.get(name) {
-            Some(alias) => format!(" (from {alias})"),
-            None if *is_default => " (default)".to_owned(),
-            None => String::new(),
-        };
-        (name.as_str(), format!("{value}{note}"))
-    }));
     let (service, works) = (settings.service.name(), faults.is_empty());
     if settings.json {
         let name = |what: &str| what.to_lowercase().replace(' ', "_");
-        let lines: Map<_, _> = lines.into_iter().map(|(what, value)| (name(what), value.into())).collect();
+        let of_settings = settings.in_effect.iter().map(|setting| (&*setting.name, setting.value.clone()));
+        let lines = lines.into_iter().chain(of_settings);
+        let lines: Map<_, _> = lines.map(|(what, value)| (name(what), value.into())).collect();
+        let origins = settings.in_effect.iter().map(|setting| (name(&setting.name), setting.origin.into()));
         return commands::print_json(&json!({
-            "service": service, "ok": works, "settings": lines, "faults": faults,
+            "service": service, "ok": works, "settings": lines, "origins": origins.collect::<Map<_, Value>>(),
+            "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
         }))
         .map(drop);
     }
-    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<28} {value}\n")).collect();
+    lines.extend(settings.in_effect.iter().map(|InEffect { name, value, origin, alias }| {
+        let alias = alias.as_ref().map(|alias| format!(", {alias}")).unwrap_or_default();
+        (name.as_str(), format!("{value} ({origin}{alias})"))
+    }));
+    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<31} {value}\n")).collect();
     let result = if works { "all is well" } else { "not all is well" };
     commands::print(format!("{service}\n{lines}{result}\n")).map(drop)
 }
 
-/// The backends and services that a service would use.
-#[derive(Default)]
-struct Parts {
-    /// The name and backend of each part that was opened, or can be created.
-    lines: Vec<(&'static str, String)>,
-    faults: Vec<String>,
+/// A backend or service that a service would use.
+struct Part {
+    what: &'static str,
+    place: String,
+    /// Where it is, by the backend if that was opened, with its state.
+    name: String,
+    failure: Option<String>,
+}
+
+impl Part {
+    /// Whether both fail by one cause: on one server, errors differ in what they were about at most.
+    fn has_cause_of(&self, other: &Self) -> bool {
+        let cause =
+            |part: &Self| part.failure.as_ref().map(|text| text.split(" (").next().map(str::to_owned));
+        self.failure == other.failure || (self.place == other.place && cause(self) == cause(other))
+    }
 }
 
 /// The state of a part without errors.
@@ -75,108 +87,113 @@ enum State {
     ToBeMigrated(usize),
 }
 
-impl Parts {
-    /// Checks all parts that the settings select, in the order in which a service opens them.
-    async fn check(&mut self, settings: &Settings) {
-        let checks = [
-            auth::require_choice(settings).await,
-            auth::authenticator(settings, &Metrics::new()).await.map(drop),
-            tls::of_listener(settings).await.map(drop),
-            settings.log_file.as_deref().map_or(Ok(()), LogFile::check),
-        ];
-        self.faults.extend(checks.into_iter().filter_map(|check| Some(check.err()?.to_string())));
-        if settings.has(ProcessRole::Purchases) {
-            self.log(settings, "log", Topic::purchases(settings)).await;
-            if settings.ingests() || settings.management_url.is_none() {
-                let store = backend::for_purchases(settings);
-                self.add("store", store.purchases_file(), purchases(&*store)).await;
-            }
-            if let Some(url) = &settings.management_url {
-                self.service(settings, "listings", url).await;
-            }
-        }
-        let store = backend::for_entities(settings);
-        let (keeps_users, keeps_orders) = settings.keeps();
-        match &settings.users_url {
-            Some(url) => self.service(settings, "users", url).await,
-            None if keeps_users => self.entities(settings, "users", store.users()).await,
-            None => {}
-        }
-        match &settings.orders_url {
-            Some(url) => self.service(settings, "orders", url).await,
-            None if keeps_orders => self.entities(settings, "orders", store.orders()).await,
-            None => {}
-        }
-        if keeps_users || keeps_orders {
-            self.log(settings, "events of users", Topic::users(settings)).await;
-            self.log(settings, "events of orders", Topic::orders(settings)).await;
+/// The name of an opened part, and its state.
+type Checked = Result<(String, Result<State>)>;
+
+/// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
+/// and of the settings.
+async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
+    let (places, metrics) = (Places::new(settings), Metrics::new());
+    let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
+    let of_settings = join_all([
+        within("SHOP_HOST", auth::require_choice(settings)).boxed(),
+        within("the keys of SHOP_AUTH", auth::authenticator(settings, &metrics).map(|known| known.map(drop)))
+            .boxed(),
+        within("SHOP_TLS_CERT_FILE", tls::of_listener(settings).map(|tls| tls.map(drop))).boxed(),
+        std::future::ready(log_file).boxed(),
+    ]);
+    let (of_settings, parts) = tokio::join!(of_settings, join_all(parts(settings, &places)));
+    let mut faults: Vec<(Vec<&str>, &Part)> = Vec::new();
+    for part in parts.iter().filter(|part| part.failure.is_some()) {
+        match faults.iter_mut().find(|(_, first)| first.has_cause_of(part)) {
+            Some((names, _)) => names.push(part.what),
+            None => faults.push((vec![part.what], part)),
         }
     }
-
-    async fn log(&mut self, settings: &Settings, what: &'static str, topic: Topic<'_>) {
-        let backend = backend::for_log(settings);
-        let check = async {
-            let opened = backend.log(topic).await?;
-            let state = state(opened.to_be_made, opened.port.log.writer().check()).await;
-            Ok((opened.close().await, state))
-        };
-        self.add(what, backend.log_file(topic), check).await;
-    }
-
-    async fn entities<S: ?Sized + Send + Sync, R: Record>(
-        &mut self,
-        settings: &Settings,
-        what: &'static str,
-        opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
-    ) {
-        let check = async {
-            let opened = opening.await?;
-            let state = state(opened.to_be_made, opened.port.projection.check()).await;
-            Ok((opened.close().await, state))
-        };
-        self.add(what, backend::for_entities(settings).store_file(what), check).await;
-    }
-
-    async fn service(&mut self, settings: &Settings, what: &'static str, url: &str) {
-        let check =
-            async { Ok((url.to_owned(), state(false, client(url, settings).await?.check_reads()).await)) };
-        self.add(what, None, check).await;
-    }
-
-    /// Adds the result of `check`. Does not run it when `file` is missing or not accessible.
-    async fn add(
-        &mut self,
-        what: &'static str,
-        file: Option<PathBuf>,
-        check: impl Future<Output = Result<(String, Result<State>)>> + Send,
-    ) {
-        let usable = file.as_deref().map_or(Ok(State::Works), usable);
-        let checked = match (usable, file) {
-            (Err(failure), _) => Err(failure),
-            (Ok(state @ (State::ToBeMade | State::ToBeMigrated(_))), Some(file)) => {
-                Ok((format!("embedded, {}", file.display()), Ok(state)))
-            }
-            _ => check.await,
-        };
-        let state = checked.and_then(|(name, state)| {
-            let note = match state {
-                Ok(State::ToBeMade) => " (not there yet: a service makes it)".to_owned(),
-                Ok(State::ToBeMigrated(version)) => format!(" (version {version}: a service migrates it)"),
-                _ => String::new(),
-            };
-            self.lines.push((what, name + &note));
-            state
-        });
-        self.faults.extend(state.err().map(|failure| format!("{what}: {failure}")));
-    }
+    let of_parts = faults
+        .iter()
+        .filter_map(|(names, part)| Some(format!("{}: {}", names.join(", "), part.failure.as_ref()?)));
+    let of_settings = of_settings.into_iter().filter_map(|check| Some(check.err()?.to_string()));
+    let faults = of_settings.chain(of_parts).collect();
+    (parts, faults)
 }
 
-async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
-    let opened = backend.purchases().await?;
+fn parts<'a>(settings: &'a Settings, places: &'a Places) -> Vec<BoxFuture<'a, Part>> {
+    let (store, rows) = (backend::for_purchases(settings), backend::for_entities(settings));
+    let mut parts = Vec::new();
+    let mut add = |what, place: Option<&'a String>, file: Option<PathBuf>, check: BoxFuture<'a, Checked>| {
+        parts.extend(place.map(|place| part(what, place, file, check).boxed()));
+    };
+    let mut add_log = |what, place, topic| {
+        add(what, place, backend::for_log(settings).log_file(topic), log(settings, topic).boxed());
+    };
+    add_log("log", places.log.as_ref(), Topic::purchases(settings));
+    add_log("events of users", places.user_events.as_ref(), Topic::users(settings));
+    add_log("events of orders", places.order_events.as_ref(), Topic::orders(settings));
+    add("store", places.store.as_ref(), store.purchases_file(), purchases(settings).boxed());
+    let users = async { entities(backend::for_entities(settings).users().await?).await };
+    let orders = async { entities(backend::for_entities(settings).orders().await?).await };
+    let has_url = settings.users_url.is_some();
+    add("users", places.users.as_ref().filter(|_| !has_url), rows.store_file("users"), users.boxed());
+    let has_url = settings.orders_url.is_some();
+    add("orders", places.orders.as_ref().filter(|_| !has_url), rows.store_file("orders"), orders.boxed());
+    for (what, url) in
+        [("listings", &places.listings), ("users", &settings.users_url), ("orders", &settings.orders_url)]
+    {
+        parts.extend(url.as_ref().map(|url| part(what, url, None, service(settings, url)).boxed()));
+    }
+    parts
+}
+
+async fn log(settings: &Settings, topic: Topic<'_>) -> Checked {
+    let opened = backend::for_log(settings).log(topic).await?;
+    let state = state(opened.to_be_made, opened.port.log.writer().check()).await;
+    Ok((opened.close().await, state))
+}
+
+async fn purchases(settings: &Settings) -> Checked {
+    let opened = backend::for_purchases(settings).purchases().await?;
     let (writes, reads) = (&opened.port.store, &opened.port.query);
     let check = async { writes.check().await.and(reads.check_reads().await) };
     let state = state(opened.to_be_made, check).await;
     Ok((opened.close().await, state))
+}
+
+async fn entities<S: ?Sized + Send + Sync, R: Record>(opened: OpenPort<EntityPorts<S, R>>) -> Checked {
+    let state = state(opened.to_be_made, opened.port.projection.check()).await;
+    Ok((opened.close().await, state))
+}
+
+async fn service(settings: &Settings, url: &str) -> Checked {
+    Ok((url.to_owned(), state(false, client(url, settings).await?.check_reads()).await))
+}
+
+/// The part at `place`, and the result of `check`, which does not run when `file` is missing or not accessible.
+async fn part(
+    what: &'static str,
+    place: &str,
+    file: Option<PathBuf>,
+    check: impl Future<Output = Checked> + Send,
+) -> Part {
+    let checked = match file.as_deref().map_or(Ok(State::Works), usable) {
+        Ok(State::Works) => within(place, check).await,
+        unopened => Ok((place.to_owned(), unopened)),
+    };
+    let (name, state) = checked.unwrap_or_else(|failure| (place.to_owned(), Err(failure)));
+    let note = match state {
+        Ok(State::ToBeMade) => " (not there yet: a service makes it)".to_owned(),
+        Ok(State::ToBeMigrated(version)) => format!(" (version {version}: a service migrates it)"),
+        Ok(State::Works) | Err(_) => String::new(),
+    };
+    let failure = state.err().map(|failure| failure.to_string());
+    Part { what, place: place.to_owned(), name: name + &note, failure }
+}
+
+/// The result of `check`, or that it takes too long.
+async fn within<T>(what: &str, check: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let checked = tokio::time::timeout(CHECK_TIMEOUT, check).await;
+    checked
+        .unwrap_or_else(|_elapsed| Err(CliError::new(format!("{what}: no answer within {CHECK_TIMEOUT:?}"))))
 }
 
 /// Whether `file` exists and is writable, or can be created.
@@ -188,6 +205,9 @@ fn usable(file: &Path) -> Result<State> {
     let folder = file.ancestors().skip(1).find(is_there).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         return Err(refused(folder, "there is a file where a folder is needed"));
+    }
+    if is_of_kernel(folder) {
+        return Err(refused(folder, "no file can be created there"));
     }
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
@@ -203,15 +223,20 @@ fn usable(file: &Path) -> Result<State> {
     Ok(backend::earlier_version(file).map_or(State::Works, State::ToBeMigrated))
 }
 
+/// Whether a folder is of the kernel, where nothing can be created, whatever its permissions are.
+fn is_of_kernel(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC);
+    #[cfg(not(target_os = "linux"))]
+    return folder.starts_with("/proc");
+}
+
 /// The state of a part that does not exist yet, or that `check` checks.
 async fn state(to_be_made: bool, check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
     if to_be_made {
         return Ok(State::ToBeMade);
     }
-    match tokio::time::timeout(CHECK_TIMEOUT, check).await {
-        Ok(checked) => Ok(checked.map(|()| State::Works)?),
-        Err(_elapsed) => Err(CliError::new(format!("no answer within {CHECK_TIMEOUT:?}"))),
-    }
+    Ok(check.await.map(|()| State::Works)?)
 }
 
 #[cfg(test)]
@@ -227,5 +252,7 @@ mod tests {
         std::fs::write(folder.path().join("a"), "").unwrap();
         assert!(usable(&file).unwrap_err().to_string().contains("a file where a folder is needed"));
         assert_eq!(usable(&folder.path().join("a")).unwrap(), State::Works);
+        let of_kernel = usable(Path::new("/proc/shop-data/shop.db")).unwrap_err().to_string();
+        assert!(of_kernel.contains("no file can be created there: /proc"), "{of_kernel}");
     }
 }

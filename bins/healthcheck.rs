@@ -5,7 +5,7 @@ use shop_client::ShopClient;
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
 
-/// Requests the readiness of the service that listens on SHOP_ADMIN_ADDR, or else on HOST and PORT.
+/// Requests the readiness of the service that listens on SHOP_ADMIN_ADDR, or else on SHOP_HOST and SHOP_PORT.
 ///
 /// # Errors
 /// When it does not respond, or is not ready.

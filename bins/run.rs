@@ -33,6 +33,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     let shutdown = signal::shutdown()?;
     // Flushes the log at the end.
     let mut telemetry = telemetry::init(&settings)?;
+    settings.warnings().for_each(|warning| tracing::warn!("{warning}"));
     if settings.healthcheck {
         return healthcheck::run(&settings).await;
     }
@@ -61,7 +62,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         None => router,
     };
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
-    let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
+    let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;
     if let Some(exporter) = telemetry.exporter.take() {
         exporter.shutdown().await;
     }
@@ -84,7 +85,7 @@ impl Listeners {
     /// When an address cannot be bound, with the settings that name it.
     async fn bind(settings: &Settings) -> Result<Self> {
         let HostPort { host, port } = settings.listen();
-        let public = bind(&host, port, &format!("HOST {host}, PORT {port}")).await?;
+        let public = bind(&host, port, &format!("SHOP_HOST {host}, SHOP_PORT {port}")).await?;
         let admin = match &settings.admin_addr {
             Some(addr) => Some(bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await?),
             None => None,

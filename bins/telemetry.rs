@@ -13,13 +13,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use crate::backend::Places;
 use crate::lines::{Lines, Records};
 use crate::log_file::LogFile;
 use crate::settings::{LogFormat, Settings};
 use crate::traces::Exporter;
 use crate::{CliError, Result};
 
-/// The targets of the access log and the audit log. `LOG_LEVEL` does not apply to them.
+/// The targets of the access log and the audit log. `SHOP_LOG_LEVEL` does not apply to them.
 const ACCESS: [&str; 2] = ["access", "audit"];
 
 /// The pool of PostgreSQL's connections warns of each one that an outage has broken. The stores report the outage.
@@ -76,7 +77,24 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
-        tracing::info!("{} {} starts", settings.service.name(), crate::version::VERSION);
+        let places = Places::new(settings);
+        let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
+        tracing::info!(
+            log = places.log,
+            store = places.store,
+            listings = places.listings,
+            users = places.users,
+            orders = places.orders,
+            folder = %folder.display(),
+            roles = settings.role_names(),
+            topic = settings.kafka_topic,
+            group = settings.kafka_group_id,
+            dialect = settings.dialect.name(),
+            ingest = settings.ingests(),
+            "{} {} starts",
+            settings.service.name(),
+            crate::version::VERSION
+        );
     }
     Ok(Telemetry { exporter, lines })
 }

@@ -84,7 +84,7 @@ impl Backend for Embedded<'_> {
         let moved = embedded::upgrade(&self.0.data_dir).await.map_err(CliError::about(ABOUT))?;
         if moved.is_empty() {
             let message = "there is nothing to migrate: the data folder has no log.db and no store.db of an earlier \
-                           version. For a collection of MongoDB set MONGODB_URI, or another name of it";
+                           version. For a collection of MongoDB set SHOP_MONGODB_URI, or another name of it";
             return Err(CliError::new(message).usage());
         }
         Ok(serde_json::json!({ "files": moved.iter().map(|file| &file.name).collect::<Vec<_>>() }))
@@ -148,7 +148,7 @@ impl Embedded<'_> {
         };
         if !topic.is_events {
             options.retention = self.0.log_retention.unwrap_or(options.retention);
-            options.max_file_bytes = self.0.log_max_bytes;
+            options.max_file_bytes = self.0.log_max_size;
             options.feeds = self.0.store_address().unwrap_or(options.feeds);
         }
         topic.name.clone_into(&mut options.topic);

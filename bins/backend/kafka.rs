@@ -1,6 +1,7 @@
 //! The log on Kafka.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
@@ -30,8 +31,7 @@ impl Backend for Kafka<'_> {
         let log = log.map_err(CliError::about(ABOUT))?;
         self.first.get_or_init(|| log.clone());
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
-        // If the broker is unavailable, the check that follows reports it.
-        let to_be_made = may_create && !log.exists().await.unwrap_or(true);
+        let to_be_made = may_create && !log.exists().await?;
         let sinks = log.clone();
         let port = TopicLog {
             sink: Arc::new(move || Arc::new(sinks.sink()) as _),
@@ -69,6 +69,10 @@ impl Kafka<'_> {
         options.cert_file.clone_from(&settings.kafka_cert_file);
         options.key_file.clone_from(&settings.kafka_key_file);
         options.compression = settings.kafka_compression;
+        if settings.check_config {
+            // Within the time of the whole check.
+            options.publish_timeout = Duration::from_millis(1_700);
+        }
         Ok(options)
     }
 }

@@ -8,6 +8,7 @@ mod kafka;
 mod mongodb;
 #[cfg(feature = "kafka")]
 mod oauth;
+mod places;
 mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -21,6 +22,7 @@ pub(crate) use shop_store::embedded::{earlier_version, needs_upgrade};
 #[cfg(not(feature = "embedded"))]
 pub(crate) use unsupported::{earlier_version, needs_upgrade};
 
+pub(crate) use places::Places;
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, client,
 };

@@ -13,7 +13,7 @@ use super::port::{Backend, OpenPort, PurchasesStore};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-const ABOUT: &str = "MONGODB_URI (or another name of it)";
+const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
 /// The pause between two questions to a name server.
 const DNS_PAUSE: Duration = Duration::from_secs(10);
 

@@ -41,7 +41,7 @@ impl TokenEndpoint {
             http: reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?,
             url: url.clone(),
             client_id: client_id.clone(),
-            secret: settings.secret("KAFKA_OAUTH_CLIENT_SECRET", secret),
+            secret: settings.secret("SHOP_KAFKA_OAUTH_CLIENT_SECRET", secret),
             scope: settings.kafka_oauth_scope.clone(),
         };
         Ok(Some(Self::new(credentials)))
@@ -123,7 +123,8 @@ impl Credentials {
         let status = response.status();
         let text = text_of(response).await.map_err(unavailable)?;
         if status.is_client_error() {
-            let message = "the token endpoint of Kafka refused: check KAFKA_OAUTH_CLIENT_ID and its secret";
+            let message =
+                "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret";
             return Err(Error::new(ErrorKind::Denied, message).with_context("status", status));
         }
         let token = status.is_success().then(|| parse(&text, &self.client_id)).flatten();

@@ -12,7 +12,7 @@ use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-const ABOUT: &str = "POSTGRES_URL (or DATABASE_URL)";
+const ABOUT: &str = "SHOP_POSTGRES_URL (or DATABASE_URL)";
 
 pub(super) struct Postgres<'a> {
     pub(super) settings: &'a Settings,

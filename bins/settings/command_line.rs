@@ -1,6 +1,6 @@
 //! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 
@@ -8,19 +8,21 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Subcommand as _};
 
+use super::environment::{Environment, Given};
 use super::variables::Variables;
 use super::{ServiceKind, command, names};
 use crate::version;
 
 /// The settings that `-h` lists; `--help` lists all.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 11] = [
+    "config",
     "check-config",
     "json",
     "host",
     "port",
     "data-dir",
     "kafka-bootstrap-servers",
-    "kafka-topic",
+    "purchases-topic",
     "management-url",
     "roles",
     "log-level",
@@ -29,14 +31,19 @@ const COMMON: [&str; 10] = [
 /// The groups of settings, each with the first of them in [`Variables`].
 pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Instead of serving", "check_config"),
-    ("HTTP", "HOST"),
+    ("HTTP", "SHOP_HOST"),
     ("Log: Kafka or embedded", "SHOP_DATA_DIR"),
-    ("Store: MongoDB, PostgreSQL or embedded", "MONGODB_URI"),
-    ("Facing", "MANAGEMENT_URL"),
+    ("Store: MongoDB, PostgreSQL or embedded", "SHOP_MONGODB_URI"),
+    ("Facing", "SHOP_MANAGEMENT_URL"),
     ("Roles, users and orders", "SHOP_DIALECT"),
-    ("Logging", "LOG_LEVEL"),
-    ("Operation", "SHOP_DEAD_LETTER_LIMIT"),
+    ("Logging", "SHOP_LOG_LEVEL"),
+    ("Operation", "SHOP_CONFIG"),
 ];
+
+/// The file of settings.
+const CONFIG: &str = "SHOP_CONFIG";
+/// The origin of a default.
+pub(super) const DEFAULT: &str = "default";
 
 /// What the help of management adds to that of facing.
 const COMMANDS: &str = "Each command takes the same settings, and shows more with --help (management dlq --help). A \
@@ -82,13 +89,28 @@ pub(super) struct Arguments {
     pub(super) in_effect: Vec<InEffect>,
 }
 
-/// A setting that has a value.
+/// A setting, and where its value is from.
 #[derive(Debug)]
 pub(crate) struct InEffect {
     pub(crate) name: String,
     /// The value, unless it is secret; or the words for a default that depends on other settings.
     pub(crate) value: String,
-    pub(crate) is_default: bool,
+    /// `default`, `file`, `environment` or `flag`.
+    pub(crate) origin: &'static str,
+    /// The name by which it is set, if that is not the name of the setting.
+    pub(crate) alias: Option<String>,
+}
+
+impl InEffect {
+    /// A setting of a variable or a file.
+    pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: if is_secret { "***".to_owned() } else { given.text.clone() },
+            origin: given.origin,
+            alias: (given.name != name).then(|| given.name.clone()),
+        }
+    }
 }
 
 /// Why the arguments are wrong.
@@ -99,13 +121,12 @@ pub(super) struct InvalidArguments {
     pub(super) is_command: bool,
 }
 
-/// Parses the arguments, and the `values` of variables that no flag sets; `faults` gets those that are invalid. Ends the
-/// process when help or the version was requested.
+/// Parses the arguments, and the values of `environment` that no flag sets; it gets the settings of the file, and the
+/// faults of invalid values. Ends the process when help or the version was requested.
 pub(super) fn parse(
     service: ServiceKind,
     arguments: &[OsString],
-    values: &BTreeMap<String, String>,
-    faults: &mut Vec<String>,
+    environment: &mut Environment,
 ) -> Result<Arguments, InvalidArguments> {
     let plain = command_line(service);
     let invalid = |error: clap::Error| {
@@ -114,14 +135,20 @@ pub(super) fn parse(
         let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
         InvalidArguments { fault: argument_fault(&error, &plain), is_command }
     };
-    match plain.clone().try_get_matches_from(arguments) {
+    let flags = match plain.clone().try_get_matches_from(arguments) {
         // Help shows the defaults, rather than the values of variables.
         Err(requested) if requested.exit_code() == 0 => requested.exit(),
         parsed => parsed.map_err(invalid)?,
     };
+    let flag = flags.get_raw(CONFIG).and_then(|mut paths| paths.next()).map(OsStr::to_string_lossy);
+    let variable = environment.values.get(CONFIG).map(|given| given.text.as_str().into());
+    if let Some(path) = flag.or(variable).map(Cow::into_owned) {
+        environment.add_file(&path);
+    }
+    let Environment { values, faults, .. } = environment;
     let line = plain.clone().mut_args(|setting| match values.get(setting.get_id().as_str()) {
-        Some(value) => match value_fault(&setting, value) {
-            None => setting.default_value(value),
+        Some(given) => match value_fault(&setting, given) {
+            None => setting.default_value(&given.text),
             Some(fault) => {
                 faults.push(fault);
                 setting
@@ -139,26 +166,35 @@ pub(super) fn parse(
     let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
     let command = command.transpose().map_err(invalid)?;
     let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
-    let in_effect = plain.get_arguments().filter_map(|setting| {
+    let in_effect = plain.get_arguments().filter(|setting| names::is_variable(setting.get_id().as_str()));
+    let in_effect = in_effect.map(|setting| {
         let name = setting.get_id().as_str();
         let is_flag = matches.value_source(name) == Some(ValueSource::CommandLine);
-        let is_default = !is_flag && !values.contains_key(name);
+        if let Some(given) = values.get(name).filter(|_| !is_flag) {
+            return InEffect::given(name, setting.is_hide_set(), given);
+        }
         let value = match matches.get_raw(name) {
-            Some(_) if setting.is_hide_set() && !is_default => "***".to_owned(),
             Some(values) => values.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(","),
-            None => setting.get_help()?.to_string().split_once("[default: ")?.1.split_once(']')?.0.to_owned(),
+            None => words_of_default(setting).unwrap_or_else(|| "none".to_owned()),
         };
-        names::is_variable(name).then(|| InEffect { name: name.to_owned(), value, is_default })
+        let origin = if is_flag { "flag" } else { DEFAULT };
+        InEffect { name: name.to_owned(), value, origin, alias: None }
     });
     Ok(Arguments { command, variables, in_effect: in_effect.collect() })
 }
 
-/// Why `value` is invalid for the variable of `setting`.
-fn value_fault(setting: &Arg, value: &str) -> Option<String> {
-    let flag = format!("--{}={value}", setting.get_long().unwrap_or_default());
+/// The words for a default that depends on other settings.
+pub(super) fn words_of_default(setting: &Arg) -> Option<String> {
+    let help = setting.get_help()?.to_string();
+    Some(help.split_once("[default: ")?.1.split_once(']')?.0.to_owned())
+}
+
+/// Why a value is invalid for `setting`.
+fn value_fault(setting: &Arg, Given { text, name, .. }: &Given) -> Option<String> {
+    let flag = format!("--{}={text}", setting.get_long().unwrap_or_default());
     let line = Command::new("").no_binary_name(true).arg(setting.clone());
     let error = line.try_get_matches_from([flag]).err()?;
-    Some(format!("{}: invalid value '{value}': {}", setting.get_id(), reason(&error)?))
+    Some(format!("{name}: invalid value '{text}': {}", reason(&error)?))
 }
 
 /// Why a value is invalid.
@@ -186,28 +222,27 @@ pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io:
 
 /// `command` and those below it, with what their help does not list.
 fn with_hints(command: Command, hidden: &str) -> Command {
-    let more = "MONGODB_URI names MongoDB for purchases, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
+    let more = "SHOP_MONGODB_URI names MongoDB for purchases, SHOP_POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
     // A missing word is an error that lists the choices, rather than the help.
     let command = command.after_help(more).after_long_help(hidden.to_owned()).arg_required_else_help(false);
     command.mut_subcommands(|command| with_hints(command, hidden))
 }
 
-/// `setting` with its variable, the last word of that as its placeholder, and a short help without other names.
+/// `setting` with its variable and, in the long help, other names; the last word of the variable is its placeholder.
 fn readable(setting: Arg) -> Arg {
     let id = setting.get_id().to_string();
     let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
     let name = if help.contains("on or off") { "ON|OFF" } else { id.rsplit('_').next().unwrap_or_default() };
     let name = name.to_uppercase();
-    let without_aliases =
-        help.split_once(" [also:").and_then(|(help, rest)| Some((help, rest.split_once(']')?.1)));
-    let short = without_aliases.map_or(help.clone(), |(help, more)| help.to_owned() + more);
     let setting = match setting.get_action().takes_values() {
         true => setting.value_name(name).hide_possible_values(true),
         false => setting,
     };
+    let aliases = names::aliases(&id).collect::<Vec<_>>().join(", ");
+    let also = if aliases.is_empty() { aliases } else { format!(" [also: {aliases}]") };
     match names::is_variable(&id) && !setting.is_hide_set() {
-        true => setting.help(format!("{short} [env: {id}]")).long_help(format!("{help} [env: {id}]")),
-        false => setting,
+        true => setting.help(format!("{help} [env: {id}]")).long_help(format!("{help}{also} [env: {id}]")),
+        false => setting.help(help + &also),
     }
 }
 
@@ -328,10 +363,10 @@ mod tests {
                 !help.contains("ettings.") && !help.contains("=]") && !help.contains("election."),
                 "{help}"
             );
-            assert!(!arguments.contains(&"-h") || help.lines().count() < 45, "{arguments:?}: {help}");
+            assert!(!arguments.contains(&"-h") || help.lines().count() < 48, "{arguments:?}: {help}");
         }
         let help = fault(ServiceKind::Facing, &["-h"]).to_string();
-        assert!(help.contains("--host <HOST>") && !help.contains("KAFKA_SASL_MECHANISM"), "{help}");
+        assert!(help.contains("--host <HOST>") && !help.contains("SASL_MECHANISM"), "{help}");
         let help = fault(ServiceKind::Management, &["-h"]).to_string();
         for name in ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore"] {
             assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
@@ -357,11 +392,11 @@ mod tests {
     }
 
     fn parsed(line: &str, values: &[(&str, &str)]) -> (Result<Arguments, InvalidArguments>, Vec<String>) {
-        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut environment = Environment::from_pairs(values);
         let line = line.replacen("m ", "management ", 1);
         let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
-        let mut faults = Vec::new();
-        (parse(ServiceKind::Management, &arguments, &values, &mut faults), faults)
+        (parse(ServiceKind::Management, &arguments, &mut environment), environment.faults)
     }
 
     fn wrong(line: &str) -> InvalidArguments {
@@ -420,12 +455,12 @@ mod tests {
     #[test]
     fn all_invalid_variables_are_named_and_secrets_have_no_flag() {
         let values = [("PORT", "x"), ("KAFKA_REPLICAS", "0"), ("LOG_FORMAT", "JSON"), ("SHOP_AUTH", "x")];
-        let (parsed, faults) = parsed("m --KAFKA_PASSWORD=x --kafka-topic=y verify", &values);
+        let (parsed, faults) = parsed("m --SHOP_KAFKA_PASSWORD=x --kafka-topic=y verify", &values);
         let expected = [
             "PORT: invalid value 'x': invalid digit found in string",
             "KAFKA_REPLICAS: invalid value '0': 0 is not in 1..=4294967295",
             "SHOP_AUTH: invalid value 'x': must be one of off, jwt, keys",
-            "KAFKA_PASSWORD has no flag: set the variable",
+            "SHOP_KAFKA_PASSWORD has no flag: set the variable",
         ];
         assert_eq!(faults, expected);
         let Arguments { command, variables, .. } = parsed.unwrap();

@@ -8,35 +8,22 @@ use shop_client::ShopClient;
 
 use super::ServiceKind;
 use super::command::Command;
-use super::names::PROPERTY;
 use super::variables::{AuthMode, ProcessRole, Variables};
 
 /// Settings of which all are set, or none.
 const TOGETHER: [&[&str]; 5] = [
-    &["KAFKA_USERNAME", "KAFKA_PASSWORD"],
-    &["KAFKA_OAUTH_TOKEN_URL", "KAFKA_OAUTH_CLIENT_ID", "KAFKA_OAUTH_CLIENT_SECRET"],
-    &["KAFKA_CERT_FILE", "KAFKA_KEY_FILE"],
+    &["SHOP_KAFKA_USERNAME", "SHOP_KAFKA_PASSWORD"],
+    &["SHOP_KAFKA_OAUTH_TOKEN_URL", "SHOP_KAFKA_OAUTH_CLIENT_ID", "SHOP_KAFKA_OAUTH_CLIENT_SECRET"],
+    &["SHOP_KAFKA_CERT_FILE", "SHOP_KAFKA_KEY_FILE"],
     &["SHOP_TLS_CERT_FILE", "SHOP_TLS_KEY_FILE"],
     &["SHOP_SERVICE_CERT_FILE", "SHOP_SERVICE_KEY_FILE"],
 ];
 
-/// Settings that have no effect without brokers.
-const OF_BROKERS: [&str; 11] = [
-    PROPERTY,
-    "KAFKA_CLIENT_ID",
-    "KAFKA_USERNAME",
-    "KAFKA_PASSWORD",
-    "KAFKA_SASL_MECHANISM",
-    "KAFKA_TLS",
-    "KAFKA_CA_FILE",
-    "KAFKA_CERT_FILE",
-    "KAFKA_OAUTH_TOKEN_URL",
-    "KAFKA_REPLICAS",
-    "KAFKA_CREATE_TOPICS",
-];
-
-/// Settings of the embedded log only.
-const OF_FILES: [&str; 2] = ["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_BYTES"];
+/// Settings, and beginnings of settings, that facing alone reads; the roles users and orders; the embedded log.
+const OF_FACING: [&str; 5] =
+    ["SHOP_MANAGEMENT_URL", "SHOP_USERS_URL", "SHOP_ORDERS_URL", "SHOP_SERVICE_", "SHOP_CORS_"];
+const OF_ENTITIES: [&str; 4] = ["SHOP_USERS_", "SHOP_ORDERS_", "SHOP_ORDER_", "SHOP_ADOPT_TABLES"];
+const OF_FILES: [&str; 2] = ["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"];
 
 /// Settings of the verification of tokens, the keys of the issuer first.
 const OF_TOKENS: [&str; 4] =
@@ -46,9 +33,9 @@ const OF_TOKENS: [&str; 4] =
 pub(crate) fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (is_selected, is_built, feature, what, setting, embedded) in [
-        (kafka, cfg!(feature = "kafka"), "kafka", "Kafka", "KAFKA_BOOTSTRAP_SERVERS", "log"),
-        (mongodb, cfg!(feature = "mongodb"), "mongodb", "MongoDB", "MONGODB_URI", "store"),
-        (postgres, cfg!(feature = "postgres"), "postgres", "PostgreSQL", "POSTGRES_URL", "store"),
+        (kafka, cfg!(feature = "kafka"), "kafka", "Kafka", "SHOP_KAFKA_BOOTSTRAP_SERVERS", "log"),
+        (mongodb, cfg!(feature = "mongodb"), "mongodb", "MongoDB", "SHOP_MONGODB_URI", "store"),
+        (postgres, cfg!(feature = "postgres"), "postgres", "PostgreSQL", "SHOP_POSTGRES_URL", "store"),
     ] {
         if is_selected && !is_built {
             faults.push(format!(
@@ -59,8 +46,8 @@ pub(crate) fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Ve
     }
     if !(kafka && (mongodb || postgres)) && cfg!(not(feature = "embedded")) {
         faults.push(
-            "this program was built without the embedded log and store: set KAFKA_BOOTSTRAP_SERVERS and \
-             MONGODB_URI, or build it with feature `embedded`"
+            "this program was built without the embedded log and store: set SHOP_KAFKA_BOOTSTRAP_SERVERS and \
+             SHOP_MONGODB_URI, or build it with feature `embedded`"
                 .to_owned(),
         );
     }
@@ -72,7 +59,7 @@ pub(super) fn conflicts(
     service: ServiceKind,
     command: Option<&Command>,
     given: &Variables,
-    set: &BTreeSet<&str>,
+    mut set: BTreeSet<&str>,
 ) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
@@ -80,10 +67,14 @@ pub(super) fn conflicts(
     let has_store = mongodb.is_some() || postgres.is_some();
     let mut faults = missing_features(has_kafka, mongodb.is_some(), postgres.is_some());
     if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
-        faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
+        faults.push(
+            "SHOP_MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned(),
+        );
     }
     if postgres.is_some_and(|url| !url.starts_with("postgresql://") && !url.starts_with("postgres://")) {
-        faults.push("POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned());
+        faults.push(
+            "SHOP_POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned(),
+        );
     }
     if command.is_some() && given.check_config {
         faults.push("--check-config checks a service: leave out the command".to_owned());
@@ -91,9 +82,9 @@ pub(super) fn conflicts(
     let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
     faults.extend(store_conflicts(given, opens_entities));
     for (name, embedded, is_missing) in [
-        ("KAFKA_BOOTSTRAP_SERVERS", "log", opens_log && !has_kafka),
-        ("MONGODB_URI", "store", opens_purchases && !has_store),
-        ("POSTGRES_URL", "store", opens_entities && !has_store),
+        ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "log", opens_log && !has_kafka),
+        ("SHOP_MONGODB_URI", "store", opens_purchases && !has_store),
+        ("SHOP_POSTGRES_URL", "store", opens_entities && !has_store),
     ] {
         if given.require_servers && is_missing {
             faults.push(format!(
@@ -105,7 +96,7 @@ pub(super) fn conflicts(
     let has_listings = given.management_url.is_some() || has_store;
     if service == ServiceKind::Facing && has_kafka && !has_listings {
         faults.push(
-            "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI nor POSTGRES_URL: \
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS is set, but neither SHOP_MANAGEMENT_URL nor SHOP_MONGODB_URI nor SHOP_POSTGRES_URL: \
              facing would have no store to list purchases from. Set one of them"
                 .to_owned(),
         );
@@ -117,14 +108,15 @@ pub(super) fn conflicts(
         );
     }
     faults.extend(name_conflicts(given));
-    let is_set = |name: &&str| match *name {
-        "KAFKA_TLS" => given.kafka_tls,
-        PROPERTY => set.iter().any(|name| name.starts_with(PROPERTY)),
-        "KAFKA_CREATE_TOPICS" => !given.kafka_create_topics,
-        name => set.contains(name),
-    };
-    faults.extend(incomplete(given.auth, &is_set));
-    faults.extend(without_effect(given, &is_set));
+    set.retain(|name| match *name {
+        "SHOP_KAFKA_TLS" => given.kafka_tls,
+        "SHOP_KAFKA_CREATE_TOPICS" => !given.kafka_create_topics,
+        _ => true,
+    });
+    faults.extend(incomplete(given.auth, &|name| set.contains(name)));
+    // A command takes the settings of both services.
+    let serves = command.is_none().then_some(service);
+    faults.extend(without_effect(serves, given, &set));
     faults
 }
 
@@ -149,26 +141,45 @@ fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<St
 }
 
 /// Settings that have no effect beside others.
-fn without_effect(given: &Variables, is_set: &impl Fn(&&str) -> bool) -> Vec<String> {
+fn without_effect(serves: Option<ServiceKind>, given: &Variables, set: &BTreeSet<&str>) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
+    let is_management = serves == Some(ServiceKind::Management);
+    let has_entities = given.has(ProcessRole::Users) || given.has(ProcessRole::Orders);
+    let has_no_entities = serves.is_some() && !has_entities;
     let (is_off, is_jwt) = (given.auth == Some(AuthMode::Off), given.auth == Some(AuthMode::Jwt));
-    let rules: [(bool, &[&str], &str); 8] = [
+    let rules: [(bool, &[&str], &str); 12] = [
+        (is_management, &OF_FACING, "management does not read it: unset it, or set it for facing alone"),
+        (
+            has_no_entities,
+            &OF_ENTITIES,
+            "only the roles users and orders read it: unset it, or add them to SHOP_ROLES",
+        ),
+        (
+            given.mongodb_uri.is_none(),
+            &["SHOP_MONGODB_"],
+            "SHOP_MONGODB_URI is not: unset this to use another store",
+        ),
+        (
+            given.postgres_url.is_none(),
+            &["SHOP_POSTGRES_"],
+            "SHOP_POSTGRES_URL is not: unset this to use another store",
+        ),
         (
             !has_kafka,
-            &OF_BROKERS,
-            "KAFKA_BOOTSTRAP_SERVERS is not: name the brokers, or unset this to use the embedded log",
+            &["SHOP_KAFKA_"],
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS is not: name the brokers, or unset this to use the embedded log",
         ),
         (
             has_kafka,
             &OF_FILES,
-            "the log is on Kafka: set the retention of the topic, or unset KAFKA_BOOTSTRAP_SERVERS to use the embedded log",
+            "the log is on Kafka: set the retention of the topic, or unset SHOP_KAFKA_BOOTSTRAP_SERVERS to use the embedded log",
         ),
         (
             given.kafka_username.is_some(),
-            &["KAFKA_OAUTH_TOKEN_URL"],
-            "KAFKA_USERNAME is too: unset one of them",
+            &["SHOP_KAFKA_OAUTH_TOKEN_URL"],
+            "SHOP_KAFKA_USERNAME is too: unset one of them",
         ),
-        (!given.kafka_tls, &["KAFKA_CERT_FILE"], "KAFKA_TLS is off: set KAFKA_TLS=on"),
+        (!given.kafka_tls, &["SHOP_KAFKA_CERT_FILE"], "SHOP_KAFKA_TLS is off: set SHOP_KAFKA_TLS=on"),
         (
             given.tls_cert_file.is_none(),
             &["SHOP_TLS_CLIENT_CA_FILE"],
@@ -179,7 +190,10 @@ fn without_effect(given: &Variables, is_set: &impl Fn(&&str) -> bool) -> Vec<Str
         (!is_off && !is_jwt, &OF_TOKENS, "only SHOP_AUTH=jwt accepts tokens"),
     ];
     let faults = rules.into_iter().filter(|(applies, ..)| *applies).filter_map(|(_, names, why)| {
-        let names: Vec<_> = names.iter().copied().filter(|name| is_set(name)).collect();
+        let is_one = |set: &&&str| {
+            names.iter().any(|name| *set == name || (name.ends_with('_') && set.starts_with(name)))
+        };
+        let names: Vec<_> = set.iter().filter(is_one).copied().collect();
         (!names.is_empty()).then(|| format!("{}: set, but {why}", names.join(", ")))
     });
     faults.collect()
@@ -190,15 +204,15 @@ fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
     let has_entities = given.has(ProcessRole::Users) || given.has(ProcessRole::Orders);
     let fault = match (given.mongodb_uri.is_some(), given.postgres_url.is_some()) {
         (true, false) if opens_entities => {
-            "MONGODB_URI has no users and orders: set POSTGRES_URL beside it, with a database of each service's own, or \
+            "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database of each service's own, or \
              unset it to use the embedded files, or name only purchases in SHOP_ROLES"
         }
         (true, true) if !has_entities => {
-            "MONGODB_URI and POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
+            "SHOP_MONGODB_URI and SHOP_POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
              add users or orders, which PostgreSQL stores, to SHOP_ROLES"
         }
         (true, true) if !given.has(ProcessRole::Purchases) => {
-            "MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; POSTGRES_URL stores users and orders"
+            "SHOP_MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; SHOP_POSTGRES_URL stores users and orders"
         }
         _ => return None,
     };
@@ -208,7 +222,7 @@ fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
 /// Topics with the same name, and invalid addresses.
 fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
-        ("KAFKA_TOPIC", &given.kafka_topic),
+        ("SHOP_PURCHASES_TOPIC", &given.kafka_topic),
         ("SHOP_USERS_TOPIC", &given.users_topic),
         ("SHOP_ORDERS_TOPIC", &given.orders_topic),
     ];
@@ -219,9 +233,9 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         }
     }
     for (name, url) in [
-        ("MANAGEMENT_URL", &given.management_url),
-        ("USERS_URL", &given.users_url),
-        ("ORDERS_URL", &given.orders_url),
+        ("SHOP_MANAGEMENT_URL", &given.management_url),
+        ("SHOP_USERS_URL", &given.users_url),
+        ("SHOP_ORDERS_URL", &given.orders_url),
     ] {
         if let Some(Err(error)) = url.as_ref().map(|url| ShopClient::builder(url).build()) {
             faults.push(format!("{name}: {}", error.message()));
@@ -252,7 +266,7 @@ fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) ->
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
             };
-            // Without MANAGEMENT_URL, listings come from the store.
+            // Without SHOP_MANAGEMENT_URL, listings come from the store.
             let lists = !forwards(&None) || given.ingest == Some(true);
             let keeps = |role, url: &Option<String>| given.has(role) && !forwards(url);
             let keeps_entities =

@@ -1,5 +1,5 @@
-//! Reads the variables of the environment: reads files, resolves aliases, and composes addresses from their parts. The
-//! only module that reads the environment.
+//! Reads variables and the file of settings: finds the setting of each name, reads files of secrets, and composes
+//! addresses from their parts. The only module that reads the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,19 +8,32 @@ use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
+use toml_edit::{DocumentMut, TableLike, Value};
 
 use super::InEffect;
-use super::names::{self, ALIASES, PARTS, PROPERTY, SECRETS};
+use super::names::{self, OURS, PARTS};
 
-/// Variables by their canonical names, and all errors in them.
+/// The values of settings, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    pub(super) values: BTreeMap<String, String>,
+    pub(super) values: BTreeMap<String, Given>,
     pub(super) faults: Vec<String>,
-    /// The settings that are set by another name, each with that.
-    pub(super) aliases: BTreeMap<String, String>,
-    /// The files that secrets were read from.
-    pub(super) files: BTreeMap<String, PathBuf>,
+    /// The names that are set, but empty, each with its setting.
+    pub(super) empty: Vec<(String, String)>,
+    /// The file that these settings are from; without one, they are variables.
+    config: Option<String>,
+}
+
+/// A value of a setting.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) text: String,
+    /// The name by which it is set.
+    pub(super) name: String,
+    /// `environment` or `file`.
+    pub(super) origin: &'static str,
+    /// The file that a secret was read from.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Environment {
@@ -49,114 +62,167 @@ impl Environment {
 
     /// The variables in `pairs`. Empty ones count as unset; those of Kubernetes services are ignored.
     pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        let is_ours = |(name, value): &(String, String)| {
-            !value.trim().is_empty() && !names::is_of_kubernetes(name, value)
-        };
-        let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
-        let faults = names::misspelled(values.keys().map(String::as_str));
-        let mut environment = Self { values, faults, ..Self::default() };
-        let of_properties = environment.values.keys().filter(|name| name.starts_with(PROPERTY));
-        let of_properties = of_properties.filter_map(|name| name.strip_suffix("_FILE")).map(str::to_owned);
-        let secrets: Vec<_> = of_properties.chain(SECRETS.map(str::to_owned)).collect();
-        secrets.iter().for_each(|secret| environment.read_file(secret));
-        environment.add_schemes();
-        ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
-        environment.compose();
-        if let Some(directives) = environment.values.remove("RUST_LOG") {
-            environment.values.insert("LOG_LEVEL".to_owned(), directives);
-            environment.aliases.insert("LOG_LEVEL".to_owned(), "RUST_LOG".to_owned());
+        Self::read(None, pairs.into_iter().collect())
+    }
+
+    fn read(config: Option<String>, mut pairs: Vec<(String, String)>) -> Self {
+        let mut environment = Self { config, ..Self::default() };
+        let mut known = names::known();
+        known.retain(|name| environment.config.is_none() || name.starts_with(OURS));
+        pairs.retain(|(name, value)| !names::is_of_kubernetes(name, value));
+        pairs.sort();
+        for (name, value) in pairs {
+            match names::setting(names::secret_of_file(&name).unwrap_or(&name), "") {
+                Some(setting) if value.trim().is_empty() => {
+                    environment.empty.push((environment.shown(&name), setting));
+                }
+                None if value.trim().is_empty() => {}
+                _ => {
+                    let shown = |name: &str| environment.shown(name);
+                    let fault = names::misspelled(&name, &known, shown);
+                    environment.faults.extend(fault);
+                    environment.add(&name, value);
+                }
+            }
         }
+        environment.compose();
         environment
     }
 
-    fn read_file(&mut self, secret: &str) {
-        let name = format!("{secret}_FILE");
-        let Some(path) = self.values.remove(&name) else { return };
-        if self.values.contains_key(secret) {
-            return self.faults.push(format!("{secret} and {name} are both set: unset one of them"));
-        }
-        match fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => self.faults.push(format!("{name}: {path} is empty")),
-            Ok(text) => {
-                self.values.insert(secret.to_owned(), without_line_end(&text).to_owned());
-                self.files.insert(secret.to_owned(), path.into());
-                self.aliases.insert(secret.to_owned(), name);
+    /// How the user wrote the name of a variable.
+    fn shown(&self, name: &str) -> String {
+        self.config.as_ref().map_or(name.to_owned(), |file| format!("{} in {file}", names::key(name)))
+    }
+
+    /// Adds the settings of a TOML file that no variable sets.
+    pub(super) fn add_file(&mut self, path: &str) {
+        let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
+        match text.and_then(|text| pairs(&text)) {
+            Ok(pairs) => {
+                let Self { values, faults, empty, .. } = Self::read(Some(path.to_owned()), pairs);
+                self.faults.extend(faults);
+                self.empty.extend(empty);
+                for (name, value) in values {
+                    self.values.entry(name).or_insert(value);
+                }
             }
-            Err(error) => self.faults.push(format!("{name}: {path} cannot be read: {error}")),
+            Err(fault) => self.faults.push(format!("{path} (--config): {fault}")),
+        }
+    }
+
+    /// Adds the value of a variable, if it is a setting.
+    fn add(&mut self, variable: &str, mut text: String) {
+        let (mut name, mut file) = (variable, None);
+        let shown = self.shown(variable);
+        if let Some(secret) = names::secret_of_file(variable) {
+            let path = PathBuf::from(text);
+            text = match fs::read_to_string(&path) {
+                Ok(text) if text.trim().is_empty() => {
+                    return self.faults.push(format!("{shown}: {} is empty", path.display()));
+                }
+                Ok(text) => without_line_end(&text).to_owned(),
+                Err(error) => {
+                    return self.faults.push(format!("{shown}: {} cannot be read: {error}", path.display()));
+                }
+            };
+            (name, file) = (secret, Some(path));
+        }
+        // These two have the form `host:port`.
+        if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {
+            text.insert_str(0, "http://");
+        }
+        let Some(setting) = names::setting(name, &text) else { return };
+        let origin = if self.config.is_some() { "file" } else { "environment" };
+        match self.values.get(&setting) {
+            // Their values may be secret, so they are not printed.
+            Some(other) if other.text != text => self.faults.push(format!(
+                "{} and {shown} are two names of one setting with different values: unset one of them",
+                other.name
+            )),
+            Some(_) => {}
+            None => drop(self.values.insert(setting, Given { text, name: shown, origin, file })),
         }
     }
 
     /// The properties of librdkafka, and the variables that set them.
     pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<InEffect>) {
         let (mut properties, mut in_effect) = (BTreeMap::new(), Vec::new());
-        for (name, value) in &self.values {
+        for (name, given) in &self.values {
             let Some(property) = names::property(name) else { continue };
-            let is_secret = ["pass", "secret", "pem"].iter().any(|word| property.contains(word))
-                || self.files.contains_key(name);
-            let value_shown = if is_secret { "***".to_owned() } else { value.clone() };
-            in_effect.push(InEffect { name: name.clone(), value: value_shown, is_default: false });
-            if properties.insert(property, value.as_str().into()).is_some() {
-                self.faults
-                    .push(format!("{name} is another name of a variable that is set: unset one of them"));
+            let is_secret =
+                ["pass", "secret", "pem"].iter().any(|word| property.contains(word)) || given.file.is_some();
+            in_effect.push(InEffect::given(name, is_secret, given));
+            if properties.insert(property, given.text.as_str().into()).is_some() {
+                let fault = "is another name of a variable that is set: unset one of them";
+                self.faults.push(format!("{} {fault}", given.name));
             }
         }
         (properties, in_effect)
     }
 
-    /// Two aliases of MANAGEMENT_URL have the form `host:port`.
-    fn add_schemes(&mut self) {
-        for name in ["MANAGEMENT_API_ENDPOINT", "CM_API_HOST"] {
-            if let Some(value) = self.values.get_mut(name)
-                && !value.contains("://")
-            {
-                *value = format!("http://{value}");
-            }
-        }
-    }
-
-    /// Moves one setting to its canonical name.
-    fn resolve_aliases(&mut self, name: &str, aliases: &[&str]) {
-        let mut given: Option<(&str, String)> = None;
-        for known in std::iter::once(&name).chain(aliases) {
-            // It names MongoDB or PostgreSQL.
-            let is_of_other = |url: &String| url.starts_with("postgres") != (name == "POSTGRES_URL");
-            if *known == "DATABASE_URL" && self.values.get(*known).is_some_and(is_of_other) {
-                continue;
-            }
-            let Some(value) = self.values.remove(*known) else { continue };
-            match &given {
-                None => given = Some((known, value)),
-                // Their values may be secret, so they are not printed.
-                Some((first, other)) if *other != value => {
-                    self.faults.push(format!("{first} and {known} are two names of one setting with different values: unset one of them"));
-                }
-                Some(_) => {}
-            }
-        }
-        if let Some((known, value)) = given {
-            self.values.insert(name.to_owned(), value);
-            if known != name {
-                self.aliases.insert(name.to_owned(), known.to_owned());
-            }
-        }
-    }
-
     /// Composes addresses from their parts, unless they are set themselves.
     fn compose(&mut self) {
         let [host, port, hosts, user, password, database, management_host, management_port] =
-            PARTS.map(|part| self.values.remove(part));
-        if let (Some(host), Some(port)) = (management_host, management_port) {
-            let url = || format!("http://{host}:{port}");
-            self.values.entry("MANAGEMENT_URL".to_owned()).or_insert_with(url);
+            PARTS.map(|part| self.values.remove(part).map(|given| given.text));
+        if let (Some(host), Some(port)) = (management_host, management_port)
+            && !self.values.contains_key("SHOP_MANAGEMENT_URL")
+        {
+            self.add("SHOP_MANAGEMENT_URL", format!("http://{host}:{port}"));
         }
-        if self.values.contains_key("MONGODB_URI") {
+        if self.values.contains_key("SHOP_MONGODB_URI") {
             return;
         }
         let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
         match mongodb_uri(host, hosts, (user, password), database) {
-            Ok(uri) => self.values.extend(uri.map(|uri| ("MONGODB_URI".to_owned(), uri))),
+            Ok(Some(uri)) => self.add("SHOP_MONGODB_URI", uri),
+            Ok(None) => {}
             Err(fault) => self.faults.push(fault.to_owned()),
         }
+    }
+}
+
+/// The settings in the text of a TOML file, by their variables. A table is a prefix of its keys.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let document = text.parse::<DocumentMut>().map_err(|error| {
+        // Its whole text quotes the line, which may have a secret.
+        let line =
+            error.span().and_then(|span| text.get(..span.start)).map_or(1, |text| text.split('\n').count());
+        format!("line {line}: {}", error.message())
+    })?;
+    let mut pairs = Vec::new();
+    flatten(document.as_table(), OURS, &mut pairs)?;
+    Ok(pairs)
+}
+
+fn flatten(table: &dyn TableLike, prefix: &str, pairs: &mut Vec<(String, String)>) -> Result<(), String> {
+    for (key, item) in table.iter() {
+        let name = format!("{prefix}{}", key.to_uppercase());
+        if let Some(table) = item.as_table_like() {
+            flatten(table, &format!("{name}_"), pairs)?;
+            continue;
+        }
+        let text = match item.as_value() {
+            _ if name == "SHOP_CONFIG" => return Err("config: a file cannot name another one".to_owned()),
+            Some(Value::Array(all)) => {
+                all.iter().map(text_of).collect::<Option<Vec<_>>>().map(|all| all.join(","))
+            }
+            value => value.and_then(text_of),
+        };
+        let wrong =
+            || format!("{}: must be a text, a number, true or false, or a list of them", names::key(&name));
+        let text = text.ok_or_else(wrong)?;
+        pairs.push((name, text));
+    }
+    Ok(())
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.value().clone()),
+        Value::Integer(number) => Some(number.value().to_string()),
+        Value::Float(number) => Some(number.value().to_string()),
+        Value::Boolean(flag) => Some(if *flag.value() { "on" } else { "off" }.to_owned()),
+        _ => None,
     }
 }
 
@@ -205,31 +271,42 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
         let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let Environment { values, faults, .. } = Environment::from_pairs(owned);
-        (values, faults)
+        (values.into_iter().map(|(name, given)| (name, given.text)).collect(), faults)
     }
 
     #[test]
     fn alias_sets_its_setting() {
         for (name, alias) in [
-            ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
-            ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKER"),
-            ("KAFKA_TOPIC", "PURCHASE_TOPIC"),
-            ("KAFKA_GROUP_ID", "KAFKA_GROUPID"),
-            ("KAFKA_GROUP_ID", "KAFKA_CONSUMER_GROUP"),
-            ("MONGODB_URI", "DATABASE_URL"),
-            ("MONGODB_DATABASE", "MONGODB_DB"),
-            ("MONGODB_DATABASE", "MONGO_DB_NAME"),
-            ("MONGODB_COLLECTION", "MONGO_COLLECTION_NAME"),
-            ("MANAGEMENT_URL", "CUSTOMER_MANAGEMENT_URL"),
-            ("MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL"),
-            ("MANAGEMENT_URL", "MANAGEMENT_API_ENDPOINT"),
-            ("MANAGEMENT_URL", "CM_API_HOST"),
-            ("PORT", "APP_PORT"),
-            ("LOG_LEVEL", "RUST_LOG"),
+            ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
+            ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKER"),
+            ("SHOP_PURCHASES_TOPIC", "KAFKA_TOPIC"),
+            ("SHOP_PURCHASES_TOPIC", "PURCHASE_TOPIC"),
+            ("SHOP_PURCHASES_GROUP_ID", "KAFKA_GROUP_ID"),
+            ("SHOP_PURCHASES_GROUP_ID", "KAFKA_GROUPID"),
+            ("SHOP_PURCHASES_GROUP_ID", "KAFKA_CONSUMER_GROUP"),
+            ("SHOP_MONGODB_URI", "DATABASE_URL"),
+            ("SHOP_MONGODB_DATABASE", "MONGODB_DB"),
+            ("SHOP_MONGODB_DATABASE", "MONGO_DB_NAME"),
+            ("SHOP_MONGODB_COLLECTION", "MONGO_COLLECTION_NAME"),
+            ("SHOP_MANAGEMENT_URL", "MANAGEMENT_URL"),
+            ("SHOP_MANAGEMENT_URL", "CUSTOMER_MANAGEMENT_URL"),
+            ("SHOP_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL"),
+            ("SHOP_MANAGEMENT_URL", "MANAGEMENT_API_ENDPOINT"),
+            ("SHOP_MANAGEMENT_URL", "CM_API_HOST"),
+            ("SHOP_HOST", "HOST"),
+            ("SHOP_PORT", "APP_PORT"),
+            ("SHOP_LOG_LEVEL", "RUST_LOG"),
+            ("SHOP_LOG_FORMAT", "LOG_FORMAT"),
+            ("SHOP_CORS_ALLOW_ORIGINS", "CORS_ALLOW_ORIGINS"),
+            ("SHOP_ORDER_USER_WAIT", "ORDER_USER_WAIT_MS"),
         ] {
             let (values, faults) = read(&[(alias, "http://value")]);
             let value = values.get(name).map(String::as_str);
             assert_eq!((value, faults.len(), values.len()), (Some("http://value"), 0, 1), "{alias}");
+        }
+        for other in ["HOSTS", "TLS_CERT_FILE", "LOG_FILE", "LOG_RETENTION", "INGEST"] {
+            assert!(read(&[(other, "x")]).0.is_empty(), "{other}");
         }
     }
 
@@ -237,11 +314,14 @@ mod tests {
     fn database_url_names_mongodb_or_postgresql() {
         for url in ["postgresql://u:p@h/shop", "postgres://h/shop"] {
             let (values, faults) = read(&[("DATABASE_URL", url)]);
-            assert_eq!((values, faults.len()), (BTreeMap::from([("POSTGRES_URL".into(), url.into())]), 0));
+            assert_eq!(
+                (values, faults.len()),
+                (BTreeMap::from([("SHOP_POSTGRES_URL".into(), url.into())]), 0)
+            );
         }
         let both = |url| read(&[("DATABASE_URL", "postgresql://h/a"), ("POSTGRES_URL", url)]).1;
         assert_eq!(both("postgresql://h/a"), Vec::<String>::new());
-        assert!(both("postgresql://h/b")[0].contains("POSTGRES_URL and DATABASE_URL are two names"));
+        assert!(both("postgresql://h/b")[0].contains("DATABASE_URL and POSTGRES_URL are two names"));
     }
 
     #[test]
@@ -249,8 +329,8 @@ mod tests {
         let (_, faults) =
             read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "b:1"), ("PORT", "1"), ("APP_PORT", "2")]);
         assert_eq!(faults.len(), 2);
-        assert!(faults[0].contains("KAFKA_BROKERS and KAFKA_BROKER"), "{faults:?}");
-        assert!(faults[1].contains("PORT and APP_PORT"), "{faults:?}");
+        assert!(faults[0].contains("KAFKA_BROKER and KAFKA_BROKERS"), "{faults:?}");
+        assert!(faults[1].contains("APP_PORT and PORT"), "{faults:?}");
         let (values, faults) = read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "a:1")]);
         assert_eq!((values.len(), faults.len()), (1, 0), "the same twice is fine");
         let (_, faults) =
@@ -281,18 +361,12 @@ mod tests {
         ];
         let (values, faults) = read(&services);
         assert_eq!(faults, [""; 0]);
-        assert_eq!(values, BTreeMap::from([("MONGODB_URI".to_owned(), "mongodb://mongo:27017/".to_owned())]));
+        assert_eq!(
+            values,
+            BTreeMap::from([("SHOP_MONGODB_URI".to_owned(), "mongodb://mongo:27017/".to_owned())])
+        );
         let (_, faults) = read(&[("SHOP_DATADIR", "")]);
         assert_eq!(faults, [""; 0], "empty counts as unset");
-    }
-
-    #[test]
-    fn aliases_are_kept_with_their_settings() {
-        let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
-        let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let aliases = Environment::from_pairs(owned).aliases;
-        let expected = [("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"), ("LOG_LEVEL", "RUST_LOG")];
-        assert_eq!(aliases, BTreeMap::from(expected.map(|(name, alias)| (name.into(), alias.into()))));
     }
 
     #[test]
@@ -303,7 +377,7 @@ mod tests {
 
     #[test]
     fn mongodb_uri_is_composed_from_its_parts_unless_it_is_set() {
-        let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("MONGODB_URI").cloned();
+        let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MONGODB_URI").cloned();
         assert_eq!(uri(&[("MONGO_HOSTNAME", "db")]).unwrap(), "mongodb://db:27017/");
         assert_eq!(uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(), "mongodb://db:1/");
         assert_eq!(uri(&[("MONGO_PORT", "1")]), None);
@@ -328,7 +402,7 @@ mod tests {
 
     #[test]
     fn management_url_is_composed_from_host_and_port() {
-        let url = |pairs: &[(&str, &str)]| read(pairs).0.get("MANAGEMENT_URL").cloned();
+        let url = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MANAGEMENT_URL").cloned();
         assert_eq!(url(&[("CM_API_HOST", "cm:3000")]).unwrap(), "http://cm:3000");
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(), "http://cm:3000");
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm")]), None);
@@ -341,9 +415,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "s3cret \r\n").unwrap();
         let path = file.path().to_str().unwrap();
-        assert_eq!(read(&[("KAFKA_PASSWORD_FILE", path)]).0.get("KAFKA_PASSWORD").unwrap(), "s3cret ");
+        assert_eq!(read(&[("KAFKA_PASSWORD_FILE", path)]).0.get("SHOP_KAFKA_PASSWORD").unwrap(), "s3cret ");
         let (_, faults) = read(&[("KAFKA_PASSWORD_FILE", path), ("KAFKA_PASSWORD", "x")]);
-        assert!(faults[0].contains("both set"), "{faults:?}");
+        assert!(faults[0].contains("KAFKA_PASSWORD and KAFKA_PASSWORD_FILE are two names"), "{faults:?}");
         let (_, faults) = read(&[("MONGODB_URI_FILE", "/nowhere")]);
         assert!(faults[0].contains("MONGODB_URI_FILE: /nowhere cannot be read"), "{faults:?}");
     }

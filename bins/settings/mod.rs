@@ -32,7 +32,6 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(feature = "embedded")]
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
@@ -41,7 +40,7 @@ use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
 
 use crate::{CliError, Result};
-use command_line::Arguments;
+use command_line::{Arguments, DEFAULT};
 use conflicts::conflicts;
 use environment::Environment;
 use variables::{TracesExporter, Variables};
@@ -65,10 +64,10 @@ pub(crate) struct Settings {
     pub(crate) service: ServiceKind,
     /// The command to run instead of the service.
     pub(crate) command: Option<Command>,
-    /// The settings that have a value.
+    /// The values of all settings.
     pub(crate) in_effect: Vec<InEffect>,
-    /// The settings that variables of another name set, each with that.
-    pub(crate) aliases: BTreeMap<String, String>,
+    /// The names that are set, but empty, each with its setting.
+    empty: Vec<(String, String)>,
     variables: Variables,
     /// The properties of librdkafka.
     pub(crate) kafka_properties: BTreeMap<String, SecretString>,
@@ -112,9 +111,9 @@ impl Settings {
         arguments: &[OsString],
         mut environment: Environment,
     ) -> Result<Self> {
+        let parsed = command_line::parse(service, arguments, &mut environment);
         let (kafka_properties, of_properties) = environment.properties();
-        let Environment { values, mut faults, aliases, files } = environment;
-        let parsed = command_line::parse(service, arguments, &values, &mut faults);
+        let Environment { values, mut faults, empty, .. } = environment;
         let is_command = match &parsed {
             Ok(parsed) => parsed.command.is_some(),
             Err(invalid) => invalid.is_command,
@@ -132,12 +131,12 @@ impl Settings {
         variables.require_servers &= faults.is_empty();
         // The health check of an image does not depend on the service.
         if !variables.healthcheck && !variables.man && variables.completions.is_none() {
-            let set = in_effect.iter().filter(|setting| !setting.is_default);
+            let set = in_effect.iter().filter(|setting| setting.origin != DEFAULT);
             let set = set.map(|setting| setting.name.as_str()).collect();
-            faults.extend(conflicts(service, command.as_ref(), &variables, &set));
+            faults.extend(conflicts(service, command.as_ref(), &variables, set));
         }
         CliError::if_any(faults).map_err(|failure| failed(failure.usage()))?;
-        // Only facing calls another service.
+        // Only facing calls another service. A command takes the settings of both.
         let is_facing = service == ServiceKind::Facing;
         variables.management_url.take_if(|_| !is_facing);
         let [calls_users, calls_orders] =
@@ -149,7 +148,9 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Ok(Self { service, command, in_effect, aliases, variables, kafka_properties, secret_files: files })
+        let files = values.into_iter().filter_map(|(name, given)| Some((name, given.file?)));
+        let secret_files = files.collect();
+        Ok(Self { service, command, in_effect, empty, variables, kafka_properties, secret_files })
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
@@ -174,7 +175,7 @@ impl Settings {
 
     /// Whether this process runs ingest.
     pub(crate) fn ingests(&self) -> bool {
-        self.service == ServiceKind::Management || self.ingest.unwrap_or(self.management_url.is_none())
+        self.ingest.unwrap_or(self.management_url.is_none())
     }
 
     /// Whether a purchase is stored in the transaction that appends it to the log: both are in one file. A dialect that
@@ -185,12 +186,16 @@ impl Settings {
     }
 
     /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
-    #[cfg(feature = "embedded")]
     pub(crate) fn store_address(&self) -> Option<String> {
-        let url = self.mongodb_uri.as_ref().or(self.postgres_url.as_ref())?.expose_secret();
-        let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        let place = rest.split('?').next()?.rsplit('@').next()?;
-        Some(format!("{scheme}://{place}"))
+        self.mongodb_uri.as_ref().or(self.postgres_url.as_ref()).map(Self::address)
+    }
+
+    /// The scheme, hosts and database in the URL of a server.
+    pub(crate) fn address(url: &SecretString) -> String {
+        let (scheme, rest) = url.expose_secret().split_once("://").unwrap_or_default();
+        // A password may have a question mark.
+        let place = rest.rsplit('@').next().unwrap_or_default().split('?').next().unwrap_or_default();
+        format!("{scheme}://{place}")
     }
 
     /// Whether this process stores users, and whether it stores orders.
@@ -227,9 +232,15 @@ impl Settings {
         }
     }
 
-    /// The time limit of a shutdown.
-    pub(crate) fn drain(&self) -> Duration {
-        Duration::from_secs(self.drain_seconds.into())
+    /// What the settings that are set, but empty, have in place of a value.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.empty.iter().map(|(given, name)| {
+            let effect = self.in_effect.iter().find(|setting| setting.name == *name);
+            let effect = effect.map_or_else(String::new, |InEffect { value, origin, .. }| {
+                format!(": {name} is {value} ({origin})")
+            });
+            format!("{given} is set, but empty, which counts as unset{effect}")
+        })
     }
 
     /// The options of ingest.
@@ -238,7 +249,7 @@ impl Settings {
         options.dead_letter_limit =
             DeadLetterLimit::consecutive(self.dead_letter_limit).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
         // Ingest must end before the whole shutdown times out.
-        options.drain_timeout = self.drain() / 10 * 9;
+        options.drain_timeout = self.drain_timeout / 10 * 9;
         options
     }
 

@@ -2,25 +2,35 @@
 //!
 //! A misspelled name would leave a setting at its default, such as the embedded log in place of Kafka.
 
+use std::sync::LazyLock;
+
 use clap::CommandFactory as _;
 
 use super::variables::Variables;
 
-/// The canonical name of a setting, and its aliases.
-pub(super) const ALIASES: [(&str, &[&str]); 9] = [
-    ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
-    ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
-    ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
-    ("MONGODB_URI", &["DATABASE_URL"]),
-    ("POSTGRES_URL", &["DATABASE_URL"]),
-    ("MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
-    ("MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
+/// The names of settings that the replaced systems and earlier versions have, beside those of [`BARE`].
+const ALIASES: [(&str, &[&str]); 13] = [
+    ("SHOP_KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
+    ("SHOP_PURCHASES_TOPIC", &["KAFKA_TOPIC", "PURCHASE_TOPIC"]),
+    ("SHOP_PURCHASES_GROUP_ID", &["KAFKA_GROUP_ID", "KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
+    ("SHOP_MONGODB_URI", &["DATABASE_URL"]),
+    ("SHOP_POSTGRES_URL", &["DATABASE_URL"]),
+    ("SHOP_MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
+    ("SHOP_MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
     (
-        "MANAGEMENT_URL",
+        "SHOP_MANAGEMENT_URL",
         &["CUSTOMER_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL", "MANAGEMENT_API_ENDPOINT", "CM_API_HOST"],
     ),
-    ("PORT", &["APP_PORT"]),
+    ("SHOP_PORT", &["APP_PORT"]),
+    ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
+    ("SHOP_LOG_MAX_SIZE", &["SHOP_LOG_MAX_BYTES"]),
+    ("SHOP_ORDER_USER_WAIT", &["ORDER_USER_WAIT_MS"]),
+    ("SHOP_DRAIN_TIMEOUT", &["SHOP_DRAIN_SECONDS"]),
 ];
+
+/// Settings, and beginnings of settings, that are accepted without `SHOP_` too.
+const BARE: &str =
+    "KAFKA_ MONGODB_ POSTGRES_ CORS_ MANAGEMENT_URL USERS_URL ORDERS_URL HOST PORT LOG_LEVEL LOG_FORMAT";
 
 /// The parts of the addresses of MongoDB and of management.
 pub(super) const PARTS: [&str; 8] = [
@@ -35,22 +45,14 @@ pub(super) const PARTS: [&str; 8] = [
 ];
 
 /// Secrets. `<name>_FILE` names a file to read one from.
-pub(super) const SECRETS: [&str; 7] = [
-    "KAFKA_PASSWORD",
-    "KAFKA_OAUTH_CLIENT_SECRET",
-    "MONGODB_URI",
-    "MONGODB_PASSWORD",
-    "DATABASE_URL",
-    "POSTGRES_URL",
-    "SHOP_SERVICE_TOKEN",
-];
+const SECRETS: &str = "SHOP_KAFKA_PASSWORD SHOP_KAFKA_OAUTH_CLIENT_SECRET SHOP_MONGODB_URI SHOP_POSTGRES_URL SHOP_SERVICE_TOKEN MONGODB_PASSWORD";
 
-/// The prefix of the variables of librdkafka's properties: `KAFKA_PROPERTY_CLIENT_RACK` is `client.rack`. As in
+/// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` is `client.rack`. As in
 /// Confluent's images, `_` is a dot, and `__` is `_`.
-pub(super) const PROPERTY: &str = "KAFKA_PROPERTY_";
+pub(super) const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
 
 /// Every variable with this prefix is a setting.
-const OURS: &str = "SHOP_";
+pub(super) const OURS: &str = "SHOP_";
 
 /// A variable with one of these prefixes may be for another program; a name similar to a setting is an error.
 const SHARED: [&str; 9] =
@@ -60,7 +62,9 @@ const SHARED: [&str; 9] =
 const MAX_DISTANCE: usize = 2;
 
 /// Names of other programs, and the settings that they correspond to.
-const MISTAKEN: [(&str, &str); 7] = [
+const MISTAKEN: [(&str, &str); 9] = [
+    ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
+    ("SHOP_KAFKA_GROUP_ID", "SHOP_PURCHASES_GROUP_ID"),
     ("MONGO_HOST", "MONGO_HOSTNAME"),
     ("MONGO_URL", "MONGODB_URI"),
     ("MONGO_URI", "MONGODB_URI"),
@@ -75,27 +79,64 @@ const FOR_OTHERS: [&str; 5] =
     ["SHOP_IMAGE", "SHOP_BIND", "SHOP_SECRETS", "SHOP_BUILD_ARGS", "MANAGEMENT_PORT"];
 const PREFIXES_FOR_OTHERS: [&str; 3] = ["SHOP_TEST_", "SHOP_BENCH_", PROPERTY];
 
+/// All settings, by their variables.
+pub(super) static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let settings = Variables::command();
+    let ids = settings.get_arguments().map(|setting| setting.get_id().to_string());
+    ids.filter(|id| is_variable(id)).collect()
+});
+
 /// The property of the variable `name`, if it is that of one.
 pub(super) fn property(name: &str) -> Option<String> {
     let words = name.strip_prefix(PROPERTY)?.split("__").map(|words| words.replace('_', "."));
     Some(words.collect::<Vec<_>>().join("_").to_lowercase())
 }
 
-/// The errors of the names in `given` that are similar to settings.
-pub(super) fn misspelled<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let known = known();
-    given.filter_map(|name| fault(name, &known)).collect()
+/// The other names of a setting.
+pub(super) fn aliases(setting: &str) -> impl Iterator<Item = &str> {
+    let is_bare = |name: &&str| {
+        BARE.split(' ').any(|bare| *name == bare || (bare.ends_with('_') && name.starts_with(bare)))
+    };
+    let of_others = ALIASES.iter().filter(move |(known, _)| *known == setting);
+    setting
+        .strip_prefix(OURS)
+        .filter(is_bare)
+        .into_iter()
+        .chain(of_others.flat_map(|(_, names)| *names).copied())
+}
+
+/// The setting, or the part of one, that a variable with this value sets.
+pub(super) fn setting(name: &str, value: &str) -> Option<String> {
+    if name == "DATABASE_URL" {
+        let is_postgres = value.starts_with("postgres");
+        return Some(if is_postgres { "SHOP_POSTGRES_URL" } else { "SHOP_MONGODB_URI" }.to_owned());
+    }
+    let bare = name.strip_prefix(OURS).unwrap_or(name);
+    if PARTS.contains(&bare) {
+        return Some(bare.to_owned());
+    }
+    let ours = format!("{OURS}{bare}");
+    if ours.starts_with(PROPERTY) {
+        return Some(ours);
+    }
+    SETTINGS.iter().find(|setting| *setting == name || aliases(setting).any(|alias| alias == name)).cloned()
+}
+
+/// The secret whose file the variable `name` names, by a name of the secret.
+pub(super) fn secret_of_file(name: &str) -> Option<&str> {
+    let secret = name.strip_suffix("_FILE")?;
+    let of_file = setting(secret, "")?;
+    (SECRETS.split(' ').any(|known| known == of_file) || of_file.starts_with(PROPERTY)).then_some(secret)
 }
 
 /// All names of settings.
 pub(super) fn known() -> Vec<String> {
-    let settings = Variables::command();
-    let settings = settings.get_arguments().map(|setting| setting.get_id().to_string());
-    let settings = settings.filter(|id| is_variable(id)).collect::<Vec<_>>();
-    let aliases = ALIASES.iter().flat_map(|(_, aliases)| *aliases).copied();
-    let files = SECRETS.iter().map(|secret| format!("{secret}_FILE"));
-    let others = aliases.chain(PARTS).chain(["RUST_LOG"]).map(str::to_owned);
-    settings.into_iter().chain(others).chain(files).collect()
+    let aliases = SETTINGS.iter().flat_map(|setting| aliases(setting).map(str::to_owned));
+    let parts = PARTS.iter().flat_map(|part| [format!("{OURS}{part}"), (*part).to_owned()]);
+    let mut all: Vec<_> = SETTINGS.iter().cloned().chain(aliases).chain(parts).collect();
+    let files = all.iter().map(|name| format!("{name}_FILE")).filter(|file| secret_of_file(file).is_some());
+    all.extend(files.collect::<Vec<_>>());
+    all
 }
 
 /// Whether the setting of this id has a variable, rather than a flag only.
@@ -106,27 +147,34 @@ pub(super) fn is_variable(id: &str) -> bool {
 /// Whether `name` is a setting, or has the prefix of one.
 pub(super) fn may_be_setting(name: &str) -> bool {
     let begins = |prefix: &&str| name.starts_with(*prefix);
-    begins(&OURS) || SHARED.iter().any(begins) || known().iter().any(|known| known == name)
+    begins(&OURS) || SHARED.iter().any(begins) || setting(name, "").is_some()
 }
 
-fn fault(name: &str, known: &[String]) -> Option<String> {
+/// The key of a variable in a file of settings.
+pub(super) fn key(name: &str) -> String {
+    name.strip_prefix(OURS).unwrap_or(name).to_lowercase()
+}
+
+/// The fault of a name that is similar to one of `known`; `shown` is how the user wrote a name.
+pub(super) fn misspelled(name: &str, known: &[String], shown: impl Fn(&str) -> String) -> Option<String> {
     let is_for_others =
         FOR_OTHERS.contains(&name) || PREFIXES_FOR_OTHERS.iter().any(|prefix| name.starts_with(prefix));
     if is_for_others || known.iter().any(|known| known == name) {
         return None;
     }
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
-        return Some(format!("{name} is not a setting: use {meant}"));
+        return Some(format!("{} is not a setting: use {}", shown(name), shown(meant)));
     }
     if !may_be_setting(name) {
         return None;
     }
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
+    let (given, meant) = (shown(name), shown(nearest));
     match distance(nearest) {
-        0..=MAX_DISTANCE => Some(format!("{name} is not a setting: {nearest} was probably meant")),
+        0..=MAX_DISTANCE => Some(format!("{given} is not a setting: {meant} was probably meant")),
         _ if name.starts_with(OURS) => {
-            Some(format!("{name} is not a setting: unset it (the nearest is {nearest}; --help lists all)"))
+            Some(format!("{given} is not a setting: remove it (the nearest is {meant}; --help lists all)"))
         }
         _ => None,
     }
@@ -158,7 +206,7 @@ mod tests {
     use super::*;
 
     fn fault_of(name: &str) -> Option<String> {
-        misspelled([name].into_iter()).pop()
+        misspelled(name, &known(), str::to_owned)
     }
 
     #[test]
@@ -231,12 +279,13 @@ mod tests {
     fn a_property_is_named_as_in_confluents_images() {
         for (name, expected) in [
             ("KAFKA_PROPERTY_CLIENT_RACK", "client.rack"),
-            ("KAFKA_PROPERTY_client.rack", "client.rack"),
+            ("SHOP_KAFKA_PROPERTY_client.rack", "client.rack"),
             ("KAFKA_PROPERTY_LOG__LEVEL", "log_level"),
         ] {
-            assert_eq!((property(name).as_deref(), fault_of(name)), (Some(expected), None));
+            let setting = setting(name, "").unwrap();
+            assert_eq!((property(&setting).as_deref(), fault_of(name)), (Some(expected), None));
         }
-        assert_eq!(property("KAFKA_TOPIC"), None);
+        assert_eq!(property("SHOP_KAFKA_TLS"), None);
     }
 
     #[test]

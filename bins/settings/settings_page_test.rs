@@ -8,23 +8,31 @@ use clap::{Command, CommandFactory as _};
 
 use super::ServiceKind;
 use super::command_line::{GROUPS, command_line};
-use super::names::is_variable;
+use super::names::{aliases, is_variable};
 use super::variables::Variables;
 
 const INTRODUCTION: &str = "\
 # Settings
 
-For operators: every setting of facing and management, with its variable, its flag and its default.
+For operators: every setting of facing and management, with its default.
 
 This page is generated from `bins/settings/variables.rs`; `facing --help` prints the same.
 
-- Every setting is an environment variable or a flag; a flag wins. An empty variable counts as unset. Secrets and `OTEL_*` have no flag.
-- With nothing set, everything is kept in `./shop-data` and served on this machine.
+- `SHOP_LOG_LEVEL` is the variable of a setting, `--log-level` its flag, and `log_level` its key in the TOML file that `--config` names; there `[log]` and `level` are the same. A flag precedes a variable, a variable the file.
+- With nothing set, everything is kept in `./shop-data` and served on this machine. An empty variable counts as unset, with a warning.
+- A duration is a whole number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, `KiB`, `MiB` or `GiB`.
 - For every secret `X`, `X_FILE` names a file to read it from.
-- `KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka, and so for any other; `__` stands for `_`. One that would break a guarantee, or has a setting here, is rejected.
-- Names in *also* are those of the replaced systems. Two names of one setting with different values are rejected.
-- A misspelled variable that begins like a setting is rejected, with the name that was probably meant.
-- `facing --check-config` prints the settings in effect, tries every connection, and exits with 0 or 1. It creates nothing.
+- `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka, and so for any other; `__` stands for `_`. One that would break a guarantee, or has a setting here, is rejected.
+- `KAFKA_…`, `MONGODB_…` and `POSTGRES_…` need no `SHOP_`, nor do names in *also*: these are of replaced systems and earlier versions, whose numbers without a unit stay valid. Two names of one setting with different values are rejected.
+- Misspelled names are rejected, and settings that the service does not read.
+
+```toml
+data_dir = \"/var/lib/shop\"
+drain_timeout = \"30s\"
+[kafka]
+bootstrap_servers = [\"k1:9092\", \"k2:9092\"]
+password_file = \"/etc/shop/kafka-password\"
+```
 ";
 
 fn page() -> String {
@@ -32,8 +40,8 @@ fn page() -> String {
     for setting in Variables::command().get_arguments() {
         let id = setting.get_id().as_str();
         if let Some((name, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
-            write!(page, "\n## {name}\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n")
-                .unwrap();
+            let kind = if is_variable(id) { "variable" } else { "flag" };
+            write!(page, "\n## {name}\n\n| {kind} | default | meaning |\n|---|---|---|\n").unwrap();
             group = name;
         }
         assert!(!group.is_empty());
@@ -45,11 +53,21 @@ fn page() -> String {
             let (text, after) = rest.split_once(']').unwrap();
             (meaning, default) = (format!("{before}{after}"), Some(text.to_owned()));
         }
-        let meaning = meaning.replace(" [also: ", "; also ").replace(']', "");
-        let flag = setting.get_long().filter(|_| !setting.is_hide_set()).map(|flag| format!("`--{flag}`"));
-        let variable = is_variable(id).then(|| code(id));
-        let cells = [variable, flag, default, Some(meaning)].map(Option::unwrap_or_default);
-        writeln!(page, "| {} |", cells.join(" | ").replace("  ", " ")).unwrap();
+        let is_clear = |alias: &&str| {
+            !["KAFKA_", "MONGODB_", "POSTGRES_"]
+                .iter()
+                .any(|bare| id == format!("SHOP_{alias}") && alias.starts_with(bare))
+        };
+        let aliases: Vec<_> = aliases(id).filter(is_clear).collect();
+        if !aliases.is_empty() {
+            write!(meaning, "; also {}", aliases.join(", ")).unwrap();
+        }
+        if setting.is_hide_set() {
+            meaning.push_str(" (no flag)");
+        }
+        let name =
+            if is_variable(id) { code(id) } else { code(&format!("--{}", setting.get_long().unwrap())) };
+        writeln!(page, "| {name} | {} | {meaning} |", default.unwrap_or_default()).unwrap();
     }
     page
 }

@@ -23,9 +23,11 @@ fn settings_default_to_embedded() {
     let probe_url = |pairs: &[(&str, &str)]| read(ServiceKind::Facing, pairs).unwrap().probe_url();
     assert_eq!(probe_url(&[("HOST", "::")]), "http://[::1]:3000");
     assert_eq!(probe_url(&[("HOST", "::"), ("SHOP_ADMIN_ADDR", "0.0.0.0:9000")]), "http://127.0.0.1:9000");
-    let management = read(ServiceKind::Management, &[("SHOP_INGEST", "off")]).unwrap();
+    let management = read(ServiceKind::Management, &[]).unwrap();
     assert_eq!(management.listen().port, 3001);
-    assert!(management.ingests(), "that is what management is for");
+    assert!(management.ingests() && management.stores_at_once());
+    let reader = read(ServiceKind::Management, &[("SHOP_INGEST", "off")]).unwrap();
+    assert!(!reader.ingests() && !reader.stores_at_once());
 }
 
 #[test]
@@ -48,12 +50,13 @@ fn users_and_orders_default_to_the_url_of_management() {
     assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
     assert_eq!(facing.orders_url.as_deref(), Some("http://m:1"));
     assert!(facing.http_options().unknown_user_wait.is_zero(), "management waits");
-    let management = read(ServiceKind::Management, &pairs).unwrap();
+    let management = read(ServiceKind::Management, &[pairs[0], pairs[3]]).unwrap();
     assert_eq!((&management.users_url, &management.orders_url), (&None, &None));
     assert_eq!(management.http_options().unknown_user_wait, Duration::from_millis(9));
     let wrong = faults(ServiceKind::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
     assert!(wrong.contains("facing requires purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
-    let same = faults(ServiceKind::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
+    let same =
+        faults(ServiceKind::Management, &[roles, ("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
     assert!(same.contains("SHOP_USERS_TOPIC and SHOP_ORDERS_TOPIC are both x"), "{same}");
 }
 
@@ -80,7 +83,7 @@ fn all_errors_are_reported_at_once() {
     );
     for name in [
         "PORT",
-        "KAFKA_BROKERS and KAFKA_BROKER",
+        "KAFKA_BROKER and KAFKA_BROKERS",
         "SHOP_DIALECT",
         "SHOP_DRAIN_SECONDS",
         "SHOP_DEAD_LETTER_LIMIT",
@@ -90,7 +93,7 @@ fn all_errors_are_reported_at_once() {
         "KAFKA_COMPRESSION",
         "SHOP_ROLES",
         "ORDER_USER_WAIT_MS",
-        "KAFKA_USERNAME and KAFKA_PASSWORD",
+        "KAFKA_USERNAME and SHOP_KAFKA_PASSWORD",
         "MANAGEMENT_URL",
     ] {
         assert!(text.contains(name), "{name}: {text}");
@@ -108,7 +111,7 @@ fn conflicting_settings_are_errors() {
         assert!(fault.contains("SHOP_AUTH_JWKS_URL: must") && !fault.contains("hunter2"), "{fault}");
     }
     let kafka = faults(ServiceKind::Facing, &[("KAFKA_BROKERS", "a:1")]);
-    assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
+    assert!(kafka.contains("neither SHOP_MANAGEMENT_URL nor SHOP_MONGODB_URI"), "{kafka}");
     let url = ("DATABASE_URL", "postgres://u:hunter2@h/db");
     for pairs in [&[url][..], &[url, ("KAFKA_BROKERS", "a:1"), ("SHOP_REQUIRE_SERVERS", "on")]] {
         drop(read(ServiceKind::Facing, pairs).unwrap());
@@ -148,7 +151,7 @@ fn users_and_orders_are_in_postgresql_or_in_files_beside_any_store_of_purchases(
     for roles in ["users", "orders", "purchases,users,orders"] {
         let roles = ("SHOP_ROLES", roles);
         let refused = faults(ServiceKind::Management, &[roles, mongodb]);
-        assert!(refused.contains("MONGODB_URI has no users and orders: set POSTGRES_URL"), "{refused}");
+        assert!(refused.contains("MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL"), "{refused}");
         for store in [&[roles][..], &[roles, postgres]] {
             drop(read(ServiceKind::Management, store).unwrap());
         }
@@ -170,10 +173,12 @@ fn kafka_settings_without_brokers_are_errors() {
         ("KAFKA_REPLICAS", "3"),
         ("KAFKA_CREATE_TOPICS", "off"),
         ("KAFKA_CLIENT_ID", "x"),
+        ("KAFKA_PARTITIONS", "1"),
+        ("SHOP_KAFKA_COMPRESSION", "gzip"),
         ("KAFKA_PROPERTY_", "x"),
     ] {
         let text = faults(ServiceKind::Management, &[pair]);
-        assert!(text.contains(pair.0) && text.contains("KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
+        assert!(text.contains(pair.0) && text.contains("SHOP_KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
     }
     assert!(read(ServiceKind::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
 }
@@ -189,13 +194,13 @@ fn properties_of_librdkafka_are_settings() {
         ("KAFKA_PROPERTY_SSL_KEY_PASSWORD_FILE", file.path().to_str().unwrap()),
     ];
     let settings = read(ServiceKind::Management, &pairs).unwrap();
-    let shown = settings.in_effect.iter().filter(|setting| setting.name.starts_with("KAFKA_PROPERTY_"));
+    let shown = settings.in_effect.iter().filter(|setting| setting.name.contains("KAFKA_PROPERTY_"));
     let shown: Vec<_> = shown.map(|setting| (setting.name.as_str(), setting.value.as_str())).collect();
     let expected = [("CLIENT_RACK", "eu-1a"), ("SASL_PASSWORD", "***"), ("SSL_KEY_PASSWORD", "***")];
     assert_eq!(
         shown,
         expected
-            .map(|(name, value)| (format!("KAFKA_PROPERTY_{name}"), value))
+            .map(|(name, value)| (format!("SHOP_KAFKA_PROPERTY_{name}"), value))
             .each_ref()
             .map(|(name, value)| (name.as_str(), *value))
     );
@@ -208,7 +213,10 @@ fn properties_of_librdkafka_are_settings() {
     let twice = faults(ServiceKind::Management, &twice);
     assert!(twice.contains("KAFKA_PROPERTY_client.rack is another name"), "{twice}");
     let alone = faults(ServiceKind::Management, &pairs[1..2]);
-    assert!(alone.contains("KAFKA_PROPERTY_: set, but KAFKA_BOOTSTRAP_SERVERS is not"), "{alone}");
+    assert!(
+        alone.contains("KAFKA_PROPERTY_CLIENT_RACK: set, but SHOP_KAFKA_BOOTSTRAP_SERVERS is not"),
+        "{alone}"
+    );
 }
 
 #[test]
@@ -219,7 +227,10 @@ fn incomplete_certificates_and_tokens_are_errors() {
         (&[("SHOP_TLS_CLIENT_CA_FILE", "a")], "SHOP_TLS_CERT_FILE is not"),
         (&[("SHOP_SERVICE_KEY_FILE", "a")], "SHOP_SERVICE_CERT_FILE and SHOP_SERVICE_KEY_FILE go together"),
         (&[brokers, ("KAFKA_CERT_FILE", "a"), ("KAFKA_KEY_FILE", "b")], "KAFKA_TLS is off"),
-        (&[brokers, ("KAFKA_TLS", "on"), ("KAFKA_CERT_FILE", "a")], "KAFKA_CERT_FILE and KAFKA_KEY_FILE"),
+        (
+            &[brokers, ("KAFKA_TLS", "on"), ("KAFKA_CERT_FILE", "a")],
+            "KAFKA_CERT_FILE and SHOP_KAFKA_KEY_FILE",
+        ),
         (&[brokers, ("KAFKA_OAUTH_TOKEN_URL", "https://i/token")], "KAFKA_OAUTH_CLIENT_SECRET go together"),
         (&[("KAFKA_OAUTH_TOKEN_URL", "https://i/token")], "KAFKA_BOOTSTRAP_SERVERS is not"),
     ] {
@@ -293,4 +304,142 @@ fn a_command_is_not_checked() {
     let environment = Environment::from_pairs([]);
     let wrong = Settings::from_parts(ServiceKind::Management, &arguments, environment).unwrap_err();
     assert!(wrong.to_string().contains("leave out the command"), "{wrong}");
+}
+
+#[test]
+fn a_setting_that_the_service_does_not_read_is_an_error() {
+    let roles = ("SHOP_ROLES", "purchases,users");
+    for (service, pairs, said) in [
+        (
+            ServiceKind::Management,
+            &[("MANAGEMENT_URL", "http://m:1")][..],
+            "SHOP_MANAGEMENT_URL: set, but management",
+        ),
+        (
+            ServiceKind::Management,
+            &[roles, ("USERS_URL", "http://u:1")],
+            "SHOP_USERS_URL: set, but management",
+        ),
+        (ServiceKind::Management, &[("SHOP_SERVICE_TOKEN", "x")], "SHOP_SERVICE_TOKEN: set, but management"),
+        (
+            ServiceKind::Management,
+            &[("CORS_ALLOW_ORIGINS", "*")],
+            "SHOP_CORS_ALLOW_ORIGINS: set, but management",
+        ),
+        (ServiceKind::Facing, &[("SHOP_USERS_TOPIC", "x")], "SHOP_USERS_TOPIC: set, but only the roles"),
+        (
+            ServiceKind::Facing,
+            &[("ORDER_USER_WAIT_MS", "9")],
+            "SHOP_ORDER_USER_WAIT: set, but only the roles",
+        ),
+        (
+            ServiceKind::Facing,
+            &[("MONGODB_DB", "x")],
+            "SHOP_MONGODB_DATABASE: set, but SHOP_MONGODB_URI is not",
+        ),
+        (ServiceKind::Facing, &[("POSTGRES_MAX_CONNECTIONS", "12")], "but SHOP_POSTGRES_URL is not"),
+        (
+            ServiceKind::Facing,
+            &[("SHOP_LOG_RETENTION", "0s")],
+            "SHOP_LOG_RETENTION: invalid value '0s': must be at least 1s",
+        ),
+    ] {
+        let wrong = faults(service, pairs);
+        assert!(wrong.contains(said), "{pairs:?}: {wrong}");
+    }
+}
+
+#[test]
+fn names_of_earlier_versions_are_accepted_in_their_units() {
+    let pairs = [
+        ("SHOP_DRAIN_SECONDS", "7"),
+        ("SHOP_LOG_MAX_BYTES", "2097152"),
+        ("SHOP_ROLES", "purchases,orders"),
+        ("ORDER_USER_WAIT_MS", "250"),
+    ];
+    let old = read(ServiceKind::Facing, &pairs).unwrap();
+    let pairs = [
+        ("SHOP_DRAIN_TIMEOUT", "7s"),
+        ("SHOP_LOG_MAX_SIZE", "2MiB"),
+        ("SHOP_ROLES", "purchases,orders"),
+        ("SHOP_ORDER_USER_WAIT", "250ms"),
+    ];
+    let new = read(ServiceKind::Facing, &pairs).unwrap();
+    for settings in [old, new] {
+        assert_eq!((settings.drain_timeout, settings.log_max_size), (Duration::from_secs(7), Some(2 << 20)));
+        assert_eq!(settings.order_user_wait, Duration::from_millis(250));
+    }
+    for (old, new) in [("HOST", "::1"), ("KAFKA_TOPIC", "x"), ("LOG_LEVEL", "warn")] {
+        drop(read(ServiceKind::Facing, &[(old, new)]).unwrap());
+    }
+    let both = faults(ServiceKind::Facing, &[("RUST_LOG", "debug"), ("SHOP_LOG_LEVEL", "info")]);
+    assert!(both.contains("RUST_LOG and SHOP_LOG_LEVEL are two names of one setting"), "{both}");
+}
+
+/// The settings of facing with a file of this text.
+fn with_file(text: &str, pairs: &[(&str, &str)], flags: &[&str]) -> Result<Settings> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let config = [("SHOP_CONFIG", file.path().to_str().unwrap())];
+    let owned = config.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let arguments: Vec<_> = ["facing"].iter().chain(flags).map(OsString::from).collect();
+    Settings::from_parts(ServiceKind::Facing, &arguments, Environment::from_pairs(owned))
+}
+
+#[test]
+fn flags_precede_variables_and_variables_the_file() {
+    let text = "port = 1\nroles = [\"purchases\", \"users\"]\nlog.level = \"warn\"\naccess_log = true\n\
+                [users]\ntopic = \"u\"\ngroup_id = \"g\"\n[drain]\ntimeout = \"5s\"";
+    let settings =
+        with_file(text, &[("SHOP_USERS_TOPIC", "v"), ("LOG_LEVEL", "error")], &["--log-level", "debug"]);
+    let settings = settings.unwrap();
+    assert_eq!((settings.port, &*settings.users_topic, &*settings.log_level), (Some(1), "v", "debug"));
+    assert_eq!((&*settings.users_group_id, settings.drain_timeout), ("g", Duration::from_secs(5)));
+    assert!(settings.has(ProcessRole::Users) && !settings.has(ProcessRole::Orders));
+    for (name, value, origin) in [
+        ("SHOP_PORT", "1", "file"),
+        ("SHOP_USERS_TOPIC", "v", "environment"),
+        ("SHOP_LOG_LEVEL", "debug", "flag"),
+        ("SHOP_ORDERS_TOPIC", "order_created", "default"),
+        ("SHOP_TRUSTED_PROXIES", "none", "default"),
+    ] {
+        let setting = settings.in_effect.iter().find(|setting| setting.name == name).unwrap();
+        assert_eq!((&*setting.value, setting.origin), (value, origin), "{name}");
+    }
+}
+
+#[test]
+fn faults_of_a_file_are_named_by_its_keys() {
+    for (text, said) in [
+        ("purchases_topik = 'x'", "purchases_topik in "),
+        ("purchases_topik = 'x'", ": purchases_topic in "),
+        ("[kafka]\ntopic = 'x'", "kafka_topic in "),
+        ("klingon = 1", "remove it"),
+        ("port = 'http'", "port in "),
+        ("port = 1\nport = 2", "line 2: duplicate key"),
+        ("mongodb_uri = 'hunter2", "line 1: "),
+        ("log_level = 'info'\nlog.level = 'warn'", "are two names of one setting"),
+        ("port = 2026-01-01", "port: must be a text, a number"),
+        ("config = 'other.toml'", "cannot name another one"),
+        ("kafka_password_file = '/nowhere'", "/nowhere cannot be read"),
+    ] {
+        let wrong = with_file(text, &[], &[]).map(drop).unwrap_err().to_string();
+        assert!(wrong.contains(said) && !wrong.contains("hunter2"), "{text}: {wrong}");
+    }
+    let missing = faults(ServiceKind::Facing, &[("SHOP_CONFIG", "/nowhere.toml")]);
+    assert!(missing.contains("/nowhere.toml (--config): cannot be read"), "{missing}");
+}
+
+#[test]
+fn empty_variables_are_warned_of_with_what_they_mean() {
+    let pairs =
+        [("KAFKA_BOOTSTRAP_SERVERS", ""), ("MONGODB_URI_FILE", " "), ("SHOP_DATADIR", ""), ("EDITOR", "")];
+    let settings = read(ServiceKind::Facing, &pairs).unwrap();
+    let warnings: Vec<_> = settings.warnings().collect();
+    let expected = [
+        "KAFKA_BOOTSTRAP_SERVERS is set, but empty, which counts as unset: SHOP_KAFKA_BOOTSTRAP_SERVERS is none, the log is \
+         embedded (default)",
+        "MONGODB_URI_FILE is set, but empty, which counts as unset: SHOP_MONGODB_URI is none, the store is embedded (default)",
+    ];
+    assert_eq!(warnings, expected);
 }

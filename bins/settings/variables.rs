@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgAction::Set;
-use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum, value_parser};
 use clap_complete::Shell;
 use secrecy::SecretString;
@@ -24,18 +24,22 @@ use super::host_port::HostPort;
 
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
 ///
-/// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
-/// X_FILE names a file to read it from. KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so
-/// for any other that breaks no guarantee; two underscores stand for one. The names of the replaced systems are accepted too; two names of one setting
-/// with different values are rejected, and so are misspelled names.
+/// Every setting is a flag, an environment variable or a key of the TOML file --config; the first of them wins. --log-level
+/// is SHOP_LOG_LEVEL, and log_level, or level below [log]. An empty variable counts as unset. For every secret X, X_FILE
+/// names a file to read it from. SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so for
+/// any other that breaks no guarantee; two underscores stand for one. Two names of one setting with different values are
+/// rejected, and so are misspelled names, and settings that the service does not read.
+///
+/// A duration is a whole number with ms, s, m, h or d, a size one with B, KiB, MiB or GiB.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
 #[derive(Debug, Parser)]
 pub(crate) struct Variables {
-    /// Print the settings, check every connection, and exit with 0, or with 1 for an error. Creates nothing
+    /// Print all settings with their origins, check every connection for 2s, and exit with 0, or with 1 for an error. Creates
+    /// nothing
     #[arg(long)]
     pub(crate) check_config: bool,
-    /// Check that the service on HOST and PORT is ready, and exit with 0, or with 1 if it is not
+    /// Check that the service on SHOP_HOST and SHOP_PORT is ready, and exit with 0, or with 1 if it is not
     #[arg(long)]
     pub(crate) healthcheck: bool,
     /// Print the result of --check-config or of a command as JSON
@@ -49,27 +53,27 @@ pub(crate) struct Variables {
     pub(crate) man: bool,
 
     /// Address to listen on
-    #[arg(long, id = "HOST", default_value = "127.0.0.1")]
+    #[arg(long, id = "SHOP_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
-    /// Port to listen on, 0 for any [default: facing 3000, management 3001] [also: APP_PORT]
-    #[arg(long, id = "PORT")]
+    /// Port to listen on, 0 for any [default: facing 3000, management 3001]
+    #[arg(long, id = "SHOP_PORT")]
     pub(crate) port: Option<u16>,
 
-    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when unset. It is read
-    /// again when it changes
+    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when unset. Read again
+    /// on change
     #[arg(long, id = "SHOP_TLS_CERT_FILE")]
     pub(crate) tls_cert_file: Option<PathBuf>,
-    /// File of the private key of this certificate, PEM. It is read again when it changes
+    /// File of the private key of this certificate, PEM. Read again on change
     #[arg(long, id = "SHOP_TLS_KEY_FILE")]
     pub(crate) tls_key_file: Option<PathBuf>,
-    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed. It is read again when
-    /// it changes [default: clients need no certificate]
+    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed. Read again on
+    /// change [default: clients need no certificate]
     #[arg(long, id = "SHOP_TLS_CLIENT_CA_FILE")]
     pub(crate) tls_client_ca_file: Option<PathBuf>,
 
     /// Address of a second listener, host:port, for probes, /health, /metrics and what operators do; /metrics and
     /// /health need no token there. The first listener then has /healthz and /livez of these [default: none, all are
-    /// on HOST and PORT]
+    /// on SHOP_HOST and SHOP_PORT]
     #[arg(long, id = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
 
@@ -90,112 +94,119 @@ pub(crate) struct Variables {
     /// Folder of the embedded log and store
     #[arg(long, id = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
-    /// How long the store keeps purchases, by their timestamp: a number and s, m, h or d. The process that runs ingest
+    /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
-    #[arg(long, id = "SHOP_PURCHASE_RETENTION", value_parser = read_retention)]
+    #[arg(long, id = "SHOP_PURCHASE_RETENTION", value_parser = duration("", 1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
-    /// How long the embedded log keeps purchases that every group has consumed: a number and s, m, h or d [default: 7d]
-    #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = read_duration)]
+    /// How long the embedded log keeps purchases that every group has consumed
+    /// [default: 7d]
+    #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = duration("", 1_000, MAX_MILLIS))]
     pub(crate) log_retention: Option<Duration>,
-    /// Maximum size of the embedded log of purchases in bytes, at least 1 MiB; purchases are refused when it is full
-    /// [default: none]
-    #[arg(long, id = "SHOP_LOG_MAX_BYTES", value_parser = value_parser!(u64).range(1 << 20..))]
-    pub(crate) log_max_bytes: Option<u64>,
-    /// Kafka brokers, host:port separated by commas; the embedded log when unset [also: KAFKA_BROKERS, KAFKA_BROKER]
-    #[arg(long, id = "KAFKA_BOOTSTRAP_SERVERS")]
+    /// Maximum size of the embedded log of purchases, at least 1MiB; purchases are refused when it is full [default: none]
+    #[arg(long, id = "SHOP_LOG_MAX_SIZE", alias = "log-max-bytes", value_parser = read_log_size)]
+    pub(crate) log_max_size: Option<u64>,
+    /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
+    #[arg(long, id = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
-    /// Topic of purchases [also: PURCHASE_TOPIC]
-    #[arg(long, id = "KAFKA_TOPIC", default_value = "purchases")]
+    /// Topic of purchases
+    #[arg(
+        long = "purchases-topic",
+        id = "SHOP_PURCHASES_TOPIC",
+        alias = "kafka-topic",
+        default_value = "purchases"
+    )]
     pub(crate) kafka_topic: String,
-    /// Consumer group that stores purchases [also: KAFKA_GROUPID, KAFKA_CONSUMER_GROUP]
-    #[arg(long, id = "KAFKA_GROUP_ID", default_value = "purchase-group")]
+    /// Consumer group that stores purchases
+    #[arg(
+        long = "purchases-group-id",
+        id = "SHOP_PURCHASES_GROUP_ID",
+        alias = "kafka-group-id",
+        default_value = "purchase-group"
+    )]
     pub(crate) kafka_group_id: String,
     /// Partitions of a topic that this process creates
-    #[arg(long, id = "KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, id = "SHOP_KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_partitions: u32,
     /// Replication factor of a topic that this process creates; warns of a topic with fewer replicas [default: the
     /// brokers']
-    #[arg(long, id = "KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, id = "SHOP_KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic exists
-    #[arg(long, id = "KAFKA_CREATE_TOPICS", action = Set, default_value = "on", value_parser = on_or_off())]
+    #[arg(long, id = "SHOP_KAFKA_CREATE_TOPICS", action = Set, default_value = "on", value_parser = on_or_off())]
     pub(crate) kafka_create_topics: bool,
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
-    #[arg(long, id = "KAFKA_INSTANCE_ID")]
+    #[arg(long, id = "SHOP_KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,
     /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing, shop-management]
-    #[arg(long, id = "KAFKA_CLIENT_ID")]
+    #[arg(long, id = "SHOP_KAFKA_CLIENT_ID")]
     pub(crate) kafka_client_id: Option<String>,
     /// SASL user of Kafka
-    #[arg(long, id = "KAFKA_USERNAME")]
+    #[arg(long, id = "SHOP_KAFKA_USERNAME")]
     pub(crate) kafka_username: Option<String>,
-    /// SASL password of Kafka [also: KAFKA_PASSWORD_FILE]
-    #[arg(id = "KAFKA_PASSWORD", long, hide = true)]
+    /// SASL password of Kafka
+    #[arg(id = "SHOP_KAFKA_PASSWORD", long, hide = true)]
     pub(crate) kafka_password: Option<SecretString>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a user, OAUTHBEARER with
-    /// KAFKA_OAUTH_TOKEN_URL]
-    #[arg(long, id = "KAFKA_SASL_MECHANISM")]
+    /// SHOP_KAFKA_OAUTH_TOKEN_URL]
+    #[arg(long, id = "SHOP_KAFKA_SASL_MECHANISM")]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
-    #[arg(long, id = "KAFKA_TLS", action = Set, default_value = "off", value_parser = on_or_off())]
+    #[arg(long, id = "SHOP_KAFKA_TLS", action = Set, default_value = "off", value_parser = on_or_off())]
     pub(crate) kafka_tls: bool,
     /// File of CA certificates for Kafka [default: the system's]
-    #[arg(long, id = "KAFKA_CA_FILE")]
+    #[arg(long, id = "SHOP_KAFKA_CA_FILE")]
     pub(crate) kafka_ca_file: Option<PathBuf>,
-    /// File of the client certificate with its chain for Kafka, PEM; requires KAFKA_TLS
-    #[arg(long, id = "KAFKA_CERT_FILE")]
+    /// File of the client certificate with its chain for Kafka, PEM; requires SHOP_KAFKA_TLS
+    #[arg(long, id = "SHOP_KAFKA_CERT_FILE")]
     pub(crate) kafka_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
-    #[arg(long, id = "KAFKA_KEY_FILE")]
+    #[arg(long, id = "SHOP_KAFKA_KEY_FILE")]
     pub(crate) kafka_key_file: Option<PathBuf>,
     /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are requested by client
     /// credentials, with the id and the secret in the header Authorization
-    #[arg(long, id = "KAFKA_OAUTH_TOKEN_URL")]
+    #[arg(long, id = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
     pub(crate) kafka_oauth_token_url: Option<String>,
     /// Client id at the token endpoint
-    #[arg(long, id = "KAFKA_OAUTH_CLIENT_ID")]
+    #[arg(long, id = "SHOP_KAFKA_OAUTH_CLIENT_ID")]
     pub(crate) kafka_oauth_client_id: Option<String>,
-    /// Client secret at the token endpoint [also: KAFKA_OAUTH_CLIENT_SECRET_FILE, which is read again for every token]
-    #[arg(id = "KAFKA_OAUTH_CLIENT_SECRET", long, hide = true)]
+    /// Client secret at the token endpoint. Its file is read again for every token
+    #[arg(id = "SHOP_KAFKA_OAUTH_CLIENT_SECRET", long, hide = true)]
     pub(crate) kafka_oauth_client_secret: Option<SecretString>,
     /// Scope of the tokens [default: none]
-    #[arg(long, id = "KAFKA_OAUTH_SCOPE")]
+    #[arg(long, id = "SHOP_KAFKA_OAUTH_SCOPE")]
     pub(crate) kafka_oauth_scope: Option<String>,
     /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none and gzip only
-    #[arg(long, id = "KAFKA_COMPRESSION", default_value = "none")]
+    #[arg(long, id = "SHOP_KAFKA_COMPRESSION", default_value = "none")]
     pub(crate) kafka_compression: Compression,
 
-    /// Connection string of MongoDB, mongodb://…, for purchases; the embedded store when unset [also: MONGODB_URI_FILE,
-    /// DATABASE_URL, MONGO_HOSTNAME + MONGO_PORT, MONGODB_HOSTS + MONGODB_USERNAME + MONGODB_PASSWORD + MONGODB_AUTHDB]
-    #[arg(id = "MONGODB_URI", long, hide = true)]
+    /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of MONGODB_HOSTS,
+    /// MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME and MONGO_PORT [default: none, the store
+    /// is embedded]
+    #[arg(id = "SHOP_MONGODB_URI", long, hide = true)]
     pub(crate) mongodb_uri: Option<SecretString>,
-    /// Database of purchases [default: that of the URI's path, else purchases] [also: MONGODB_DB, MONGO_DB_NAME]
-    #[arg(long, id = "MONGODB_DATABASE")]
+    /// Database of purchases [default: that of the URI's path, else purchases]
+    #[arg(long, id = "SHOP_MONGODB_DATABASE")]
     pub(crate) mongodb_database: Option<String>,
-    /// Collection of purchases [also: MONGO_COLLECTION_NAME]
-    #[arg(long, id = "MONGODB_COLLECTION", default_value = "purchases")]
+    /// Collection of purchases
+    #[arg(long, id = "SHOP_MONGODB_COLLECTION", default_value = "purchases")]
     pub(crate) mongodb_collection: String,
-    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with MONGODB_URI beside it for users and orders
-    /// only [also: POSTGRES_URL_FILE, DATABASE_URL]
-    #[arg(id = "POSTGRES_URL", long, hide = true)]
+    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI beside it for users and
+    /// orders only
+    #[arg(id = "SHOP_POSTGRES_URL", long, hide = true)]
     pub(crate) postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
     /// users and for orders
-    #[arg(long, id = "POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = value_parser!(u32).range(12..))]
+    #[arg(long, id = "SHOP_POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = value_parser!(u32).range(12..))]
     pub(crate) postgres_max_connections: u32,
     /// Whether users and orders take over tables of PostgreSQL that another program has made, such as those of the
     /// replaced system: on or off. With off, a process that finds such tables does not start
     #[arg(long, id = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = on_or_off())]
     pub(crate) adopt_tables: bool,
 
-    /// Address of management, from which facing gets listings, http://host:port; the store when unset [also:
-    /// CUSTOMER_MANAGEMENT_URL, CUSTOMER_MGMT_API_URL, MANAGEMENT_API_ENDPOINT and CM_API_HOST as host:port,
-    /// CM_API_HOSTNAME + CM_API_PORT]
-    #[arg(long, id = "MANAGEMENT_URL")]
+    /// Address of management, from which facing gets listings, http://host:port. It may be composed of CM_API_HOSTNAME and
+    /// CM_API_PORT [default: none, facing reads the store]
+    #[arg(long, id = "SHOP_MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
-    /// Whether facing runs ingest itself: on or off [default: on without MANAGEMENT_URL]
-    #[arg(long, id = "SHOP_INGEST", value_parser = on_or_off())]
-    pub(crate) ingest: Option<bool>,
 
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
@@ -217,27 +228,27 @@ pub(crate) struct Variables {
     /// Consumer group in which orders read user events
     #[arg(long, id = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
     pub(crate) orders_group_id: String,
-    /// Milliseconds that an order waits for the event of its user, at most 4000; 0 for none
-    #[arg(long, id = "ORDER_USER_WAIT_MS", default_value = "2000", value_parser = order_user_wait())]
+    /// How long an order waits for the event of its user, at most 4s; 0s for not at all
+    #[arg(long, id = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration("ms", 0, 4_000))]
     pub(crate) order_user_wait: Duration,
-    /// Address of the process that stores users, for facing, http://host:port [default: MANAGEMENT_URL]
-    #[arg(long, id = "USERS_URL")]
+    /// Address of the process that stores users, for facing, http://host:port [default: SHOP_MANAGEMENT_URL]
+    #[arg(long, id = "SHOP_USERS_URL")]
     pub(crate) users_url: Option<String>,
-    /// Address of the process that stores orders, for facing, http://host:port [default: MANAGEMENT_URL]
-    #[arg(long, id = "ORDERS_URL")]
+    /// Address of the process that stores orders, for facing, http://host:port [default: SHOP_MANAGEMENT_URL]
+    #[arg(long, id = "SHOP_ORDERS_URL")]
     pub(crate) orders_url: Option<String>,
     /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys) or off (everybody).
     /// Required on an address that other machines can reach [default: keys with SHOP_API_KEYS_FILE, else off]
     #[arg(long, id = "SHOP_AUTH", ignore_case = true)]
     pub(crate) auth: Option<AuthMode>,
     /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas, and for the key of a
-    /// user its user id. It is read again when it changes
+    /// user its user id. Read again on change
     #[arg(long, id = "SHOP_API_KEYS_FILE")]
     pub(crate) api_keys_file: Option<PathBuf>,
     /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
     #[arg(long, id = "SHOP_AUTH_JWKS_URL")]
     pub(crate) auth_jwks_url: Option<String>,
-    /// File of these keys, in place of the address. It is read again when it changes
+    /// File of these keys, in place of the address. Read again on change
     #[arg(long, id = "SHOP_AUTH_JWKS_FILE")]
     pub(crate) auth_jwks_file: Option<PathBuf>,
     /// Issuer of tokens, their claim iss
@@ -247,8 +258,8 @@ pub(crate) struct Variables {
     #[arg(long, id = "SHOP_AUTH_AUDIENCE")]
     pub(crate) auth_audience: Option<String>,
     /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
-    /// users:write:any, users:read:any, orders:write:any and orders:read:any [also:
-    /// SHOP_SERVICE_TOKEN_FILE, which is read again when the token is rejected]
+    /// users:write:any, users:read:any, orders:write:any and orders:read:any. Its file is read again
+    /// when the token is rejected
     #[arg(id = "SHOP_SERVICE_TOKEN", long, hide = true)]
     pub(crate) service_token: Option<SecretString>,
     /// File of CA certificates, PEM, of the services that facing calls by https [default: the system's]
@@ -261,7 +272,7 @@ pub(crate) struct Variables {
     #[arg(long, id = "SHOP_SERVICE_KEY_FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
     /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
-    #[arg(long, id = "CORS_ALLOW_ORIGINS")]
+    #[arg(long, id = "SHOP_CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except
     /// for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and IP addresses too [default: all; on a loopback
@@ -269,16 +280,15 @@ pub(crate) struct Variables {
     #[arg(long, id = "SHOP_HOSTS")]
     pub(crate) hosts: Option<Hosts>,
 
-    /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug [also: RUST_LOG, which
-    /// wins]
-    #[arg(long, id = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
+    /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
+    #[arg(long, id = "SHOP_LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
     /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write and each read of what
     /// belongs to another user has a line in the audit log [default: on with authentication, else off]
     #[arg(long, id = "SHOP_ACCESS_LOG")]
     pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
-    #[arg(long, id = "LOG_FORMAT", ignore_case = true)]
+    #[arg(long, id = "SHOP_LOG_FORMAT", ignore_case = true)]
     pub(crate) log_format: Option<LogFormat>,
     /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
     /// is created again within a second [default: standard error]
@@ -300,13 +310,21 @@ pub(crate) struct Variables {
     #[arg(id = "OTEL_SDK_DISABLED", long, hide = true, action = Set, default_value = "false", value_parser = on_or_off())]
     pub(crate) otel_sdk_disabled: bool,
 
+    /// File of settings, TOML [default: none]
+    #[arg(long, id = "SHOP_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for facing with
+    /// SHOP_MANAGEMENT_URL]
+    #[arg(long, id = "SHOP_INGEST", value_parser = on_or_off())]
+    pub(crate) ingest: Option<bool>,
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the last ten times as
     /// many records are dead-lettered. 0 for no limit
     #[arg(long, id = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
-    /// Time limit of a shutdown, in seconds
-    #[arg(long, id = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = value_parser!(u32).range(1..))]
-    pub(crate) drain_seconds: u32,
+    /// Time limit of a shutdown
+    #[arg(long, id = "SHOP_DRAIN_TIMEOUT", alias = "drain-seconds", default_value = "20s",
+        value_parser = duration("s", 1_000, MAX_MILLIS))]
+    pub(crate) drain_timeout: Duration,
 
     /// Whether to require servers in place of the embedded log and store: on or off
     #[arg(long, id = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = on_or_off())]
@@ -354,11 +372,6 @@ fn on_or_off() -> BoolishValueParser {
     BoolishValueParser::new()
 }
 
-/// Milliseconds, less than the request timeout.
-fn order_user_wait() -> impl TypedValueParser<Value = Duration> {
-    value_parser!(u64).range(..=4_000).map(Duration::from_millis)
-}
-
 /// Directives of `tracing-subscriber`, from directives or from a level of the replaced systems.
 fn read_log_level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -382,27 +395,51 @@ fn read_role(text: &str) -> Result<ProcessRole, String> {
     ValueEnum::from_str(text.trim(), true).map_err(|_unknown| format!("{text:?} {unknown}"))
 }
 
-/// A whole number with the unit `s`, `m`, `h` or `d`.
-fn read_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a number with s, m, h or d, such as 7d");
-    let seconds = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 24 * 3_600,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = text[..text.len() - 1].parse().map_err(|_invalid| wrong())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
+/// The units of a duration, in milliseconds, and of a size, in bytes.
+const TIMES: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
+const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// Far beyond any retention, and within the range of dates.
+const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
+
+/// A whole number with one of `units`. One without has the unit `bare`, that of an earlier name of the setting.
+fn quantity(text: &str, units: &[(&str, u64)], bare: &str) -> Result<u64, String> {
+    let (number, unit) =
+        text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = if unit.is_empty() { bare } else { unit };
+    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
+    let value =
+        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(*factor));
+    let names = || units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    value.ok_or_else(|| format!("{text:?} is not a whole number with a unit of {}", names()))
 }
 
-/// A duration that is not zero.
-fn read_retention(text: &str) -> Result<Duration, String> {
-    let retention = read_duration(text)?;
-    if retention.is_zero() { Err("must be at least 1s".to_owned()) } else { Ok(retention) }
+/// A duration of `min` to `max` milliseconds.
+fn duration(bare: &'static str, min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let limit = |what, limit| Err(format!("must be at {what} {:?}", Duration::from_millis(limit)));
+        match quantity(text, &TIMES, bare)? {
+            millis if millis < min => limit("least", min),
+            millis if millis > max => limit("most", max),
+            millis => Ok(Duration::from_millis(millis)),
+        }
+    }
+}
+
+/// A size of at least 1 MiB.
+fn read_log_size(text: &str) -> Result<u64, String> {
+    let size = quantity(text, &SIZES, "B")?;
+    if size < 1 << 20 { Err("must be at least 1MiB".to_owned()) } else { Ok(size) }
 }
 
 impl Variables {
+    /// The roles of this process, separated by commas.
+    pub(crate) fn role_names(&self) -> String {
+        let roles = ProcessRole::value_variants().iter().filter(|role| self.has(**role));
+        let names = roles.filter_map(|role| Some(role.to_possible_value()?.get_name().to_owned()));
+        names.collect::<Vec<_>>().join(",")
+    }
+
     /// Whether this process has the role. By default it has purchases, and those of the system of the dialect.
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         match &self.roles[..] {
@@ -417,12 +454,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_a_number_with_a_unit() {
-        for (text, seconds) in [("0s", 0), ("90s", 90), ("5m", 300), ("12h", 43_200), ("7d", 604_800)] {
-            assert_eq!(read_duration(text), Ok(Duration::from_secs(seconds)));
+    fn a_quantity_is_a_number_with_a_unit() {
+        let millis = |text, bare| duration(bare, 0, MAX_MILLIS)(text).map(|time| time.as_millis());
+        for (text, expected) in [
+            ("0s", 0),
+            ("250ms", 250),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("12h", 43_200_000),
+            ("7d", 604_800_000),
+        ] {
+            assert_eq!(millis(text, ""), Ok(expected));
         }
-        for wrong in ["", "7", "d", "-1d", "1.5h", "7 d", "1w", "5\u{fc}"] {
-            assert!(read_duration(wrong).is_err(), "{wrong}");
+        assert_eq!(
+            (millis("20", "s"), millis("20", "ms"), millis("3d", "s")),
+            (Ok(20_000), Ok(20), Ok(259_200_000))
+        );
+        for wrong in
+            ["", "7", "d", "-1d", "1.5h", "7 d", "1w", "5\u{fc}", "99999999999999999999d", "9999999d"]
+        {
+            assert!(millis(wrong, "").is_err(), "{wrong}");
+        }
+        assert_eq!(duration("", 1_000, 2_000)("0s"), Err("must be at least 1s".to_owned()));
+        assert_eq!(duration("", 1_000, 2_000)("1h"), Err("must be at most 2s".to_owned()));
+        assert_eq!((read_log_size("64MiB"), read_log_size("1048576")), (Ok(64 << 20), Ok(1 << 20)));
+        for wrong in ["1048575", "1KiB", "1MB", "MiB"] {
+            assert!(read_log_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_its_flag_in_upper_case() {
+        use clap::CommandFactory as _;
+        for setting in Variables::command().get_arguments() {
+            let (id, long) = (setting.get_id().as_str(), setting.get_long().unwrap());
+            let is_rule = id == format!("SHOP_{}", long.replace('-', "_").to_uppercase());
+            assert!(
+                is_rule
+                    || id.starts_with("OTEL_")
+                    || id.starts_with(char::is_lowercase)
+                    || setting.is_hide_set(),
+                "{id} {long}"
+            );
         }
     }
 }

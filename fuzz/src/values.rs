@@ -59,7 +59,7 @@ pub fn settings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     // Files are not part of it.
-    let pairs = pairs.filter(|(name, _)| !name.contains("_FILE"));
+    let pairs = pairs.filter(|(name, _)| !name.contains("_FILE") && *name != "SHOP_CONFIG");
     let pairs: Vec<(String, String)> =
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     for service in [ServiceKind::Facing, ServiceKind::Management] {

@@ -17,10 +17,10 @@ use crate::{KafkaLogOptions, SaslMechanism};
 
 /// The properties that cannot be set, each line with the reason. A name that ends with a dot is a prefix.
 const REFUSED: &str = "\
-bootstrap.servers metadata.broker.list: use KAFKA_BOOTSTRAP_SERVERS
-client.id group.id group.instance.id: use KAFKA_CLIENT_ID, KAFKA_GROUP_ID or KAFKA_INSTANCE_ID
-security.protocol sasl. enable.sasl.oauthbearer.unsecure.jwt: use KAFKA_TLS, KAFKA_SASL_MECHANISM and the settings of the login
-ssl.ca. ssl.certificate. ssl.key.location ssl.key.pem ssl.keystore. ssl.engine. ssl_ca ssl_certificate ssl_key: use KAFKA_CA_FILE, KAFKA_CERT_FILE and KAFKA_KEY_FILE
+bootstrap.servers metadata.broker.list: use SHOP_KAFKA_BOOTSTRAP_SERVERS
+client.id group.id group.instance.id: use SHOP_KAFKA_CLIENT_ID, SHOP_PURCHASES_GROUP_ID or SHOP_KAFKA_INSTANCE_ID
+security.protocol sasl. enable.sasl.oauthbearer.unsecure.jwt: use SHOP_KAFKA_TLS, SHOP_KAFKA_SASL_MECHANISM and the settings of the login
+ssl.ca. ssl.certificate. ssl.key.location ssl.key.pem ssl.keystore. ssl.engine. ssl_ca ssl_certificate ssl_key: use SHOP_KAFKA_CA_FILE, SHOP_KAFKA_CERT_FILE and SHOP_KAFKA_KEY_FILE
 enable.ssl.certificate.verification ssl.endpoint.identification.algorithm: any server could pose as a broker
 acks request.required.acks enable.idempotence transactional.id test.: an acknowledged record could be lost, or be written twice
 partitioner: the records of a user could be out of order

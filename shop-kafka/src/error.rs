@@ -66,10 +66,10 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => (
             Denied,
-            "wrong user or password, or the brokers do not support the mechanism: check KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL_MECHANISM",
+            "wrong user or password, or the brokers do not support the mechanism: check SHOP_KAFKA_USERNAME, SHOP_KAFKA_PASSWORD, SHOP_KAFKA_SASL_MECHANISM",
         ),
         Code::UnsupportedSASLMechanism => {
-            (Denied, "the brokers do not support this mechanism: check KAFKA_SASL_MECHANISM")
+            (Denied, "the brokers do not support this mechanism: check SHOP_KAFKA_SASL_MECHANISM")
         }
         Code::TopicAuthorizationFailed => {
             (Denied, "the user is not authorized for the topic: grant READ, WRITE and DESCRIBE on it")
@@ -87,11 +87,11 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::PolicyViolation => (Denied, "a policy of the cluster forbids the operation"),
         Code::FencedInstanceId | Code::UnreleasedInstanceId => (
             Denied,
-            "another process uses the same instance id: set a different KAFKA_INSTANCE_ID for each process",
+            "another process uses the same instance id: set a different SHOP_KAFKA_INSTANCE_ID for each process",
         ),
-        Code::SSL => (Unavailable, "the TLS handshake failed: check KAFKA_TLS and KAFKA_CA_FILE"),
+        Code::SSL => (Unavailable, "the TLS handshake failed: check SHOP_KAFKA_TLS and SHOP_KAFKA_CA_FILE"),
         Code::Resolve => {
-            (Unavailable, "no broker's host name can be resolved: check KAFKA_BOOTSTRAP_SERVERS and DNS")
+            (Unavailable, "no broker's host name can be resolved: check SHOP_KAFKA_BOOTSTRAP_SERVERS and DNS")
         }
         Code::BrokerTransportFailure
         | Code::AllBrokersDown

@@ -270,16 +270,16 @@ impl KafkaLogOptions {
             ),
             (
                 self.username.is_some() != self.password.is_some(),
-                "set both a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD",
+                "set both a user name and a password: SHOP_KAFKA_USERNAME and SHOP_KAFKA_PASSWORD",
             ),
             (
                 (self.mechanism == SaslMechanism::OauthBearer) != self.oauth.is_some()
                     || self.oauth.is_some() && self.username.is_some(),
-                "OAUTHBEARER needs a provider of tokens (KAFKA_OAUTH_TOKEN_URL) and no user, other mechanisms none",
+                "OAUTHBEARER needs a provider of tokens (SHOP_KAFKA_OAUTH_TOKEN_URL) and no user, other mechanisms none",
             ),
             (
                 self.cert_file.is_some() != self.key_file.is_some() || self.cert_file.is_some() && !self.tls,
-                "a client certificate needs TLS and a key: KAFKA_TLS, KAFKA_CERT_FILE and KAFKA_KEY_FILE",
+                "a client certificate needs TLS and a key: SHOP_KAFKA_TLS, SHOP_KAFKA_CERT_FILE and SHOP_KAFKA_KEY_FILE",
             ),
         ];
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
@@ -391,9 +391,11 @@ mod tests {
         let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
         let error = with(&[acks, user, ("ssl.key.password", "hunter2")], false).unwrap();
         let text = error.chain().to_string();
-        for reason in
-            ["acks (an acknowledged record", "sasl.username (use KAFKA_TLS", "ssl.key.password (it has no"]
-        {
+        for reason in [
+            "acks (an acknowledged record",
+            "sasl.username (use SHOP_KAFKA_TLS",
+            "ssl.key.password (it has no",
+        ] {
             assert!(text.contains(reason) && !text.contains("hunter2"), "{text}");
         }
         // The message of librdkafka, without the value.

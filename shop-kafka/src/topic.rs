@@ -281,7 +281,7 @@ impl Topic {
                 kafka.topic = topic,
                 expected,
                 replicas,
-                "topic has fewer replicas than KAFKA_REPLICAS: reassign its partitions with more replicas"
+                "topic has fewer replicas than SHOP_KAFKA_REPLICAS: reassign its partitions with more replicas"
             );
         }
         if !leaderless.is_empty() {
@@ -316,7 +316,7 @@ impl Topic {
     }
 
     fn missing(&self) -> Error {
-        let reason = if self.options.oauth.is_some() { "OAUTHBEARER" } else { "KAFKA_CREATE_TOPICS" };
+        let reason = if self.options.oauth.is_some() { "OAUTHBEARER" } else { "SHOP_KAFKA_CREATE_TOPICS" };
         let message = format!(
             "the topic {} is missing, and is not created here ({reason}): create it with {} partitions",
             self.name, self.partitions

@@ -13,7 +13,7 @@ use shop_kafka::KafkaLog;
 
 use crate::kills::{Plan, SERVICES, Victim};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, stored, until};
 use crate::servers::{self, Servers};
 
 pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
@@ -23,7 +23,10 @@ pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
 }
 
 pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str)]) -> Process {
-    let settings = settings(servers);
+    let mut settings = settings(servers);
+    if more.contains(&ALL_ROLES) {
+        settings.extend(servers.settings_of_events());
+    }
     let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     settings.extend(more);
     // Without embedded files, the folder is not created.

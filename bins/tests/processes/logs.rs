@@ -76,6 +76,39 @@ async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
 }
 
 #[tokio::test]
+async fn the_first_line_says_where_the_data_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("facing.log"), folder.path().join("data"));
+    let settings = [
+        ("SHOP_DATA_DIR", data.to_str().unwrap()),
+        ("SHOP_LOG_FILE", file.to_str().unwrap()),
+        ("POSTGRES_URL", "postgresql://u:hunter2@127.0.0.1:1/db?x=y"),
+        ("KAFKA_BOOTSTRAP_SERVERS", ""),
+        ("PORT", "0"),
+    ];
+    let _child = Binary::Management.command(&settings).spawn().unwrap();
+    until("log", async || lines_of(&file).len() > 1).await;
+    let lines = lines_of(&file);
+    let log = format!("embedded, {}", data.join("shop.db").display());
+    for (field, expected) in [
+        ("log", &*log),
+        ("store", "postgresql://127.0.0.1:1/db"),
+        ("folder", data.to_str().unwrap()),
+        ("roles", "purchases"),
+        ("topic", "purchases"),
+        ("group", "purchase-group"),
+        ("dialect", "default"),
+    ] {
+        assert_eq!(lines[0][field], expected, "{lines:#?}");
+    }
+    let warning = lines[1]["message"].as_str().unwrap();
+    assert!(
+        warning.starts_with("KAFKA_BOOTSTRAP_SERVERS is set, but empty") && lines[1]["level"] == "WARN",
+        "{warning}"
+    );
+}
+
+#[tokio::test]
 async fn log_file_is_appended_to_and_replaced_after_a_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let (file, rotated) = (folder.path().join("facing.log"), folder.path().join("facing.log.1"));

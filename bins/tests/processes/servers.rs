@@ -144,17 +144,21 @@ impl Servers {
         let found = |(setting, name)| Some((setting, self.find(name)?.to_owned()));
         let mut settings: Vec<_> = addresses.into_iter().filter_map(found).collect();
         if !self.suffix.is_empty() {
-            let names = [
-                ("KAFKA_TOPIC", "purchases"),
-                ("KAFKA_GROUP_ID", "purchase-group"),
-                ("SHOP_USERS_TOPIC", "user_created"),
-                ("SHOP_USERS_GROUP_ID", "user_service_group"),
-                ("SHOP_ORDERS_TOPIC", "order_created"),
-                ("SHOP_ORDERS_GROUP_ID", "order_service_group"),
-            ];
+            let names = [("KAFKA_TOPIC", "purchases"), ("KAFKA_GROUP_ID", "purchase-group")];
             settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
         }
         settings
+    }
+
+    /// The topics and groups of users and orders, for processes with these roles.
+    pub(crate) fn settings_of_events(&self) -> Vec<(&'static str, String)> {
+        let names = [
+            ("SHOP_USERS_TOPIC", "user_created"),
+            ("SHOP_USERS_GROUP_ID", "user_service_group"),
+            ("SHOP_ORDERS_TOPIC", "order_created"),
+            ("SHOP_ORDERS_GROUP_ID", "order_service_group"),
+        ];
+        names.map(|(setting, name)| (setting, self.name(name))).to_vec()
     }
 
     /// Runs `kill`, `start`, `pause` or `resume` for a server. MongoDB is disconnected, not killed: see [`Proxy`].

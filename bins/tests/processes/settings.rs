@@ -1,8 +1,10 @@
 //! Settings of the binaries: errors, help, and the check.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::process::{Binary, Process};
+use tokio::net::TcpListener;
+
+use crate::process::{ALL_ROLES, Binary, Process};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -22,7 +24,7 @@ async fn wrong_settings_are_reported_in_one_message() {
         let output = binary.run(&[], &settings).await;
         let printed = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{printed}");
-        for name in ["PORT", "KAFKA_BROKERS and KAFKA_BROKER", "SHOP_DIALECT", "DATABASE_URL"] {
+        for name in ["PORT", "KAFKA_BROKER and KAFKA_BROKERS", "SHOP_DIALECT", "DATABASE_URL"] {
             assert!(printed.contains(name), "{name}: {printed}");
         }
         assert!(!printed.contains("hunter2"), "{printed}");
@@ -50,7 +52,7 @@ async fn help_lists_every_setting() {
     let version = Binary::Management.run(&["--version"], &[("PORT", "http")]).await;
     assert_eq!(text(&version.stdout), concat!("management ", env!("CARGO_PKG_VERSION"), "\n"));
     let completions = Binary::Facing.run(&["--completions", "bash"], &[]).await;
-    assert!(completions.status.success() && text(&completions.stdout).contains("--kafka-topic"));
+    assert!(completions.status.success() && text(&completions.stdout).contains("--purchases-topic"));
 }
 
 #[tokio::test]
@@ -65,7 +67,8 @@ async fn check_config_prints_settings_and_checks_them() {
     }
     let lines: Vec<_> =
         printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    for line in [&*format!("SHOP_DATA_DIR {data}"), "KAFKA_TOPIC purchases (default)"] {
+    for line in [&*format!("SHOP_DATA_DIR {data} (environment)"), "SHOP_PURCHASES_TOPIC purchases (default)"]
+    {
         assert!(lines.iter().any(|known| known == line), "{line}: {printed}");
     }
     assert!(printed.matches("(not there yet: a service makes it)").count() >= 2, "{printed}");
@@ -90,6 +93,62 @@ async fn check_config_prints_settings_and_checks_them() {
         "{printed}"
     );
     assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn check_config_names_each_cause_once_within_seconds() {
+    // It accepts connections and never responds.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let postgres = |address: &str| ("POSTGRES_URL", format!("postgresql://u:hunter2@{address}/db"));
+    for (brokers, (name, url)) in [("127.0.0.1:1", postgres("127.0.0.1:1")), (&silent, postgres(&silent))] {
+        let settings = [ALL_ROLES, ("SHOP_KAFKA_BOOTSTRAP_SERVERS", brokers), (name, &url)];
+        let start = Instant::now();
+        let output = Binary::Management.run(&["--check-config", "--json"], &settings).await;
+        let took = start.elapsed();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let faults: Vec<_> = report["faults"].as_array().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!((output.status.code(), faults.len()), (Some(1), 2), "{faults:#?}");
+        assert!(faults[0].starts_with("\"log, events of users, events of orders: "), "{faults:#?}");
+        assert!(faults[1].starts_with("\"store, users, orders: "), "{faults:#?}");
+        assert!(took < Duration::from_secs(4), "{took:?}: {faults:#?}");
+        assert!(!text(&output.stdout).contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn check_config_has_the_settings_of_a_file_and_their_origins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.toml");
+    std::fs::write(&file, "data_dir = '/proc/shop'\nlog_level = 'warn'\n[purchases]\ntopic = 'sold'")
+        .unwrap();
+    let file = file.to_str().unwrap();
+    let settings = [("LOG_LEVEL", "error"), ("KAFKA_BROKERS", "")];
+    let output = Binary::Facing.run(&["--check-config", "--json", "--config", file], &settings).await;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (name, value, origin) in [
+        ("shop_config", file, "flag"),
+        ("shop_purchases_topic", "sold", "file"),
+        ("shop_log_level", "error", "environment"),
+        ("shop_drain_timeout", "20s", "default"),
+    ] {
+        assert_eq!(
+            (&report["settings"][name], &report["origins"][name]),
+            (&value.into(), &origin.into()),
+            "{name}"
+        );
+    }
+    assert!(
+        report["warnings"][0].as_str().unwrap().starts_with("KAFKA_BROKERS is set, but empty"),
+        "{report}"
+    );
+    let expected =
+        "log, store: the data folder (SHOP_DATA_DIR) cannot be used: no file can be created there: /proc";
+    assert_eq!(report["faults"], serde_json::json!([expected]));
+    // A service does not start.
+    let output = Binary::Facing.run(&["--config", "/nowhere/shop.toml"], &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("/nowhere/shop.toml (--config): cannot be read"));
 }
 
 #[tokio::test]

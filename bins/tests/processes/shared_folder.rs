@@ -35,6 +35,23 @@ async fn purchases_survive_restart_and_kill_of_facing() {
 }
 
 #[tokio::test]
+async fn a_management_without_ingest_only_reads() {
+    let (folder, off) = (tempfile::tempdir().unwrap(), [("SHOP_INGEST", "off")]);
+    let facing = Process::start(Binary::Facing, folder.path(), &off).await;
+    let reader = Process::start(Binary::Management, folder.path(), &off).await;
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    let health = get(&reader.path("/health")).await.1;
+    assert!(health["ingest"].is_null() && health["status"] == "healthy", "{health}");
+    assert_eq!(get(&reader.path("/-/ready")).await.0, 200);
+    assert_eq!(stored(&reader, "u1").await, 0);
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    until("list the purchase", async || stored(&reader, "u1").await == 1).await;
+    for process in [facing, reader, management] {
+        assert!(process.terminate().await.success());
+    }
+}
+
+#[tokio::test]
 async fn processes_on_one_folder_survive_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;

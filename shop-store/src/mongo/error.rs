@@ -47,7 +47,7 @@ fn classify(error: &DriverError) -> Class {
         }
         Driver::Authentication { .. } => (
             ErrorKind::Denied,
-            "MongoDB rejected the login: check user, password and authentication database of MONGODB_URI",
+            "MongoDB rejected the login: check user, password and authentication database of SHOP_MONGODB_URI",
             NotApplied,
         ),
         Driver::DnsResolve { .. } => {

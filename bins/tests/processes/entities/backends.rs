@@ -43,6 +43,7 @@ impl Place<'_> {
             Place::Files(_) => {}
             Place::Kafka(servers, cluster) => {
                 settings.extend(servers.settings());
+                settings.extend(servers.settings_of_events());
                 settings.push(("POSTGRES_URL", cluster.url()));
                 // Partitions return at once, not when the session of a killed member ends.
                 settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));

@@ -20,7 +20,7 @@
 POSTGRES_URL_FILE: /etc/shop/secrets/postgres-url
 {{- with (index . 0).Values.postgres }}
 POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int | quote }}
-{{- if .adoptTables }}
+{{- if and .adoptTables (include "shop.hasEntities" $) }}
 SHOP_ADOPT_TABLES: "on"
 {{- end }}
 {{- end }}
