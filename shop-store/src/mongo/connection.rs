@@ -1,10 +1,13 @@
 //! The driver: its configuration, and calls that are not cancelled midway.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::{Decimal128, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,7 +16,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
-use super::error::{from_driver, from_uri, is_retryable, mongo_error};
+use super::error::{from_driver, from_uri, is_retryable, is_selection, mongo_error};
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
@@ -66,6 +69,8 @@ pub(super) struct Connection {
     /// Permits for queries. They are separate, so inserts and pings do not queue behind queries.
     query_permits: Arc<Semaphore>,
     write_permits: Arc<Semaphore>,
+    /// Why a server was not reached at the last attempt.
+    unreachable: Arc<Mutex<Option<String>>>,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
@@ -78,12 +83,24 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
+        let mut parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
         let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
         let in_uri = parsed.default_database.clone().filter(is_for_data);
         let name = options.database.clone().or(in_uri).unwrap_or_else(|| "purchases".to_owned());
+        let unreachable = Arc::default();
+        let reason: Arc<Mutex<Option<String>>> = Arc::clone(&unreachable);
+        parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
+            let now = match event {
+                SdamEvent::ServerHeartbeatFailed(failed) => {
+                    Some(format!("{}: {}", failed.server_address, failed.failure.kind))
+                }
+                SdamEvent::ServerHeartbeatSucceeded(_) => None,
+                _ => return,
+            };
+            *reason.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }));
         let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
-        Ok(Self::on(&client.database(&name), options))
+        Ok(Self { unreachable, ..Self::on(&client.database(&name), options) })
     }
 
     /// The collection of `options` in `database`, on the connections of its client.
@@ -95,7 +112,8 @@ impl Connection {
         let database = database.client().database_with_options(database.name(), primary);
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
-        Self { collection, options, database, unreadables: Arc::default(), query_permits, write_permits }
+        let (unreadables, unreachable) = Default::default();
+        Self { collection, options, database, unreadables, query_permits, write_permits, unreachable }
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a
@@ -111,7 +129,7 @@ impl Connection {
         let deadline = Instant::now() + timeout;
         let query = || {
             let left = deadline.saturating_duration_since(Instant::now());
-            call(&self.query_permits, left, query())
+            self.call(&self.query_permits, left, query())
         };
         retried(deadline, is_retryable, query).await
     }
@@ -136,7 +154,7 @@ impl Connection {
         &self,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        call(&self.write_permits, self.options.insert_timeout, write).await
+        self.call(&self.write_permits, self.options.insert_timeout, write).await
     }
 
     /// The collection, read from the primary.
@@ -161,44 +179,54 @@ impl Connection {
         match self.exists(CHECK_TIMEOUT).await {
             Ok(false) => {
                 let find = async move { collection.find_one(none).await };
-                return call(&self.query_permits, CHECK_TIMEOUT, find).await.map(drop);
+                return self.call(&self.query_permits, CHECK_TIMEOUT, find).await.map(drop);
             }
             Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
             Ok(true) | Err(_) => {}
         }
         let update = async move { collection.update_one(none, doc! { "$set": { "price": decimal } }).await };
-        call(&self.write_permits, CHECK_TIMEOUT, update).await.map(drop)
+        self.call(&self.write_permits, CHECK_TIMEOUT, update).await.map(drop)
     }
 
     /// Checks that the server responds.
     pub(super) async fn ping(&self) -> Result<()> {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
-        call(&self.write_permits, CHECK_TIMEOUT, ping).await.map(drop)
+        self.call(&self.write_permits, CHECK_TIMEOUT, ping).await.map(drop)
     }
-}
 
-/// Runs a call in a separate task: the driver's futures must not be dropped midway. After `timeout` the task continues
-/// in the background, and holds its permit until it ends.
-async fn call<T: Send + 'static>(
-    permits: &Arc<Semaphore>,
-    timeout: Duration,
-    call: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
-) -> Result<T> {
-    let started = Instant::now();
-    let permit = time::timeout(timeout, Arc::clone(permits).acquire_owned()).await;
-    let permit = permit.map_err(|_elapsed| timed_out(timeout, Outcome::NotApplied))?;
-    let task = tokio::spawn(async move {
-        let result = call.await;
-        drop(permit);
-        result
-    });
-    match time::timeout(timeout.saturating_sub(started.elapsed()), task).await {
-        Ok(Ok(result)) => result.map_err(from_driver),
-        Ok(Err(panicked)) => {
-            Err(mongo_error(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
+    /// Runs a call in a separate task: the driver's futures must not be dropped midway. After `timeout` the task continues
+    /// in the background, and holds its permit until it ends.
+    async fn call<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        timeout: Duration,
+        call: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let started = Instant::now();
+        let permit = time::timeout(timeout, Arc::clone(permits).acquire_owned()).await;
+        let permit = permit.map_err(|_elapsed| timed_out(timeout, Outcome::NotApplied))?;
+        let task = tokio::spawn(async move {
+            let result = call.await;
+            drop(permit);
+            result
+        });
+        match time::timeout(timeout.saturating_sub(started.elapsed()), task).await {
+            Ok(Ok(result)) => result.map_err(|error| self.explain(from_driver(error))),
+            Ok(Err(panicked)) => {
+                Err(mongo_error(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
+            }
+            Err(_elapsed) => Err(self.explain(timed_out(timeout, Outcome::Unknown))),
         }
-        Err(_elapsed) => Err(timed_out(timeout, Outcome::Unknown)),
+    }
+
+    /// `error` with the reason why a server was not reached, if there is one. The driver prints all it knows of each.
+    fn explain(&self, error: Error) -> Error {
+        let reason = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error)) {
+            Some(reason) => error.with_source(io::Error::other(reason)),
+            None => error,
+        }
     }
 }
 
@@ -228,6 +256,15 @@ const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_refused_connection_is_named() {
+        let connection = Connection::open(MongoStoreOptions::new("mongodb://127.0.0.1:1")).await.unwrap();
+        for error in [connection.ping().await, connection.exists(2 * CONNECT_TIMEOUT).await.map(drop)] {
+            let text = error.unwrap_err().chain().to_string();
+            assert!(text.ends_with("127.0.0.1:1: I/O error: Connection refused (os error 111)"), "{text}");
+        }
+    }
 
     #[tokio::test]
     async fn system_databases_in_the_uri_are_ignored() {

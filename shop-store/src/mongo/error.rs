@@ -31,9 +31,17 @@ fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
 
 /// Whether the server has reported a transient error. The driver itself retries network errors of queries.
 pub(super) fn is_retryable(error: &Error) -> bool {
-    let driver = error.source().and_then(|source| source.downcast_ref::<DriverError>());
     error.kind() == ErrorKind::Unavailable
-        && driver.is_some_and(|driver| matches!(&*driver.kind, Driver::Command(_)))
+        && driver(error).is_some_and(|kind| matches!(kind, Driver::Command(_)))
+}
+
+/// Whether the driver has found no server for the call.
+pub(super) fn is_selection(error: &Error) -> bool {
+    driver(error).is_some_and(|kind| matches!(kind, Driver::ServerSelection { .. }))
+}
+
+fn driver(error: &Error) -> Option<&Driver> {
+    Some(&*error.source()?.downcast_ref::<DriverError>()?.kind)
 }
 
 /// Kind, message, and whether a write may have been applied.
