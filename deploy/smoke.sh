@@ -120,7 +120,7 @@ user_buy_list() {
   post "user-buy-list: a price above zero" 400 "$prefix/buy" "{\"username\":\"alice\",\"userid\":\"$user\",\"price\":0}"
   is '{"error":"Price must be a positive number"}'
   post "user-buy-list: malformed JSON" 400 "$prefix/buy" '{'
-  request "user-buy-list: another media type" 415 -X POST "$base$prefix/buy" -H 'Content-Type: text/plain' -d x
+  request "user-buy-list: another media type" 400 -X POST "$base$prefix/buy" -H 'Content-Type: text/plain' -d x
   if [ -z "$prefix" ]; then
     get "user-buy-list: health" 200 /health
     has '"status":"ok"' '"kafkaReady":true'

@@ -42,7 +42,7 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     assert!(rehearsal.terminate().await.success());
     publish(folder, 3_000).await;
 
-    let retention = [("SHOP_LOG_RETENTION", "1s")];
+    let retention = [("SHOP_LOG_RETENTION", "1ms")];
     let facing = Process::start(Binary::Facing, folder, &retention).await;
     until("consume them", async || get(&facing.path("/health")).await.1["ingest"]["lag"] == 0).await;
     until("list both groups", async || {
