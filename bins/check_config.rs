@@ -60,12 +60,14 @@ fn print(settings: &Settings, parts: Vec<Part>, faults: &[String]) -> Result<()>
 }
 
 /// A backend or service that a service would use.
-struct Part {
-    what: &'static str,
+pub(crate) struct Part {
+    pub(crate) what: &'static str,
     place: String,
     /// Where it is, by the backend if that was opened, with its state.
-    name: String,
-    failure: Option<String>,
+    pub(crate) name: String,
+    /// Whether it exists. A service creates it otherwise.
+    pub(crate) exists: bool,
+    pub(crate) failure: Option<String>,
 }
 
 impl Part {
@@ -92,7 +94,7 @@ type Checked = Result<(String, Result<State>)>;
 
 /// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
 /// and of the settings.
-async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
+pub(crate) async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
     let (places, metrics) = (Places::new(settings), Metrics::new());
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
     let of_settings = join_all([
@@ -185,8 +187,9 @@ async fn part(
         Ok(State::ToBeMigrated(version)) => format!(" (version {version}: a service migrates it)"),
         Ok(State::Works) | Err(_) => String::new(),
     };
+    let exists = state != Ok(State::ToBeMade);
     let failure = state.err().map(|failure| failure.to_string());
-    Part { what, place: place.to_owned(), name: name + &note, failure }
+    Part { what, place: place.to_owned(), name: name + &note, exists, failure }
 }
 
 /// The result of `check`, or that it takes too long.

@@ -1,6 +1,6 @@
 //! `--healthcheck`: whether the service with these settings is ready, for images without a shell or `curl`.
 
-use shop_client::ShopClient;
+use shop_client::{ShopClient, ShopClientBuilder};
 
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
@@ -11,16 +11,20 @@ use crate::{CliError, Result, tls};
 /// When it does not respond, or is not ready.
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
-    let mut client = ShopClient::builder(&url);
-    // The admin listener has no TLS.
-    if settings.admin_addr.is_none()
-        && let Some(own) = tls::client_of_own_service(settings)?
-    {
-        client = client.http_client(own);
-    }
-    let checked = match client.build() {
+    let checked = match client(settings, &url)?.build() {
         Ok(client) => client.check_process().await,
         Err(error) => Err(error),
     };
     checked.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
+}
+
+/// A client of the service with these settings, at its probes.
+pub(crate) fn client(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
+    let client = ShopClient::builder(url);
+    // The admin listener has no TLS.
+    let own = if settings.admin_addr.is_none() { tls::client_of_own_service(settings)? } else { None };
+    Ok(match own {
+        Some(own) => client.http_client(own),
+        None => client,
+    })
 }

@@ -24,7 +24,7 @@ pub(crate) use unsupported::{earlier_version, needs_upgrade};
 
 pub(crate) use places::Places;
 pub(crate) use port::{
-    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, client,
+    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client,
 };
 
 /// The backend of the log, by the settings.

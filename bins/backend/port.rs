@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
-use shop_client::{BearerToken, RetryPolicy, ShopClient};
+use shop_client::{BearerToken, RetryPolicy, ShopClient, ShopClientBuilder};
 use shop_core::Purchase;
 use shop_core::entity::EntityStore;
 use shop_core::log::{Log, LogSource, RecordType};
@@ -117,19 +117,24 @@ pub(crate) struct Topic<'a> {
     pub(crate) record: RecordType,
     /// Whether its records are events, which are retained forever.
     pub(crate) is_events: bool,
+    /// The group whose ingest consumes it.
+    pub(crate) group: &'a str,
 }
 
 impl<'a> Topic<'a> {
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
-        Self { name: &settings.kafka_topic, record: Purchase::TYPE, is_events: false }
+        let (name, group) = (&settings.kafka_topic, &settings.kafka_group_id);
+        Self { name, record: Purchase::TYPE, is_events: false, group }
     }
 
     pub(crate) fn users(settings: &'a Settings) -> Self {
-        Self { name: &settings.users_topic, record: User::TYPE, is_events: true }
+        let (name, group) = (&settings.users_topic, &settings.orders_group_id);
+        Self { name, record: User::TYPE, is_events: true, group }
     }
 
     pub(crate) fn orders(settings: &'a Settings) -> Self {
-        Self { name: &settings.orders_topic, record: Order::TYPE, is_events: true }
+        let (name, group) = (&settings.orders_topic, &settings.users_group_id);
+        Self { name, record: Order::TYPE, is_events: true, group }
     }
 }
 
@@ -228,16 +233,20 @@ impl<S: ?Sized, R: Record> EntityPorts<S, R> {
 
 /// A client of another service of this project.
 pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
-    // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
-    let mut client = ShopClient::builder(url).retries(RetryPolicy::none()).gzip(false);
-    if let Some(token) = &settings.service_token {
-        BearerToken::new(token.expose_secret())?;
-        let token = settings.secret("SHOP_SERVICE_TOKEN", token);
-        // The client keeps it until it is rejected.
-        client = client.token_provider(move || {
-            let token = BearerToken::new(token.current().expose_secret());
-            async move { Ok(token?) }
-        });
-    }
+    let client = authorized(ShopClient::builder(url), settings)?;
     Ok(tls::for_services(client, settings).await?.build()?)
+}
+
+/// `client` with the token of the services.
+pub(crate) fn authorized(client: ShopClientBuilder, settings: &Settings) -> Result<ShopClientBuilder> {
+    // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
+    let client = client.retries(RetryPolicy::none()).gzip(false);
+    let Some(token) = &settings.service_token else { return Ok(client) };
+    BearerToken::new(token.expose_secret())?;
+    let token = settings.secret("SHOP_SERVICE_TOKEN", token);
+    // The client keeps it until it is rejected.
+    Ok(client.token_provider(move || {
+        let token = BearerToken::new(token.current().expose_secret());
+        async move { Ok(token?) }
+    }))
 }

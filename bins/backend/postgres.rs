@@ -74,7 +74,7 @@ impl Postgres<'_> {
         inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
     ) -> Result<Inspection> {
         match inspection.await {
-            Err(error) if self.settings.check_config || error.context("tables").is_some() => {
+            Err(error) if !self.settings.serves() || error.context("tables").is_some() => {
                 Err(CliError::about(ABOUT)(error))
             }
             found => Ok(found.unwrap_or_default()),

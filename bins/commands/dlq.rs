@@ -1,5 +1,7 @@
 //! `management dlq`: lists, shows, replays, drops and parks dead-lettered records.
 
+use std::io::{Write as _, stderr};
+
 use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_core::api::DeadLetterBody;
@@ -23,7 +25,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             list(settings, &*admin, topic, selection, |letter, _| text::line(letter)).await
         }
         DlqAction::Show(selection) => list(settings, &*admin, topic, selection, text::whole).await,
-        DlqAction::Replay { dry_run, rate, selection } => {
+        DlqAction::Replay { dry_run, rate, selection, .. } => {
             let options = ResolveOptions::new(Resolution::Replayed).dry_run(*dry_run).rate(*rate);
             resolve(settings, &*admin, topic, selection, &options).await
         }
@@ -64,8 +66,10 @@ async fn list(
     let progress = begin();
     let mut unknown = selection.positions();
     let mut selected = log.select_dead_letters(&selection.filter(), &unknown).await?;
+    let mut is_empty = unknown.is_empty();
     while let Some(dead_letter) = selected.try_next().await? {
         unknown.remove(&dead_letter.position());
+        is_empty = false;
         let text = match settings.json {
             true => line_of_json(&dead_letter, topic),
             false => show(&dead_letter, topic.record),
@@ -73,6 +77,10 @@ async fn list(
         if !progress.suspend(|| print(&text))? {
             return Ok(());
         }
+    }
+    if is_empty {
+        // Not on standard output, which is read by programs.
+        writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
     }
     CliError::if_any(unknown.iter().map(missing).collect())
 }

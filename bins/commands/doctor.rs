@@ -1,6 +1,7 @@
 //! `management doctor`: finds what cannot be read in the store, and damaged files.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let mut report = Report { json: settings.json, progress: Progress::begin(), purchases: 0, findings: 0 };
-    files(settings, &mut report).await?;
+    check_files(settings, &mut report).await?;
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
@@ -63,14 +64,8 @@ impl Report {
 }
 
 /// Checks the files of the embedded log and stores that exist.
-async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
-    let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
-    let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
-    let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
-    let stores = ["users", "orders"].iter().filter_map(|name| store.store_file(name));
-    let files = logs.chain(store.purchases_file()).chain(stores).filter(|file| file.exists());
-    let all: BTreeSet<_> = files.collect();
-    for file in all {
+async fn check_files(settings: &Settings, report: &mut Report) -> Result<()> {
+    for file in files(settings) {
         let name = file.display().to_string();
         report.progress.show(format!("checking {name}"));
         for line in backend::for_files(settings).damage_of(&file).await? {
@@ -78,6 +73,15 @@ async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files of the embedded log and stores that exist.
+pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
+    let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
+    let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
+    let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
+    let stores = ["users", "orders"].iter().filter_map(|name| store.store_file(name));
+    logs.chain(store.purchases_file()).chain(stores).filter(|file| file.exists()).collect()
 }
 
 async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> {

@@ -1,6 +1,7 @@
-//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
+//! The commands of management: `status`, `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
 //! `import`, `export`.
 
+mod archive;
 mod backup;
 mod dlq;
 mod doctor;
@@ -12,6 +13,7 @@ mod open;
 mod output;
 mod park;
 mod replay;
+mod status;
 mod text;
 mod verify;
 
@@ -38,6 +40,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
 
 async fn work(command: &Command, settings: &Settings) -> Result<()> {
     match command {
+        Command::Status => status::run(settings).await,
         Command::Migrate => migrate(settings).await,
         Command::Verify { wait, named } => {
             verify::run(settings, Duration::from_secs((*wait).into()), *named).await

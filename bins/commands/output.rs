@@ -60,6 +60,23 @@ pub(super) fn print_report(
     print_json(&value).map(drop)
 }
 
+/// `rows` in columns below their `titles`, which are separated by spaces. Nothing without rows.
+pub(super) fn table(titles: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let titles = titles.split(' ').map(str::to_owned).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    if rows.len() == 1 {
+        String::new()
+    } else {
+        format!("\n{}\n", rows.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+}
+
 /// Writes `value` as one line of JSON to standard output. Returns whether it is still read.
 pub(crate) fn print_json(value: &Value) -> Result<bool> {
     print(format!("{value}\n"))

@@ -23,9 +23,8 @@ pub(super) async fn run(
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
     let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
-    // A log that does not know the positions of groups has none.
-    let groups = admin.usage().await?.map_or_else(Vec::new, |usage| usage.groups);
-    let passed = groups.iter().map(|group| group.next_offset).min().unwrap_or_default();
+    let committed = admin.positions(topic.group).await?;
+    let is_passed = |at: &RecordPosition| committed.get(&at.partition).is_some_and(|next| at.offset < *next);
     for position in positions {
         let Some((partition, record)) = admin.find(position.partition, position.offset).await? else {
             faults.push(format!("there is no record at {position}"));
@@ -33,7 +32,7 @@ pub(super) async fn run(
         };
         match outcome(settings, log, &record, &partition).await? {
             Some(outcome) => faults.push(format!("{position} is {outcome}")),
-            None if record.offset < passed => faults.push(format!("{position} is processed")),
+            None if is_passed(position) => faults.push(format!("{position} is processed")),
             None => dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0)),
         }
     }

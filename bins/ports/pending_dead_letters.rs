@@ -66,7 +66,7 @@ const fn kept(status: &IngestStatus) -> (u64, u64) {
 }
 
 /// The pending dead letters by reason, and the gaps among them.
-async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
+pub(crate) async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
     let all = log.scan_dead_letters().await?;
     all.try_fold((BTreeMap::new(), Vec::new()), |(mut counts, mut gaps), state| async move {
         if let DeadLetterState::Pending(dead_letter) = state {

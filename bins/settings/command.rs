@@ -14,6 +14,23 @@ use super::variables::ProcessRole;
 /// A command of management.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
+    /// Shows whether every part is reachable, how far each log is consumed, and what needs an operator
+    ///
+    /// Per partition: the committed offset, the end, the lag and the age of the oldest unread record. Then pending dead
+    /// letters by reason, lost records, a stuck record, and the embedded files. It checks the log and the stores as
+    /// --check-config does, changes nothing, and runs beside services or without them: it takes a few seconds. A stuck
+    /// record is known only to the service with these settings on this machine.
+    ///
+    /// It exits with 0 when nothing needs an operator, 1 when records were lost, are stuck, or have been unread for half
+    /// of the retention, or the service reports that it is degraded; 2 for wrong options or settings, and 3 when a part
+    /// is unavailable or does not exist.
+    ///
+    /// management status
+    /// management status --json
+    ///
+    /// It takes the settings of the service: give the same values.
+    #[command(verbatim_doc_comment)]
+    Status,
     /// Converts documents of the replaced systems in MongoDB, or embedded files of an earlier version
     ///
     /// Documents are converted in place, beside services; it can be stopped and restarted. log.db and store.db become
@@ -100,11 +117,15 @@ pub(crate) enum Command {
     /// cannot be used or a file is damaged.
     ///
     /// management backup /backup/2026-03-01
+    /// management backup - | gzip > shop.tar.gz
+    ///
+    /// With -, the copy is a tar archive on standard output; it needs as much free space in SHOP_DATA_DIR meanwhile. What
+    /// is on servers is not in a backup: the output names it.
     ///
     /// It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Backup {
-        /// Folder of the backup
+        /// Folder of the backup; - for standard output
         folder: PathBuf,
     },
     /// Copies a backup into SHOP_DATA_DIR
@@ -113,11 +134,12 @@ pub(crate) enum Command {
     /// `backup` does.
     ///
     /// SHOP_DATA_DIR=./restored management restore /backup/2026-03-01
+    /// zcat shop.tar.gz | SHOP_DATA_DIR=./restored management restore -
     ///
     /// It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Restore {
-        /// Folder of the backup
+        /// Folder of the backup; - for an archive on standard input
         folder: PathBuf,
     },
     /// Erases a user: purchases, e-mail address and name, in the stores, the logs and the dead letters
@@ -224,6 +246,9 @@ pub(crate) enum DlqAction {
         /// Maximum records per second [default: no limit]
         #[arg(long)]
         rate: Option<NonZeroU32>,
+        /// Replay all of them, as without a selection
+        #[arg(long, conflicts_with_all = CRITERIA)]
+        all: bool,
         #[command(flatten)]
         selection: Selection,
     },

@@ -137,7 +137,9 @@ pub(super) fn parse(
     };
     let flags = match plain.clone().try_get_matches_from(arguments) {
         // Help shows the defaults, rather than the values of variables.
-        Err(requested) if requested.exit_code() == 0 => requested.exit(),
+        Err(requested) if requested.exit_code() == 0 => {
+            with_short_commands(plain).try_get_matches_from(arguments).err().unwrap_or(requested).exit()
+        }
         parsed => parsed.map_err(invalid)?,
     };
     let flag = flags.get_raw(CONFIG).and_then(|mut paths| paths.next()).map(OsStr::to_string_lossy);
@@ -200,7 +202,15 @@ fn value_fault(setting: &Arg, Given { text, name, .. }: &Given) -> Option<String
 /// Why a value is invalid.
 fn reason(error: &clap::Error) -> Option<String> {
     match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(cause), _) => Some(cause.to_string()),
+        (Some(cause), _) => Some(match cause.to_string() {
+            // The words of the standard library are those of its types.
+            cause if cause.contains("digit") || cause.contains("empty string") => {
+                "must be a whole number of 0 or more".to_owned()
+            }
+            cause if cause.contains("non-zero type") => "must be 1 or more".to_owned(),
+            cause if cause.contains("target type") => "is too large".to_owned(),
+            cause => cause,
+        }),
         (None, Some(ContextValue::Strings(choices))) if !choices.is_empty() => {
             Some(format!("must be one of {}", choices.join(", ")))
         }
@@ -226,6 +236,17 @@ fn with_hints(command: Command, hidden: &str) -> Command {
     // A missing word is an error that lists the choices, rather than the help.
     let command = command.after_help(more).after_long_help(hidden.to_owned()).arg_required_else_help(false);
     command.mut_subcommands(|command| with_hints(command, hidden))
+}
+
+/// `line` for help: the help of its commands has no settings but the common ones.
+fn with_short_commands(line: Command) -> Command {
+    fn shorten(command: Command, hidden: &[Arg]) -> Command {
+        let command = command.args(hidden).after_long_help("All settings: `management --help`.");
+        command.mut_subcommands(|command| shorten(command, hidden))
+    }
+    let uncommon = line.get_arguments().filter(|setting| setting.is_hide_short_help_set());
+    let hidden: Vec<Arg> = uncommon.map(|setting| setting.clone().hide(true)).collect();
+    line.mut_subcommands(|command| shorten(command, &hidden))
 }
 
 /// `setting` with its variable and, in the long help, other names; the last word of the variable is its placeholder.
@@ -269,7 +290,9 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
         ErrorKind::MissingRequiredArgument => {
             let usage = context(ContextKind::Usage).unwrap_or_default();
             let usage = usage.trim_start_matches("Usage: ").lines().next().unwrap_or_default().to_owned();
-            return format!("{} is missing: {usage}", list(ContextKind::InvalidArg).join(" and "));
+            let missing = list(ContextKind::InvalidArg);
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            return format!("{} {verb} missing: {usage}", missing.join(" and "));
         }
         _ => ("", None, None),
     };
@@ -288,10 +311,11 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
         }
         (Some(given), Some(similar)) => format!("unknown {what} `{given}`; did you mean `{similar}`?"),
         (Some(given), None) => format!("unknown {what} `{given}`; `--help` lists all"),
-        _ if error.source().is_none() => {
-            reason(error).map_or(text.to_owned(), |why| format!("{text}: {why}"))
-        }
-        _ => text.to_owned(),
+        _ => match (error.source(), reason(error)) {
+            (Some(cause), Some(why)) => text.replace(&cause.to_string(), &why),
+            (None, Some(why)) => format!("{text}: {why}"),
+            (_, None) => text.to_owned(),
+        },
     }
 }
 
@@ -365,6 +389,15 @@ mod tests {
             );
             assert!(!arguments.contains(&"-h") || help.lines().count() < 48, "{arguments:?}: {help}");
         }
+        for words in ["verify --help", "help verify", "dlq ls --help"] {
+            let line = with_short_commands(command_line(ServiceKind::Management));
+            let help = line.try_get_matches_from(format!("m {words}").split(' ')).unwrap_err().to_string();
+            assert!(help.lines().count() < 75 && !help.contains("SASL"), "{words}: {help}");
+            assert!(
+                help.contains("--data-dir") && help.contains("All settings: `management --help`"),
+                "{help}"
+            );
+        }
         let help = fault(ServiceKind::Facing, &["-h"]).to_string();
         assert!(help.contains("--host <HOST>") && !help.contains("SASL_MECHANISM"), "{help}");
         let help = fault(ServiceKind::Management, &["-h"]).to_string();
@@ -406,7 +439,17 @@ mod tests {
     #[test]
     fn wrong_values_are_reported_without_types_and_titles() {
         for (line, expected) in [
-            ("m verify --wait x", "invalid value 'x' for '--wait <WAIT>': invalid digit found in string"),
+            (
+                "m verify --wait x",
+                "invalid value 'x' for '--wait <WAIT>': must be a whole number of 0 or more",
+            ),
+            ("m --port 99999", "invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535"),
+            ("m dlq replay --rate 0", "invalid value '0' for '--rate <RATE>': must be 1 or more"),
+            (
+                "m --completions tcsh",
+                "invalid value 'tcsh' for '--completions <COMPLETIONS>': must be one of bash, elvish, fish, powershell, zsh",
+            ),
+            ("m version", "unknown command `version`; did you mean `--version`?"),
             (
                 "m dlq ls x",
                 "invalid value 'x' for '[POSITIONS]...': the position must be topic-partition-offset, such as purchases-0-42",
@@ -415,10 +458,11 @@ mod tests {
             ("m groups", "management groups: select one of ls, forget, reset (--help describes each)"),
         ] {
             let wrong = wrong(line);
-            assert_eq!((wrong.fault.as_str(), wrong.is_command), (expected, true), "{line}");
+            let is_command = !line.starts_with("m --");
+            assert_eq!((wrong.fault.as_str(), wrong.is_command), (expected, is_command), "{line}");
         }
         for (line, owners) in [
-            ("m dlq --all drop", "`--all` is an option of `dlq drop`: it follows that"),
+            ("m dlq --all drop", "`--all` is an option of `dlq replay`, `dlq drop`: it follows that"),
             (
                 "m erase --dry-run user u1",
                 "`--dry-run` is an option of `dlq replay`, `dlq drop`, `erase user`: it follows that",
@@ -428,6 +472,7 @@ mod tests {
         }
         for (line, missing) in [
             ("m groups forget", "<GROUP> is missing"),
+            ("m groups reset", "<--to-beginning|--to-end|--to-offset <TO_OFFSET>> and <GROUP> are missing"),
             ("m groups reset g", "<--to-beginning|--to-end|--to-offset <TO_OFFSET>> is missing"),
             ("m backup", "<FOLDER> is missing"),
             ("m replay --from-beginning", "<ROLE> is missing"),
@@ -457,7 +502,7 @@ mod tests {
         let values = [("PORT", "x"), ("KAFKA_REPLICAS", "0"), ("LOG_FORMAT", "JSON"), ("SHOP_AUTH", "x")];
         let (parsed, faults) = parsed("m --SHOP_KAFKA_PASSWORD=x --kafka-topic=y verify", &values);
         let expected = [
-            "PORT: invalid value 'x': invalid digit found in string",
+            "PORT: invalid value 'x': must be a whole number of 0 or more",
             "KAFKA_REPLICAS: invalid value '0': 0 is not in 1..=4294967295",
             "SHOP_AUTH: invalid value 'x': must be one of off, jwt, keys",
             "SHOP_KAFKA_PASSWORD has no flag: set the variable",

@@ -262,7 +262,7 @@ fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) ->
         Some(Command::Verify { .. }) => [true, true, false],
         Some(Command::Replay { .. }) => [true, false, true],
         Some(Command::Erase(_)) => [true, given.has(ProcessRole::Purchases), given.has(ProcessRole::Users)],
-        None => {
+        Some(Command::Status) | None => {
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
             };

@@ -77,6 +77,12 @@ async fn records_deleted_unread_are_reported_until_dropped() {
     ] {
         until(&series, async || metrics(&management).await.contains(&series)).await;
     }
+    let known = settings(&servers);
+    let known: Vec<_> = known.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let status = Binary::Management.run(&["status"], &known).await;
+    let lost =
+        format!("  - lost records: {topic}-{partition}: offsets {from} to {} (250 records)", from + 249);
+    assert!(status.status.code() == Some(1) && text(&status.stdout).contains(&lost), "{status:?}");
     drop_gap(&servers, &unread[0], 250, "were deleted").await;
 }
 

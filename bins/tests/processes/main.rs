@@ -51,6 +51,7 @@ mod settings;
 mod shared_folder;
 mod shutdown;
 mod smoke;
+mod status;
 mod tls;
 mod traces;
 mod verify;

@@ -1,0 +1,205 @@
+//! `management status`.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use shop_client::NewPurchase;
+use shop_core::ports::PurchaseSink as _;
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::kafka;
+use crate::postgres;
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
+use crate::servers::Servers;
+use crate::verify::{append, text};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+async fn status(settings: &[(&str, &str)]) -> Output {
+    Binary::Management.run(&["status"], &[settings, &[("LOG_LEVEL", "error")]].concat()).await
+}
+
+async fn json(settings: &[(&str, &str)]) -> Value {
+    let output = Binary::Management.run(&["status", "--json"], settings).await;
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The lines of a report, with single spaces.
+fn lines(output: &Output) -> Vec<String> {
+    text(&output.stdout).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn port(process: &Process) -> &str {
+    process.url.rsplit(':').next().unwrap()
+}
+
+#[tokio::test]
+async fn status_of_the_embedded_default_with_services_and_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let missing = status(&[("SHOP_DATA_DIR", data)]).await;
+    assert_eq!(missing.status.code(), Some(3), "{missing:?}");
+    assert!(text(&missing.stdout).contains("  - log: does not exist"), "{missing:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it creates nothing");
+
+    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
+    for _ in 0..3 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    let settings = [("SHOP_DATA_DIR", data), ("PORT", port(&facing)), ALL_ROLES];
+    let beside = status(&settings).await;
+    let printed = lines(&beside);
+    assert_eq!(beside.status.code(), Some(0), "{beside:?}");
+    for line in [
+        "Healthy: true",
+        "PART STATE BACKEND",
+        &format!("store reachable embedded, {data}/shop.db"),
+        &format!("orders reachable embedded, {data}/orders.db"),
+        &format!("service healthy {}", facing.url),
+        "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
+        "purchase-group purchases 0 4 4 0 - -",
+    ] {
+        assert!(printed.iter().any(|known| known == line), "{line}: {printed:#?}");
+    }
+    for start in ["order_service_group user_created 0 ", &format!("{data}/shop.db ")] {
+        assert!(printed.iter().any(|line| line.starts_with(start)), "{start}: {printed:#?}");
+    }
+    assert!(facing.terminate().await.success());
+
+    // No service: unread records are named with their age, and dead letters by their reason.
+    append(folder.path(), "poison").await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    until("dead-letter it", async || get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1)
+        .await;
+    assert!(facing.terminate().await.success());
+    append(folder.path(), "unread").await;
+    let alone = status(&[("SHOP_DATA_DIR", data)]).await;
+    let printed = lines(&alone);
+    assert_eq!(alone.status.code(), Some(0), "{alone:?}");
+    let unread = printed.iter().find(|line| line.starts_with("purchase-group purchases 0 5 6 1 ")).unwrap();
+    assert!(unread.ends_with("s -"), "{unread}");
+    assert!(printed.iter().any(|line| line == "purchases undecodable 1"), "{printed:#?}");
+    assert!(printed.iter().any(|line| line.starts_with("service no response ")), "{printed:#?}");
+    let report = json(&[("SHOP_DATA_DIR", data)]).await;
+    assert_eq!((&report["healthy"], &report["findings"]), (&json!(true), &json!([])), "{report}");
+    let topic = &report["topics"][0];
+    assert_eq!(
+        (&topic["lag"], &topic["dead_letters"]),
+        (&json!(1), &json!({ "undecodable": 1 })),
+        "{report}"
+    );
+    assert_eq!(topic["partitions"][0]["committed"], 5, "{report}");
+    assert_eq!(report["service"]["status"], Value::Null, "{report}");
+    assert!(report["files"].as_array().unwrap().iter().all(|file| file["bytes"].as_u64() > Some(4_096)));
+}
+
+#[tokio::test]
+async fn status_names_a_stuck_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let store = Connection::open(folder.path().join("shop.db")).unwrap();
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
+                BEGIN SELECT RAISE(ABORT, 'not eve'); END";
+    store.execute_batch(rule).unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    for name in ["eve", "ada"] {
+        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
+        log.sink().publish_new(purchase, None).await.unwrap();
+    }
+    drop(log);
+    until("store the other one", async || stored(&facing, "u1").await == 1).await;
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("PORT", port(&facing))];
+    until("name it", async || {
+        let output = status(&settings).await;
+        let printed = text(&output.stdout);
+        output.status.code() == Some(1)
+            && printed.contains("  - service: /health is degraded\n")
+            && printed.contains("  - purchases-0-1 has been stuck for ")
+            && printed.contains("management dlq park purchases-0-1\n")
+    })
+    .await;
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn status_without_servers_takes_seconds() {
+    // Ports that refuse connections, and a server that accepts them and is silent.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let stores =
+        ["mongodb://127.0.0.1:1/", "postgres://u@127.0.0.1:1/shop", &format!("postgres://u@{silent}/shop")];
+    let check = async |store: &str| {
+        let (began, name) =
+            (Instant::now(), if store.starts_with('m') { "MONGODB_URI" } else { "POSTGRES_URL" });
+        // MongoDB has no users and orders.
+        let roles = if name == "MONGODB_URI" { ("SHOP_ROLES", "purchases") } else { ALL_ROLES };
+        let output = status(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"), (name, store), roles]).await;
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let printed = lines(&output);
+        let parts =
+            if name == "MONGODB_URI" { &["log", "store"][..] } else { &["log", "store", "events of users"] };
+        for part in parts {
+            assert!(
+                printed.iter().any(|line| line.starts_with(&format!("{part} unavailable"))),
+                "{printed:#?}"
+            );
+            // One finding for all parts with a cause.
+            let named = printed.iter().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+            assert!(
+                named.flat_map(|(parts, _)| parts.split(", ")).any(|named| named == *part),
+                "{printed:#?}"
+            );
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    };
+    join_all(stores.iter().map(|store| check(store))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_on_kafka() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(cluster) = postgres::cluster() else { return };
+    let management = kafka::start(Binary::Management, &servers, &[]).await;
+    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+    let positions: Vec<_> = join_all((0..20).map(async |user| {
+        let purchase = NewPurchase::of(format!("u{user}")).named("ada").priced("1").unwrap();
+        facing.client().buy(purchase).await.unwrap().receipt.position.unwrap()
+    }))
+    .await;
+    let of_servers = kafka::settings(&servers);
+    let mut settings: Vec<_> = of_servers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("PORT", port(&management)));
+    let mut report = Value::Null;
+    until("consume all", async || {
+        report = json(&settings).await;
+        report["topics"][0]["lag"] == 0
+    })
+    .await;
+    assert_eq!(
+        (&report["healthy"], &report["topics"][0]["retention_seconds"]),
+        (&json!(true), &json!(604_800))
+    );
+    let end = |at: &Value| at["end"].as_u64().unwrap();
+    let partitions = report["topics"][0]["partitions"].as_array().unwrap();
+    assert_eq!(partitions.iter().map(end).sum::<u64>(), 20, "{report}");
+    assert!(partitions.iter().filter(|at| end(at) > 0).all(|at| at["committed"] == at["end"]), "{report}");
+
+    // Another group, with the store in PostgreSQL: nothing is consumed yet.
+    let (group, url) = (servers.name("status"), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let store = Process::start(Binary::Facing, folder.path(), &[("POSTGRES_URL", &url)]).await;
+    assert!(store.terminate().await.success());
+    settings.retain(|(name, _)| !name.starts_with("MONGODB"));
+    settings.extend([("KAFKA_GROUP_ID", &*group), ("POSTGRES_URL", &url)]);
+    let output = status(&settings).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (printed, partition) = (lines(&output), positions[0].partition);
+    let of_partition = format!("{group} {} {partition} - ", positions[0].topic);
+    let unread = printed.iter().find(|line| line.starts_with(&of_partition)).unwrap();
+    assert!(unread.ends_with("s 7d"), "{unread}");
+    assert!(printed.iter().any(|line| line.starts_with("store reachable PostgreSQL, ")), "{printed:#?}");
+}
