@@ -1,7 +1,8 @@
 //! A backup as one stream: a tar archive, as other programs read and write it.
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Error, ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use tar::{Archive, Builder, Header};
@@ -27,7 +28,8 @@ pub(super) fn write<'a>(
 
 /// Reads the database files of an archive into the new `folder`.
 pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    // Only its owner reads the purchases in it.
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let (mut archive, mut is_complete) = (Archive::new(input), false);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -49,6 +51,8 @@ pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// An archive of `shop.db` with this content.
