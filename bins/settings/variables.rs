@@ -25,7 +25,7 @@ use super::host_port::HostPort;
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
 ///
 /// Every setting is a flag, an environment variable or a key of the TOML file --config; the first of them wins. --log-level
-/// is SHOP_LOG_LEVEL, and log_level, or level below [log]. An empty variable counts as unset. For every secret X, X_FILE
+/// is SHOP_LOG_LEVEL, and log_level, or level in a table log. An empty variable counts as unset. For every secret X, X_FILE
 /// names a file to read it from. SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so for
 /// any other that breaks no guarantee; two underscores stand for one. Two names of one setting with different values are
 /// rejected, and so are misspelled names, and settings that the service does not read.
