@@ -155,6 +155,6 @@ def purchases_in_mongodb_beside_users_and_orders_in_postgres(r):
     management = r.variables("management")
     assert management["MONGODB_URI_FILE"] and management["POSTGRES_URL_FILE"] and management["MONGODB_DATABASE"] == "purchases"
     assert set(secrets_of(r, "management")) == {"mongodb-uri", "postgres-url"}
-    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "the default of the chart differs from that of the services"
+    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT").replace("s", "000"), "the default of the chart differs from that of the services"
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert {5432, 27018} < egress, egress

@@ -104,7 +104,7 @@ def component_of(document):
 
 def default_of(variable):
     """The default of a variable, from the source of the services."""
-    return re.search(rf'id = "{variable}", default_value = "(\w+)"', (ROOT / "bins/settings/variables.rs").read_text())[1]
+    return re.search(rf'id = "(?:SHOP_)?{variable}",[^)]*?default_value = "(\w+)"', (ROOT / "bins/settings/variables.rs").read_text())[1]
 
 
 @functools.cache

@@ -21,11 +21,20 @@ def settings_of_the_services():
     source = ROOT / "bins/settings/variables.rs"
     names = set(re.findall(r'id = "(\w+)"', source.read_text()))
     tables = (ROOT / "bins/settings/names.rs").read_text()
-    secrets, parts = (
-        set(re.findall(r'"(\w+)"', re.search(rf"const {table}:.*?\];\n", tables, re.S)[0])) for table in ("SECRETS", "PARTS")
-    )
-    assert len(names) > 20 and secrets and parts, "the source of bins/ has another format"
-    return names | parts | {f"{secret}_FILE" for secret in secrets}, secrets
+    table = {
+        name: re.findall(r"[A-Z_]{4,}", re.search(rf"const {name}:.*?=(.*?);\n", tables, re.S)[1])
+        for name in ("ALIASES", "BARE", "PARTS", "SECRETS")
+    }
+    assert len(names) > 20 and all(table.values()), "the source of bins/ has another format"
+
+    def bare(settings):
+        """Their names without SHOP_, if these are accepted."""
+        short = (setting.removeprefix("SHOP_") for setting in settings)
+        return {name for name in short if any(name == known or (known.endswith("_") and name.startswith(known)) for known in table["BARE"])}
+
+    secrets = {*table["SECRETS"], *bare(table["SECRETS"])}
+    known = {*names, *bare(names), *table["ALIASES"], *table["PARTS"]}
+    return known | {f"{secret}_FILE" for secret in secrets}, secrets
 
 
 @functools.cache
