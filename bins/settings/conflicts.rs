@@ -204,7 +204,7 @@ fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
     let has_entities = given.has(ProcessRole::Users) || given.has(ProcessRole::Orders);
     let fault = match (given.mongodb_uri.is_some(), given.postgres_url.is_some()) {
         (true, false) if opens_entities => {
-            "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database of each service's own, or \
+            "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
              unset it to use the embedded files, or name only purchases in SHOP_ROLES"
         }
         (true, true) if !has_entities => {

@@ -163,8 +163,10 @@ impl Drop for Entry {
         let principal = sender.and_then(Principal::name);
         // The same for most users of tokens.
         let subject = sender.and_then(Principal::subject).filter(|subject| Some(*subject) != principal);
-        let client = self.client.map(|client| client.to_string());
-        let client = client.as_deref();
+        let audited = self.trail.audited();
+        // Formatted once for both lines, and not for a request without any.
+        let client =
+            self.client.filter(|_| self.is_sampled || audited.is_some()).map(|client| client.to_string());
         // The span of the request contains its path, which may contain names.
         if self.is_sampled {
             let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -173,7 +175,7 @@ impl Drop for Entry {
                 parent: None,
                 principal,
                 subject,
-                client.address = client,
+                client.address = client.as_deref(),
                 http.method = self.method.as_str(),
                 http.route = self.route.as_ref().map(RouteTemplate::as_str),
                 http.status = self.status,
@@ -182,13 +184,13 @@ impl Drop for Entry {
                 request.id = request,
             );
         }
-        if let Some(audited) = self.trail.audited() {
+        if let Some(audited) = audited {
             tracing::info!(
                 target: "audit",
                 parent: None,
                 principal,
                 subject,
-                client.address = client,
+                client.address = client.as_deref(),
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),
