@@ -13,7 +13,7 @@ use crate::transport::{Call, PAGE_BYTES, Sent, json};
 use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 
 /// The pending dead letters of management: lists, shows, replays and discards them. The caller needs the right to
-/// operate.
+/// observe, and to operate for what changes something.
 ///
 /// ```no_run
 /// use futures_util::TryStreamExt;

@@ -128,8 +128,11 @@ pub enum Action<'a> {
     PlaceOrder(UserNumber),
     /// Read orders of this user.
     ReadOrders(UserNumber),
-    /// Operate the service: read `/metrics` and the details of `/health`, or write a purchase into the store of management
-    /// without the log.
+    /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also what a replay or a discard
+    /// of them would do.
+    Observe,
+    /// Operate the service: replay or discard dead letters, or write a purchase into the store of management without the
+    /// log.
     Operate,
 }
 

@@ -10,12 +10,15 @@ use shop_core::ports::Selector;
 /// | buy | `purchases:write` | `purchases:write:any` |
 /// | list, sum up or look up purchases | `purchases:read` | `purchases:read:any` |
 /// | list purchases by a user name, which is not unique; learn that an id was erased | | `purchases:read:any` |
-/// | list everybody's purchases | | `operate` |
+/// | list everybody's purchases | | `observe` |
 /// | register a user | | `users:write:any` |
 /// | read a user | `users:read` | `users:read:any` |
 /// | place an order | `orders:write` | `orders:write:any` |
 /// | read orders | `orders:read` | `orders:read:any` |
-/// | write into management's store, `/metrics`, details of `/health` | | `operate` |
+/// | `/metrics`, details of `/health`, list and show dead letters, dry runs | | `observe` |
+/// | replay and discard dead letters, write into management's store | | `operate` |
+///
+/// `operate` includes `observe`.
 ///
 /// A purchase is a principal's own if its user id is the [subject](Principal::subject); a user and an order are, if the
 /// subject is the user's number.
@@ -38,7 +41,7 @@ pub struct Scopes;
 impl Scopes {
     /// The scopes that it knows.
     #[doc(hidden)]
-    pub const ALL: [&'static str; 12] = [
+    pub const ALL: [&'static str; 13] = [
         "purchases:write",
         "purchases:write:any",
         "purchases:read",
@@ -50,10 +53,13 @@ impl Scopes {
         "orders:write:any",
         "orders:read",
         "orders:read:any",
+        OBSERVE,
         OPERATE,
     ];
 }
 
+/// The scope of who reads what an operator may change.
+const OBSERVE: &str = "observe";
 /// The scope of an operator.
 const OPERATE: &str = "operate";
 
@@ -61,7 +67,8 @@ impl Authorize for Scopes {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
         let (own, any) = required(action);
         let own = own.filter(|_| action.is_limited_to(principal));
-        if principal.has_scope(any) || own.is_some_and(|own| principal.has_scope(own)) {
+        let is_included = any == OBSERVE && principal.has_scope(OPERATE);
+        if is_included || principal.has_scope(any) || own.is_some_and(|own| principal.has_scope(own)) {
             return Decision::Allow;
         }
         Decision::deny(format!("The scope {} is required", own.unwrap_or(any)))
@@ -72,7 +79,8 @@ impl Authorize for Scopes {
 const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
     match action {
         Action::Buy(_) => (Some("purchases:write"), "purchases:write:any"),
-        Action::ReadPurchases(Selector::All) | Action::Operate => (None, OPERATE),
+        Action::ReadPurchases(Selector::All) | Action::Observe => (None, OBSERVE),
+        Action::Operate => (None, OPERATE),
         Action::ReadErased | Action::ReadPositions => (None, "purchases:read:any"),
         Action::ReadPurchases(_) => (Some("purchases:read"), "purchases:read:any"),
         Action::RegisterUser => (None, "users:write:any"),
@@ -123,15 +131,16 @@ mod tests {
         let name = Selector::Name("7".parse().unwrap());
         for (scope, action) in [
             ("operate", Action::Operate),
-            ("operate", Action::ReadPurchases(&Selector::All)),
+            ("observe", Action::Observe),
+            ("observe", Action::ReadPurchases(&Selector::All)),
             ("purchases:read:any", Action::ReadPurchases(&name)),
             ("purchases:read:any", Action::ReadErased),
             ("purchases:read:any", Action::ReadPositions),
             ("users:write:any", Action::RegisterUser),
         ] {
-            let all_others =
-                ["operate", "purchases:read:any", "users:write:any", "purchases:read", "users:write"];
-            let others = all_others.into_iter().filter(|other| *other != scope);
+            // Who operates, observes.
+            let includes = |other: &str| other == scope || (scope == "observe" && other == "operate");
+            let others = Scopes::ALL.into_iter().filter(|other| !includes(other));
             assert_ne!(
                 Scopes.may(&Principal::new("7").with_scopes(others), &action),
                 Decision::Allow,

@@ -63,6 +63,6 @@ pub(super) fn described(action: &Action<'_>) -> Option<(&'static str, Option<Str
         Action::ReadUser(user) => ("read_user", Some(user.to_string()), false),
         Action::PlaceOrder(user) => ("place_order", Some(user.to_string()), true),
         Action::ReadOrders(user) => ("read_orders", Some(user.to_string()), false),
-        Action::ReadErased | Action::ReadPositions | Action::Operate => return None,
+        Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => return None,
     })
 }

@@ -24,7 +24,7 @@ pub(crate) const MAX_POSITIONS: usize = 1_000;
 
 /// `GET /v1/dead-letters`.
 pub(crate) async fn list(State(service): State<Arc<Service>>, caller: Caller, uri: Uri) -> HttpResult {
-    service.policy.check(&caller, &Action::Operate)?;
+    service.policy.check(&caller, &Action::Observe)?;
     let mut parameters = Query::new(&uri, Query::DEAD_LETTERS)?;
     let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
     let (filter, _) = parameters.finish(filter)?;
@@ -40,7 +40,7 @@ pub(crate) async fn get(
     path: PathText,
     uri: Uri,
 ) -> HttpResult {
-    service.policy.check(&caller, &Action::Operate)?;
+    service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&uri)?;
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let position = text.parse::<RecordPosition>();
@@ -69,13 +69,17 @@ async fn resolve(
 ) -> HttpResult {
     let (parts, body) = request.into_parts();
     let caller = Caller::of(&parts.extensions);
-    if let Err(denied) = service.policy.check(&caller, &Action::Operate) {
-        caller.note_resolution(action, None);
-        return Err(denied);
-    }
+    let may = |needed: Action<'_>| {
+        let decision = service.policy.check(&caller, &needed);
+        decision.inspect_err(|_denied| caller.note_resolution(action, None))
+    };
+    may(Action::Observe)?;
     Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts, body, &service.options).await?;
     let (positions, dry_run) = positions(&body)?;
+    if !dry_run {
+        may(Action::Operate)?;
+    }
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     if !dry_run {
         let positions: Vec<_> = known.iter().map(ToString::to_string).collect();

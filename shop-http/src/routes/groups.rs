@@ -48,7 +48,7 @@ pub(crate) struct WithoutOperations(pub(crate) Policy);
 impl Authorize for WithoutOperations {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
         match (action, &self.0.authorize) {
-            (Action::Operate | Action::ReadPurchases(Selector::All), _) => {
+            (Action::Observe | Action::Operate | Action::ReadPurchases(Selector::All), _) => {
                 Decision::deny("is served by the admin listener alone")
             }
             (_, Some(policy)) => policy.may(principal, action),

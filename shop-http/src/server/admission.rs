@@ -19,7 +19,7 @@ use crate::server::pools::{Client, Pools, Slot};
 use crate::server::rates::{Charge, Rates};
 
 /// Scopes of services, which ask on behalf of many: their requests have no share.
-const FOR_OTHERS: [&str; 3] = ["operate", "purchases:read:any", "purchases:write:any"];
+const FOR_OTHERS: [&str; 4] = ["observe", "operate", "purchases:read:any", "purchases:write:any"];
 
 /// Admits the requests of a router.
 #[derive(Debug)]

@@ -89,7 +89,7 @@ impl Service {
     pub(crate) fn may_inspect(&self, caller: &Caller) -> HttpResult<()> {
         match self.listener {
             Listener::Admin => Ok(()),
-            _ => self.policy.check(caller, &Action::Operate),
+            _ => self.policy.check(caller, &Action::Observe),
         }
     }
 

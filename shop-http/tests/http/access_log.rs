@@ -240,6 +240,9 @@ async fn resolved_dead_letters_are_audited_with_their_positions() {
     let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     for (scopes, how, dry_run, expected) in [
         ("purchases:write", "replay", false, Some((Value::Null, Value::Null, false))),
+        ("observe", "replay", true, None),
+        ("observe", "replay", false, Some((Value::Null, Value::Null, false))),
+        ("observe", "discard", false, Some((Value::Null, Value::Null, false))),
         ("operate", "replay", true, None),
         ("operate", "replay", false, Some((json!("purchases-0-1 purchases-0-9"), json!(1), true))),
         ("operate", "discard", false, Some((json!("purchases-0-1 purchases-0-9"), json!(0), true))),

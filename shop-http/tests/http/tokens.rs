@@ -43,7 +43,7 @@ enum Rule {
     OwnByLine(&'static str),
     /// This scope.
     Scope(&'static str),
-    /// Nothing, but without `operate` the response has the status alone.
+    /// Nothing, but without `observe` the response has the status alone.
     Status,
 }
 
@@ -62,8 +62,9 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, path) if path.starts_with("/docs") => Rule::Open,
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
-        (_, "/metrics") => Rule::Scope("operate"),
-        (_, path) if path.starts_with("/dead-letters") => Rule::Scope("operate"),
+        (_, "/metrics") => Rule::Scope("observe"),
+        // Those of `call` are dry runs.
+        (_, path) if path.starts_with("/dead-letters") => Rule::Scope("observe"),
         ("POST", "/purchases" | "/purchases:batch") if kind == "management" => Rule::Scope("operate"),
         ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
         ("POST", "/purchases:batch") => Rule::OwnByLine("purchases:write"),
@@ -73,7 +74,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") => {
             Rule::Own("purchases:read")
         }
-        ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("operate"),
+        ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("observe"),
         ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/events") => Rule::Own("purchases:read"),
         ("GET", "/purchases:positions") => Rule::Scope("purchases:read:any"),
@@ -303,7 +304,7 @@ async fn every_route_requires_its_scope() {
             }
             if rule == Rule::Status {
                 assert_eq!(bare.json().as_object().unwrap().len(), 1, "{case}: {bare:?}");
-                assert!(route.send(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
+                assert!(route.send(OWN, "observe").await.json().as_object().unwrap().len() > 1, "{case}");
                 continue;
             }
             assert_eq!(
@@ -329,7 +330,7 @@ async fn every_route_requires_its_scope() {
 }
 
 #[tokio::test]
-async fn purchases_of_all_users_require_operate() {
+async fn purchases_of_all_users_require_observe() {
     let Services { issuer, management, .. } = services(SigningKey::ed()).await;
     let list = async |path: &str, scope: &str| {
         let authorization = format!("Bearer {}", issuer.token(OWN, scope));
@@ -338,7 +339,9 @@ async fn purchases_of_all_users_require_operate() {
     };
     for path in ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/purchases"] {
         assert_eq!(list(path, "purchases:read:any").await.status, StatusCode::FORBIDDEN, "{path}");
-        assert_eq!(list(path, "operate").await.status, StatusCode::OK, "{path}");
+        for scope in ["observe", "operate"] {
+            assert_eq!(list(path, scope).await.status, StatusCode::OK, "{path}");
+        }
     }
     let by_name = "/v1/purchases?username=ada";
     assert_eq!(list(by_name, "purchases:read").await.status, StatusCode::FORBIDDEN);
