@@ -45,6 +45,7 @@ mod pipeline_calls;
 #[cfg(test)]
 mod promises_test;
 pub mod query;
+mod query_names;
 pub mod record_store;
 mod sample;
 pub mod shop;

@@ -71,6 +71,7 @@ fn written() -> BTreeSet<String> {
         ("record_store", include_str!("record_store.rs")),
         ("store", include_str!("store.rs")),
         ("query", include_str!("query.rs")),
+        ("query", include_str!("query_names.rs")),
         ("erase", include_str!("erase.rs")),
         ("erase_users", include_str!("erase_users.rs")),
         ("events", include_str!("events.rs")),

@@ -16,7 +16,9 @@ use crate::ports::{
 };
 use crate::{ErrorKind, Purchase, Timestamp, Total};
 
-async fn fill(store: &dyn PurchaseStore, purchases: &[Purchase]) {
+pub use super::query_names::names_are_ordered_by_their_bytes;
+
+pub(super) async fn fill(store: &dyn PurchaseStore, purchases: &[Purchase]) {
     let outcomes = soon("insert", store.insert(purchases.into())).await.expect("insert");
     assert_eq!(outcomes.len(), purchases.len());
 }

@@ -114,6 +114,7 @@ macro_rules! store_suite {
                 the_limit_may_change,
                 a_scan_yields_purchases_present_throughout,
                 scan_batches_yield_everything_once,
+                names_are_ordered_by_their_bytes,
                 a_foreign_cursor_is_invalid,
                 a_range_selects_by_time,
                 a_cursor_belongs_to_its_range,

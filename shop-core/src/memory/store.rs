@@ -204,6 +204,11 @@ impl PurchaseQuery for InMemoryStore {
         })
     }
 
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let tables = lock(&self.tables);
+        Ok(tables.by_name.keys().find(|name| name.as_str() >= from).map(ToString::to_string))
+    }
+
     async fn check_reads(&self) -> Result<()> {
         Ok(())
     }

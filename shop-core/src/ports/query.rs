@@ -54,6 +54,8 @@ use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, User
 /// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
+/// - `next_name` leads through the names of all users in the order of their bytes; or it is unsupported
+///   (`query::names_are_ordered_by_their_bytes`).
 /// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that end
 ///   (`query::scan_batches_yield_everything_once`).
 /// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
@@ -141,6 +143,17 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
             sleep(pause.min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// The least user name that is `from` or greater in the order of bytes, as it is stored. A store implements it if it
+    /// reads one entry of an index of names.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default; [`Unavailable`](crate::ErrorKind::Unavailable) when the
+    /// store cannot be reached.
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let _unused = from;
+        Err(Error::new(ErrorKind::Unsupported, "this store finds no names by their beginning"))
     }
 
     /// The next part of a scan of the whole store, from the beginning without `after`. The order is any that lasts.

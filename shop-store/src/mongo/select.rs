@@ -83,6 +83,15 @@ impl PurchaseQuery for MongoStore {
         }
     }
 
+    /// The replaced systems wrote numeric names as numbers, which are not found.
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let options = FindOptions::builder().sort(doc! { "username": 1 }).limit(1);
+        let options = options.projection(doc! { "_id": 0, "username": 1 }).build();
+        let filter = doc! { "username": { "$gte": from } };
+        let found = self.connection.find(&self.connection.collection, &filter, options).await?;
+        Ok(found.first().and_then(|found| found.get_str("username").ok()).map(str::to_owned))
+    }
+
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
         scan::batch(&self.connection, after).await
     }

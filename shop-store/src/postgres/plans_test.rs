@@ -85,6 +85,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_by_user", totals::sums(&by_user, most(), (0, 3_600_000))),
         ("purchases_by_time", totals::sums(&Selector::All, hour(), (0, 60_000))),
         ("purchases_pkey", select::row_by_id(&all[7].id)),
+        ("purchases_by_name", select::next_name("name 3")),
         ("purchases_pkey", select::slice(None)),
         ("purchases_pkey", select::slice(Some(&middle))),
         ("purchases_pkey", insert::insertion(&all[..1_000])),

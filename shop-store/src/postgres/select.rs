@@ -77,6 +77,11 @@ impl PurchaseQuery for PostgresStore {
         }
     }
 
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let rows = self.connection.query(next_name(from)).await?;
+        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
+    }
+
     /// A position is the id of the last row.
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice(after)).await?;
@@ -160,6 +165,12 @@ pub(super) fn selection(
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
+}
+
+/// The query of the least name that is `from` or greater.
+pub(super) fn next_name(from: &str) -> Statement {
+    let sql = "select username from purchases where username >= $1 order by username limit 1";
+    Statement::new(sql).bind(from.to_owned(), Type::TEXT)
 }
 
 /// The query of the slice after a position.

@@ -10,6 +10,10 @@ use crate::embedded::error::parsed;
 /// Stands for all buyers in the tables of sums.
 pub(super) const ALL: i64 = 0;
 
+/// One step in the index of names.
+pub(super) const NEXT_NAME: &str =
+    "SELECT username FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
+
 /// A buyer with its integer.
 #[derive(Debug)]
 pub(super) struct Buyer {
@@ -54,6 +58,11 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
         Ok(Buyer { key: row.get(0)?, user_id: parsed(row, 1)?, user_name: parsed(row, 2)? })
     })?;
     found.collect()
+}
+
+/// The least name that is `from` or greater.
+pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
+    connection.prepare_cached(NEXT_NAME)?.query_row([from], |row| row.get(0)).optional()
 }
 
 /// The integers of the buyers of `selector`, or [`ALL`], with their sums.

@@ -169,6 +169,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_next_name_is_one_step_in_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
+        let plan = plan(&connection, buyers::NEXT_NAME);
+        assert_eq!(plan, "SEARCH buyers USING COVERING INDEX by_name (username>?)");
+    }
+
     fn plan(connection: &Connection, sql: &str) -> String {
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut rows = explain.raw_query();

@@ -12,7 +12,7 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::fold::Unfolded;
-use super::{erase, insert, periods, scan, select};
+use super::{buyers, erase, insert, periods, scan, select};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -186,6 +186,11 @@ impl PurchaseQuery for EmbeddedStore {
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let id = *id;
         self.file.readers.read(move |connection| select::look_up(connection, &id)).await
+    }
+
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let from = from.to_owned();
+        self.file.readers.read(move |connection| buyers::next_name(connection, &from)).await
     }
 
     async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
