@@ -12,7 +12,7 @@ use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
 };
-use shop_core::{Invalid, PurchaseId, Timestamp};
+use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
 use crate::dialect::{By, View};
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
@@ -55,6 +55,8 @@ impl Query {
     pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone"];
     /// The parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
+    /// The parameters of a search for user names.
+    pub(crate) const NAMES: &[&str] = &["prefix"];
     /// The parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
@@ -266,6 +268,12 @@ impl Query {
         let per = self.word("per", &words, "must be hour, day or month");
         let zone = self.parsed("zone", str::parse::<UtcOffset>);
         Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
+    }
+
+    /// The beginning of the requested user names.
+    pub(crate) fn prefix(&mut self) -> Option<UserName> {
+        let prefix = self.get("prefix").unwrap_or_default().parse();
+        self.note(prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())))
     }
 
     /// The requested dead letters, of one of these topics or of all, 50 by default.

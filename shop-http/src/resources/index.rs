@@ -47,8 +47,10 @@ const V1_PURCHASES: &Paths = &[
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username, from, to"),
     ("GET /v1/totals", "The same per hour, day or month: userid or username, from, to, per, zone"),
 ];
-const V1_POSITIONS: &Paths =
-    &[("GET /v1/purchases:positions", "How far ingest is, for the events of other services")];
+const V1_MANAGEMENT: &Paths = &[
+    ("GET /v1/purchases:positions", "How far ingest is, for the events of other services"),
+    ("GET /v1/usernames", "The names of users that begin with prefix, in any case"),
+];
 const V1_DEAD_LETTERS: &Paths = &[
     ("GET /v1/dead-letters", "Pending dead letters: topic, reason, since, limit, cursor"),
     ("GET /v1/dead-letters/{position}", "One dead letter with its record"),
@@ -126,7 +128,7 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
         (Metrics, operations, METRICS),
         (V1, true, V1_READY),
         (V1, purchases, V1_PURCHASES),
-        (V1, purchases && service.kind == ServiceKind::Management, V1_POSITIONS),
+        (V1, purchases && service.kind == ServiceKind::Management, V1_MANAGEMENT),
         (V1, operations && !service.dead_letters.is_empty(), V1_DEAD_LETTERS),
         (Dialects, purchases, own),
         (V1, users, V1_USERS),

@@ -1,4 +1,5 @@
-//! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary` and `GET /v1/totals`: purchases in the native API.
+//! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary`, `GET /v1/totals` and `GET /v1/usernames`: purchases in
+//! the native API.
 
 use std::sync::Arc;
 
@@ -106,6 +107,15 @@ pub(crate) async fn totals(
         selected(&purchases, &caller, &slot, (&uri, Query::TOTALS), Query::totals).await?;
     let buckets = purchases.totals(&selector, &request).await?;
     Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
+}
+
+/// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all purchases.
+pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Caller, uri: Uri) -> HttpResult {
+    let mut query = Query::new(&uri, Query::NAMES)?;
+    let prefix = query.prefix();
+    let (prefix, _no_wait) = query.finish(prefix)?;
+    may_select(&purchases, &caller, &Selector::All)?;
+    Ok(Json(purchases.names(&prefix).await?).into_response())
 }
 
 pub(crate) async fn get(

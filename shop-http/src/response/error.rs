@@ -120,6 +120,11 @@ impl HttpError {
         Some(problem_type(ErrorKind::Unsupported)),
         "This service does not follow a log",
     );
+    pub(crate) const NO_NAMES: Self = Self::new(
+        StatusCode::NOT_IMPLEMENTED,
+        Some(problem_type(ErrorKind::Unsupported)),
+        "This store finds no names by their beginning",
+    );
     /// There is no such user, or its event has not been received yet.
     pub(crate) const UNKNOWN_USER: Self =
         Self::new(StatusCode::NOT_FOUND, Some(problem::UNKNOWN_USER), "User not found");

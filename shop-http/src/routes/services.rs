@@ -82,10 +82,12 @@ fn shared_routes(
             .route("/v1/purchases/{id}", read(v1_purchases::get))
             .route("/v1/summary", read(v1_purchases::summary))
             .route("/v1/totals", read(v1_purchases::totals));
-        // Facing follows management, and no service follows facing.
+        // Facing follows management, and no service follows facing. Only management lists all users' purchases.
         let v1 = match service.kind {
             ServiceKind::Facing => v1,
-            ServiceKind::Management => v1.route("/v1/purchases:positions", read(events::positions)),
+            ServiceKind::Management => v1
+                .route("/v1/purchases:positions", read(events::positions))
+                .route("/v1/usernames", read(v1_purchases::names)),
         };
         with_purchases(v1)
     });

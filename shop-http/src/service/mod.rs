@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod dead_letters;
 pub(crate) mod entity_role;
+mod names;
 pub(crate) mod parts;
 pub(crate) mod publisher;
 pub(crate) mod purchases;

@@ -11,7 +11,7 @@ use shop_core::ports::{
 use shop_core::shop::{LocalPorts, PurchasesRole};
 use shop_core::{
     Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, PublishedPurchase, PurchaseId, RequestContext,
-    Result,
+    Result, UserName,
 };
 
 use tokio::sync::Semaphore;
@@ -22,6 +22,7 @@ use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::service::batch::PUBLISHING;
+use crate::service::names::{self, Names};
 use crate::service::publisher::Publisher;
 use crate::service::recent::LastPurchases;
 use crate::service::{ServiceKind, within};
@@ -120,6 +121,15 @@ impl Purchases {
                 let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
                 invalid_parameter("per", text).into()
             }
+            _ => HttpError::query(error, self.subject()),
+        })
+    }
+
+    /// The names of users that begin with `prefix`, in any case.
+    pub(crate) async fn names(&self, prefix: &UserName) -> HttpResult<Names> {
+        let found = within(self.options.query_timeout, names::find(&*self.query, prefix)).await;
+        found.map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => HttpError::NO_NAMES,
             _ => HttpError::query(error, self.subject()),
         })
     }

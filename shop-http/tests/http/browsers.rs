@@ -116,6 +116,12 @@ async fn the_admin_listener_has_hosts_of_its_own() {
             assert_eq!(is_served, hosts == Hosts::Any, "{host}");
         }
         let all = "/v1/purchases?everyone=true";
+        if hosts == Hosts::Any {
+            for path in [all, "/v1/usernames?prefix=a"] {
+                assert_eq!(of(&public, "localhost", path).await, StatusCode::FORBIDDEN, "{path}");
+                assert_eq!(of(&admin, "localhost", path).await, StatusCode::OK, "{path}");
+            }
+        }
         assert_eq!(of(&admin, refused, all).await, StatusCode::MISDIRECTED_REQUEST, "{refused}");
         assert_eq!(of(&admin, refused, "/metrics").await, StatusCode::OK, "{refused}");
     }

@@ -201,6 +201,8 @@ async fn bodies_match_the_documented_schemas() {
         ("/v1", None),
         ("/v1/purchases:positions", None),
         ("/v1/purchases:positions?topic=other", None),
+        ("/v1/usernames?prefix=AD", None),
+        ("/v1/usernames", None),
         ("/v1/users/1", None),
         ("/v1/users/1/orders", None),
         ("/v1/orders/1", None),

@@ -155,6 +155,18 @@ async fn store_error_details_are_not_exposed() {
 }
 
 #[tokio::test]
+async fn a_store_without_an_index_of_names_is_reported() {
+    let store = Arc::new(InMemoryStore::new());
+    let query = Arc::new(Misbehaving::NeverEnds);
+    let router = router(Parts::management(store, Durability::Memory, query), HttpOptions::default());
+    let response = get(&router, "/v1/usernames?prefix=a").await;
+    assert_eq!(
+        (response.status, &response.json()["type"]),
+        (StatusCode::NOT_IMPLEMENTED, &json!("/problems/unsupported"))
+    );
+}
+
+#[tokio::test]
 async fn a_listing_without_progress_is_aborted() {
     let request = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
     let response = over(Misbehaving::NeverEnds).oneshot(request).await.unwrap();

@@ -127,6 +127,26 @@ async fn only_management_lists_purchases_of_all_users() {
 }
 
 #[tokio::test]
+async fn only_management_finds_names_by_their_beginning() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1), purchase("u2", 2), purchase("u2", 3)]).await;
+    let names = get(&shop.management, "/v1/usernames?prefix=NAME+of").await;
+    assert_eq!(names.text, r#"{"items":["name of u1","name of u2"],"has_more":false}"#);
+    assert_eq!(
+        get(&shop.management, "/v1/usernames?prefix=u1").await.text,
+        r#"{"items":[],"has_more":false}"#
+    );
+    let long = format!("?prefix={}", "n".repeat(257));
+    for query in
+        ["", "?prefix=", "?prefix=%20", "?prefix=a%0A", "?prefix=a&prefix=b", "?prefix=a&limit=1", &long]
+    {
+        let response = get(&shop.management, &format!("/v1/usernames{query}")).await;
+        assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {response:?}");
+    }
+    assert_eq!(get(&shop.facing, "/v1/usernames?prefix=a").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn all_errors_of_a_body_are_reported_with_pointers() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {

@@ -78,6 +78,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/events") => Rule::Own("purchases:read"),
         ("GET", "/purchases:positions") => Rule::Scope("purchases:read:any"),
+        ("GET", "/usernames") => Rule::Scope("operate"),
         ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
         ("POST", "/users") => Rule::Scope("users:write:any"),
         ("GET", "/users/{user_id}") => Rule::Own("users:read"),
@@ -145,7 +146,11 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{id}", &purchase(user, number).id.to_string());
     let listings = ["/v1/purchases", "/v1/purchases/events", "/v1/summary", "/v1/totals"];
     let is_listing = *method == Method::GET && listings.iter().any(|listing| path.ends_with(listing));
-    let query = if is_listing { format!("?userid={user}") } else { String::new() };
+    let query = match path.ends_with("/v1/usernames") {
+        true => "?prefix=a".to_owned(),
+        false if is_listing => format!("?userid={user}"),
+        false => String::new(),
+    };
     let purchase = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
     let body = match (method, path.as_str()) {
         (&Method::GET, _) => String::new(),
@@ -337,7 +342,9 @@ async fn purchases_of_all_users_require_observe() {
         send(&management, request(Method::GET, path, &[("authorization", &authorization)], Body::empty()))
             .await
     };
-    for path in ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/purchases"] {
+    for path in
+        ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/v1/usernames?prefix=a", "/purchases"]
+    {
         assert_eq!(list(path, "purchases:read:any").await.status, StatusCode::FORBIDDEN, "{path}");
         for scope in ["observe", "operate"] {
             assert_eq!(list(path, scope).await.status, StatusCode::OK, "{path}");
