@@ -106,6 +106,22 @@ export async function buy(purchase, key) {
   return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }
 
+/** The purchase with this ID; null if none is stored. */
+export async function purchase(id) {
+  const { response, body } = await ask(`v1/purchases/${id}`);
+  if (response.status === 404) return null;
+  if (!response.ok) throw refusalOf(response, body);
+  return body;
+}
+
+/** The first names of users that begin with `prefix`, in any case: `{items, has_more}`; null where the store finds none. */
+export async function names(prefix) {
+  const { response, body } = await ask(`v1/usernames?${query({ prefix })}`);
+  if (response.status === 501) return null;
+  if (!response.ok) throw refusalOf(response, body);
+  return body;
+}
+
 /** A page of `whose` purchases from and to these times, the newest first: `{items, next, isPending}`. */
 export async function page(whose, { limit, cursor, waitFor, wait, from, to }) {
   const asked = { ...whose, from, to, limit, cursor, wait_for: waitFor, wait: waitFor && wait };

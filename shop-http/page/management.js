@@ -13,6 +13,7 @@ import { samplesOf, topicsOf } from "./metrics.js";
 import { Overview } from "./overview.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { AnyPurchases } from "./anypurchases.js";
+import { Purchase } from "./purchase.js";
 
 const HEALTH_INTERVAL = 2000;
 const METRICS_INTERVAL = 10_000;
@@ -34,11 +35,12 @@ function Console() {
   const views = {
     overview: { title: "Overview", show: () => html`<${Overview} health=${state} topics=${topics} samples=${samples} />` },
     purchases: { title: "Purchases", show: () => html`<${AnyPurchases} params=${params} />` },
+    purchase: { title: "Purchase", isOf: "purchases", show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
     "dead-letters": { title: "Dead letters", show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
     entities: { title: "Users and orders", show: () => html`<${Entities} state=${served} params=${params} />` },
   };
   const known = Object.hasOwn(views, view) ? view : "overview";
-  const { title, show } = views[known];
+  const { title, show, isOf } = views[known];
   const heading = useRef(null);
   const isFirst = useRef(true);
   useEffect(() => {
@@ -48,8 +50,8 @@ function Console() {
     isFirst.current = false;
   }, [known]);
   useEffect(() => showVerdict(state), [state]);
-  const link = ([name, { title }]) => html`<li><a href=${addressOf(name)} aria-current=${name === known ? "page" : undefined}>${title}</a></li>`;
-  return html`<nav class="views" aria-label="Views"><ul>${Object.entries(views).map(link)}</ul></nav>
+  const link = ([name, { title }]) => html`<li><a href=${addressOf(name)} aria-current=${name === known ? "page" : name === isOf ? "true" : undefined}>${title}</a></li>`;
+  return html`<nav class="views" aria-label="Views"><ul>${Object.entries(views).filter(([, { isOf }]) => !isOf).map(link)}</ul></nav>
     <h2 class="title" tabindex="-1" ref=${heading}>${title}</h2>
     ${show()}`;
 }

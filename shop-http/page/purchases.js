@@ -42,14 +42,14 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
     <${Totals} data=${data} />
     ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
     ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
-    <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} showsUser=${showsUser} />
+    <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} range=${showsUser && withoutUser(params)} />
     <div class="below">
       ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}
       <${Export} whose=${whose} bounds=${bounds} range=${range} />
     </div>`;
   const empty = html`${range.first === null ? "No purchases yet." : html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>`}`;
   return html`<${Range} view=${view} params=${params} range=${range} />
-    ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} showsUser=${showsUser} />`}
+    ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} range=${showsUser && withoutUser(params)} />`}
     <${Loaded} id="list" state=${state} what="The list" empty=${pending.length === 0 && empty}>${shown}<//>`;
 }
 
@@ -121,15 +121,21 @@ function Totals({ data }) {
   <p class="unseen" role="status">${counted(data.count, "purchase")} for ${forPeople(data.spent)} in total, ${grouped(data.items.length)} shown.</p>`;
 }
 
-function Rows({ items, pending, fresh, showsUser }) {
+function withoutUser({ by, who, find, ...range }) {
+  return range;
+}
+
+/** For operators, `range` is what links to users keep of the address, and each purchase has a page. */
+function Rows({ items, pending, fresh, range }) {
+  const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
   const row = ({ id, username, userid, price, timestamp }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
-    <td class="when">${isPending && html`<span class="tag">pending</span> `}<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time></td>
-    ${showsUser && html`<td class="who"><span class="name">${username}</span> <small>${userid}</small></td>`}
-    <td class="ref"><small>${id}</small></td>
+    <td class="when">${isPending && html`<span class="tag">pending</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
+    ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
+    <td class="ref"><small>${link("purchase", { id }, id)}</small></td>
     <td class="amount">${forPeople(price)}</td>
   </tr>`;
   return html`<table class="entries">
-    <thead><tr><th scope="col" class="when">When</th>${showsUser && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>
+    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>
     <tbody id="purchases">${pending.map((item) => row(item, true))}${items.map((item) => row(item, false))}</tbody>
   </table>`;
 }

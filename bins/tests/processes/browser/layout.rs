@@ -64,8 +64,11 @@ async fn no_element_covers_a_field() {
     dead_letters::put(folder.path(), 3).await;
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let mut id = String::new();
     for _ in 0..25 {
-        assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);
+        let (status, answer) = buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+        assert_eq!(status, 201);
+        answer["data"]["id"].as_str().unwrap().clone_into(&mut id);
     }
     open_as(&browser, &facing, "u1", "ada").await;
     for (width, height) in [(1400, 900), (1400, 500), (768, 1024), (390, 844), (320, 640)] {
@@ -73,6 +76,8 @@ async fn no_element_covers_a_field() {
         let views = [
             "overview",
             "purchases?range=all",
+            "purchases?find=A",
+            &format!("purchase?id={id}"),
             "dead-letters",
             "dead-letters?position=purchases-0-1000",
             "entities?user=1",
