@@ -1,5 +1,6 @@
 // For operators: the purchases of everybody, of a user, or of all users of a name, and the search for one of these.
 
+import { may } from "./access.js";
 import { addressOf } from "./address.js";
 import { names, page, purchase } from "./api.js";
 import { Input } from "./input.js";
@@ -28,6 +29,8 @@ export function AnyPurchases({ params }) {
     </form>
     ${find
       ? html`<${Found} key=${find} text=${find} range=${range} />`
+      : !isOne && !may("list_everyone")
+      ? html`<p class="intro" id="whose">Your access key lists the purchases of one user at a time. Search for a user.</p>`
       : html`<h3 id="whose">${title}</h3><${Purchases} whose=${whose} view="purchases" params=${params} showsUser />`}
   </section>`;
 }
@@ -59,6 +62,6 @@ function Found({ text, range }) {
     <p id="found-what" role="status">${said}</p>
     <ul class="found" id="found">${choices.map(([kind, name, address]) => html`<li><small>${kind}</small> <a draggable="false" href=${address}>${name}</a></li>`)}</ul>
     ${hasMore && html`<p class="note">There are more names. Enter more of the beginning.</p>`}
-    ${isWhole && html`<p class="note">This store finds names only when they are given whole, in the same case.</p>`}`;
+    ${isWhole && html`<p class="note">Names are found here only when they are given whole, in the same case.</p>`}`;
   return html`<h3 id="whose">Search for <b>${text}</b></h3><${Loaded} id="search" state=${state} what="The search">${shown}<//>`;
 }

@@ -1,6 +1,6 @@
 // The requests of the page. Paths are relative, so that the page works behind a prefix.
 
-import { askForKey, authorization } from "./access.js";
+import { authorization, refused } from "./access.js";
 import { asJson, parseExact } from "./exact.js";
 
 /** Where the paths are, relative to the page: below it, where it has no slash at its end. */
@@ -57,7 +57,7 @@ async function ask(path, options) {
   return { response, body: bodyOf(response, content) };
 }
 
-/** The body of an answer as JSON. Without a valid key, one is asked for. */
+/** The body of an answer as JSON. Who has no valid key is asked for one. */
 function bodyOf(response, text) {
   let body;
   try {
@@ -65,7 +65,7 @@ function bodyOf(response, text) {
   } catch {
     body = {};
   }
-  if (response.status === 401) askForKey(problemsOf(body)[0]?.text ?? body.detail ?? body.error ?? body.message);
+  if (response.status === 401) refused();
   return body;
 }
 
@@ -76,9 +76,13 @@ async function askFor(path, options) {
   return { body, isPending: response.headers.has("x-purchase-pending") };
 }
 
+/** For people: what a missing or insufficient key means. */
+const WORDS = { 401: () => "You are signed out.", 403: (text) => `Your access key does not allow this. ${text}` };
+
 function refusalOf(response, body) {
   const problems = problemsOf(body);
-  return new Refusal(problems[0]?.text ?? body.detail ?? body.title ?? `The service answered ${response.status}.`, {
+  const text = problems[0]?.text ?? body.detail ?? body.title ?? `The service answered ${response.status}.`;
+  return new Refusal((WORDS[response.status] ?? ((text) => text))(text), {
     status: response.status,
     problems,
     outcome: body.outcome,
@@ -114,10 +118,10 @@ export async function purchase(id) {
   return body;
 }
 
-/** The first names of users that begin with `prefix`, in any case: `{items, has_more}`; null where the store finds none. */
+/** The first names of users that begin with `prefix`, in any case: `{items, has_more}`; null where none may be looked for. */
 export async function names(prefix) {
   const { response, body } = await ask(`v1/usernames?${query({ prefix })}`);
-  if (response.status === 501) return null;
+  if ([403, 501].includes(response.status)) return null;
   if (!response.ok) throw refusalOf(response, body);
   return body;
 }
@@ -150,12 +154,18 @@ export async function exported(whose, { from, to }, mediaType) {
   return content;
 }
 
+/** The holder of the key, `{name, subject, may}`; of a key that is not valid, the `{problem}`. */
+export async function whoami() {
+  const { response, content } = await send("v1/whoami", { timeout: TIMEOUT }, (response) => response.text());
+  const body = response.status === 401 ? { problem: "This access key is not valid." } : parseExact(content);
+  if (!response.ok && response.status !== 401) throw refusalOf(response, body);
+  return body;
+}
+
 /** The body of `/health`, for every status. */
 export async function health() {
   const { response, body } = await ask("health?details=true", { isOperation: true, timeout: HEALTH_TIMEOUT });
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
-  // The details are for operators.
-  if (body.parts === undefined && response.ok) askForKey();
   return body;
 }
 

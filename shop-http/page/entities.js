@@ -77,8 +77,7 @@ const KINDS = [
 /** `state` is that of the paths that the service has; `params` names a `user` and an `order`. */
 export function Entities({ state, params }) {
   const kinds = (served) => KINDS.filter(({ path }) => served.has(path));
-  const none = html`<p class="intro">This service keeps neither users nor orders.</p>`;
-  return html`<${Loaded} id="entities" state=${state} what="The list of roles">${(served) => kinds(served).length === 0 ? none : html`<div class="pair">
+  return html`<${Loaded} id="entities" state=${state} what="The list of roles">${(served) => html`<div class="pair">
     ${kinds(served).map((kind) => html`<${Sheet} kind=${kind} params=${params} served=${served} />`)}
   </div>`}<//>`;
 }

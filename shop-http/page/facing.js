@@ -1,6 +1,6 @@
 // The page of facing, for a customer: buy, and see what was bought.
 
-import { setUpAccess, subject } from "./access.js";
+import { subject } from "./access.js";
 import { useAddress } from "./address.js";
 import { Refusal, buy, health } from "./api.js";
 import { forPeople, readAmount } from "./exact.js";
@@ -8,6 +8,7 @@ import { keepIdentity, keptIdentity } from "./identity.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { Purchases } from "./purchases.js";
 import { Field, RecordingForm } from "./recording.js";
+import { SignedIn } from "./signin.js";
 
 const CHECK_INTERVAL = 10_000;
 const PRICE = {
@@ -97,5 +98,4 @@ function useService() {
   return [html`<p class="notice bad" id="service" role="alert" hidden=${!problem}>${problem}</p>`, check];
 }
 
-setUpAccess();
-render(html`<${Customer} />`, document.querySelector("main"));
+render(html`<${SignedIn} purpose="Your purchases are shown to you alone.">${() => html`<${Customer} />`}<//>`, document.querySelector("main"));

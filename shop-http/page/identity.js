@@ -19,14 +19,3 @@ export function keepIdentity(identity) {
     // It lasts as long as the page.
   }
 }
-
-/** The subject of a token, which is the user ID of a customer; undefined for a key that is no token. */
-export function subjectOf(token) {
-  try {
-    const payload = atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"));
-    const { sub } = JSON.parse(new TextDecoder().decode(Uint8Array.from(payload, (char) => char.charCodeAt(0))));
-    return typeof sub === "string" ? sub : undefined;
-  } catch {
-    return undefined;
-  }
-}

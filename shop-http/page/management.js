@@ -1,8 +1,8 @@
 // The console of management, for operators: views with addresses of their own.
 
-import { setUpAccess } from "./access.js";
+import { may } from "./access.js";
 import { addressOf, useAddress } from "./address.js";
-import { Refusal, health, metrics, paths } from "./api.js";
+import { health, metrics, paths } from "./api.js";
 import { DeadLetters } from "./deadletters.js";
 import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
@@ -14,33 +14,40 @@ import { Overview } from "./overview.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { AnyPurchases } from "./anypurchases.js";
 import { Purchase } from "./purchase.js";
+import { SignedIn } from "./signin.js";
 
 const HEALTH_INTERVAL = 2000;
 const METRICS_INTERVAL = 10_000;
+const NONE = { title: "No view", show: () => html`<p class="notice">Your access key opens no view of this console. It needs the scope observe, or purchases:read:any to list the purchases of one user at a time.</p>` };
 
 function Console() {
   const [{ view, params }] = useAddress();
   const [samples, setSamples] = useState([]);
+  const observes = may("observe");
   const [state] = useLoaded("health", async () => {
+    if (!observes) return null;
     const answer = { ...(await health()), at: Date.now() };
-    if (answer.parts === undefined) throw new Refusal("An access key with the scope operate is required.", { status: 403 });
     setSamples((samples) => withSample(samples, sampleOf(answer)));
     return answer;
-  }, HEALTH_INTERVAL);
+  }, observes && HEALTH_INTERVAL);
   const [topics] = useLoaded("metrics", async () => {
-    const topics = topicsOf(samplesOf(await metrics()));
+    const topics = observes ? topicsOf(samplesOf(await metrics())) : [];
     return topics.length === 0 ? null : topics;
-  }, METRICS_INTERVAL);
+  }, observes && METRICS_INTERVAL);
   const [served] = useLoaded("paths", paths);
-  const views = {
-    overview: { title: "Overview", show: () => html`<${Overview} health=${state} topics=${topics} samples=${samples} />` },
-    purchases: { title: "Purchases", show: () => html`<${AnyPurchases} params=${params} />` },
-    purchase: { title: "Purchase", isOf: "purchases", show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
-    "dead-letters": { title: "Dead letters", show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
-    entities: { title: "Users and orders", show: () => html`<${Entities} state=${served} params=${params} />` },
+  const serves = (path) => served.is !== "shown" || served.data.has(path);
+  const lists = serves("/v1/purchases") && (may("list_any_user") || may("list_everyone"));
+  const all = {
+    overview: { title: "Overview", isHere: observes, show: () => html`<${Overview} health=${state} topics=${topics} samples=${samples} />` },
+    purchases: { title: "Purchases", isHere: lists, show: () => html`<${AnyPurchases} params=${params} />` },
+    purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
+    "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
+    entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },
   };
-  const known = Object.hasOwn(views, view) ? view : "overview";
-  const { title, show, isOf } = views[known];
+  // Those of the roles of this service, and of the key.
+  const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));
+  const known = Object.hasOwn(views, view) ? view : Object.keys(views)[0];
+  const { title, show, isOf } = views[known] ?? NONE;
   const heading = useRef(null);
   const isFirst = useRef(true);
   useEffect(() => {
@@ -65,11 +72,14 @@ function sampleOf({ at, ingest = {} }) {
 
 /** The state of the service in a word, in the head of the page. */
 function showVerdict({ is, data, problem }) {
+  // Who may not observe the service sees no state.
+  byId("state").hidden = is === "empty";
+  if (is === "empty") return;
   const isHealthy = is === "shown" && !problem && problemsOf(data).length === 0;
   const words = is === "loading" ? "Loading…" : is !== "shown" || problem ? "Unavailable" : data.ingest?.phase === "stopped" ? "Stopped" : isHealthy ? "Healthy" : "Degraded";
   byId("state").dataset.state = is === "loading" ? "unknown" : isHealthy ? "good" : "bad";
   say(byId("state"), words);
 }
 
-setUpAccess();
-render(html`<${Console} />`, document.querySelector("main"));
+const PURPOSE = "This console is for operators. A key with the scope observe sees everything, one with operate also changes it.";
+render(html`<${SignedIn} purpose=${PURPOSE}>${() => html`<${Console} />`}<//>`, document.querySelector("main"));

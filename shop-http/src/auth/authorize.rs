@@ -251,6 +251,16 @@ impl Caller {
         Self { principal: Some(principal), trail: None }
     }
 
+    /// The name of the principal, unless it is anonymous.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.principal.as_ref()?.name()
+    }
+
+    /// The user id of the principal, if it is a user.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.principal.as_ref()?.subject()
+    }
+
     /// The owner of what the principal writes, unless it is anonymous.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.principal.as_ref()?.owner()

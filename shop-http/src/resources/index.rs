@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect};
 use serde_json::{Map, Value};
 
-use crate::resources::page;
+use crate::resources::page::{Document, is_asked_for};
 use crate::response::HttpResult;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
@@ -32,7 +32,10 @@ const HEALTH: &Paths = &[
     ("/-/healthy", "Whether the process is alive, as JSON"),
     ("/-/ready", "Whether log, store and ingest are available"),
 ];
-const V1_READY: &Paths = &[("GET /v1", "The roles of the service, and whether it is ready")];
+const V1_READY: &Paths = &[
+    ("GET /v1", "The roles of the service, and whether it is ready"),
+    ("GET /v1/whoami", "Who the token identifies, and what they may do"),
+];
 const V1_PURCHASES: &Paths = &[
     ("POST /v1/purchases", "Buys: username, userid, price, optionally timestamp"),
     (
@@ -95,14 +98,15 @@ pub(crate) async fn get(
     OriginalUri(uri): OriginalUri,
     request: HeaderMap,
 ) -> HttpResult {
-    // The page shows purchases, by the native API.
-    let has_page = service.purchases.is_some() && service.has(RouteGroup::V1);
+    // The pages use the native API.
+    let has_page = service.has(RouteGroup::V1);
+    let page = Document::of(&service);
     let mut response = match uri.path().rsplit_once('/') {
-        _ if !has_page || !page::is_asked_for(&request) => describe(service, mount).await.into_response(),
+        _ if !has_page || !is_asked_for(&request) => describe(service, mount).await.into_response(),
         // The files of the page are below this path, which may not exist with a slash.
-        Some((_, last)) if mount.is_at(uri.path()) => page::document_above(service.kind, last, &request),
+        Some((_, last)) if mount.is_at(uri.path()) => page.respond_above(last, &request),
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
-        _ => page::document(service.kind, &request)?,
+        _ => page.respond(&request)?,
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)

@@ -16,3 +16,4 @@ pub(crate) mod page;
 pub(crate) mod problems;
 mod script;
 pub(crate) mod v1_purchases;
+pub(crate) mod whoami;

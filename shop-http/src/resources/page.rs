@@ -13,7 +13,7 @@ use crate::request::accept::weight;
 use crate::resources::script::{Module, joined};
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
-use crate::service::ServiceKind;
+use crate::service::{Service, ServiceKind};
 
 /// The name and the text of a file of the folder `page`.
 macro_rules! file {
@@ -41,10 +41,11 @@ macro_rules! modules {
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing health history
-    identity input loaded management metrics overview preact purchase purchases questions ranges recording resolving state words
+    identity input loaded management metrics overview preact purchase purchases questions ranges recording resolving signin state words
 };
 
-/// The documents and the files that they load.
+/// The documents, and the files that they load.
+static DOCUMENTS: Constants = Constants::new();
 static FILES: Constants = Constants::new();
 const FACING: &str = include_str!("../../page/facing.html");
 const MANAGEMENT: &str = include_str!("../../page/management.html");
@@ -68,26 +69,45 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
-/// The page of a service, for a browser.
-pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> HttpResult {
-    respond(role.name(), request)
+/// The document of a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Document {
+    page: ServiceKind,
+    requires_token: bool,
 }
 
-/// The page at a path that ends with the segment `folder` and not with a slash: its links lead below this segment.
-pub(crate) fn document_above(role: ServiceKind, folder: &str, request: &HeaderMap) -> Response {
-    // With the dot, a segment with a colon is not a scheme.
-    let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
-    let links = ["href", "src"].map(|name| format!(" {name}=\""));
-    let content = document_of(role).into_owned();
-    let content =
-        links.iter().fold(content, |content, link| content.replace(link, &format!("{link}{folder}/")));
-    constant(DOCUMENT, content).respond(request)
-}
+impl Document {
+    pub(crate) fn of(service: &Service) -> Self {
+        // The page of facing is for buyers. Users and orders are on the console.
+        let page = if service.purchases.is_some() { service.kind } else { ServiceKind::Management };
+        Self { page, requires_token: service.policy.requires_token }
+    }
 
-fn document_of(role: ServiceKind) -> Cow<'static, str> {
-    match role {
-        ServiceKind::Facing => FACING.into(),
-        ServiceKind::Management => with_runbooks(MANAGEMENT, env!("CARGO_PKG_REPOSITORY")),
+    /// The response to a browser.
+    pub(crate) fn respond(self, request: &HeaderMap) -> HttpResult {
+        let name = format!("{} {}", self.page.name(), self.requires_token);
+        let document = DOCUMENTS.get(&name, || Some(constant(DOCUMENT, self.text())));
+        document.map(|document| document.respond(request)).ok_or(HttpError::NO_ROUTE)
+    }
+
+    /// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
+    pub(crate) fn respond_above(self, folder: &str, request: &HeaderMap) -> Response {
+        // With the dot, a segment with a colon is not a scheme.
+        let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
+        let links = ["href", "src"].map(|name| format!(" {name}=\""));
+        let content =
+            links.iter().fold(self.text(), |text, link| text.replace(link, &format!("{link}{folder}/")));
+        constant(DOCUMENT, content).respond(request)
+    }
+
+    fn text(self) -> String {
+        let text = match self.page {
+            ServiceKind::Facing => FACING.into(),
+            ServiceKind::Management => with_runbooks(MANAGEMENT, env!("CARGO_PKG_REPOSITORY")),
+        };
+        // The page asks for a key before it requests anything else.
+        let access = if self.requires_token { "key" } else { "open" };
+        text.replace("name=\"access\" content=\"open\"", &format!("name=\"access\" content=\"{access}\""))
     }
 }
 
@@ -104,25 +124,16 @@ fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> 
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
     let Path(name) = name.map_err(|_invalid| HttpError::NO_ROUTE)?;
-    respond(&name, &request)
+    FILES.get(&name, || made(&name)).map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 
-fn respond(name: &str, request: &HeaderMap) -> HttpResult {
-    FILES.get(name, || made(name)).map(|file| file.respond(request)).ok_or(HttpError::NO_ROUTE)
-}
-
-/// The file with this name, or the document of a kind of service.
+/// The file with this name.
 fn made(name: &str) -> Option<Constant> {
     let (media_type, (_, text)) = match name {
         "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name))),
         "icon.svg" => ("image/svg+xml", file!("icon.svg")),
         "page.css" => ("text/css; charset=utf-8", file!("page.css")),
-        _ => {
-            let kind = [ServiceKind::Facing, ServiceKind::Management]
-                .into_iter()
-                .find(|kind| kind.name() == name)?;
-            return Some(constant(DOCUMENT, document_of(kind).into_owned()));
-        }
+        _ => return None,
     };
     Some(constant(media_type, text))
 }

@@ -11,7 +11,8 @@ use crate::openapi::Document;
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, entities, events, health, index, listing, metrics, page, problems, v1_purchases,
+    batch, buy, dead_letters, entities, events, health, index, listing, metrics, page, problems,
+    v1_purchases, whoami,
 };
 use crate::response::HttpError;
 use crate::response::constant::Constants;
@@ -70,6 +71,8 @@ fn shared_routes(
     let alive =
         of_group(service, RouteGroup::Health, || Routes::new().open("/healthz", get(health::alive_text)));
     let index = of_group(service, RouteGroup::Page, || Routes::new().open("/", get(index::get)));
+    let assets = of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", get(page::asset)));
+    let index = index.merge(assets);
     let Some(purchases) = &service.purchases else {
         return with_entities(alive.merge(operations(service)), service).merge(index);
     };
@@ -91,8 +94,7 @@ fn shared_routes(
         };
         with_purchases(v1)
     });
-    let assets = of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", get(page::asset)));
-    let native = with_entities(v1, service).merge(index).merge(assets);
+    let native = with_entities(v1, service).merge(index);
     if !service.has(RouteGroup::Dialects) {
         return alive.merge(native).merge(operations(service));
     }
@@ -165,7 +167,7 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
     }
     let native = of_group(service, RouteGroup::V1, || {
         let v1 = Routes::new().nest("/v1", routed.clone()).open("/v1", get(health::of_v1));
-        v1.open("/problems/{name}", get(problems::get))
+        v1.route("/v1/whoami", read(whoami::get)).open("/problems/{name}", get(problems::get))
     });
     routes.merge(of_group(service, RouteGroup::Dialects, || routed.with_slashes())).merge(native)
 }

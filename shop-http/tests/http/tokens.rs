@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::dead_letters::dead_letter;
 use crate::document::operations;
 use crate::issuer::{ISSUER, Issuer, SigningKey};
-use crate::shop::{JSON, TestResponse, get, purchase, request, send};
+use crate::shop::{JSON, Shop, TestResponse, get, purchase, request, send};
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -45,6 +45,8 @@ enum Rule {
     Scope(&'static str),
     /// Nothing, but without `observe` the response has the status alone.
     Status,
+    /// A token of any scope.
+    Token,
 }
 
 /// The rule of a route. A new route without one fails the test.
@@ -62,6 +64,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, path) if path.starts_with("/docs") => Rule::Open,
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
+        (_, "/whoami") => Rule::Token,
         (_, "/metrics") => Rule::Scope("observe"),
         // Those of `call` are dry runs.
         (_, path) if path.starts_with("/dead-letters") => Rule::Scope("observe"),
@@ -78,7 +81,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/events") => Rule::Own("purchases:read"),
         ("GET", "/purchases:positions") => Rule::Scope("purchases:read:any"),
-        ("GET", "/usernames") => Rule::Scope("operate"),
+        ("GET", "/usernames") => Rule::Scope("observe"),
         ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
         ("POST", "/users") => Rule::Scope("users:write:any"),
         ("GET", "/users/{user_id}") => Rule::Own("users:read"),
@@ -253,7 +256,7 @@ impl RouteUnderTest<'_> {
             Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
             Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
             Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
-            Rule::Open | Rule::Status | Rule::OwnByLine(_) => unreachable!(),
+            Rule::Open | Rule::Status | Rule::Token | Rule::OwnByLine(_) => unreachable!(),
         };
         let none = self.send(OWN, "").await;
         assert_eq!(none.status, hidden, "{case}: {none:?}");
@@ -292,9 +295,7 @@ async fn every_route_requires_its_scope() {
             let expected = match rule {
                 Rule::Open => Value::Null,
                 Rule::Status => json!([{}, {"bearer": []}]),
-                Rule::Own(_) | Rule::OwnById(_) | Rule::OwnByLine(_) | Rule::Scope(_) => {
-                    json!([{"bearer": []}])
-                }
+                _ => json!([{"bearer": []}]),
             };
             let documented = &document["paths"][&path][method.as_str().to_lowercase()];
             if documented.is_object() {
@@ -328,10 +329,34 @@ async fn every_route_requires_its_scope() {
             }
             match rule {
                 Rule::OwnByLine(scope) => route.requires_scope_of_lines(scope).await,
+                Rule::Token => assert_eq!(route.send(OWN, "").await.status, StatusCode::OK, "{case}"),
                 _ => route.requires_scope(rule).await,
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_token_says_what_its_holder_may_do() {
+    let Services { issuer, facing, management, .. } = services(SigningKey::ed()).await;
+    for app in [&facing, &management] {
+        for (scope, may) in [
+            ("purchases:read", json!([])),
+            ("purchases:read:any", json!(["list_any_user"])),
+            ("observe", json!(["observe", "list_everyone"])),
+            ("operate", json!(["observe", "operate", "list_everyone"])),
+        ] {
+            let token = issuer.token(OWN, scope);
+            let holder = call(app, &Method::GET, "/v1/whoami", OWN, Some(&token)).await;
+            assert_eq!(holder.json(), json!({"name": OWN, "subject": OWN, "may": may}), "{scope}");
+        }
+    }
+    let open = Shop::new();
+    let all = json!(["observe", "operate", "list_any_user", "list_everyone"]);
+    assert_eq!(
+        get(&open.facing, "/v1/whoami").await.json(),
+        json!({"name": null, "subject": null, "may": all})
+    );
 }
 
 #[tokio::test]

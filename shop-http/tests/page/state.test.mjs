@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Attempt, freshKey } from "../../page/attempt.js";
-import { subjectOf } from "../../page/identity.js";
 import { LOADING, noticeOf, step } from "../../page/state.js";
 
 const refused = { type: "refused", problem: "Service unavailable", mayPass: true };
@@ -43,10 +42,4 @@ test("the same content in doubt keeps its key, another one gets another", () => 
   attempt.forget();
   assert.equal(attempt.kept(), null);
   assert.notEqual(freshKey(), freshKey());
-});
-
-test("the subject of a token is read, and a key has none", () => {
-  const token = (payload) => `e30.${Buffer.from(JSON.stringify(payload)).toString("base64url")}.sig`;
-  assert.equal(subjectOf(token({ sub: "zoë-7" })), "zoë-7");
-  for (const key of ["", "secret", "a.b.c", token({ sub: 7 }), token({})]) assert.equal(subjectOf(key), undefined, key);
 });

@@ -141,11 +141,9 @@ async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
 #[tokio::test]
 async fn page_shows_only_the_roles_of_the_service() {
     let Some(browser) = Browser::start().await else { return };
-    for (roles, shown) in [
-        ("purchases", vec![]),
-        ("purchases,users", vec!["Users"]),
-        ("purchases,users,orders", vec!["Users", "Orders"]),
-    ] {
+    for (roles, shown) in
+        [("purchases,users", vec!["Users"]), ("purchases,users,orders", vec!["Users", "Orders"])]
+    {
         let folder = tempfile::tempdir().unwrap();
         let management = Process::start(Binary::Management, folder.path(), &[("SHOP_ROLES", roles)]).await;
         browser.open(&management.path("/#entities")).await;
@@ -154,8 +152,6 @@ async fn page_shows_only_the_roles_of_the_service() {
         })
         .await;
         assert_eq!(browser.texts("#entities h2").await, shown);
-        let says = browser.texts("#entities").await.concat().contains("keeps neither users nor orders");
-        assert_eq!(says, shown.is_empty());
     }
     browser.end().await;
 }

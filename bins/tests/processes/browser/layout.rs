@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{dead_letters, open_as};
-use crate::process::{ALL_ROLES, Binary, Process, buy, until};
+use crate::process::{ALL_ROLES, Binary, Process, post, until};
 
 /// The fields and buttons that another element covers, at any scroll position.
 const COVERED: &str = "
@@ -66,9 +66,10 @@ async fn no_element_covers_a_field() {
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     let mut id = String::new();
     for _ in 0..25 {
-        let (status, answer) = buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+        let purchase = r#"{"username":"ada","userid":"u1","price":1}"#;
+        let (status, answer) = post(&facing.path("/v1/purchases"), purchase).await;
         assert_eq!(status, 201);
-        answer["data"]["id"].as_str().unwrap().clone_into(&mut id);
+        answer["purchase"]["id"].as_str().unwrap().clone_into(&mut id);
     }
     open_as(&browser, &facing, "u1", "ada").await;
     for (width, height) in [(1400, 900), (1400, 500), (768, 1024), (390, 844), (320, 640)] {

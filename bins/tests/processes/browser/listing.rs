@@ -5,7 +5,7 @@ use thirtyfour::By;
 
 use super::driver::Browser;
 use super::{NASTY, open_as, rows, state};
-use crate::process::{Binary, Process, buy, stored, until};
+use crate::process::{Binary, Process, buy, post, stored, until};
 
 const LISTING: &str = "/v1/purchases";
 /// Buys as `name` for each of the `prices`.
@@ -194,9 +194,9 @@ async fn purchases_are_found_by_id_user_and_beginning_of_a_name() {
         [(NASTY, "u5"), ("Ada", "u1"), ("ada", "u2"), ("Adam", "u3"), ("kim", "u4"), ("bob", "ad")]
     {
         let body = json!({"username": username, "userid": userid, "price": "1195.30"});
-        let (status, answer) = buy(&facing, &body.to_string()).await;
+        let (status, answer) = post(&facing.path("/v1/purchases"), &body.to_string()).await;
         assert_eq!(status, 201);
-        ids.push(answer["data"]["id"].as_str().unwrap().to_owned());
+        ids.push(answer["purchase"]["id"].as_str().unwrap().to_owned());
     }
     browser.open(&management.path("/#purchases?range=all")).await;
     browser.shows("count", "6").await;

@@ -170,6 +170,7 @@ faulty!(PurchaseQuery {
     Query: get(id: &PurchaseId) -> Option<Purchase>;
     Query: look_up(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
+    Query: next_name(from: &str) -> Option<String>;
     Query: scan_batch(after: Option<&ScanPosition>) -> ScanBatch;
     Check: check_reads() -> ();
 });
