@@ -102,8 +102,8 @@ async function post(path, content, { headers, ...options }) {
   return (await askFor(path, { ...options, ...sent })).body;
 }
 
-/** The same. Repeated with the same key, it is recorded once. */
-const record = (path, content, key) => post(path, content, { headers: { "idempotency-key": key } });
+/** The same. Repeated with the same key, it is recorded once. It is sent also when the page is left. */
+const record = (path, content, key) => post(path, content, { headers: { "idempotency-key": key }, keepalive: true });
 
 /** Buys: `{username, userid, price}`. */
 export async function buy(purchase, key) {

@@ -10,11 +10,15 @@ export class Attempt {
     this.#name = `${thing}-in-doubt`;
   }
 
-  /** The key for this content: that of the attempt that is in doubt, if it is of the same. */
-  at(content) {
+  /** Whether the attempt that is in doubt is of this content. */
+  isOf(content) {
     const kept = this.kept();
-    const isSame = kept && Object.entries(content).every(([member, text]) => kept.content[member] === text);
-    const attempt = isSame ? kept : { content, key: freshKey() };
+    return Boolean(kept) && Object.entries(content).every(([member, text]) => kept.content[member] === text);
+  }
+
+  /** The key for this content: that of the attempt that is in doubt, if it is of the same. What `isHeld` is sent after a reload. */
+  at(content, isHeld) {
+    const attempt = { content, key: this.isOf(content) ? this.kept().key : freshKey(), isHeld };
     this.#remembered = attempt;
     try {
       sessionStorage.setItem(this.#name, JSON.stringify(attempt));

@@ -11,6 +11,8 @@ import { Field, RecordingForm } from "./recording.js";
 import { SignedIn } from "./signin.js";
 
 const CHECK_INTERVAL = 10_000;
+/** How long a purchase can be undone before it is sent. */
+const HOLD = 5000;
 const PRICE = {
   id: "price", member: "price", label: "Price", class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
   read: (text) => {
@@ -39,13 +41,20 @@ function Customer() {
     <section class="slip" aria-labelledby="buy-title">
       <h2 id="buy-title">Buy</h2>
       <p class="me">As <b id="me">${username}</b> <small>${userid}</small> <button type="button" class="link" id="change" onClick=${() => change(null)}>Change</button></p>
-      <${RecordingForm} id="buy" thing="purchase" fields=${[PRICE]} fixed=${identity} button="Buy" send=${buy} onRecorded=${onRecorded} onFailure=${checkService} />
+      <${RecordingForm} id="buy" thing="purchase" fields=${[PRICE]} fixed=${identity} button="Buy" send=${buy} hold=${held} onRecorded=${onRecorded} onFailure=${checkService} />
     </section>
     <section class="ledger" aria-labelledby="ledger-title">
       <h2 id="ledger-title">My purchases</h2>
       <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought} />
     </section>
   </div>`;
+}
+
+/** How a purchase is held before it is sent; a price of zero is confirmed. */
+function held({ price }) {
+  const amount = forPeople(price);
+  if (/^[0.]+$/.test(price)) return { text: `Record a purchase for ${amount}?`, now: "Record", undo: "Cancel" };
+  return { text: `Buying for ${amount}.`, now: "Buy now", undo: "Undo", time: HOLD };
 }
 
 /** The identity that is kept, unless it is not that of the token. */

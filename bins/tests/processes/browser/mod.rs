@@ -7,6 +7,7 @@ use driver::Browser;
 
 mod access;
 mod console;
+mod customer;
 mod dead_letters;
 mod driver;
 mod entities;
@@ -40,10 +41,15 @@ async fn open_as(browser: &Browser, facing: &Process, userid: &str, username: &s
     identify(browser, userid, username).await;
 }
 
-/// Enters a price and buys.
+/// Enters a price and buys, without the time in which that can be undone.
 async fn buy_for(browser: &Browser, price: &str) {
     browser.fill(&[("price", price)]).await;
     browser.click("buy-button").await;
+    let now = "const now = document.getElementById('buy-now'); now?.click(); return now !== null";
+    until("hold or refuse it", async || {
+        browser.run(now).await == json!(true) || !browser.text("price-problem").await.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -61,6 +67,8 @@ async fn purchases_are_bought_and_seen() {
     // Repeated clicks are one purchase.
     let button = browser.by_id("buy-button").await;
     browser.driver.action_chain().double_click_element(&button).perform().await.unwrap();
+    browser.shows("buy-answer", "Buying for 1,000,000,000,000.20000001.").await;
+    browser.click("buy-now").await;
     browser.shows("count", "2").await;
     browser.shows("total", "1,000,000,000,000.30000001").await;
     browser.shows("buy-answer", "Bought for 1,000,000,000,000.20000001, and recorded.").await;

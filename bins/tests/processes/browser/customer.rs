@@ -1,0 +1,87 @@
+//! What customers do on their page: they undo a purchase, come back, and read amounts.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::{buy_for, open_as};
+use crate::process::{Binary, Process, stored, until};
+
+const FOCUS: &str = "return document.activeElement.id";
+
+/// Until the page is reloaded, the time in which a purchase can be undone ends with `window.end()`.
+async fn stop_time(browser: &Browser) {
+    let script = "const real = window.setTimeout;
+        window.setTimeout = (call, time, ...rest) => time === 5000 ? void (window.end = () => call(...rest)) : real(call, time, ...rest);";
+    browser.run(script).await;
+}
+
+/// Enters a price with the key Enter.
+async fn enter(browser: &Browser, price: &str) {
+    browser.fill(&[("price", &format!("{price}\n"))]).await;
+}
+
+#[tokio::test]
+async fn a_purchase_can_be_undone_until_it_is_sent() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    stop_time(&browser).await;
+    enter(&browser, "3.20").await;
+    browser.shows("buy-answer", "Buying for 3.20.").await;
+    browser.is_accessible().await;
+    browser.click("buy-undo").await;
+    browser.shows("buy-answer", "Nothing was recorded.").await;
+    assert_eq!(browser.run("return document.getElementById('price').value").await, json!("3.20"));
+    assert_eq!(browser.run(FOCUS).await, json!("price"));
+
+    // A key that is pressed twice is one purchase; after some time it is sent.
+    enter(&browser, "1").await;
+    browser.shows("buy-answer", "Buying for 1.00.").await;
+    browser.by_id("price").await.send_keys("\n").await.unwrap();
+    browser.run("document.getElementById('buy-undo').focus(); window.end()").await;
+    browser.shows("buy-answer", "Bought for 1.00, and recorded.").await;
+    browser.shows("count", "1").await;
+    assert_eq!(stored(&facing, "u1").await, 1);
+    assert_eq!(browser.run(FOCUS).await, json!("buy-button"), "the focus stays in the form");
+
+    // Another purchase sends what is held, and so does leaving the page.
+    enter(&browser, "2").await;
+    browser.shows("buy-answer", "Buying for 2.00.").await;
+    enter(&browser, "3").await;
+    browser.shows("buy-answer", "Buying for 3.00.").await;
+    browser.shows("count", "2").await;
+    browser.driver.refresh().await.unwrap();
+    browser.shows("buy-answer", "Bought for 3.00, and recorded.").await;
+    browser.shows("count", "3").await;
+    assert_eq!(stored(&facing, "u1").await, 3);
+    stop_time(&browser).await;
+    enter(&browser, "4").await;
+    browser.shows("buy-answer", "Buying for 4.00.").await;
+    browser.open("about:blank").await;
+    until("record it", async || stored(&facing, "u1").await == 4).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_price_of_zero_is_confirmed() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    for leave in ["document.getElementById('buy-undo').click()", "location.reload()"] {
+        enter(&browser, "0").await;
+        browser.shows("buy-answer", "Record a purchase for 0.00?").await;
+        browser.run(leave).await;
+        until("forget it", async || {
+            browser.texts("#price").await.len() == 1 && browser.texts("#buy-undo").await.is_empty()
+        })
+        .await;
+    }
+    assert_eq!(stored(&facing, "u1").await, 0);
+    buy_for(&browser, "0.0").await;
+    browser.shows("buy-answer", "Bought for 0.00, and recorded.").await;
+    assert_eq!(stored(&facing, "u1").await, 1);
+    browser.was_quiet(&facing.url).await;
+    browser.end().await;
+}
