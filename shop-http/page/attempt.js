@@ -1,10 +1,10 @@
 // An attempt to record something, stored so that a reload keeps its key: each thing has one key, however often it is
 // sent, and is recorded once.
 
+import { read, write } from "./storage.js";
+
 export class Attempt {
   #name;
-  // Where the browser keeps nothing, the attempt lasts as long as the page.
-  #remembered = null;
 
   constructor(thing) {
     this.#name = `${thing}-in-doubt`;
@@ -18,31 +18,17 @@ export class Attempt {
 
   /** The key for this content: that of the attempt that is in doubt, if it is of the same. What `isHeld` is sent after a reload. */
   at(content, isHeld) {
-    const attempt = { content, key: this.isOf(content) ? this.kept().key : freshKey(), isHeld };
-    this.#remembered = attempt;
-    try {
-      sessionStorage.setItem(this.#name, JSON.stringify(attempt));
-    } catch {
-      // It is remembered.
-    }
-    return attempt.key;
+    const key = this.isOf(content) ? this.kept().key : freshKey();
+    write(this.#name, { content, key, isHeld });
+    return key;
   }
 
   kept() {
-    try {
-      return JSON.parse(sessionStorage.getItem(this.#name)) ?? this.#remembered;
-    } catch {
-      return this.#remembered;
-    }
+    return read(this.#name);
   }
 
   forget() {
-    this.#remembered = null;
-    try {
-      sessionStorage.removeItem(this.#name);
-    } catch {
-      // Nothing was kept.
-    }
+    write(this.#name, null);
   }
 }
 

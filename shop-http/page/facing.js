@@ -1,8 +1,8 @@
 // The page of facing, for a customer: buy, and see what was bought.
 
-import { subject } from "./access.js";
+import { hasKey, subject } from "./access.js";
 import { useAddress } from "./address.js";
-import { Refusal, buy, health } from "./api.js";
+import { Refusal, buy, health, page } from "./api.js";
 import { forPeople, readAmount } from "./exact.js";
 import { keepIdentity, keptIdentity } from "./identity.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
@@ -13,6 +13,8 @@ import { SignedIn } from "./signin.js";
 const CHECK_INTERVAL = 10_000;
 /** How long a purchase can be undone before it is sent. */
 const HOLD = 5000;
+/** How long a name is looked up before the page goes on without. */
+const LOOK_UP = 3000;
 const PRICE = {
   id: "price", member: "price", label: "Price", class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
   read: (text) => {
@@ -27,16 +29,23 @@ function Customer() {
   const [address] = useAddress();
   const [bought, setBought] = useState([]);
   const change = (identity) => {
-    keepIdentity(identity);
+    keepIdentity(identity, hasKey());
     setBought([]);
     setIdentity(identity);
   };
+  const isLoaded = useRef(false);
+  useEffect(() => {
+    // What is entered next gets the focus, but not where the page is opened.
+    if (isLoaded.current) document.querySelector("main input:not([readonly])").focus();
+    isLoaded.current = true;
+  }, [identity]);
   const onRecorded = (purchase) => {
     setBought((bought) => [purchase, ...bought]);
     return `Bought for ${forPeople(purchase.price)}, and recorded.`;
   };
   if (!identity) return html`${service}<${Identify} onIdentified=${change} />`;
   const { userid, username } = identity;
+  const none = html`No purchases yet for user ID <b>${userid}</b>. Is the ID right? <button type="button" class="link" onClick=${() => change(null)}>Change</button>`;
   return html`${service}<div class="purchases">
     <section class="slip" aria-labelledby="buy-title">
       <h2 id="buy-title">Buy</h2>
@@ -45,7 +54,7 @@ function Customer() {
     </section>
     <section class="ledger" aria-labelledby="ledger-title">
       <h2 id="ledger-title">My purchases</h2>
-      <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought} />
+      <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought} none=${none} />
     </section>
   </div>`;
 }
@@ -57,30 +66,47 @@ function held({ price }) {
   return { text: `Buying for ${amount}.`, now: "Buy now", undo: "Undo", time: HOLD };
 }
 
+/** Whether an access key is used: others may sign in here. */
+
 /** The identity that is kept, unless it is not that of the token. */
 function knownIdentity() {
-  const kept = keptIdentity();
+  const kept = keptIdentity(hasKey());
   return [undefined, kept?.userid].includes(subject()) ? kept : null;
+}
+
+/** The name in the latest purchase of a user; undefined if there is none, or it cannot be looked up in time. */
+function latestName(userid) {
+  const latest = page({ userid }, { limit: 1 }).then(({ items }) => items[0]?.username, () => undefined);
+  return Promise.race([latest, new Promise((resolve) => setTimeout(resolve, LOOK_UP))]);
 }
 
 /** Asks who the customer is. The token of a customer says the user ID. */
 function Identify({ onIdentified }) {
-  const [problems, setProblems] = useState({});
+  const [{ problems = {}, asked, isBusy }, set] = useState({});
   const form = useRef(null);
-  const submit = (event) => {
+  const submit = async (event) => {
     event.preventDefault();
     const [userid, username] = ["userid", "username"].map((name) => form.current.elements[name].value.trim());
-    const problems = { userid: userid === "" && "Enter your user ID.", username: username === "" && "Enter your name." };
-    setProblems(problems);
-    if (userid && username) onIdentified({ userid, username });
-    else form.current.elements[userid ? "username" : "userid"].focus();
+    if (!userid || !username) {
+      set({ problems: { userid: userid === "" && "Enter your user ID.", username: username === "" && "Enter your name." } });
+      return form.current.elements[userid ? "username" : "userid"].focus();
+    }
+    set({ isBusy: true });
+    const name = await latestName(userid);
+    if (name === undefined || name === username) onIdentified({ userid, username });
+    else set({ asked: { userid, names: [name, username] } });
   };
+  useEffect(() => void (asked && form.current.querySelector("button").focus()), [asked]);
+  const choice = (username, at) => html`<button type="button" class=${at > 0 && "quiet"} onClick=${() => onIdentified({ userid: asked.userid, username })}>Continue as ${username}</button>`;
   return html`<section class="slip identify" aria-labelledby="identify-title">
     <h2 id="identify-title">Who are you?</h2>
-    <form id="identify" ref=${form} class="recording" novalidate onSubmit=${submit}>
+    <p class="about">Record what you buy, and see what you have spent. Your purchases are listed under your user ID, such as eva-7: enter the same one each time.</p>
+    <form id="identify" ref=${form} class="recording" novalidate onSubmit=${submit} onInput=${() => set({})}>
       <${Field} id="userid" member="userid" label="User ID" autocomplete="username" autocapitalize="none" spellcheck="false" required maxlength="128" value=${subject()} readonly=${subject() !== undefined} problem=${problems.userid} />
       <${Field} id="username" member="username" label="Name" autocomplete="name" required maxlength="256" problem=${problems.username} />
-      <button type="submit" id="identify-button">Continue</button>
+      ${asked
+        ? html`<p id="asked" role="status"><b>${asked.userid}</b> bought as <b>${asked.names[0]}</b> before.</p>${asked.names.map(choice)}`
+        : html`<button type="submit" id="identify-button" aria-disabled=${isBusy ? "true" : undefined}>Continue</button>`}
     </form>
   </section>`;
 }

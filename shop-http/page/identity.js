@@ -1,21 +1,18 @@
-// Who the customer is: a user ID and a name, kept until the tab is closed.
+// Who the customer is: a user ID and a name.
+
+import { read, write } from "./storage.js";
 
 const KEPT = "identity";
+const EVERYWHERE = "localStorage";
 
-export function keptIdentity() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEPT));
-  } catch {
-    return null;
-  }
+/** The identity of this tab or, where no access key is used, of the last one. */
+export function keptIdentity(hasKey) {
+  if (hasKey) write(KEPT, null, EVERYWHERE);
+  return read(KEPT) ?? read(KEPT, EVERYWHERE);
 }
 
-/** Keeps it, or forgets it if it is null. */
-export function keepIdentity(identity) {
-  try {
-    if (identity === null) sessionStorage.removeItem(KEPT);
-    else sessionStorage.setItem(KEPT, JSON.stringify(identity));
-  } catch {
-    // It lasts as long as the page.
-  }
+/** Keeps it, or forgets it if it is null. Other tabs get it where no access key is used. */
+export function keepIdentity(identity, hasKey) {
+  write(KEPT, identity);
+  if (!hasKey) write(KEPT, identity, EVERYWHERE);
 }

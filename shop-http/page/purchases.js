@@ -19,13 +19,18 @@ const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "n
 
 /**
  * `whose` selects them; `params` are those of the address of `view`, in which the range is. `bought` are purchases that
- * this page has recorded, the newest first.
+ * this page has recorded, the newest first. `none` is shown where there are none at all.
  */
-export function Purchases({ whose, view, params, showsUser, bought = [] }) {
+export function Purchases({ whose, view, params, showsUser, bought = [], none = "No purchases yet." }) {
   const range = rangeOf(params, Date.now());
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
-  const load = (shown, waitFor) => first({ whose, range, bounds, shown, waitFor });
+  const isAny = useRef(true);
+  const load = async (shown, waitFor) => {
+    const found = await first({ whose, range, bounds, shown, waitFor });
+    if (!found) isAny.current = range.first !== null && (await page(whose, { limit: 1 })).items.length > 0;
+    return found;
+  };
   const [state, ask, refresh] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }));
   useEvents(whose, range.isOpen && state.is !== "loading", (stored) => refresh((shown) => newer({ whose, bounds, shown, stored, load })));
   const latest = bought[0]?.id;
@@ -47,7 +52,7 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
       ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}
       <${Export} whose=${whose} bounds=${bounds} range=${range} />
     </div>`;
-  const empty = html`${range.first === null ? "No purchases yet." : html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>`}`;
+  const empty = isAny.current ? html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>` : none;
   return html`<${Range} view=${view} params=${params} range=${range} />
     ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} range=${showsUser && withoutUser(params)} />`}
     <${Loaded} id="list" state=${state} what="The list" empty=${pending.length === 0 && empty}>${shown}<//>`;

@@ -72,7 +72,7 @@ async fn views_show_loading_stale_failed_and_empty_states() {
     assert_eq!(texts(&browser).await, (String::new(), "Loading…".to_owned()));
     browser.run("window.release()").await;
     until("be empty", async || state(&browser).await == "empty").await;
-    let nothing = (String::new(), "No purchases in this range. Show all time".to_owned());
+    let nothing = (String::new(), "No purchases yet.".to_owned());
     assert_eq!(texts(&browser).await, nothing);
 
     // Loaded data stays visible in an outage, marked as out of date.

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, open_as};
-use crate::process::{Binary, Process, stored, until};
+use super::{buy_for, open_as, rows, state};
+use crate::process::{Binary, Process, buy, stored, until};
 
 const FOCUS: &str = "return document.activeElement.id";
 
@@ -82,6 +82,47 @@ async fn a_price_of_zero_is_confirmed() {
     buy_for(&browser, "0.0").await;
     browser.shows("buy-answer", "Bought for 0.00, and recorded.").await;
     assert_eq!(stored(&facing, "u1").await, 1);
+    browser.was_quiet(&facing.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn customers_are_remembered_and_asked_for_their_name() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    assert_eq!(buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#).await.0, 201);
+    open_as(&browser, &facing, "u9", "x").await;
+    assert_eq!(browser.run(FOCUS).await, json!("price"));
+    until("be empty", async || state(&browser).await == "empty").await;
+    assert_eq!(browser.texts("#list").await, ["No purchases yet for user ID u9. Is the ID right? Change"]);
+    browser.is_accessible().await;
+    browser.run("document.querySelector('#list button').click()").await;
+    until("ask again", async || browser.run(FOCUS).await == json!("userid")).await;
+
+    // The same user under another name.
+    browser.fill(&[("userid", "u5"), ("username", "x")]).await;
+    browser.click("identify-button").await;
+    browser.shows("asked", "u5 bought as Eva before.").await;
+    assert_eq!(browser.texts("#identify button").await, ["Continue as Eva", "Continue as x"]);
+    let first = "return document.activeElement.textContent";
+    until("ask for one", async || browser.run(first).await == json!("Continue as Eva")).await;
+    browser.is_accessible().await;
+    browser.run("document.activeElement.click()").await;
+    browser.shows("me", "Eva").await;
+
+    // Other tabs know the customer, until another one signs in with a key.
+    let first = browser.driver.window().await.unwrap();
+    let second = browser.driver.new_tab().await.unwrap();
+    browser.driver.switch_to_window(second).await.unwrap();
+    browser.open(&facing.path("/")).await;
+    browser.shows("me", "Eva").await;
+    until("list it", async || rows(&browser).await == 1).await;
+    browser.run("sessionStorage.setItem('access-key', 'other'); sessionStorage.removeItem('identity')").await;
+    browser.driver.refresh().await.unwrap();
+    until("ask again", async || !browser.texts("#identify").await.is_empty()).await;
+    assert_eq!(browser.run("return localStorage.length").await, json!(0));
+    browser.driver.switch_to_window(first).await.unwrap();
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }
