@@ -60,6 +60,16 @@ export function forPeople(text, language) {
   return `${sign}${grouped(whole, language)}${decimal}${decimals.padEnd(2, "0")}`;
 }
 
+/** The same, rounded to two decimals; a half goes to the even digit. */
+export function inShort(text, language) {
+  const [, sign, digits, two, rest] = /^(-?)(\d+)\.(\d\d)(\d+)$/.exec(text) ?? [];
+  if (rest === undefined) return forPeople(text, language);
+  const units = BigInt(digits + two);
+  const half = "5".padEnd(rest.length, "0");
+  const rounded = String(units + BigInt(rest > half || (rest === half && units % 2n === 1n))).padStart(3, "0");
+  return forPeople(`${sign}${rounded.slice(0, -2)}.${rounded.slice(-2)}`, language);
+}
+
 /** A whole number for people. */
 export function grouped(text, language) {
   if (!/^-?\d+$/.test(text)) return String(text);

@@ -4,7 +4,7 @@ import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { useEvents } from "./events.js";
-import { forPeople, grouped, sum } from "./exact.js";
+import { forPeople, grouped, inShort, sum } from "./exact.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
@@ -25,6 +25,8 @@ export function Purchases({ whose, view, params, showsUser, bought = [], none = 
   const range = rangeOf(params, Date.now());
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
+  const [isExact, setExact] = useState(false);
+  const amount = isExact ? forPeople : inShort;
   const isAny = useRef(true);
   const load = async (shown, waitFor) => {
     const found = await first({ whose, range, bounds, shown, waitFor });
@@ -43,18 +45,19 @@ export function Purchases({ whose, view, params, showsUser, bought = [], none = 
     const { items, next } = await page(whose, { ...bounds, limit: LIMIT, cursor: shown.next });
     return { ...shown, items: [...shown.items, ...items], next, fresh: new Set() };
   });
+  const isRounded = ({ spent, items }) => [spent, ...[...pending, ...items].map(({ price }) => price)].some((text) => inShort(text) !== forPeople(text));
   const shown = (data) => html`
-    <${Totals} data=${data} />
+    <${Totals} data=${data} amount=${amount} button=${isRounded(data) && html`<button type="button" class="link" id="exact" onClick=${() => setExact(!isExact)}>Show ${isExact ? "rounded" : "exact"} amounts</button>`} />
     ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
     ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
-    <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} range=${showsUser && withoutUser(params)} />
+    <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} range=${showsUser && withoutUser(params)} amount=${amount} />
     <div class="below">
       ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}
       <${Export} whose=${whose} bounds=${bounds} range=${range} />
     </div>`;
   const empty = isAny.current ? html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>` : none;
   return html`<${Range} view=${view} params=${params} range=${range} />
-    ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} range=${showsUser && withoutUser(params)} />`}
+    ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} range=${showsUser && withoutUser(params)} amount=${amount} />`}
     <${Loaded} id="list" state=${state} what="The list" empty=${pending.length === 0 && empty}>${shown}<//>`;
 }
 
@@ -118,12 +121,13 @@ function PerSwitch({ view, params, range }) {
   return html`<nav aria-label="Bars"><ul class="choices small">${link("day", "Days")}${link("month", "Months")}</ul></nav>`;
 }
 
-function Totals({ data }) {
+/** `amount` writes one for people, and `button` changes how. */
+function Totals({ data, amount, button }) {
   return html`<dl class="totals">
     <div><dt>Purchases</dt><dd class="figures" id="count">${grouped(data.count)}</dd></div>
-    <div><dt>Total spent</dt><dd class="figures" id="total">${forPeople(data.spent)}</dd></div>
+    <div><dt>Total spent</dt><dd class="figures" id="total" title=${forPeople(data.spent)}>${amount(data.spent)}</dd>${button && html`<dd class="hint">${button}</dd>`}</div>
   </dl>
-  <p class="unseen" role="status">${counted(data.count, "purchase")} for ${forPeople(data.spent)} in total, ${grouped(data.items.length)} shown.</p>`;
+  <p class="unseen" role="status">${counted(data.count, "purchase")} for ${amount(data.spent)} in total, ${grouped(data.items.length)} shown.</p>`;
 }
 
 function withoutUser({ by, who, find, ...range }) {
@@ -131,13 +135,13 @@ function withoutUser({ by, who, find, ...range }) {
 }
 
 /** For operators, `range` is what links to users keep of the address, and each purchase has a page. */
-function Rows({ items, pending, fresh, range }) {
+function Rows({ items, pending, fresh, range, amount }) {
   const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
   const row = ({ id, username, userid, price, timestamp }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
     <td class="when">${isPending && html`<span class="tag">pending</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
     ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
-    <td class="ref"><small>${link("purchase", { id }, id)}</small></td>
-    <td class="amount">${forPeople(price)}</td>
+    <td class="ref"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
+    <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
   </tr>`;
   return html`<table class="entries">
     <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>

@@ -70,13 +70,17 @@ async fn purchases_are_bought_and_seen() {
     browser.shows("buy-answer", "Buying for 1,000,000,000,000.20000001.").await;
     browser.click("buy-now").await;
     browser.shows("count", "2").await;
-    browser.shows("total", "1,000,000,000,000.30000001").await;
+    browser.shows("total", "1,000,000,000,000.30").await;
     browser.shows("buy-answer", "Bought for 1,000,000,000,000.20000001, and recorded.").await;
     // Also when the second click follows the response to the first.
     let late = "new MouseEvent('click', { detail: 2, bubbles: true, cancelable: true })";
     browser.run(&format!("document.getElementById('buy-button').dispatchEvent({late})")).await;
     assert_eq!(browser.text("price-problem").await, "", "the second click is no second purchase");
+    assert_eq!(browser.texts("#purchases .amount").await, ["1,000,000,000,000.20", "0.10"]);
+    browser.click("exact").await;
+    browser.shows("total", "1,000,000,000,000.30000001").await;
     assert_eq!(browser.texts("#purchases .amount").await, ["1,000,000,000,000.20000001", "0.10"]);
+    browser.shows("exact", "Show rounded amounts").await;
     assert_eq!(browser.texts("#purchases .tag").await, [""; 0], "both are stored");
     assert_eq!(browser.run("return document.querySelectorAll('main img').length").await, json!(0));
     assert_eq!(browser.run("return document.title").await, json!("Purchases"));
