@@ -144,11 +144,15 @@ export async function openEvents(whose, id, signal) {
   return (await exchange(`v1/purchases/events?${query(whose)}`, { headers, signal }, () => {})).response;
 }
 
-/** All of `whose` purchases from and to these times, as a file of this media type. */
-export async function exported(whose, { from, to }, mediaType) {
-  const path = `v1/purchases?${query({ ...whose, from, to })}`;
-  const read = (response) => (response.ok ? response.blob() : response.text());
-  const { response, content } = await exchange(path, { headers: { accept: mediaType } }, read);
+/** All of `whose` purchases from and to these times, as a file of this media type. `onProgress` gets the bytes so far. */
+export async function exported(whose, { from, to }, mediaType, { signal, onProgress }) {
+  let size = 0;
+  const transform = (part, file) => {
+    onProgress((size += part.length));
+    file.enqueue(part);
+  };
+  const read = (response) => (response.ok ? new Response(response.body.pipeThrough(new TransformStream({ transform })), response).blob() : response.text());
+  const { response, content } = await exchange(`v1/purchases?${query({ ...whose, from, to })}`, { headers: { accept: mediaType }, signal }, read);
   if (!response.ok) throw refusalOf(response, bodyOf(response, content));
   if (!content.type.startsWith(mediaType)) throw new Refusal(`The service does not answer with ${mediaType}.`, { status: response.status });
   return content;

@@ -9,12 +9,15 @@ import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { Purchases } from "./purchases.js";
 import { Field, RecordingForm } from "./recording.js";
 import { SignedIn } from "./signin.js";
+import { read, write } from "./storage.js";
 
 const CHECK_INTERVAL = 10_000;
 /** How long a purchase can be undone before it is sent. */
 const HOLD = 5000;
 /** How long a name is looked up before the page goes on without. */
 const LOOK_UP = 3000;
+/** The name under which purchases are kept until they are listed. */
+const BOUGHT = "bought";
 const PRICE = {
   id: "price", member: "price", label: "Price", class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
   read: (text) => {
@@ -27,10 +30,10 @@ function Customer() {
   const [identity, setIdentity] = useState(knownIdentity);
   const [service, checkService] = useService();
   const [address] = useAddress();
-  const [bought, setBought] = useState([]);
+  const [bought, setBought] = useState(() => read(BOUGHT) ?? []);
+  useEffect(() => write(BOUGHT, bought), [bought]);
   const change = (identity) => {
     keepIdentity(identity, hasKey());
-    setBought([]);
     setIdentity(identity);
   };
   const isLoaded = useRef(false);
@@ -43,6 +46,7 @@ function Customer() {
     setBought((bought) => [purchase, ...bought]);
     return `Bought for ${forPeople(purchase.price)}, and recorded.`;
   };
+  const onListed = (ids) => setBought((bought) => bought.filter(({ id }) => !ids.has(id)));
   if (!identity) return html`${service}<${Identify} onIdentified=${change} />`;
   const { userid, username } = identity;
   const none = html`No purchases yet for user ID <b>${userid}</b>. Is the ID right? <button type="button" class="link" onClick=${() => change(null)}>Change</button>`;
@@ -54,7 +58,7 @@ function Customer() {
     </section>
     <section class="ledger" aria-labelledby="ledger-title">
       <h2 id="ledger-title">My purchases</h2>
-      <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought} none=${none} />
+      <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought.filter((one) => one.userid === userid)} onListed=${onListed} none=${none} />
     </section>
   </div>`;
 }
@@ -65,8 +69,6 @@ function held({ price }) {
   if (/^[0.]+$/.test(price)) return { text: `Record a purchase for ${amount}?`, now: "Record", undo: "Cancel" };
   return { text: `Buying for ${amount}.`, now: "Buy now", undo: "Undo", time: HOLD };
 }
-
-/** Whether an access key is used: others may sign in here. */
 
 /** The identity that is kept, unless it is not that of the token. */
 function knownIdentity() {

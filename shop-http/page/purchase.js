@@ -5,8 +5,9 @@ import { purchase } from "./api.js";
 import { forPeople } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html } from "./preact.js";
+import { dateFormat } from "./words.js";
 
-const local = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const local = dateFormat({ dateStyle: "full", timeStyle: "long" });
 
 /** Whether the service may have a purchase with the ID `text`. Anything else could be part of another path. */
 export const mayBeId = (text) => /^([\da-f]{24}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})$/i.test(text);

@@ -19,9 +19,10 @@ const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "n
 
 /**
  * `whose` selects them; `params` are those of the address of `view`, in which the range is. `bought` are purchases that
- * this page has recorded, the newest first. `none` is shown where there are none at all.
+ * this page has recorded, the newest first, of which `onListed` gets the IDs of those that are stored. `none` is shown
+ * where there are none at all.
  */
-export function Purchases({ whose, view, params, showsUser, bought = [], none = "No purchases yet." }) {
+export function Purchases({ whose, view, params, showsUser, bought = [], onListed, none = "No purchases yet." }) {
   const range = rangeOf(params, Date.now());
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
@@ -36,11 +37,10 @@ export function Purchases({ whose, view, params, showsUser, bought = [], none = 
   const [state, ask, refresh] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }));
   useEvents(whose, range.isOpen && state.is !== "loading", (stored) => refresh((shown) => newer({ whose, bounds, shown, stored, load })));
   const latest = bought[0]?.id;
-  useEffect(() => void (latest && refresh((shown) => load(shown, latest))), [latest]);
-  // What was listed once is stored, also where another range does not have it.
-  const stored = useRef(new Set());
-  for (const { id } of state.data?.items ?? []) stored.current.add(id);
-  const pending = range.isOpen ? bought.filter(({ id }) => !stored.current.has(id)) : [];
+  useEffect(() => void (latest && state.is !== "loading" && refresh((shown) => load(shown, latest))), [latest]);
+  const listed = new Set(state.data?.items.map(({ id }) => id));
+  useEffect(() => void (bought.some(({ id }) => listed.has(id)) && onListed(listed)), [state.data, latest]);
+  const pending = range.isOpen ? bought.filter(({ id }) => !listed.has(id)) : [];
   const more = () => ask(async (shown) => {
     const { items, next } = await page(whose, { ...bounds, limit: LIMIT, cursor: shown.next });
     return { ...shown, items: [...shown.items, ...items], next, fresh: new Set() };
@@ -56,7 +56,9 @@ export function Purchases({ whose, view, params, showsUser, bought = [], none = 
       <${Export} whose=${whose} bounds=${bounds} range=${range} />
     </div>`;
   const empty = isAny.current ? html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>` : none;
+  const isRefused = range.name === "30d" && (params.range ?? params.from ?? params.to ?? "30d") !== "30d";
   return html`<${Range} view=${view} params=${params} range=${range} />
+    ${isRefused && html`<p class="notice offer" role="status">This range is not valid; the last 30 days are shown.</p>`}
     ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} range=${showsUser && withoutUser(params)} amount=${amount} />`}
     <${Loaded} id="list" state=${state} what="The list" empty=${pending.length === 0 && empty}>${shown}<//>`;
 }
@@ -151,22 +153,27 @@ function Rows({ items, pending, fresh, range, amount }) {
 
 /** Saves everything that is selected as a file. */
 function Export({ whose, bounds, range }) {
-  const [said, say] = useState({ text: "", isBad: false });
-  const save = async (mediaType, extension) => {
-    say({ text: "Exporting…", isBad: false });
+  const [said, say] = useState({ text: "" });
+  const save = async (name, mediaType, extension) => {
+    const controller = new AbortController();
+    const onProgress = (bytes) => say({ name, text: "Exporting…", bytes, cancel: () => controller.abort() });
+    onProgress(0);
     try {
-      const file = await exported(whose, bounds, mediaType);
+      const file = await exported(whose, bounds, mediaType, { signal: controller.signal, onProgress });
       download(file, `purchases-${whose.everyone ? "all" : Object.values(whose)[0]}-${range.first ?? "start"}-${range.last}.${extension}`);
-      say({ text: `Exported for ${range.first ? `${dateInWords(range.first)} to ${dateInWords(range.last)}` : "all time"}.`, isBad: false });
+      say({ text: `Exported for ${range.first ? `${dateInWords(range.first)} to ${dateInWords(range.last)}` : "all time"}.` });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      say({ text: `Nothing was exported: ${sentence(error.message)}`, isBad: true });
+      say({ text: `Nothing was exported${controller.signal.aborted ? "." : `: ${sentence(error.message)}`}`, isBad: true });
     }
   };
+  const button = ([name, mediaType, extension]) => html`<button type="button" class="link" id="export-${extension}" aria-disabled=${said.cancel && said.name !== name ? "true" : undefined}
+    onClick=${({ detail }) => detail < 2 && (!said.cancel ? save(name, mediaType, extension) : said.name === name && said.cancel())}>${said.name === name ? "Cancel" : name}</button>`;
   return html`<div class="export">
     <span>Export as</span>
-    ${FILES.map(([name, mediaType, extension]) => html`<button type="button" class="link" id="export-${extension}" onClick=${() => save(mediaType, extension)}>${name}</button>`)}
+    ${FILES.map(button)}
     <span class="answer ${said.isBad && "bad"}" id="export-answer" role="status">${said.text}</span>
+    ${said.bytes > 0 && html`<span class="figures" id="export-size">${grouped(String(Math.ceil(said.bytes / 1000)))} kB</span>`}
   </div>`;
 }
 

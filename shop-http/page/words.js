@@ -2,10 +2,13 @@
 
 import { grouped } from "./exact.js";
 
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const utcDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
-const utcMonth = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", timeZone: "UTC" });
+/** A format of the browser's language, with the digits that amounts have. */
+export const dateFormat = (options) => new Intl.DateTimeFormat(undefined, { numberingSystem: "latn", ...options });
+
+const day = dateFormat({ dateStyle: "medium" });
+const time = dateFormat({ timeStyle: "medium" });
+const utcDay = dateFormat({ dateStyle: "medium", timeZone: "UTC" });
+const utcMonth = dateFormat({ year: "numeric", month: "short", timeZone: "UTC" });
 
 export const dayInWords = (date) => day.format(new Date(date));
 export const timeInWords = (date) => time.format(new Date(date));
