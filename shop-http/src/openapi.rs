@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderValue, header};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::response::constant::Constant;
@@ -21,6 +21,7 @@ pub(crate) struct Document {
     tags: Vec<Value>,
     components: BTreeMap<String, BTreeMap<String, Value>>,
     /// The operations by path and method.
+    #[serde(serialize_with = "purchases_first")]
     paths: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Value>,
@@ -67,4 +68,14 @@ impl Document {
         let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Some(Constant::new([json], serde_json::to_vec(&self).ok()?.into()))
     }
+}
+
+/// In the order in which `/docs` shows them.
+fn purchases_first<S: Serializer>(
+    paths: &BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let (first, others): (Vec<_>, Vec<_>) =
+        paths.iter().partition(|(path, _)| path.starts_with("/v1/purchases"));
+    serializer.collect_map(first.into_iter().chain(others))
 }
