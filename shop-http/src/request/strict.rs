@@ -44,7 +44,7 @@ const fn is_invisible(character: char) -> bool {
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
     text::<String>(value)?
         .parse()
-        .map_err(|why: Invalid| (Kind::Value, format!("is not a valid email address: {}", why.reason())))
+        .map_err(|why: Invalid| (Kind::Value, format!("is not valid: {}", why.reason())))
 }
 
 /// An integer within its bounds, without a fraction or an exponent.
