@@ -126,3 +126,83 @@ async fn customers_are_remembered_and_asked_for_their_name() {
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }
+
+#[tokio::test]
+async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (_, port) = management.url.rsplit_once(':').unwrap();
+    let port = port.to_owned();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    browser.set_size(390, 844).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    until("be empty", async || state(&browser).await == "empty").await;
+    let place =
+        "const { x, y, width, height } = document.getElementById('buy-button').getBoundingClientRect();
+        return [x, y, width, height, document.getElementById('from').getBoundingClientRect().y]";
+    let before = browser.run(place).await;
+    // The first request fails, and its repetition is answered.
+    let away = "window.real = window.fetch;
+        window.fetch = (path, options) => {
+            const isLost = options.method === 'POST' && !window.isOver;
+            window.isOver ||= isLost;
+            return isLost || path.startsWith('health') ? Promise.reject(new TypeError('away')) : window.real(path, options);
+        };";
+    browser.run(away).await;
+    buy_for(&browser, "3").await;
+    browser.shows("service", "The service is unavailable.").await;
+    browser.is_accessible().await;
+    browser.shows("buy-answer", "Bought for 3.00, and recorded.").await;
+    assert_eq!(browser.run(place).await, before);
+
+    // A purchase that is not listed yet is shown after a reload, too, until it is listed.
+    browser.shows("count", "1").await;
+    management.kill().await;
+    buy_for(&browser, "4").await;
+    browser.shows("buy-answer", "Bought for 4.00, and recorded.").await;
+    let pending = async || browser.texts("#purchases .pending .amount").await;
+    until("be pending", async || pending().await == ["4.00"]).await;
+    browser.driver.refresh().await.unwrap();
+    until("fail", async || state(&browser).await == "failed").await;
+    assert_eq!(pending().await, ["4.00"]);
+    let _management = Process::start(Binary::Management, folder.path(), &[("PORT", &port)]).await;
+    browser.shows("count", "2").await;
+    until("be listed", async || pending().await.is_empty()).await;
+    let kept = "return sessionStorage.getItem('bought')";
+    until("forget it", async || browser.run(kept).await == json!("[]")).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_wrong_range_is_said_and_an_export_is_cancelled() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    buy(&facing, r#"{"username":"ada","userid":"u1","price":"0.125"}"#).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    browser.shows("total", "0.12").await;
+    browser.run("location.hash = '#purchases?from=2026-02-30&to=2026-03-01'").await;
+    let said = async || browser.texts(".ledger > .notice").await;
+    let wrong = "This range is not valid; the last 30 days are shown.";
+    until("say it", async || said().await == [wrong]).await;
+    browser.run("location.hash = '#purchases?range=7d'").await;
+    until("be valid", async || said().await.is_empty()).await;
+    browser.shows("total", "0.12").await;
+
+    let endless =
+        "window.fetch = async (path, { signal }) => new Response(new ReadableStream({ start: (stream) => {
+        stream.enqueue(new Uint8Array(50000));
+        signal.addEventListener('abort', () => stream.error(new Error('cancelled')));
+    } }), { headers: { 'content-type': 'text/csv' } })";
+    browser.run(endless).await;
+    browser.click("export-csv").await;
+    browser.shows("export-size", "50 kB").await;
+    browser.shows("export-csv", "Cancel").await;
+    browser.is_accessible().await;
+    browser.click("export-csv").await;
+    browser.shows("export-answer", "Nothing was exported.").await;
+    browser.shows("export-csv", "CSV").await;
+    assert_eq!(browser.run(FOCUS).await, json!("export-csv"));
+    browser.end().await;
+}
