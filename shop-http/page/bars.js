@@ -2,13 +2,25 @@
 
 import { forPeople, grouped } from "./exact.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { axisOf } from "./ranges.js";
+import { axisOf, ticksOf } from "./ranges.js";
 import { counted, dateInWords } from "./words.js";
 
 const HEIGHT = 170;
-const MARGIN = { top: 22, bottom: 24 };
+const MARGIN = { top: 18, bottom: 24 };
+/** The width of a character of a label, at most. */
+const CHARACTER = 8;
 /** The least number of bars for which there is room, so that few of them are not wide. */
 const MIN_SLOTS = 7;
+/** How many times the usual amount is drawn in full. */
+const OUTLIER = 5;
+const PERIODS = { day: "Day", week: "Week", month: "Month", year: "Year" };
+
+const rough = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3, numberingSystem: "latn" });
+const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+
+/** The name of the period that begins on this day, and the short one of a tick. */
+const nameOf = (day, per) => (per === "year" ? day.slice(0, 4) : per === "week" ? `Week of ${dateInWords(day)}` : dateInWords(day, per));
+const shortNameOf = (day, { per, slots }) => (per === "day" || (per === "week" && slots <= 53) ? shortDay.format(new Date(day)) : nameOf(day, per === "week" ? "month" : per));
 
 /** The width of an element, from when it is shown. */
 function useWidth() {
@@ -22,59 +34,100 @@ function useWidth() {
   return [element, width];
 }
 
-/** The bars of `buckets` in a `range`, and the same as a table. `switches` are shown beside the caption. */
-export function Bars({ buckets, range, switches }) {
+/**
+ * The bars of `buckets` in a `range`, in pale those `before`, and the same as a table. `switches` are shown beside the
+ * caption. A value is read by pointing, by a touch, and by the keys of a slider, whose value is announced by its role.
+ */
+export function Bars({ buckets, before, range, switches }) {
   const [element, width] = useWidth();
-  const axis = axisOf(buckets, range);
-  const label = (day) => dateInWords(day, range.per);
-  const peak = axis.bars.reduce((most, bar) => (Number(bar.total) > Number(most.total) ? bar : most));
+  const [chosen, choose] = useState(null);
+  const axis = axisOf(buckets, range, before?.buckets);
+  const { bars, per } = axis;
+  const scale = scaleOf(bars.flatMap(({ total, before = "0" }) => [Number(total), Number(before)]));
+  const label = (day) => nameOf(day, per);
+  const peak = bars.reduce((most, bar) => (Number(bar.total) > Number(most.total) ? bar : most));
+  const shown = bars.find(({ day }) => day === chosen) ?? peak;
+  const inWords = ({ day, count, total, before }) => `${label(day)}: ${forPeople(total)}, ${counted(count, "purchase")}${before === undefined ? "" : `; before: ${forPeople(before)}`}`;
+  const move = (event) => {
+    const to = keyed(event.key, bars.indexOf(shown), bars.length);
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(bars[to].day);
+  };
   const between = axis.slots === 1 ? label(axis.first) : `${label(axis.first)} to ${label(axis.last)}`;
-  const inWords = `Spent per ${range.per}, ${between}: the maximum is ${forPeople(peak.total)}, ${label(peak.day)}.`;
+  const name = `Spent per ${per}, ${between}: the maximum is ${forPeople(peak.total)}, ${label(peak.day)}.`;
+  const notes = [bars.some(({ before }) => before) && `Pale: ${before.words}.`, scale.isCut && "A broken bar is higher than the axis."].filter(Boolean);
   return html`<figure ref=${element}>
-    <figcaption><span>Spent per ${range.per}</span>${switches}</figcaption>
-    <svg class="chart" role="img" aria-label=${inWords} width=${width} height=${HEIGHT} viewBox="0 0 ${width} ${HEIGHT}">
-      ${width > 0 && html`<${Shapes} axis=${axis} width=${width} most=${Number(peak.total)} label=${label} />`}
+    <figcaption><span>Spent per ${per}</span>${switches}${notes.length > 0 && html`<small>${notes.join(" ")}</small>`}</figcaption>
+    <p class="readout" id="bar">${chosen === null && "Maximum: "}${inWords(shown)}</p>
+    <svg class="chart" id="chart" role="slider" tabindex="0" aria-label=${name} aria-valuemin="1" aria-valuemax=${bars.length} aria-valuenow=${bars.indexOf(shown) + 1} aria-valuetext=${inWords(shown)}
+      width=${width} height=${HEIGHT} viewBox="0 0 ${width} ${HEIGHT}" onKeyDown=${move}>
+      ${width > 0 && html`<${Shapes} axis=${axis} width=${width} scale=${scale} chosen=${chosen} choose=${choose} />`}
     </svg>
     <details>
       <summary>As a table</summary>
       <table class="plain">
-        <thead><tr><th scope="col">${range.per === "month" ? "Month" : "Day"}</th><th scope="col" class="amount">Purchases</th><th scope="col" class="amount">Spent</th></tr></thead>
-        <tbody>${axis.bars.map(({ day, count, total }) => html`<tr><td>${label(day)}</td><td class="amount">${grouped(count)}</td><td class="amount">${forPeople(total)}</td></tr>`)}</tbody>
+        <thead><tr><th scope="col">${PERIODS[per]}</th><th scope="col" class="amount">Purchases</th><th scope="col" class="amount">Spent</th></tr></thead>
+        <tbody>${bars.filter(isBar).map(({ day, count, total }) => html`<tr><td>${label(day)}</td><td class="amount">${grouped(count)}</td><td class="amount">${forPeople(total)}</td></tr>`)}</tbody>
       </table>
     </details>
   </figure>`;
 }
 
-function Shapes({ axis, width, most, label }) {
-  const top = roundedUp(most);
+const isBar = ({ count }) => count !== "0";
+
+/** Where a key leads from the position `at` of `length`. */
+function keyed(key, at, length) {
+  const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -7, PageUp: 7, Home: -length, End: length };
+  return Object.hasOwn(steps, key) ? Math.min(Math.max(at + steps[key], 0), length - 1) : undefined;
+}
+
+function Shapes({ axis, width, scale: { ticks, top }, chosen, choose }) {
+  const amounts = ticks.map((amount) => rough.format(amount));
+  const left = Math.max(...amounts.map(({ length }) => length)) * CHARACTER + 6;
   const bottom = HEIGHT - MARGIN.bottom;
-  const step = width / Math.max(axis.slots, MIN_SLOTS);
+  const step = (width - left) / Math.max(axis.slots, MIN_SLOTS);
   const gap = Math.min(step * 0.3, 8);
   const y = (amount) => bottom - (top === 0 ? 0 : (amount / top) * (bottom - MARGIN.top));
-  const bar = ({ slot, day, count, total }) => {
-    const height = Math.max(bottom - y(Number(total)), Number(total) > 0 ? 2 : 0);
-    return html`<rect x=${slot * step + gap / 2} y=${bottom - height} width=${Math.max(step - gap, 1)} height=${height} rx=${Math.min(2, step / 4)}>
-      <title>${label(day)}: ${forPeople(total)}, ${counted(count, "purchase")}</title>
-    </rect>`;
+  const rect = (slot, amount, inset) => {
+    // What is cut goes on above the axis.
+    const end = amount > top ? 2 : Math.min(y(amount), amount > 0 ? bottom - 2 : bottom);
+    const [x, across] = [left + slot * step + inset / 2, Math.max(step - inset, 1)];
+    return html`<rect x=${x} y=${end} width=${across} height=${bottom - end} rx=${Math.min(2, step / 4)} />
+      ${amount > top && html`<path class="cut" d="M${x - 2} ${MARGIN.top + 8}l${across + 4} -6" />`}`;
   };
-  const last = Math.min(axis.slots * step, width);
-  return html`<g class="lines">${[0, top / 2, top].map((amount) => html`<line x1="0" x2=${width} y1=${y(amount)} y2=${y(amount)} />`)}</g>
-    <g class="bars">${axis.bars.map(bar)}</g>
-    <g class="labels">
-      <text x="0" y=${MARGIN.top - 7}>${axisLabel(top)}</text>
-      <text x="0" y=${HEIGHT - 6}>${label(axis.first)}</text>
-      ${last > 220 && html`<text x=${last} y=${HEIGHT - 6} text-anchor="end">${label(axis.last)}</text>`}
-    </g>`;
+  const inset = axis.bars.some(({ before }) => before) ? gap + (step - gap) * 0.35 : gap;
+  const most = Math.min(5, Math.max(3, Math.floor((width - left) / (shortNameOf(axis.first, axis).length * CHARACTER + 14))));
+  const tick = (slot) => {
+    const text = shortNameOf(axis.dayOf(slot), axis);
+    const half = (text.length * CHARACTER) / 2;
+    const middle = left + (slot + 0.5) * step;
+    return html`<line x1=${middle} x2=${middle} y1=${bottom} y2=${bottom + 4} /><text x=${Math.min(Math.max(middle, half), width - half)} y=${HEIGHT - 6} text-anchor="middle">${text}</text>`;
+  };
+  const point = ({ clientX, currentTarget }) => {
+    const slot = (clientX - currentTarget.getBoundingClientRect().left) / step - 0.5;
+    choose(axis.bars.reduce((near, bar) => (Math.abs(bar.slot - slot) < Math.abs(near.slot - slot) ? bar : near)).day);
+  };
+  const highlit = axis.bars.find(({ day }) => day === chosen);
+  return html`${highlit && html`<rect class="chosen" x=${left + highlit.slot * step} y="0" width=${Math.max(step, 3)} height=${bottom} />`}
+    <g class="lines">${ticks.map((amount) => html`<line x1=${left} x2=${width} y1=${y(amount)} y2=${y(amount)} />`)}</g>
+    <g class="before">${axis.bars.map(({ slot, before }) => before && rect(slot, Number(before), gap / 2))}</g>
+    <g class="bars">${axis.bars.filter(isBar).map(({ slot, total }) => rect(slot, Number(total), inset))}</g>
+    <g class="labels">${ticks.map((amount, at) => html`<text x=${left - 6} y=${y(amount) + 4} text-anchor="end">${amounts[at]}</text>`)}${ticksOf(axis, most).map(tick)}</g>
+    <rect class="pane" x=${left} y="0" width=${width - left} height=${HEIGHT} onPointerDown=${point} onPointerMove=${point} />`;
 }
 
-/** A rounded amount for people, without what a float adds to it. */
-function axisLabel(amount) {
-  return forPeople(amount.toFixed(8).replace(/\.?0+$/, ""));
-}
-
-/** The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, … */
-export function roundedUp(number) {
-  if (number === 0) return 0;
-  const power = 10 ** Math.floor(Math.log10(number));
-  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((round) => round >= number) ?? 10 * power;
+/**
+ * The 3 to 5 ticks of an axis for these amounts, and its end: amounts of more than five times the 90th percentile, or of
+ * few the second highest, are beyond it, so that the others can be compared.
+ */
+export function scaleOf(amounts) {
+  const sorted = amounts.filter((amount) => amount > 0).sort((a, b) => b - a);
+  if (sorted.length === 0) return { ticks: [0], top: 0, isCut: false };
+  const usual = sorted[Math.min(Math.max(1, Math.floor(sorted.length / 10)), sorted.length - 1)];
+  const most = sorted.find((amount) => amount <= OUTLIER * usual);
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [0.5, 1, 2, 5].map((factor) => factor * power).find((step) => Math.ceil(most / step) <= 4);
+  const ticks = Array.from({ length: Math.ceil(most / step) + 1 }, (_, at) => at * step);
+  return { ticks, top: ticks.at(-1), isCut: sorted[0] > ticks.at(-1) };
 }

@@ -43,13 +43,24 @@ export function asJson(text) {
   return text.replace(/^0+(?=\d)/, "").replace(/^\./, "0.");
 }
 
-/** The sum of decimal texts, with the maximum number of decimals among them. */
-export function sum(texts) {
+/** Decimal texts as whole numbers of the smallest decimal among them, of which one has `scale`. */
+function scaled(texts) {
   const parts = texts.map((text) => text.split("."));
   const scale = Math.max(0, ...parts.map(([, decimals = ""]) => decimals.length));
-  const units = parts.map(([whole, decimals = ""]) => BigInt(whole + decimals.padEnd(scale, "0")));
+  return { scale, units: parts.map(([whole, decimals = ""]) => BigInt(whole + decimals.padEnd(scale, "0"))) };
+}
+
+/** The sum of decimal texts, with the maximum number of decimals among them. */
+export function sum(texts) {
+  const { scale, units } = scaled(texts);
   const digits = String(units.reduce((total, unit) => total + unit, 0n)).padStart(scale + 1, "0");
   return scale === 0 ? digits : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
+}
+
+/** By how many percent the decimal text `now` is more than `before`, rounded; null for more than nothing. */
+export function percentMore(now, before) {
+  const [a, b] = scaled([now, before]).units;
+  return b === 0n ? null : Math.round(Number(((a - b) * 1000n) / b) / 10);
 }
 
 /** A decimal for people: the same digits in the way of their language, at least two of them behind the mark. */

@@ -4,17 +4,18 @@ import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { useEvents } from "./events.js";
-import { forPeople, grouped, inShort, sum } from "./exact.js";
+import { forPeople, grouped, inShort, percentMore, sum } from "./exact.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { PRESETS, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
+import { PRESETS, beforeOf, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
 import { counted, dateInWords, dayInWords, sentence, timeInWords } from "./words.js";
 
 /** The number of purchases that are shown at first, and that each "More" adds. */
 const LIMIT = 25;
 /** How long the service waits with an answer until the purchase that was bought here is in it, in seconds. */
 const WAIT = 10;
+const PERIODS = { day: "Days", week: "Weeks", month: "Months" };
 const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "ndjson"]];
 
 /**
@@ -48,7 +49,7 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
   const isRounded = ({ spent, items }) => [spent, ...[...pending, ...items].map(({ price }) => price)].some((text) => inShort(text) !== forPeople(text));
   const shown = (data) => html`
     <${Totals} data=${data} amount=${amount} button=${isRounded(data) && html`<button type="button" class="link" id="exact" onClick=${() => setExact(!isExact)}>Show ${isExact ? "rounded" : "exact"} amounts</button>`} />
-    ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
+    ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} before=${data.before} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
     ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
     <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} range=${showsUser && withoutUser(params)} amount=${amount} />
     <div class="below">
@@ -66,15 +67,29 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
 /** The first rows and the totals; with `waitFor`, when that purchase is among them, or has not come in time. */
 async function first({ whose, range, bounds, shown, waitFor }) {
   const asked = { ...bounds, limit: LIMIT, waitFor, wait: WAIT };
-  const totalOf = async ({ from, to, offset }) => ({ offset, buckets: await totals(whose, { from, to, per: range.per, zone: zoneOf(offset) }) });
+  const per = range.per === "month" ? "month" : "day";
+  const totalOf = async ({ from, to, offset }) => ({ offset, buckets: await totals(whose, { from, to, per, zone: zoneOf(offset) }) });
   const sums = async () => merged(await Promise.all(partsOf(range, Date.now()).map(totalOf)), range.per);
+  const before = earlier(whose, range);
   // What is waited for is in the totals, too.
   const [{ items, next }, buckets] = waitFor ? [await page(whose, asked), await sums()] : await Promise.all([page(whose, asked), sums()]);
   if (items.length === 0) return null;
   const known = new Set(shown?.items.map(({ id }) => id));
   const fresh = new Set(shown ? items.map(({ id }) => id).filter((id) => !known.has(id)) : []);
-  const of = (member) => sum(buckets.map((bucket) => bucket[member]));
-  return { items, next, buckets, fresh, count: of("count"), spent: of("total"), hasNewer: false };
+  return { items, next, before: await before, fresh, ...summed(buckets), hasNewer: false };
+}
+
+const summed = (buckets) => ({ buckets, count: sum(buckets.map(({ count }) => count)), spent: sum(buckets.map(({ total }) => total)) });
+
+/** The same of the time of the same length before a range, its buckets in their places in the range; null without an answer. */
+async function earlier(whose, range) {
+  const before = beforeOf(range, Date.now());
+  try {
+    return before && { words: before.words, ...summed(merged([{ ...before, buckets: await totals(whose, before) }], range.per, before.move)) };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return null;
+  }
 }
 
 /**
@@ -116,20 +131,26 @@ function Range({ view, params, range }) {
   </div>`;
 }
 
-/** Leads to the same per day or per month, where both can be drawn. */
+/** Leads to the same per day, week or month, as far as they can be drawn. */
 function PerSwitch({ view, params, range }) {
-  if (!range.canBeDaily) return null;
-  const link = (per, text) => html`<li><a href=${addressOf(view, { ...params, per })} aria-current=${range.per === per ? "true" : undefined}>${text}</a></li>`;
-  return html`<nav aria-label="Bars"><ul class="choices small">${link("day", "Days")}${link("month", "Months")}</ul></nav>`;
+  if (range.choices.length === 1) return null;
+  const link = (per) => html`<li><a href=${addressOf(view, { ...params, per })} aria-current=${range.per === per ? "true" : undefined}>${PERIODS[per]}</a></li>`;
+  return html`<nav aria-label="Bars"><ul class="choices small">${range.choices.map(link)}</ul></nav>`;
 }
 
 /** `amount` writes one for people, and `button` changes how. */
-function Totals({ data, amount, button }) {
+function Totals({ data: { count, spent, before, items }, amount, button }) {
+  const change = (now, then) => {
+    const percent = before ? percentMore(now, then) : null;
+    if (percent === null) return null;
+    const more = percent === 0 ? "About the same as" : `${grouped(String(Math.abs(percent)))} % ${percent > 0 ? "more" : "less"} than`;
+    return html`<dd class="hint">${more} ${before.words}</dd>`;
+  };
   return html`<dl class="totals">
-    <div><dt>Purchases</dt><dd class="figures" id="count">${grouped(data.count)}</dd></div>
-    <div><dt>Total spent</dt><dd class="figures" id="total" title=${forPeople(data.spent)}>${amount(data.spent)}</dd>${button && html`<dd class="hint">${button}</dd>`}</div>
+    <div><dt>Purchases</dt><dd class="figures" id="count">${grouped(count)}</dd>${change(count, before?.count)}</div>
+    <div><dt>Total spent</dt><dd class="figures" id="total" title=${forPeople(spent)}>${amount(spent)}</dd>${change(spent, before?.spent)}${button && html`<dd class="hint">${button}</dd>`}</div>
   </dl>
-  <p class="unseen" role="status">${counted(data.count, "purchase")} for ${amount(data.spent)} in total, ${grouped(data.items.length)} shown.</p>`;
+  <p class="unseen" role="status">${counted(count, "purchase")} for ${amount(spent)} in total, ${grouped(items.length)} shown.</p>`;
 }
 
 function withoutUser({ by, who, find, ...range }) {

@@ -5,8 +5,10 @@ import { sum } from "./exact.js";
 
 const MINUTE = 60_000;
 const DAY = 86_400_000;
-/** The most days that are drawn as such. */
-const MAX_DAYS = 92;
+/** The most days, weeks and months that are drawn as such; more months are drawn as years. */
+const MAX_BARS = { day: 92, week: 105, month: 120 };
+/** The most days that the service sums one by one. */
+const MAX_BUCKETS = 1000;
 /** The most changes of the zone's offset, such as of summer time, at which a range is divided. */
 const MAX_CHANGES = 4;
 
@@ -19,7 +21,17 @@ const dayOf = (number) => new Date(number * DAY).toISOString().slice(0, 10);
 const isDay = (text) => /^\d{4}-\d\d-\d\d$/.test(text ?? "") && dayOfNumber(text) === text;
 const dayOfNumber = (text) => (Number.isNaN(numberOf(text)) ? "" : dayOf(numberOf(text)));
 const monthOf = (day) => Number(day.slice(0, 4)) * 12 + Number(day.slice(5, 7)) - 1;
-const firstOfMonth = (month) => `${String(Math.floor(month / 12)).padStart(4, "0")}-${String((month % 12) + 1).padStart(2, "0")}-01`;
+const firstOfMonth = (month) => `${firstOfYear(Math.floor(month / 12)).slice(0, 4)}-${String((month % 12) + 1).padStart(2, "0")}-01`;
+const firstOfYear = (year) => `${String(year).padStart(4, "0")}-01-01`;
+
+/** What a bar stands for: the number of the period that a day is in, and the first day of one. Weeks begin on Monday. */
+const PERIODS = {
+  day: { indexOf: numberOf, firstOf: dayOf },
+  week: { indexOf: (day) => Math.floor((numberOf(day) + 3) / 7), firstOf: (week) => dayOf(week * 7 - 3) },
+  month: { indexOf: monthOf, firstOf: firstOfMonth },
+  year: { indexOf: (day) => Number(day.slice(0, 4)), firstOf: firstOfYear },
+};
+const slotsOf = (first, last, per) => PERIODS[per].indexOf(last) - PERIODS[per].indexOf(first) + 1;
 
 /** The offset of the zone at a time, in minutes east of UTC. */
 const offsetAt = (time) => -new Date(time).getTimezoneOffset();
@@ -36,8 +48,8 @@ export function zoneOf(offset) {
 }
 
 /**
- * The range that the parameters of an address name, today being the day of `now`: `{name, first, last, per, canBeDaily,
- * isOpen}`. `first` is null for all time; without a valid range it is the default one.
+ * The range that the parameters of an address name, today being the day of `now`: `{name, first, last, per, choices,
+ * isOpen}`, with the `choices` for `per`. `first` is null for all time; without a valid range it is the default one.
  */
 export function rangeOf({ range, from, to, per }, now) {
   const today = dayAt(now, offsetAt(now));
@@ -45,8 +57,8 @@ export function rangeOf({ range, from, to, per }, now) {
   if (range === undefined && isDay(from) && isDay(to) && from <= to) [name, first, last] = ["custom", from, to];
   else if (name === "12m") first = firstOfMonth(monthOf(today) - 11);
   else if (name !== "all") first = dayOf(numberOf(today) - (name === "7d" ? 6 : 29));
-  const canBeDaily = first !== null && numberOf(last) - numberOf(first) < MAX_DAYS;
-  return { name, first, last, per: !canBeDaily || per === "month" ? "month" : "day", canBeDaily, isOpen: last >= today };
+  const choices = ["day", "week"].filter((per) => first !== null && slotsOf(first, last, per) <= MAX_BARS[per]).concat("month");
+  return { name, first, last, per: choices.includes(per) ? per : choices.includes("day") ? "day" : "month", choices, isOpen: last >= today };
 }
 
 /** `from` and `to` of the service. A range up to today has no end: purchases are added to it. */
@@ -84,30 +96,73 @@ function changesBetween(start, end) {
   return changes;
 }
 
-/** The `buckets` of all `parts` in the order of time: `[{day, count, total}]`, one per day or month. */
-export function merged(parts, per) {
+/**
+ * What to ask for of the time of the same length before a bounded range, of an open one up to the same time of the day:
+ * `{from, to, per, zone, offset, words, move}`, where `move` leads from a day to its place in the range; else null.
+ */
+export function beforeOf({ name, first, last, per, isOpen }, now) {
+  const days = first === null ? Infinity : slotsOf(first, last, "day");
+  if (days > MAX_BUCKETS) return null;
+  const isYear = name === "12m";
+  const start = isYear ? firstOfMonth(monthOf(first) - 12) : dayOf(numberOf(first) - days);
+  const by = numberOf(first) - numberOf(start);
+  const end = isOpen ? new Date(now).getTime() - by * DAY : Date.parse(startOf(dayOf(numberOf(last) + 1 - by)));
+  const offset = offsetAt(end);
+  const asked = { from: startOf(start), to: new Date(end).toISOString(), zone: zoneOf(offset), offset };
+  const words = isYear ? "a year before" : days === 1 ? "the day before" : `the ${days} days before`;
+  if (isYear && per === "month") return { ...asked, words, per, move: (day) => firstOfMonth(monthOf(day) + 12) };
+  return { ...asked, words, per: "day", move: (day) => dayOf(numberOf(day) + by) };
+}
+
+/**
+ * The `buckets` of all `parts` in the order of time: `[{day, count, total}]`, one per period, of which `day` is the first
+ * day. `move` leads from the days of the parts to others.
+ */
+export function merged(parts, per, move = (day) => day) {
+  const bucket = (offset) => ({ from, count, total_spent: total }) => ({ day: move(dayAt(from, offset)), count, total });
+  return summedPer(parts.flatMap(({ offset, buckets }) => buckets.map(bucket(offset))), per);
+}
+
+function summedPer(buckets, per) {
   const byDay = new Map();
-  for (const { offset, buckets } of parts) {
-    for (const { from, count, total_spent: total } of buckets) {
-      const day = dayAt(from, offset);
-      const first = per === "month" ? firstOfMonth(monthOf(day)) : day;
-      const known = byDay.get(first);
-      byDay.set(first, known ? { day: first, count: sum([known.count, count]), total: sum([known.total, total]) } : { day: first, count, total });
-    }
+  for (const { day, count, total } of buckets) {
+    const first = PERIODS[per].firstOf(PERIODS[per].indexOf(day));
+    const known = byDay.get(first);
+    byDay.set(first, { day: first, count: known ? sum([known.count, count]) : count, total: known ? sum([known.total, total]) : total });
   }
   return [...byDay.values()];
 }
 
 /**
- * Places of the merged `buckets` on an axis of days or months: `{slots, first, last, bars: [{slot, day, count, total}]}`,
- * where `day` is the first day of a bar.
+ * Places of the merged `buckets` on an axis: `{per, start, slots, first, last, dayOf, bars: [{slot, day, count, total,
+ * before}]}`, where `day` is the first day of a bar, and `before` the total of its place in the time `before`. Too many
+ * months are drawn from the first purchase on, and those that are still too many as years.
  */
-export function axisOf(buckets, { first, last, per }) {
-  const index = per === "month" ? monthOf : numberOf;
-  const back = per === "month" ? firstOfMonth : dayOf;
-  const places = buckets.map(({ day }) => index(day));
-  const start = first === null ? (places[0] ?? index(last)) : index(first);
-  const end = Math.max(index(last), ...places);
-  const bars = buckets.map((bucket, at) => ({ slot: places[at] - start, ...bucket }));
-  return { slots: end - start + 1, first: back(start), last: back(end), bars };
+export function axisOf(buckets, { first, last, per }, before = []) {
+  const begin = first === null || slotsOf(first, last, "month") > MAX_BARS.month ? (buckets[0]?.day ?? last) : first;
+  const end = [last, buckets.at(-1)?.day ?? last].sort()[1];
+  if (per === "month" && slotsOf(begin, end, per) > MAX_BARS.month) return axisOf(summedPer(buckets, "year"), { first: begin, last: end, per: "year" });
+  const { indexOf, firstOf } = PERIODS[per];
+  const [start, slots] = [indexOf(begin), slotsOf(begin, end, per)];
+  const earlier = new Map(before.map(({ day, total }) => [day, total]));
+  const bar = ({ day, ...bucket }) => ({ slot: indexOf(day) - start, day, ...bucket, before: earlier.get(day) });
+  const known = new Set(buckets.map(({ day }) => day));
+  const bars = [...buckets, ...before.filter(({ day }) => !known.has(day)).map(({ day }) => ({ day, count: "0", total: "0" }))].map(bar);
+  const dayOf = (slot) => firstOf(start + slot);
+  return { per, start, slots, first: dayOf(0), last: dayOf(slots - 1), dayOf, bars: bars.sort((a, b) => a.slot - b.slot) };
+}
+
+/** The steps of ticks that follow the calendar, where these are not all periods. */
+const STEPS = { day: [7, 14, "month"], week: [], month: [3, 4, 6, 12, 24, 60], year: [5, 10, 20, 50, 100] };
+
+/** The slots of an axis that have a tick: 3 to `most`, where there are as many. */
+export function ticksOf({ per, start, slots }, most) {
+  const all = Array.from({ length: slots }, (_, slot) => slot);
+  const least = Math.min(3, slots);
+  if (slots <= most) return all;
+  // The day 4 of the calendar was a Monday.
+  const isTick = (step) => (slot) => step === "month" ? dayOf(start + slot).endsWith("-01") : (start + slot - (per === "day" ? 4 : 0)) % step === 0;
+  const found = STEPS[per].map((step) => all.filter(isTick(step))).find(({ length }) => length >= least && length <= most);
+  const parts = [most - 1, most - 2, 2].find((parts) => parts >= 2 && (slots - 1) % parts === 0) ?? 2;
+  return found ?? Array.from({ length: parts + 1 }, (_, at) => Math.round((at * (slots - 1)) / parts));
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { forPeople, grouped, inShort, marksOf, parseExact, readAmount, sum } from "../../page/exact.js";
+import { forPeople, grouped, inShort, marksOf, parseExact, percentMore, readAmount, sum } from "../../page/exact.js";
 
 test("numbers in JSON keep their digits", () => {
   const read = parseExact('{"price":999999999999999.12345678,"name":"\\"price\\":1.10 \\\\","more":[1e2,null,-0.5]}');
@@ -36,6 +36,12 @@ test("amounts are rounded to two decimals, half to even", () => {
 });
 
 const read = (text, language) => readAmount(text, marksOf(language)).amount;
+
+test("a change is a rounded number of percent", () => {
+  assert.deepEqual([["112", "100"], ["1.5", "3.00"], ["100.4", "100"], ["1", "1"], ["0", "0.1"]].map(([now, before]) => percentMore(now, before)), [12, -50, 0, 0, -100]);
+  assert.equal(percentMore("30000000000000000.3", "10000000000000000.1"), 200);
+  assert.equal(percentMore("1", "0"), null);
+});
 
 test("a comma is a decimal mark as well as a point", () => {
   for (const [text, amount] of [["29.99", "29.99"], ["29,99", "29.99"], [",5", "0.5"], [".1", "0.1"], ["05", "5"], ["1000", "1000"], ["0,12345678", "0.12345678"]]) {

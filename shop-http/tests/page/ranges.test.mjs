@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { axisOf, boundsOf, dayAt, merged, partsOf, rangeOf, zoneOf } from "../../page/ranges.js";
+import { axisOf, beforeOf, boundsOf, dayAt, merged, partsOf, rangeOf, ticksOf, zoneOf } from "../../page/ranges.js";
 
 const NOW = new Date("2026-03-01T23:30:00Z");
 /** A range in a zone: what else is called in the test is in it, too. */
@@ -71,18 +71,83 @@ test("what is no range is the default one", () => {
   }
 });
 
-test("only as many days are drawn as there is room for", () => {
+test("only as many bars are drawn as there is room for", () => {
   const at = (from, per) => inZone("UTC", { from, to: "2026-03-01", per });
-  assert.deepEqual([at("2025-11-30").per, at("2025-11-30").canBeDaily], ["day", true]);
-  assert.deepEqual([at("2025-11-29", "day").per, at("2025-11-29").canBeDaily], ["month", false]);
+  assert.deepEqual([at("2025-11-30").per, at("2025-11-30").choices], ["day", ["day", "week", "month"]]);
+  assert.deepEqual([at("2025-11-29", "day").per, at("2025-11-29").choices], ["month", ["week", "month"]]);
+  assert.equal(at("2025-11-29", "week").per, "week");
+  assert.deepEqual(at("2023-11-29", "week").choices, ["month"]);
   assert.equal(at("2026-02-01", "month").per, "month");
 });
 
+test("weeks begin on Monday and are exact sums", () => {
+  const buckets = ["2026-02-22", "2026-02-23", "2026-03-01", "2026-03-02"].map((day) => ({ from: `${day}T12:00:00Z`, count: "1", total_spent: "10000000000000000.1" }));
+  assert.deepEqual(merged([{ offset: 0, buckets }], "week"), [
+    { day: "2026-02-16", count: "1", total: "10000000000000000.1" },
+    { day: "2026-02-23", count: "2", total: "20000000000000000.2" },
+    { day: "2026-03-02", count: "1", total: "10000000000000000.1" },
+  ]);
+});
+
+const bucket = (day, count) => ({ day, count, total: `${count}.5` });
+
 test("bars have their places in the range", () => {
-  const bucket = (day, count) => ({ day, count, total: `${count}.5` });
-  const axis = axisOf([bucket("2026-02-24", "1"), bucket("2026-03-01", "2")], inZone("Europe/Berlin", { range: "7d" }));
+  const axis = axisOf([bucket("2026-02-24", "1"), bucket("2026-03-01", "2")], inZone("Europe/Berlin", { range: "7d" }), [bucket("2026-02-25", "3"), bucket("2026-03-01", "4")]);
   assert.deepEqual([axis.slots, axis.first, axis.last], [7, "2026-02-24", "2026-03-02"]);
-  assert.deepEqual(axis.bars, [{ slot: 0, ...bucket("2026-02-24", "1") }, { slot: 5, ...bucket("2026-03-01", "2") }]);
+  assert.deepEqual(axis.bars, [
+    { slot: 0, ...bucket("2026-02-24", "1"), before: undefined },
+    { slot: 1, day: "2026-02-25", count: "0", total: "0", before: "3.5" },
+    { slot: 5, ...bucket("2026-03-01", "2"), before: "4.5" },
+  ]);
   const all = axisOf([bucket("2025-12-01", "1"), bucket("2026-02-01", "2")], inZone("Europe/Berlin", { range: "all" }));
   assert.deepEqual([all.slots, all.first, all.last, all.bars.map(({ slot }) => slot)], [4, "2025-12-01", "2026-03-01", [0, 2]]);
+  const weeks = axisOf([bucket("2026-02-23", "1")], inZone("UTC", { from: "2026-02-01", to: "2026-03-01", per: "week" }));
+  assert.deepEqual([weeks.slots, weeks.first, weeks.last, weeks.bars[0].slot], [5, "2026-01-26", "2026-02-23", 4]);
+});
+
+test("many years are drawn from the first purchase on, too many months as years", () => {
+  const range = inZone("UTC", { from: "1900-01-01", to: "2026-03-01" });
+  const months = axisOf([bucket("2025-01-01", "1"), bucket("2026-02-01", "2")], range);
+  assert.deepEqual([months.per, months.slots, months.first], ["month", 15, "2025-01-01"]);
+  const years = axisOf([bucket("2016-01-01", "1"), bucket("2026-01-01", "2"), bucket("2026-02-01", "3")], range);
+  assert.deepEqual([years.per, years.slots, years.first, years.last], ["year", 11, "2016-01-01", "2026-01-01"]);
+  assert.deepEqual(years.bars.map(({ slot, total }) => [slot, total]), [[0, "1.5"], [10, "6.0"]]);
+});
+
+test("the time before has the same length", () => {
+  const of = (params, now = NOW) => beforeOf(inZone("UTC", params, now), now);
+  const month = of({ range: "30d" });
+  // Today is not over: neither is its day before.
+  assert.deepEqual([month.from, month.to, month.words], ["2026-01-01T00:00:00.000Z", "2026-01-30T23:30:00.000Z", "the 30 days before"]);
+  assert.deepEqual([month.per, month.move("2026-01-30")], ["day", "2026-03-01"]);
+  const closed = of({ from: "2026-02-01", to: "2026-02-28" });
+  assert.deepEqual([closed.from, closed.to], ["2026-01-04T00:00:00.000Z", "2026-02-01T00:00:00.000Z"]);
+  const year = of({ range: "12m" });
+  assert.deepEqual([year.from, year.to, year.words], ["2024-04-01T00:00:00.000Z", "2025-03-01T23:30:00.000Z", "a year before"]);
+  assert.deepEqual([year.per, year.move("2024-04-01")], ["month", "2025-04-01"]);
+  assert.equal(of({ range: "12m", per: "week" }).move("2024-04-02"), "2025-04-02");
+  assert.deepEqual([of({ range: "all" }), of({ from: "2016-01-01", to: "2026-01-01" })], [null, null]);
+  const moved = merged([{ offset: 0, buckets: [{ from: "2026-01-04T00:00:00Z", count: "1", total_spent: "2" }] }], "day", closed.move);
+  assert.deepEqual(moved, [{ day: "2026-02-01", count: "1", total: "2" }]);
+});
+
+test("an axis has 3 to 5 ticks", () => {
+  const days = (params, most) => {
+    const axis = axisOf([bucket("2026-02-24", "1")], inZone("UTC", params));
+    return ticksOf(axis, most).map(axis.dayOf);
+  };
+  assert.deepEqual(days({ range: "7d" }, 5), ["2026-02-23", "2026-02-25", "2026-02-27", "2026-03-01"]);
+  assert.deepEqual(days({ range: "7d" }, 3), ["2026-02-23", "2026-02-26", "2026-03-01"]);
+  assert.deepEqual(days({ range: "30d" }, 5), ["2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"]);
+  assert.deepEqual(days({ from: "2025-12-01", to: "2026-02-28" }, 4), ["2025-12-01", "2026-01-01", "2026-02-01"]);
+  assert.deepEqual(days({ range: "12m" }, 5), ["2025-04-01", "2025-07-01", "2025-10-01", "2026-01-01"]);
+  assert.deepEqual(days({ from: "2026-02-24", to: "2026-02-25" }, 5), ["2026-02-24", "2026-02-25"]);
+  for (const per of ["day", "week", "month", "year"]) {
+    for (let slots = 3; slots < 400; slots++) {
+      for (const most of [3, 4, 5]) {
+        const ticks = ticksOf({ per, start: 20_000, slots }, most);
+        assert.ok(ticks.length >= 3 && ticks.length <= most && ticks.at(-1) < slots, JSON.stringify([per, slots, most, ticks]));
+      }
+    }
+  }
 });

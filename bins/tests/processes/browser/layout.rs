@@ -36,7 +36,7 @@ const LOADED: &str = "
     return parts.length > 0 && parts.every((state) => state === 'shown' || state === 'failed')";
 
 /// The texts that overlap, or exceed the page.
-const OVERLAPS: &str = "
+pub(super) const OVERLAPS: &str = "
     const boxes = [];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
