@@ -110,6 +110,11 @@ export async function buy(purchase, key) {
   return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }
 
+/** The result of each of these purchases, in their order: `[{status, replayed, detail}]`. Prices are texts. */
+export function buyMany(purchases) {
+  return post("v1/purchases:batch", purchases, {});
+}
+
 /** The purchase with this ID; null if none is stored. */
 export async function purchase(id) {
   const { response, body } = await ask(`v1/purchases/${id}`);

@@ -8,6 +8,7 @@ import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
 import { problemsOf } from "./health.js";
 import { withSample } from "./history.js";
+import { IMPORT_PATH, Importing } from "./importing.js";
 import { useLoaded } from "./loaded.js";
 import { samplesOf, topicsOf } from "./metrics.js";
 import { Overview } from "./overview.js";
@@ -43,6 +44,7 @@ function Console() {
     purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
     entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },
+    import: { title: "Import", isHere: serves(IMPORT_PATH) && may("operate"), show: () => html`<${Importing} />` },
   };
   // Those of the roles of this service, and of the key.
   const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));

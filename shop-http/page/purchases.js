@@ -198,7 +198,8 @@ function Export({ whose, bounds, range }) {
   </div>`;
 }
 
-function download(file, name) {
+/** Saves `file` under this name. */
+export function download(file, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = name;

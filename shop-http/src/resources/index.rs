@@ -50,6 +50,9 @@ const V1_PURCHASES: &Paths = &[
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username, from, to"),
     ("GET /v1/totals", "The same per hour, day or month: userid or username, from, to, per, zone"),
 ];
+/// On management these are writes past the log, which the public listener beside an admin listener refuses.
+const V1_BATCH: &Paths =
+    &[("POST /v1/purchases:batch", "Buys many, with a result for each: a JSON array or NDJSON")];
 const V1_MANAGEMENT: &Paths = &[
     ("GET /v1/purchases:positions", "How far ingest is, for the events of other services"),
     ("GET /v1/usernames", "The names of users that begin with prefix, in any case"),
@@ -124,7 +127,7 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
     };
     // The others are on the admin listener.
     let operations = service.listener != Listener::Public;
-    let parts: [(RouteGroup, bool, &Paths); 14] = [
+    let parts: [(RouteGroup, bool, &Paths); 15] = [
         (Page, true, INDEX),
         (Docs, true, DOCS),
         (Health, true, ALIVE),
@@ -132,6 +135,7 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
         (Metrics, operations, METRICS),
         (V1, true, V1_READY),
         (V1, purchases, V1_PURCHASES),
+        (V1, purchases && (operations || service.kind == ServiceKind::Facing), V1_BATCH),
         (V1, purchases && service.kind == ServiceKind::Management, V1_MANAGEMENT),
         (V1, operations && !service.dead_letters.is_empty(), V1_DEAD_LETTERS),
         (Dialects, purchases, own),

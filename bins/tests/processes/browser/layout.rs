@@ -82,6 +82,7 @@ async fn no_element_covers_a_field() {
             "dead-letters",
             "dead-letters?position=purchases-0-1000",
             "entities?user=1",
+            "import",
         ]
         .map(|view| (&management, format!("/#{view}")));
         for (service, path) in [(&facing, "/".to_owned())].into_iter().chain(views) {
