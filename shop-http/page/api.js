@@ -73,7 +73,7 @@ function bodyOf(response, text) {
 async function askFor(path, options) {
   const { response, body } = await ask(path, options);
   if (!response.ok) throw refusalOf(response, body);
-  return { body, isPending: response.headers.has("x-purchase-pending") };
+  return { body, isPending: response.headers.has("x-purchase-pending"), at: response.headers.get("date") ?? undefined };
 }
 
 /** For people: what a missing or insufficient key means. */
@@ -99,11 +99,11 @@ function problemsOf({ errors = [] }) {
 /** Sends `content`. Numbers as text keep their digits. */
 async function post(path, content, { headers, ...options }) {
   const sent = { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(content) };
-  return (await askFor(path, { ...options, ...sent })).body;
+  return askFor(path, { ...options, ...sent });
 }
 
 /** The same. Repeated with the same key, it is recorded once. It is sent also when the page is left. */
-const record = (path, content, key) => post(path, content, { headers: { "idempotency-key": key }, keepalive: true });
+const record = async (path, content, key) => (await post(path, content, { headers: { "idempotency-key": key }, keepalive: true })).body;
 
 /** Buys: `{username, userid, price}`. */
 export async function buy(purchase, key) {
@@ -111,8 +111,8 @@ export async function buy(purchase, key) {
 }
 
 /** The result of each of these purchases, in their order: `[{status, replayed, detail}]`. Prices are texts. */
-export function buyMany(purchases) {
-  return post("v1/purchases:batch", purchases, {});
+export async function buyMany(purchases) {
+  return (await post("v1/purchases:batch", purchases, {})).body;
 }
 
 /** The purchase with this ID; null if none is stored. */
@@ -230,9 +230,10 @@ export async function deadLetter(position) {
   return (await askFor(`v1/dead-letters/${encodeURIComponent(position)}`, { isOperation: true })).body;
 }
 
-/** The outcome for each of the dead letters of `replay` or `discard`: `[{position, status, detail}]`. */
+/** The outcome of `replay` or `discard` for each dead letter, `[{position, status, detail}]`, and the service's time. */
 export async function resolve(how, positions, isDryRun) {
-  return (await post(`v1/dead-letters:${how}`, { positions, dry_run: isDryRun }, { isOperation: true })).results;
+  const { body, at } = await post(`v1/dead-letters:${how}`, { positions, dry_run: isDryRun }, { isOperation: true });
+  return { results: body.results, at };
 }
 
 function query(parameters) {

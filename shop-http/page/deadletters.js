@@ -6,7 +6,7 @@ import { grouped } from "./exact.js";
 import { duration } from "./health.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
-import { html, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { Resolve } from "./resolving.js";
 import { counted, dayInWords, timeInWords } from "./words.js";
 
@@ -14,25 +14,42 @@ import { counted, dayInWords, timeInWords } from "./words.js";
 const LIMIT = 50;
 /** The most that the service lists at once. */
 const MAX_LIMIT = 1000;
+const INTERVAL = 3000;
 const REASONS = {
   undecodable: "cannot be decoded", conflict: "conflict with a stored record", refused: "refused by the store", parked: "parked by an operator", gap: "gap: lost by the log",
 };
 const VIEW = "dead-letters";
 
-/** `params` are those of the address: the filter, and the `position` of the one that is opened. `topics` is a state. */
-export function DeadLetters({ params, topics }) {
-  const { position, ...filter } = params;
-  return html`<${Listing} key=${JSON.stringify(filter)} position=${position} filter=${filter} topics=${topics} />`;
+/** `found` in the order of `shown`, with what is new at the end: no row moves under the pointer. */
+export function inPlace(shown, found) {
+  const places = new Map(shown.map(({ position }, place) => [position, place]));
+  const placeOf = ({ position }) => places.get(position) ?? places.size;
+  return [...found].sort((one, other) => placeOf(one) - placeOf(other));
 }
 
-/** The dead letters of one filter. Beside an opened one they are kept, with what is selected. */
-function Listing({ position, filter, topics }) {
+/** The pending dead letters by reason: those of a whole list, which is exact, and others as they were last counted. */
+export function countsOf(list, { topic, reason, since }, topics = []) {
+  const counts = {};
+  for (const { topic: name, byReason = {} } of topics) {
+    for (const [reason, count] of Object.entries(byReason)) if (!since && (!topic || name === topic)) counts[reason] = (counts[reason] ?? 0) + count;
+  }
+  if (list && list.next !== null) return counts;
+  for (const one of reason ? [reason] : Object.keys(REASONS)) if (list) counts[one] = list.items.filter(({ reason }) => reason === one).length;
+  return counts;
+}
+
+/**
+ * The dead letters of the filter in the address, `params`, and the one at its `position`, if one is opened: beside it the
+ * list is kept, with what is selected. `topics` is a state.
+ */
+export function DeadLetters({ params: { position, ...filter }, topics }) {
   const [chosen, choose] = useState(new Set());
+  const key = JSON.stringify(filter);
   const asked = { ...filter, since: instantOf(filter.since) };
-  const [state, ask] = useLoaded("dead letters", async (shown) => {
+  const [state, ask] = useLoaded(key, async (shown) => {
     const found = await deadLetters({ ...asked, limit: Math.min(Math.max(LIMIT, shown?.items.length ?? 0), MAX_LIMIT) });
-    return found.items.length + found.stuck.length === 0 ? null : found;
-  });
+    return found.items.length + found.stuck.length === 0 ? null : { ...found, items: inPlace(shown?.items ?? [], found.items) };
+  }, INTERVAL);
   const more = () => ask(async (shown) => {
     const { items, next, stuck } = await deadLetters({ ...asked, limit: LIMIT, cursor: shown.next });
     return { items: [...shown.items, ...items], next, stuck };
@@ -41,21 +58,33 @@ function Listing({ position, filter, topics }) {
     choose(new Set());
     ask();
   };
+  useEffect(() => choose(new Set()), [key]);
+  const keptFocus = useKeptFocus();
   const isFiltered = Object.keys(filter).length > 0;
   const empty = html`No dead letters${isFiltered ? html` of this kind. <a href=${addressOf(VIEW)}>Show all</a>` : "."}`;
   const shown = ({ items, next, stuck }) => html`
     <${Stuck} records=${stuck} />
     ${items.length === 0 ? html`<p class="intro">${empty}</p>` : html`<${Rows} items=${items} filter=${filter} chosen=${chosen} choose=${choose} />`}
     ${next && html`<div class="below"><button type="button" class="quiet" id="more" onClick=${more}>More</button></div>`}`;
-  const pending = new Set(state.data?.items.map(({ position }) => position));
-  const selected = [...chosen].filter((position) => pending.has(position));
+  const selected = (state.data?.items ?? []).filter(({ position }) => chosen.has(position));
+  const list = state.is === "empty" ? { items: [], next: null } : state.data;
   return html`
     ${position && html`<${One} key=${position} position=${position} back=${addressOf(VIEW, filter)} onResolved=${() => ask()} />`}
-    <section class="ledger" aria-label="Pending dead letters" hidden=${Boolean(position)}>
+    <section class="ledger" aria-label="Pending dead letters" hidden=${Boolean(position)} ...${keptFocus}>
       <${Filter} filter=${filter} topics=${topics} onReload=${() => ask()} />
+      <${Reasons} filter=${filter} counts=${countsOf(list, filter, topics.data)} />
       <${Loaded} id="dead-letter-list" state=${state} what="The list" empty=${empty}>${shown}<//>
-      <${Resolve} id="selected" positions=${selected} subject="${counted(selected.length, "dead letter")} selected" onResolved=${onResolved} />
+      <${Resolve} id="selected" letters=${selected} subject="${counted(selected.length, "dead letter")} selected" onResolved=${onResolved} />
     </section>`;
+}
+
+/** The attributes of an element that gets the focus when what has it vanishes, such as a row that another operator resolves. */
+function useKeptFocus() {
+  const [ref, last] = [useRef(null), useRef(null)];
+  useEffect(() => {
+    if (last.current && !last.current.isConnected && document.activeElement === document.body) ref.current.focus();
+  });
+  return { ref, tabindex: "-1", onFocusCapture: ({ target }) => (last.current = target) };
 }
 
 /** The time that an input for a local day and time has, as the service reads it. */
@@ -80,6 +109,14 @@ function Filter({ filter, topics, onReload }) {
     <label>Since <${Input} type="datetime-local" name="since" id="since" value=${filter.since ?? ""} /></label>
     <button type="submit" class="quiet" id="filter-button">Show</button>
   </form>`;
+}
+
+/** A link for each reason, with the number of dead letters. */
+function Reasons({ filter, counts }) {
+  const shown = Object.keys(REASONS).filter((reason) => counts[reason] > 0 || reason === filter.reason);
+  const link = (reason, text) => html`<li key=${reason}><a href=${addressOf(VIEW, { ...filter, reason })} title=${REASONS[reason]} aria-current=${reason === filter.reason ? "true" : undefined}>${text}</a></li>`;
+  const withCount = (reason) => link(reason, counts[reason] === undefined ? reason : `${reason} ${grouped(String(counts[reason]))}`);
+  return shown.length > 0 && html`<nav class="reasons" aria-label="Reasons"><ul class="choices small" id="reasons">${link(undefined, "All")}${shown.map(withCount)}</ul></nav>`;
 }
 
 /** Records that a store does not accept: ingest retries them, and they are no dead letters yet. */
@@ -129,8 +166,9 @@ function One({ position, back, onResolved }) {
     setPending(false);
     onResolved();
   };
-  const shown = (letter) => html`<${Facts} letter=${letter} />
-    <${Resolve} id="one" positions=${isPending ? [position] : []} isGap=${letter.lost !== undefined} onResolved=${resolved} />`;
+  const shown = (letter) => html`
+    <${Resolve} id="one" letters=${isPending ? [letter] : []} isGap=${letter.lost !== undefined} onResolved=${resolved} />
+    <${Facts} letter=${letter} />`;
   return html`<section class="ledger" aria-labelledby="one-title">
     <p class="back"><a id="back" href=${back}>Back to the list</a></p>
     <h3 id="one-title">Dead letter <b>${position}</b></h3>

@@ -13,7 +13,7 @@ export function samplesOf(text) {
   });
 }
 
-/** Each topic with the age of its oldest unread record in seconds, its retention, and its pending dead letters, where known. */
+/** Each topic with the age of its oldest unread record in seconds, its retention, and its pending dead letters, also by reason, where known. */
 export function topicsOf(samples) {
   const topics = new Map();
   const members = { shop_ingest_oldest_unread_seconds: "oldestUnread", shop_log_retention_seconds: "retention", shop_dead_letters_waiting: "deadLetters" };
@@ -23,6 +23,7 @@ export function topicsOf(samples) {
     const topic = topics.get(labels.topic) ?? { topic: labels.topic };
     // Partitions and reasons add up.
     topic[member] = (topic[member] ?? 0) + value;
+    if (labels.reason !== undefined) topic.byReason = { ...topic.byReason, [labels.reason]: value };
     topics.set(labels.topic, topic);
   }
   return [...topics.values()].sort((one, other) => one.topic.localeCompare(other.topic));

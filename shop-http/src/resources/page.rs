@@ -40,9 +40,9 @@ macro_rules! modules {
 
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
-    access address anypurchases api attempt bars csv deadletters elements entities events exact facing health history
-    identity importing input loaded management metrics overview preact purchase purchases questions ranges recording
-    resolving signin state storage words
+    access address anypurchases api attempt bars csv deadletters elements entities events exact facing following health
+    history identity importing input loaded management metrics overview preact purchase purchases questions ranges
+    recording resolving signin state storage words
 };
 
 /// The documents, and the files that they load.

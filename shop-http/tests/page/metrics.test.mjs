@@ -25,8 +25,8 @@ test("samples have names, labels and values", () => {
 
 test("topics have what is known of them", () => {
   assert.deepEqual(topicsOf(samplesOf(TEXT)), [
-    { topic: 'a "b"', deadLetters: 0 },
-    { topic: "purchases", oldestUnread: 12.5, retention: Infinity, deadLetters: 3 },
+    { topic: 'a "b"', deadLetters: 0, byReason: { gap: 0 } },
+    { topic: "purchases", oldestUnread: 12.5, retention: Infinity, deadLetters: 3, byReason: { conflict: 2, gap: 1 } },
   ]);
   assert.deepEqual(topicsOf([]), []);
 });

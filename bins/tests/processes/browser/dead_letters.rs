@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use futures_util::TryStreamExt as _;
 use rusqlite::Connection;
 use serde_json::json;
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, Gap, GapCause, LogRecord, Partition, Reason};
+use shop_core::log::{DeadLetter, Gap, GapCause, Log as _, LogAdmin as _, LogRecord, Partition, Reason};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use thirtyfour::By;
 
@@ -32,13 +33,8 @@ async fn letters(browser: &Browser) -> Vec<String> {
     browser.texts("#letters tr a").await
 }
 
-/// Reloads until these are listed: the list does not refresh itself.
 async fn lists(browser: &Browser, positions: &[&str]) {
-    until(&format!("list {positions:?}"), async || {
-        browser.click("filter-button").await;
-        letters(browser).await == positions
-    })
-    .await;
+    until(&format!("list {positions:?}"), async || letters(browser).await == positions).await;
 }
 
 /// Waits for the summary of a resolution or dry run.
@@ -46,6 +42,21 @@ async fn outcome(browser: &Browser, id: &str, summary: &str) {
     until(summary, async || browser.texts(&format!("#{id}-outcome > p")).await == [summary]).await;
     let focused = browser.run("return document.activeElement.id").await;
     assert_eq!(focused, json!(format!("{id}-outcome")), "the summary has the focus");
+}
+
+/// Puts `count` purchases and as many conflicts with them into the log of `folder`.
+async fn conflict(folder: &Path, facing: &Process, count: usize) {
+    for price in 1..=count {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
+        assert_eq!(buy(facing, &body).await.0, 201);
+    }
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let batches: Vec<_> = log.admin().scan().await.unwrap().try_collect().await.unwrap();
+    for record in batches.into_iter().flat_map(|batch| batch.records) {
+        let value = r#"{"username":"ada","userid":"u1","price":0.5,"timestamp":"2026-03-01T09:00:00Z"}"#;
+        let other = LogRecord::new(0, record.time, Some(value.into())).with_headers(record.headers);
+        log.append(other).await.unwrap();
+    }
 }
 
 async fn pending(management: &Process) -> usize {
@@ -62,17 +73,12 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
     // It is stuck only if the store accepts another one.
     assert_eq!(buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#).await.0, 201);
     until("show the stuck record", async || {
-        browser.click("filter-button").await;
         let stuck = browser.texts("#stuck-records").await.concat();
         stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
     })
     .await;
     assert!(manage(folder, &["dlq", "park", "purchases-0-1", "--note", "later"]).await.status.success());
-    until("go on", async || {
-        browser.click("filter-button").await;
-        browser.texts("#stuck-records").await.is_empty()
-    })
-    .await;
+    until("go on", async || browser.texts("#stuck-records").await.is_empty()).await;
     store
 }
 
@@ -115,6 +121,7 @@ async fn a_dead_letter_is_shown_and_replayed() {
     assert_eq!(pending(&management).await, 2, "a dry run changes nothing");
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "1 replayed.").await;
+    browser.shows("selected-fates", "1 stored.").await;
     until("list the other one", async || letters(&browser).await == ["purchases-0-3"]).await;
     browser.driver.find(By::LinkText("Purchases")).await.unwrap().click().await.unwrap();
     browser.shows("total", "5.50").await;
@@ -188,6 +195,53 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     until("list them", async || state(&browser).await == "shown").await;
     browser.shows("count", "49").await;
     assert_eq!(rows(&browser).await, 25);
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn conflicts_that_are_replayed_come_back() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    conflict(folder.path(), &facing, 50).await;
+    browser.open(&management.path("/#dead-letters")).await;
+    until("list all", async || letters(&browser).await.len() == 50).await;
+    browser.shows("reasons", "All\nconflict 50").await;
+
+    // What is done with them is in sight, however long the list is.
+    browser.click("select-all").await;
+    let place = "const place = document.getElementById('selected-replay').getBoundingClientRect();
+        return [scrollY < 100, place.top >= 0 && place.bottom <= innerHeight]";
+    until("show the actions", async || browser.run(place).await == json!([true, true])).await;
+    browser.is_accessible().await;
+    browser.click("selected-replay").await;
+    outcome(&browser, "selected", "50 would be replayed.").await;
+    browser.is_accessible().await;
+    browser.click("selected-confirm").await;
+    outcome(&browser, "selected", "50 replayed.").await;
+    browser.shows("selected-fates", "50 came back: conflict.").await;
+    until("list them again", async || letters(&browser).await.len() == 50).await;
+    browser.shows("reasons", "All\nconflict 50").await;
+
+    // A selection stays while the list is read again; so does the focus, unless its row vanishes.
+    let all = letters(&browser).await;
+    let focused = async |id: &str| {
+        browser.run("return document.activeElement.id || document.activeElement.className").await == json!(id)
+    };
+    browser.click(&format!("select-{}", all[0])).await;
+    assert!(manage(folder.path(), &["dlq", "drop", &all[0]]).await.status.success());
+    until("list the others", async || letters(&browser).await == all[1..]).await;
+    until("keep the focus", async || focused("ledger").await).await;
+    let second = format!("select-{}", all[1]);
+    browser.click(&second).await;
+    append(folder.path(), "poison").await;
+    until("list another one", async || letters(&browser).await.len() == 50).await;
+    assert_eq!(letters(&browser).await[..49], all[1..]);
+    browser.shows("reasons", "All\nundecodable 1\nconflict 49").await;
+    assert!(focused(&second).await);
+    assert_eq!(browser.texts("#selected-replay").await.len(), 1);
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
