@@ -2,7 +2,7 @@
 
 import { addressOf } from "./address.js";
 import { deadLetter, deadLetters } from "./api.js";
-import { grouped } from "./exact.js";
+import { forPeople, grouped } from "./exact.js";
 import { duration } from "./health.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
@@ -15,6 +15,8 @@ const LIMIT = 50;
 /** The most that the service lists at once. */
 const MAX_LIMIT = 1000;
 const INTERVAL = 3000;
+/** The most characters of a value in the list. */
+const MAX_PREVIEW = 80;
 const REASONS = {
   undecodable: "cannot be decoded", conflict: "conflict with a stored record", refused: "refused by the store", parked: "parked by an operator", gap: "gap: lost by the log",
 };
@@ -136,10 +138,12 @@ function Rows({ items, filter, chosen, choose }) {
     choose(all);
   };
   const all = items.map(({ position }) => position);
-  const row = ({ position, time, reason, detail, id, lost }) => html`<tr key=${position} data-position=${position}>
+  const row = ({ position, time, reason, detail, id, lost, purchase, preview }) => html`<tr key=${position} data-position=${position}>
     <td class="check"><input type="checkbox" id="select-${position}" aria-label="Select ${position}" checked=${chosen.has(position)} onChange=${({ target }) => toggle([position], target.checked)} /></td>
     <td class="who"><a href=${addressOf(VIEW, { ...filter, position })}>${position}</a> <small><${When} time=${time} /></small></td>
-    <td class="who"><span class="tag">${reason}</span> <small>${lost === undefined ? withoutReason(textOf(detail), reason) : lostInWords(lost)}</small> <small class="id">${id}</small></td>
+    <td class="who"><span class="tag">${reason}</span> ${purchase && html`<b class="figures">${forPeople(purchase.price)}</b> ${purchase.username} `}${purchase && html`<small>${purchase.userid}</small>`}
+      ${!(purchase && reason === "conflict") && html`<small>${lost === undefined ? withoutReason(textOf(detail), reason) : lostInWords(lost)}</small>`}
+      ${!purchase && preview && html`<small class="id">${shortened(preview)}</small>`} <small class="id">${id}</small></td>
   </tr>`;
   return html`<table class="letters">
     <thead><tr>
@@ -151,6 +155,7 @@ function Rows({ items, filter, chosen, choose }) {
 }
 
 const When = ({ time }) => html`<time datetime=${time} title=${time}>${dayInWords(time)} ${timeInWords(time)}</time>`;
+const shortened = (text) => ([...text].length > MAX_PREVIEW ? `${[...text].slice(0, MAX_PREVIEW).join("")}…` : text);
 const lostInWords = (lost) => `${counted(lost, "record")} lost; it cannot be replayed`;
 /** Bytes that are no text are in base64. */
 const textOf = (bytes) => (typeof bytes === "object" && bytes !== null ? `base64: ${bytes.base64}` : bytes);
@@ -176,13 +181,28 @@ function One({ position, back, onResolved }) {
   </section>`;
 }
 
-function Facts({ letter: { time, reason, detail, attempts, version, cluster, id, lost, record } }) {
+function Facts({ letter: { time, reason, detail, attempts, version, cluster, id, lost, record, purchase, stored } }) {
   const facts = [
     ["Reason", REASONS[reason] ?? reason], ["Detail", withoutReason(textOf(detail), reason)], ["Time", html`<${When} time=${time} />`], ["ID", id], ["Attempts", grouped(attempts)],
     ["Written by", textOf(version) && `version ${textOf(version)}`], ["Cluster", cluster], ["Lost", lost === undefined ? null : lostInWords(lost)],
   ];
-  return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  return html`${purchase && html`<${Compared} received=${purchase} stored=${stored} isConflict=${reason === "conflict"} />`}
+    <dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
     ${lost === undefined && html`<${Content} record=${record} />`}`;
+}
+
+/** A purchase as it was received, and beside it the one that is stored under its ID. What makes them a conflict is marked. */
+function Compared({ received, stored, isConflict }) {
+  const members = [["Name", ({ username }) => username], ["User ID", ({ userid }) => userid], ["Price", ({ price }) => forPeople(price)]];
+  const when = ({ timestamp }) => html`<${When} time=${timestamp} />`;
+  const row = ([name, read]) => {
+    const differs = stored && read(received) !== read(stored);
+    return html`<tr><th scope="row">${name}${differs && ", differs"}</th><td>${read(received)}</td>${stored && html`<td>${differs ? html`<mark>${read(stored)}</mark>` : read(stored)}</td>`}</tr>`;
+  };
+  return html`<table class="compared" id="compared">
+    <thead><tr><td></td><th scope="col">Received</th>${stored && html`<th scope="col">Stored</th>`}</tr></thead>
+    <tbody>${members.map(row)}<tr><th scope="row">Time</th><td>${when(received)}</td>${stored && html`<td>${when(stored)}</td>`}</tr></tbody>
+  </table>${isConflict && !stored && html`<p class="note">What is stored under this ID is not known.</p>`}`;
 }
 
 /** The key, the headers and the value of a record, as they are in the log. */

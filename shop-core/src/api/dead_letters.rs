@@ -3,9 +3,13 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
 use crate::ingest::StuckRecord;
 use crate::log::{DeadLetter, RecordType};
+use crate::record::{Record as _, decode};
+use crate::{Purchase, Timestamp};
+
+/// The maximum number of characters of a preview.
+const MAX_PREVIEW: usize = 200;
 
 /// A page of pending dead letters, in the order of their positions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +121,16 @@ pub struct DeadLetterBody {
     /// Of a gap: the number of lost records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
+    /// The purchase that the record decodes as, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purchase: Option<Box<Purchase>>,
+    /// Of one dead letter about a conflict: the purchase that is stored under its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Box<Purchase>>,
+    /// In lists: the beginning of the record's value as text, at most 200 characters. Control characters, and bytes that
+    /// are not UTF-8, are replaced by U+FFFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
     /// The record. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordBody>,
@@ -195,6 +209,9 @@ impl DeadLetterBody {
             cluster: dead_letter.partition.cluster.to_string(),
             id: dead_letter.id(of),
             lost: dead_letter.gap().map(|gap| gap.count()),
+            purchase: purchase(dead_letter, of).map(Box::new),
+            stored: None,
+            preview: dead_letter.record.value.as_deref().map(preview),
             record: None,
         }
     }
@@ -212,6 +229,36 @@ impl DeadLetterBody {
             headers: record.headers.iter().map(header).collect(),
             value: record.value.as_deref().map(BytesBody::from),
         };
-        Self { record: Some(record), ..Self::summary(dead_letter, of) }
+        Self { record: Some(record), preview: None, ..Self::summary(dead_letter, of) }
+    }
+}
+
+/// The purchase that the record of `dead_letter` decodes as, if that is its type.
+fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
+    let is_purchase = of.name == Purchase::TYPE.name && dead_letter.gap().is_none();
+    is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok()).flatten()
+}
+
+/// The beginning of `value` as text.
+fn preview(value: &[u8]) -> String {
+    // A character has at most four bytes.
+    let beginning = String::from_utf8_lossy(&value[..value.len().min(4 * MAX_PREVIEW)]);
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    beginning.chars().map(plain).take(MAX_PREVIEW).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_is_short_and_harmless() {
+        assert_eq!(preview(b"{\"price\": 1}"), "{\"price\": 1}");
+        assert_eq!(preview(b"\x1b[2J\xffx\n"), "\u{fffd}[2J\u{fffd}x\u{fffd}");
+        for (long, short) in [("a", "a"), ("\u{1f600}", "\u{1f600}"), ("\u{e4}a", "\u{e4}a")] {
+            let preview = preview(long.repeat(1_000).as_bytes());
+            assert_eq!(preview.chars().count(), MAX_PREVIEW);
+            assert!(preview.chars().all(|c| short.contains(c)), "{preview}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use axum::response::IntoResponse;
 use serde_json::json;
 use shop_core::Result;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
-use shop_core::log::{RecordPosition, Resolution, Resolved};
+use shop_core::log::{ReasonKind, RecordPosition, Resolution, Resolved};
+use shop_core::ports::Lookup;
 
 use crate::auth::{Action, Caller};
 use crate::request::fields::Body;
@@ -47,7 +48,15 @@ pub(crate) async fn get(
     let position = position
         .map_err(|error| Location::Path("position").invalid(format!("is not valid: {}", error.reason())))?;
     let found = query(&service, service.dead_letters.get(&position)).await?;
-    Ok(Json(found.ok_or(HttpError::UNKNOWN_DEAD_LETTER)?).into_response())
+    let mut found = found.ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
+    if let (Some(purchases), Some(purchase)) = (&service.purchases, &found.purchase)
+        && found.reason == ReasonKind::Conflict.as_str()
+    {
+        // While the store is unavailable, the dead letter is shown without it.
+        let stored = purchases.look_up(&purchase.id).await.ok().and_then(Lookup::stored);
+        found.stored = stored.map(Box::new);
+    }
+    Ok(Json(found).into_response())
 }
 
 /// `POST /v1/dead-letters:replay`.

@@ -30,6 +30,18 @@ pub(crate) fn dead_letter(topic: &str, offset: u64, value: &[u8]) -> DeadLetter 
     DeadLetter::new(record, Partition::new("c".into(), topic.into(), 0, 0), Reason::parked("a note"), 2)
 }
 
+/// A dead letter about a conflict with the purchase that [`Operated::buys`].
+fn conflict() -> DeadLetter {
+    let mut other = dead_letter("purchases", 70, br#"{"username":"ada","userid":"u1","price":2}"#);
+    other.record = other.record.with_headers(identified());
+    other.reason = Reason::conflict(Purchase::TYPE);
+    other
+}
+
+fn identified() -> Headers {
+    Headers::builder().with("purchase-id", Some(b"0190163d-8694-739b-aea5-966c26f8ad91")).build()
+}
+
 /// A gap of three records, at the position of the last one.
 fn gap(offset: u64) -> DeadLetter {
     let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
@@ -106,6 +118,13 @@ impl Operated {
         batches.iter().map(|batch| batch.records.len()).sum()
     }
 
+    /// Stores the purchase `ADA` under the id of [`conflict`].
+    async fn buys(&self) {
+        let record = LogRecord::new(0, Timestamp::MIN, Some(ADA.into())).with_headers(identified());
+        self.log.writer().append(record).await.unwrap();
+        self.ingest.wait_for(|status| status.counters.inserted > 0).await;
+    }
+
     async fn stored(&self) -> Value {
         self.get("/v1/summary?everyone=true").await["count"].clone()
     }
@@ -138,11 +157,45 @@ async fn dead_letters_are_listed_in_pages_and_shown_in_full() {
     let name = json!({"base64": "dGhlaXIH"});
     let headers = json!([{"name": name, "value": {"base64": "/w=="}}, {"name": "none", "value": null}]);
     assert_eq!(shown["record"], json!({"key": "u1", "headers": headers, "value": "no user"}));
+    let listed = shop.get("/v1/dead-letters?limit=1000").await["items"].clone();
+    let previews: Vec<_> = listed.as_array().unwrap().iter().map(|item| item["preview"].clone()).collect();
+    assert_eq!(
+        (&previews[0], &previews[7], &previews[8]),
+        (&json!(str::from_utf8(ADA).unwrap()), &Value::Null, &json!("no user"))
+    );
+    assert_eq!((&listed[0]["purchase"]["price"], listed[8].get("purchase")), (&json!(1), None));
+    assert_eq!(shown.get("preview"), None);
     let gone = get(&shop.management, "/v1/dead-letters/purchases-0-99").await;
     assert_eq!(
         (gone.status, &gone.json()["type"]),
         (StatusCode::NOT_FOUND, &json!("/problems/unknown-dead-letter"))
     );
+}
+
+#[tokio::test]
+async fn a_dead_letter_has_its_purchase_and_the_one_in_conflict() {
+    let long = format!("\u{1b}{}", "x".repeat(300));
+    let all =
+        [dead_letter("purchases", 1, ADA), dead_letter("purchases", 2, long.as_bytes()), conflict(), gap(80)];
+    let shop = Operated::in_memory(&all).await;
+    let listed = shop.get("/v1/dead-letters?topic=purchases").await["items"].clone();
+    let members =
+        |name: &str| listed.as_array().unwrap().iter().map(|item| item[name].clone()).collect::<Vec<_>>();
+    let prices: Vec<_> = members("purchase").iter().map(|purchase| purchase["price"].clone()).collect();
+    assert_eq!(prices, [json!(1), Value::Null, json!(2), Value::Null]);
+    assert_eq!(members("stored"), [const { Value::Null }; 4]);
+    let previews = members("preview");
+    assert_eq!((&previews[0], &previews[3]), (&json!(str::from_utf8(ADA).unwrap()), &Value::Null));
+    assert_eq!(previews[1], json!(format!("\u{fffd}{}", "x".repeat(199))));
+
+    let conflict = "/v1/dead-letters/purchases-0-70";
+    assert_eq!(shop.get(conflict).await.get("stored"), None, "nothing is stored under its id");
+    shop.buys().await;
+    let shown = shop.get(conflict).await;
+    assert_eq!((&shown["purchase"]["price"], &shown["stored"]["price"]), (&json!(2), &json!(1)), "{shown}");
+    assert_eq!(shown["purchase"]["id"], shown["stored"]["id"]);
+    assert_eq!(shown.get("preview"), None);
+    assert_eq!(shop.get("/v1/dead-letters/purchases-0-1").await.get("stored"), None);
 }
 
 #[tokio::test]

@@ -210,6 +210,16 @@ async fn conflicts_that_are_replayed_come_back() {
     until("list all", async || letters(&browser).await.len() == 50).await;
     browser.shows("reasons", "All\nconflict 50").await;
 
+    // The list has the purchases, and a conflict the stored one too.
+    assert!(browser.texts("#letters tr").await[0].contains("0.50 ada"));
+    browser.driver.find(By::Css("#letters a")).await.unwrap().click().await.unwrap();
+    until("compare them", async || !browser.texts("#compared").await.is_empty()).await;
+    let compared = browser.texts("#compared tr").await;
+    assert!(compared[2].starts_with("User ID") && compared[3].starts_with("Price, differs"), "{compared:?}");
+    assert_eq!(browser.texts("#compared mark").await, ["1.00"]);
+    browser.is_accessible().await;
+    browser.click("back").await;
+
     // What is done with them is in sight, however long the list is.
     browser.click("select-all").await;
     let place = "const place = document.getElementById('selected-replay').getBoundingClientRect();
