@@ -10,6 +10,8 @@ import { counted, sentence } from "./words.js";
 /** The most that the service resolves in a request. */
 const MAX_POSITIONS = 1000;
 const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb: "Discard", done: "discarded", look: "danger" } };
+/** The status of what would be a dead letter again. */
+const AGAIN = "dead_letter";
 const IDLE = { is: "idle" };
 
 /**
@@ -45,14 +47,14 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
   const leave = () => set({ is: "idle", how: state.how });
   const button = ([how, { verb, look }]) => html`<button type="button" class="quiet ${look}" id="${id}-${how}" aria-disabled=${isSending ? "true" : undefined} onClick=${() => isSending || run(how, letters, true)}>${verb}…</button>`;
   const actions = Object.entries(ACTIONS).filter(([how]) => !(isGap && how === "replay"));
-  const those = (status) => state.letters.filter(({ position }) => state.results.some((result) => result.position === position && result.status === status));
+  const those = (...statuses) => state.letters.filter(({ position }) => state.results.some((result) => result.position === position && statuses.includes(result.status)));
   return html`<div class=${subject && (letters.length > 0 || isShown) ? "dock" : undefined} ref=${bar}>
     ${letters.length > 0 && state.is !== "planned" && html`<div class="actions" role="group" aria-label="What is done with them">
       ${subject && html`<span role="status">${subject}</span>`}
       ${letters.length > MAX_POSITIONS ? html`<span class="problem">At most ${grouped(String(MAX_POSITIONS))} are resolved at once.</span>` : actions.map(button)}
     </div>`}
     <div class=${isShown && "outcome"} id="${id}-outcome" tabindex="-1" ref=${panel} role="group" aria-label="Outcome">
-      ${state.is === "planned" && html`<${Plan} id=${id} ...${state} letters=${those(ACTIONS[state.how].done)} onConfirmed=${(letters) => run(state.how, letters, false)} onCancelled=${leave} />`}
+      ${state.is === "planned" && html`<${Plan} id=${id} ...${state} letters=${those(ACTIONS[state.how].done)} all=${those(ACTIONS[state.how].done, AGAIN)} onConfirmed=${(letters) => run(state.how, letters, false)} onCancelled=${leave} />`}
       ${state.is === "done" && html`<p>${summaryOf(state.results)}</p>
         ${state.how === "replay" && html`<${Followed} key=${state.at} id=${id} letters=${those("replayed")} since=${state.at} />`}
         <${Results} results=${state.results} />`}
@@ -62,13 +64,14 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
   </div>`;
 }
 
-/** What would be done, to be confirmed. */
-function Plan({ id, how, letters, results, onConfirmed, onCancelled }) {
+/** What would be done, to be confirmed. `all` are `letters` and those that would come back. */
+function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
   const { verb, look } = ACTIONS[how];
   return html`<p>${summaryOf(results, "would be ")}</p>
     <${Results} results=${results} would="would be " />
     <div class="actions">
       ${letters.length > 0 && html`<button type="button" class=${look} id="${id}-confirm" onClick=${() => onConfirmed(letters)}>${verb} ${counted(letters.length, "dead letter")}</button>`}
+      ${all.length > letters.length && html`<button type="button" class="quiet" id="${id}-anyway" onClick=${() => onConfirmed(all)}>${verb} ${letters.length > 0 ? `all ${grouped(String(all.length))}` : counted(all.length, "dead letter")} anyway</button>`}
       <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
     </div>`;
 }
@@ -78,10 +81,10 @@ function Results({ results, would = "" }) {
 }
 
 const DONE = Object.values(ACTIONS).map(({ done }) => done);
-const inWords = (status, would) => (DONE.includes(status) ? would : "") + status;
+const inWords = (status, would) => (status === AGAIN ? "would come back" : (DONE.includes(status) ? would : "") + status);
 
 /** How many have which status, such as `2 would be replayed, 1 refused.` */
 export function summaryOf(results, would = "") {
-  const counts = [...DONE, "refused", "unknown"].map((status) => [status, results.filter((result) => result.status === status).length]);
+  const counts = [...DONE, AGAIN, "refused", "unknown"].map((status) => [status, results.filter((result) => result.status === status).length]);
   return `${counts.filter(([, count]) => count > 0).map(([status, count]) => `${grouped(String(count))} ${inWords(status, would)}`).join(", ")}.`;
 }

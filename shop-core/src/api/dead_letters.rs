@@ -67,7 +67,7 @@ pub struct ResolvedBody {
     pub position: String,
     /// The result.
     pub status: ResolvedStatus,
-    /// Why it was not resolved.
+    /// Why it was not resolved, or would be a dead letter again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -93,6 +93,8 @@ pub enum ResolvedStatus {
     Refused,
     /// There is no pending dead letter at the position.
     Unknown,
+    /// Of the dry run of a replay: its record would be a dead letter again.
+    DeadLetter,
     /// A result that this version does not know.
     #[serde(other)]
     Other,

@@ -1,6 +1,6 @@
 //! `/v1/dead-letters`: lists, shows, replays and discards dead letters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -94,17 +94,25 @@ async fn resolve(
         let positions: Vec<_> = known.iter().map(ToString::to_string).collect();
         caller.note_resolution(action, Some(positions.join(" ")));
     }
+    let mut forecast = BTreeMap::new();
+    if let Some(purchases) = service.purchases.as_ref().filter(|_| dry_run)
+        && resolution == Resolution::Replayed
+    {
+        forecast = query(service, service.dead_letters.forecast(&known, purchases)).await?;
+    }
     let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
     caller.note_resolved(found.values().filter(|resolved| **resolved == Resolved::Done).count());
     let result = |text: String| {
         let position = text.parse::<RecordPosition>();
-        let (status, detail) = match position.map(|position| found.get(&position)) {
-            Ok(Some(Resolved::Done)) => (done, None),
-            Ok(Some(_)) => {
+        let (status, detail) = match position.map(|position| (found.get(&position), forecast.get(&position)))
+        {
+            Ok((Some(Resolved::Done), Some((status, detail)))) => (*status, Some(detail.clone())),
+            Ok((Some(Resolved::Done), None)) => (done, None),
+            Ok((Some(_), _)) => {
                 let detail = "is a gap: its records are gone, it can only be discarded";
                 (ResolvedStatus::Refused, Some(detail.to_owned()))
             }
-            Ok(None) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
+            Ok((None, _)) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
             Err(error) => (ResolvedStatus::Unknown, Some(error.to_string())),
         };
         ResolvedBody::new(text, status, detail)

@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use shop_core::api::DeadLetterBody;
-use shop_core::log::{DeadLetterFilter, RecordPosition, Resolution, Resolved, resolve};
+use futures_util::{StreamExt as _, stream};
+use shop_core::api::{DeadLetterBody, ResolvedStatus};
+use shop_core::log::{DeadLetter, DeadLetterFilter, Reason, RecordPosition, Resolution, Resolved, resolve};
+use shop_core::ports::Lookup;
+use shop_core::record::{Record as _, decode};
 use shop_core::shop::DeadLetterLog;
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::Mutex;
+
+use crate::service::Purchases;
+
+/// How many purchases a forecast looks up at once.
+const LOOKUPS: usize = 8;
 
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]
@@ -72,6 +80,25 @@ impl DeadLetterLogs {
         Ok(None)
     }
 
+    /// What a replay cannot change of the purchases at `positions`: which of them ingest would dead-letter again, and why.
+    pub(crate) async fn forecast(
+        &self,
+        positions: &BTreeSet<RecordPosition>,
+        purchases: &Purchases,
+    ) -> Result<BTreeMap<RecordPosition, (ResolvedStatus, String)>> {
+        let mut forecast = BTreeMap::new();
+        for log in self.logs.iter().filter(|log| log.record_type.name == Purchase::TYPE.name) {
+            let dead_letters = log.admin.dead_letters_at(positions).await?;
+            let faults = stream::iter(dead_letters).map(async |dead_letter| {
+                let fault = fault(&dead_letter, purchases).await;
+                fault.map(|fault| (dead_letter.position(), fault))
+            });
+            let faults: Vec<_> = faults.buffered(LOOKUPS).collect().await;
+            forecast.extend(faults.into_iter().flatten());
+        }
+        Ok(forecast)
+    }
+
     /// As [`resolve`], in all logs. A caller that stops waiting does not stop it.
     pub(crate) async fn resolve(
         &self,
@@ -94,5 +121,26 @@ impl DeadLetterLogs {
         resolved.await.unwrap_or_else(|panicked| {
             Err(Error::new(ErrorKind::Internal, "resolving dead letters panicked").with_source(panicked))
         })
+    }
+}
+
+/// Why the replayed record would be a dead letter again. It is decoded and compared as ingest does it.
+async fn fault(dead_letter: &DeadLetter, purchases: &Purchases) -> Option<(ResolvedStatus, String)> {
+    if dead_letter.gap().is_some() {
+        return None;
+    }
+    let purchase = match decode(&dead_letter.record, &dead_letter.partition) {
+        Ok(purchase) => purchase,
+        Err(error) => return Some((ResolvedStatus::DeadLetter, Reason::from(error).to_string())),
+    };
+    match purchases.look_up(&purchase.id).await {
+        Ok(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
+            Some((ResolvedStatus::DeadLetter, Reason::conflict(Purchase::TYPE).to_string()))
+        }
+        Ok(_) => None,
+        Err(_) => {
+            let detail = "not compared with the store, which does not answer";
+            Some((ResolvedStatus::Replayed, detail.to_owned()))
+        }
     }
 }

@@ -265,6 +265,33 @@ async fn positions_are_resolved_one_by_one() {
     assert_eq!(shop.published().await, 0);
 }
 
+#[tokio::test]
+async fn the_dry_run_of_a_replay_is_a_forecast() {
+    let all =
+        [dead_letter("purchases", 1, ADA), dead_letter("purchases", 2, b"no json"), conflict(), gap(80)];
+    let shop = Operated::in_memory(&all).await;
+    let positions = ["purchases-0-1", "purchases-0-2", "purchases-0-70", "purchases-0-82"];
+    let expected = |again: &str, conflict: &str| {
+        let statuses = ["replayed", again, conflict, "refused"];
+        positions.iter().zip(statuses).map(|(at, status)| format!("{at} {status}")).collect::<Vec<_>>()
+    };
+    assert_eq!(shop.resolve("replay", &positions, true).await, expected("dead_letter", "replayed"));
+    shop.buys().await;
+    assert_eq!(shop.resolve("replay", &positions, true).await, expected("dead_letter", "dead_letter"));
+    let body = json!({"positions": positions, "dry_run": true}).to_string();
+    let results = post(&shop.management, "/v1/dead-letters:replay", body).await.json()["results"].clone();
+    assert_eq!(results[0].get("detail"), None);
+    assert!(
+        results[1]["detail"].as_str().unwrap().starts_with("undecodable: the value is no JSON object"),
+        "{results}"
+    );
+    assert_eq!(results[2]["detail"], "conflict: the id is taken by a purchase with other content");
+    // It is a forecast: they may be replayed nevertheless.
+    assert_eq!(shop.resolve("replay", &positions, false).await, expected("replayed", "replayed"));
+    let status = shop.ingest.wait_for(|status| status.counters.dead_lettered == 2).await;
+    assert_eq!(status.counters.inserted, 2);
+}
+
 /// Replays a dead letter during ingest, twice concurrently and once more.
 async fn replayed_once(log: Arc<dyn Log>) {
     let shop = Operated::over(log, &[dead_letter("purchases", 7_000, ADA)]).await;

@@ -9,4 +9,5 @@ test("a dry run says what would be done", () => {
   assert.equal(summaryOf(results, "would be "), "2 would be replayed, 1 refused.");
   assert.equal(summaryOf(results), "2 replayed, 1 refused.");
   assert.equal(summaryOf([{ status: "unknown" }], "would be "), "1 unknown.");
+  assert.equal(summaryOf([{ status: "dead_letter" }, { status: "replayed" }], "would be "), "1 would be replayed, 1 would come back.");
 });

@@ -227,9 +227,10 @@ async fn conflicts_that_are_replayed_come_back() {
     until("show the actions", async || browser.run(place).await == json!([true, true])).await;
     browser.is_accessible().await;
     browser.click("selected-replay").await;
-    outcome(&browser, "selected", "50 would be replayed.").await;
+    outcome(&browser, "selected", "50 would come back.").await;
+    assert!(browser.texts("#selected-outcome li").await[0].contains("conflict: the id is taken"));
     browser.is_accessible().await;
-    browser.click("selected-confirm").await;
+    browser.click("selected-anyway").await;
     outcome(&browser, "selected", "50 replayed.").await;
     browser.shows("selected-fates", "50 came back: conflict.").await;
     until("list them again", async || letters(&browser).await.len() == 50).await;
