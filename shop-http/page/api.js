@@ -230,9 +230,9 @@ export async function deadLetter(position) {
   return (await askFor(`v1/dead-letters/${encodeURIComponent(position)}`, { isOperation: true })).body;
 }
 
-/** The outcome of `replay` or `discard` for each dead letter, `[{position, status, detail}]`, and the service's time. */
-export async function resolve(how, positions, isDryRun) {
-  const { body, at } = await post(`v1/dead-letters:${how}`, { positions, dry_run: isDryRun }, { isOperation: true });
+/** The outcome of `replay` or `discard` for each dead letter, `[{position, status, detail}]`, and the service's time. The audit log has the `reason`. */
+export async function resolve(how, positions, isDryRun, reason) {
+  const { body, at } = await post(`v1/dead-letters:${how}`, { positions, dry_run: isDryRun, reason }, { isOperation: true });
   return { results: body.results, at };
 }
 

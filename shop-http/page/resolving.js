@@ -9,7 +9,9 @@ import { counted, sentence } from "./words.js";
 
 /** The most that the service resolves in a request. */
 const MAX_POSITIONS = 1000;
-const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb: "Discard", done: "discarded", look: "danger" } };
+const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb: "Discard", done: "discarded", look: "danger", asksWhy: true } };
+/** The maximum number of characters of a reason. */
+const MAX_REASON = 200;
 /** The status of what would be a dead letter again. */
 const AGAIN = "dead_letter";
 const IDLE = { is: "idle" };
@@ -32,10 +34,10 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
     document.documentElement.style.scrollPaddingBottom = subject ? `${bar.current.offsetHeight}px` : "";
     return () => (document.documentElement.style.scrollPaddingBottom = "");
   });
-  const run = async (how, letters, isDryRun) => {
+  const run = async (how, letters, isDryRun, reason) => {
     set({ is: "sending" });
     try {
-      const answer = await resolve(how, letters.map(({ position }) => position), isDryRun);
+      const answer = await resolve(how, letters.map(({ position }) => position), isDryRun, reason);
       set({ is: isDryRun ? "planned" : "done", how, letters, ...answer });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -54,7 +56,7 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
       ${letters.length > MAX_POSITIONS ? html`<span class="problem">At most ${grouped(String(MAX_POSITIONS))} are resolved at once.</span>` : actions.map(button)}
     </div>`}
     <div class=${isShown && "outcome"} id="${id}-outcome" tabindex="-1" ref=${panel} role="group" aria-label="Outcome">
-      ${state.is === "planned" && html`<${Plan} id=${id} ...${state} letters=${those(ACTIONS[state.how].done)} all=${those(ACTIONS[state.how].done, AGAIN)} onConfirmed=${(letters) => run(state.how, letters, false)} onCancelled=${leave} />`}
+      ${state.is === "planned" && html`<${Plan} id=${id} ...${state} letters=${those(ACTIONS[state.how].done)} all=${those(ACTIONS[state.how].done, AGAIN)} onConfirmed=${(letters, reason) => run(state.how, letters, false, reason)} onCancelled=${leave} />`}
       ${state.is === "done" && html`<p>${summaryOf(state.results)}</p>
         ${state.how === "replay" && html`<${Followed} key=${state.at} id=${id} letters=${those("replayed")} since=${state.at} />`}
         <${Results} results=${state.results} />`}
@@ -64,16 +66,31 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
   </div>`;
 }
 
-/** What would be done, to be confirmed. `all` are `letters` and those that would come back. */
+/** What would be done, to be confirmed; a discard with its reason. `all` are `letters` and those that would come back. */
 function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
-  const { verb, look } = ACTIONS[how];
+  const [problem, setProblem] = useState("");
+  const { verb, look, asksWhy } = ACTIONS[how];
+  const confirm = (event) => {
+    event.preventDefault();
+    const field = byId(`${id}-reason`);
+    if (field?.value.trim() !== "") return onConfirmed(letters, field?.value.trim());
+    setProblem("Enter a reason.");
+    field.focus();
+  };
   return html`<p>${summaryOf(results, "would be ")}</p>
     <${Results} results=${results} would="would be " />
-    <div class="actions">
-      ${letters.length > 0 && html`<button type="button" class=${look} id="${id}-confirm" onClick=${() => onConfirmed(letters)}>${verb} ${counted(letters.length, "dead letter")}</button>`}
-      ${all.length > letters.length && html`<button type="button" class="quiet" id="${id}-anyway" onClick=${() => onConfirmed(all)}>${verb} ${letters.length > 0 ? `all ${grouped(String(all.length))}` : counted(all.length, "dead letter")} anyway</button>`}
-      <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
-    </div>`;
+    <form noValidate onSubmit=${confirm}>
+      ${asksWhy && letters.length > 0 && html`<div class="why">
+        <label for="${id}-reason">Reason, for the audit log</label>
+        <input id="${id}-reason" maxlength=${MAX_REASON} required autocomplete="off" aria-invalid=${problem ? "true" : undefined} aria-describedby="${id}-reason-problem" />
+        <p class="problem" id="${id}-reason-problem">${problem}</p>
+      </div>`}
+      <div class="actions">
+        ${letters.length > 0 && html`<button type="submit" class=${look} id="${id}-confirm">${verb} ${counted(letters.length, "dead letter")}</button>`}
+        ${all.length > letters.length && html`<button type="button" class="quiet" id="${id}-anyway" onClick=${() => onConfirmed(all)}>${verb} ${letters.length > 0 ? `all ${grouped(String(all.length))}` : counted(all.length, "dead letter")} anyway</button>`}
+        <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
+      </div>
+    </form>`;
 }
 
 function Results({ results, would = "" }) {

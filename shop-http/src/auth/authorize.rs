@@ -276,7 +276,7 @@ impl Caller {
         if let Some((action, user, is_write)) = described(action)
             && (is_write || is_foreign)
         {
-            trail.audit(Audited { action, user, is_allowed, batch: None, positions: None });
+            trail.audit(Audited { action, user, is_allowed, batch: None, positions: None, reason: None });
         }
     }
 
@@ -285,15 +285,21 @@ impl Caller {
         if let Some(trail) = self.identified() {
             let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
             let (action, is_allowed) = ("buy_batch", denied == 0);
-            trail.audit(Audited { action, user, is_allowed, batch, positions: None });
+            trail.audit(Audited { action, user, is_allowed, batch, positions: None, reason: None });
         }
     }
 
     /// Records `action` on dead letters for the audit log: before it begins, as it completes without its client.
-    pub(crate) fn note_resolution(&self, action: &'static str, positions: Option<String>) {
+    /// `positions` are `None` where it is denied.
+    pub(crate) fn note_resolution(
+        &self,
+        action: &'static str,
+        positions: Option<String>,
+        reason: Option<String>,
+    ) {
         if let Some(trail) = self.identified() {
             let is_allowed = positions.is_some();
-            trail.audit(Audited { action, user: None, is_allowed, batch: None, positions });
+            trail.audit(Audited { action, user: None, is_allowed, batch: None, positions, reason });
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Audited {
     pub(crate) batch: Option<(usize, usize)>,
     /// The positions of the dead letters to resolve, separated by spaces.
     pub(crate) positions: Option<String>,
+    /// Why they are resolved, as the sender says.
+    pub(crate) reason: Option<String>,
 }
 
 impl Trail {

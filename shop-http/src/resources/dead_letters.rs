@@ -22,6 +22,8 @@ use crate::service::{Service, within};
 
 /// The maximum number of positions in a request.
 pub(crate) const MAX_POSITIONS: usize = 1_000;
+/// The maximum number of characters of a reason.
+const MAX_REASON: usize = 200;
 
 /// `GET /v1/dead-letters`.
 pub(crate) async fn list(State(service): State<Arc<Service>>, caller: Caller, uri: Uri) -> HttpResult {
@@ -80,19 +82,19 @@ async fn resolve(
     let caller = Caller::of(&parts.extensions);
     let may = |needed: Action<'_>| {
         let decision = service.policy.check(&caller, &needed);
-        decision.inspect_err(|_denied| caller.note_resolution(action, None))
+        decision.inspect_err(|_denied| caller.note_resolution(action, None, None))
     };
     may(Action::Observe)?;
     Query::refuse(&parts.uri)?;
     let body = request::body::read(&parts, body, &service.options).await?;
-    let (positions, dry_run) = positions(&body)?;
+    let (positions, dry_run, reason) = asked(&body)?;
     if !dry_run {
         may(Action::Operate)?;
     }
     let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
     if !dry_run {
         let positions: Vec<_> = known.iter().map(ToString::to_string).collect();
-        caller.note_resolution(action, Some(positions.join(" ")));
+        caller.note_resolution(action, Some(positions.join(" ")), reason);
     }
     let mut forecast = BTreeMap::new();
     if let Some(purchases) = service.purchases.as_ref().filter(|_| dry_run)
@@ -121,9 +123,9 @@ async fn resolve(
     Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
 }
 
-/// The positions in a body, and whether it is a dry run.
-fn positions(body: &[u8]) -> HttpResult<(Vec<String>, bool)> {
-    let mut body = Body::parse(body, ["positions", "dry_run"])?;
+/// The positions in a body, whether it is a dry run, and the reason for the audit log.
+fn asked(body: &[u8]) -> HttpResult<(Vec<String>, bool, Option<String>)> {
+    let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
     let positions = body.read("positions", |value| {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
         let positions = positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
@@ -132,8 +134,14 @@ fn positions(body: &[u8]) -> HttpResult<(Vec<String>, bool)> {
     let dry_run = body.read_optional("dry_run", |value| {
         value.as_json().parse().map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
     });
-    let (positions, dry_run) = body.finish(positions.zip(dry_run))?;
-    Ok((positions, dry_run.unwrap_or_default()))
+    let reason = body.read_optional("reason", |value| {
+        let is_plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
+        let text = value.text().map(|text| text.trim().to_owned());
+        let text = text.filter(|text| is_plain(text) && text.chars().count() <= MAX_REASON);
+        text.ok_or_else(|| (Kind::Value, format!("must be one line of 1 to {MAX_REASON} characters")))
+    });
+    let ((positions, dry_run), reason) = body.finish(positions.zip(dry_run).zip(reason))?;
+    Ok((positions, dry_run.unwrap_or_default(), reason))
 }
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead

@@ -60,8 +60,8 @@ const V1_MANAGEMENT: &Paths = &[
 const V1_DEAD_LETTERS: &Paths = &[
     ("GET /v1/dead-letters", "Pending dead letters: topic, reason, since, limit, cursor"),
     ("GET /v1/dead-letters/{position}", "One dead letter with its record"),
-    ("POST /v1/dead-letters:replay", "Publishes records again: positions, dry_run"),
-    ("POST /v1/dead-letters:discard", "Discards dead letters: positions, dry_run"),
+    ("POST /v1/dead-letters:replay", "Publishes records again: positions, dry_run, reason"),
+    ("POST /v1/dead-letters:discard", "Discards dead letters: positions, dry_run, reason"),
 ];
 const ON_FACING: &Paths = &[
     ("/buy", "POST: buys: username, userid, price"),

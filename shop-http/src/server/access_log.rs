@@ -198,6 +198,7 @@ impl Drop for Entry {
                 denied = audited.batch.map(|(_, denied)| denied),
                 positions = audited.positions.as_deref(),
                 resolved = self.trail.resolved.get(),
+                reason = audited.reason.as_deref(),
                 purchase.id = self.purchase.as_ref().and_then(|id| id.to_str().ok()),
                 http.status = self.status,
                 request.id = request,

@@ -249,7 +249,7 @@ async fn resolved_dead_letters_are_audited_with_their_positions() {
     ] {
         let keys = ApiKeys::parse(&format!("night {hash} {scopes} u1")).unwrap();
         let app = routes(parts.clone()).options(options.clone()).authenticate(keys).build();
-        let body = json!({"positions": ["purchases-0-1", "purchases-0-9", "no"], "dry_run": dry_run});
+        let body = json!({"positions": ["purchases-0-1", "purchases-0-9", "no"], "dry_run": dry_run, "reason": " bad \"test\" "});
         send_as(&app, "secret", Method::POST, &format!("/v1/dead-letters:{how}"), &body.to_string()).await;
         let audited = lines.taken("audit");
         let Some((positions, resolved, is_allowed)) = expected else {
@@ -260,6 +260,8 @@ async fn resolved_dead_letters_are_audited_with_their_positions() {
         assert_eq!((&line["action"], &line["allowed"]), (&json!(how), &json!(is_allowed)), "{line}");
         assert_eq!((&line["positions"], &line["resolved"]), (&positions, &resolved), "{line}");
         assert_eq!((&line["principal"], &line["subject"]), (&json!("night"), &json!("u1")), "{line}");
+        let reason = if is_allowed { json!("bad \"test\"") } else { Value::Null };
+        assert_eq!(line["reason"], reason, "{line}");
     }
 }
 

@@ -206,13 +206,17 @@ async fn all_errors_of_a_request_are_reported() {
     assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(problem.json()["errors"].as_array().unwrap().len(), 6, "{}", problem.text);
     assert_eq!(get(&shop.management, "/v1/dead-letters/x").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let too_long = json!({"positions": ["a-0-1"], "reason": "x".repeat(201)}).to_string();
     for (body, pointers) in [
         ("{}", &["#/positions"][..]),
         (r#"{"positions":[]}"#, &["#/positions"]),
         (r#"{"positions":[1],"dry_run":0,"all":true}"#, &["#/positions", "#/dry_run", "#/all"]),
+        (r#"{"positions":["a-0-1"],"reason":" "}"#, &["#/reason"]),
+        (r#"{"positions":["a-0-1"],"reason":"a\nb"}"#, &["#/reason"]),
+        (&too_long, &["#/reason"]),
     ] {
         for how in ["replay", "discard"] {
-            let problem = post(&shop.management, &format!("/v1/dead-letters:{how}"), body).await;
+            let problem = post(&shop.management, &format!("/v1/dead-letters:{how}"), body.to_owned()).await;
             assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", problem.text);
             let errors = problem.json()["errors"].clone();
             let named: Vec<_> =

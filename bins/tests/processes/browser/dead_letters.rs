@@ -137,6 +137,11 @@ async fn a_dead_letter_is_shown_and_replayed() {
     browser.click("one-discard").await;
     outcome(&browser, "one", "1 would be discarded.").await;
     browser.click("one-confirm").await;
+    browser.shows("one-reason-problem", "Enter a reason.").await;
+    assert_eq!(browser.run("return document.activeElement.id").await, json!("one-reason"));
+    assert_eq!(pending(&management).await, 1, "a reason is required");
+    browser.is_accessible().await;
+    browser.fill(&[("one-reason", "no purchase\n")]).await;
     outcome(&browser, "one", "1 discarded.").await;
     assert_eq!(pending(&management).await, 0);
     browser.was_quiet(&management.url).await;
@@ -188,6 +193,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     browser.click("select-all").await;
     browser.click("selected-discard").await;
     outcome(&browser, "selected", "11 would be discarded.").await;
+    browser.fill(&[("selected-reason", "not needed")]).await;
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "11 discarded.").await;
     until("be empty", async || browser.run(list).await == json!("empty")).await;
