@@ -139,7 +139,7 @@ impl DeadLetters {
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("replay", valid(positions)?).await
+        self.resolve("replay", valid(positions)?, None).await
     }
 
     /// Discards the dead letters at these positions, as [`replay`](Self::replay).
@@ -153,11 +153,36 @@ impl DeadLetters {
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("discard", valid(positions)?).await
+        self.resolve("discard", valid(positions)?, None).await
     }
 
-    async fn resolve(&self, how: &'static str, positions: Vec<String>) -> Result<Vec<ResolvedBody>> {
-        let body = json(&json!({ "positions": positions, "dry_run": self.dry_run }))?;
+    /// Dead-letters the records at these positions, on which an ingest of the service is stuck, so that it continues. The
+    /// dead letters and the audit log have the reason, one line of at most 200 characters.
+    ///
+    /// # Errors
+    /// As [`replay`](Self::replay).
+    ///
+    /// # Cancel safety
+    /// As [`replay`](Self::replay).
+    pub async fn park(
+        &self,
+        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
+        reason: &str,
+    ) -> Result<Vec<ResolvedBody>> {
+        self.resolve("park", valid(positions)?, Some(reason)).await
+    }
+
+    async fn resolve(
+        &self,
+        how: &'static str,
+        positions: Vec<String>,
+        reason: Option<&str>,
+    ) -> Result<Vec<ResolvedBody>> {
+        let mut body = json!({ "positions": positions, "dry_run": self.dry_run });
+        if let Some(reason) = reason {
+            body["reason"] = reason.into();
+        }
+        let body = json(&body)?;
         let transport = &self.client.inner.transport;
         let url = transport.url(&format!("v1/dead-letters:{how}"), &[]);
         let mut call = Call::post(how, url, Sent::One { body, key: None }, transport.timeouts.buy);

@@ -8,7 +8,7 @@ import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { Resolve } from "./resolving.js";
-import { counted, dayInWords, timeInWords } from "./words.js";
+import { counted, dayInWords, sentence, timeInWords } from "./words.js";
 
 /** The number of dead letters that are shown at first, and that each "More" adds. */
 const LIMIT = 50;
@@ -65,7 +65,7 @@ export function DeadLetters({ params: { position, ...filter }, topics }) {
   const isFiltered = Object.keys(filter).length > 0;
   const empty = html`No dead letters${isFiltered ? html` of this kind. <a href=${addressOf(VIEW)}>Show all</a>` : "."}`;
   const shown = ({ items, next, stuck }) => html`
-    <${Stuck} records=${stuck} />
+    <${Stuck} records=${stuck} onParked=${() => ask()} />
     ${items.length === 0 ? html`<p class="intro">${empty}</p>` : html`<${Rows} items=${items} filter=${filter} chosen=${chosen} choose=${choose} />`}
     ${next && html`<div class="below"><button type="button" class="quiet" id="more" onClick=${more}>More</button></div>`}`;
   const selected = (state.data?.items ?? []).filter(({ position }) => chosen.has(position));
@@ -122,11 +122,12 @@ function Reasons({ filter, counts }) {
 }
 
 /** Records that a store does not accept: ingest retries them, and they are no dead letters yet. */
-function Stuck({ records }) {
+function Stuck({ records, onParked }) {
   if (records.length === 0) return null;
-  const item = ({ topic, partition, offset, id, age_seconds: age, error }) => {
+  const item = ({ topic, partition, offset, id, age_seconds: age, error, detail }) => {
     const position = `${topic}-${partition}-${offset}`;
-    return html`<li><b>${position}</b> ${id && html`<small>${id}</small> `}for ${duration(age)}: ${error}. To continue without it: <code>management dlq park ${position}</code></li>`;
+    return html`<li key=${position}><b>${position}</b> ${id && html`<small>${id}</small> `}for ${duration(age)}: ${sentence(detail || error)} To continue without it, park it: it becomes a dead letter.
+      <${Resolve} id="stuck-${position}" letters=${[{ position }]} hows=${["park"]} onResolved=${onParked} /></li>`;
   };
   return html`<div class="notice bad" id="stuck-records"><p>Ingest is stuck, and retries:</p><ul>${records.map(item)}</ul></div>`;
 }
@@ -172,7 +173,7 @@ function One({ position, back, onResolved }) {
     onResolved();
   };
   const shown = (letter) => html`
-    <${Resolve} id="one" letters=${isPending ? [letter] : []} isGap=${letter.lost !== undefined} onResolved=${resolved} />
+    <${Resolve} id="one" letters=${isPending ? [letter] : []} hows=${letter.lost === undefined ? undefined : ["discard"]} onResolved=${resolved} />
     <${Facts} letter=${letter} />`;
   return html`<section class="ledger" aria-labelledby="one-title">
     <p class="back"><a id="back" href=${back}>Back to the list</a></p>
@@ -202,7 +203,9 @@ function Compared({ received, stored, isConflict }) {
   return html`<table class="compared" id="compared">
     <thead><tr><td></td><th scope="col">Received</th>${stored && html`<th scope="col">Stored</th>`}</tr></thead>
     <tbody>${members.map(row)}<tr><th scope="row">Time</th><td>${when(received)}</td>${stored && html`<td>${when(stored)}</td>`}</tr></tbody>
-  </table>${isConflict && !stored && html`<p class="note">What is stored under this ID is not known.</p>`}`;
+  </table>
+  ${isConflict && !stored && html`<p class="note">What is stored under this ID is not known.</p>`}
+  <p class="note">To erase all data of this user: <code>management erase user '${received.userid.replaceAll("'", "'\\''")}'</code></p>`;
 }
 
 /** The key, the headers and the value of a record, as they are in the log. */

@@ -1,4 +1,4 @@
-// For operators: replays or discards dead letters. A dry run says what would be done, which is confirmed.
+// For operators: replays or discards dead letters, or parks stuck records. A dry run says what would be done, which is confirmed.
 
 import { Refusal, resolve } from "./api.js";
 import { byId } from "./elements.js";
@@ -9,7 +9,7 @@ import { counted, sentence } from "./words.js";
 
 /** The most that the service resolves in a request. */
 const MAX_POSITIONS = 1000;
-const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb: "Discard", done: "discarded", look: "danger", asksWhy: true } };
+const ACTIONS = { replay: { verb: "Replay", done: "replayed" }, discard: { verb: "Discard", done: "discarded", look: "danger", asksWhy: true }, park: { verb: "Park", done: "parked", asksWhy: true, what: "record" } };
 /** The maximum number of characters of a reason. */
 const MAX_REASON = 200;
 /** The status of what would be a dead letter again. */
@@ -18,9 +18,9 @@ const IDLE = { is: "idle" };
 
 /**
  * `letters` are the dead letters; `onResolved` is called when some may be resolved. `subject` says how many are selected:
- * then it stays in sight, at the end of the window. A gap is not replayed.
+ * then it stays in sight, at the end of the window. `hows` are the actions.
  */
-export function Resolve({ id, letters, subject, isGap, onResolved }) {
+export function Resolve({ id, letters, subject, hows = ["replay", "discard"], onResolved }) {
   const [state, set] = useState(IDLE);
   const [bar, panel] = [useRef(null), useRef(null)];
   const chosen = letters.map(({ position }) => position).join();
@@ -31,13 +31,14 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
   useEffect(() => void (state !== IDLE && (byId(`${id}-${state.is === "idle" ? state.how : "outcome"}`) ?? panel.current).focus()), [state]);
   // What has the focus is not below the bar.
   useLayoutEffect(() => {
-    document.documentElement.style.scrollPaddingBottom = subject ? `${bar.current.offsetHeight}px` : "";
+    if (!subject) return undefined;
+    document.documentElement.style.scrollPaddingBottom = `${bar.current.offsetHeight}px`;
     return () => (document.documentElement.style.scrollPaddingBottom = "");
   });
   const run = async (how, letters, isDryRun, reason) => {
     set({ is: "sending" });
     try {
-      const answer = await resolve(how, letters.map(({ position }) => position), isDryRun, reason);
+      const answer = await resolve(how, [...new Set(letters.map(({ position }) => position))], isDryRun, reason);
       set({ is: isDryRun ? "planned" : "done", how, letters, ...answer });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -47,13 +48,13 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
     if (!isDryRun) onResolved();
   };
   const leave = () => set({ is: "idle", how: state.how });
-  const button = ([how, { verb, look }]) => html`<button type="button" class="quiet ${look}" id="${id}-${how}" aria-disabled=${isSending ? "true" : undefined} onClick=${() => isSending || run(how, letters, true)}>${verb}…</button>`;
-  const actions = Object.entries(ACTIONS).filter(([how]) => !(isGap && how === "replay"));
-  const those = (...statuses) => state.letters.filter(({ position }) => state.results.some((result) => result.position === position && statuses.includes(result.status)));
+  const button = (how) => html`<button type="button" class="quiet ${ACTIONS[how].look}" id="${id}-${how}" aria-disabled=${isSending ? "true" : undefined} onClick=${() => isSending || run(how, letters, true)}>${ACTIONS[how].verb}…</button>`;
+  const statusOf = new Map(state.results?.map(({ position, status }) => [position, status]));
+  const those = (...statuses) => state.letters.filter(({ position }) => statuses.includes(statusOf.get(position)));
   return html`<div class=${subject && (letters.length > 0 || isShown) ? "dock" : undefined} ref=${bar}>
     ${letters.length > 0 && state.is !== "planned" && html`<div class="actions" role="group" aria-label="What is done with them">
       ${subject && html`<span role="status">${subject}</span>`}
-      ${letters.length > MAX_POSITIONS ? html`<span class="problem">At most ${grouped(String(MAX_POSITIONS))} are resolved at once.</span>` : actions.map(button)}
+      ${letters.length > MAX_POSITIONS ? html`<span class="problem">At most ${grouped(String(MAX_POSITIONS))} are resolved at once.</span>` : hows.map(button)}
     </div>`}
     <div class=${isShown && "outcome"} id="${id}-outcome" tabindex="-1" ref=${panel} role="group" aria-label="Outcome">
       ${state.is === "planned" && html`<${Plan} id=${id} ...${state} letters=${those(ACTIONS[state.how].done)} all=${those(ACTIONS[state.how].done, AGAIN)} onConfirmed=${(letters, reason) => run(state.how, letters, false, reason)} onCancelled=${leave} />`}
@@ -69,7 +70,7 @@ export function Resolve({ id, letters, subject, isGap, onResolved }) {
 /** What would be done, to be confirmed; a discard with its reason. `all` are `letters` and those that would come back. */
 function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
   const [problem, setProblem] = useState("");
-  const { verb, look, asksWhy } = ACTIONS[how];
+  const { verb, look, asksWhy, what = "dead letter" } = ACTIONS[how];
   const confirm = (event) => {
     event.preventDefault();
     const field = byId(`${id}-reason`);
@@ -86,7 +87,7 @@ function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
         <p class="problem" id="${id}-reason-problem">${problem}</p>
       </div>`}
       <div class="actions">
-        ${letters.length > 0 && html`<button type="submit" class=${look} id="${id}-confirm">${verb} ${counted(letters.length, "dead letter")}</button>`}
+        ${letters.length > 0 && html`<button type="submit" class=${look} id="${id}-confirm">${verb} ${counted(letters.length, what)}</button>`}
         ${all.length > letters.length && html`<button type="button" class="quiet" id="${id}-anyway" onClick=${() => onConfirmed(all)}>${verb} ${letters.length > 0 ? `all ${grouped(String(all.length))}` : counted(all.length, "dead letter")} anyway</button>`}
         <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
       </div>

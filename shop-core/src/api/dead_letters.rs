@@ -89,7 +89,9 @@ pub enum ResolvedStatus {
     Replayed,
     /// It was discarded.
     Discarded,
-    /// It cannot be replayed, only discarded.
+    /// It was stuck, and is a dead letter now.
+    Parked,
+    /// It cannot be replayed, only discarded; or it is not stuck, and not parked.
     Refused,
     /// There is no pending dead letter at the position.
     Unknown,
@@ -244,7 +246,7 @@ fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
 /// The beginning of `value` as text.
 fn preview(value: &[u8]) -> String {
     // A character has at most four bytes.
-    let beginning = String::from_utf8_lossy(&value[..value.len().min(4 * MAX_PREVIEW)]);
+    let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW).unwrap_or(value));
     let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     beginning.chars().map(plain).take(MAX_PREVIEW).collect()
 }

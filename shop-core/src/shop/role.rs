@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::feed::PurchaseFeed;
 use crate::ingest::IngestMonitor;
-use crate::log::{LogAdmin, RecordType};
+use crate::log::{DeadLetters, LogAdmin, RecordType};
 use crate::ports::{PurchaseQuery, PurchaseSink};
 
 /// The purchases of a service: where they are published and listed, and what else this process has of their backend.
@@ -60,6 +60,8 @@ pub struct DeadLetterLog {
     pub record_type: RecordType,
     /// The log.
     pub admin: Arc<dyn LogAdmin>,
+    /// Where stuck records are parked, if that is served.
+    pub parking: Option<Arc<dyn DeadLetters>>,
 }
 
 impl PurchasesRole {
@@ -82,6 +84,13 @@ impl DeadLetterLog {
     /// The log of `topic`, whose records are of type `record_type`.
     #[must_use]
     pub fn new(topic: impl Into<String>, record_type: RecordType, admin: Arc<dyn LogAdmin>) -> Self {
-        Self { topic: topic.into(), record_type, admin }
+        Self { topic: topic.into(), record_type, admin, parking: None }
+    }
+
+    /// The same, whose stuck records may be parked in `dead_letters`: those of the ingest.
+    #[must_use]
+    pub fn with_parking(mut self, dead_letters: Arc<dyn DeadLetters>) -> Self {
+        self.parking = Some(dead_letters);
+        self
     }
 }

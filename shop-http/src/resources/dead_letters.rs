@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: lists, shows, replays and discards dead letters.
+//! `/v1/dead-letters`: lists, shows, replays and discards dead letters, and parks stuck records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 use shop_core::Result;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
+use shop_core::json::RawScalar;
 use shop_core::log::{ReasonKind, RecordPosition, Resolution, Resolved};
 use shop_core::ports::Lookup;
 
@@ -71,6 +72,31 @@ pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Reques
     resolve(&service, Resolution::Dropped, ("discard", ResolvedStatus::Discarded), request).await
 }
 
+/// `POST /v1/dead-letters:park`.
+pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
+    let (caller, Asked { positions, known, dry_run, reason }) = begin(&service, "park", request).await?;
+    let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck);
+    let stuck: BTreeSet<_> =
+        stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset)).collect();
+    let mut parked = BTreeSet::new();
+    for position in known.into_iter().filter(|position| stuck.contains(position)) {
+        let reason = reason.as_deref().unwrap_or_default();
+        if query(&service, service.dead_letters.park(&position, reason, dry_run)).await? {
+            parked.insert(position);
+        }
+    }
+    caller.note_resolved(parked.len());
+    let result = |text: String| match text.parse::<RecordPosition>() {
+        Ok(position) if parked.contains(&position) => ResolvedBody::new(text, ResolvedStatus::Parked, None),
+        _ => {
+            let detail = "no ingest of this process is stuck at it".to_owned();
+            ResolvedBody::new(text, ResolvedStatus::Refused, Some(detail))
+        }
+    };
+    let results: Vec<_> = positions.into_iter().map(result).collect();
+    Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
+}
+
 /// Resolves the dead letters of a request. `action` is its name in the audit log, `done` that in a response.
 async fn resolve(
     service: &Service,
@@ -78,24 +104,7 @@ async fn resolve(
     (action, done): (&'static str, ResolvedStatus),
     request: Request,
 ) -> HttpResult {
-    let (parts, body) = request.into_parts();
-    let caller = Caller::of(&parts.extensions);
-    let may = |needed: Action<'_>| {
-        let decision = service.policy.check(&caller, &needed);
-        decision.inspect_err(|_denied| caller.note_resolution(action, None, None))
-    };
-    may(Action::Observe)?;
-    Query::refuse(&parts.uri)?;
-    let body = request::body::read(&parts, body, &service.options).await?;
-    let (positions, dry_run, reason) = asked(&body)?;
-    if !dry_run {
-        may(Action::Operate)?;
-    }
-    let known: BTreeSet<RecordPosition> = positions.iter().filter_map(|text| text.parse().ok()).collect();
-    if !dry_run {
-        let positions: Vec<_> = known.iter().map(ToString::to_string).collect();
-        caller.note_resolution(action, Some(positions.join(" ")), reason);
-    }
+    let (caller, Asked { positions, known, dry_run, .. }) = begin(service, action, request).await?;
     let mut forecast = BTreeMap::new();
     if let Some(purchases) = service.purchases.as_ref().filter(|_| dry_run)
         && resolution == Resolution::Replayed
@@ -123,8 +132,38 @@ async fn resolve(
     Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
 }
 
-/// The positions in a body, whether it is a dry run, and the reason for the audit log.
-fn asked(body: &[u8]) -> HttpResult<(Vec<String>, bool, Option<String>)> {
+/// What is asked for.
+struct Asked {
+    positions: Vec<String>,
+    /// Those of them that are positions.
+    known: BTreeSet<RecordPosition>,
+    dry_run: bool,
+    /// Why, for the audit log.
+    reason: Option<String>,
+}
+
+/// Checks and reads a request, and notes it for the audit log.
+async fn begin(service: &Service, action: &'static str, request: Request) -> HttpResult<(Caller, Asked)> {
+    let (parts, body) = request.into_parts();
+    let caller = Caller::of(&parts.extensions);
+    let may = |needed: Action<'_>| {
+        let decision = service.policy.check(&caller, &needed);
+        decision.inspect_err(|_denied| caller.note_resolution(action, None, None))
+    };
+    may(Action::Observe)?;
+    Query::refuse(&parts.uri)?;
+    let body = request::body::read(&parts, body, &service.options).await?;
+    let asked = asked(&body, action == "park")?;
+    if !asked.dry_run {
+        may(Action::Operate)?;
+        let positions: Vec<_> = asked.known.iter().map(ToString::to_string).collect();
+        caller.note_resolution(action, Some(positions.join(" ")), asked.reason.clone());
+    }
+    Ok((caller, asked))
+}
+
+/// The members of a body; a dry run needs no reason.
+fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
     let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
     let positions = body.read("positions", |value| {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
@@ -134,14 +173,18 @@ fn asked(body: &[u8]) -> HttpResult<(Vec<String>, bool, Option<String>)> {
     let dry_run = body.read_optional("dry_run", |value| {
         value.as_json().parse().map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
     });
-    let reason = body.read_optional("reason", |value| {
+    let read = |value: RawScalar<'_>| {
         let is_plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
         let text = value.text().map(|text| text.trim().to_owned());
         let text = text.filter(|text| is_plain(text) && text.chars().count() <= MAX_REASON);
         text.ok_or_else(|| (Kind::Value, format!("must be one line of 1 to {MAX_REASON} characters")))
-    });
+    };
+    let is_required = needs_reason && dry_run != Some(Some(true));
+    let reason =
+        if is_required { body.read("reason", read).map(Some) } else { body.read_optional("reason", read) };
     let ((positions, dry_run), reason) = body.finish(positions.zip(dry_run).zip(reason))?;
-    Ok((positions, dry_run.unwrap_or_default(), reason))
+    let known = positions.iter().filter_map(|text| text.parse().ok()).collect();
+    Ok(Asked { positions, known, dry_run: dry_run.unwrap_or_default(), reason })
 }
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead

@@ -62,6 +62,7 @@ const V1_DEAD_LETTERS: &Paths = &[
     ("GET /v1/dead-letters/{position}", "One dead letter with its record"),
     ("POST /v1/dead-letters:replay", "Publishes records again: positions, dry_run, reason"),
     ("POST /v1/dead-letters:discard", "Discards dead letters: positions, dry_run, reason"),
+    ("POST /v1/dead-letters:park", "Dead-letters stuck records: positions, dry_run, reason"),
 ];
 const ON_FACING: &Paths = &[
     ("/buy", "POST: buys: username, userid, price"),

@@ -118,6 +118,7 @@ fn of_dead_letters(service: &Service) -> Routes {
         .route("/v1/dead-letters/{position}", read(dead_letters::get))
         .route("/v1/dead-letters:replay", post(dead_letters::replay))
         .route("/v1/dead-letters:discard", post(dead_letters::discard))
+        .route("/v1/dead-letters:park", post(dead_letters::park))
 }
 
 /// The routes of `group`, if the service has it.

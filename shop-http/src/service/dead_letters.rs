@@ -80,6 +80,22 @@ impl DeadLetterLogs {
         Ok(None)
     }
 
+    /// Dead-letters the record at `position`, on which an ingest is stuck, so that it continues. Returns false where there
+    /// is no such record, or records are not parked.
+    pub(crate) async fn park(&self, position: &RecordPosition, reason: &str, dry_run: bool) -> Result<bool> {
+        for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
+            let Some(dead_letters) = &log.parking else { continue };
+            let found = log.admin.find(position.partition, position.offset).await?;
+            let Some((partition, record)) = found else { continue };
+            if !dry_run {
+                let dead_letter = DeadLetter::new(record, partition, Reason::parked(reason), 0);
+                dead_letters.put(&[dead_letter]).await?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// What a replay cannot change of the purchases at `positions`: which of them ingest would dead-letter again, and why.
     pub(crate) async fn forecast(
         &self,

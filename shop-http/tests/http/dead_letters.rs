@@ -231,6 +231,20 @@ async fn all_errors_of_a_request_are_reported() {
 }
 
 #[tokio::test]
+async fn what_is_not_stuck_is_not_parked() {
+    let shop = Operated::in_memory(&[]).await;
+    shop.buys().await;
+    let body = json!({"positions": ["purchases-0-0", "nonsense"], "reason": "a test"}).to_string();
+    let response = post(&shop.management, "/v1/dead-letters:park", body).await;
+    let detail = "no ingest of this process is stuck at it";
+    let refused = |position| json!({"position": position, "status": "refused", "detail": detail});
+    assert_eq!(response.json()["results"], json!([refused("purchases-0-0"), refused("nonsense")]));
+    let problem = post(&shop.management, "/v1/dead-letters:park", r#"{"positions":["purchases-0-0"]}"#).await;
+    assert_eq!(problem.json()["errors"][0]["pointer"], "#/reason", "{}", problem.text);
+    assert_eq!(shop.positions("?topic=purchases").await, [""; 0]);
+}
+
+#[tokio::test]
 async fn dead_letters_at_one_position_are_listed_and_resolved_together() {
     let first = dead_letter("purchases", 22, ADA);
     let mut reused = first.clone();

@@ -218,6 +218,7 @@ async fn bodies_match_the_documented_schemas() {
         ("/v1/dead-letters", None),
         ("/v1/dead-letters/purchases-0-0", None),
         ("/v1/dead-letters:replay", Some(r#"{"positions":["purchases-0-0"],"dry_run":true}"#)),
+        ("/v1/dead-letters:park", Some(r#"{"positions":["purchases-0-0"],"reason":"a test"}"#)),
         ("/v1/dead-letters:discard", Some(r#"{"positions":["purchases-0-0"]}"#)),
     ];
     for app in apps("default").await {

@@ -74,10 +74,13 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
     assert_eq!(buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#).await.0, 201);
     until("show the stuck record", async || {
         let stuck = browser.texts("#stuck-records").await.concat();
-        stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
+        stuck.contains("purchases-0-1 ") && stuck.contains("Park…")
     })
     .await;
-    assert!(manage(folder, &["dlq", "park", "purchases-0-1", "--note", "later"]).await.status.success());
+    browser.click("stuck-purchases-0-1-park").await;
+    outcome(browser, "stuck-purchases-0-1", "1 would be parked.").await;
+    browser.is_accessible().await;
+    browser.fill(&[("stuck-purchases-0-1-reason", "later\n")]).await;
     until("go on", async || browser.texts("#stuck-records").await.is_empty()).await;
     store
 }
