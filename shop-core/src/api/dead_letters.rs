@@ -49,13 +49,17 @@ pub struct StuckBody {
     pub age_seconds: u64,
     /// The kind of the error.
     pub error: String,
+    /// The error's text with its sources, for operators. Empty from an older service.
+    #[serde(default)]
+    pub detail: String,
 }
 
 impl From<StuckRecord> for StuckBody {
     fn from(stuck: StuckRecord) -> Self {
         let StuckRecord { topic, partition, offset, id, since, error } = stuck;
-        let (age_seconds, error) = (since.elapsed().as_secs(), format!("{:?}", error.kind()).to_lowercase());
-        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error }
+        let (age_seconds, detail) = (since.elapsed().as_secs(), error.chain().to_string());
+        let error = format!("{:?}", error.kind()).to_lowercase();
+        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error, detail }
     }
 }
 

@@ -260,7 +260,8 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "freshness_ms": freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
         // The failing parts, with the kind of each error but not a driver's text.
         "waiting_for": waiting_for.collect::<BTreeMap<_, _>>(),
-        // The oldest record that the store does not accept while it accepts others.
+        // The oldest record that the store does not accept while it accepts others, with the error's text: without it,
+        // an operator cannot tell whether to fix the store or to park the record.
         "stuck": stuck.map(StuckBody::from),
         "stopped_because": failure.map(|error| error.message().to_owned()),
     }))

@@ -354,6 +354,7 @@ async fn a_stuck_record_is_reported_with_its_age() {
     );
     assert!(stuck["id"].as_str().is_some_and(|id| id.len() == 36), "{stuck}");
     assert!(stuck["age_seconds"].as_u64().is_some_and(|age| age >= 600), "{stuck}");
+    assert!(stuck["detail"].as_str().is_some_and(|text| text.contains("unavailable on purpose")), "{stuck}");
     assert!(oldest().await >= 600.0);
 
     faults.clear(Call::Insert);
