@@ -178,13 +178,18 @@ export async function health() {
   return body;
 }
 
-/** The text of `/metrics`. */
-export async function metrics() {
-  const options = { isOperation: true, timeout: TIMEOUT, headers: { accept: "text/plain" } };
-  const { response, content } = await exchange("metrics", options, (response) => response.text());
+/** The text at a path. */
+async function text(path, options) {
+  const { response, content } = await exchange(path, { timeout: TIMEOUT, headers: { accept: "text/plain" }, ...options }, (response) => response.text());
   if (!response.ok) throw refusalOf(response, bodyOf(response, content));
   return content;
 }
+
+/** The text of `/metrics`. */
+export const metrics = () => text("metrics", { isOperation: true });
+
+/** The runbooks, in Markdown. */
+export const runbooks = () => text("page/runbooks.txt");
 
 /** The paths that the service has, without a prefix. */
 export async function paths() {

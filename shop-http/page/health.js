@@ -1,16 +1,32 @@
-// What `/health` says, in words: the readings of each role, and all problems. Each leads into the runbook.
+// What `/health` says, in words: what is wrong, by cause, each with one action and its runbook, and the readings of each role.
 
 import { grouped } from "./exact.js";
-import { sentence } from "./words.js";
+import { counted, sentence } from "./words.js";
 
 const PHASES = { idle: "not started", running: "running", draining: "shutting down", stopped: "stopped" };
+/** What ingest does with the log. */
+const LOG_PARTS = { source: "reading", commit: "committing", dead_letters: "writing dead letters" };
+/** In `/health`, another producer's transaction that is open for longer counts as degraded. */
+const MAX_TRANSACTION_SECONDS = 60;
 
+const list = new Intl.ListFormat("en-GB");
 const isGiven = (value) => value !== undefined && value !== null;
 const number = (value) => (isGiven(value) ? grouped(value) : "unknown");
-/** Whether ingest does not read the log, for any reason. */
-const isOver = (ingest) => ingest !== undefined && ingest.phase !== "running";
 /** The pending dead letters, or while their number is unknown, those since the start. */
-const deadLetters = (ingest) => ingest.dead_letters_waiting ?? ingest.dead_lettered;
+const deadLetters = (ingest) => ingest?.dead_letters_waiting ?? ingest?.dead_lettered ?? 0;
+
+/** Whether the service needs an operator, as it says itself. */
+export const isDegraded = ({ status, parts }) => ["degraded", "unhealthy"].includes(status) || Object.values(parts).includes(false);
+
+/** The roles of the service: `{name, hasStore, ingest, waits, outbox, outboxWaitsFor}`; `waits` are the failing parts of ingest. */
+export function rolesOf({ parts, ingest, users, orders }) {
+  const role = (name, hasStore, ingest, rest) => ({ name, hasStore: hasStore && !ingest?.waiting_for?.store, ingest, waits: ingest?.waiting_for ?? {}, ...rest });
+  const entities = Object.entries({ users, orders }).filter(([, entity]) => entity);
+  return [
+    ...(ingest || "listings" in parts ? [role("purchases", parts.store !== false && parts.listings !== false, ingest)] : []),
+    ...entities.map(([name, { store, events, outbox, outbox_waits_for: outboxWaitsFor }]) => role(name, store, events, { outbox, outboxWaitsFor })),
+  ];
+}
 
 /** A duration in its largest unit; `perSecond` says of how many parts of a second `value` is a number. */
 export function duration(value, perSecond = 1) {
@@ -21,93 +37,105 @@ export function duration(value, perSecond = 1) {
   return `${grouped(String(Math.floor(seconds / divisor)))}\u00a0${unit}`;
 }
 
-/**
- * The readings of a role of purchases, users or orders: `{id, name, hint, value, isBad, isMain, runbook}`. `ingest` is
- * undefined where another process reads the log.
- */
-export function readingsOf(ingest, prefix = "") {
+/** The readings of a role: `{id, name, hint, value, isMain, leadsTo}`. It has no `ingest` where another process reads the log. */
+export function readingsOf({ name: role, ingest, outbox }) {
+  const prefix = role === "purchases" ? "" : `${role}-`;
   const read = (value) => (ingest ? value(ingest) : "n/a");
-  const gaps = ingest?.gaps;
-  const stuck = ingest?.stuck;
   return [
-    { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", isMain: true, value: read(({ lag }) => number(lag)), runbook: "ShopLagGrowing" },
-    { id: "freshness", name: "Freshness", hint: "maximum age when stored, in the last batch", isMain: true, value: read(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")), runbook: "ShopLagGrowing" },
-    { id: "dead-letters", name: "Dead letters", hint: "to be replayed or discarded", isMain: true, leadsTo: "dead-letters", value: read((ingest) => number(deadLetters(ingest))), isBad: Number(ingest && deadLetters(ingest)) > 0, runbook: prefix ? "ShopEventDeadLetters" : "ShopDeadLettersWaiting" },
-    { id: "phase", name: "Ingest", hint: "whether this process reads the log", value: ingest ? (PHASES[ingest.phase] ?? ingest.phase) : "runs elsewhere", isBad: ingest?.phase === "stopped", runbook: "ShopIngestStopped" },
-    { id: "stuck", name: "Stuck", hint: "a record that the store does not accept", value: read(() => (stuck ? `${stuck.topic}-${stuck.partition}-${stuck.offset}` : "none")), isBad: isGiven(stuck), runbook: prefix ? "ShopEventsStuck" : "ShopRecordStuck" },
-    { id: "gaps", name: "Gaps", hint: "records that the log no longer had", value: read(() => (gaps ? grouped(gaps.records) : "none")), isBad: isGiven(gaps), runbook: "ShopRecordsLost" },
+    { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", isMain: true, value: read(({ lag }) => number(lag)) },
+    { id: "freshness", name: "Freshness", hint: "maximum time in the log until stored, in the last batch", isMain: true, value: read(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")) },
+    { id: "dead-letters", name: "Dead letters", hint: "to be replayed or discarded", isMain: true, leadsTo: "dead-letters", value: read((ingest) => number(deadLetters(ingest))) },
+    ...(outbox === undefined ? [] : [{ id: "outbox", name: "Outbox", hint: "events that are not published yet", value: number(outbox) }]),
+    { id: "phase", name: "Ingest", hint: "whether this process reads the log", value: ingest ? (PHASES[ingest.phase] ?? ingest.phase) : "runs elsewhere" },
     { id: "in-flight", name: "In flight", hint: "batches", value: read(({ in_flight: batches }) => number(batches)) },
-    { id: "inserted", name: "Stored", hint: "since the start", value: read(({ inserted }) => number(inserted)) },
+    { id: "inserted", name: "Stored", hint: "by this process, since its start", value: read(({ inserted }) => number(inserted)) },
     { id: "duplicates", name: "Duplicates", hint: "ignored, since the start", value: read(({ duplicates }) => number(duplicates)) },
   ].map((reading) => ({ ...reading, id: prefix + reading.id }));
 }
 
-/** Whether the store accepts purchases and lists them. */
-const hasStore = ({ store, listings }) => store !== false && listings !== false;
-
-/** The readings of log and store of this service. */
-export function portsOf({ parts, ingest }) {
-  const reachable = (isReady) => (isReady ? "reachable" : "unavailable");
-  const isRead = isGiven(parts.log) && !isOver(ingest);
-  return [
-    { id: "log", name: "Log", hint: "where purchases arrive", value: isRead ? reachable(parts.log) : "not read", isBad: parts.log === false, runbook: "outages" },
-    { id: "store", name: "Store", hint: "where purchases are listed from", value: reachable(hasStore(parts)), isBad: !hasStore(parts), runbook: "outages" },
-  ];
+/** What roles wait for, in a few words. The lag is known to the process that reads the log. */
+export function waitingOf(roles) {
+  const waiting = roles.reduce((sum, { ingest, outbox }) => sum + Number(ingest?.lag ?? 0) + Number(outbox ?? 0), 0);
+  if (waiting > 0) return `${counted(waiting, "record")} on the way`;
+  return roles.every(({ ingest }) => isGiven(ingest?.lag)) ? "nothing waits" : "the lag is unknown here";
 }
 
-/** The readings of users, or of orders, besides those of their ingest. */
-export function entityReadingsOf({ store, outbox, outbox_waits_for: why }, prefix) {
-  return [
-    { id: `${prefix}store`, name: "Store", hint: "where they are kept", value: store ? "reachable" : "unavailable", isBad: store === false, runbook: "outages" },
-    { id: `${prefix}outbox`, name: "Outbox", hint: "events that are not published yet", value: number(outbox), isBad: isGiven(why), runbook: "ShopOutboxStuck" },
-  ];
+/** What is wrong, one for each cause: `{text, action, leadsTo, runbook, isBad}`. Dead letters wait for a decision, but are not bad. */
+export function problemsOf(answer) {
+  const roles = rolesOf(answer);
+  const problems = [...problemsOfStore(roles), ...problemsOfLog(roles), ...roles.flatMap(problemsOfIngest), ...problemsOfService(answer), ...lossesOf(roles)];
+  if (problems.length === 0 && isDegraded(answer)) problems.push({ text: `The service reports that it is ${answer.status}.`, action: "Look for the cause in its log.", runbook: "ShopDependencyDown" });
+  return [...problems.map((problem) => ({ ...problem, isBad: true })), ...decisionsOf(roles)];
 }
 
-/** All problems: `{text, runbook}`. */
-export function problemsOf({ status, parts, ingest, users, orders }) {
-  const problems = [
-    ...(parts.log !== false || isOver(ingest) ? [] : [{ text: "The log is unavailable.", runbook: "outages" }]),
-    ...(hasStore(parts) ? [] : [{ text: "The store is unavailable.", runbook: "outages" }]),
-    ...problemsOfIngest("Ingest", "", ingest),
-    ...problemsOfEntities("users", users),
-    ...problemsOfEntities("orders", orders),
-  ];
-  const isReported = ["degraded", "unhealthy"].includes(status);
-  return problems.length === 0 && isReported ? [{ text: `The service reports that it is ${status}.`, runbook: "runbooks" }] : problems;
+/** The names of these of the `roles`, unless they are all. */
+const ofThese = (these, roles) => (these.length === roles.length ? "" : ` of ${list.format(these.map(({ name }) => name))}`);
+
+function problemsOfStore(roles) {
+  const failing = roles.filter(({ hasStore }) => !hasStore);
+  if (failing.length === 0) return [];
+  const why = failing.map(({ waits }) => waits.store).find((kind) => isGiven(kind) && kind !== "unavailable");
+  const text = `The store${ofThese(failing, roles)} is unavailable${why ? ` (${why})` : ""}: records wait in the log until it is back.`;
+  return [{ text, action: "Check the database server and its disk.", runbook: failing[0].name === "purchases" ? "ShopIngestWaiting" : "ShopEventsWaiting" }];
 }
 
-/** `name` is that of the ingest, `of` says of which records its dead letters are. */
-function problemsOfIngest(name, of, ingest) {
+/** The outbox cannot be read while its store is unavailable, and not be published while the log is. */
+function problemsOfLog(roles) {
+  const failing = roles.filter(({ waits }) => Object.keys(LOG_PARTS).some((part) => waits[part]));
+  const unpublished = roles.filter(({ hasStore, outboxWaitsFor }) => hasStore && outboxWaitsFor);
+  if (failing.length > 0) {
+    const parts = failing.flatMap(({ waits }) => Object.entries(LOG_PARTS).flatMap(([part, doing]) => (waits[part] ? [`${doing} (${waits[part]})`] : [])));
+    const text = `The log${ofThese(failing, roles)} fails: ${[...new Set(parts)].join(", ")}. Ingest retries.`;
+    return [{ text, action: "Check the brokers and the rights of this service.", runbook: failing[0].name === "purchases" ? "ShopIngestWaiting" : "ShopEventsWaiting" }];
+  }
+  if (unpublished.length === 0) return [];
+  const text = `Events of ${list.format(unpublished.map(({ name }) => name))} are not published (${unpublished[0].outboxWaitsFor}): they wait in the outbox.`;
+  return [{ text, action: "Check the brokers and the topics of events.", runbook: "ShopOutboxStuck" }];
+}
+
+/** What is wrong with the ingest of one role alone. */
+function problemsOfIngest({ name, ingest }) {
   if (!ingest) return [];
-  const { phase, waiting_for: waitingFor, stopped_because: why, stuck, gaps } = ingest;
+  const { phase, stopped_because: why, stuck } = ingest;
   const problems = [];
-  if (phase === "stopped") problems.push({ text: why ? `${name} has stopped: ${sentence(why)}` : `${name} has stopped.`, runbook: "ShopIngestStopped" });
-  else if (phase !== "running") problems.push({ text: `${name} is ${PHASES[phase] ?? phase}.`, runbook: "ShopNoIngest" });
-  const waits = Object.entries(waitingFor ?? {}).map(([part, kind]) => `${part} (${kind})`);
-  if (waits.length > 0) problems.push({ text: `${name} is retrying, nothing is lost: ${waits.join(", ")}.`, runbook: of ? "ShopEventsWaiting" : "ShopIngestWaiting" });
+  const subject = `Ingest of ${name === "purchases" ? name : `events into ${name}`}`;
+  if (phase === "stopped") problems.push({ text: sentence(`${subject} has stopped${why ? `: ${why}` : ""}`), action: "Remove the cause, then restart the process.", runbook: "ShopIngestStopped" });
+  else if (phase !== "running") problems.push({ text: `${subject} is ${PHASES[phase] ?? phase}.`, action: "Check that the process keeps running.", runbook: "ShopNoIngest" });
   if (stuck) {
-    const position = `${stuck.topic}, partition ${stuck.partition}, offset ${stuck.offset}`;
+    const position = `${stuck.topic}-${stuck.partition}-${stuck.offset}`;
     const id = isGiven(stuck.id) ? ` (${stuck.id})` : "";
     const age = isGiven(stuck.age_seconds) ? ` for ${duration(stuck.age_seconds)}` : "";
-    const error = isGiven(stuck.error) ? `: ${stuck.error}` : "";
-    problems.push({ text: sentence(`${name} is stuck at ${position}${id}${age}${error}`), runbook: of ? "ShopEventsStuck" : "ShopRecordStuck" });
-  }
-  if (gaps) problems.push({ text: `Records${of} that the log no longer had when they were to be read: ${grouped(gaps.records)}.`, runbook: "ShopRecordsLost" });
-  const pending = deadLetters(ingest);
-  if (pending > 0) {
-    const what = isGiven(ingest.dead_letters_waiting) ? "to be replayed or discarded" : "since the start";
-    problems.push({ text: `Dead letters${of} ${what}: ${grouped(pending)}.`, runbook: of ? "ShopEventDeadLetters" : "ShopDeadLettersWaiting" });
+    const text = sentence(`${subject} is stuck at ${position}${id}${age}: ${stuck.detail ?? stuck.error}`);
+    problems.push({ text, action: "Remove what the error names, or park the record.", runbook: name === "purchases" ? "ShopStoreRejectsRecord" : "ShopEventsStuck" });
   }
   return problems;
 }
 
-/** What is wrong with users, or with orders, where this process keeps them. */
-function problemsOfEntities(name, entities) {
-  if (!entities) return [];
-  const { store, outbox, outbox_waits_for: why, events } = entities;
-  const problems = problemsOfIngest(`Ingest of events into ${name}`, ` of ${name}`, events);
-  if (store === false) problems.push({ text: `The store of ${name} is unavailable.`, runbook: "outages" });
-  const backlog = isGiven(outbox) ? `, ${grouped(outbox)} in the outbox` : "";
-  if (why) problems.push({ text: `Events of ${name} are not published (${why})${backlog}.`, runbook: "ShopOutboxStuck" });
+/** What is wrong besides stores, logs and records. */
+function problemsOfService({ ingest, at, ...answer }) {
+  const problems = [];
+  const open = ingest?.open_transaction_seconds;
+  if (open >= MAX_TRANSACTION_SECONDS) problems.push({ text: `Another producer's transaction has been open for ${duration(open)}: records behind it wait.`, action: "End that producer or its transaction.", runbook: "ShopLagStuck" });
+  for (const [what, { failing, not_after: end }] of Object.entries(answer).filter(([, part]) => isGiven(part?.age_seconds))) {
+    if (end && Date.parse(end) < at) problems.push({ text: `The ${what} has expired.`, action: "Replace its file: no restart is needed.", runbook: "ShopCertificateExpired" });
+    else if (failing) problems.push({ text: `The ${what.replace("_", " ")} cannot be read again: what was read before stays in use.`, action: "Mend its file or address.", runbook: "ShopReloadFailing" });
+  }
   return problems;
+}
+
+/** How many of each role, in words. */
+const perRole = (counts) => list.format(counts.map(([name, count]) => `${grouped(count)} of ${name}`));
+
+function lossesOf(roles) {
+  const lost = roles.filter(({ ingest }) => ingest?.gaps).map(({ name, ingest }) => [name, ingest.gaps.records]);
+  if (lost.length === 0) return [];
+  const text = `Records are lost, ${perRole(lost)}: the log no longer had them when they were to be read.`;
+  return [{ text, action: "See which ones", leadsTo: "dead-letters", runbook: "ShopRecordsLost" }];
+}
+
+function decisionsOf(roles) {
+  const pending = roles.map(({ name, ingest }) => [name, deadLetters(ingest)]).filter(([, count]) => Number(count) > 0);
+  if (pending.length === 0) return [];
+  const runbook = pending[0][0] === "purchases" ? "ShopDeadLettersWaiting" : "ShopEventDeadLetters";
+  return [{ text: `Dead letters wait for a decision: ${perRole(pending)}.`, action: "Replay or discard them", leadsTo: "dead-letters", runbook, isBad: false }];
 }

@@ -6,15 +6,17 @@ import { health, metrics, paths } from "./api.js";
 import { DeadLetters } from "./deadletters.js";
 import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
-import { problemsOf } from "./health.js";
+import { isDegraded } from "./health.js";
 import { withSample } from "./history.js";
 import { IMPORT_PATH, Importing } from "./importing.js";
 import { useLoaded } from "./loaded.js";
+import { isRunbook } from "./markdown.js";
 import { samplesOf, topicsOf } from "./metrics.js";
 import { Overview } from "./overview.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { AnyPurchases } from "./anypurchases.js";
 import { Purchase } from "./purchase.js";
+import { Runbook } from "./runbook.js";
 import { SignedIn } from "./signin.js";
 
 const HEALTH_INTERVAL = 2000;
@@ -43,12 +45,14 @@ function Console() {
     purchases: { title: "Purchases", isHere: lists, show: () => html`<${AnyPurchases} params=${params} />` },
     purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
+    runbooks: { title: "Runbook", isOf: "overview", isHere: observes, show: () => html`<${Runbook} name=${view} />` },
     entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },
     import: { title: "Import", isHere: serves(IMPORT_PATH) && may("operate"), show: () => html`<${Importing} />` },
   };
   // Those of the roles of this service, and of the key.
   const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));
-  const known = Object.hasOwn(views, view) ? view : Object.keys(views)[0];
+  const asked = isRunbook(view) ? "runbooks" : view;
+  const known = Object.hasOwn(views, asked) ? asked : Object.keys(views)[0];
   const { title, show, isOf } = views[known] ?? NONE;
   const heading = useRef(null);
   const isFirst = useRef(true);
@@ -57,7 +61,7 @@ function Console() {
     // Another view is where reading goes on.
     if (!isFirst.current) heading.current.focus();
     isFirst.current = false;
-  }, [known]);
+  }, [view]);
   useEffect(() => showVerdict(state), [state]);
   const link = ([name, { title }]) => html`<li><a href=${addressOf(name)} aria-current=${name === known ? "page" : name === isOf ? "true" : undefined}>${title}</a></li>`;
   return html`<nav class="views" aria-label="Views"><ul>${Object.entries(views).filter(([, { isOf }]) => !isOf).map(link)}</ul></nav>
@@ -77,7 +81,7 @@ function showVerdict({ is, data, problem }) {
   // Who may not observe the service sees no state.
   byId("state").hidden = is === "empty";
   if (is === "empty") return;
-  const isHealthy = is === "shown" && !problem && problemsOf(data).length === 0;
+  const isHealthy = is === "shown" && !problem && !isDegraded(data);
   const words = is === "loading" ? "Loading…" : is !== "shown" || problem ? "Unavailable" : data.ingest?.phase === "stopped" ? "Stopped" : isHealthy ? "Healthy" : "Degraded";
   byId("state").dataset.state = is === "loading" ? "unknown" : isHealthy ? "good" : "bad";
   say(byId("state"), words);

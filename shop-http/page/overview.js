@@ -2,15 +2,12 @@
 
 import { addressOf } from "./address.js";
 import { grouped } from "./exact.js";
-import { duration, entityReadingsOf, portsOf, problemsOf, readingsOf } from "./health.js";
+import { duration, problemsOf, readingsOf, rolesOf, waitingOf } from "./health.js";
 import { pointsOf } from "./history.js";
 import { Loaded } from "./loaded.js";
 import { html } from "./preact.js";
-import { timeInWords } from "./words.js";
+import { counted, timeInWords } from "./words.js";
 
-const RUNBOOKS = document.querySelector('meta[name="runbooks"]').content;
-/** Whether they are somewhere that a link leads to. */
-const HAS_ADDRESS = /^https?:/.test(RUNBOOKS);
 /** Heights and widths of the lines are in units of the picture. */
 const LINE = { width: 300, height: 48 };
 const LINES = [
@@ -29,35 +26,37 @@ export function Overview({ health, topics, samples }) {
 }
 
 function Readings({ answer, samples }) {
-  const problems = problemsOf(answer);
+  const [problems, roles] = [problemsOf(answer), rolesOf(answer)];
   return html`
-    ${problems.length > 0 && html`<div class="notice bad" id="problems" role="alert"><ul>${problems.map(({ text, runbook }) => html`<li>${text} <${Runbook} at=${runbook} /></li>`)}</ul></div>`}
-    <section class="slip" aria-labelledby="purchases-title">
-      <h2 id="purchases-title">Purchases</h2>
-      <${Gauges} readings=${[...readingsOf(answer.ingest), ...portsOf(answer)]} hasHints />
-      <${Lines} samples=${samples} />
-    </section>
-    <div class="pair">
-      ${["users", "orders"].filter((name) => answer[name]).map((name) => html`<section class="slip" aria-labelledby="${name}-title">
-        <h2 id="${name}-title">${name === "users" ? "Users" : "Orders"}</h2>
-        <${Gauges} readings=${[...readingsOf(answer[name].events, `${name}-`), ...entityReadingsOf(answer[name], `${name}-`)]} />
-      </section>`)}
-    </div>
+    ${problems.length === 0
+      ? html`<p class="notice good" id="well">All is well: ${counted(roles.length, "role")} ${roles.length === 1 ? "runs" : "run"}, ${waitingOf(roles)}.</p>`
+      : html`<div id="problems" role="alert"><ul class="causes">${problems.map((problem) => html`<${Cause} ...${problem} />`)}</ul></div>`}
+    ${roles.map((role) => html`<section class="slip" aria-labelledby="${role.name}-title" key=${role.name}><${Role} role=${role} samples=${samples} /></section>`)}
     <p class="note" id="asked">As of ${timeInWords(answer.at)}</p>`;
 }
 
-/** A link into the runbook, or its place in the repository where the page does not know an address. */
-function Runbook({ at }) {
-  const place = `${RUNBOOKS}#${at.toLowerCase()}`;
-  return HAS_ADDRESS ? html`<a class="runbook" href=${place} rel="noreferrer">Runbook</a>` : html`<code class="runbook">${place}</code>`;
+function Cause({ text, action, leadsTo, runbook, isBad }) {
+  return html`<li class=${isBad ? "notice bad" : "notice"}><b>${text}</b> ${leadsTo ? html`<a href=${addressOf(leadsTo)}>${action}</a>` : action} <${RunbookLink} of=${runbook} /></li>`;
 }
 
-function Gauges({ readings, hasHints }) {
-  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, isBad, isMain, leadsTo, runbook }) => html`<div class="${isMain && "main"} ${isBad && "bad"}">
+/** The readings of purchases; those of another role behind a line. */
+function Role({ role, samples }) {
+  const readings = readingsOf(role);
+  const title = html`<h2 id="${role.name}-title">${role.name === "purchases" ? "Purchases" : role.name === "users" ? "Users" : "Orders"}</h2>`;
+  if (role.name !== "purchases") return html`<details><summary>${title} ${role.ingest?.phase ?? "ingest elsewhere"}, ${waitingOf([role])}</summary><${Gauges} readings=${readings} /></details>`;
+  return html`${title}
+    <${Gauges} readings=${readings.filter(({ isMain }) => isMain)} />
+    <${Lines} samples=${samples} />
+    <details><summary>Details</summary><${Gauges} readings=${readings.filter(({ isMain }) => !isMain)} /></details>`;
+}
+
+const RunbookLink = ({ of }) => html`<a class="runbook" href=${addressOf(of.toLowerCase())}>Runbook</a>`;
+
+function Gauges({ readings }) {
+  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, isMain, leadsTo }) => html`<div class=${isMain ? "main" : undefined}>
     <dt>${name}</dt>
     <dd class="figures" id=${id}>${leadsTo ? html`<a href=${addressOf(leadsTo)}>${value}</a>` : value}</dd>
-    ${(hasHints || isBad) && html`<dd class="hint">${hint}</dd>`}
-    ${isBad && HAS_ADDRESS && html`<dd><${Runbook} at=${runbook} /></dd>`}
+    <dd class="hint">${hint}</dd>
   </div>`)}</dl>`;
 }
 
@@ -86,5 +85,5 @@ function Topics({ topics }) {
       <td class="who">${topic}</td>${cell(oldestUnread, (age) => (age === 0 ? "none" : duration(age)))}${cell(retention, (age) => duration(age), "retention")}${cell(deadLetters, (count) => grouped(String(count)))}
     </tr>`)}</tbody>
   </table>
-  <p class="note">How long the oldest record that ingest has not read is in the log, and how long the log keeps it: beyond that it is lost. <${Runbook} at="ShopRetentionNear" /></p>`;
+  <p class="note">How long the oldest record that ingest has not read is in the log, and how long the log keeps it: beyond that it is lost. <${RunbookLink} of="ShopRetentionNear" /></p>`;
 }

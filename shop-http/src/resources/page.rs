@@ -1,7 +1,5 @@
 //! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
-use std::borrow::Cow;
-
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
@@ -41,8 +39,8 @@ macro_rules! modules {
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars csv deadletters elements entities events exact facing following health
-    history identity importing input loaded management metrics overview preact purchase purchases questions ranges
-    recording resolving signin state storage words
+    history identity importing input loaded management markdown metrics overview preact purchase purchases questions
+    ranges recording resolving runbook signin state storage words
 };
 
 /// The documents, and the files that they load.
@@ -50,11 +48,6 @@ static DOCUMENTS: Constants = Constants::new();
 static FILES: Constants = Constants::new();
 const FACING: &str = include_str!("../../page/facing.html");
 const MANAGEMENT: &str = include_str!("../../page/management.html");
-
-/// Where the runbooks are in the repository, as management's document names it.
-const RUNBOOKS: &str = "docs/runbooks.md";
-/// The end of the placeholder that a release replaces by its repository.
-const NO_REPOSITORY: &str = "/OWNER/REPOSITORY";
 
 /// Own files only, and no inline scripts: text of users stays text. Forms are sent by script only, so none is submitted
 /// before the script is loaded.
@@ -103,23 +96,13 @@ impl Document {
 
     fn text(self) -> String {
         let text = match self.page {
-            ServiceKind::Facing => FACING.into(),
-            ServiceKind::Management => with_runbooks(MANAGEMENT, env!("CARGO_PKG_REPOSITORY")),
+            ServiceKind::Facing => FACING,
+            ServiceKind::Management => MANAGEMENT,
         };
         // The page asks for a key before it requests anything else.
         let access = if self.requires_token { "key" } else { "open" };
         text.replace("name=\"access\" content=\"open\"", &format!("name=\"access\" content=\"{access}\""))
     }
-}
-
-/// The document with the address of the runbooks of this version in `repository`. Only a release has one: otherwise the
-/// document names their place in the checkout.
-fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> {
-    if repository.is_empty() || repository.ends_with(NO_REPOSITORY) {
-        return document.into();
-    }
-    let address = format!("{repository}/blob/v{}/{RUNBOOKS}", env!("CARGO_PKG_VERSION"));
-    document.replace(&format!("\"{RUNBOOKS}\""), &format!("\"{address}\"")).into()
 }
 
 /// `GET /page/{name}`: a file of the page.
@@ -134,6 +117,8 @@ fn made(name: &str) -> Option<Constant> {
         "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name))),
         "icon.svg" => ("image/svg+xml", file!("icon.svg")),
         "page.css" => ("text/css; charset=utf-8", file!("page.css")),
+        // A link to `docs/runbooks.md`. As text, a browser shows it too.
+        "runbooks.txt" => ("text/plain; charset=utf-8", file!("runbooks.txt")),
         _ => return None,
     };
     Some(constant(media_type, text))
@@ -148,22 +133,4 @@ fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
 pub(crate) fn is_asked_for(request: &HeaderMap) -> bool {
     let html = weight(request, "text/html").max(weight(request, "application/xhtml+xml"));
     html > 0.0 && html >= weight(request, "application/json")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_links_to_the_runbooks_of_its_version() {
-        let names = |document: &str, place: &str| {
-            document.contains(&format!("name=\"runbooks\" content=\"{place}\""))
-        };
-        for repository in ["", "https://github.com/OWNER/REPOSITORY"] {
-            assert!(names(&with_runbooks(MANAGEMENT, repository), RUNBOOKS), "{repository}");
-        }
-        let released = with_runbooks(MANAGEMENT, "https://example.org/shop");
-        let version = env!("CARGO_PKG_VERSION");
-        assert!(names(&released, &format!("https://example.org/shop/blob/v{version}/docs/runbooks.md")));
-    }
 }

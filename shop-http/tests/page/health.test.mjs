@@ -1,61 +1,66 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { duration, entityReadingsOf, portsOf, problemsOf, readingsOf } from "../../page/health.js";
+import { duration, isDegraded, problemsOf, readingsOf, rolesOf, waitingOf } from "../../page/health.js";
 
-/** What `/health` says where no ingest runs, and nothing is wrong. */
-const WELL = { status: "healthy", parts: { log: true, store: true, listings: true } };
-const INGEST = { phase: "running", dead_lettered: "0", waiting_for: {} };
+/** What `/health` says where nothing is wrong. */
+const INGEST = { phase: "running", lag: "0", dead_lettered: "0", waiting_for: {} };
+const WELL = { status: "healthy", parts: { log: true, store: true, listings: true, ingest: true }, ingest: INGEST, at: Date.parse("2026-11-25T12:00:00Z") };
 const withIngest = (members) => ({ ...WELL, ingest: { ...INGEST, ...members } });
 const STUCK = { topic: "purchases", partition: "0", offset: "7", id: "p7", age_seconds: "90", error: "corrupt" };
-const ORDERS = {
-  store: false, outbox: "3", outbox_waits_for: "unavailable",
-  events: { phase: "stopped", waiting_for: {}, dead_letters_waiting: "4" },
+const entity = (members, ingest) => ({ store: true, outbox: "0", events: { ...INGEST, ...ingest }, ...members });
+/** With all roles, of which each fails for the store. */
+const OUTAGE = {
+  status: "degraded",
+  parts: { log: true, store: false, listings: false, ingest: true, users: false, orders: false },
+  ingest: { ...INGEST, lag: "4", waiting_for: { store: "unavailable" } },
+  users: entity({ store: false, outbox: null, outbox_waits_for: "unavailable" }, { waiting_for: { store: "unavailable" } }),
+  orders: entity({ store: false, outbox: null, outbox_waits_for: "unavailable" }),
 };
 
-test("every problem is named, with its runbook", () => {
+test("each cause is one sentence with its runbook", () => {
   for (const [health, ...problems] of [
     [WELL],
-    [withIngest({ dead_letters_waiting: "0" })],
+    [{ status: "healthy", parts: { listings: true } }],
     // Those since the start are resolved.
     [withIngest({ dead_letters_waiting: "0", dead_lettered: "2" })],
-    [withIngest({ dead_letters_waiting: "2" }), ["Dead letters to be replayed or discarded: 2.", "ShopDeadLettersWaiting"]],
-    [withIngest({ dead_lettered: "1" }), ["Dead letters since the start: 1.", "ShopDeadLettersWaiting"]],
-    [{ ...WELL, status: "degraded" }, ["The service reports that it is degraded.", "runbooks"]],
-    [{ ...WELL, parts: { log: false } }, ["The log is unavailable.", "outages"]],
-    [{ ...WELL, parts: { store: false } }, ["The store is unavailable.", "outages"]],
-    [{ ...WELL, parts: { listings: false } }, ["The store is unavailable.", "outages"]],
-    [withIngest({ phase: "stopped" }), ["Ingest has stopped.", "ShopIngestStopped"]],
-    [withIngest({ phase: "stopped", stopped_because: "too many dead letters" }), ["Ingest has stopped: too many dead letters.", "ShopIngestStopped"]],
-    [withIngest({ phase: "draining" }), ["Ingest is shutting down.", "ShopNoIngest"]],
-    [withIngest({ waiting_for: { store: "unavailable" } }), ["Ingest is retrying, nothing is lost: store (unavailable).", "ShopIngestWaiting"]],
-    [withIngest({ stuck: STUCK }), ["Ingest is stuck at purchases, partition 0, offset 7 (p7) for 1\u00a0min: corrupt.", "ShopRecordStuck"]],
-    [withIngest({ gaps: { records: "12" } }), ["Records that the log no longer had when they were to be read: 12.", "ShopRecordsLost"]],
+    [OUTAGE, ["The store is unavailable: records wait in the log until it is back.", "ShopIngestWaiting"]],
+    [{ ...OUTAGE, parts: { ...OUTAGE.parts, store: true, listings: true }, ingest: INGEST }, ["The store of users and orders is unavailable: records wait in the log until it is back.", "ShopEventsWaiting"]],
+    [withIngest({ waiting_for: { store: "denied" } }), ["The store is unavailable (denied): records wait in the log until it is back.", "ShopIngestWaiting"]],
     [
-      { ...withIngest({}), orders: ORDERS },
-      ["Ingest of events into orders has stopped.", "ShopIngestStopped"],
-      ["Dead letters of orders to be replayed or discarded: 4.", "ShopEventDeadLetters"],
-      ["The store of orders is unavailable.", "outages"],
-      ["Events of orders are not published (unavailable), 3 in the outbox.", "ShopOutboxStuck"],
+      { ...withIngest({ waiting_for: { source: "unavailable", commit: "unavailable" } }), users: entity({ outbox_waits_for: "unavailable" }, { waiting_for: { source: "unavailable" } }) },
+      ["The log fails: reading (unavailable), committing (unavailable). Ingest retries.", "ShopIngestWaiting"],
     ],
+    [{ ...WELL, orders: entity({ outbox: "3", outbox_waits_for: "denied" }) }, ["Events of orders are not published (denied): they wait in the outbox.", "ShopOutboxStuck"]],
+    [withIngest({ phase: "stopped" }), ["Ingest of purchases has stopped.", "ShopIngestStopped"]],
+    [{ ...WELL, orders: entity({}, { phase: "stopped", stopped_because: "too many dead letters" }) }, ["Ingest of events into orders has stopped: too many dead letters.", "ShopIngestStopped"]],
+    [withIngest({ phase: "draining" }), ["Ingest of purchases is shutting down.", "ShopNoIngest"]],
+    [withIngest({ stuck: STUCK }), ["Ingest of purchases is stuck at purchases-0-7 (p7) for 1\u00a0min: corrupt.", "ShopStoreRejectsRecord"]],
+    [withIngest({ stuck: { ...STUCK, detail: "violates check \"price\"" } }), ["Ingest of purchases is stuck at purchases-0-7 (p7) for 1\u00a0min: violates check \"price\".", "ShopStoreRejectsRecord"]],
+    [{ ...withIngest({ open_transaction_seconds: "75" }), status: "degraded" }, ["Another producer's transaction has been open for 1\u00a0min: records behind it wait.", "ShopLagStuck"]],
+    [{ ...WELL, certificate: { age_seconds: "5", failing: false, not_after: "2026-11-25T11:59:00Z" } }, ["The certificate has expired.", "ShopCertificateExpired"]],
+    [{ ...WELL, api_keys: { age_seconds: "5", failing: true } }, ["The api keys cannot be read again: what was read before stays in use.", "ShopReloadFailing"]],
+    [{ ...withIngest({ gaps: { records: "12" } }), users: entity({}, { gaps: { records: "1" } }) }, ["Records are lost, 12 of purchases and 1 of users: the log no longer had them when they were to be read.", "ShopRecordsLost"]],
+    [{ ...WELL, status: "degraded" }, ["The service reports that it is degraded.", "ShopDependencyDown"]],
   ]) {
-    assert.deepEqual(problemsOf(health), problems.map(([text, runbook]) => ({ text, runbook })), JSON.stringify(health));
+    assert.deepEqual(problemsOf(health).map(({ text, runbook, isBad }) => [text, runbook, isBad]), problems.map((problem) => [...problem, true]), JSON.stringify(health));
   }
 });
 
-const valueOf = (readings, id) => readings.find((reading) => reading.id === id);
+test("dead letters wait for a decision, and are not bad", () => {
+  const waiting = { ...withIngest({ dead_letters_waiting: "2" }), orders: entity({}, { dead_lettered: "1" }) };
+  assert.deepEqual(problemsOf(waiting), [{ text: "Dead letters wait for a decision: 2 of purchases and 1 of orders.", action: "Replay or discard them", leadsTo: "dead-letters", runbook: "ShopDeadLettersWaiting", isBad: false }]);
+  assert.equal(isDegraded(waiting), false);
+  assert.deepEqual([WELL, OUTAGE, { status: "unhealthy", parts: {} }, { status: "ok", parts: { store: false } }].map(isDegraded), [false, true, true, true]);
+});
 
 test("readings are in words where there is no number", () => {
-  const elsewhere = readingsOf(undefined);
-  assert.deepEqual(["lag", "freshness", "phase", "stuck"].map((id) => valueOf(elsewhere, id).value), ["n/a", "n/a", "runs elsewhere", "n/a"]);
-  const read = readingsOf({ ...INGEST, lag: "3", freshness_ms: "1500", in_flight: "1", inserted: "9", duplicates: "0", stuck: STUCK, gaps: { records: "12" } }, "users-");
-  const values = ["lag", "freshness", "stuck", "gaps", "inserted"].map((id) => valueOf(read, `users-${id}`).value);
-  assert.deepEqual(values, ["3", "1\u00a0s", "purchases-0-7", "12", "9"]);
-  assert.ok(valueOf(read, "users-stuck").isBad && valueOf(read, "users-gaps").isBad && !valueOf(read, "users-dead-letters").isBad);
-  assert.equal(valueOf(readingsOf(INGEST), "lag").value, "unknown");
-  assert.deepEqual(portsOf({ parts: { log: false } }).map(({ value, isBad }) => [value, isBad]), [["unavailable", true], ["reachable", false]]);
-  assert.deepEqual(portsOf({ parts: { listings: false } }).map(({ value }) => value), ["not read", "unavailable"], "no ingest here");
-  assert.deepEqual(entityReadingsOf(ORDERS, "orders-").map(({ id, value, isBad }) => [id, value, isBad]), [["orders-store", "unavailable", true], ["orders-outbox", "3", true]]);
+  const valueOf = (readings, id) => readings.find((reading) => reading.id === id).value;
+  const elsewhere = readingsOf({ name: "purchases" });
+  assert.deepEqual(["lag", "freshness", "phase"].map((id) => valueOf(elsewhere, id)), ["n/a", "n/a", "runs elsewhere"]);
+  const [, users] = rolesOf({ ...WELL, users: entity({ outbox: null }, { lag: "3", freshness_ms: "1500", inserted: "9" }) });
+  assert.deepEqual(["lag", "freshness", "outbox", "inserted"].map((id) => valueOf(readingsOf(users), `users-${id}`)), ["3", "1\u00a0s", "unknown", "9"]);
+  assert.deepEqual([rolesOf(WELL), [users], [{ name: "purchases" }]].map(waitingOf), ["nothing waits", "3 records on the way", "the lag is unknown here"]);
 });
 
 test("durations are in their largest unit", () => {

@@ -18,6 +18,9 @@ async fn problems(browser: &Browser) -> String {
     browser.texts("main .notice.bad").await.concat()
 }
 
+/// Shows what is folded.
+const UNFOLD: &str = "document.querySelectorAll('details').forEach((one) => { one.open = true; })";
+
 /// Opens a view by its link.
 async fn go(browser: &Browser, view: &str) {
     browser.driver.find(By::LinkText(view)).await.unwrap().click().await.unwrap();
@@ -37,9 +40,12 @@ async fn the_overview_follows_the_pipeline() {
     }
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
-    browser.shows("inserted", "3").await;
+    browser.shows("well", "All is well: 3 roles run, nothing waits.").await;
     browser.shows("dead-letters", "0").await;
     browser.shows("lag", "0").await;
+    assert_eq!(browser.text("inserted").await, "", "it is folded");
+    browser.run(UNFOLD).await;
+    browser.shows("inserted", "3").await;
     browser.shows("users-phase", "running").await;
     browser.shows("orders-outbox", "0").await;
     until("report how fresh it is", async || browser.text("freshness").await.ends_with("s")).await;
@@ -50,10 +56,18 @@ async fn the_overview_follows_the_pipeline() {
 
     append(folder.path(), "poison").await;
     browser.shows("dead-letters", "1").await;
-    browser.shows("state", "Degraded").await;
-    assert!(problems(&browser).await.starts_with("Dead letters to be replayed or discarded: 1."));
-    assert!(problems(&browser).await.contains("docs/runbooks.md#shopdeadletterswaiting"));
-    assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 1);
+    let causes = async || browser.texts("#problems li").await;
+    let waiting = "Dead letters wait for a decision: 1 of purchases. Replay or discard them Runbook";
+    until("name the dead letter", async || causes().await == [waiting]).await;
+    assert!(problems(&browser).await.is_empty(), "it is not bad");
+    let health = get(&management.path("/health")).await.1;
+    assert_eq!((&health["status"], &health["ingest"]["dead_lettered"]), (&json!("healthy"), &json!(1)));
+    browser.shows("state", "Healthy").await;
+    browser.driver.find(By::LinkText("Runbook")).await.unwrap().click().await.unwrap();
+    until("show the runbook", async || browser.texts("#runbook h3").await == ["ShopDeadLettersWaiting"])
+        .await;
+    browser.driver.find(By::LinkText("ShopDeadLetters")).await.unwrap().click().await.unwrap();
+    until("follow its link", async || browser.texts("#runbook h3").await == ["ShopDeadLetters"]).await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
@@ -110,6 +124,8 @@ async fn listings_of_all_users_and_of_one_have_urls() {
         assert_eq!(buy(&facing, &body).await.0, 201);
     }
     browser.open(&management.path("/")).await;
+    browser.shows("state", "Healthy").await;
+    browser.run(UNFOLD).await;
     browser.shows("inserted", "30").await;
     go(&browser, "Purchases").await;
     browser.shows("count", "30").await;

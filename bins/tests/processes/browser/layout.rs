@@ -76,6 +76,7 @@ async fn no_element_covers_a_field() {
         browser.set_size(width, height).await;
         let views = [
             "overview",
+            "shopingestwaiting",
             "purchases?range=all",
             "purchases?find=A",
             &format!("purchase?id={id}"),
