@@ -1,11 +1,13 @@
 //! The background tasks of a service.
 
+use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
 use shop_core::retention::Retention;
 use shop_http::Metrics;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::pending_dead_letters;
@@ -62,6 +64,25 @@ impl Background {
             Ok(())
         }));
         monitor
+    }
+
+    /// Reads for the last hour in `/health` how far `ingest` is, once for each of its intervals.
+    pub(super) fn sample(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
+        let (shutdown, metrics) = (self.shutdown.clone(), metrics.clone());
+        let mut ticks = tokio::time::interval(Metrics::HISTORY_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.tasks.push(tokio::spawn(async move {
+            let sample = async {
+                loop {
+                    ticks.tick().await;
+                    if let (Ok(lag), Ok(positions)) = (ingest.lag().await, feed.positions().await) {
+                        metrics.note_progress(&lag, positions);
+                    }
+                }
+            };
+            let _stopped: Option<()> = shutdown.run_until_cancelled(sample).await;
+            Ok(())
+        }));
     }
 
     /// Waits for the end of all tasks, also when one fails, so that ingest can commit. Returns the first error.

@@ -122,7 +122,9 @@ impl Purchases {
             );
             let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);
             let ingest = ingest.with_observer(logged(observer, settings));
-            self.ingest = Some(background.ingest(ingest, &self.log, metrics));
+            let monitor = background.ingest(ingest, &self.log, metrics);
+            background.sample(monitor.clone(), self.feed.clone(), metrics);
+            self.ingest = Some(monitor);
             if let Some(keep) = settings.purchase_retention {
                 let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));
                 metrics.count_expired(retention.monitor());

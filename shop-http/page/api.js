@@ -171,9 +171,9 @@ export async function whoami() {
   return body;
 }
 
-/** The body of `/health`, for every status. */
-export async function health() {
-  const { response, body } = await ask("health?details=true", { isOperation: true, timeout: HEALTH_TIMEOUT });
+/** The body of `/health`, for every status; with the last hour by `history: true`. */
+export async function health(more) {
+  const { response, body } = await ask(`health?${query({ details: true, ...more })}`, { isOperation: true, timeout: HEALTH_TIMEOUT });
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
   return body;
 }

@@ -1,24 +1,42 @@
-// Readings of the last hour, as far as this page was open.
+// The last hour of a service in lines. `/health` has a list for each figure, one for each ten seconds, the newest last.
 
-const HOUR = 3_600_000;
-const INTERVAL = 10_000;
+import { grouped } from "./exact.js";
+import { duration } from "./health.js";
 
-/** `samples` with a new one, which is `{at, …}`: one in ten seconds, none older than an hour. */
-export function withSample(samples, sample) {
-  const recent = samples.filter(({ at }) => at > sample.at - HOUR);
-  const isDue = recent.length === 0 || sample.at - recent.at(-1).at >= INTERVAL;
-  return isDue ? [...recent, sample] : recent.length === samples.length ? samples : recent;
+/** The ten seconds of an hour. */
+const SLOTS = 360;
+
+const count = (value) => grouped(String(value));
+const perSecond = (value, seconds) => `${count(Number((value / seconds).toFixed(1)))}/s`;
+const milliseconds = (value) => duration(value, 1000);
+
+/** What is drawn, and what its figures are of. What is unknown is left out, and so is what `isRare` if it is always 0. */
+const LINES = [
+  { member: "bought", name: "Bought", of: "acknowledged by this process", inWords: perSecond, isRare: true },
+  { member: "stored", name: "Stored", of: "records that ingest has passed, in all processes", inWords: perSecond },
+  { member: "errors", name: "Errors", of: "responses of this process with a status of 500 or above", inWords: perSecond },
+  { member: "p99_ms", name: "Response p99", of: "99 of 100 responses of this process were faster", inWords: milliseconds },
+  { member: "lag", name: "Lag", of: "records in the log that were not stored yet", inWords: count },
+];
+
+/** The lines of an hour: `{name, of, last, most, seconds, lines}`, in a picture of this size. */
+export function linesOf(hour, size) {
+  const seconds = Number(hour.interval_seconds);
+  return LINES.map(({ member, inWords, ...line }) => {
+    const values = hour[member].map((value) => (value === null ? null : Number(value)));
+    const most = Math.max(0, ...values);
+    const words = (value) => (value === null || value === undefined ? "unknown" : inWords(value, seconds));
+    return { ...line, last: words(values.at(-1)), most: words(most), isKnown: values.some((value) => value !== null), isZero: most === 0, seconds: seconds * values.length, lines: pointsOf(values, size) };
+  }).filter(({ isKnown, isRare, isZero }) => isKnown && !(isRare && isZero));
 }
 
-/** The points of a line `width` wide and `height` high, for the member of each sample; unknown values interrupt it. */
-export function pointsOf(samples, member, { width, height, now }) {
-  const values = samples.map((sample) => sample[member]).filter((value) => value !== undefined);
+/** The points of a line that ends at the right; unknown values interrupt it, and one between two of them is a dot. */
+export function pointsOf(values, { width, height }) {
   const most = Math.max(1, ...values);
   const lines = [[]];
-  for (const { at, [member]: value } of samples) {
-    if (value === undefined) lines.push([]);
-    else lines.at(-1).push([width - ((now - at) / HOUR) * width, height - (value / most) * height]);
-  }
-  const rounded = (point) => point.map((number) => number.toFixed(1)).join(",");
-  return { most, lines: lines.filter((line) => line.length > 0).map((line) => line.map(rounded).join(" ")) };
+  values.forEach((value, index) => {
+    if (value === null) lines.push([]);
+    else lines.at(-1).push(`${(width - ((values.length - 1 - index) / (SLOTS - 1)) * width).toFixed(1)},${(height - (value / most) * height).toFixed(1)}`);
+  });
+  return lines.filter((line) => line.length > 0).map((line) => (line.length === 1 ? [line[0], line[0]] : line).join(" "));
 }

@@ -7,13 +7,12 @@ import { DeadLetters } from "./deadletters.js";
 import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
 import { isDegraded } from "./health.js";
-import { withSample } from "./history.js";
 import { IMPORT_PATH, Importing } from "./importing.js";
 import { useLoaded } from "./loaded.js";
 import { isRunbook } from "./markdown.js";
 import { samplesOf, topicsOf } from "./metrics.js";
 import { Overview } from "./overview.js";
-import { html, render, useEffect, useRef, useState } from "./preact.js";
+import { html, render, useEffect, useRef } from "./preact.js";
 import { AnyPurchases } from "./anypurchases.js";
 import { Purchase } from "./purchase.js";
 import { Runbook } from "./runbook.js";
@@ -25,23 +24,22 @@ const NONE = { title: "No view", show: () => html`<p class="notice">Your access 
 
 function Console() {
   const [{ view, params }] = useAddress();
-  const [samples, setSamples] = useState([]);
   const observes = may("observe");
   const [state] = useLoaded("health", async () => {
     if (!observes) return null;
     const answer = { ...(await health()), at: Date.now() };
-    setSamples((samples) => withSample(samples, sampleOf(answer)));
     return answer;
   }, observes && HEALTH_INTERVAL);
   const [topics] = useLoaded("metrics", async () => {
     const topics = observes ? topicsOf(samplesOf(await metrics())) : [];
     return topics.length === 0 ? null : topics;
   }, observes && METRICS_INTERVAL);
+  const [hour] = useLoaded("hour", async () => (observes ? ((await health({ history: true })).history ?? null) : null), observes && METRICS_INTERVAL);
   const [served] = useLoaded("paths", paths);
   const serves = (path) => served.is !== "shown" || served.data.has(path);
   const lists = serves("/v1/purchases") && (may("list_any_user") || may("list_everyone"));
   const all = {
-    overview: { title: "Overview", isHere: observes, show: () => html`<${Overview} health=${state} topics=${topics} samples=${samples} />` },
+    overview: { title: "Overview", isHere: observes, show: () => html`<${Overview} health=${state} topics=${topics} hour=${hour} />` },
     purchases: { title: "Purchases", isHere: lists, show: () => html`<${AnyPurchases} params=${params} />` },
     purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
@@ -67,13 +65,6 @@ function Console() {
   return html`<nav class="views" aria-label="Views"><ul>${Object.entries(views).filter(([, { isOf }]) => !isOf).map(link)}</ul></nav>
     <h2 class="title" tabindex="-1" ref=${heading}>${title}</h2>
     ${show()}`;
-}
-
-/** What is drawn of an answer over time. */
-function sampleOf({ at, ingest = {} }) {
-  const readings = { lag: ingest.lag, freshness: ingest.freshness_ms, deadLetters: ingest.dead_letters_waiting ?? ingest.dead_lettered };
-  const known = Object.entries(readings).filter(([, value]) => value !== undefined);
-  return { at, ...Object.fromEntries(known.map(([name, value]) => [name, Number(value)])) };
 }
 
 /** The state of the service in a word, in the head of the page. */

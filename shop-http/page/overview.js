@@ -3,35 +3,30 @@
 import { addressOf } from "./address.js";
 import { grouped } from "./exact.js";
 import { duration, problemsOf, readingsOf, rolesOf, waitingOf } from "./health.js";
-import { pointsOf } from "./history.js";
+import { linesOf } from "./history.js";
 import { Loaded } from "./loaded.js";
 import { html } from "./preact.js";
 import { counted, timeInWords } from "./words.js";
 
 /** Heights and widths of the lines are in units of the picture. */
 const LINE = { width: 300, height: 48 };
-const LINES = [
-  { member: "lag", name: "Consumer lag", inWords: (value) => grouped(String(value)) },
-  { member: "freshness", name: "Freshness", inWords: (value) => duration(value, 1000) },
-  { member: "deadLetters", name: "Dead letters", inWords: (value) => grouped(String(value)) },
-];
 
-/** `health` and `topics` are states of answers, `samples` those of the last hour. */
-export function Overview({ health, topics, samples }) {
-  return html`<${Loaded} id="pipeline" state=${health} what="The state of the service">${(answer) => html`<${Readings} answer=${answer} samples=${samples} />`}<//>
+/** All are states of answers: `hour` is the last one in figures. */
+export function Overview({ health, topics, hour }) {
+  return html`<${Loaded} id="pipeline" state=${health} what="The state of the service">${(answer) => html`<${Readings} answer=${answer} hour=${hour} />`}<//>
     <section class="slip" aria-labelledby="topics-title">
       <h2 id="topics-title">Topics</h2>
       <${Loaded} id="topics" state=${topics} what="The list of topics" empty="This process reads no topic.">${(list) => html`<${Topics} topics=${list} />`}<//>
     </section>`;
 }
 
-function Readings({ answer, samples }) {
+function Readings({ answer, hour }) {
   const [problems, roles] = [problemsOf(answer), rolesOf(answer)];
   return html`
     ${problems.length === 0
       ? html`<p class="notice good" id="well">All is well: ${counted(roles.length, "role")} ${roles.length === 1 ? "runs" : "run"}, ${waitingOf(roles)}.</p>`
       : html`<div id="problems" role="alert"><ul class="causes">${problems.map((problem) => html`<${Cause} ...${problem} />`)}</ul></div>`}
-    ${roles.map((role) => html`<section class="slip" aria-labelledby="${role.name}-title" key=${role.name}><${Role} role=${role} samples=${samples} /></section>`)}
+    ${roles.map((role) => html`<section class="slip" aria-labelledby="${role.name}-title" key=${role.name}><${Role} role=${role} hour=${hour} /></section>`)}
     <p class="note" id="asked">As of ${timeInWords(answer.at)}</p>`;
 }
 
@@ -40,41 +35,40 @@ function Cause({ text, action, leadsTo, runbook, isBad }) {
 }
 
 /** The readings of purchases; those of another role behind a line. */
-function Role({ role, samples }) {
+function Role({ role, hour }) {
+  // The state of the service says what is wrong with it.
+  const lines = { ...hour, problem: "" };
   const readings = readingsOf(role);
   const title = html`<h2 id="${role.name}-title">${role.name === "purchases" ? "Purchases" : role.name === "users" ? "Users" : "Orders"}</h2>`;
   if (role.name !== "purchases") return html`<details><summary>${title} ${role.ingest?.phase ?? "ingest elsewhere"}, ${waitingOf([role])}</summary><${Gauges} readings=${readings} /></details>`;
   return html`${title}
     <${Gauges} readings=${readings.filter(({ isMain }) => isMain)} />
-    <${Lines} samples=${samples} />
+    <${Loaded} id="history" state=${lines} what="The last hour">${(hour) => html`<${Lines} hour=${hour} />`}<//>
     <details><summary>Details</summary><${Gauges} readings=${readings.filter(({ isMain }) => !isMain)} /></details>`;
 }
 
 const RunbookLink = ({ of }) => html`<a class="runbook" href=${addressOf(of.toLowerCase())}>Runbook</a>`;
 
 function Gauges({ readings }) {
-  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, isMain, leadsTo }) => html`<div class=${isMain ? "main" : undefined}>
+  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, leadsTo }) => html`<div>
     <dt>${name}</dt>
     <dd class="figures" id=${id}>${leadsTo ? html`<a href=${addressOf(leadsTo)}>${value}</a>` : value}</dd>
     <dd class="hint">${hint}</dd>
   </div>`)}</dl>`;
 }
 
-/** What has changed in the last hour, since the page was opened. */
-function Lines({ samples }) {
-  if (samples.length < 2) return html`<p class="note">Lines of the last hour are drawn here while this page is open.</p>`;
-  const now = samples.at(-1).at;
-  return html`<div class="lines-of" id="history">${LINES.map(({ member, name, inWords }) => {
-    const { most, lines } = pointsOf(samples, member, { ...LINE, now });
-    return html`<figure>
-      <figcaption>${name}, the last hour</figcaption>
-      <svg class="line" role="img" aria-label="${name} since ${timeInWords(samples[0].at)}: at most ${inWords(most)}" viewBox="0 -2 ${LINE.width} ${LINE.height + 4}" preserveAspectRatio="none">
-        <line x1="0" x2=${LINE.width} y1=${LINE.height} y2=${LINE.height} />
-        ${lines.map((points) => html`<polyline points=${points} />`)}
-      </svg>
-      <p class="hint">since ${timeInWords(samples[0].at)}, at most ${inWords(most)}</p>
-    </figure>`;
-  })}</div>`;
+/** What the service did in the last hour, as far as it has run. */
+function Lines({ hour }) {
+  const lines = linesOf(hour, LINE);
+  if (lines.length === 0) return html`<p class="note">The first ten seconds of this process are not over.</p>`;
+  return html`<div class="lines-of">${lines.map(({ name, of, last, most, seconds, lines }) => html`<figure>
+    <figcaption>${name} <span class="figures">${last}</span></figcaption>
+    <svg class="line" role="img" aria-label="${name} in the last ${duration(seconds)}: at most ${most}" viewBox="0 -2 ${LINE.width} ${LINE.height + 4}" preserveAspectRatio="none">
+      <line x1="0" x2=${LINE.width} y1=${LINE.height} y2=${LINE.height} />
+      ${lines.map((points) => html`<polyline points=${points} />`)}
+    </svg>
+    <p class="hint">at most ${most} in ${duration(seconds)}; ${of}</p>
+  </figure>`)}</div>`;
 }
 
 function Topics({ topics }) {

@@ -8,10 +8,11 @@ use metrics::Histogram;
 use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
-use shop_core::log::{Gap, Lag, LogUsage, ReasonKind};
+use shop_core::log::{Gap, Lag, LogUsage, Offsets, ReasonKind};
 use shop_core::outbox::{Backlog, RelayMonitor};
 use shop_core::{Clock, SystemClock, Timestamp};
 
+use super::history;
 use super::names::{self, Name};
 use super::registry::{DeadLetters, Labels, Metrics, Scrape};
 use crate::resources::health::kind_word;
@@ -83,6 +84,18 @@ impl Metrics {
     pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
         let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
         self.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+    }
+
+    /// The length of the intervals of the last hour in `/health`.
+    pub const HISTORY_INTERVAL: Duration = history::INTERVAL;
+
+    /// Keeps the lag of the ingest of purchases for the last hour in `/health`, and how far it is. Without a partition
+    /// its lag is unknown.
+    pub fn note_progress(&self, lag: &Lag, positions: Offsets) {
+        if !lag.records.is_empty() {
+            self.shared.history.lags(lag.total());
+        }
+        self.shared.history.passed(positions);
     }
 
     /// The pending gaps of the topics for which `includes` holds.

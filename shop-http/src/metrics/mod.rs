@@ -3,6 +3,7 @@
 //! Every service has its own recorder, so that services in one process do not share metrics. What is known only at a
 //! scrape is read for it. No label value comes from a client: a route is its template, a method one of those of HTTP.
 
+mod history;
 mod ingest;
 mod names;
 mod publishing;

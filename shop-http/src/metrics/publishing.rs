@@ -50,6 +50,7 @@ impl Publishing {
         let (not_sent, unknown) = (failed(Outcome::NotApplied), failed(Outcome::Unknown));
         let acknowledged = results.len() as u64 - not_sent - unknown;
         self.acknowledged.increment(acknowledged);
+        self.metrics.shared.history.bought(acknowledged);
         self.in_log.iter().for_each(|counter| counter.increment(acknowledged));
         self.not_sent.increment(not_sent);
         self.unknown.increment(unknown);

@@ -14,6 +14,7 @@ use metrics_process::Collector;
 use shop_core::log::{Gap, ReasonKind};
 use shop_core::retention::RetentionMonitor;
 
+use super::history::{History, HistoryBody};
 use super::ingest::approximately;
 use super::names::{self, ALL, Kind, Name};
 use crate::refreshed::{Freshness, Refreshed, Watched};
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     expired: OnceLock<Arc<RetentionMonitor>>,
     /// What is read again while it is in use, by name.
     watched: Mutex<BTreeMap<&'static str, Arc<dyn Watched>>>,
+    /// The last hour.
+    pub(super) history: History,
 }
 
 /// The number of dead letters of each topic, by reason.
@@ -106,6 +109,7 @@ impl Metrics {
             dropped_lines: OnceLock::new(),
             expired: OnceLock::new(),
             watched: Mutex::default(),
+            history: History::new(),
         };
         let metrics = Self { shared: Arc::new(shared) };
         metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
@@ -194,6 +198,11 @@ impl Metrics {
     pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
         let watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.iter().map(|(what, value)| (*what, Arc::clone(value).freshness())).collect()
+    }
+
+    /// The last hour of the service.
+    pub(crate) fn history(&self) -> HistoryBody {
+        self.shared.history.body()
     }
 
     /// Starts a scrape.

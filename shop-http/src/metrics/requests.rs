@@ -77,6 +77,7 @@ impl Requests {
             method: word(method),
             begun: Instant::now(),
             answered: None,
+            is_stream: false,
         };
         if is_work(measuring.route()) {
             measuring.requests.in_flight.increment(1.0);
@@ -129,6 +130,8 @@ pub(crate) struct RequestTimer {
     begun: Instant,
     /// The status once it is known, and whether the handler panicked.
     answered: Option<(StatusCode, bool)>,
+    /// Whether the reader of the response determines how long it takes.
+    is_stream: bool,
 }
 
 impl RequestTimer {
@@ -144,6 +147,7 @@ impl RequestTimer {
             // It is written at once.
             return response;
         }
+        self.is_stream = true;
         response.map(|body| {
             Body::new(WatchedBody::new(body, move |polled: Polled| {
                 let _until_sent = &self;
@@ -163,6 +167,10 @@ impl Drop for RequestTimer {
         let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
+        if series.of_work.is_some() {
+            let (seconds, is_error) = ((!self.is_stream).then_some(seconds), status.is_server_error());
+            requests.metrics.shared.history.responded(seconds, is_error);
+        }
         for (count, duration) in series.of_work.iter().chain(&series.flask) {
             count.increment(1);
             duration.iter().for_each(|duration| duration.record(seconds));

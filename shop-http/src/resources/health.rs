@@ -27,6 +27,8 @@ use crate::service::{Entity, Service, check_with_timeout, is_healthy};
 pub(crate) const DEGRADED: &str = "degraded";
 /// The query of `/health` for all members, in the dialect that has few.
 pub(crate) const DETAILS: &str = "details=true";
+/// The query of `/health` for the last hour.
+const HISTORY: &str = "history=true";
 /// The reasons why `/-/ready` of facing is 503.
 pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
 pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
@@ -361,8 +363,11 @@ pub(crate) async fn health(
         body.insert("parts".into(), json!(parts));
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
+        if asks_for(&uri, HISTORY) {
+            body.insert("history".into(), json!(service.metrics.history()));
+        }
         body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));
-        if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for_details(&uri) {
+        if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for(&uri, DETAILS) {
             body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
         }
     } else {
@@ -376,8 +381,8 @@ fn reload_health(Freshness { age, is_failing, not_after, .. }: Freshness) -> Val
     known(json!({"age_seconds": age.as_secs(), "failing": is_failing, "not_after": not_after}))
 }
 
-fn asks_for_details(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == DETAILS))
+fn asks_for(uri: &Uri, asked: &str) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == asked))
 }
 
 /// Whether an ingest needs an operator: it does not recover by itself.

@@ -16,7 +16,7 @@ use shop_core::{Error, ErrorKind, Result, Timestamp, ingest::DeadLetterLimit, or
 use shop_http::{HttpOptions, LocalPorts, Parts, PurchasesRole, ServiceKind, StoreSink, UsersRole, router};
 use tokio::sync::oneshot;
 
-use crate::shop::{Shop, get};
+use crate::shop::{Shop, get, post};
 
 #[tokio::test]
 async fn both_services_are_live_and_ready() {
@@ -362,4 +362,26 @@ async fn a_stuck_record_is_reported_with_its_age() {
     let health = get(&router, "/health").await.json();
     assert_eq!((&health["status"], health["ingest"].get("stuck")), (&json!("healthy"), None));
     assert!(oldest().await < f64::EPSILON);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_hour_is_in_health_on_request() {
+    let shop = Shop::new();
+    let buy =
+        async || post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#).await.status;
+    assert_eq!(buy().await, StatusCode::CREATED);
+    shop.faults.always(Call::Publish, Fault::unavailable());
+    assert_eq!(buy().await, StatusCode::SERVICE_UNAVAILABLE);
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    let history = get(&shop.facing, "/health?history=true").await.json()["history"].clone();
+    let sum = |member: &str| {
+        history[member].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).sum::<u64>()
+    };
+    assert_eq!(["responses", "errors", "bought"].map(sum), [2, 1, 1], "{history}");
+    assert!(history["p99_ms"].as_array().unwrap().iter().any(serde_json::Value::is_f64), "{history}");
+    let is_unknown =
+        |member: &str| history[member].as_array().unwrap().iter().all(serde_json::Value::is_null);
+    assert!(is_unknown("stored") && is_unknown("lag"), "{history}");
+    assert_eq!(history["interval_seconds"], 10);
+    assert!(get(&shop.facing, "/health").await.json().get("history").is_none());
 }

@@ -8,6 +8,7 @@ use thirtyfour::By;
 use super::driver::Browser;
 use super::states::{hold, texts};
 use super::{rows, state};
+use crate::postgres::cluster;
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
 use crate::verify::append;
 
@@ -68,6 +69,64 @@ async fn the_overview_follows_the_pipeline() {
         .await;
     browser.driver.find(By::LinkText("ShopDeadLetters")).await.unwrap().click().await.unwrap();
     until("follow its link", async || browser.texts("#runbook h3").await == ["ShopDeadLetters"]).await;
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
+    let Some(browser) = Browser::start().await else { return };
+    let Some(cluster) = cluster() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let management =
+        Process::start(Binary::Management, folder.path(), &[ALL_ROLES, ("POSTGRES_URL", &url)]).await;
+    let file = folder.path().join("old.ndjson");
+    let old = |number| {
+        format!(
+            "{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":{number},\"timestamp\":\"2025-03-01T00:00:00Z\"}}\n"
+        )
+    };
+    std::fs::write(&file, (0..50).map(old).collect::<String>()).unwrap();
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("POSTGRES_URL", &url)];
+    let output = Binary::Management.run(&["import", file.to_str().unwrap()], &settings).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    until("store them", async || stored(&management, "u1").await == 50).await;
+    browser.open(&management.path("/")).await;
+    let well = "All is well: 3 roles run, nothing waits.";
+    browser.shows("well", well).await;
+    // The purchases are old, their records are not.
+    until("be fresh", async || browser.text("freshness").await.ends_with("s")).await;
+
+    cluster.ctl("kill");
+    let outage = "The store is unavailable: records wait in the log until it is back. Check the database server and its \
+         disk. Runbook";
+    until("name the outage once", async || browser.texts("#problems li").await == [outage]).await;
+    browser.shows("state", "Degraded").await;
+    browser.is_accessible().await;
+    browser.driver.find(By::LinkText("Runbook")).await.unwrap().click().await.unwrap();
+    until("show the runbook", async || browser.texts("#runbook h3").await == ["ShopIngestWaiting"]).await;
+    cluster.ctl("start");
+    go(&browser, "Overview").await;
+    browser.shows("well", well).await;
+    browser.shows("state", "Healthy").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_last_hour_survives_a_reload() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    browser.open(&management.path("/")).await;
+    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
+    let stored = async || browser.texts("#history .hint").await.first().cloned().unwrap_or_default();
+    let one = "at most 0.1/s in ";
+    until("draw the purchase", async || stored().await.starts_with(one)).await;
+    browser.driver.refresh().await.unwrap();
+    until("draw it again", async || stored().await.starts_with(one)).await;
+    assert_eq!(browser.texts("#history figcaption").await.len(), 4);
+    browser.is_accessible().await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
