@@ -1,15 +1,18 @@
 // For operators: whether purchases, users and orders come from the log into the store, and how far behind they are.
 
 import { addressOf } from "./address.js";
-import { grouped } from "./exact.js";
+import { totals } from "./api.js";
+import { forPeople, grouped, sum } from "./exact.js";
 import { duration, problemsOf, readingsOf, rolesOf, waitingOf } from "./health.js";
 import { linesOf } from "./history.js";
-import { Loaded } from "./loaded.js";
+import { Loaded, useLoaded } from "./loaded.js";
 import { html } from "./preact.js";
+import { zoneOf } from "./ranges.js";
 import { counted, timeInWords } from "./words.js";
 
 /** Heights and widths of the lines are in units of the picture. */
 const LINE = { width: 300, height: 48 };
+const TOTALS_INTERVAL = 60_000;
 
 /** All are states of answers: `hour` is the last one in figures. */
 export function Overview({ health, topics, hour }) {
@@ -42,7 +45,7 @@ function Role({ role, hour }) {
   const title = html`<h2 id="${role.name}-title">${role.name === "purchases" ? "Purchases" : role.name === "users" ? "Users" : "Orders"}</h2>`;
   if (role.name !== "purchases") return html`<details><summary>${title} ${role.ingest?.phase ?? "ingest elsewhere"}, ${waitingOf([role])}</summary><${Gauges} readings=${readings} /></details>`;
   return html`${title}
-    <${Gauges} readings=${readings.filter(({ isMain }) => isMain)} />
+    <${Main} readings=${readings.filter(({ isMain }) => isMain)} />
     <${Loaded} id="history" state=${lines} what="The last hour">${(hour) => html`<${Lines} hour=${hour} />`}<//>
     <details><summary>Details</summary><${Gauges} readings=${readings.filter(({ isMain }) => !isMain)} /></details>`;
 }
@@ -55,6 +58,26 @@ function Gauges({ readings }) {
     <dd class="figures" id=${id}>${leadsTo ? html`<a href=${addressOf(leadsTo)}>${value}</a>` : value}</dd>
     <dd class="hint">${hint}</dd>
   </div>`)}</dl>`;
+}
+
+/** The main readings with the purchases of today beside those of yesterday, until the same time of the day. */
+function Main({ readings }) {
+  const [days] = useLoaded("days", async () => Promise.all([0, 1].map(spentOn)), TOTALS_INTERVAL);
+  const day = (id, name, index) => {
+    const known = days.is === "shown" ? days.data[index] : undefined;
+    return { id, name, value: known ? forPeople(known.total) : "unknown", hint: known ? counted(known.count, "purchase") : "" };
+  };
+  return html`<${Gauges} readings=${[...readings, day("today", "Today", 0), day("yesterday", "Yesterday until this time", 1)]} />`;
+}
+
+/** The purchases of everybody with a time of today, or of the same part of an earlier day. */
+async function spentOn(daysAgo) {
+  const [from, to] = [new Date(), new Date()];
+  from.setHours(0, 0, 0, 0);
+  for (const time of [from, to]) time.setDate(time.getDate() - daysAgo);
+  const range = { from: from.toISOString(), to: to.toISOString(), per: "day", zone: zoneOf(-from.getTimezoneOffset()) };
+  const buckets = await totals({ everyone: true }, range);
+  return { count: sum(buckets.map(({ count }) => count)), total: sum(buckets.map(({ total_spent: total }) => total)) };
 }
 
 /** What the service did in the last hour, as far as it has run. */

@@ -96,6 +96,7 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
     browser.shows("well", well).await;
     // The purchases are old, their records are not.
     until("be fresh", async || browser.text("freshness").await.ends_with("s")).await;
+    browser.shows("today", "0.00").await;
 
     cluster.ctl("kill");
     let outage = "The store is unavailable: records wait in the log until it is back. Check the database server and its \
@@ -119,6 +120,7 @@ async fn the_last_hour_survives_a_reload() {
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     browser.open(&management.path("/")).await;
+    browser.shows("today", "0.00").await;
     assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
     let stored = async || browser.texts("#history .hint").await.first().cloned().unwrap_or_default();
     let one = "at most 0.1/s in ";
@@ -126,6 +128,8 @@ async fn the_last_hour_survives_a_reload() {
     browser.driver.refresh().await.unwrap();
     until("draw it again", async || stored().await.starts_with(one)).await;
     assert_eq!(browser.texts("#history figcaption").await.len(), 4);
+    // Read again with the page.
+    browser.shows("today", "2.50").await;
     browser.is_accessible().await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
