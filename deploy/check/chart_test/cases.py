@@ -186,6 +186,24 @@ def existing_secrets(r):
 
 
 @case(
+    sets(
+        kafka__bootstrapServers="k:9092", kafka__sasl__mechanism="PLAIN", kafka__sasl__existingSecret="theirs", kafka__sasl__usernameKey="user",
+        mongodb__existingSecret="theirs-too", verify__schedule="@daily", kafkaExporter__enabled="true", topicJob__enabled="true",
+        management__autoscaling__type="keda",
+    ),
+)  # fmt: skip
+def user_of_kafka_in_a_secret(r):
+    pods = {component_of(document): pod["containers"][0]["env"] for document, _, pod in r.workloads() if document["kind"] != "Pod"}
+    assert set(pods) == {"facing", "management", "verify", "kafka-exporter", "topic-job"}, set(pods)
+    for component, env in pods.items():
+        user = next(variable for variable in env if variable["name"] == "KAFKA_USERNAME")
+        assert user == {"name": "KAFKA_USERNAME", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "user"}}}, f"{component}: {user}"
+    assert "KAFKA_USERNAME" not in r.of("ConfigMap", "management")["data"], "an empty user beside that of the Secret"
+    authentication = r.of("TriggerAuthentication", "management")["spec"]
+    assert "env" not in authentication and {"parameter": "username", "name": "theirs", "key": "user"} in authentication["secretTargetRef"]
+
+
+@case(
     SERVERS,
     sets(facing__autoscaling__type="hpa", facing__autoscaling__memoryPercent=80, facing__autoscaling__requestsPerSecond=100),
 )

@@ -69,6 +69,9 @@ REJECTIONS = {
     "SASL without username": (
         SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__password="p"), ["kafka.sasl.username"]
     ),
+    "SASL user twice": (
+        SERVERS + SASL + sets(kafka__sasl__usernameKey="user"), ["kafka.sasl.usernameKey is a key of kafka.sasl.existingSecret"]
+    ),
     "SASL without password": (
         SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u"),
         ["kafka.sasl.password", "kafka.sasl.existingSecret"],

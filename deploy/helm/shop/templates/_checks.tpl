@@ -66,13 +66,16 @@
 {{- $faults = append $faults "kafka.internal.enabled with kafka.replicationFactor or topicJob.replicationFactor: the internal Kafka has one broker, so one replica" -}}
 {{- end -}}
 {{- if .sasl.mechanism -}}
-{{- if not .sasl.username -}}
-{{- $faults = append $faults "kafka.sasl.mechanism without kafka.sasl.username" -}}
+{{- if not (or .sasl.username .sasl.usernameKey) -}}
+{{- $faults = append $faults "kafka.sasl.mechanism with neither kafka.sasl.username nor kafka.sasl.usernameKey" -}}
+{{- end -}}
+{{- if and .sasl.usernameKey (or .sasl.username (not .sasl.existingSecret)) -}}
+{{- $faults = append $faults "kafka.sasl.usernameKey is a key of kafka.sasl.existingSecret: set that, and unset kafka.sasl.username" -}}
 {{- end -}}
 {{- if not (or .sasl.password .sasl.existingSecret) -}}
 {{- $faults = append $faults "kafka.sasl.mechanism with neither kafka.sasl.password nor kafka.sasl.existingSecret" -}}
 {{- end -}}
-{{- else if or .sasl.username .sasl.password .sasl.existingSecret -}}
+{{- else if or .sasl.username .sasl.usernameKey .sasl.password .sasl.existingSecret -}}
 {{- $faults = append $faults "kafka.sasl has credentials but no kafka.sasl.mechanism" -}}
 {{- end -}}
 {{- if and .sasl.password .sasl.existingSecret -}}

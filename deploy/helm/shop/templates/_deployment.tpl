@@ -45,7 +45,7 @@ spec:
       annotations:
         # Settings are read at startup: a change must replace the pods.
         checksum/settings: {{ include "shop.variables" . | sha256sum }}
-        {{- with include "shop.secretsMade" . }}
+        {{- with include "shop.secretsRead" . }}
         # Readable by anyone who can list pods. derivePassword applies scrypt, salted with the release, which makes
         # a dictionary attack on the secrets expensive.
         checksum/secrets: {{ derivePassword 1 "maximum" . (include "shop.fullname" $root) $root.Release.Namespace | sha256sum }}
@@ -96,9 +96,9 @@ spec:
           envFrom:
             - configMapRef:
                 name: {{ $name }}-config
-          {{- with $own.extraEnv }}
+          {{- with include "shop.env" . | trim }}
           env:
-            {{- toYaml . | nindent 12 }}
+            {{- . | nindent 12 }}
           {{- end }}
           ports:
             - name: http
@@ -265,20 +265,32 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{/* The secret files that a service reads. Facing does not connect to the store. */}}
 {{- define "shop.files" -}}
 {{- $root := index . 0 -}}
-{{- $files := printf "%s%s" (include "shop.auth.files" .) (include "shop.tls.files" .) -}}
-{{- if eq $root.Values.mode "cluster" -}}
-{{- $files = printf "%s%s" $files (include "shop.kafka.files" $root) -}}
-{{- if ne (index . 1) "facing" -}}
-{{- $files = printf "%s%s" $files (include "shop.store.files" .) -}}
-{{- end -}}
-{{- end -}}
-{{- trim $files -}}
+{{- printf "%s%s%s" (include "shop.auth.files" .) (include "shop.tls.files" .) (include "shop.files.ofServers" .) | trim -}}
 {{- end -}}
 
-{{/* Secret values of the chart. Pods are replaced when they change. */}}
-{{- define "shop.secretsMade" -}}
-{{- (index . 0).Values.kafka.sasl.password -}}
+{{/* Those that it reads at startup only. */}}
+{{- define "shop.files.ofServers" -}}
+{{- $root := index . 0 -}}
+{{- if eq $root.Values.mode "cluster" -}}
+{{- include "shop.kafka.files" $root -}}
+{{- if ne (index . 1) "facing" -}}
+{{- include "shop.store.files" . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Secret values that are read at startup: those of the chart, and those in existing Secrets if the cluster can be asked.
+Pods are replaced when they change. */}}
+{{- define "shop.secretsRead" -}}
+{{- $root := index . 0 -}}
+{{- $root.Values.kafka.sasl.password -}}
 {{- if include "shop.mongodb.usedBy" . -}}
-{{- print (index . 0).Values.mongodb.uri (index . 0).Values.mongodb.password -}}
+{{- print $root.Values.mongodb.uri $root.Values.mongodb.password -}}
+{{- end -}}
+{{- $made := list (printf "%s-kafka-login" (include "shop.fullname" $root)) (printf "%s-mongodb-login" (include "shop.fullname" $root)) -}}
+{{- range include "shop.files.ofServers" . | fromYamlArray -}}
+{{- if and .secret.name (not (has .secret.name $made)) -}}
+{{- with (lookup "v1" "Secret" $root.Release.Namespace .secret.name).data }}{{ toJson . }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

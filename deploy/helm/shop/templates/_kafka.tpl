@@ -21,6 +21,30 @@
 {{- default (printf "%s-kafka-login" (include "shop.fullname" .)) .Values.kafka.sasl.existingSecret -}}
 {{- end -}}
 
+{{/* The user as an entry of `env`. */}}
+{{- define "shop.kafka.user" -}}
+- name: KAFKA_USERNAME
+{{- with .Values.kafka.sasl }}
+  {{- if .usernameKey }}
+  valueFrom:
+    secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey | quote }}}
+  {{- else }}
+  value: {{ .username | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The `env` of a service: (list $ "management"). */}}
+{{- define "shop.env" -}}
+{{- $root := index . 0 -}}
+{{- if and (eq $root.Values.mode "cluster") $root.Values.kafka.sasl.usernameKey }}
+{{ include "shop.kafka.user" $root }}
+{{- end }}
+{{- with (get $root.Values (index . 1)).extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Topics and groups. Default names begin with the namespace and the release, so two releases on one Kafka do not consume
 each other's records. They are unambiguous, because a namespace contains no dot. */}}
 {{- define "shop.kafka.topic" -}}
@@ -75,7 +99,9 @@ KAFKA_REPLICAS: {{ .replicationFactor | int | quote }}
 KAFKA_COMPRESSION: {{ .compression | quote }}
 {{- if .sasl.mechanism }}
 KAFKA_SASL_MECHANISM: {{ .sasl.mechanism | quote }}
+{{- if not .sasl.usernameKey }}
 KAFKA_USERNAME: {{ .sasl.username | quote }}
+{{- end }}
 KAFKA_PASSWORD_FILE: /etc/shop/secrets/kafka-password
 {{- end }}
 {{- with .oauth }}

@@ -11,6 +11,16 @@
 {{- if and $stores $own.existingSecret }}{{ pick $own "existingSecret" "urlKey" | toJson }}{{ else }}{}{{ end -}}
 {{- end -}}
 
+{{/* A checksum of the servers and the database in that URL; empty if the cluster cannot be asked: (list $ "users"). */}}
+{{- define "shop.postgres.checksum" -}}
+{{- with ternary dict (include "shop.postgres.secret" . | fromJson) (eq (index . 1) "facing") -}}
+{{- $data := (lookup "v1" "Secret" (index $ 0).Release.Namespace .existingSecret).data | default dict -}}
+{{- with get $data .urlKey | b64dec | splitList "?" | first | trim -}}
+{{- regexReplaceAll "^(.*@|[a-z]+://)" . "" | sha256sum -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The settings of the stores of a service: (list $ "management"). */}}
 {{- define "shop.store.variables" -}}
 {{- if include "shop.mongodb.usedBy" . }}

@@ -24,6 +24,14 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $service := splitList " " (include "shop.services" .) -}}
+{{- $had := lookup "v1" "ConfigMap" $.Release.Namespace (printf "%s-config" (include "shop.name" (list $ $service))) -}}
+{{- $was := dig "metadata" "annotations" "checksum/postgres" "" $had -}}
+{{- $is := include "shop.postgres.checksum" (list $ $service) -}}
+{{- if and $was $is (ne $was $is) -}}
+{{- $faults = append $faults (printf "postgres: %s has its data in another database than the one in the Secret %s" $service (include "shop.postgres.secret" (list $ $service) | fromJson).existingSecret) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .Values.mode "embedded" -}}
 {{- $was := include "shop.store.claimBefore" . -}}
 {{- $is := (include "shop.data.volume" . | fromYamlArray | first).persistentVolumeClaim.claimName -}}
