@@ -7,8 +7,6 @@ import { html, useEffect, useRef, useState } from "./preact.js";
 import { download } from "./purchases.js";
 import { counted, sentence } from "./words.js";
 
-/** The path that the service has, where purchases can be imported. */
-export const IMPORT_PATH = "/v1/purchases:batch";
 /** The number of lines that are sent at once, below the rate of a client. */
 const BATCH = 200;
 /** The largest file, in bytes. */

@@ -2,13 +2,11 @@
 
 import { may } from "./access.js";
 import { addressOf, useAddress } from "./address.js";
-import { health, metrics, paths } from "./api.js";
-import { DeadLetters } from "./deadletters.js";
+import { Refusal, health, metrics, paths } from "./api.js";
 import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
 import { isDegraded } from "./health.js";
-import { IMPORT_PATH, Importing } from "./importing.js";
-import { useLoaded } from "./loaded.js";
+import { Loaded, useLoaded } from "./loaded.js";
 import { isRunbook } from "./markdown.js";
 import { samplesOf, topicsOf } from "./metrics.js";
 import { Overview } from "./overview.js";
@@ -21,6 +19,17 @@ import { SignedIn } from "./signin.js";
 const HEALTH_INTERVAL = 2000;
 const METRICS_INTERVAL = 10_000;
 const NONE = { title: "No view", show: () => html`<p class="notice">Your access key opens no view of this console. It needs the scope observe, or purchases:read:any to list the purchases of one user at a time.</p>` };
+
+/** A view whose module is loaded when it is first shown. */
+const later = (name, load) => (props) => {
+  const [state] = useLoaded(name, async () => {
+    const module = await load().catch(() => Promise.reject(new Refusal("The service cannot be reached.")));
+    return { View: module[name] };
+  });
+  return html`<${Loaded} id="view" state=${state} what="The view">${({ View }) => html`<${View} ...${props} />`}<//>`;
+};
+const DeadLetters = later("DeadLetters", () => import("./deadletters.js"));
+const Importing = later("Importing", () => import("./importing.js"));
 
 function Console() {
   const [{ view, params }] = useAddress();
@@ -43,9 +52,9 @@ function Console() {
     purchases: { title: "Purchases", isHere: lists, show: () => html`<${AnyPurchases} params=${params} />` },
     purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
-    runbooks: { title: "Runbook", isOf: "overview", isHere: observes, show: () => html`<${Runbook} name=${view} />` },
+    runbooks: { title: "Runbook", isOf: "overview", isHere: true, show: () => html`<${Runbook} name=${view} />` },
     entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },
-    import: { title: "Import", isHere: serves(IMPORT_PATH) && may("operate"), show: () => html`<${Importing} />` },
+    import: { title: "Import", isHere: serves("/v1/purchases:batch") && may("operate"), show: () => html`<${Importing} />` },
   };
   // Those of the roles of this service, and of the key.
   const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));

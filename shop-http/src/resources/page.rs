@@ -114,7 +114,11 @@ pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
 /// The file with this name.
 fn made(name: &str) -> Option<Constant> {
     let (media_type, (_, text)) = match name {
-        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name))),
+        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name, None))),
+        // Views that are loaded when they are first shown.
+        "deadletters.js" | "importing.js" => {
+            return Some(constant(SCRIPT, joined(MODULES, name, Some("management.js"))));
+        }
         "icon.svg" => ("image/svg+xml", file!("icon.svg")),
         "page.css" => ("text/css; charset=utf-8", file!("page.css")),
         // A link to `docs/runbooks.md`. As text, a browser shows it too.

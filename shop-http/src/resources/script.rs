@@ -5,23 +5,32 @@ use std::collections::BTreeSet;
 /// A module: its name and its text.
 pub(super) type Module = (&'static str, &'static str);
 
-/// The module `entry` and all that it imports, at any depth, in the order in which a browser runs them.
+/// The module `entry` and all that it imports, at any depth, in the order in which a browser runs them. A module that is
+/// loaded after a `page` leaves out what that has.
 ///
 /// Each becomes a function that runs once and returns its exports. This understands what the modules of the pages have:
 /// imports of names on a line of their own, exports in front of declarations, and a list of exports as the last thing.
-pub(super) fn joined(modules: &[Module], entry: &str) -> String {
-    let mut script = "const modules = {};\n".to_owned();
-    append(modules, entry, &mut BTreeSet::new(), &mut script);
+pub(super) fn joined(modules: &[Module], entry: &str, page: Option<&str>) -> String {
+    let mut seen = BTreeSet::new();
+    if let Some(page) = page {
+        append(modules, page, &mut seen, &mut String::new());
+    }
+    let mut script = "const modules = globalThis.modules ??= {};\n".to_owned();
+    let exports = append(modules, entry, &mut seen, &mut script);
+    if page.is_some() {
+        script += &format!("export const {{ {exports} }} = modules[\"{entry}\"];\n");
+    }
     script
 }
 
-fn append(modules: &[Module], name: &str, seen: &mut BTreeSet<&'static str>, script: &mut String) {
-    let Some(&(name, text)) = modules.iter().find(|(known, _)| *known == name) else { return };
+/// Appends a module to `script`, and returns the names of its exports.
+fn append(modules: &[Module], name: &str, seen: &mut BTreeSet<&'static str>, script: &mut String) -> String {
+    let Some(&(name, text)) = modules.iter().find(|(known, _)| *known == name) else { return String::new() };
     if !seen.insert(name) {
-        return;
+        return String::new();
     }
     let (mut body, mut exports) = (String::new(), Vec::new());
-    for line in text.lines() {
+    for line in code(text) {
         if let Some((names, from)) = import(line) {
             append(modules, from, seen, script);
             body += &format!("const {{{}}} = modules[\"{from}\"];", names.replace(" as ", ": "));
@@ -42,6 +51,18 @@ fn append(modules: &[Module], name: &str, seen: &mut BTreeSet<&'static str>, scr
     }
     let exports = exports.join(", ");
     *script += &format!("modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n");
+    exports
+}
+
+/// The lines of `text` without comments and indentation, which are a third of it. Each comment is on lines of its own.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_comment = false;
+    text.lines().map(str::trim_start).filter(move |line| {
+        is_comment |= line.starts_with("/**");
+        let is_code = !(is_comment || line.starts_with("//") || line.is_empty());
+        is_comment &= !line.contains("*/");
+        is_code
+    })
 }
 
 /// The names and the module of an import.
@@ -66,12 +87,11 @@ mod tests {
         let modules = [
             ("a.js", "import { b, c as d } from \"./b.js\";\nimport { e } from \"./e.js\";\nb(d, e);\n"),
             ("b.js", "import { e } from \"./e.js\";\nexport async function b() {}\nexport const c = e;\n"),
-            ("e.js", "// exported\nlet f=1;export{f as e,g};\n"),
+            ("e.js", "// exported\n/** Of\n * two lines. */\n\n  let f=1;export{f as e,g};\n"),
             ("unused.js", "export class H {}\n"),
         ];
-        let script = "const modules = {};
+        let script = "const modules = globalThis.modules ??= {};
 modules[\"e.js\"] = (() => {
-// exported
 let f=1;
 return { e: f, g };
 })();
@@ -88,7 +108,17 @@ b(d, e);
 return {  };
 })();
 ";
-        assert_eq!(joined(&modules, "a.js"), script);
-        assert!(joined(&modules, "unused.js").ends_with("class H {}\nreturn { H };\n})();\n"));
+        assert_eq!(joined(&modules, "a.js", None), script);
+        // Loaded after another one, it leaves out what that has.
+        let later = "const modules = globalThis.modules ??= {};
+modules[\"b.js\"] = (() => {
+const { e } = modules[\"e.js\"];
+async function b() {}
+const c = e;
+return { b, c };
+})();
+export const { b, c } = modules[\"b.js\"];
+";
+        assert_eq!(joined(&modules, "b.js", Some("e.js")), later);
     }
 }

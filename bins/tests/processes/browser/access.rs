@@ -78,11 +78,11 @@ async fn each_key_sees_what_it_may() {
     browser.fill(&[("who", "u1\n")]).await;
     until("list the user", async || rows(&browser).await == 1).await;
     sign_out(&browser).await;
-    for key in ["observer", "operator"] {
+    let all = ["Overview", "Purchases", "Dead letters", "Import"];
+    for (key, expected) in [("observer", &all[..3]), ("operator", &all)] {
         sign_in(&browser, key).await;
         browser.shows("state", "Healthy").await;
-        until("know the roles", async || views(&browser).await == ["Overview", "Purchases", "Dead letters"])
-            .await;
+        until("know the roles", async || views(&browser).await == expected).await;
         browser.run("location.hash = '#purchases'").await;
         until("list all users", async || rows(&browser).await == 1).await;
         browser.is_accessible().await;
@@ -104,8 +104,8 @@ async fn the_console_follows_the_roles() {
     for (roles, expected) in [
         ("users,orders", &["Overview", "Dead letters", "Users and orders"][..]),
         ("users", &["Overview", "Dead letters", "Users and orders"]),
-        ("purchases", &["Overview", "Purchases", "Dead letters"]),
-        (ALL_ROLES.1, &["Overview", "Purchases", "Dead letters", "Users and orders"]),
+        ("purchases", &["Overview", "Purchases", "Dead letters", "Import"]),
+        (ALL_ROLES.1, &["Overview", "Purchases", "Dead letters", "Users and orders", "Import"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let service = Process::start(Binary::Management, folder.path(), &[(ALL_ROLES.0, roles)]).await;

@@ -84,7 +84,7 @@ async fn the_first_rows_need_one_script_and_few_bytes() {
         let loaded = browser.run(LOADED_BEFORE).await;
         assert_eq!(loaded[0], json!([script, "page.css"]));
         let bytes = loaded[1].as_u64().unwrap();
-        assert!((10_000..70_000).contains(&bytes), "{bytes}");
+        assert!((10_000..60_000).contains(&bytes), "{bytes}");
     }
     browser.end().await;
 }
