@@ -12,7 +12,9 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
+use crate::entities::backends::session;
 use crate::kafka;
+use crate::postgres;
 use crate::process::{Binary, Process, get, plain, post, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
@@ -224,4 +226,83 @@ async fn dead_letters_on_kafka_are_resolved_over_http() {
     assert_eq!(resolve(&management, "discard", &[poison]).await, ["discarded"]);
     assert_eq!(resolve(&management, "discard", &[poison, conflict]).await, ["unknown", "unknown"]);
     assert!(letters("").await.is_empty());
+}
+
+#[tokio::test]
+async fn dlq_replay_of_all_replays_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    for words in [&["dlq", "ls"][..], &["dlq", "ls", "--json"]] {
+        let none = manage(folder, words).await;
+        let printed = (text(&none.stdout), text(&none.stderr));
+        assert!(none.status.success(), "{printed:?}");
+        assert_eq!(printed, (String::new(), "no dead letters\n".to_owned()));
+    }
+    for value in ["poison", "more poison", "the rest"] {
+        append(folder, value).await;
+    }
+    until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
+    let would = dlq(folder, &["replay", "--all", "--dry-run"]).await;
+    assert!(would.ends_with("3 would be replayed\n") && would.lines().count() == 4, "{would}");
+    assert_eq!(dlq(folder, &["replay", "--all"]).await, "3 replayed\n");
+    // They are dead-lettered again, at other positions.
+    until("dead-letter them again", async || dead_lettered(&facing).await == 6).await;
+    let listed = dlq(folder, &["ls"]).await;
+    let places: Vec<_> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(places, ["purchases-0-4", "purchases-0-5", "purchases-0-6"]);
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
+    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
+    let Some(cluster) = postgres::cluster() else { return };
+    let (known, url) = (servers.settings(), cluster.url());
+    let mut settings: Vec<_> = known.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("POSTGRES_URL", &url));
+    let run = async |words: &[&str]| {
+        let output = Binary::Management.run(words, &settings).await;
+        let printed = text(&output.stdout);
+        assert!(output.status.success(), "{words:?}: {printed}{}", text(&output.stderr));
+        printed
+    };
+    let nowhere = Path::new("/nonexistent/shop-data");
+    let management = Process::start(Binary::Management, nowhere, &settings).await;
+    // Management would store them itself.
+    let of_facing = [&settings[..settings.len() - 1], &[("MANAGEMENT_URL", &*management.url)]].concat();
+    let facing = Process::start(Binary::Facing, nowhere, &of_facing).await;
+    for process in [&management, &facing] {
+        until("be ready", async || get(&process.path("/-/ready")).await.0 == 200).await;
+    }
+    // By its code not an error of the row, which would be dead-lettered.
+    let rule = "
+        create function reject() returns trigger language plpgsql
+            as $$ begin raise exception 'not eve' using errcode = '0A000'; end $$;
+        create trigger rule before insert on purchases
+            for each row when (new.username = 'eve') execute function reject();";
+    let session = session(&cluster).await;
+    session.batch_execute(rule).await.unwrap();
+    let mut positions = Vec::new();
+    for name in ["eve", "ada"] {
+        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
+        positions.push(facing.client().buy(purchase).await.unwrap().receipt.position.unwrap());
+    }
+    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
+    until("report it as stuck", async || ingest().await["stuck"]["offset"] == positions[0].offset).await;
+    let place = positions[0].to_string();
+    assert_eq!(run(&["dlq", "park", &place, "--note", "no eve here"]).await, "1 parked\n");
+    until("continue after it", async || {
+        let ingest = ingest().await;
+        ingest["stuck"].is_null() && ingest["lag"] == 0
+    })
+    .await;
+    let listed = run(&["dlq", "ls", "--reason", "parked"]).await;
+    assert!(listed.lines().count() == 1 && listed.starts_with(&format!("{place} ")), "{listed}");
+    run(&["verify"]).await;
+
+    session.batch_execute("drop trigger rule on purchases").await.unwrap();
+    assert_eq!(run(&["dlq", "replay", "--reason", "parked"]).await, "1 replayed\n");
+    until("store it", async || stored(&management, "u1").await == 2).await;
+    assert!(management.terminate().await.success());
 }

@@ -1,16 +1,17 @@
 //! Maintenance of the embedded log: unused groups, retention, backups.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, soon, stored, until};
 use crate::verify::{manage, text};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -124,4 +125,76 @@ async fn a_backup_under_load_is_restored_without_loss() {
         assert_eq!(get(&facing.path(&format!("/v1/purchases/{id}"))).await.0, 200, "{id}");
     }
     assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_backup_is_piped_into_a_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, restored] = ["data", "restored"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&data).unwrap();
+    publish(&data, 2_000).await;
+    let facing = Process::start(Binary::Facing, &data, &[ALL_ROLES]).await;
+    until("store them", async || stored(&facing, "u1").await == 2_000).await;
+
+    let command = |folder: &Path, word| {
+        let mut command =
+            Binary::Management.command(&[("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")]);
+        command.args([word, "-", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut backup = command(&data, "backup").spawn().unwrap();
+    let archive: Stdio = backup.stdout.take().unwrap().try_into().unwrap();
+    let restore = command(&restored, "restore").stdin(archive).spawn().unwrap();
+    let ends = async { tokio::join!(backup.wait_with_output(), restore.wait_with_output()) };
+    let (backup, restore) = soon("end both", ends).await;
+    let (backup, restore) = (backup.unwrap(), restore.unwrap());
+    assert!(backup.status.success() && restore.status.success(), "{backup:?} {restore:?}");
+    // Standard output had the archive.
+    let report: Value = serde_json::from_slice(&backup.stderr).unwrap();
+    assert_eq!((report["files"].as_array().unwrap().len(), &report["left_out"]), (5, &json!([])), "{report}");
+    assert!(facing.terminate().await.success());
+    for folder in [&data, &restored] {
+        let mut names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.all(|name| !name.to_string_lossy().starts_with("stream-")), "{folder:?}");
+    }
+
+    let facing = Process::start(Binary::Facing, &restored, &[ALL_ROLES]).await;
+    assert_eq!(stored(&facing, "u1").await, 2_000);
+    let verified = manage(&restored, &["verify"]).await;
+    let printed = text(&verified.stdout);
+    assert!(verified.status.success() && printed.contains(": 2000 records"), "{printed}");
+    assert!(printed.contains(": 2000 purchases"), "{printed}");
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_backup_names_what_is_on_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(folder.path(), 1).await;
+    let (kafka, postgres) =
+        (("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"), ("POSTGRES_URL", "postgresql://127.0.0.1:1/db"));
+    let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
+    for (number, (settings, left_out)) in [
+        (&[postgres][..], &["store"][..]),
+        (&[mongodb], &["store"]),
+        (&[postgres, ALL_ROLES], &["store", "users", "orders"]),
+        (&[kafka], &["log"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let data = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("LOG_LEVEL", "warn")];
+        let run = async |into: &str, more: &[&str]| {
+            let into = folder.path().join(format!("{into}-{number}"));
+            let words = [&["backup", into.to_str().unwrap()], more].concat();
+            let output = Binary::Management.run(&words, &[&data[..], settings].concat()).await;
+            assert!(output.status.success(), "{output:?}");
+            text(&output.stdout)
+        };
+        let printed = run("text", &[]).await;
+        let line = format!("\non servers, not in the backup: {}\n", left_out.join(", "));
+        assert!(printed.contains("shop.db  ") && printed.ends_with(&line), "{printed}");
+        let report: Value = serde_json::from_str(&run("json", &["--json"]).await).unwrap();
+        assert_eq!(report["left_out"], json!(left_out), "{report}");
+    }
 }

@@ -4,15 +4,20 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
+use shop_core::log::{DeadLetters as _, LogAdmin as _};
 use shop_core::ports::PurchaseSink as _;
+use shop_core::{Clock as _, SystemClock};
+use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::kafka;
 use crate::postgres;
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, text};
 
@@ -187,6 +192,30 @@ async fn status_on_kafka() {
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.iter().map(end).sum::<u64>(), 20, "{report}");
     assert!(partitions.iter().filter(|at| end(at) > 0).all(|at| at["committed"] == at["end"]), "{report}");
+
+    // A topic with a record that is unread for more than half of the retention.
+    let topic = servers.name("unread");
+    let log = KafkaLog::open(servers.log("unread")).await.unwrap();
+    until("create it", async || {
+        log.positions("none").await.is_ok() && log.dead_letters().check().await.is_ok()
+    })
+    .await;
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer =
+        config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA")).create().unwrap();
+    let time = SystemClock.now().as_millis() - 4 * 86_400_000;
+    producer.send(BaseRecord::<(), str>::to(&topic).payload(ADA).timestamp(time)).unwrap();
+    tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
+    let unread = [&settings[..], &[("KAFKA_TOPIC", &*topic)]].concat();
+    let finding = format!("- {topic}: records have been unread for 4d, half of the retention");
+    // It waits a second for the unread record.
+    until("name it", async || {
+        let output = status(&unread).await;
+        let printed = lines(&output);
+        let is_listed = printed.iter().any(|line| line.ends_with(" - 1 1 4d 7d"));
+        output.status.code() == Some(1) && is_listed && printed.contains(&finding)
+    })
+    .await;
 
     // Another group, with the store in PostgreSQL: nothing is consumed yet.
     let (group, url) = (servers.name("status"), cluster.url());
