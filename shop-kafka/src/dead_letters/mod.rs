@@ -105,6 +105,8 @@ async fn deliver(
     Ok(())
 }
 
+/// How often dead letters are read that are not where the index has them. Each time the whole topic is read.
+const MAX_READS: usize = 3;
 /// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
 const RESOLUTION: &str = "dead-letter-settled";
 /// Header of a marker: the position of the record, for humans.
@@ -134,7 +136,7 @@ impl KafkaDeadLetters {
         &self,
         select: impl Fn(&Index) -> BTreeSet<Place> + Send + Sync,
     ) -> Result<Vec<DeadLetter>> {
-        loop {
+        for _ in 0..MAX_READS {
             let places = self.indexed(&select).await?;
             if let Some(dead_letters) = index::read(&self.log, &self.topic.name, &places).await? {
                 return Ok(dead_letters);
@@ -142,6 +144,8 @@ impl KafkaDeadLetters {
             // Deleted by the retention of the topic, or the topic was created again.
             *self.log.dead_letter_index.lock().await = Index::default();
         }
+        let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";
+        Err(kafka_error(ErrorKind::Unavailable, message).with_context("topic", &self.topic.name))
     }
 
     /// Returns what `read` finds in the index, which is brought up to date first.
@@ -219,7 +223,10 @@ mod tests {
     use shop_core::record::Record as _;
     use shop_core::{Purchase, Timestamp};
 
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
+    use crate::{KafkaLog, KafkaLogOptions};
 
     /// The record of the dead-letter topic with `headers`.
     fn stored(headers: &OwnedHeaders) -> LogRecord {
@@ -239,5 +246,22 @@ mod tests {
         assert_eq!(marker_of(&marker).unwrap().record_id, other.record_id());
         let forged = dead_letter(marker.headers);
         assert!(marker_of(&stored(&codec::headers(&forged))).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn dead_letters_that_are_never_where_they_were_are_an_error() {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in ["purchases", "purchases.dlq"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        let log = KafkaLog::open(KafkaLogOptions::new(cluster.bootstrap_servers())).await.unwrap();
+        let selections = std::sync::atomic::AtomicUsize::new(0);
+        let absent = |_: &Index| {
+            selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            BTreeSet::from([(0, 99)])
+        };
+        let error = log.dead_letters().select(absent).await.unwrap_err();
+        assert_eq!((error.kind(), selections.into_inner()), (ErrorKind::Unavailable, MAX_READS));
+        assert!(error.message().contains("try again"), "{error:?}");
     }
 }
