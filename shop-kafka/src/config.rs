@@ -29,7 +29,8 @@ enable.auto.commit auto.commit.enable enable.auto.offset.store offset.store.meth
 auto.offset.reset isolation.level: records could be skipped, or those of aborted transactions stored
 partition.assignment.strategy group.protocol: all members of a group must have the same
 allow.auto.create.topics enable.partition.eof enabled_events statistics.interval.ms: the log depends on its value
-queue.buffering.max.ms compression.codec max.partition.fetch.bytes: use linger.ms, compression.type or fetch.message.max.bytes
+compression.type compression.codec: use SHOP_KAFKA_COMPRESSION
+queue.buffering.max.ms max.partition.fetch.bytes: use linger.ms or fetch.message.max.bytes
 ";
 
 /// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is

@@ -389,12 +389,14 @@ mod tests {
         let linger = config::producer(&options.property("linger.ms", "20"));
         assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
         let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
-        let error = with(&[acks, user, ("ssl.key.password", "hunter2")], false).unwrap();
+        let (key, codec) = (("ssl.key.password", "hunter2"), ("compression.type", "lz4"));
+        let error = with(&[acks, user, key, codec], false).unwrap();
         let text = error.chain().to_string();
         for reason in [
             "acks (an acknowledged record",
             "sasl.username (use SHOP_KAFKA_TLS",
             "ssl.key.password (it has no",
+            "compression.type (use SHOP_KAFKA_COMPRESSION)",
         ] {
             assert!(text.contains(reason) && !text.contains("hunter2"), "{text}");
         }

@@ -166,6 +166,10 @@ async fn check_config_prints_properties_of_kafka_and_why_one_is_refused() {
             "KAFKA_PROPERTY_ACKS",
             "acks (an acknowledged record could be lost, or be written twice); ssl.key.password (it has no effect",
         ),
+        (
+            "KAFKA_PROPERTY_COMPRESSION_TYPE",
+            "compression.type (use SHOP_KAFKA_COMPRESSION); ssl.key.password (it has no effect without TLS)",
+        ),
         ("KAFKA_PROPERTY_CLIENT_RACK", "ssl.key.password (it has no effect without TLS)"),
         ("KAFKA_PROPERTY_CLIENT_ROCK", "ssl.key.password (it has no effect without TLS)"),
     ] {
