@@ -13,6 +13,10 @@ use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
+/// What to do about missing purchases, after a restore.
+const OLDER_STORE: &str =
+    ". If the store is an older copy, reset the offsets of its group to before it, then start management";
+
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
     let backend = backend::for_purchases(settings);
     let ports = async { Ok(backend.purchases().await?.map(|store| store.query)) };
@@ -46,7 +50,8 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     } else {
         "the log was not read to its end"
     };
-    Err(CliError::finding(format!("{what}: standard output has the findings")))
+    let remedy = if verified.missing.count > 0 { OLDER_STORE } else { "" };
+    Err(CliError::finding(format!("{what}: standard output has the findings{remedy}")))
 }
 
 async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<VerifyReport> {
@@ -98,7 +103,12 @@ fn json(report: &VerifyReport) -> Value {
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let VerifyReport { dead_lettered, conflicts, lost, unstable, resolved, erased, expired, .. } = verified;
     let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
+    let beyond = verified.written.map_or(0, |written| verified.purchases.saturating_sub(written));
     let notes = [
+        (
+            beyond,
+            format!("stored but never written to this log {beyond}: it is older, or not the only source"),
+        ),
         (*dead_lettered, format!("dead letters: {conflicts} conflicts, {others} others")),
         (*lost, format!("lost {lost}: the log no longer had them when they were to be read")),
         (

@@ -92,7 +92,11 @@ async fn verify_names_missing_and_mismatched_purchases() {
         printed.contains("  stored with other content: ") && printed.contains("at purchases-0-1\n"),
         "{printed}"
     );
-    assert!(text(&output.stderr).contains("differs from the log"));
+    let errors = text(&output.stderr);
+    assert!(
+        errors.contains("differs from the log") && errors.contains("reset the offsets of its group"),
+        "{errors}"
+    );
     let output = manage(folder.path(), &["verify", "--wait", "0", "--named", "0"]).await;
     assert!(text(&output.stdout).contains("  missing: 1 more\n"), "{}", text(&output.stdout));
     let output = manage(folder.path(), &["verify", "--wait", "0", "--json"]).await;
@@ -278,4 +282,33 @@ async fn verify_of_a_log_without_records_is_not_clean() {
     assert_eq!((code, &report["clean"], &report["written"]), (Some(3), &Value::Null, &json!(3)));
     let first = json!([{ "topic": "purchases", "partition": 0, "offset": 4 }]);
     assert_eq!(report["first_offsets"], first);
+}
+
+#[tokio::test]
+async fn verify_of_a_copy_of_another_time_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    for _ in 0..3 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    assert!(facing.terminate().await.success());
+    let file = Connection::open(folder.path().join("shop.db")).unwrap();
+    let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    for (other, remedy) in [
+        (version - 1, "start a service of this version on it first, which migrates it for good"),
+        (version + 1, "never migrated back: use that version or a later one, or restore a copy from before"),
+    ] {
+        file.pragma_update(None, "user_version", other).unwrap();
+        let output = manage(folder.path(), &["verify"]).await;
+        let errors = text(&output.stderr);
+        assert!(output.status.code() == Some(3) && errors.contains(remedy), "{errors}");
+    }
+    file.pragma_update(None, "user_version", version).unwrap();
+    // As with an older copy of the log.
+    let older =
+        "DELETE FROM records WHERE offset > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'records';";
+    file.execute_batch(older).unwrap();
+    drop(file);
+    let printed = text(&manage(folder.path(), &["verify"]).await.stdout);
+    assert!(printed.contains("\nstored but never written to this log 2: it is older,"), "{printed}");
 }

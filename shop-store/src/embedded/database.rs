@@ -128,7 +128,7 @@ impl Database {
             return Err(self.not_found());
         } else if found.version < self.kind.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
-                           version on it first";
+                           version on it first, which migrates it for good, or use that version for an old copy";
             return Err(self.corrupt(message).with_context("file_version", found.version));
         }
         self.sqlite(configure(&connection, &found))?;
@@ -204,8 +204,8 @@ impl Database {
         }
         let (known, version) = (self.kind.migrations.len(), usize::try_from(version).unwrap_or_default());
         if version > known {
-            let message =
-                "the file was written by a newer version of this program: use that version or a later one";
+            let message = "the file was written by a newer version of this program, and is never migrated back: use \
+                           that version or a later one, or restore a copy from before the upgrade";
             return Err(self
                 .corrupt(message)
                 .with_context("file_version", version)
