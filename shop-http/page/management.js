@@ -59,7 +59,7 @@ function Console() {
   // Those of the roles of this service, and of the key.
   const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));
   const asked = isRunbook(view) ? "runbooks" : view;
-  const known = Object.hasOwn(views, asked) ? asked : Object.keys(views)[0];
+  const known = Object.hasOwn(views, asked) ? asked : Object.keys(views).find((name) => !views[name].isOf);
   const { title, show, isOf } = views[known] ?? NONE;
   const heading = useRef(null);
   const isFirst = useRef(true);

@@ -2,7 +2,6 @@
 //! in memory of a fixed size, so that nothing runs for it in an idle service.
 
 use std::collections::VecDeque;
-use std::mem::replace;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,13 +100,17 @@ impl History {
 
     /// Where ingest is now in its partitions, whichever process has them. A partition that was unknown does not count.
     pub(super) fn passed(&self, now: Offsets) {
-        let before =
-            replace(&mut *self.positions.lock().unwrap_or_else(PoisonError::into_inner), Some(now.clone()));
-        let Some(before) = before else { return };
-        let passed =
-            now.iter().map(|(partition, next)| next.saturating_sub(*before.get(partition).unwrap_or(next)));
-        let passed: u64 = passed.sum();
-        self.note(|interval| interval.stored = Some(interval.stored.unwrap_or_default() + passed));
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed: Option<u64> = positions.as_ref().map(|before| {
+            let passed =
+                |(partition, next): (_, &u64)| next.saturating_sub(*before.get(partition).unwrap_or(next));
+            now.iter().map(passed).sum()
+        });
+        *positions = Some(now);
+        drop(positions);
+        if let Some(passed) = passed {
+            self.note(|interval| interval.stored = Some(interval.stored.unwrap_or_default() + passed));
+        }
     }
 
     /// The lag of ingest now.
