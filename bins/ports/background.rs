@@ -57,30 +57,32 @@ impl Background {
         let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
         let run = ingest.run(shutdown.cancelled_owned());
         self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
-        let (admin, metrics, shutdown) = (log.log.admin(), metrics.clone(), self.shutdown.clone());
+        let (admin, metrics) = (log.log.admin(), metrics.clone());
         let count = pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);
-        self.tasks.push(tokio::spawn(async move {
-            let _stopped = shutdown.run_until_cancelled(count).await;
-            Ok(())
-        }));
+        self.until_shutdown(count);
         monitor
     }
 
     /// Reads for the last hour in `/health` how far `ingest` is, once for each of its intervals.
     pub(super) fn sample(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
-        let (shutdown, metrics) = (self.shutdown.clone(), metrics.clone());
+        let metrics = metrics.clone();
         let mut ticks = tokio::time::interval(Metrics::HISTORY_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.tasks.push(tokio::spawn(async move {
-            let sample = async {
-                loop {
-                    ticks.tick().await;
-                    if let (Ok(lag), Ok(positions)) = (ingest.lag().await, feed.positions().await) {
-                        metrics.note_progress(&lag, positions);
-                    }
+        self.until_shutdown(async move {
+            loop {
+                ticks.tick().await;
+                if let (Ok(lag), Ok(positions)) = (ingest.lag().await, feed.positions().await) {
+                    metrics.note_progress(&lag, positions);
                 }
-            };
-            let _stopped: Option<()> = shutdown.run_until_cancelled(sample).await;
+            }
+        });
+    }
+
+    /// Runs `work` until it ends, or the process does.
+    fn until_shutdown<T: Send>(&mut self, work: impl Future<Output = T> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let _ended = shutdown.run_until_cancelled(work).await;
             Ok(())
         }));
     }

@@ -163,6 +163,32 @@ async fn status_without_servers_takes_seconds() {
     join_all(stores.iter().map(|store| check(store))).await;
 }
 
+/// A topic with a record that is unread for more than half of the retention.
+async fn an_old_unread_record_is_a_finding(servers: &Servers, settings: &[(&str, &str)]) {
+    let topic = servers.name("unread");
+    let log = KafkaLog::open(servers.log("unread")).await.unwrap();
+    until("create it", async || {
+        log.positions("none").await.is_ok() && log.dead_letters().check().await.is_ok()
+    })
+    .await;
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer =
+        config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA")).create().unwrap();
+    let time = SystemClock.now().as_millis() - 4 * 86_400_000;
+    producer.send(BaseRecord::<(), str>::to(&topic).payload(ADA).timestamp(time)).unwrap();
+    tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
+    let unread = [settings, &[("KAFKA_TOPIC", &*topic)]].concat();
+    let finding = format!("- {topic}: records have been unread for 4d, half of the retention");
+    // It waits a second for the unread record.
+    until("name it", async || {
+        let output = status(&unread).await;
+        let printed = lines(&output);
+        let is_listed = printed.iter().any(|line| line.ends_with(" - 1 1 4d 7d"));
+        output.status.code() == Some(1) && is_listed && printed.contains(&finding)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_on_kafka() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
@@ -193,29 +219,7 @@ async fn status_on_kafka() {
     assert_eq!(partitions.iter().map(end).sum::<u64>(), 20, "{report}");
     assert!(partitions.iter().filter(|at| end(at) > 0).all(|at| at["committed"] == at["end"]), "{report}");
 
-    // A topic with a record that is unread for more than half of the retention.
-    let topic = servers.name("unread");
-    let log = KafkaLog::open(servers.log("unread")).await.unwrap();
-    until("create it", async || {
-        log.positions("none").await.is_ok() && log.dead_letters().check().await.is_ok()
-    })
-    .await;
-    let mut config = ClientConfig::new();
-    let producer: BaseProducer =
-        config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA")).create().unwrap();
-    let time = SystemClock.now().as_millis() - 4 * 86_400_000;
-    producer.send(BaseRecord::<(), str>::to(&topic).payload(ADA).timestamp(time)).unwrap();
-    tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
-    let unread = [&settings[..], &[("KAFKA_TOPIC", &*topic)]].concat();
-    let finding = format!("- {topic}: records have been unread for 4d, half of the retention");
-    // It waits a second for the unread record.
-    until("name it", async || {
-        let output = status(&unread).await;
-        let printed = lines(&output);
-        let is_listed = printed.iter().any(|line| line.ends_with(" - 1 1 4d 7d"));
-        output.status.code() == Some(1) && is_listed && printed.contains(&finding)
-    })
-    .await;
+    an_old_unread_record_is_a_finding(&servers, &settings).await;
 
     // Another group, with the store in PostgreSQL: nothing is consumed yet.
     let (group, url) = (servers.name("status"), cluster.url());

@@ -68,7 +68,13 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
     browser.shows("bar", "Feb 3, 2024: 13.00, 1 purchase").await;
     assert_eq!(browser.run(top).await, place, "the list stays in its place");
 
-    // Weeks are sums of days, and begin on Monday.
+    draws_weeks(&browser).await;
+    browser.was_quiet(&facing.url).await;
+    browser.end().await;
+}
+
+/// Weeks are sums of days, and begin on Monday.
+async fn draws_weeks(browser: &Browser) {
     browser.driver.find(By::LinkText("Weeks")).await.unwrap().click().await.unwrap();
     until("draw weeks", async || browser.texts("figcaption > span").await == ["Spent per week"]).await;
     let rows = "return [...document.querySelectorAll('figure tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))";
@@ -84,8 +90,6 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
     // The choice is in the address.
     browser.driver.refresh().await.unwrap();
     until("draw weeks", async || browser.texts("figcaption > span").await == ["Spent per week"]).await;
-    browser.was_quiet(&facing.url).await;
-    browser.end().await;
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use serde_json::json;
 use thirtyfour::By;
 
 use super::driver::Browser;
-use super::{NASTY, open_as, rows, state};
-use crate::process::{Binary, Process, buy, post, stored, until};
+use super::{open_as, rows, state};
+use crate::process::{Binary, Process, buy, stored, until};
 
 const LISTING: &str = "/v1/purchases";
 /// Buys as `name` for each of the `prices`.
@@ -177,116 +177,5 @@ async fn a_range_is_exported() {
     browser.click("export-csv").await;
     browser.shows("export-answer", "Nothing was exported: The service cannot be reached.").await;
     assert_eq!(browser.run("return window.saved.length").await, json!(0));
-    browser.end().await;
-}
-
-/// The links in a row.
-const LINKS: &str = "return [...document.querySelectorAll('#purchases tr:last-child a')].map((one) => decodeURIComponent(one.hash))";
-
-#[tokio::test]
-async fn purchases_are_found_by_id_user_and_beginning_of_a_name() {
-    let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
-    let mut ids = Vec::new();
-    for (username, userid) in
-        [(NASTY, "u5"), ("Ada", "u1"), ("ada", "u2"), ("Adam", "u3"), ("kim", "u4"), ("bob", "ad")]
-    {
-        let body = json!({"username": username, "userid": userid, "price": "1195.30"});
-        let (status, answer) = post(&facing.path("/v1/purchases"), &body.to_string()).await;
-        assert_eq!(status, 201);
-        ids.push(answer["purchase"]["id"].as_str().unwrap().to_owned());
-    }
-    browser.open(&management.path("/#purchases?range=all")).await;
-    browser.shows("count", "6").await;
-    let search = async |text: &str| browser.fill(&[("who", &format!("{text}\n"))]).await;
-    let finds = async |choices: &[&str]| {
-        until(&format!("find {choices:?}"), async || browser.texts("#found a").await == choices).await;
-    };
-    let lists = async |whose: &str, count: &str| {
-        until(&format!("list {whose}"), async || browser.texts("#whose").await == [whose]).await;
-        browser.shows("count", count).await;
-    };
-    let back = async || browser.driver.back().await.unwrap();
-
-    // The beginning of a name, in another case.
-    search("AD").await;
-    finds(&["Ada", "Adam", "ada"]).await;
-    browser.shows("found-what", "No user AD; names that begin with it:").await;
-    browser.driver.find(By::LinkText("ada")).await.unwrap().click().await.unwrap();
-    lists("All users named ada", "1").await;
-    back().await;
-    finds(&["Ada", "Adam", "ada"]).await;
-    // A text that is both.
-    search("ad").await;
-    finds(&["ad", "Ada", "Adam", "ada"]).await;
-    browser.shows("found-what", "These match:").await;
-    browser.is_accessible().await;
-    browser.driver.find(By::LinkText("ad")).await.unwrap().click().await.unwrap();
-    lists("User ad", "1").await;
-    back().await;
-    // What is one thing only is shown at once, and the way back does not lead to its search.
-    search("u4").await;
-    lists("User u4", "1").await;
-    assert_eq!(browser.run("return document.activeElement.id").await, json!("who"));
-    back().await;
-    finds(&["ad", "Ada", "Adam", "ada"]).await;
-    search("zoe").await;
-    browser.shows("found-what", "No user zoe, and no name that begins with it.").await;
-    search("").await;
-    lists("Everybody", "6").await;
-
-    // All that a row has is a link.
-    let by = |by: &str, who: &str| format!("#purchases?range=all&by={by}&who={who}");
-    let page = format!("#purchase?id={}", ids[0]);
-    let links = browser.run(LINKS).await;
-    let links: Vec<_> =
-        links.as_array().unwrap().iter().map(|one| one.as_str().unwrap().replace('+', " ")).collect();
-    assert_eq!(links, [page.clone(), by("username", NASTY), by("userid", "u5"), page]);
-    browser.driver.find(By::LinkText(NASTY)).await.unwrap().click().await.unwrap();
-    lists(&format!("All users named {NASTY}"), "1").await;
-    back().await;
-    lists("Everybody", "6").await;
-
-    // A purchase has a page, by its id too.
-    browser.driver.find(By::LinkText(&*ids[4])).await.unwrap().click().await.unwrap();
-    let shows = async |id: &str, user: &str| {
-        until("show the purchase", async || {
-            let facts = browser.texts("#purchase dd").await;
-            facts.len() > 3 && facts[..4] == [id, user, if user == "ad" { "bob" } else { "kim" }, "1,195.30"]
-        })
-        .await;
-        assert_eq!(browser.texts(".views [aria-current]").await, ["Purchases"]);
-    };
-    shows(&ids[4], "u4").await;
-    assert_eq!(browser.run("return document.activeElement.textContent").await, json!("Purchase"));
-    browser.driver.refresh().await.unwrap();
-    shows(&ids[4], "u4").await;
-    browser.is_accessible().await;
-    let printed = "window.print = () => { window.printed = true }; document.getElementById('print').click(); return window.printed";
-    assert_eq!(browser.run(printed).await, json!(true));
-    back().await;
-    lists("Everybody", "6").await;
-    search(&ids[5]).await;
-    shows(&ids[5], "ad").await;
-    browser.driver.find(By::LinkText("ad")).await.unwrap().click().await.unwrap();
-    lists("User ad", "1").await;
-    for _ in 0..2 {
-        back().await;
-    }
-    lists("Everybody", "6").await;
-    browser.was_quiet(&management.url).await;
-
-    // An id that is not stored, and a text that is part of no path.
-    let unknown = "0190163d-8694-739b-aea5-966c26f8ad91";
-    search(unknown).await;
-    let nothing = format!("No purchase and no user {unknown}, and no name that begins with it.");
-    browser.shows("found-what", &nothing).await;
-    for id in [unknown, ".."] {
-        browser.run(&format!("location.hash = '#purchase?id={id}'")).await;
-        let nothing = format!("No purchase with the ID {id} is stored.");
-        until(&nothing, async || browser.texts("#purchase").await == [&*nothing]).await;
-    }
     browser.end().await;
 }

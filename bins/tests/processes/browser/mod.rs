@@ -12,6 +12,7 @@ mod customer;
 mod dead_letters;
 mod driver;
 mod entities;
+mod finding;
 mod importing;
 mod layout;
 mod listing;
