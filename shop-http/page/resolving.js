@@ -1,5 +1,6 @@
 // For operators: replays or discards dead letters, or parks stuck records. A dry run says what would be done, which is confirmed.
 
+import { may } from "./access.js";
 import { Refusal, resolve } from "./api.js";
 import { byId } from "./elements.js";
 import { grouped } from "./exact.js";
@@ -78,8 +79,11 @@ function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
     setProblem("Enter a reason.");
     field.focus();
   };
-  return html`<p>${summaryOf(results, "would be ")}</p>
-    <${Results} results=${results} would="would be " />
+  const summary = html`<p>${summaryOf(results, "would be ")}</p><${Results} results=${results} would="would be " />`;
+  const cancel = html`<button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>`;
+  // Who observes the service sees the plan only.
+  if (!may("operate")) return html`${summary}<p>This needs an access key with the scope operate.</p><div class="actions">${cancel}</div>`;
+  return html`${summary}
     <form noValidate onSubmit=${confirm}>
       ${asksWhy && letters.length > 0 && html`<div class="why">
         <label for="${id}-reason">Reason, for the audit log</label>
@@ -89,7 +93,7 @@ function Plan({ id, how, letters, all, results, onConfirmed, onCancelled }) {
       <div class="actions">
         ${letters.length > 0 && html`<button type="submit" class=${look} id="${id}-confirm">${verb} ${counted(letters.length, what)}</button>`}
         ${all.length > letters.length && html`<button type="button" class="quiet" id="${id}-anyway" onClick=${() => onConfirmed(all)}>${verb} ${letters.length > 0 ? `all ${grouped(String(all.length))}` : counted(all.length, "dead letter")} anyway</button>`}
-        <button type="button" class="quiet" id="${id}-cancel" onClick=${onCancelled}>Cancel</button>
+        ${cancel}
       </div>
     </form>`;
 }

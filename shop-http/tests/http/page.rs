@@ -218,21 +218,37 @@ async fn script(service: &Router, name: &str) -> String {
     get(service, &format!("/page/{name}")).await.text
 }
 
+/// Asserts that the script `name` has the modules that it imports, without those that are there.
+async fn assert_modules(
+    name: &str,
+    there: &BTreeSet<String>,
+    files: &[(String, String)],
+) -> BTreeSet<String> {
+    let mut modules = BTreeSet::from([name.to_owned()]);
+    imported(files, name, &mut modules);
+    let script = script(&Shop::new().facing, name).await;
+    assert!(!script.lines().any(|line| line.starts_with("import ")), "{name}");
+    for (module, _) in files.iter().filter(|(name, _)| name.ends_with(".js")) {
+        let count = script.matches(&format!("modules[\"{module}\"] = ")).count();
+        let is_expected = modules.contains(module) && !there.contains(module);
+        assert_eq!(count, usize::from(is_expected), "{name}: {module}");
+    }
+    modules
+}
+
 #[tokio::test]
 async fn each_page_has_one_script_with_all_its_modules() {
-    let (shop, files) = (Shop::new(), folder());
+    let files = folder();
     let mut all = BTreeSet::new();
     for (document, name) in [("facing.html", "facing.js"), ("management.html", "management.js")] {
         let (_, text) = files.iter().find(|(known, _)| known == document).unwrap();
         let loaded = named(text, r#"="page/"#);
         assert_eq!(loaded.iter().filter(|name| name.ends_with(".js")).collect::<Vec<_>>(), [&name]);
-        let mut modules = BTreeSet::from([name.to_owned()]);
-        imported(&files, name, &mut modules);
-        let script = script(&shop.facing, name).await;
-        assert!(!script.lines().any(|line| line.starts_with("import ") || line.starts_with("export ")));
-        for (module, _) in files.iter().filter(|(name, _)| name.ends_with(".js")) {
-            let count = script.matches(&format!("modules[\"{module}\"] = ")).count();
-            assert_eq!(count, usize::from(modules.contains(module)), "{name}: {module}");
+        let modules = assert_modules(name, &BTreeSet::new(), &files).await;
+        // The views that are loaded when they are first shown.
+        let (_, text) = files.iter().find(|(known, _)| known == name).unwrap();
+        for view in named(text, r#"import("./"#) {
+            all.extend(assert_modules(view, &modules, &files).await);
         }
         all.extend(modules);
     }
