@@ -17,7 +17,6 @@ use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
 use shop_http::{DeadLetterLog, OrdersRole, Parts, UsersRole, routes};
-
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -351,12 +350,9 @@ async fn a_token_says_what_its_holder_may_do() {
             assert_eq!(holder.json(), json!({"name": OWN, "subject": OWN, "may": may}), "{scope}");
         }
     }
-    let open = Shop::new();
     let all = json!(["observe", "operate", "list_any_user", "list_everyone"]);
-    assert_eq!(
-        get(&open.facing, "/v1/whoami").await.json(),
-        json!({"name": null, "subject": null, "may": all})
-    );
+    let holder = get(&Shop::new().facing, "/v1/whoami").await.json();
+    assert_eq!(holder, json!({"name": null, "subject": null, "may": all}));
 }
 
 #[tokio::test]
