@@ -174,9 +174,9 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
         value.as_json().parse().map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
     });
     let read = |value: RawScalar<'_>| {
-        let is_plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
-        let text = value.text().map(|text| text.trim().to_owned());
-        let text = text.filter(|text| is_plain(text) && text.chars().count() <= MAX_REASON);
+        let text = value.text().filter(|text| !text.chars().any(char::is_control));
+        let text = text.filter(|text| text.chars().count() <= MAX_REASON);
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         text.ok_or_else(|| (Kind::Value, format!("must be one line of 1 to {MAX_REASON} characters")))
     };
     let is_required = needs_reason && dry_run != Some(Some(true));
