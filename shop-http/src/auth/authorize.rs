@@ -131,8 +131,8 @@ pub enum Action<'a> {
     /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also what a replay or a discard
     /// of them would do.
     Observe,
-    /// Operate the service: replay or discard dead letters, or write a purchase into the store of management without the
-    /// log.
+    /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase into the store of
+    /// management without the log.
     Operate,
 }
 

@@ -16,7 +16,7 @@ use shop_core::ports::Selector;
 /// | place an order | `orders:write` | `orders:write:any` |
 /// | read orders | `orders:read` | `orders:read:any` |
 /// | `/metrics`, details of `/health`, list and show dead letters, dry runs | | `observe` |
-/// | replay and discard dead letters, write into management's store | | `operate` |
+/// | replay and discard dead letters, park stuck records, write into management's store | | `operate` |
 ///
 /// `operate` includes `observe`.
 ///

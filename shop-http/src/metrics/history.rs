@@ -1,5 +1,5 @@
 //! What a service did in each ten seconds of the last hour, for the page of operators. It is counted where the metrics are,
-//! in memory of a fixed size, so that nothing runs for it in an idle service.
+//! in memory of a fixed size. A process that ingests also reads its lag and positions once for each interval.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
