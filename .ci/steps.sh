@@ -80,6 +80,9 @@ report() {
     for name in ${failed:-${!running[*]}}; do
       printf '\n== %s: FAILED, with this output:\n' "$name"
       cat "$outputs/$name"
+      # Once more at the end: what reads this may keep only that.
+      printf '\n'
+      grep -h -A 3 ' panicked at ' "$outputs/$name" | cut -c 1-500 | tail -n 60 || true
       printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - began[$name]))
     done
   fi

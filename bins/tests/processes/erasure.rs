@@ -141,14 +141,16 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     facing.kill().await;
 }
 
-/// Buys `of_eva` times as Eva, and ten times as often as Ada.
+/// Buys `of_eva` times as Eva, and ten times as often as Ada; again what a busy broker has not accepted in time.
 async fn buy_many(facing: &Process, of_eva: u64) {
-    let client = facing.client();
-    let buys = (0..of_eva * 11).map(|number| {
+    let client = &facing.client();
+    let buys = (0..of_eva * 11).map(|number| async move {
         let (user, name) = if number % 11 == 0 { ("2", "eva") } else { ("1", "Ada Lovelace") };
-        client.buy(NewPurchase::of(user).named(name).priced("5").unwrap())
+        let purchase = NewPurchase::of(user).named(name).priced("5").unwrap();
+        let purchase = purchase.with_key(format!("order-{number}")).unwrap();
+        until("accept it", async || client.buy(purchase.clone()).await.is_ok()).await;
     });
-    stream::iter(buys).buffer_unordered(64).for_each(async |bought| drop(bought.unwrap())).await;
+    stream::iter(buys).buffer_unordered(64).collect::<()>().await;
 }
 
 /// Erases Ada, and kills the command repeatedly, later each time, until an erasure completes.

@@ -1,6 +1,5 @@
 //! Records that the log deletes before ingest has read them.
 
-use futures_util::{StreamExt as _, stream};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -9,22 +8,23 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::RecordPosition;
+use shop_core::ports::PurchaseSink as _;
+use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
 use crate::process::{Binary, Process, get, plain, stored, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
-/// Buys for one user, whose purchases are in one partition. Returns their positions.
-async fn buy_many(facing: &Process, count: usize) -> Vec<RecordPosition> {
-    let client = facing.client();
-    let buy = async |_| {
-        let purchase = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
-        client.buy(purchase).await.unwrap().receipt.position.unwrap()
-    };
-    let mut positions: Vec<_> = stream::iter(0..count).map(buy).buffer_unordered(8).collect().await;
-    positions.sort();
-    positions
+fn purchase() -> NewPurchase {
+    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
+}
+
+/// Publishes purchases of one user, which are in one partition. Returns their positions.
+async fn publish(servers: &Servers, count: usize) -> Vec<RecordPosition> {
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
+    let published = log.sink().publish_new_many(vec![purchase(); count], None).await;
+    published.into_iter().map(|published| published.unwrap().receipt.position.unwrap()).collect()
 }
 
 /// Deletes the records before `position`, as retention does.
@@ -44,13 +44,11 @@ async fn delete_before(servers: &Servers, position: &RecordPosition) {
 async fn records_deleted_unread_are_reported_until_dropped() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
-    buy_many(&facing, 200).await;
+    publish(&servers, 200).await;
     until("store them", async || stored(&management, "u1").await == 200).await;
     assert!(management.terminate().await.success());
 
-    let unread = buy_many(&facing, 300).await;
+    let unread = publish(&servers, 300).await;
     delete_before(&servers, &unread[250]).await;
     let management = start(Binary::Management, &servers, &[]).await;
     until("store the rest", async || stored(&management, "u1").await == 250).await;
@@ -91,9 +89,7 @@ async fn records_deleted_unread_are_reported_until_dropped() {
 async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
-    let mut end = buy_many(&facing, 200).await.pop().unwrap();
+    let mut end = publish(&servers, 200).await.pop().unwrap();
     until("store them", async || stored(&management, "u1").await == 200).await;
     assert!(management.terminate().await.success());
 
@@ -117,7 +113,7 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     until("report the gap", async || ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] }))
         .await;
     // New purchases are written at those offsets.
-    buy_many(&facing, 10).await;
+    publish(&servers, 10).await;
     until("store the others", async || stored(&management, "u1").await == 210).await;
     assert_eq!(get(&management.path("/-/ready")).await.0, 200);
     assert_eq!(get(&management.path("/health")).await.1["status"], "degraded");
@@ -193,7 +189,9 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
     let folder = folder.path();
     for (settings, count) in [(&[][..], 3), (&[("SHOP_INGEST", "off")][..], 5)] {
         let facing = Process::start(Binary::Facing, folder, settings).await;
-        buy_many(&facing, count).await;
+        for _ in 0..count {
+            facing.client().buy(purchase()).await.unwrap();
+        }
         if settings.is_empty() {
             until("store them", async || stored(&facing, "u1").await == 3).await;
         }

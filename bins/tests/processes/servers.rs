@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use crate::process::soon;
+use crate::process::{PATIENCE, soon};
 use crate::proxy::Proxy;
 
 /// The maximum number of concurrent sets of servers besides the shared one, for a machine with two cores.
@@ -133,6 +133,8 @@ impl Servers {
     pub(crate) fn log(&self, topic: &str) -> KafkaLogOptions {
         let mut options = KafkaLogOptions::new(self.address("SHOP_TEST_KAFKA"));
         options.topic = self.name(topic);
+        // What is published here is published once, also by a busy broker.
+        options.publish_timeout = PATIENCE;
         options
     }
 

@@ -97,6 +97,8 @@ async fn abandoned_buys_count_towards_max_in_flight() {
 #[tokio::test]
 async fn more_buys_than_permits_wait_and_succeed() {
     let client = Script::new([]).before(Shop::new().router).await.max_in_flight(100).build().unwrap();
+    // The time in which a busy machine answers all of them.
+    let client = client.with_timeout(Duration::from_secs(300));
     let bought = join_all((0..1_500).map(|number| client.buy(order(number)))).await;
     assert!(bought.iter().all(Result::is_ok), "{:?}", bought.iter().find(|bought| bought.is_err()));
 }

@@ -1,6 +1,8 @@
 //! Calls that are recorded in a history.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -13,7 +15,6 @@ use shop_core::id_from_key;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::ports::PageLimit;
 use shop_core::users::{NewUser, User, UserNumber};
-use tokio::sync::Mutex;
 
 use super::{Call, Entry, History, Outcome, Sees, judge};
 use crate::process::{PATIENCE, pause, within};
@@ -185,7 +186,7 @@ impl History {
         let acknowledged = self.0.lock().unwrap().acknowledged.clone();
         // A store without an index reads everything for each page.
         let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
-        wait_for_all(client, acknowledged, patience).await?;
+        wait_for_all(client, acknowledged).await?;
         let user = |entry: Entry| match entry.call {
             Call::Buy { user, .. } => Some(user),
             _ => None,
@@ -223,20 +224,27 @@ impl History {
     }
 }
 
-/// Waits until all of these are stored, and returns the missing ones. Reads one by one: a store that scans everything
-/// for each page has no time left for inserts.
+/// Waits until all of these are stored, or none was found for a while, and returns the missing ones. Reads one by one:
+/// a store that scans everything for each page has no time left for inserts.
 async fn wait_for_all(
     client: &ShopClient,
     acknowledged: BTreeSet<PurchaseId>,
-    patience: Duration,
 ) -> Result<(), BTreeSet<PurchaseId>> {
     let missing = Mutex::new(acknowledged.clone());
     let one = async |id: PurchaseId| {
         while !matches!(client.get(&id).await, Ok(Some(_))) {
             pause().await;
         }
-        missing.lock().await.remove(&id);
+        missing.lock().unwrap().remove(&id);
     };
-    let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
-    tokio::time::timeout(patience, all).await.map_err(|_late| missing.into_inner())
+    let mut all = pin!(stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>());
+    loop {
+        let before = missing.lock().unwrap().len();
+        if tokio::time::timeout(PATIENCE, &mut all).await.is_ok() {
+            return Ok(());
+        }
+        if missing.lock().unwrap().len() == before {
+            return Err(missing.lock().unwrap().clone());
+        }
+    }
 }
