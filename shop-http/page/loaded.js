@@ -53,11 +53,12 @@ export function useLoaded(key, ask, every) {
 
 /** What is shown of a state: `children` makes the view of its data; `what` is its subject, `empty` is shown for nothing. */
 export function Loaded({ id, state, what, empty, children }) {
-  const notice = noticeOf(state, what);
+  const text = noticeOf(state, what);
+  const notice = text && html`<p class=${state.is === "shown" ? "notice bad dock" : "notice bad"} role="alert">${text}</p>`;
   return html`<div id=${id} data-state=${state.is} aria-busy=${state.is === "loading"}>
-    ${notice && html`<p class="notice bad" role="alert">${notice}</p>`}
+    ${state.is !== "shown" && notice}
     ${state.is === "loading" && html`<p class="intro">Loading…</p>`}
     ${state.is === "empty" && html`<div class="intro" role="status">${empty}</div>`}
-    ${state.is === "shown" && children(state.data)}
+    ${state.is === "shown" && [children(state.data), notice]}
   </div>`;
 }

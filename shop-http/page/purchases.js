@@ -50,12 +50,12 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
   const shown = (data) => html`
     <${Totals} data=${data} amount=${amount} button=${isRounded(data) && html`<button type="button" class="link" id="exact" onClick=${() => setExact(!isExact)}>Show ${isExact ? "rounded" : "exact"} amounts</button>`} />
     ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} before=${data.before} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
-    ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
     <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} range=${showsUser && withoutUser(params)} amount=${amount} />
     <div class="below">
       ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}
       <${Export} whose=${whose} bounds=${bounds} range=${range} />
-    </div>`;
+    </div>
+    ${data.hasNewer && html`<p class="notice dock" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}`;
   const empty = isAny.current ? html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>` : none;
   const isRefused = range.name === "30d" && (params.range ?? params.from ?? params.to ?? "30d") !== "30d";
   return html`<${Range} view=${view} params=${params} range=${range} />

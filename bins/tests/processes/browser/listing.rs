@@ -47,10 +47,14 @@ async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     browser.click("more").await;
     until("list them all", async || rows(&browser).await == 31).await;
     assert!(browser.texts("#more").await.is_empty());
-    let noted = browser.texts("#purchases tr").await;
+    let rows_and_place = async || {
+        let place = "return document.getElementById('purchases').getBoundingClientRect().y";
+        (browser.texts("#purchases tr").await, browser.run(place).await)
+    };
+    let noted = rows_and_place().await;
     buy_all(&facing, "ada", "u1", 200..201).await;
     until("offer the new one", async || browser.texts("#newest").await.len() == 1).await;
-    assert_eq!(browser.texts("#purchases tr").await, noted);
+    assert_eq!(rows_and_place().await, noted);
     browser.click("newest").await;
     browser.shows("count", "32").await;
     assert_eq!((rows(&browser).await, &*browser.texts("#purchases .amount").await[0]), (25, "200.00"));
