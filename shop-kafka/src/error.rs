@@ -29,6 +29,8 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
         }
         // `rdkafka_error_code` returns no code for these.
         KafkaError::AdminOp(code) => classify(*code),
+        // librdkafka finds no partition where it finds no leader.
+        KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
         other => {
             other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka rejected a call"), classify)
         }

@@ -306,7 +306,8 @@ fn watermarks(consumer: &Observer, topic: &str, partition: i32) -> Result<(i64, 
     let pauses = ConstantBuilder::new().with_delay(POLL_TIMEOUT).with_max_times(MAX_ELECTION_PAUSES);
     let has_no_leader = |error: &KafkaError| {
         let code = error.rdkafka_error_code();
-        matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable))
+        // The last is what librdkafka finds where it finds no leader.
+        matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition))
     };
     fetch.retry(pauses).when(has_no_leader).call().map_err(from_kafka)
 }

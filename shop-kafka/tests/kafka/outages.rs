@@ -197,11 +197,21 @@ async fn every_acknowledged_record_is_in_the_log_if_the_first_batch_was_rejected
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_waits_for_the_leader_of_a_partition() {
     let (cluster, options) = one_broker();
+    let topic = options.topic.clone();
     let log = KafkaLog::open(options).await.unwrap();
     log.sink().publish(&purchase(1)).await.unwrap();
+    let scan = async || {
+        let batches: Vec<Batch> = log.scan().await.unwrap().try_collect().await.unwrap();
+        batches.iter().map(|batch| batch.records.len()).sum::<usize>()
+    };
     cluster.reject_offset_requests(3);
-    let batches: Vec<Batch> = soon("scan", log.scan().await.unwrap().try_collect()).await.unwrap();
-    assert_eq!(batches.iter().map(|batch| batch.records.len()).sum::<usize>(), 1);
+    assert_eq!(soon("scan", scan()).await, 1);
+    cluster.take_leader(&topic, 0);
+    let elect = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.give_leader(&topic, 0, 1);
+    };
+    assert_eq!(soon("scan", async { tokio::join!(scan(), elect) }).await.0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
