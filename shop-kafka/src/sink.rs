@@ -83,9 +83,8 @@ impl KafkaSink {
             let delivery = log.enqueue(&record)?.with_timeout(left);
             receipt(&log, id, delivery, || log.enqueue(&record)).await
         });
-        task.await.unwrap_or_else(|error| {
-            Err(kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error))
-        })
+        let aborted = |error| kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error);
+        task.await.map_err(aborted)?
     }
 
     fn open(&self) -> Result<()> {

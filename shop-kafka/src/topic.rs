@@ -93,30 +93,35 @@ impl Topic {
         found.settings.retention
     }
 
-    /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
+    /// Waits until the topic exists, at most for `timeout`. A check that failed is repeated, unless an operator has to act.
     pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
-        let mut state = self.state.subscribe();
-        let checked = state.wait_for(|state| !matches!(state, State::Unknown));
-        match tokio::time::timeout(timeout, checked).await {
-            Ok(Ok(state)) => match &*state {
-                State::Failed(error) => Err(error.clone()),
-                State::Unknown | State::Ready(_) => Ok(()),
-            },
-            // The sender is a field of `self`, so the channel cannot be closed.
-            Ok(Err(_)) | Err(_) => Err(not_reached()),
+        let is_known = |state: &State| match state {
+            State::Failed(error) => !error.is_retryable() || is_missing(error),
+            state => !matches!(state, State::Unknown),
+        };
+        self.known_by(timeout, is_known).await
+    }
+
+    /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
+    pub(crate) async fn checked(&self, timeout: Duration) -> Result<()> {
+        self.known_by(timeout, |state| !matches!(state, State::Unknown)).await
+    }
+
+    async fn known_by(&self, timeout: Duration, is_known: impl FnMut(&State) -> bool) -> Result<()> {
+        let _elapsed =
+            tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_known)).await.is_err();
+        match self.state() {
+            State::Unknown => Err(not_reached()),
+            State::Failed(error) => Err(error),
+            State::Ready(_) => Ok(()),
         }
     }
 
-    /// Waits for the first check, at most for `timeout`. Returns whether the topic exists.
+    /// Waits until the topic exists or is missing, at most for `timeout`. Returns whether it exists.
     pub(crate) async fn exists(&self, timeout: Duration) -> Result<bool> {
-        let is_missing = |error: &Error| {
-            let source = std::error::Error::source(error);
-            source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
-        };
         match self.ready(timeout).await {
-            Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
+            ready => ready.map(|()| true),
         }
     }
 
@@ -402,6 +407,12 @@ impl Description {
 
 /// The source of the error for a missing topic that is not created here.
 const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
+
+fn is_missing(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
+}
+
 /// The maximum time to wait for the leaders of a new topic.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
 const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -452,6 +463,20 @@ mod tests {
         topic.set(accepted);
         append().await;
         while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
+    }
+
+    #[tokio::test]
+    async fn a_failed_check_is_repeated_unless_an_operator_has_to_act() {
+        let topic = Topic::new("purchases".into(), 1, &KafkaLogOptions::new("127.0.0.1:1"), Vec::new());
+        let patience = Duration::from_secs(3_600);
+        topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
+        assert!(topic.checked(patience).await.is_err() && topic.ready(Duration::ZERO).await.is_err());
+        let later = async { topic.set(State::Ready(Description::default())) };
+        tokio::join!(topic.ready(patience), later).0.unwrap();
+        for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
+            topic.set(State::Failed(error));
+            topic.ready(patience).await.unwrap_err();
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

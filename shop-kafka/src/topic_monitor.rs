@@ -128,7 +128,7 @@ impl TopicMonitor {
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
         let Some(admin) = &self.admin else { return Ok(()) };
         let checked = async {
-            topic.ready(CHECK_TIMEOUT).await?;
+            topic.checked(CHECK_TIMEOUT).await?;
             topic.ping(admin).await
         };
         let result =
@@ -191,15 +191,11 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
 
 /// The time until the next check of `topic`.
 fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
+    let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {
+        State::Ready(found) if is_cluster_known && found.has_all_leaders() => READY_INTERVAL,
+        State::Ready(_) if is_cluster_known => LEADERLESS_INTERVAL,
         State::Failed(error) if !error.is_retryable() => LEADERLESS_INTERVAL,
-        State::Ready(found) if admin.cluster.get().is_some() => {
-            if found.has_all_leaders() {
-                READY_INTERVAL
-            } else {
-                LEADERLESS_INTERVAL
-            }
-        }
         _ => MISSING_INTERVAL,
     }
 }

@@ -176,10 +176,8 @@ impl KafkaDeadLetters {
         self.topic.ready(self.log.options.publish_timeout).await?;
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let partitions = tokio::task::spawn_blocking(move || log.producer.partitions(&topic)).await;
-        let partitions = partitions.map_err(|error| {
-            kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error)
-        })??;
-        for partition in partitions {
+        let aborted = |error| kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error);
+        for partition in partitions.map_err(aborted)?? {
             let enqueue = |index: usize| {
                 let headers = marker(&dead_letters[index], record_type, resolution);
                 let outgoing =

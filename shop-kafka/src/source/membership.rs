@@ -59,14 +59,13 @@ impl Membership for (&Member, &Consumer) {
         let mut list = TopicPartitionList::new();
         list.add_partition(&member.log.topic.name, signed(index)?);
         let found = consumer.committed_offsets(list, timeout).map_err(from_kafka)?;
-        let mut committed = None;
         for element in found.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                committed = Some(offset);
+                return Ok(Some(offset));
             }
         }
-        Ok(committed)
+        Ok(None)
     }
 
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
