@@ -208,7 +208,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 # After a kill, the broker registers again quickly.
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=2000
+broker.session.timeout.ms=${KAFKA_SESSION_MS:-2000}
 # Low memory use, few threads.
 log.cleaner.dedupe.buffer.size=8388608
 log.index.size.max.bytes=1048576

@@ -45,6 +45,9 @@ struct OwnSet {
     _permit: SemaphorePermit<'static>,
 }
 
+/// Settings of servers that no test kills: data is in memory, and a busy broker keeps its partitions.
+const KEPT_RUNNING: &[(&str, &str)] = &[("MONGO_STORE", "memory"), ("KAFKA_SESSION_MS", "18000")];
+
 impl Servers {
     /// The servers in `SHOP_TEST_KAFKA` and `SHOP_TEST_MONGODB_URI`, for a test that neither kills nor pauses
     /// them: other tests use them concurrently, so that all names are unique to this test. Without
@@ -61,7 +64,7 @@ impl Servers {
                 let exports = exports.into_iter().chain(login).collect();
                 Some(Self { exports, suffix, ..Self::default() })
             }
-            None => Some(Self { suffix, ..Self::start_with(names, &[("MONGO_STORE", "memory")]).await? }),
+            None => Some(Self { suffix, ..Self::start_with(names, KEPT_RUNNING).await? }),
         }
     }
 
