@@ -17,6 +17,8 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// A count reads all dead-lettered records. The pause after it is this multiple of its duration: 2 % of the time.
 const PAUSE_FACTOR: u32 = 50;
+/// The maximum pause: a count also takes long because the broker is busy.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 /// Counts the pending records of the log of `topic` periodically, and when `ingest` has dead-lettered a record.
 pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
@@ -27,9 +29,7 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
         match log.usage().await {
             Ok(Some(usage)) => metrics.note_log_usage(&topic, &usage),
             Ok(None) => {}
-            Err(error) => {
-                tracing::debug!(log.topic = topic, error = %error.chain(), "reading the log's size failed");
-            }
+            Err(error) => tracing::debug!(log.topic = topic, error = %error.chain(), "log size unknown"),
         }
         match counts(&*log).await {
             Ok((counts, gaps)) => {
@@ -46,7 +46,7 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
                 continue;
             }
         }
-        let pause = begun.elapsed() * PAUSE_FACTOR;
+        let pause = (begun.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
         tokio::time::sleep(pause).await;
         let changed = ingest.wait_for(|status| self::kept(status) != kept);
         let changed = async {

@@ -74,7 +74,8 @@ impl KafkaSink {
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => return Err(closed("sink")),
-                ready = log.topic.ready(log.options.publish_timeout) => ready?,
+                // Not until it is ready: a service responds sooner, and with the outcome.
+                ready = log.topic.checked(log.options.publish_timeout) => ready?,
             }
             let left = log.options.publish_timeout.saturating_sub(started.elapsed());
             if left < MIN_TIMEOUT {
