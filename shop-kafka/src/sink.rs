@@ -74,7 +74,7 @@ impl KafkaSink {
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => return Err(closed("sink")),
-                // Not until it is ready: a service responds sooner, and with the outcome.
+                // The first check decides: a service responds before its own deadline, with a known outcome.
                 ready = log.topic.checked(log.options.publish_timeout) => ready?,
             }
             let left = log.options.publish_timeout.saturating_sub(started.elapsed());

@@ -95,11 +95,11 @@ impl Topic {
 
     /// Waits until the topic exists, at most for `timeout`. A check that failed is repeated, unless an operator has to act.
     pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
-        let is_known = |state: &State| match state {
+        let is_final = |state: &State| match state {
             State::Failed(error) => !error.is_retryable() || is_missing(error),
             state => !matches!(state, State::Unknown),
         };
-        self.known_by(timeout, is_known).await
+        self.known_by(timeout, is_final).await
     }
 
     /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
@@ -107,9 +107,11 @@ impl Topic {
         self.known_by(timeout, |state| !matches!(state, State::Unknown)).await
     }
 
-    async fn known_by(&self, timeout: Duration, is_known: impl FnMut(&State) -> bool) -> Result<()> {
+    /// Waits for a state that `is_final`, at most for `timeout`. Returns an error unless the topic exists.
+    async fn known_by(&self, timeout: Duration, is_final: impl FnMut(&State) -> bool) -> Result<()> {
+        // After the time, the last state decides.
         let _elapsed =
-            tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_known)).await.is_err();
+            tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final)).await.is_err();
         match self.state() {
             State::Unknown => Err(not_reached()),
             State::Failed(error) => Err(error),
