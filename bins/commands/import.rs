@@ -26,12 +26,13 @@ pub(super) async fn run(
     let import = Import::new(format).from_line(from_line).retention(settings.purchase_retention);
     let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), Progress::begin());
     let show = |report: &ImportReport| {
-        progress.show(format!("{} purchases imported, {} lines rejected", report.imported, report.rejected));
+        let ImportReport { lines, rejected, .. } = report;
+        progress.show(format!("{lines} lines read, {rejected} rejected"));
     };
     let imported = import.run(&*sink, input, &mut report, show).await;
     drop((sink, progress));
     let name = log.close().await;
-    if imported.is_ok() || report.imported + report.rejected > 0 {
+    if imported.is_ok() || report.lines > 0 {
         print_report(settings.json, &[("log", &name)], format!("log    {name}\n{report}"), &report)?;
     }
     imported.map_err(|error| match report.resume_at {

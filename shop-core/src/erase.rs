@@ -255,7 +255,7 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     }
     let named = || {
         let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
-        members.get_alias(&record::USER_ID).ok()??.text_or_integer().map(|text| text == user.as_str())
+        members.get_alias(&record::USER_ID).ok()??.text_or_number().map(|text| text == user.as_str())
     };
     has_key(record, user.as_str()) || named().unwrap_or_default()
 }

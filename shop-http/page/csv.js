@@ -14,9 +14,11 @@ export function valuesOf(line) {
 
 /** What a file has: a `problem`, or its first line `head` and the others: `[{number, text, purchase, problem}]`. */
 export function readCsv(text) {
-  const all = text.replace(/^\uFEFF/, "").split(/\r?\n/).map((text, at) => ({ number: at + 1, text }));
+  const all = text.replace(/^\uFEFF/, "").split(/\r\n|\r|\n/).map((text, at) => ({ number: at + 1, text }));
   const [head, ...lines] = all.filter(({ text }) => text.trim() !== "");
-  const columns = valuesOf(head?.text ?? "")?.map((name) => name.trim()) ?? [];
+  const columns = valuesOf(head?.text ?? "")?? [];
+  const repeated = columns.find((name, at) => columns.indexOf(name) !== at);
+  if (repeated !== undefined) return { problem: `The column ${repeated} is there twice. Remove one of them.` };
   const missing = NEEDED.find((name) => !columns.includes(name));
   if (missing) return { problem: `The column ${missing} is missing in the first line.` };
   const unknown = columns.find((name) => !COLUMNS.includes(name) && !IGNORED.includes(name));
@@ -42,7 +44,7 @@ function problemOf(text, { price, timestamp, id, key, ...others }) {
   if (text.includes("\uFFFD")) return "It is not in UTF-8.";
   if (missing) return `${missing} is missing.`;
   if (!/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(price)) return "price must be a number such as 29.99.";
-  if (timestamp && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(timestamp)) return "timestamp must be such as 2026-03-01T09:00:00Z.";
+  if (timestamp && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$/i.test(timestamp)) return "timestamp must be such as 2026-03-01T09:00:00Z.";
   return id && key && "It has an id and a key. Leave one of them.";
 }
 

@@ -7,10 +7,13 @@ mod batch;
 mod bodies;
 mod dead_letters;
 pub mod header;
+mod lines;
 pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
 
+#[cfg(feature = "csv")]
+pub(crate) use lines::ends_line;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
@@ -20,5 +23,6 @@ pub use {
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,
     },
+    lines::lines,
     problem::{ProblemError, ProblemMembers},
 };

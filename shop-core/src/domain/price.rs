@@ -63,6 +63,28 @@ impl Price {
         value.try_into()
     }
 
+    /// The price in a number of another system, whose calculation may have left more decimals than a price has, as in
+    /// `0.30000000000000004`: it is rounded to 8 decimals.
+    ///
+    /// ```
+    /// use shop_core::Price;
+    ///
+    /// assert_eq!(Price::rounded("182.45000000000002")?.to_string(), "182.45");
+    /// # Ok::<(), shop_core::Invalid>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`] for text that is not a number, and for a price that is negative or too large.
+    pub fn rounded(text: &str) -> Result<Self, Invalid> {
+        text.parse().or_else(|error: Invalid| {
+            if error.kind() != InvalidKind::TooManyDecimals {
+                return Err(error);
+            }
+            let exact = text.parse().or_else(|_exponent| Decimal::from_scientific(text));
+            exact.map_err(|_unreadable| error)?.round_dp(Self::MAX_DECIMALS).normalize().try_into()
+        })
+    }
+
     /// The value.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {

@@ -42,8 +42,8 @@ impl Timestamp {
         if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(Self::INVALID) } else { Ok(Self(millis)) }
     }
 
-    /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59. Fractions beyond
-    /// milliseconds are truncated. [`FromStr`] accepts more.
+    /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59, with or without its
+    /// colon. Fractions beyond milliseconds are truncated. [`FromStr`] accepts more.
     ///
     /// ```
     /// use shop_core::Timestamp;
@@ -69,9 +69,9 @@ impl Timestamp {
         let zone =
             fraction.map_or(rest, |digits| digits.trim_start_matches(|digit: char| digit.is_ascii_digit()));
         let is_offset = || {
-            (has_form(zone, "+00:00") || has_form(zone, "-00:00"))
+            ["+00:00", "-00:00", "+0000", "-0000"].iter().any(|form| has_form(zone, form))
                 && &zone[1..3] <= "23"
-                && &zone[4..] <= "59"
+                && &zone[zone.len() - 2..] <= "59"
         };
         let is_valid =
             has_form(civil, FORM) && &civil[17..] <= "59" && (zone.eq_ignore_ascii_case("Z") || is_offset());
@@ -225,6 +225,7 @@ mod tests {
             "2026-03-01T09:00:00-00:00",
             "2026-03-02T08:59:00+23:59",
             "2026-02-28T09:01:00.5-23:59",
+            "2026-03-01T10:00:00.000000+0100",
         ] {
             let read = Timestamp::from_rfc3339(text).unwrap();
             assert_eq!(read.as_millis() / 1_000, 1_772_355_600, "{text}");
@@ -239,7 +240,7 @@ mod tests {
             "2026-03-01T24:00:00Z",
             "2026-03-01T09:00:00+24:00",
             "2026-03-01T09:00:00+01:60",
-            "2026-03-01T09:00:00+0100",
+            "2026-03-01T09:00:00+0160",
             "2026-03-01T09:00:00+01",
             "2026-03-01T09:00:00,5Z",
             "2026-03-01T09:00:00.Z",

@@ -46,7 +46,11 @@ async fn each_line_of_json_is_read_or_rejected() {
     assert!(rejected[2].1.starts_with("currency is unknown: "), "{rejected:?}");
     let ahead = "timestamp 2999-01-01T00:00:00Z must not be more than 5 minutes in the future";
     assert_eq!(rejected[3..], [(6, ahead), (7, "id and key must not both be given")]);
-    assert!(report.to_string().starts_with("imported 1, rejected 5\n  line 3: userid must be text\n"));
+    assert!(
+        report
+            .to_string()
+            .starts_with("lines 6: imported 1, repeated 0, rejected 5\n  line 3: userid must be text\n")
+    );
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["rejected"], &json["rejected_lines"][0]["line"]), (&5.into(), &3.into()));
 }
@@ -54,17 +58,50 @@ async fn each_line_of_json_is_read_or_rejected() {
 #[tokio::test]
 async fn an_unclosed_quote_affects_only_its_own_row() {
     let text =
-        "\u{feff}username , userid,price\r\n\"ada, \"\"b\"\" \",u1,1\r\nada,u1,\"1\nada,u1\n\n\"'=c\",u1,1";
+        "\u{feff}username,userid,price\r\n\"ada, \"\"b\"\" \",u1,1\r\nada,u1,\"1\nada,u1\n\n\"'=c\",u1,1";
     let (report, purchases) = import(Import::new(RowFormat::Csv), text).await.unwrap();
     let mut names: Vec<_> = purchases.values().map(|purchase| purchase.user_name.to_string()).collect();
     names.sort();
     assert_eq!(names, ["=c", "ada, \"b\" "]);
     let expected = [(3, "a quote is not closed"), (4, "has 2 columns, and the first line 3")];
     assert_eq!(rejected(&report), expected);
-    for text in ["", "\n", "username,price\n", "username,userid,price,currency\n", "\"username\n"] {
+    for text in [
+        "",
+        "\n",
+        "username,price\n",
+        "username,userid,price,currency\n",
+        "\"username\n",
+        " username,userid,price\n",
+        "username,userid,price,price\n",
+    ] {
         let error = import(Import::new(RowFormat::Csv), text).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text:?}");
     }
+}
+
+#[tokio::test]
+async fn every_line_is_imported_repeated_or_rejected_whatever_ends_it() {
+    for end in ["\n", "\r\n", "\r"] {
+        for last in ["", end] {
+            let rows = ["username,userid,price", "ada,u1,1", "bob,u2,2", "", "cy,u3,much", "dan,u4,4"];
+            let text = rows.join(end) + last;
+            let (report, purchases) = import(Import::new(RowFormat::Csv), &text).await.unwrap();
+            assert_eq!((report.lines, report.imported, purchases.len()), (4, 3, 3), "{text:?}");
+            assert_eq!(report.rejected_lines[0].line, 5, "{text:?}");
+            // The other reader of lines has the same ones.
+            let lines: Vec<_> =
+                crate::api::lines(text.as_bytes()).map(|line| str::from_utf8(line).unwrap()).collect();
+            assert_eq!(lines[..6], rows, "{text:?}");
+        }
+    }
+    let mixed = format!("username,userid,price\r\n{}", "ada,u1,1\rbob,u2,2\nada,u1,1\r\n".repeat(3_000));
+    let (report, _) = import(Import::new(RowFormat::Csv), &mixed).await.unwrap();
+    assert_eq!((report.lines, report.imported, report.repeated, report.rejected), (9_000, 9_000, 0, 0));
+    let json = r#"{"username":"ada","userid":"u1","price":1,"key":"k"}"#;
+    let text = format!("\u{feff}{json}\r{json}\r\n{}{json}", " ".repeat(65_536));
+    let (report, purchases) = import(Import::new(RowFormat::Ndjson), &text).await.unwrap();
+    assert_eq!((report.lines, report.imported, purchases.len()), (3, 2, 1));
+    assert_eq!(rejected(&report), [(3, "has more than 65536 bytes")]);
 }
 
 #[tokio::test]

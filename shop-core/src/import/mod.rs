@@ -62,8 +62,12 @@ options! {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// Acknowledged purchases, also those that are stored already.
+    /// Lines that were read and are not blank: the sum of the following.
+    pub lines: u64,
+    /// Acknowledged purchases.
     pub imported: u64,
+    /// Purchases that were stored before. A log without its store, such as Kafka, does not know them: they are imported.
+    pub repeated: u64,
     /// Lines that are not valid, or whose purchase the log has rejected.
     pub rejected: u64,
     /// The first 20 of these lines.
@@ -94,7 +98,8 @@ impl ImportReport {
 
 impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "imported {}, rejected {}", self.imported, self.rejected)?;
+        let Self { lines, imported, repeated, rejected, .. } = self;
+        write!(f, "lines {lines}: imported {imported}, repeated {repeated}, rejected {rejected}")?;
         for RejectedLine { line, detail } in &self.rejected_lines {
             write!(f, "\n  line {line}: {detail}")?;
         }
@@ -148,6 +153,7 @@ fn unreadable() -> Error {
 async fn publish(sink: &dyn PurchaseSink, batch: Vec<Row>, report: &mut ImportReport) -> Result<()> {
     let (mut lines, mut purchases) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for (line, row) in batch {
+        report.lines += 1;
         match row {
             Ok(purchase) => {
                 lines.push(line);
@@ -161,6 +167,7 @@ async fn publish(sink: &dyn PurchaseSink, batch: Vec<Row>, report: &mut ImportRe
         let results = if purchases.is_empty() { Vec::new() } else { sink.publish_many(&purchases).await };
         for ((line, purchase), result) in lines.into_iter().zip(purchases).zip(results) {
             match result {
+                Ok(receipt) if receipt.is_duplicate => report.repeated += 1,
                 Ok(_) => report.imported += 1,
                 Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {
                     failed.get_or_insert((line, error));

@@ -1,9 +1,9 @@
 //! Purchases as lines of NDJSON or rows of CSV.
 
-use std::io::{BufRead, Read as _};
+use std::io::{self, BufRead};
 
 use super::{Import, unreadable};
-use crate::api::RowFormat;
+use crate::api::{RowFormat, ends_line};
 use crate::json::Members;
 use crate::retention::AcceptedTimes;
 use crate::{
@@ -27,6 +27,8 @@ pub(super) struct Rows<R> {
     input: R,
     text: Vec<u8>,
     line: u64,
+    /// Whether the last line ended with a CR: an LF that follows belongs to its end.
+    is_after_cr: bool,
     /// The columns of CSV, as indices of [`COLUMNS`].
     columns: Vec<usize>,
 }
@@ -34,7 +36,8 @@ pub(super) struct Rows<R> {
 impl<R: BufRead> Rows<R> {
     /// Reads the header of CSV.
     pub(super) fn new(import: Import, input: R) -> crate::Result<Self> {
-        let mut rows = Self { import, input, text: Vec::new(), line: 0, columns: Vec::new() };
+        let mut rows =
+            Self { import, input, text: Vec::new(), line: 0, is_after_cr: false, columns: Vec::new() };
         if rows.import.format == RowFormat::Csv {
             let header = rows.next_line()?.unwrap_or(Ok(())).and_then(|()| csv_row(&rows.text));
             rows.columns = header
@@ -62,18 +65,42 @@ impl<R: BufRead> Rows<R> {
         let failed = |error| unreadable().with_source(error);
         loop {
             self.text.clear();
-            let mut limited = (&mut self.input).take(MAX_LINE as u64);
-            let length = limited.read_until(b'\n', &mut self.text).map_err(failed)?;
-            if length == 0 {
+            if !self.read_line().map_err(failed)? {
                 return Ok(None);
             }
             self.line += 1;
-            if length == MAX_LINE && !self.text.ends_with(b"\n") {
-                self.input.skip_until(b'\n').map_err(failed)?;
+            if self.text.len() > MAX_LINE {
                 return Ok(Some(Err(format!("has more than {MAX_LINE} bytes"))));
             }
             if !self.text.trim_ascii().is_empty() {
                 return Ok(Some(Ok(())));
+            }
+        }
+    }
+
+    /// Reads the text of the next line, of which more than the maximum is not kept. Returns whether there is one.
+    fn read_line(&mut self) -> io::Result<bool> {
+        let mut is_begun = false;
+        loop {
+            let buffer = match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                buffer => buffer?,
+            };
+            if std::mem::take(&mut self.is_after_cr) && buffer.first() == Some(&b'\n') {
+                self.input.consume(1);
+                continue;
+            }
+            if buffer.is_empty() {
+                return Ok(is_begun);
+            }
+            let end = buffer.iter().position(|byte| ends_line(*byte));
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            self.text.extend_from_slice(&part[..part.len().min(MAX_LINE + 1 - self.text.len())]);
+            (is_begun, self.is_after_cr) = (true, end.is_some_and(|end| buffer[end] == b'\r'));
+            let read = part.len() + usize::from(end.is_some());
+            self.input.consume(read);
+            if end.is_some() {
+                return Ok(true);
             }
         }
     }
@@ -130,15 +157,18 @@ impl<R: BufRead> Rows<R> {
 /// The columns that the first line of CSV names.
 fn columns(header: &csv::StringRecord) -> Result<Vec<usize>, String> {
     for name in ["username", "userid", "price"] {
-        if !header.iter().any(|column| column.trim() == name) {
+        if !header.iter().any(|column| column == name) {
             return Err(format!("the column {name:?} is missing in the first line"));
         }
     }
-    let column = |name: &str| {
-        let known = COLUMNS.iter().position(|column| *column == name.trim());
+    let column = |(at, name): (usize, &str)| {
+        if header.iter().take(at).any(|before| before == name) {
+            return Err(format!("the column {name:?} is there twice: remove one of them"));
+        }
+        let known = COLUMNS.iter().position(|column| *column == name);
         known.ok_or_else(|| format!("the column {name:?} is unknown: there are {}", COLUMNS.join(", ")))
     };
-    header.iter().map(column).collect()
+    header.iter().enumerate().map(column).collect()
 }
 
 /// The columns of one line. No value has a line break, so an unclosed quote affects only its own line.

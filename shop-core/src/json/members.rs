@@ -49,7 +49,7 @@ impl<'a, const N: usize> Members<'a, N> {
 
     fn parse_with(json: &'a [u8], names: [&'static str; N], once: bool) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
-        let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
+        let text = without_mark(std::str::from_utf8(json).map_err(serde_json::Error::custom)?);
         let mut json = serde_json::Deserializer::from_str(text);
         // Only maps are visited: a derived implementation would accept an array.
         let members = json.deserialize_map(MembersVisitor { names, once })?;
@@ -82,6 +82,12 @@ impl<'a, const N: usize> Members<'a, N> {
     pub fn is_empty(&self) -> bool {
         self.unknown.is_empty() && self.values.iter().all(Option::is_none)
     }
+}
+
+/// `text` without a byte order mark at its beginning, which a JSON text may have (RFC 8259, 8.1).
+#[must_use]
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// A name: the index of a known one, or its text.

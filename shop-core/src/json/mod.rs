@@ -7,7 +7,7 @@ mod written;
 #[cfg(all(test, feature = "api"))]
 mod written_test;
 
-pub use members::Members;
+pub use members::{Members, without_mark};
 pub use scalar::RawScalar;
 pub use serde_with::{number, text};
 pub use written::{write_acknowledged, write_members};

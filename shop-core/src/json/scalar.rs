@@ -33,22 +33,28 @@ impl<'a> RawScalar<'a> {
         }
     }
 
+    /// The text, the digits of an integer, or the shortest text of another number: how records and documents of the
+    /// replaced systems have ids and names.
+    #[must_use]
+    pub fn text_or_number(&self) -> Option<Cow<'a, str>> {
+        self.text_or_integer().or_else(|| self.float().map(|number| Cow::Owned(number.to_string())))
+    }
+
     /// The nearest double. Not for money.
     #[must_use]
     pub fn float(&self) -> Option<f64> {
         self.is_number().then(|| self.0.parse().ok())?
     }
 
-    /// The price, from a number or from numeric text, which may be surrounded by white space.
+    /// The price, from a number or from numeric text, which may be surrounded by white space. One of another system is
+    /// [rounded](Price::rounded).
     ///
     /// # Errors
     /// The reason why it is not a price.
-    pub fn price(&self) -> Result<Price, Invalid> {
-        if self.is_number() {
-            return self.0.parse();
-        }
+    pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
+        let read = if is_exact { str::parse } else { Price::rounded };
         // What is no text is no number either.
-        self.text().unwrap_or_default().trim_ascii().parse()
+        if self.is_number() { read(self.0) } else { read(self.text().unwrap_or_default().trim_ascii()) }
     }
 
     /// The time, from text with or without a zone, or from a number of seconds or milliseconds.
@@ -117,6 +123,9 @@ mod tests {
         assert_eq!(scalar("5").text_or_integer().unwrap(), "5");
         assert_eq!(scalar("-5").text_or_integer().unwrap(), "-5");
         assert_eq!(scalar("123456789012345678901234").text_or_integer().unwrap(), "123456789012345678901234");
+        for (json, text) in [("5.0", "5"), ("1e3", "1000"), ("1.5", "1.5"), ("\"5.0\"", "5.0"), ("7", "7")] {
+            assert_eq!(scalar(json).text_or_number().unwrap(), text, "{json}");
+        }
         for json in ["5.0", "1e3", "true", "null", "[5]"] {
             assert_eq!(scalar(json).text_or_integer(), None, "{json}");
         }
@@ -127,10 +136,10 @@ mod tests {
         for (json, price) in
             [("29.99", "29.99"), (r#""1195.30""#, "1195.30"), (r#"" 5 ""#, "5"), ("1e2", "100")]
         {
-            assert_eq!(scalar(json).price().unwrap().to_string(), price);
+            assert_eq!(scalar(json).price(true).unwrap().to_string(), price);
         }
         for json in ["true", "null", "[5]", "{}", r#""0x10""#, r#""""#, r#""NaN""#, "1e999"] {
-            assert_eq!(scalar(json).price(), "".parse::<Price>(), "{json}");
+            assert_eq!(scalar(json).price(false), "".parse::<Price>(), "{json}");
         }
     }
 }

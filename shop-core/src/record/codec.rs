@@ -55,8 +55,8 @@ pub const MEMBERS: [&str; 7] = {
 
 /// Decodes the purchase in `record`, which is in `partition`.
 ///
-/// Reads our own format and those of all replaced systems: price as number or numeric text; `userid` and `username` as
-/// text or integer; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
+/// Reads our own format and those of all replaced systems: price as number or numeric text, rounded to 8 decimals; `userid` and `username` as
+/// text or number; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
 /// is absent or cannot be read, the record's own timestamp is used. Further members are ignored. A record without an id
 /// gets one from its position. The request's context is not decoded: it stays in the record's headers.
 ///
@@ -64,7 +64,7 @@ pub const MEMBERS: [&str; 7] = {
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let mut id = None;
+    let (mut id, mut is_ours) = (None, false);
     for (name, value) in record.headers.iter() {
         match (name, value) {
             (header::PURCHASE_ID, value) => {
@@ -73,6 +73,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
             (header::SCHEMA, Some(version)) if version != SCHEMA_VERSION.as_bytes() => {
                 return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
             }
+            (header::SCHEMA, Some(_known)) => is_ours = true,
             _ => {}
         }
     }
@@ -83,7 +84,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         id.unwrap_or_else(|| RecordId::new(record, partition).into()),
         text(user_id, "userid")?,
         text(members.get("username"), "username")?,
-        price(members.get("price"))?,
+        price(members.get("price"), is_ours)?,
         members.get("timestamp").and_then(|value| value.timestamp().ok()).unwrap_or(record.time),
     ))
 }
@@ -112,13 +113,15 @@ where
 {
     let value = value.ok_or(DecodeError::Missing(member))?;
     let problem = |problem: String| DecodeError::Member { member, problem };
-    let text = value.text_or_integer().ok_or_else(|| problem("is neither text nor an integer".into()))?;
+    let text = value.text_or_number().ok_or_else(|| problem("is neither text nor a number".into()))?;
     text.parse().map_err(|error: T::Err| problem(error.reason().to_owned()))
 }
 
-fn price(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
+fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeError> {
     let value = value.ok_or(DecodeError::Missing("price"))?;
-    value.price().map_err(|error| DecodeError::Member { member: "price", problem: error.reason().to_owned() })
+    let problem =
+        |error: Invalid| DecodeError::Member { member: "price", problem: error.reason().to_owned() };
+    value.price(is_ours).map_err(problem)
 }
 
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a

@@ -80,7 +80,7 @@ fn a_decode_error_states_its_cause() {
         (r#"["ada","u1",5]"#, "the value is no JSON object"),
         ("{\"username\":\"\u{0}\"", "the value is no JSON object"),
         (r#"{"username":"ada","userid":"u1"}"#, "price is missing"),
-        (r#"{"username":"ada","userid":{"a":1},"price":1}"#, "userid is neither text nor an integer"),
+        (r#"{"username":"ada","userid":{"a":1},"price":1}"#, "userid is neither text nor a number"),
         (r#"{"username":"ada","userid":"u1","price":null}"#, "price must be a valid number"),
     ] {
         let error = read(value).unwrap_err().to_string();
@@ -103,6 +103,13 @@ fn the_id_is_from_the_header_or_the_position() {
     assert_eq!(with(header::PURCHASE_ID, b"\xff"), Err(DecodeError::BadId));
     assert_eq!(with(header::SCHEMA, b"2"), Err(DecodeError::UnknownSchema("2".into())));
     assert!(with(header::SCHEMA, b"1").is_ok());
+    // Our own records are exact.
+    let calculated = record(r#"{"username":"ada","userid":"u1","price":0.30000000000000004}"#);
+    let ours = Headers::builder().with(header::SCHEMA, Some(b"1")).build();
+    assert!(
+        decode(&calculated, &partition()).is_ok()
+            && decode(&calculated.with_headers(ours), &partition()).is_err()
+    );
 
     // Without a header the id is derived from the position.
     let here = read(value).unwrap().id;

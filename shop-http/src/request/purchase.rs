@@ -178,7 +178,7 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String
         true => ("Price must be a valid number", "Price cannot be negative"),
         false => ("Price must be a positive number", "Price must be a positive number"),
     };
-    match value.price() {
+    match value.price(dialect.is_strict) {
         Ok(_) if dialect.is_strict && !is_json_number(value) => Err((Kind::NoNumber, no_number.to_owned())),
         Ok(price) if price.as_decimal().is_zero() && !dialect.may_be_free => {
             Err((Kind::Value, too_low.to_owned()))

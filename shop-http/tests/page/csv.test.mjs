@@ -47,6 +47,15 @@ test("problems are those of their lines", () => {
   assert.ok(readCsv("userid,username,price,currency").problem.startsWith('The column "currency" is unknown.'));
 });
 
+test("a line ends with LF, CR LF or CR, and a column is there once", () => {
+  for (const end of ["\n", "\r\n", "\r"]) {
+    const { lines } = readCsv(["username,userid,price", "ada,u1,1", "", "bob,u2,2", ""].join(end));
+    assert.deepEqual(lines.map(({ number, purchase }) => [number, purchase.userid]), [[2, "u1"], [4, "u2"]]);
+  }
+  assert.equal(readCsv("username,userid,price,price").problem, "The column price is there twice. Remove one of them.");
+  assert.equal(readCsv(" username,userid,price").problem, "The column username is missing in the first line.");
+});
+
 test("the file of failed lines is read again", () => {
   const failed = [{ number: 3, reason: 'price must be "a number".', text: '"ada, b",u1,x' }];
   const text = failedAsCsv("username,userid,price", failed);

@@ -3,7 +3,7 @@
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, RawDocument};
-use shop_core::{Decimal, Invalid, InvalidKind, Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Decimal, Price, Purchase, PurchaseId, Timestamp};
 
 use super::erase;
 use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
@@ -76,21 +76,12 @@ pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
         Some(RawBsonRef::String(text)) => text.trim().to_owned(),
         Some(RawBsonRef::Int32(number)) => number.to_string(),
         Some(RawBsonRef::Int64(number)) => number.to_string(),
-        Some(RawBsonRef::Double(number)) => return from_double(number),
+        // The shortest text that represents the double, which is the number as typed.
+        Some(RawBsonRef::Double(number)) => number.to_string(),
         Some(_) => return Err(unreadable("price", "is not a number")),
         None => return Err(unreadable("price", "is missing")),
     };
-    text.parse().map_err(|error| not_valid("price", &error))
-}
-
-/// Converts the shortest text that represents the double, which is the number as typed. A calculated number may have
-/// more decimals than a price, and is rounded.
-fn from_double(number: f64) -> Result<Price, Unreadable> {
-    let price = number.to_string().parse().or_else(|error: Invalid| match error.kind() {
-        InvalidKind::TooManyDecimals => format!("{number:.8}").parse(),
-        _ => Err(error),
-    });
-    price.map_err(|error| not_valid("price", &error))
+    Price::rounded(&text).map_err(|error| not_valid("price", &error))
 }
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use shop_core::ErrorKind;
+use shop_core::json::without_mark;
 
 use crate::response::{HttpError, HttpResult};
 
@@ -17,7 +18,7 @@ pub(super) type Line<'a> = (usize, &'a [u8]);
 /// # Errors
 /// When there are more than `limit`.
 pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
+    let lines = shop_core::api::lines(body).map(<[u8]>::trim_ascii).enumerate();
     let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).take(limit.saturating_add(1)).collect();
     if lines.len() > limit { Err(too_many_purchases(limit)) } else { Ok(lines) }
 }
@@ -29,7 +30,7 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> 
 pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
     let (mut elements, mut is_too_long) = (Vec::new(), false);
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
-    let mut json = serde_json::Deserializer::from_str(text);
+    let mut json = serde_json::Deserializer::from_str(without_mark(text));
     let read =
         Elements { limit, elements: &mut elements, is_too_long: &mut is_too_long }.deserialize(&mut json);
     match read.and_then(|()| json.end()) {
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn blank_lines_count_but_have_no_result() {
-        let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \n[", 3).unwrap();
+        let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \r[\r\r\n", 3).unwrap();
         assert_eq!(lines, [(0, &b"{}"[..]), (2, b"{\"a\":1}"), (3, b"[")]);
         assert!(of_ndjson(b" \n", 0).unwrap().is_empty());
         assert_eq!(of_ndjson(b"1\n2\n", 1).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);

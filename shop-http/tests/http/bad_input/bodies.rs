@@ -65,7 +65,6 @@ const NO_OBJECTS: &[&str] = &[
     "{\"username\":\"a\nb\",\"userid\":\"u1\",\"price\":1}",
     "{\"username\":\"a\tb\",\"userid\":\"u1\",\"price\":1}",
     "{\"username\":\"a\0b\",\"userid\":\"u1\",\"price\":1}",
-    "\u{feff}{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}",
     "username=ada&userid=u1&price=1",
     "<purchase><username>ada</username></purchase>",
     "username: ada\nuserid: u1\nprice: 1\n",
@@ -182,10 +181,6 @@ const NO_PRICES: &[(&str, &str)] = &[
     ("1e308", "Price must not be larger than 1000000000000000"),
     ("1000000000000000.01", "Price must not be larger than 1000000000000000"),
     ("99999999999999999999999999999999999999", "Price must not be larger than 1000000000000000"),
-    ("0.123456789", "Price must not have more than 8 decimals"),
-    ("1e-9", "Price must not have more than 8 decimals"),
-    ("5e-324", "Price must not have more than 8 decimals"),
-    ("0.30000000000000004", "Price must not have more than 8 decimals"),
 ];
 
 fn owned(text: &str) -> String {
@@ -213,7 +208,6 @@ pub(super) fn with_object() -> Vec<Case> {
     cases.extend(NO_PRICES.iter().map(|(value, text)| (with("price", value), owned(text))));
     let digits = "9".repeat(50_000);
     cases.push((with("price", &digits), owned("Price must not be larger than 1000000000000000")));
-    cases.push((with("price", &format!("0.{digits}")), owned("Price must not have more than 8 decimals")));
     // Closed again, so that it is JSON.
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     cases.push((with("username", &deep), owned("username must be text")));
