@@ -92,6 +92,7 @@ impl KafkaLog {
         });
         let mut tail = Tail::new(of, spans, batches.boxed());
         tail.unstable = unstable;
+        tail.generation = shared.health.topic_id(&shared.topic.name);
         Ok(tail)
     }
 }

@@ -1,7 +1,8 @@
 //! What all librdkafka clients share: the context, which receives their log lines, errors and statistics, and threads.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     denied: Mutex<Option<Error>>,
+    /// The id of each topic, which a topic that is created again does not have, and how often one has changed.
+    topic_ids: Mutex<BTreeMap<String, Arc<str>>>,
+    topic_changes: AtomicU64,
     /// What the clients authenticate with, if that is not in their configuration.
     oauth: Option<Arc<dyn OauthTokenProvider>>,
 }
@@ -36,7 +40,7 @@ const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 
 impl Health {
     pub(crate) fn new(oauth: Option<Arc<dyn OauthTokenProvider>>) -> Self {
-        Self { denied: Mutex::default(), oauth }
+        Self { oauth, ..Self::default() }
     }
 
     fn note(&self, error: &KafkaError, reason: &str) {
@@ -58,6 +62,29 @@ impl Health {
     /// A request succeeded: no error is known any more.
     pub(crate) fn clear(&self) {
         *lock(&self.denied) = None;
+    }
+
+    /// Keeps the id of a topic that a debug line of librdkafka states: 'Topic purchases changed id from … to …'. A client
+    /// writes it before it reads from the topic of that id. No safe call returns the id.
+    fn note_topic_id(&self, line: &str) -> Option<()> {
+        let (topic, ids) = line.split_once("Topic ")?.1.split_once(" changed id from ")?;
+        let id = ids.split_once(" to ")?.1;
+        let before = lock(&self.topic_ids).insert(topic.to_owned(), id.into());
+        if before.is_some_and(|before| *before != *id) {
+            tracing::warn!(log.topic = topic, "the topic was deleted and created again");
+            self.topic_changes.fetch_add(1, Ordering::AcqRel);
+        }
+        Some(())
+    }
+
+    /// The id of a topic, if the brokers have stated it.
+    pub(crate) fn topic_id(&self, topic: &str) -> Option<Arc<str>> {
+        lock(&self.topic_ids).get(topic).cloned()
+    }
+
+    /// How often a topic was replaced by another one of its name.
+    pub(crate) fn topic_changes(&self) -> u64 {
+        self.topic_changes.load(Ordering::Acquire)
     }
 
     /// Returns the known cause of `error`, or `error` itself.
@@ -137,6 +164,9 @@ impl<T: Send + Sync> ClientContext for Context<T> {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "METADATA" {
+            let _other_line = self.health.note_topic_id(message);
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(kafka.facility = facility, "{message}");

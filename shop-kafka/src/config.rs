@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::Client;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::types::RDKafkaType::{RD_KAFKA_CONSUMER, RD_KAFKA_PRODUCER};
 use secrecy::ExposeSecret;
 use shop_core::{ErrorKind, Result};
@@ -92,7 +93,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
 pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = client(options);
     config.set("allow.auto.create.topics", "false");
-    with_properties(config, options)
+    with_topic_ids(with_properties(config, options))
 }
 
 /// The producer.
@@ -138,13 +139,20 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     }
     // Consumer lag is read from the statistics.
     config.set("statistics.interval.ms", millis(options.statistics_interval));
-    with_properties(config, options)
+    with_topic_ids(with_properties(config, options))
 }
 
 /// `config` with the properties of the options, which take precedence.
 fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> ClientConfig {
     let properties = options.properties.iter();
     config.extend(properties.map(|(name, value)| (name.clone(), value.expose_secret().to_owned())));
+    config
+}
+
+/// `config` with the debug lines that state the ids of topics: see [`Health::topic_id`].
+fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
+    let others = config.get("debug").map(|others| format!("{others},")).unwrap_or_default();
+    config.set("debug", others + "topic").set_log_level(RDKafkaLogLevel::Debug);
     config
 }
 

@@ -136,6 +136,8 @@ struct Scan {
     follows: bool,
     /// Whether the client fetches few records.
     few: bool,
+    /// How often topics had been created again before.
+    topic_changes: u64,
     /// Records that were read and not yet sent, and their size in bytes.
     buffered: BTreeMap<i32, Vec<LogRecord>>,
     bytes: usize,
@@ -145,7 +147,7 @@ struct Scan {
 
 impl Scan {
     fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
-        let few = range.is_few();
+        let (few, topic_changes) = (range.is_few(), log.health.topic_changes());
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
@@ -173,7 +175,17 @@ impl Scan {
         }
         let (follows, buffered) = (range.follows(), BTreeMap::new());
         Ok((
-            Self { consumer, topic, ends, follows, few, buffered, bytes: 0, buffer: BytesMut::new() },
+            Self {
+                consumer,
+                topic,
+                ends,
+                follows,
+                few,
+                topic_changes,
+                buffered,
+                bytes: 0,
+                buffer: BytesMut::new(),
+            },
             (read, unstable),
         ))
     }
@@ -210,6 +222,12 @@ impl Scan {
                 Some(Err(error)) => {
                     last_error = Some(from_kafka(error));
                     continue;
+                }
+                Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => {
+                    let message = "a topic was deleted and created again while it was read";
+                    let _receiver_dropped =
+                        batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message)));
+                    return;
                 }
                 Some(Ok(message)) => {
                     let position =

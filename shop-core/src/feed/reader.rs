@@ -18,8 +18,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// How often it checks whether there are subscriptions.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// After this time the log is opened again: a tail does not have partitions that were added since.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(300);
+/// After this time the log is opened again: a tail does not have partitions that were added since. Where the positions
+/// of ingest name one, that is at once.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
 /// The minimum number of records of a partition that are kept until ingest passes them.
 const MIN_HELD: usize = 64;
 
@@ -72,7 +73,7 @@ impl Reader {
 
     async fn follow(&mut self) -> Result<()> {
         let closed = self.shared.closed.clone();
-        let (mut checks, mut opened) = (interval(CHECK_INTERVAL), Instant::now());
+        let (mut checks, mut opened, mut has_new) = (interval(CHECK_INTERVAL), Instant::now(), false);
         loop {
             tokio::select! {
                 () = closed.cancelled() => return Ok(()),
@@ -82,6 +83,7 @@ impl Reader {
                 },
                 Some(entries) = self.waiting.next() => self.waiting.put_back(self.hub.pass_on(entries)),
                 Some(positions) = self.requests.next(), if self.is_ahead() => {
+                    has_new |= positions.keys().any(|partition| !self.read.contains_key(partition));
                     for (partition, position) in positions {
                         let known = self.positions.entry(partition).or_default();
                         *known = position.max(*known);
@@ -93,9 +95,9 @@ impl Reader {
             }
             let room = self.limit() / 2;
             if self.full.iter().any(|index| self.waiting.count_of(*index) <= room)
-                || opened.elapsed() >= REOPEN_INTERVAL
+                || opened.elapsed() >= if has_new { CHECK_INTERVAL } else { REOPEN_INTERVAL }
             {
-                opened = Instant::now();
+                (opened, has_new) = (Instant::now(), false);
                 self.reopen().await?;
             }
             self.proceed();
@@ -140,7 +142,8 @@ impl Reader {
     /// Reads the log again from behind what was read.
     async fn reopen(&mut self) -> Result<()> {
         let tail = self.shared.log.tail(&TailStart::At(self.read.clone())).await?;
-        if self.read.iter().any(|(partition, read)| tail.start.get(partition) != Some(read)) {
+        let is_behind = |(partition, read)| tail.start.get(partition) != Some(read);
+        if digest(&tail) != self.hub.log || self.read.iter().any(is_behind) {
             return Err(Error::new(ErrorKind::Unavailable, "records that were not read are gone"));
         }
         let room = self.limit() / 2;

@@ -34,8 +34,7 @@ pub struct Gap {
 }
 
 format_as!(Gap: |this| Display = Display(format_args!(
-    "{}-{}: offsets {} to {} ({} records) {}",
-    this.partition.topic, this.partition.index, this.from, this.last(), this.count(), this.cause.description()
+    "{}-{}: {} {}", this.partition.topic, this.partition.index, this.extent(), this.cause.description()
 )));
 
 named_enum! {
@@ -47,9 +46,12 @@ named_enum! {
         Truncated = "truncated",
         /// The records are missing between others.
         Missing = "missing",
+        /// The topic was deleted and created again. How many records were not read by then is not known: the gap has
+        /// none, and begins at the group's position in the earlier topic.
+        Recreated = "recreated",
     }
 
-    invalid: "the cause of the gap", "must be deleted, truncated or missing"
+    invalid: "the cause of the gap", "must be deleted, truncated, missing or recreated"
 }
 
 impl GapCause {
@@ -58,6 +60,7 @@ impl GapCause {
             Self::Deleted => "were deleted before they were read",
             Self::Truncated => "were truncated from the end of the log",
             Self::Missing => "are missing between others",
+            Self::Recreated => "may be lost: the topic was deleted and created again",
         }
     }
 }
@@ -90,6 +93,13 @@ impl Gap {
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.to.saturating_sub(self.from)
+    }
+
+    fn extent(&self) -> String {
+        match self.count() {
+            0 => format!("records from offset {} on", self.from),
+            count => format!("offsets {} to {} ({count} records)", self.from, self.last()),
+        }
     }
 
     const fn last(&self) -> u64 {

@@ -23,6 +23,8 @@ const MAX_DISTANCE: u64 = 256;
 /// letter, pending or resolved, and no record.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    /// The id of the topic, if the brokers state it.
+    topic_id: Option<Arc<str>>,
     /// The next offset to read, by partition.
     next: BTreeMap<u32, u64>,
     /// The pending dead letters, by record and partition: several partitions may have copies of one.
@@ -47,7 +49,14 @@ pub(crate) type Place = (u32, u64);
 impl Index {
     /// Reads what was written since the last call.
     pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
-        let mut batches = pin!(scan(log, topic, ScanRange::From(self.next.clone())).await?);
+        let mut batches = scan(log, topic, ScanRange::From(self.next.clone())).await?;
+        // The scan has learned the id.
+        let topic_id = log.health.topic_id(topic);
+        if self.topic_id != topic_id {
+            *self = Self { topic_id, ..Self::default() };
+            batches = scan(log, topic, ScanRange::All).await?;
+        }
+        let mut batches = pin!(batches);
         while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
             for record in records {
                 self.add(partition, &record);

@@ -39,6 +39,8 @@ pub(super) struct Member {
     pub(super) assigned: AtomicBool,
     /// Whether partitions were assigned since the reader thread last compared their positions with the log.
     unchecked: AtomicBool,
+    /// The id of the topic that is read, if the brokers state it.
+    topic_id: Mutex<Option<Arc<str>>>,
 }
 
 impl Member {
@@ -54,6 +56,23 @@ impl Member {
             unstable: Mutex::default(),
             assigned: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
+            topic_id: Mutex::default(),
+        }
+    }
+
+    /// Begins to read the topic that there is now.
+    pub(super) fn note_topic_id(&self) {
+        *lock(&self.topic_id) = self.log.health.topic_id(&self.log.topic.name);
+    }
+
+    pub(super) fn topic_id(&self) -> Option<Arc<str>> {
+        lock(&self.topic_id).clone()
+    }
+
+    /// Commits the positions with the id of their topic: another one of its name has other records at the same offsets.
+    pub(super) fn state_topic_id(&self, list: &mut TopicPartitionList) {
+        if let Some(id) = self.topic_id() {
+            list.elements().iter_mut().for_each(|element| element.set_metadata(&*id));
         }
     }
 
@@ -169,7 +188,8 @@ impl Member {
         if consumer.assignment_lost() {
             return Err(lost());
         }
-        let list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
+        let mut list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
+        self.state_topic_id(&mut list);
         // An error of the generation is not reported as fenced: in a cooperative rebalance it can change during a commit
         // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
         consumer.commit(&list, CommitMode::Sync).map_err(from_kafka)?;

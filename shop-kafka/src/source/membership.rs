@@ -24,8 +24,12 @@ pub(super) trait Membership {
     /// Returns partition `index` with `epoch`; `None` while nothing was delivered.
     fn partition(&self, index: u32, epoch: u64) -> Option<Partition>;
 
-    /// Returns the group's committed position; `None` if it has none.
-    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<i64>>;
+    /// Returns the group's committed position, and whether it is one of an earlier topic of this name; `None` if it has
+    /// none.
+    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<(i64, bool)>>;
+
+    /// Continues to read at `offset`.
+    fn seek(&self, index: u32, offset: i64, timeout: Duration) -> Result<()>;
 
     /// Returns the low and the high watermark of a partition.
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)>;
@@ -54,7 +58,7 @@ impl Membership for (&Member, &Consumer) {
         self.0.partition(index, epoch)
     }
 
-    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<i64>> {
+    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<(i64, bool)>> {
         let (member, consumer) = self;
         let mut list = TopicPartitionList::new();
         list.add_partition(&member.log.topic.name, signed(index)?);
@@ -62,10 +66,18 @@ impl Membership for (&Member, &Consumer) {
         for element in found.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                return Ok(Some(offset));
+                // Other clients commit without an id.
+                let (id, known) = (element.metadata(), member.topic_id());
+                return Ok(Some((offset, !id.is_empty() && known.is_some_and(|known| *known != *id))));
             }
         }
         Ok(None)
+    }
+
+    fn seek(&self, index: u32, offset: i64, timeout: Duration) -> Result<()> {
+        let (member, consumer) = self;
+        let offset = Offset::Offset(offset);
+        consumer.seek(&member.log.topic.name, signed(index)?, offset, timeout).map_err(from_kafka)
     }
 
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
@@ -78,6 +90,7 @@ impl Membership for (&Member, &Consumer) {
         let mut list = TopicPartitionList::new();
         let topic = &member.log.topic.name;
         list.add_partition_offset(topic, signed(index)?, Offset::Offset(low)).map_err(from_kafka)?;
+        member.state_topic_id(&mut list);
         consumer.commit(&list, CommitMode::Async).map_err(from_kafka)
     }
 

@@ -89,8 +89,13 @@ impl Positions {
     ) -> Result<Option<Gap>> {
         let committed = member.committed(index, timeout)?;
         let (low, mut high) = member.watermarks(index, timeout)?;
-        let (mut next, mut gap) = (committed, None);
+        let (mut next, mut gap) = (committed.map(|(committed, _)| committed), None);
         match committed {
+            Some((committed, true)) => {
+                member.seek(index, low, timeout)?;
+                gap = Some((committed, committed, GapCause::Recreated));
+                next = Some(low);
+            }
             None => {
                 if low > 0 {
                     tracing::warn!(
@@ -103,11 +108,11 @@ impl Positions {
                 // From now on, a deletion of unread records is a gap.
                 member.commit_start(index, low)?;
             }
-            Some(committed) if committed < low => {
+            Some((committed, _)) if committed < low => {
                 gap = Some((committed, low, GapCause::Deleted));
                 next = Some(low);
             }
-            Some(committed) if committed > high => {
+            Some((committed, _)) if committed > high => {
                 member.pause(CONFIRM_AFTER);
                 high = member.watermarks(index, timeout)?.1;
                 if committed > high {
@@ -213,6 +218,8 @@ mod tests {
         /// The watermarks after the next pause.
         later: Cell<Option<(i64, i64)>>,
         fails: Cell<bool>,
+        /// Whether the topic was created again.
+        is_replaced: Cell<bool>,
         /// The calls since they were last taken.
         calls: RefCell<Vec<String>>,
     }
@@ -256,9 +263,13 @@ mod tests {
             Some(Partition::new("cluster".into(), "topic".into(), index, epoch))
         }
 
-        fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<i64>> {
+        fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<(i64, bool)>> {
             assert!(timeout > Duration::from_millis(500), "{timeout:?}");
-            self.call("committed", self.committed.get())
+            self.call("committed", self.committed.get().map(|offset| (offset, self.is_replaced.get())))
+        }
+
+        fn seek(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
+            self.call(format!("seek {offset}"), ())
         }
 
         fn watermarks(&self, _index: u32, _timeout: Duration) -> Result<(i64, i64)> {
@@ -323,6 +334,20 @@ mod tests {
         let shorter = check(11, Some((3, 10)));
         assert_eq!(shorter, ("Truncated 10..11, then 3".to_owned(), confirmed(), order));
         assert_eq!(check(11, Some((3, 11))), (String::new(), confirmed(), back));
+    }
+
+    #[test]
+    fn a_position_of_an_earlier_topic_is_a_gap_and_all_is_read() {
+        for committed in [0, 5, 9, 11] {
+            let (member, mut positions) = (Fake::new(Some(committed), (3, 9)), Positions::default());
+            member.is_replaced.set(true);
+            let gap = format!("Recreated {committed}..{committed}, then 3");
+            assert_eq!(
+                (assigned(&mut positions, &member), member.calls()),
+                (gap, format!("{CHECK}, seek 3"))
+            );
+            assert_eq!(arrive(&mut positions, &member, 3), "in order");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Reader {
     paused: bool,
     /// When to check the connection to Kafka, after a connection error.
     check_at: Option<Instant>,
+    /// How often topics had been created again when the membership began.
+    topic_changes: u64,
 }
 
 /// The maximum duration of a poll, after which the thread checks whether the source was closed.
@@ -63,6 +65,7 @@ impl Reader {
             has_room: true,
             paused: false,
             check_at: None,
+            topic_changes: 0,
         }
     }
 
@@ -138,6 +141,8 @@ impl Reader {
 
     /// Polls until the source is closed. An error ends the membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
+        self.topic_changes = self.member.log.health.topic_changes();
+        self.member.note_topic_id();
         while !self.member.queue.is_closed() {
             // `join` waits until it is accepted.
             if let Some(error) = self.member.log.topic.refusal() {
@@ -224,6 +229,10 @@ impl Reader {
     /// Adds a record to its batch, after the gaps before it. An error ends the membership.
     fn add(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         self.check_at = None;
+        if self.member.log.health.topic_changes() != self.topic_changes {
+            // The next membership compares its positions with the topic that there is now.
+            return Err(kafka_error(ErrorKind::Unavailable, "the topic was deleted and created again"));
+        }
         let Ok(index) = u32::try_from(message.partition()) else { return Ok(()) };
         // A partition without an epoch has just been revoked.
         let Some(epoch) = self.member.deliver(index, message.offset()) else { return Ok(()) };

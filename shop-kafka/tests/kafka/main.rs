@@ -22,6 +22,7 @@ mod outages;
 #[path = "../../../shop-store/tests/support/postgres.rs"]
 mod postgres;
 mod raw;
+mod recreated;
 mod servers;
 mod settings;
 mod support;
