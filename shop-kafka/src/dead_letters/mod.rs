@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, RecordId, RecordType,
+    DeadLetter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason, RecordId, RecordType,
     Resolution, ResolvedDeadLetter,
 };
 use shop_core::{ErrorKind, Result, Retry};
@@ -29,8 +30,8 @@ use index::{Index, Place};
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
 ///
-/// A dead letter has the key, value and headers of its record, unchanged, followed by these text headers in this
-/// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
+/// A dead letter has the key, value and headers of its record, unchanged (of one that is larger than the topic accepts,
+/// the first 64 KiB of key and value), followed by these text headers in this order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
 /// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
 /// `dead-letter-attempts`, `dead-letter-version`. A repeated `put` writes a duplicate, which readers recognize by
 /// cluster, topic, partition, offset and time.
@@ -66,16 +67,12 @@ impl DeadLetters for KafkaDeadLetters {
         let ready = self.topic.ready(self.log.options.publish_timeout).await;
         // The error is about the topic, which an operator can fix, and not about these dead letters.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
-        let enqueue = |index: usize| {
-            let DeadLetter { record, .. } = &dead_letters[index];
-            self.log.producer.enqueue(OutgoingRecord {
-                topic: &self.topic.name,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: codec::headers(&dead_letters[index]),
-            })
-        };
-        deliver(&self.log, dead_letters.len(), enqueue).await
+        match self.put_all(dead_letters).await {
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                self.put_all(&dead_letters.iter().map(head).collect::<Vec<_>>()).await
+            }
+            put => put,
+        }
     }
 
     /// By an index in memory: reads the topic once, then what was added.
@@ -87,6 +84,40 @@ impl DeadLetters for KafkaDeadLetters {
     async fn check(&self) -> Result<()> {
         self.log.monitor.check(&self.topic).await
     }
+}
+
+impl KafkaDeadLetters {
+    async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let enqueue = |index: usize| {
+            let DeadLetter { record, .. } = &dead_letters[index];
+            self.log.producer.enqueue(OutgoingRecord {
+                topic: &self.topic.name,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                headers: codec::headers(&dead_letters[index]),
+            })
+        };
+        deliver(&self.log, dead_letters.len(), enqueue).await
+    }
+}
+
+/// The part of a large dead letter that is kept: a few kilobytes that are compressed may be more than a topic accepts.
+fn head(dead_letter: &DeadLetter) -> DeadLetter {
+    let (mut head, size) = (dead_letter.clone(), dead_letter.record.size());
+    if size > MAX_HEAD {
+        let part = |bytes: Bytes| bytes.slice(..bytes.len().min(MAX_HEAD));
+        let LogRecord { key, headers, value, .. } = &mut head.record;
+        (*key, *value) = (key.take().map(part), value.take().map(part));
+        if headers.as_bytes().len() > MAX_HEAD {
+            *headers = Headers::EMPTY;
+        }
+        let detail = format!(
+            "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
+            head.reason.detail()
+        );
+        head.reason = Reason::from_parts(head.reason.kind(), detail);
+    }
+    head
 }
 
 /// Publishes `count` records, which `enqueue` adds to the queue by their index. All must be acknowledged.
@@ -105,6 +136,8 @@ async fn deliver(
     Ok(())
 }
 
+/// The bytes that are kept of a key and of a value, where a topic does not accept the whole dead letter.
+const MAX_HEAD: usize = 64 << 10;
 /// How often dead letters are read that are not where the index has them. Each time the whole topic is read.
 const MAX_READS: usize = 3;
 /// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.

@@ -192,6 +192,21 @@ async fn on_a_broker_verify_compares_log_and_store() {
     verify_compares_log_and_store(&fixture).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_dead_letter_that_is_too_large_the_head_is_kept() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    let log = fixture.log();
+    log.append(record(Some("u1"), "poison")).await.unwrap();
+    let mut letters = [scanned(log).await.remove(0), scanned(log).await.remove(0)];
+    letters[1].record.offset += 1;
+    letters[1].record.value = Some(vec![0; 20 << 20].into());
+    log.dead_letters().put(&letters).await.unwrap();
+    let kept = soon("list", log.pending_dead_letters()).await.unwrap();
+    assert_eq!((&kept[0], kept.len()), (&letters[0], 2));
+    assert_eq!(kept[1].record.value.as_ref().map(|value| value.len()), Some(64 << 10));
+    assert!(kept[1].reason.detail().contains("; of its 2097"), "{}", kept[1].reason.detail());
+}
+
 /// The dead-letter topic may have been created with several partitions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_resolved_in_every_partition() {
