@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shop_client::Health;
 use shop_core::api::StuckBody;
-use shop_core::log::{Gap, LogAdmin, TailStart};
+use shop_core::log::{Gap, LogAdmin, LogRecord, TailStart};
 use shop_core::{Clock as _, SystemClock, Timestamp};
 use tokio::time::timeout;
 
@@ -159,7 +159,7 @@ impl TopicStatus {
                 let of_batch =
                     |at: &&mut PartitionStatus| at.partition == batch.partition.index && is_awaited(at);
                 if let Some(partition) = partitions.iter_mut().find(of_batch) {
-                    partition.oldest_unread = batch.records.first().map(|record| record.time);
+                    partition.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
                 }
             }
             Ok::<(), shop_core::Error>(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::IngestCounters;
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
-use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, RevocationCause};
+use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, LogRecord, Partition, RevocationCause};
 use crate::{Error, Result, Timestamp};
 
 /// An input of the pipeline.
@@ -91,7 +91,7 @@ impl Work {
     /// The log's timestamp of the first record.
     pub(super) fn time(&self) -> Option<Timestamp> {
         match self {
-            Self::Batch(batch) => batch.records.first().map(|first| first.time),
+            Self::Batch(batch) => batch.records.first().and_then(LogRecord::known_time),
             Self::Gap(_) => None,
         }
     }

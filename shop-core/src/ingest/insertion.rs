@@ -225,8 +225,8 @@ impl<R: Record> BatchWorker<R> {
                 InsertOutcome::Inserted => {
                     stored.counters.inserted += 1;
                     self.taken.fetch_add(1, Ordering::Relaxed);
-                    let time = job.batch.records[sub_batch.indices[position]].time;
-                    oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
+                    let time = job.batch.records[sub_batch.indices[position]].known_time();
+                    oldest = oldest.into_iter().chain(time).min();
                     continue;
                 }
                 // The log has delivered it again.

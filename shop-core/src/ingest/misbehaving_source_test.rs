@@ -180,7 +180,7 @@ fn partition(epoch: u64) -> Partition {
 fn batch(epoch: u64, offsets: std::ops::Range<u64>) -> Batch {
     let record = |offset| {
         let value = format!(r#"{{"username":"ada","userid":"u{offset}","price":1}}"#);
-        LogRecord::new(offset, Timestamp::from_millis(0).unwrap(), Some(value.into()))
+        LogRecord::new(offset, Timestamp::from_millis(1).unwrap(), Some(value.into()))
     };
     Batch::new(partition(epoch), offsets.map(record).collect())
 }
@@ -230,7 +230,7 @@ async fn the_oldest_unread_record_has_its_timestamp_until_it_is_committed() {
         let mut source = Misbehaving::new().with_batch(1, 0..2);
         source.commits_hang = true;
         let running = source.start();
-        let time = Timestamp::from_millis(0).unwrap();
+        let time = Timestamp::from_millis(1).unwrap();
         let is_unread =
             |status: &IngestStatus| status.oldest_unread.get("purchases").copied().flatten() == Some(time);
         running.monitor.wait_for(|status| status.counters.inserted == 2 && is_unread(status)).await;

@@ -19,7 +19,7 @@ const ERASED: &str = "erased";
 pub struct LogRecord {
     /// Its offset in the partition.
     pub offset: u64,
-    /// The timestamp that the log assigned.
+    /// The timestamp that the log assigned; 1970-01-01T00:00:00Z if it has none, see [`known_time`](Self::known_time).
     pub time: Timestamp,
     /// The key, if there is one.
     pub key: Option<Bytes>,
@@ -34,6 +34,12 @@ impl LogRecord {
     #[must_use]
     pub const fn new(offset: u64, time: Timestamp, value: Option<Bytes>) -> Self {
         Self { offset, time, key: None, headers: Headers::EMPTY, value }
+    }
+
+    /// The timestamp that the log assigned, if it has one. A producer of Kafka may leave it out.
+    #[must_use]
+    pub fn known_time(&self) -> Option<Timestamp> {
+        (self.time.as_millis() != 0).then_some(self.time)
     }
 
     /// The same record with `key`.

@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use super::{SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
-use crate::{Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Timestamp};
+use crate::{
+    Clock as _, Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp,
+};
 
 /// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +59,7 @@ pub const MEMBERS: [&str; 7] = {
 ///
 /// Reads our own format and those of all replaced systems: price as number or numeric text, rounded to 8 decimals; `userid` and `username` as
 /// text or number; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
-/// is absent or cannot be read, the record's own timestamp is used. Further members are ignored. A record without an id
+/// is absent or cannot be read, the record's own timestamp is used, else the time of the call. Further members are ignored. A record without an id
 /// gets one from its position. The request's context is not decoded: it stays in the record's headers.
 ///
 /// # Errors
@@ -85,7 +87,11 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         text(user_id, "userid")?,
         text(members.get("username"), "username")?,
         price(members.get("price"), is_ours)?,
-        members.get("timestamp").and_then(|value| value.timestamp().ok()).unwrap_or(record.time),
+        members
+            .get("timestamp")
+            .and_then(|value| value.timestamp().ok())
+            .or_else(|| record.known_time())
+            .unwrap_or_else(|| SystemClock.now()),
     ))
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{DecodeError, decode, encode, header};
 use crate::log::{Headers, LogRecord, Partition};
-use crate::{NewPurchase, Purchase, RequestContext, Timestamp};
+use crate::{Clock as _, NewPurchase, Purchase, RequestContext, SystemClock, Timestamp};
 
 const RECORD_TIME: &str = "2026-03-01T09:00:00.500Z";
 
@@ -72,6 +72,15 @@ fn an_invalid_timestamp_falls_back_to_the_record() {
         let value = format!(r#"{{"username":"a","userid":"u","price":1,"timestamp":{time}}}"#);
         assert_eq!(shown(&value), format!("u|a|1|{RECORD_TIME}"), "{value}");
     }
+}
+
+#[test]
+fn a_record_without_a_time_has_that_of_its_receipt_and_keeps_its_id() {
+    let mut record = record(r#"{"username":"a","userid":"u","price":1}"#);
+    record.time = Timestamp::from_millis(0).unwrap();
+    let begun = SystemClock.now();
+    let [first, again] = [(); 2].map(|()| decode(&record, &partition()).unwrap());
+    assert!(record.known_time().is_none() && first.timestamp >= begun && first.id == again.id);
 }
 
 #[test]
