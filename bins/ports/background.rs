@@ -5,6 +5,7 @@ use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
 use shop_core::retention::Retention;
+use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -47,18 +48,21 @@ impl Background {
         }));
     }
 
-    /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`.
+    /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`, among them what
+    /// `spot_check` finds.
     pub(super) fn ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
         log: &TopicLog,
         metrics: &Metrics,
+        spot_check: Option<SpotCheck>,
     ) -> IngestMonitor {
         let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
         let run = ingest.run(shutdown.cancelled_owned());
         self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
         let (admin, metrics) = (log.log.admin(), metrics.clone());
-        let count = pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);
+        let count =
+            pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics, spot_check);
         self.until_shutdown(count);
         monitor
     }

@@ -72,7 +72,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         if settings.ingests() {
             let (source, dead_letters) = (subscribed.source(group)?, subscribed.log.dead_letters());
             let ingest = Ingest::new(source, Arc::clone(projection), dead_letters, settings.ingest_options());
-            self.role.ingest = Some(background.ingest(ingest, subscribed, metrics));
+            self.role.ingest = Some(background.ingest(ingest, subscribed, metrics, None));
         }
         Ok(())
     }

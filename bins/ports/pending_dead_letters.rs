@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use shop_core::Result;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::{DeadLetterState, Gap, LogAdmin, ReasonKind};
+use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::time::Instant;
 
@@ -21,7 +22,13 @@ const PAUSE_FACTOR: u32 = 50;
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 /// Counts the pending records of the log of `topic` periodically, and when `ingest` has dead-lettered a record.
-pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
+pub(crate) async fn count(
+    log: Arc<dyn LogAdmin>,
+    topic: String,
+    ingest: IngestMonitor,
+    metrics: Metrics,
+    mut spot_check: Option<SpotCheck>,
+) {
     let mut has_failed = false;
     loop {
         let (begun, kept) = (Instant::now(), kept(&ingest.status()));
@@ -30,6 +37,13 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
             Ok(Some(usage)) => metrics.note_log_usage(&topic, &usage),
             Ok(None) => {}
             Err(error) => tracing::debug!(log.topic = topic, error = %error.chain(), "log size unknown"),
+        }
+        let mut interval = COUNT_INTERVAL;
+        if let Some(check) = &mut spot_check
+            && let Err(error) = check.check().await
+        {
+            tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
+            interval = RETRY_INTERVAL;
         }
         match counts(&*log).await {
             Ok((counts, gaps)) => {
@@ -56,7 +70,7 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
             }
         };
         // Count again after a change, or after the interval.
-        let _timed_out = tokio::time::timeout(COUNT_INTERVAL.saturating_sub(pause), changed).await;
+        let _timed_out = tokio::time::timeout(interval.saturating_sub(pause), changed).await;
     }
 }
 

@@ -10,6 +10,7 @@ use shop_core::log::{Batch, GroupPositions, IngestPositions};
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::record::{Record as _, decode};
 use shop_core::retention::{Retention, RetentionOptions};
+use shop_core::verify::SpotCheck;
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::{Backends, Background, dead_letters, note};
@@ -122,7 +123,11 @@ impl Purchases {
             );
             let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);
             let ingest = ingest.with_observer(logged(observer, settings));
-            let monitor = background.ingest(ingest, &self.log, metrics);
+            // A store in the file of its log is lost with it.
+            let is_apart = settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
+            let (group, query) = (settings.kafka_group_id.clone(), Arc::clone(&store.query));
+            let spot_check = SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
+            let monitor = background.ingest(ingest, &self.log, metrics, is_apart.then_some(spot_check));
             background.sample(monitor.clone(), self.feed.clone(), metrics);
             self.ingest = Some(monitor);
             if let Some(keep) = settings.purchase_retention {

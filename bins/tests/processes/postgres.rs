@@ -69,6 +69,44 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
 }
 
 #[tokio::test]
+async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
+    let Some(cluster) = cluster() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let service = facing(folder.path(), &url).await;
+    for _ in 0..40 {
+        assert_eq!(buy(&service, ADA).await.0, 201);
+    }
+    until("store them", async || count(&service).await == 40).await;
+    assert!(service.terminate().await.success());
+    session(&cluster).await.batch_execute("truncate purchases").await.unwrap();
+    let service = facing(folder.path(), &url).await;
+    let health = async || get(&service.path("/health?details=true")).await.1;
+    until("name it", async || health().await["ingest"]["gaps"]["pending"][0]["cause"] == "absent").await;
+    assert_eq!(health().await["status"], "degraded");
+    assert!(service.terminate().await.success());
+    let data = folder.path().to_str().unwrap();
+    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+    for (command, finds) in [
+        (&["status"][..], true),
+        (&["groups", "reset", "purchase-group", "--to-beginning"], false),
+        (&["dlq", "drop", "--reason", "gap"], false),
+    ] {
+        let output = Binary::Management.run(command, &settings).await;
+        assert_eq!(
+            output.status.code(),
+            Some(finds.into()),
+            "{command:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+    let service = facing(folder.path(), &url).await;
+    until("store them again", async || count(&service).await == 40).await;
+    assert_eq!(get(&service.path("/health")).await.1["status"], "healthy");
+    assert!(service.terminate().await.success());
+}
+
+#[tokio::test]
 async fn rows_of_the_replaced_system_are_migrated_in_both_directions() {
     let Some(cluster) = cluster() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rehearse-ecommerce");

@@ -49,9 +49,12 @@ named_enum! {
         /// The topic was deleted and created again. How many records were not read by then is not known: the gap has
         /// none, and begins at the group's position in the earlier topic.
         Recreated = "recreated",
+        /// The store does not have them, although the group has passed them: it is another store, or an older copy. The
+        /// records are in the log, and only those at both ends of the gap were looked up.
+        Absent = "absent",
     }
 
-    invalid: "the cause of the gap", "must be deleted, truncated, missing or recreated"
+    invalid: "the cause of the gap", "must be deleted, truncated, missing, recreated or absent"
 }
 
 impl GapCause {
@@ -61,6 +64,7 @@ impl GapCause {
             Self::Truncated => "were truncated from the end of the log",
             Self::Missing => "are missing between others",
             Self::Recreated => "may be lost: the topic was deleted and created again",
+            Self::Absent => "are not in the store, which had them; more may be missing",
         }
     }
 }

@@ -20,6 +20,7 @@
 
 mod duplicates;
 mod scan;
+mod spot_check;
 #[cfg(feature = "conformance")]
 #[cfg(test)]
 mod verify_test;
@@ -38,6 +39,8 @@ use crate::{PurchaseId, Result, Timestamp};
 
 use duplicates::Stored;
 use scan::LogScan;
+
+pub use spot_check::SpotCheck;
 
 /// Verifies a store against a log.
 ///
