@@ -85,8 +85,6 @@ enum State {
     Works,
     /// It is missing, and a service creates it.
     ToBeMade,
-    /// It is a file of this earlier version, and a service migrates it.
-    ToBeMigrated(usize),
 }
 
 /// The name of an opened part, and its state.
@@ -183,13 +181,12 @@ async fn part(
     };
     let (name, state) = checked.unwrap_or_else(|failure| (place.to_owned(), Err(failure)));
     let note = match state {
-        Ok(State::ToBeMade) => " (not there yet: a service makes it)".to_owned(),
-        Ok(State::ToBeMigrated(version)) => format!(" (version {version}: a service migrates it)"),
-        Ok(State::Works) | Err(_) => String::new(),
+        Ok(State::ToBeMade) => " (not there yet: a service makes it)",
+        Ok(State::Works) | Err(_) => "",
     };
     let exists = state != Ok(State::ToBeMade);
     let failure = state.err().map(|failure| failure.to_string());
-    Part { what, place: place.to_owned(), name: name + &note, exists, failure }
+    Part { what, place: place.to_owned(), name: name + note, exists, failure }
 }
 
 /// The result of `check`, or that it takes too long.
@@ -215,15 +212,10 @@ fn usable(file: &Path) -> Result<State> {
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
     if !file.exists() {
-        let message = "the folder has files of an earlier version: run `management migrate`";
-        return if backend::needs_upgrade(file) {
-            Err(refused(folder, message))
-        } else {
-            Ok(State::ToBeMade)
-        };
+        return Ok(State::ToBeMade);
     }
     access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
-    Ok(backend::earlier_version(file).map_or(State::Works, State::ToBeMigrated))
+    Ok(State::Works)
 }
 
 /// Whether a folder is of the kernel, where nothing can be created, whatever its permissions are.

@@ -80,16 +80,6 @@ impl Backend for Embedded<'_> {
         Ok(self.opened(EntityPorts::new(store, |store| store), "orders", closed))
     }
 
-    async fn migrate(&self) -> Result<serde_json::Value> {
-        let moved = embedded::upgrade(&self.0.data_dir).await.map_err(CliError::about(ABOUT))?;
-        if moved.is_empty() {
-            let message = "there is nothing to migrate: the data folder has no log.db and no store.db of an earlier \
-                           version. For a collection of MongoDB set SHOP_MONGODB_URI, or another name of it";
-            return Err(CliError::new(message).usage());
-        }
-        Ok(serde_json::json!({ "files": moved.iter().map(|file| &file.name).collect::<Vec<_>>() }))
-    }
-
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
         check_integrity(file).await.map_err(CliError::about(ABOUT))
     }

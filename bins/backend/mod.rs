@@ -17,11 +17,6 @@ mod unsupported;
 
 use crate::settings::Settings;
 
-#[cfg(feature = "embedded")]
-pub(crate) use shop_store::embedded::{earlier_version, needs_upgrade};
-#[cfg(not(feature = "embedded"))]
-pub(crate) use unsupported::{earlier_version, needs_upgrade};
-
 pub(crate) use places::Places;
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client,

@@ -61,10 +61,9 @@ pub(crate) trait Backend: Send + Sync {
         Err(self.unsupported())
     }
 
-    /// Converts the documents of the replaced systems, or the files of an earlier version, to the current form. Returns
-    /// what it has converted.
+    /// Converts the documents of the replaced systems to the current form. Returns what it has converted.
     async fn migrate(&self) -> Result<serde_json::Value> {
-        let message = "migrate is for a collection of MongoDB and for embedded files: set SHOP_MONGODB_URI, or another name of it";
+        let message = "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
     }
 

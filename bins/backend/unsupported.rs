@@ -7,18 +7,6 @@ use crate::settings::{Settings, missing_features};
 /// A backend whose operations fail with the setting or the feature to change.
 pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
 
-/// The version of an embedded file that a service migrates.
-#[cfg(not(feature = "embedded"))]
-pub(crate) fn earlier_version(_file: &std::path::Path) -> Option<usize> {
-    None
-}
-
-/// Whether an embedded file is to be made of two files of an earlier version.
-#[cfg(not(feature = "embedded"))]
-pub(crate) fn needs_upgrade(_file: &std::path::Path) -> bool {
-    false
-}
-
 impl Backend for Unsupported<'_> {
     fn unsupported(&self) -> CliError {
         let Self(settings) = self;

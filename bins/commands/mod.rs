@@ -58,9 +58,7 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
 }
 
 async fn migrate(settings: &Settings) -> Result<()> {
-    let has_server = settings.mongodb_uri.is_some();
-    let backend = if has_server { backend::for_purchases(settings) } else { backend::for_files(settings) };
-    let report = backend.migrate().await?;
+    let report = backend::for_purchases(settings).migrate().await?;
     if settings.json {
         print_json(&report)?;
     }

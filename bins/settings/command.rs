@@ -31,11 +31,10 @@ pub(crate) enum Command {
     /// It takes the settings of the service: give the same values.
     #[command(verbatim_doc_comment)]
     Status,
-    /// Converts documents of the replaced systems in MongoDB, or embedded files of an earlier version
+    /// Converts documents of the replaced systems in MongoDB
     ///
-    /// Documents are converted in place, beside services; it can be stopped and restarted. log.db and store.db become
-    /// one file while no service runs on the folder; they stay, as log.db.old and store.db.old. Exits with 0, 2 for
-    /// wrong options or settings or nothing to convert, 3 when MongoDB or a file is unavailable.
+    /// They are converted in place, beside services; it can be stopped and restarted. Exits with 0, 2 for wrong options
+    /// or settings, 3 when MongoDB is unavailable.
     #[command(verbatim_doc_comment)]
     Migrate,
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases

@@ -1,17 +1,15 @@
 //! Misspelled names, missing folders and unavailable servers: commands fail, and create nothing.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
 use futures_util::future::join_all;
-use rusqlite::Connection;
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -171,65 +169,6 @@ async fn check_config_creates_nothing() {
     std::fs::write(folder.path().join("not"), "").unwrap();
     let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data.to_str().unwrap())]).await;
     assert_code(&output, 1, "there is a file where a folder is needed");
-}
-
-/// Replaces `shop.db` by the log and the store of the first layout, with the same rows.
-fn downgrade(folder: &Path) {
-    let [current, log, old] = ["shop.db", "log.db", "store.db"].map(|name| folder.join(name));
-    std::fs::copy(&current, &log).unwrap();
-    let without_store =
-        "DROP TABLE purchases; DROP TABLE buyers; DROP TABLE unfolded; DROP TABLE days; DROP TABLE erased;
-        PRAGMA application_id = 0x53686f4c; PRAGMA user_version = 5; PRAGMA journal_mode = delete;";
-    Connection::open(log).unwrap().execute_batch(without_store).unwrap();
-    let file = Connection::open(&old).unwrap();
-    let schema = "
-        PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal; PRAGMA application_id = 0x53686f53;
-        CREATE TABLE purchases (timestamp INTEGER NOT NULL, id BLOB NOT NULL, userid TEXT NOT NULL,
-            username TEXT NOT NULL, price TEXT NOT NULL, PRIMARY KEY (timestamp, id)) STRICT, WITHOUT ROWID;
-        CREATE UNIQUE INDEX by_id ON purchases (id);
-        CREATE INDEX by_user ON purchases (userid);
-        CREATE INDEX by_name ON purchases (username);
-        CREATE TABLE totals (kind INTEGER NOT NULL, text TEXT NOT NULL, count INTEGER NOT NULL, high INTEGER NOT NULL,
-            low INTEGER NOT NULL, PRIMARY KEY (kind, text)) STRICT, WITHOUT ROWID;
-        PRAGMA user_version = 1;";
-    file.execute_batch(schema).unwrap();
-    file.execute("ATTACH ?1 AS current", [current.to_str().unwrap()]).unwrap();
-    file.execute_batch(
-        "INSERT INTO purchases SELECT timestamp, id, userid, username, price
-             FROM current.purchases JOIN current.buyers USING (buyer);
-         DETACH current;",
-    )
-    .unwrap();
-    file.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(())).unwrap();
-    std::fs::remove_file(current).unwrap();
-}
-
-#[tokio::test]
-async fn files_of_an_earlier_version_are_refused_until_they_are_migrated() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
-    for _ in 0..3 {
-        assert_eq!(buy(&facing, body).await.0, 201);
-    }
-    let count = async |facing: &Process| get(&facing.path("/getAllUserBuys/u1")).await.1["count"].clone();
-    until("store all", async || count(&facing).await == 3).await;
-    assert!(facing.terminate().await.success());
-    downgrade(folder.path());
-    let files = || -> BTreeMap<_, _> {
-        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
-        files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
-    };
-    let before = files();
-    for words in [&["verify"][..], &["doctor"], &["--check-config"], &["erase", "user", "u1", "--confirm"]] {
-        let code = if words[0] == "--check-config" { 1 } else { 3 };
-        assert_code(&manage(folder.path(), words).await, code, "run `management migrate`");
-        assert!(files() == before, "{words:?} has changed the folder");
-    }
-    assert_code(&manage(folder.path(), &["migrate", "--json"]).await, 0, "shop.db");
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    assert_eq!(count(&facing).await, 3);
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]

@@ -10,10 +10,9 @@ use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::database::Database;
-use super::entities::{ORDERS, USERS};
+use super::entities::USERS;
 use super::error::{database_error, from_io, from_sqlite, is_damage};
 use super::lock::{FileLock, LOCK_TIMEOUT};
-use super::log::LOG;
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
 use super::thread::blocking;
@@ -59,18 +58,6 @@ pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result
     blocking(move || copy_each(&from, &folder, renewed)).await
 }
 
-/// The version of the log or store in `file`, if it is an earlier one, which a service migrates when it opens the file.
-/// Blocks while it reads a page.
-#[must_use]
-pub fn earlier_version(file: impl AsRef<Path>) -> Option<usize> {
-    // A file without a version is missing, damaged or of another program. Opening it says so.
-    let connection = open(file.as_ref()).ok()?;
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).ok();
-    let (application, version) = (number("application_id")?, usize::try_from(number("user_version")?).ok()?);
-    let kind = [&SHOP, &LOG, &USERS, &ORDERS].into_iter().find(|kind| kind.application_id == application)?;
-    (version < kind.migrations.len()).then_some(version)
-}
-
 /// The first three bytes of the application ids of our files: `Sho`.
 const APPLICATION: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
@@ -113,7 +100,7 @@ fn copy_each(from: &Path, to: &Path, complete: impl Fn(&Path) -> Result<()>) -> 
     Ok(copied)
 }
 
-pub(super) fn partial(folder: &Path, name: &str) -> PathBuf {
+fn partial(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.partial"))
 }
 
@@ -157,7 +144,7 @@ fn databases(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-pub(super) fn open(path: &Path) -> Result<Connection> {
+fn open(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(Duration::from_secs(1))?;
@@ -167,13 +154,13 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     opened.map_err(|error| from_sqlite(error, path))
 }
 
-pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     Ok(id >> 8 == APPLICATION)
 }
 
 /// Copies the snapshot of `source` to a new file, and checks it.
-pub(super) fn copy(source: &Connection, path: &Path) -> Result<()> {
+fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).map_err(|error| from_io(error, path))?;
     }
@@ -254,6 +241,8 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
+    use super::super::entities::ORDERS;
+    use super::super::log::LOG;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
         EmbeddedStoreOptions,
@@ -341,9 +330,7 @@ mod tests {
             file.execute_batch(&format!("{first} PRAGMA user_version = 1;")).unwrap();
             let database = Database::new(kind, folder.path(), name, None);
             database.clone().with_create(false).open_to_write().unwrap_err();
-            assert_eq!(earlier_version(&path), Some(1), "{name}");
             database.open_to_write().unwrap();
-            assert_eq!(earlier_version(&path), None, "{name}");
         }
     }
 }

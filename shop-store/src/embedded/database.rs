@@ -10,6 +10,7 @@ use shop_core::{Error, ErrorKind, Result};
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
 use super::permissions::{create_file, create_folder, restrict};
+use super::schema::FILE;
 
 /// A type of database file.
 #[derive(Debug)]
@@ -114,6 +115,11 @@ impl Database {
         let path = self.path();
         let lock = self.create.then(|| self.create_folder()).transpose()?;
         let guard = lock.as_ref().map(|lock| lock.lock(LOCK_TIMEOUT)).transpose()?;
+        let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
+        if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
+            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
+            return Err(self.corrupt(message));
+        }
         if self.create {
             create_file(&path).map_err(|error| from_io(error, &path))?;
         } else if !path.try_exists().map_err(|error| from_io(error, &path))? {

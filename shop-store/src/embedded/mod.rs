@@ -40,10 +40,9 @@ mod shop;
 mod shop_test;
 mod store;
 mod thread;
-mod upgrade;
 mod writer;
 
-pub use backup::{CopiedFile, backup, check_integrity, earlier_version, restore, vacuum};
+pub use backup::{CopiedFile, backup, check_integrity, restore, vacuum};
 pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use outbox::SqliteOutbox;
@@ -52,4 +51,3 @@ pub use rusqlite;
 pub use schema::FILE;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};
-pub use upgrade::{needs_upgrade, upgrade};

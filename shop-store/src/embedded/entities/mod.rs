@@ -4,5 +4,7 @@ mod store;
 mod tables;
 
 pub use store::EmbeddedEntities;
+#[cfg(test)]
+pub(super) use tables::ORDERS;
+pub(super) use tables::USERS;
 pub use tables::{EmbeddedOrders, EmbeddedUsers};
-pub(super) use tables::{ORDERS, USERS};

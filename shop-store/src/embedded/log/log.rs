@@ -19,7 +19,7 @@ use crate::embedded::error::database_error;
 use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::writer::{Transactions, Writer};
-use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions, upgrade};
+use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
 /// Maximum number of queued reads.
 const READ_QUEUE: usize = 64;
@@ -152,7 +152,6 @@ impl EmbeddedLog {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let kind = if options.file == FILE { &SHOP } else { &LOG };
-        upgrade::check(&folder)?;
         let database =
             Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
         let transactions = LogTransactions::default();

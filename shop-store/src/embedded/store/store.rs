@@ -18,7 +18,6 @@ use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::upgrade;
 use crate::embedded::writer::Writer;
 
 shop_core::options! {
@@ -76,7 +75,6 @@ impl EmbeddedStore {
     /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded store, or was
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        upgrade::check(folder.as_ref())?;
         let database =
             Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes).with_create(options.create);
         let writer = Writer::start(database.clone(), options.queue_capacity, || ()).await?;
