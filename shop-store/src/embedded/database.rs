@@ -11,6 +11,7 @@ use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
 use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
+use super::wal;
 
 /// A type of database file.
 #[derive(Debug)]
@@ -117,7 +118,8 @@ impl Database {
         let guard = lock.as_ref().map(|lock| lock.lock(LOCK_TIMEOUT)).transpose()?;
         let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
         if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
-            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
+            let message =
+                "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
         if self.create {
@@ -125,6 +127,8 @@ impl Database {
         } else if !path.try_exists().map_err(|error| from_io(error, &path))? {
             return Err(self.not_found());
         }
+        // Before SQLite, which overwrites what it cannot read.
+        if self.create { wal::check(&self.wal_path()) } else { wal::check_idle(&path) }?;
         let connection = self.open()?;
         // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;

@@ -40,6 +40,7 @@ mod shop;
 mod shop_test;
 mod store;
 mod thread;
+mod wal;
 mod writer;
 
 pub use backup::{CopiedFile, backup, check_integrity, restore, vacuum};
