@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::{Error as Code, SQLITE_CORRUPT};
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::statvfs;
 
@@ -76,8 +77,28 @@ impl WriteAheadLog {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
     }
 
-    /// Writes all pages again if a copy has failed whose first part was not synced. The write lock must be held.
+    /// Returns the number of pages in the log, and how many of them are copied.
+    ///
+    /// # Errors
+    /// If the log is shorter: another program has cut it. Then it is not copied either, also when the file is closed:
+    /// the file would get a part of its pages.
+    fn pages(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+        let (pages, copied) = checkpoint(connection, LOOK)?;
+        let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
+        let mut page_bytes = connection.prepare_cached("PRAGMA page_size")?;
+        let page_bytes: u64 = page_bytes.query_row([], |row| row.get::<_, u32>(0))?.into();
+        if pages == 0 || HEADER_BYTES + u64::from(pages) * (page_bytes + 24) <= bytes {
+            return Ok((pages, copied));
+        }
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let message = "another program has cut the write-ahead log: restart this program";
+        Err(rusqlite::Error::SqliteFailure(Code::new(SQLITE_CORRUPT), Some(message.to_owned())))
+    }
+
+    /// Checks the log's length, and writes all pages again if a copy has failed whose first part was not synced. The
+    /// write lock must be held.
     pub(super) fn mend(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.pages(connection)?;
         if self.is_torn {
             connection.execute_batch("VACUUM")?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -106,7 +127,7 @@ impl WriteAheadLog {
             // After a complete copy, the log is overwritten.
             return Ok(());
         }
-        let (_, copied_before) = checkpoint(connection, LOOK)?;
+        let (_, copied_before) = self.pages(connection)?;
         connection.busy_timeout(READERS_TIMEOUT)?;
         let done = checkpoint(connection, mode);
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -135,7 +156,7 @@ impl WriteAheadLog {
         let version = |connection: &Connection| {
             connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))
         };
-        let (before, (pages, _)) = (version(connection)?, checkpoint(connection, LOOK)?);
+        let (before, (pages, _)) = (version(connection)?, self.pages(connection)?);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
         // Another program, which does not take our lock, may have written.

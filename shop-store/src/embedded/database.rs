@@ -145,8 +145,12 @@ impl Database {
         self.require_wal(&connection)?;
         self.sqlite(self.kind.migrate(&connection, found.version))?;
         self.limit_size(&connection)?;
+        // The first transaction makes the files beside it.
+        self.inspect(&connection)?;
         drop(guard);
-        Ok((connection, WriteLock { lock, path: self.lock_path(), file: Identity::from_path(&path)? }))
+        let files = ["db", "db-wal", "db-shm"].map(|suffix| Identity::from_path(&self.file(suffix)));
+        let files = files.into_iter().collect::<Result<_>>()?;
+        Ok((connection, WriteLock { lock, path: self.lock_path(), files }))
     }
 
     /// Creates a missing folder and the lock file.
@@ -279,21 +283,22 @@ pub(super) struct WriteLock {
     /// Opened with the first write: a process that only reads creates no lock file.
     lock: Option<FileLock>,
     path: PathBuf,
-    file: Identity,
+    /// The database, its write-ahead log, and the memory that it shares.
+    files: Vec<Identity>,
 }
 
 impl WriteLock {
     /// Waits for the lock, which is held until the guard is dropped.
     ///
     /// # Errors
-    /// If the lock file or the database was deleted or replaced: a write would be lost.
+    /// If the lock file, the database or a file beside it was deleted or replaced: a write would be lost.
     pub(super) fn lock(&mut self) -> Result<LockGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => FileLock::open(&self.path)?,
         };
         let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
-        self.file.check_identity()?;
+        self.files.iter().try_for_each(Identity::check_identity)?;
         Ok(guard)
     }
 

@@ -393,6 +393,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_another_program_removes_replaces_or_cuts_is_not_written() {
+        let cases =
+            ["db", "db-wal", "db-shm", "lock"].map(|suffix| [(suffix, "removed"), (suffix, "replaced")]);
+        for (suffix, how) in cases.into_iter().flatten().chain([("db-wal", "cut")]) {
+            let folder = tempfile::tempdir().unwrap();
+            let database = Database::new(&KIND, folder.path(), "test", None);
+            let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
+            writer.write(insert(1)).await.unwrap();
+            let path = folder.path().join(format!("test.{suffix}"));
+            let file = std::fs::read(&path).unwrap();
+            match how {
+                "cut" => std::fs::File::options().write(true).open(&path).unwrap().set_len(5_000).unwrap(),
+                _ => std::fs::remove_file(&path).unwrap(),
+            }
+            if how == "replaced" {
+                std::fs::write(&path, file).unwrap();
+            }
+            for _ in 0..2 {
+                let error = writer.write(insert(2)).await.unwrap_err();
+                assert_eq!(error.outcome(), Outcome::NotApplied, "{suffix} {how}");
+                let text = error.chain().to_string();
+                assert!(text.contains("restart this program"), "{suffix} {how}: {text}");
+                writer.check().await.unwrap_err();
+            }
+            let exit = writer.exit();
+            drop(writer);
+            exit.await;
+            if how == "cut" {
+                assert_eq!(std::fs::metadata(&path).unwrap().len(), 5_000, "it is not copied");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_failed_write_does_not_fail_its_group() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
