@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
 use super::thread::blocking;
+use super::wal;
 
 /// A file that was copied by [`backup`] or [`restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +36,20 @@ pub struct CopiedFile {
 /// their write-ahead logs are not truncated. Each copy is checked and synced.
 ///
 /// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `into` has some already;
+/// [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `into` has some already,
+/// also write-ahead logs alone;
 /// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged. Unfinished copies are named `*.partial`.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
     let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
-    blocking(move || copy_each(&folder, &into, |_copy| Ok(()))).await
+    blocking(move || copy_each(&folder, &into, false)).await
 }
 
-/// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`. Cursors of
-/// purchase events from before are refused then: their offsets may have other records.
+/// Copies the files of the backup in `from` into `folder`, which must not have any. A service that is started on `folder`
+/// meanwhile waits, or fails. Cursors of purchase events from before are refused then: their offsets may have other
+/// records.
 ///
 /// # Errors
 /// As [`backup`].
@@ -54,8 +58,7 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
     let (from, folder) = (from.as_ref().to_owned(), folder.as_ref().to_owned());
-    let renewed = |copy: &Path| renew(copy).map_err(|error| from_sqlite(error, copy));
-    blocking(move || copy_each(&from, &folder, renewed)).await
+    blocking(move || copy_each(&from, &folder, true)).await
 }
 
 /// The first three bytes of the application ids of our files: `Sho`.
@@ -68,6 +71,7 @@ const LAST: &str = "shop.db";
 /// Sets a new generation of the log in the file `path`, if it has one.
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     // The migration of a file of an earlier version adds the column.
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
@@ -76,20 +80,31 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Copies the files, and calls `complete` with the path of each copy.
-fn copy_each(from: &Path, to: &Path, complete: impl Fn(&Path) -> Result<()>) -> Result<Vec<CopiedFile>> {
+/// Copies the files. Those of a restore are locked and get a new generation.
+fn copy_each(from: &Path, to: &Path, is_restore: bool) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
     create_folder(to).map_err(|error| from_io(error, to))?;
-    if let Some(name) = databases(to)?.first() {
-        let message = "the folder has a log or a store already: choose an empty folder";
-        return Err(
-            database_error(ErrorKind::Unavailable, message).with_context("path", to.join(name).display())
-        );
+    let refuse =
+        |message| Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()));
+    // SQLite would apply what is left of another file to the copy.
+    let check = || match files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
+        true => Ok(()),
+        false => refuse("the folder has a log or a store already, or a part of one: choose an empty folder"),
+    };
+    check()?;
+    let lock = |(name, _): &(String, Connection)| FileLock::open(&to.join(name).with_extension("lock"));
+    let locks = sources.iter().filter(|_| is_restore).map(lock).collect::<Result<Vec<_>>>()?;
+    let held = locks.iter().map(FileLock::try_lock).collect::<Result<Option<Vec<_>>>>()?;
+    if held.is_none() {
+        refuse("another process uses the folder: stop it, or choose an empty folder")?;
     }
+    check()?;
     let mut copied = Vec::new();
     for (name, source) in &sources {
         copy(source, &partial(to, name))?;
-        complete(&partial(to, name))?;
+        if is_restore {
+            renew(&partial(to, name)).map_err(|error| from_sqlite(error, to))?;
+        }
         let bytes = fs::metadata(partial(to, name)).map_err(|error| from_io(error, to))?.len();
         copied.push(CopiedFile { name: name.clone(), bytes });
     }
@@ -108,7 +123,7 @@ fn partial(folder: &Path, name: &str) -> PathBuf {
 fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     let mut locks = Vec::new();
     let mut opened = Vec::new();
-    for name in databases(folder)? {
+    for name in files(folder, &[".db"])? {
         let path = folder.join(&name);
         // Without a lock file, no process has written to the file.
         let lock = path.with_extension("lock");
@@ -133,18 +148,20 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     Ok(opened)
 }
 
-/// The names of the database files in `folder`, the log last.
-fn databases(folder: &Path) -> Result<Vec<String>> {
+/// The names of the files in `folder` that end so, [`LAST`] at the end.
+fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| from_io(error, folder))? {
         let name = entry.map_err(|error| from_io(error, folder))?.file_name();
-        names.extend(name.to_str().filter(|name| name.ends_with(".db")).map(str::to_owned));
+        let name = name.to_str().filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
+        names.extend(name.map(str::to_owned));
     }
     names.sort_by_key(|name| (name == LAST, name.clone()));
     Ok(names)
 }
 
 fn open(path: &Path) -> Result<Connection> {
+    wal::check_idle(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(Duration::from_secs(1))?;
@@ -306,6 +323,52 @@ mod tests {
         let feed = feed_of(&embedded, store("restored").await.unwrap());
         let refused = feed.subscribe(Selector::All, Some(&cursor)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_not_put_beside_files_of_others_or_under_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
+        backup(path("data"), path("backup")).await.unwrap();
+        for left in ["other.db", "shop.db-wal", "shop.db-shm", "shop.db-journal", "shop.lock"] {
+            let into = path(left);
+            fs::create_dir(&into).unwrap();
+            fs::write(into.join(left), "left").unwrap();
+            let lock = FileLock::open(&into.join("shop.lock")).unwrap().try_hold().unwrap();
+            let lock = lock.filter(|_| left == "shop.lock");
+            let refused = restore(path("backup"), &into).await.unwrap_err();
+            let why = if lock.is_some() { "another process uses the folder" } else { "already" };
+            assert!(refused.to_string().contains(why), "{left}: {refused}");
+            assert_eq!(lock.is_some(), backup(path("data"), &into).await.is_ok(), "{left}");
+            assert_eq!(fs::read(into.join(left)).unwrap(), b"left");
+        }
+        drop(embedded);
+    }
+
+    #[tokio::test]
+    async fn a_trigger_of_a_restored_file_does_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
+        backup(path("data"), path("backup")).await.unwrap();
+        let hostile = "CREATE TRIGGER a AFTER UPDATE ON log BEGIN DELETE FROM log; END;
+                       CREATE TRIGGER b AFTER INSERT ON records BEGIN DELETE FROM records; END;";
+        Connection::open(path("backup/shop.db")).unwrap().execute_batch(hostile).unwrap();
+        restore(path("backup"), path("restored")).await.unwrap();
+        let restored = EmbeddedShop::open(path("restored")).await.unwrap();
+        buy(&restored.shop(), 1).await;
+        assert!(restored.log().find(0, 1).await.unwrap().is_some());
+        drop(embedded);
+    }
+
+    #[tokio::test]
+    async fn files_of_an_unreleased_layout_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("store.db"), "").unwrap();
+        let refused = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
+        assert!(refused.to_string().contains("choose another folder"), "{refused}");
+        assert!(!folder.path().join("shop.db").exists());
     }
 
     #[tokio::test]
