@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{CliError, Result};
 
-/// Is cancelled by the first SIGTERM or SIGINT, or when a task of the service fails.
+/// Is cancelled by the first SIGTERM or SIGINT.
 pub(crate) type Shutdown = CancellationToken;
 
 /// Handles SIGTERM and SIGINT: the first begins a graceful shutdown, the second ends the process at once.

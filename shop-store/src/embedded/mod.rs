@@ -12,9 +12,9 @@
 //!
 //! Several processes of one machine may use the folder concurrently. Each group has one active consumer; the others
 //! wait for its lock. Acknowledged writes survive a crash of the process or the machine: each group commit is a
-//! transaction with `synchronous=FULL`, except for batches of a log, which are synced before their position is
-//! committed. Each commit to a log sets the times of its lock file, which sources of other processes watch. The folder
-//! must be on a local disk, because SQLite's shared memory does not work on network file systems.
+//! transaction with `synchronous=FULL`. Each commit to a log sets the times of its lock file, which sources of other
+//! processes watch. The folder must be on a local disk, because SQLite's shared memory does not work on network file
+//! systems.
 //!
 //! Files have the mode 600, and folders are created with 700: all processes run as one user.
 

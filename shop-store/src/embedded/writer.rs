@@ -248,7 +248,7 @@ impl WriterThread {
                     Ok(()) => Ok(()),
                 };
                 self.record_outcome(&outcome, &group);
-                if outcome.is_ok() {
+                if outcome.is_ok() && group.iter().any(|job| job.kind() == JobKind::Write) {
                     transactions.committed(&self.lock);
                 }
                 for job in group.drain(..) {

@@ -126,10 +126,9 @@ impl EmbeddedLog {
         write: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<bool> {
         let path = lock_path(&self.shared, group);
-        // A group without a lock file has never had a consumer.
-        let lock = path.exists().then(|| FileLock::open(&path)).transpose()?;
-        let held = lock.as_ref().map(FileLock::try_lock).transpose()?;
-        if matches!(held, Some(None)) {
+        let lock = FileLock::open(&path)?;
+        let held = lock.try_lock()?;
+        if held.is_none() {
             let message =
                 "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));

@@ -35,8 +35,7 @@ enum Published {
     Known(InsertOutcome, Option<Box<Purchase>>),
 }
 
-/// The maximum number of rows that a batch of purchases adds to a transaction with one write: the writes of others are
-/// committed in between.
+/// The maximum number of rows that a batch of purchases adds to a transaction with one write.
 const MAX_ROWS: usize = 1_024;
 /// The pause before a close retries on a full queue.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
