@@ -27,6 +27,9 @@ pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 impl Backend for Embedded<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let log = self.open_log(topic).await?;
+        if self.0.serves() && self.0.ingests() && !topic.is_events {
+            log.register(topic.group).await.map_err(CliError::about(ABOUT))?;
+        }
         let sinks = log.clone();
         Ok(self.topic_log(topic, log, Arc::new(move || Arc::new(sinks.sink()))))
     }

@@ -136,7 +136,7 @@ async fn the_position_passes_records_stored_on_append() {
     let other = EmbeddedLogOptions::default().feeds("mongodb://db/shop".to_owned());
     let other = EmbeddedLog::open(folder.path(), other).await.unwrap();
     let refused = other.source("group").unwrap().next().await;
-    assert!(refused.is_err_and(|error| error.to_string().contains("feeds another store")));
+    assert!(refused.is_err_and(|error| error.to_string().contains("`management groups forget")));
 }
 
 #[tokio::test]

@@ -120,9 +120,11 @@ impl Shared {
         if known == self.options.feeds {
             return Ok(());
         }
-        let message = "the group feeds another store: use that store, another group, or forget the group";
+        let message = format!(
+            "the group feeds another store: use that store, another folder, or run `management groups forget {group}`, \
+             after which it begins again at the oldest record"
+        );
         Err(database_error(ErrorKind::Invalid, message)
-            .with_context("group", group)
             .with_context("feeds", known)
             .with_context("file", self.database.path().display()))
     }
@@ -188,6 +190,15 @@ impl EmbeddedLog {
         self.require_store()?;
         self.shared.register(group).await?;
         Ok(EmbeddedSink::new(Arc::clone(&self.shared), Some(group.into())))
+    }
+
+    /// Checks that `group` feeds the store that [`feeds`](EmbeddedLogOptions::feeds) names, and creates it if it is missing.
+    /// A [source](Self::source) reports the same error, again and again.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if it feeds another store; the error of a write.
+    pub async fn register(&self, group: &str) -> Result<()> {
+        self.shared.register(group).await
     }
 
     /// Opens the store in the log's file. It shares the log's writer.
