@@ -224,18 +224,20 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> 
     Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| invalid(InvalidKind::TooManyDecimals))
 }
 
-/// The exact sum of prices.
+/// The exact sum of prices, with room for 10^15 purchases at the maximum price.
 ///
 /// `Display` prints as many decimals as the value needs: 4 times `1.25` is `5`, however a store has added them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Total(Decimal);
+pub struct Total(i128);
 
-format_as!(Total: |this| Display = Display(this.0.normalize()), Debug = Display(this.0.normalize()));
+format_as!(Total: |this| Debug = Display(this));
 
-/// A sum with more than 28 digits, which cannot be represented exactly. As an [`Error`] it is
-/// [`Corrupt`](ErrorKind::Corrupt).
+/// The number of units in 1.
+const UNITS: i128 = 10_i128.pow(Price::MAX_DECIMALS);
+
+/// A sum that is too large. As an [`Error`] it is [`Corrupt`](ErrorKind::Corrupt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sum has more digits than can be held exactly")]
+#[error("the sum is too large to be held exactly")]
 pub struct TotalOverflow;
 
 impl From<TotalOverflow> for Error {
@@ -246,18 +248,18 @@ impl From<TotalOverflow> for Error {
 
 impl Total {
     /// The empty sum.
-    pub const ZERO: Self = Self(Decimal::ZERO);
+    pub const ZERO: Self = Self(0);
 
-    /// A sum read from a store.
+    /// A sum of units of 10^-8, read from a store.
     #[must_use]
-    pub const fn from_decimal(value: Decimal) -> Self {
-        Self(value)
+    pub const fn from_units(units: i128) -> Self {
+        Self(units)
     }
 
-    /// The value, with the scale that resulted from the additions.
+    /// The sum in units of 10^-8.
     #[must_use]
-    pub const fn as_decimal(&self) -> &Decimal {
-        &self.0
+    pub const fn units(self) -> i128 {
+        self.0
     }
 
     /// Adds one price.
@@ -265,7 +267,7 @@ impl Total {
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
     pub fn checked_add_price(self, price: Price) -> Result<Self, TotalOverflow> {
-        self.checked_add(Self(price.0))
+        self.checked_add(price.into())
     }
 
     /// Adds another sum.
@@ -273,13 +275,7 @@ impl Total {
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
     pub fn checked_add(self, other: Self) -> Result<Self, TotalOverflow> {
-        // Adding zero keeps value and scale.
-        if self.0.is_zero() || other.0.is_zero() {
-            return Ok(if other.0.is_zero() { self } else { other });
-        }
-        let sum = self.0.checked_add(other.0).ok_or(TotalOverflow)?;
-        // With too many digits the addition rounds, which shows as a smaller scale.
-        if sum.scale() == self.0.scale().max(other.0.scale()) { Ok(Self(sum)) } else { Err(TotalOverflow) }
+        self.0.checked_add(other.0).map(Self).ok_or(TotalOverflow)
     }
 
     /// The sum of all `prices`.
@@ -290,11 +286,28 @@ impl Total {
         prices.into_iter().try_fold(Self::ZERO, Self::checked_add_price)
     }
 
-    /// The sum rounded half to even to `decimals` decimals, with those that resulted from rounding and addition.
+    /// The sum rounded half to even to cents.
     #[must_use]
     #[doc(hidden)]
-    pub fn rounded(self, decimals: u32) -> Decimal {
-        self.0.round_dp(decimals)
+    pub const fn rounded(self) -> Self {
+        const CENT: i128 = UNITS / 100;
+        let (cents, rest) = (self.0.div_euclid(CENT), self.0.rem_euclid(CENT));
+        let is_up = rest * 2 > CENT || rest * 2 == CENT && cents % 2 != 0;
+        Self((cents + is_up as i128) * CENT)
+    }
+}
+
+impl From<Price> for Total {
+    fn from(price: Price) -> Self {
+        Self(price.0.mantissa() * 10_i128.pow(Price::MAX_DECIMALS.saturating_sub(price.0.scale())))
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, fraction) = (self.0.abs() / UNITS, self.0.abs() % UNITS);
+        let text = format!("{whole}.{fraction:08}");
+        f.pad_integral(self.0 >= 0, "", text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -303,8 +316,14 @@ impl FromStr for Total {
 
     /// Parses decimal text, such as the sum in a response of another service.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = Invalid::malformed("the sum", "must be a number with no more than 28 digits");
-        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| invalid)
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let fraction = fraction.trim_end_matches('0');
+        let is_number = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+        let is_exact = is_number && !digits.is_empty() && fraction.len() <= Price::MAX_DECIMALS as usize;
+        let units = is_exact.then(|| format!("{whole}{fraction:0<8}").parse::<i128>().ok()).flatten();
+        let invalid = Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
+        units.map(|units| Self(if digits == text { units } else { -units })).ok_or(invalid)
     }
 }
 
@@ -387,8 +406,7 @@ mod tests {
         ] {
             let total = Total::checked_sum(prices.iter().map(|text| price(text))).unwrap();
             assert_eq!((total.to_string(), format!("{total:?}")), (text.to_owned(), text.to_owned()));
-            let given: Total = format!("{}", total.as_decimal()).parse().unwrap();
-            assert_eq!(given.to_string(), text);
+            assert_eq!(text.parse(), Ok(total));
         }
     }
 
@@ -442,15 +460,27 @@ mod tests {
                 "{zeros:?}"
             );
         }
-        let near_limit = Total::from_decimal(Decimal::MAX);
-        assert_eq!(near_limit.checked_add_price(price("0.1")), Err(TotalOverflow));
-        assert_eq!(near_limit.checked_add_price(price("1")), Err(TotalOverflow));
+        // A million purchases at the maximum price, and one of the smallest unit.
+        let many = Total::from_units(Total::from(Price::MAX).units() * 1_000_000);
+        let text = "1000000000000000000000.00000001";
+        assert_eq!(many.checked_add_price(price("0.00000001")).unwrap().to_string(), text);
+        for text in [text, "-12.5", "0", "1701411834604692317316873037158.84105727"] {
+            assert_eq!(text.parse::<Total>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "1701411834604692317316873037158.84105727".parse::<Total>().unwrap().checked_add(many),
+            Err(TotalOverflow)
+        );
+        for text in ["", "-", "+1", "1e3", "1.2.3", "0.000000001", "999999999999999999999999999999999999999"]
+        {
+            text.parse::<Total>().unwrap_err();
+        }
     }
 
     #[test]
     fn rounding_is_half_to_even() {
-        for (exact, rounded) in [("0.125", "0.12"), ("0.135", "0.14"), ("2.5", "2.5"), ("0.30", "0.30")] {
-            assert_eq!(Total::checked_sum([price(exact)]).unwrap().rounded(2).to_string(), rounded);
+        for (exact, rounded) in [("0.125", "0.12"), ("0.135", "0.14"), ("2.5", "2.5"), ("0.30", "0.3")] {
+            assert_eq!(Total::from(price(exact)).rounded().to_string(), rounded);
         }
     }
 

@@ -69,6 +69,9 @@ mod tests {
         both_ways(&IdempotencyKey::try_from("order-7").unwrap(), r#""order-7""#);
         both_ways(&Price::try_from("29.90").unwrap(), "29.90");
         both_ways(&Total::ZERO, "0");
+        let large = serde_json::to_string(&Total::from_units(i128::MAX)).unwrap();
+        assert_eq!(large, "1701411834604692317316873037158.84105727");
+        assert_eq!(serde_json::from_str::<Total>(&large).unwrap().units(), i128::MAX);
         let exact = "123456789012345.12345678";
         assert_eq!(serde_json::to_string(&Price::try_from(exact).unwrap()).unwrap(), exact);
         assert_eq!(serde_json::from_str::<Price>(exact).unwrap().to_string(), exact);

@@ -2,9 +2,8 @@
 
 use axum::body::Body;
 use serde::Serialize;
-use shop_core::json::number;
 use shop_core::ports::{Page, Summary};
-use shop_core::{Decimal, Error, ErrorKind, Purchase};
+use shop_core::{Error, ErrorKind, Purchase, Total};
 
 use crate::dialect::{By, ItemForm, View};
 use crate::response::legacy_purchase::LegacyPurchase;
@@ -26,8 +25,7 @@ pub(crate) struct Envelope {
 #[derive(Serialize)]
 struct Trailer<'a> {
     count: u64,
-    #[serde(with = "number")]
-    total_spent: Decimal,
+    total_spent: Total,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_by: Option<Option<&'static str>>,
     /// Of a page only; `null` on the last page.
@@ -105,7 +103,7 @@ pub(crate) fn write_trailer(
         }
         return Ok(());
     }
-    let (count, total_spent) = (summary.count, summary.total_spent.rounded(2));
+    let (count, total_spent) = (summary.count, summary.total_spent.rounded());
     let trailer = match envelope.view {
         View::Everything => {
             Trailer { count, total_spent, matched_by: Some(envelope.found.map(By::name)), next }

@@ -58,10 +58,7 @@ async fn by_server(
         }
     };
     let groups = connection.query(time, add_up).await?;
-    // A sum has as many decimals as its most precise price. More than a price may have come from another document.
-    let of_prices =
-        |(_, sum): &(Timestamp, Summary)| sum.total_spent.as_decimal().scale() <= Price::MAX_DECIMALS;
-    Ok(groups.iter().map(|group| read(group).filter(of_prices)).collect())
+    Ok(groups.iter().map(read).collect())
 }
 
 /// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`]. The index finds the selected
@@ -125,12 +122,16 @@ fn read(group: &RawDocumentBuf) -> Option<(Timestamp, Summary)> {
     let RawBsonRef::Decimal128(total) = group.get("total").ok()?? else { return None };
     let RawBsonRef::DateTime(first) = group.get("first").ok()?? else { return None };
     let first = Timestamp::from_millis(first.timestamp_millis()).ok()?;
-    Some((first, Summary::new(count, Total::from_decimal(decimal(&total.to_string())?))))
+    Some((first, Summary::new(count, sum(&total.to_string())?)))
 }
 
-/// Parses a Decimal128, which has an exponent in small values and small zeros.
-fn decimal(text: &str) -> Option<Decimal> {
-    Decimal::from_str_exact(text).or_else(|_exponent| Decimal::from_scientific(text)).ok()
+/// Parses the sum of prices, which has an exponent if it is small. It has as many decimals as its most precise price:
+/// more than a price may have come from another document.
+fn sum(text: &str) -> Option<Total> {
+    let small = Decimal::from_scientific(text).map(|small| small.to_string()).ok();
+    let text = small.as_deref().unwrap_or(text);
+    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    if decimals > Price::MAX_DECIMALS as usize { None } else { text.parse().ok() }
 }
 
 /// Adds up the purchases among the documents that match `filter`, and reads each document.
@@ -160,11 +161,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimal_parses_small_values_exactly() {
+    fn sums_of_any_size_are_exact() {
+        let large = "99999999999999999999999999.99999999";
         for (text, expected) in
-            [("1E-8", "0.00000001"), ("0E-8", "0.00000000"), ("29.99", "29.99"), ("5", "5")]
+            [("1E-8", "0.00000001"), ("0E-8", "0"), ("29.99", "29.99"), ("5", "5"), (large, large)]
         {
-            assert_eq!(decimal(text).unwrap().to_string(), expected);
+            assert_eq!(sum(text).unwrap().to_string(), expected);
         }
+        assert_eq!(sum("1.000000000"), None);
     }
 }

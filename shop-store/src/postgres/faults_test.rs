@@ -124,6 +124,12 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
         let insert = format!("insert into purchases values ({row})");
         session(fixture.url()).await.batch_execute(&insert).await.unwrap_err();
     }
+    // A sum has more digits than a price: that of eight million at the maximum.
+    let large = "alter table purchases drop constraint purchases_price_check;
+                 insert into purchases values ('b', 'large', 'ada', 8000000000000000000000.00000001, now())";
+    session(fixture.url()).await.batch_execute(large).await.unwrap();
+    let sum = store.summary(&Selector::User("large".parse().unwrap())).await.unwrap().total_spent;
+    assert_eq!(sum.to_string(), "8000000000000000000000.00000001");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, params};
+use shop_core::Purchase;
 use shop_core::ports::{Selector, Summary};
-use shop_core::{Purchase, Result};
 
 use super::buyers::{self, ALL};
 use super::sums::{ADD, Sums};
@@ -138,7 +138,7 @@ impl Unfolded {
         &mut self,
         connection: &Connection,
         selector: &Selector,
-    ) -> rusqlite::Result<Result<Summary>> {
+    ) -> rusqlite::Result<Summary> {
         // The rows are of one moment.
         let moment = connection.unchecked_transaction()?;
         let sql = "SELECT (SELECT min(sequence) FROM unfolded), (SELECT max(sequence) FROM unfolded)";

@@ -106,7 +106,7 @@ impl Periods<'_> {
     /// Adds the sums of a slot that contains this time.
     fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
         let time = Timestamp::from_millis(millis).map_err(|error| unreadable(0, error))?;
-        let added = sums.summary().and_then(|summary| self.totals.add_summary(time, summary));
+        let added = self.totals.add_summary(time, sums.summary());
         self.failed = self.failed.take().or(added.err());
         Ok(())
     }

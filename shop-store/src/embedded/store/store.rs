@@ -166,7 +166,7 @@ impl PurchaseQuery for EmbeddedStore {
         let read = move |connection: &Connection| {
             unfolded.lock().unwrap_or_else(PoisonError::into_inner).summary(connection, &selector)
         };
-        self.file.readers.read(read).await?
+        self.file.readers.read(read).await
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
