@@ -1,10 +1,10 @@
 //! A backup as one stream: a tar archive, as other programs read and write it.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Error, ErrorKind, Read, Write};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::fs::statvfs;
 use tar::{Archive, Builder, Header};
 
 /// The name of the last entry, which is empty: a stream that ends early at the end of a file is an archive, too.
@@ -17,6 +17,7 @@ pub(super) fn write<'a>(
     names: impl Iterator<Item = &'a str>,
 ) -> io::Result<()> {
     let mut archive = Builder::new(output);
+    archive.sparse(false);
     for name in names {
         archive.append_path_with_name(folder.join(name), name)?;
     }
@@ -26,10 +27,8 @@ pub(super) fn write<'a>(
     archive.into_inner()?.flush()
 }
 
-/// Reads the database files of an archive into the new `folder`.
+/// Reads the database files of an archive into `folder`.
 pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
-    // Only its owner reads the purchases in it.
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let (mut archive, mut is_complete) = (Archive::new(input), false);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -39,6 +38,15 @@ pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
         is_complete |= name == END;
         if !name.to_string_lossy().ends_with(".db") {
             continue;
+        }
+        // A sparse one writes any amount of zeros.
+        if !entry.header().entry_type().is_file() {
+            return Err(Error::other(format!("{} is not a plain file", name.display())));
+        }
+        // The file is copied once more.
+        let free = statvfs(folder)?;
+        if entry.size() > free.f_bavail.saturating_mul(free.f_frsize) / 2 {
+            return Err(ErrorKind::StorageFull.into());
         }
         let copied = io::copy(&mut entry, &mut File::create_new(folder.join(name))?)?;
         if copied < entry.size() {
@@ -53,6 +61,8 @@ pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use tar::EntryType;
+
     use super::*;
 
     /// An archive of `shop.db` with this content.
@@ -66,8 +76,8 @@ mod tests {
 
     fn restored(archive: &[u8]) -> io::Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
-        read(archive, &folder.path().join("x"))?;
-        fs::read(folder.path().join("x/shop.db"))
+        read(archive, folder.path())?;
+        fs::read(folder.path().join("shop.db"))
     }
 
     #[test]
@@ -90,6 +100,23 @@ mod tests {
     }
 
     #[test]
+    fn only_a_plain_file_for_which_there_is_room_is_written() {
+        for (kind, size) in
+            [(EntryType::GNUSparse, 1 << 30), (EntryType::Symlink, 0), (EntryType::Regular, 1 << 60)]
+        {
+            let mut header = Header::new_gnu();
+            header.set_path("shop.db").unwrap();
+            header.set_entry_type(kind);
+            header.as_gnu_mut().unwrap().set_real_size(1 << 30);
+            header.set_size(if kind == EntryType::GNUSparse { 0 } else { size });
+            header.set_cksum();
+            let folder = tempfile::tempdir().unwrap();
+            read(&[header.as_bytes().as_slice(), &[0; 1_024]].concat()[..], folder.path()).unwrap_err();
+            assert!(!folder.path().join("shop.db").exists(), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn no_file_is_written_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let mut outside = Builder::new(Vec::new());
@@ -100,6 +127,7 @@ mod tests {
             header.set_cksum();
             outside.append(&header, io::empty()).unwrap();
         }
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
         read(&*outside.into_inner().unwrap(), &folder.path().join("a/b")).unwrap();
         assert!(folder.path().join("a/b/shop.db").exists() && !folder.path().join("shop.db").exists());
     }

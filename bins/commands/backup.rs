@@ -1,10 +1,14 @@
 //! `management backup` and `management restore`: copies of the embedded files.
 
-use std::fs;
-use std::io::{IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde_json::json;
+use shop_core::{Clock as _, SystemClock};
+use tokio::sync::oneshot;
 
 use super::archive;
 use super::output::{Progress, print_report};
@@ -17,48 +21,76 @@ pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
     if is_stream && stdout().is_terminal() {
         return Err(CliError::new("standard output is a terminal: write to a file or a pipe").usage());
     }
-    let scratch = is_stream.then(|| Scratch::new(settings));
+    let scratch = is_stream.then(|| Scratch::new(settings, false));
     let progress = Progress::begin();
     progress.show(format!("copying {}", settings.data_dir.display()));
-    let folder = scratch.as_ref().map_or(into, |Scratch(folder)| folder);
+    let folder = scratch.as_ref().map_or(into, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).backup(folder).await?;
     if is_stream {
-        let written = archive::write(stdout().lock(), folder, copied.iter().map(|file| &*file.name));
-        written.map_err(|error| CliError::new(format!("standard output: {error}")))?;
+        let (folder, names): (_, Vec<_>) =
+            (folder.to_owned(), copied.iter().map(|file| file.name.clone()).collect());
+        let write = move || archive::write(stdout().lock(), &folder, names.iter().map(String::as_str));
+        piped("standard output", write).await?;
     }
     drop(progress);
     report(settings, into, &copied, &left_out(settings))
 }
 
 pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
-    let scratch = (from == Path::new("-")).then(|| Scratch::new(settings));
+    let scratch = (from == Path::new("-")).then(|| Scratch::new(settings, true));
     let progress = Progress::begin();
     progress.show(format!("copying {}", from.display()));
-    if let Some(Scratch(folder)) = &scratch {
-        let read = archive::read(stdin().lock(), folder);
-        read.map_err(|error| CliError::new(format!("standard input: {error}")))?;
+    if let Some(Scratch { folder, .. }) = &scratch {
+        let folder = folder.clone();
+        piped("standard input", move || archive::read(stdin().lock(), &folder)).await?;
     }
-    let from = scratch.as_ref().map_or(from, |Scratch(folder)| folder);
+    let from = scratch.as_ref().map_or(from, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).restore(from).await;
     drop(progress);
     report(settings, &settings.data_dir, &copied?, &[])
 }
 
-/// A folder in the data folder, whose disk has room for it. It is deleted on drop.
-struct Scratch(PathBuf);
+/// Runs `work` on a thread that the end of the process does not wait for, as the other end of a pipe may never go on.
+async fn piped(what: &str, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
+    let (sender, done) = oneshot::channel();
+    thread::spawn(move || drop(sender.send(work())));
+    let done = done.await.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()));
+    done.map_err(|error| CliError::new(format!("{what}: {error}")))
+}
+
+/// A folder in the data folder, whose disk has room for it. It is locked, and deleted on drop.
+struct Scratch {
+    folder: PathBuf,
+    _lock: Option<File>,
+}
+
+const SCRATCH: &str = "stream-";
 
 impl Scratch {
-    fn new(settings: &Settings) -> Self {
-        let folder = settings.data_dir.join(format!("stream-{}", std::process::id()));
-        // Of a process with the same number that was killed.
-        let _missing = fs::remove_dir_all(&folder);
-        Self(folder)
+    /// Without a data folder none is made, unless it `creates` that.
+    fn new(settings: &Settings, creates: bool) -> Self {
+        remove_left_copies(settings);
+        let folder = settings.data_dir.join(format!("{SCRATCH}{}", SystemClock.fresh_id()));
+        let made = DirBuilder::new().recursive(creates).mode(0o700).create(&folder);
+        // What uses the folder reports an error.
+        let lock = made.and_then(|()| File::open(&folder)).ok().filter(|lock| lock.try_lock().is_ok());
+        Self { folder, _lock: lock }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _missing = fs::remove_dir_all(&self.0);
+        let _missing = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the copies of `backup -` and `restore -` that were killed.
+pub(super) fn remove_left_copies(settings: &Settings) {
+    for folder in fs::read_dir(&settings.data_dir).into_iter().flatten().flatten() {
+        let is_left = || File::open(folder.path()).is_ok_and(|left| left.try_lock().is_ok());
+        if folder.file_name().to_string_lossy().starts_with(SCRATCH) && is_left() {
+            let _missing = fs::remove_dir_all(folder.path());
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use shop_core::erase::{Erase, EraseProgress, EraseReport};
 use shop_core::users::UserNumber;
 
+use super::backup::remove_left_copies;
 use super::open;
 use super::output::{Progress, print_report};
 use crate::Result;
@@ -36,7 +37,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     }
     if *vacuum && !dry_run {
         progress.show("rewriting the files of purchases and users".to_owned());
-        backend::for_purchases(settings).vacuum().await?;
+        remove_left_copies(settings);
+        backend::for_files(settings).vacuum().await?;
     }
     let report = erase.report;
     drop(progress);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -66,6 +67,16 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         let output = Binary::Management.run(command, &settings).await;
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
+    // An erasure rewrites the file of the log.
+    let version = || -> i64 {
+        let file = Connection::open(folder.path().join("shop.db")).unwrap();
+        file.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap()
+    };
+    let (before, data) = (version(), folder.path().to_str().unwrap());
+    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+    let words = ["erase", "user", "u1", "--confirm", "--vacuum"];
+    assert!(Binary::Management.run(&words, &settings).await.status.success());
+    assert_ne!(version(), before);
 }
 
 #[tokio::test]
