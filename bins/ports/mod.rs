@@ -5,6 +5,7 @@ mod entities;
 mod pending_dead_letters;
 mod purchases;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::entity::EntityStore;
@@ -92,6 +93,9 @@ impl Ports {
         let purchases = self.purchases.as_ref().map(Purchases::role);
         let mut parts = Parts::new(service, purchases.transpose()?);
         parts.metrics = metrics;
+        if let Some(purchases) = &self.purchases {
+            parts.clock = Arc::new(purchases.clock);
+        }
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
         let users = self.users.as_ref().and_then(|users| users.subscribed());

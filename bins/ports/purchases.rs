@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::Purchase;
+use futures_util::future::OptionFuture;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestMonitor, IngestObserver};
 use shop_core::log::{Batch, GroupPositions, IngestPositions};
@@ -11,6 +11,7 @@ use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::record::{Record as _, decode};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
+use shop_core::{Purchase, SystemClockFrom, Timestamp};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::{Backends, Background, dead_letters, note};
@@ -33,6 +34,8 @@ pub(super) struct Purchases {
     ingest: Option<IngestMonitor>,
     /// The purchases that become visible.
     feed: PurchaseFeed,
+    /// The time of new purchases: with a retention, not before the last that it has seen.
+    pub(super) clock: SystemClockFrom,
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
@@ -74,7 +77,11 @@ pub(super) async fn open(
         .then(|| traces::sink_with_spans((log.sink)(), &log.topic, settings));
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
-    Ok(Purchases { sink, log, store, query, local, ingest: None, feed })
+    let retained = store.as_ref().filter(|_| settings.purchase_retention.is_some());
+    let seen = OptionFuture::from(retained.map(|store| store.erase.last_seen())).await;
+    // Without it while the server of the store is unavailable.
+    let clock = SystemClockFrom(seen.and_then(Result::ok).flatten().unwrap_or(Timestamp::MIN));
+    Ok(Purchases { sink, log, store, query, local, ingest: None, feed, clock })
 }
 
 impl Purchases {

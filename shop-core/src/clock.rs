@@ -34,3 +34,18 @@ impl Clock for SystemClock {
         Uuid::now_v7()
     }
 }
+
+/// The system clock, but never before this time: until a clock that is behind is set, what is sold is not older than what
+/// was sold before, and a retention does not delete it.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClockFrom(pub Timestamp);
+
+impl Clock for SystemClockFrom {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().max(self.0)
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        SystemClock.fresh_id()
+    }
+}

@@ -130,7 +130,7 @@ pub use async_trait::async_trait;
 /// The crate of the keys and values of records.
 pub use bytes;
 pub use bytes::Bytes;
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, SystemClockFrom};
 pub use domain::{
     IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
     RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,

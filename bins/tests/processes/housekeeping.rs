@@ -5,13 +5,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use rusqlite::Connection;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, soon, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, stored, until};
 use crate::verify::{manage, text};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -165,6 +167,62 @@ async fn a_backup_is_piped_into_a_restore() {
     assert!(verified.status.success() && printed.contains(": 2000 records"), "{printed}");
     assert!(printed.contains(": 2000 purchases"), "{printed}");
     assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_backup_that_is_stopped_or_killed_leaves_no_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    publish(folder, 2_000).await;
+    let copies = || {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("stream-")).count()
+    };
+    // The receiver never reads: the archive is larger than a pipe.
+    let stopped = async |how: Signal| {
+        let mut backup = Binary::Management.command(&[("SHOP_DATA_DIR", folder.to_str().unwrap())]);
+        let mut backup = backup.args(["backup", "-"]).stdout(Stdio::piped()).spawn().unwrap();
+        until("copy", async || copies() == 1).await;
+        send(&backup, how);
+        soon("end", backup.wait()).await.unwrap();
+    };
+    stopped(Signal::TERM).await;
+    assert_eq!(copies(), 0);
+    stopped(Signal::KILL).await;
+    assert_eq!(copies(), 1);
+    assert!(manage(folder, &["erase", "user", "u1", "--confirm", "--vacuum"]).await.status.success());
+    assert_eq!(copies(), 0);
+}
+
+#[tokio::test]
+async fn a_purchase_is_not_older_than_what_retention_has_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(folder.path(), 1).await;
+    // The machine has started with a clock that is behind.
+    let seen = SystemClock.now().saturating_add(Duration::from_secs(400 * 86_400));
+    let file = Connection::open(folder.path().join("shop.db")).unwrap();
+    file.execute("INSERT OR REPLACE INTO clock (rowid, seen) VALUES (2, ?1)", [seen.as_millis()]).unwrap();
+    drop(file);
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_PURCHASE_RETENTION", "365d")]).await;
+    let bought = facing.client().buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+    assert_eq!(bought.purchase.timestamp, seen);
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_log_that_feeds_another_store_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    assert!(facing.terminate().await.success());
+    let settings = [
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        ("SHOP_PORT", "0"),
+        ("POSTGRES_URL", "postgresql://127.0.0.1:1/db"),
+    ];
+    let refused = soon("refuse", Binary::Facing.run(&[], &settings)).await;
+    let printed = text(&refused.stderr);
+    assert!(printed.contains("run `management groups forget purchase-group`"), "{printed}");
+    assert_eq!(refused.status.code(), Some(1));
 }
 
 #[tokio::test]
