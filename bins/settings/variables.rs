@@ -102,7 +102,8 @@ pub(crate) struct Variables {
     /// [default: 7d]
     #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = duration("", 1_000, MAX_MILLIS))]
     pub(crate) log_retention: Option<Duration>,
-    /// Maximum size of the embedded log of purchases, at least 1MiB; purchases are refused when it is full [default: none]
+    /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it is full. If the store is
+    /// embedded, it is in that file [default: none]
     #[arg(long, id = "SHOP_LOG_MAX_SIZE", alias = "log-max-bytes", value_parser = read_log_size)]
     pub(crate) log_max_size: Option<u64>,
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
