@@ -72,7 +72,6 @@ const LAST: &str = "shop.db";
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    // The migration of a file of an earlier version adds the column.
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
         connection.execute("UPDATE log SET generation = ?1", [Uuid::now_v7().to_string()])?;

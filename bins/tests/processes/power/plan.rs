@@ -85,8 +85,6 @@ pub(super) enum Scene {
     AfterCheckpoint,
     /// Files get smaller, or are deleted: retention, the end of a write-ahead log.
     Truncation,
-    /// A start on files of an earlier version.
-    Migration,
     /// A start after a crash.
     Restart,
     /// A clean shutdown and the start after it.
@@ -96,13 +94,12 @@ pub(super) enum Scene {
 }
 
 impl Scene {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::FirstStart,
         Self::Load,
         Self::Checkpoint,
         Self::AfterCheckpoint,
         Self::Truncation,
-        Self::Migration,
         Self::Restart,
         Self::Shutdown,
     ];
@@ -119,13 +116,13 @@ impl Scene {
 
     /// Whether the power is cut at a start, rather than under load.
     pub(super) fn is_start(self) -> bool {
-        matches!(self, Self::FirstStart | Self::Migration | Self::Restart | Self::Shutdown)
+        matches!(self, Self::FirstStart | Self::Restart | Self::Shutdown)
     }
 
     pub(super) fn moment(self, random: &mut Random) -> Moment {
         match self {
             Self::FirstStart => Moment::any(1 + random.below(400)),
-            Self::Migration | Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
+            Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
             Self::Load | Self::FailedSync => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
             Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
             Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),

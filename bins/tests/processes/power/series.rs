@@ -313,23 +313,13 @@ impl Series {
 
     /// Prepares the files for the start of a scene.
     async fn prepare(&mut self, scene: Scene) -> Result<()> {
-        if !matches!(scene, Scene::Migration | Scene::Truncation) {
+        if scene != Scene::Truncation {
             return Ok(());
         }
         let folder = tempfile::tempdir().unwrap();
         self.mount = None;
         self.disk.export(FOLDER, folder.path()).unwrap();
-        if scene == Scene::Migration {
-            let files = ["log-user_created", "log-order_created"];
-            let path = |file: &&str| folder.path().join(format!("{file}.db"));
-            // The first event creates the files of events.
-            for file in files.iter().filter(|file| path(file).exists()) {
-                let older = Connection::open(path(file)).and_then(|file| make_older(&file));
-                older.map_err(|error| format!("{file}: {error}"))?;
-            }
-        } else {
-            self.load.buy_old(folder.path()).await?;
-        }
+        self.load.buy_old(folder.path()).await?;
         self.disk.import(FOLDER, folder.path()).unwrap();
         self.mount().await;
         Ok(())
@@ -465,23 +455,6 @@ fn check_files(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Converts the file of a log to the first version, without later tables and columns.
-fn make_older(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-               AND name NOT IN ('log', 'records', 'groups', 'dead_letters')";
-    let mut added = connection.prepare(sql)?;
-    let added: Vec<String> = added.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    for table in added {
-        connection.execute_batch(&format!("DROP TABLE {table}"))?;
-    }
-    for (table, column) in
-        [("groups", "feeds"), ("groups", "stored_from"), ("groups", "stored_to"), ("log", "generation")]
-    {
-        connection.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))?;
-    }
-    connection.pragma_update(None, "user_version", 1)
 }
 
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
