@@ -140,6 +140,15 @@ async fn the_position_passes_records_stored_on_append() {
 }
 
 #[tokio::test]
+async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    log.register("group").await.unwrap();
+    assert!(log.reset_group("group", 1).await.unwrap());
+    assert!(has(folder.path(), "group.consumer.lock"));
+}
+
+#[tokio::test]
 async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();

@@ -393,6 +393,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_writes_are_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::new(&KIND, folder.path(), "test", None);
+        let (announced, announcements) = std::sync::mpsc::channel();
+        let writer = Writer::start(database, 100, move || announced.send(()).unwrap()).await.unwrap();
+        writer.check().await.unwrap();
+        writer.write(insert(1)).await.unwrap();
+        assert_eq!(announcements.try_iter().count(), 1);
+    }
+
+    #[tokio::test]
     async fn a_file_that_another_program_removes_replaces_or_cuts_is_not_written() {
         let cases =
             ["db", "db-wal", "db-shm", "lock"].map(|suffix| [(suffix, "removed"), (suffix, "replaced")]);
