@@ -1,35 +1,36 @@
-//! The writer of log lines: a thread with a bounded queue. A reader of standard error that stops does not stop a request.
+//! The writer of log lines: a thread with a bounded queue. No request waits for a reader of standard error, or for a disk.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use shop_core::{Clock, SystemClock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 
+use crate::telemetry::AUDIT;
+
 /// The lines that wait to be written: about 4 MiB.
 const QUEUE: usize = 1 << 14;
+/// So many of them are lines of the audit log only: lines that anyone can cause do not take their room.
+const OF_AUDIT: usize = QUEUE / 4;
 /// So many bytes are written at once.
 const CHUNK: usize = 64 << 10;
-/// How long a line of the audit log waits for room in the queue.
-const AUDIT_WAIT: Duration = Duration::from_secs(1);
 /// How long the lines in the queue may take at the end of the process.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
-/// The target of the audit log.
-const AUDIT: &str = "audit";
 
 /// Lines for an output. Clones share the queue. Lines beyond it are dropped, and counted.
 #[derive(Debug, Clone)]
 pub(crate) struct Lines {
     queue: Sender<Message>,
-    /// Whether the output does not accept anything.
-    is_stuck: Arc<AtomicBool>,
-    dropped: Arc<AtomicU64>,
+    /// Whether the last write has failed.
+    pub(crate) is_failing: Arc<AtomicBool>,
+    /// The number of lines that were dropped.
+    pub(crate) dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -40,36 +41,24 @@ enum Message {
 }
 
 impl Lines {
-    /// Starts the thread that writes to `output`.
+    /// Starts the thread that writes to `output`, whose writes take whole lines.
     ///
     /// # Errors
     /// When the operating system cannot start it.
     pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, received) = bounded(QUEUE);
-        let lines = Self { queue, is_stuck: Arc::default(), dropped: Arc::default() };
-        let (is_stuck, dropped) = (Arc::clone(&lines.is_stuck), Arc::clone(&lines.dropped));
-        let write = move || write_all(&received, output, &is_stuck, &dropped);
+        let lines = Self { queue, is_failing: Arc::default(), dropped: Arc::default() };
+        let (is_failing, dropped) = (Arc::clone(&lines.is_failing), Arc::clone(&lines.dropped));
+        let write = move || write_all(&received, output, &is_failing, &dropped);
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
         Ok(lines)
     }
 
-    /// The number of lines that were dropped.
-    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.dropped)
-    }
-
-    /// Adds a line. One that `waits` is dropped only if the output accepts nothing for [`AUDIT_WAIT`].
-    fn add(&self, line: Vec<u8>, waits: bool) {
-        let refused = match self.queue.try_send(Message::Line(line)) {
-            // Only the first line waits for an output that is stuck.
-            Err(TrySendError::Full(line)) if waits && !self.is_stuck.load(Ordering::Relaxed) => {
-                let sent = self.queue.send_timeout(line, AUDIT_WAIT);
-                self.is_stuck.store(matches!(sent, Err(SendTimeoutError::Timeout(_))), Ordering::Relaxed);
-                sent.is_err()
-            }
-            sent => sent.is_err(),
-        };
-        self.dropped.fetch_add(u64::from(refused), Ordering::Relaxed);
+    /// Adds a line, or drops it if there is no room.
+    fn add(&self, line: Vec<u8>, is_audit: bool) {
+        let has_room = is_audit || self.queue.len() < QUEUE - OF_AUDIT;
+        let is_added = has_room && self.queue.try_send(Message::Line(line)).is_ok();
+        self.dropped.fetch_add(u64::from(!is_added), Ordering::Relaxed);
     }
 
     /// Waits until the lines are written, at most for [`FLUSH_WAIT`].
@@ -81,11 +70,11 @@ impl Lines {
     }
 }
 
-/// Writes the lines, many at once. A failed write has no reader to be reported to.
+/// Writes the lines, many at once. Lines that cannot be written are dropped.
 fn write_all(
     received: &Receiver<Message>,
     mut output: impl Write,
-    is_stuck: &AtomicBool,
+    is_failing: &AtomicBool,
     dropped: &AtomicU64,
 ) {
     let (mut chunk, mut reported) = (Vec::with_capacity(CHUNK), 0);
@@ -99,15 +88,33 @@ fn write_all(
             }
             next = if chunk.len() < CHUNK { received.try_recv().ok() } else { None };
         }
-        drop(output.write_all(&chunk));
+        if !chunk.is_empty() {
+            is_failing.store(!write_lines(&mut output, &mut chunk), Ordering::Relaxed);
+        }
+        let lost = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         chunk.clear();
-        is_stuck.store(false, Ordering::Relaxed);
-        let count = dropped.load(Ordering::Relaxed);
-        if count > reported {
-            tracing::warn!(lines = count - reported, "log lines were dropped: their reader is too slow");
+        let count = dropped.fetch_add(lost, Ordering::Relaxed) + lost;
+        // A line about a failed write would fail too.
+        if count > reported && lost == 0 {
+            let reason = "their reader is too slow, or their file could not be written";
+            tracing::warn!(lines = count - reported, "log lines were dropped: {reason}");
             reported = count;
         }
     }
+}
+
+/// Writes the lines of `chunk`, and removes those that were written. Returns whether all were.
+fn write_lines(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
+    while !chunk.is_empty() {
+        match output.write(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return false,
+            Ok(written) => {
+                chunk.drain(..written);
+            }
+        }
+    }
+    true
 }
 
 /// One line of a formatter.
@@ -235,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_output_drops_lines_and_stops_nothing() {
+    fn a_stuck_output_drops_lines_and_keeps_room_for_the_audit_log() {
         let ((permit, permits), (written, output)) = (bounded(0), bounded(QUEUE));
         let lines = Lines::start(Slow(permits, written)).unwrap();
         lines.add(b"first\n".to_vec(), false);
@@ -243,21 +250,54 @@ mod tests {
         while !lines.queue.is_empty() {
             std::thread::yield_now();
         }
-        let taken = (0..).take_while(|_| {
-            lines.add(b"line\n".to_vec(), false);
-            lines.dropped.load(Ordering::Relaxed) == 0
-        });
-        assert_eq!(taken.count(), QUEUE);
-        for _ in 0..3 {
-            lines.add(b"audit\n".to_vec(), true);
+        for (is_audit, room) in [(false, QUEUE - OF_AUDIT), (true, OF_AUDIT)] {
+            let before = lines.dropped.load(Ordering::Relaxed);
+            let taken = (0..).take_while(|_| {
+                lines.add(b"line\n".to_vec(), is_audit);
+                lines.dropped.load(Ordering::Relaxed) == before
+            });
+            assert_eq!(taken.count(), room, "audit: {is_audit}");
         }
-        assert_eq!(lines.dropped.load(Ordering::Relaxed), 4);
-        assert!(lines.is_stuck.load(Ordering::Relaxed));
         drop(permit);
         lines.flush();
         lines.add(b"last\n".to_vec(), true);
         lines.flush();
         let all: Vec<u8> = output.try_iter().flatten().collect();
         assert!(all.len() >= QUEUE * b"line\n".len() && all.ends_with(b"last\n"));
+    }
+
+    /// A disk with room for so many bytes, which takes whole lines.
+    struct Full(usize, Sender<Vec<u8>>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.split_inclusive(|byte| *byte == b'\n').scan(0, |end, line| {
+                *end += line.len();
+                (*end <= self.0).then_some(*end)
+            });
+            let taken = fits.last().ok_or(io::ErrorKind::StorageFull)?;
+            self.0 -= taken;
+            self.1.send(bytes[..taken].to_vec()).unwrap();
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refuses_are_counted() {
+        let (written, output) = bounded(QUEUE);
+        let lines = Lines::start(Full(8, written)).unwrap();
+        for (line, is_failing, dropped) in
+            [("one\n", false, 0), ("two\nthree\nfour\n", true, 2), ("five\n", true, 3), ("", true, 3)]
+        {
+            lines.add(line.as_bytes().to_vec(), true);
+            lines.flush();
+            let counted = lines.dropped.load(Ordering::Relaxed);
+            assert_eq!((lines.is_failing.load(Ordering::Relaxed), counted), (is_failing, dropped), "{line}");
+        }
+        assert_eq!(output.try_iter().flatten().collect::<Vec<u8>>(), b"one\ntwo\n");
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access};
@@ -15,13 +14,10 @@ use crate::{CliError, Result};
 /// The time between two checks that the file is still at its path.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// A file that lines are appended to, each in one write. Clones share it. After the file was renamed or deleted, as
-/// logrotate does, the next lines are written to a new one at the same path.
-#[derive(Debug, Clone)]
-pub(crate) struct LogFile(Arc<Mutex<Opened>>);
-
+/// A file that lines are appended to. After it was renamed or deleted, as logrotate does, the next lines are written to a
+/// new one at the same path.
 #[derive(Debug)]
-struct Opened {
+pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
     checked: Instant,
@@ -39,8 +35,7 @@ impl LogFile {
 
     fn checked_every(path: &Path, check_every: Duration) -> Result<Self> {
         let file = open(path).map_err(|error| unusable(path, error))?;
-        let opened = Opened { path: path.to_owned(), file, checked: Instant::now(), check_every };
-        Ok(Self(Arc::new(Mutex::new(opened))))
+        Ok(Self { path: path.to_owned(), file, checked: Instant::now(), check_every })
     }
 
     /// Whether the file can be written, or created. Creates nothing.
@@ -68,7 +63,19 @@ fn unusable(path: &Path, error: impl Display) -> CliError {
     CliError::new(format!("SHOP_LOG_FILE: {} cannot be written: {error}", path.display()))
 }
 
-impl Opened {
+/// Removes what `written`, the end of `file`, has behind its last whole line. Returns the number of bytes that are left.
+fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
+    let half = written.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let end = file.stream_position()?;
+    // Unless another process has appended.
+    if half > 0 && file.metadata()?.len() == end {
+        file.set_len(end - half as u64)?;
+        return Ok(written.len() - half);
+    }
+    Ok(written.len())
+}
+
+impl LogFile {
     fn is_at_its_path(&self) -> bool {
         let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else { return false };
         (there.dev(), there.ino()) == (opened.dev(), opened.ino())
@@ -88,12 +95,11 @@ impl Opened {
 }
 
 impl Write for LogFile {
+    /// Writes whole lines: what a full disk has accepted of the next one is removed again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).file().write(bytes)
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).file().write_all(bytes)
+        let file = self.file();
+        let written = file.write(bytes)?;
+        remove_half_line(file, &bytes[..written])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -113,7 +119,7 @@ mod tests {
         let mut log = LogFile::checked_every(&path, Duration::ZERO).unwrap();
         log.write_all(b"one\n").unwrap();
         fs::rename(&path, &rotated).unwrap();
-        log.clone().write_all(b"two\n").unwrap();
+        log.write_all(b"two\n").unwrap();
         let texts = [&rotated, &path].map(|path| fs::read_to_string(path).unwrap());
         assert_eq!(texts, ["before\none\n", "two\n"]);
         File::create(&path).unwrap();
@@ -122,6 +128,24 @@ mod tests {
         // Without the folder, lines go to the file that is open.
         fs::remove_dir_all(&folder).unwrap();
         log.write_all(b"four\n").unwrap();
+    }
+
+    #[test]
+    fn half_a_line_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        for (written, left) in [("one\ntwo", "one\n"), ("one\n", "one\n"), ("on", "")] {
+            fs::write(&path, "before\n").unwrap();
+            let mut file = open(&path).unwrap();
+            file.write_all(written.as_bytes()).unwrap();
+            assert_eq!(remove_half_line(&mut file, written.as_bytes()).unwrap(), left.len());
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("before\n{left}"));
+        }
+        // The bytes of another process stay.
+        let mut file = open(&path).unwrap();
+        file.write_all(b"one\ntwo").unwrap();
+        open(&path).unwrap().write_all(b"other\n").unwrap();
+        assert_eq!(remove_half_line(&mut file, b"one\ntwo").unwrap(), 7);
     }
 
     #[test]

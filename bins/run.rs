@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -53,7 +54,10 @@ async fn work(service: ServiceKind) -> Result<()> {
     let metrics = Metrics::new();
     metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
-    telemetry.lines.iter().for_each(|lines| metrics.count_dropped_lines(lines.dropped()));
+    if let Some(lines) = &telemetry.lines {
+        metrics.count_dropped_lines(Arc::clone(&lines.dropped));
+        metrics.watch_log(Arc::clone(&lines.is_failing));
+    }
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let authenticator = auth::authenticator(&settings, &metrics).await?;
     let router = routes(ports.parts(service, metrics)?);

@@ -20,8 +20,10 @@ use crate::settings::{LogFormat, Settings};
 use crate::traces::Exporter;
 use crate::{CliError, Result};
 
+/// The target of the audit log.
+pub(crate) const AUDIT: &str = "audit";
 /// The targets of the access log and the audit log. `SHOP_LOG_LEVEL` does not apply to them.
-const ACCESS: [&str; 2] = ["access", "audit"];
+const ACCESS: [&str; 2] = ["access", AUDIT];
 
 /// The pool of PostgreSQL's connections warns of each one that an outage has broken. The stores report the outage.
 const QUIET: &str = "deadpool.postgres=error";
@@ -44,7 +46,8 @@ impl Drop for Telemetry {
 /// # Errors
 /// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.log_level)).map_err(CliError::new)?;
+    let filter = format!("{QUIET},{},{AUDIT}=info", settings.log_level);
+    let filter = EnvFilter::try_new(filter).map_err(CliError::new)?;
     let file = settings.log_file.as_deref().filter(|_| settings.serves()).map(LogFile::open).transpose()?;
     let on_terminal = file.is_none() && stderr().is_terminal();
     let output: Box<dyn Write + Send> = match file {
@@ -58,7 +61,8 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     };
     let is_json = settings.log_format.map_or(!on_terminal, |format| format == LogFormat::Json);
     let exporter = Exporter::start(settings)?;
-    let is_plain = settings.access_log() == AccessLog::Off && exporter.is_none();
+    // A command has no access log, and writes its audit lines like the others.
+    let is_plain = !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
     // One filter around everything: filters of single layers cost more per span.
     let begun = match (is_plain, is_json) {
         (true, true) => registry().with(json(output)).with(filter).try_init(),

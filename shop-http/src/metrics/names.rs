@@ -75,7 +75,7 @@ names! {
     DEPENDENCY_UP = gauge(
         "shop_dependency_up", "1 while a part works that requests to this service need, else 0.");
     LOG_LINES_DROPPED =
-        counter("shop_log_lines_dropped_total", "Log lines that were dropped because their reader was too slow.");
+        counter("shop_log_lines_dropped_total", "Log lines that were dropped: their reader was too slow, or their file could not be written.");
 
     RELOAD_AGE = gauge(
         "shop_reload_age_seconds", "Time since keys or a certificate were last read successfully, or since the start.");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use ::metrics::{
@@ -66,6 +66,7 @@ pub(super) struct Shared {
     unreadable: OnceLock<Arc<AtomicU64>>,
     /// The dropped lines of the log, counted there.
     dropped_lines: OnceLock<Arc<AtomicU64>>,
+    is_log_failing: OnceLock<Arc<AtomicBool>>,
     /// What the retention has deleted and will delete, counted there.
     expired: OnceLock<Arc<RetentionMonitor>>,
     /// What is read again while it is in use, by name.
@@ -107,6 +108,7 @@ impl Metrics {
             gaps: Mutex::default(),
             unreadable: OnceLock::new(),
             dropped_lines: OnceLock::new(),
+            is_log_failing: OnceLock::new(),
             expired: OnceLock::new(),
             watched: Mutex::default(),
             history: History::new(),
@@ -181,6 +183,16 @@ impl Metrics {
     /// Exposes the number of lines that the log of the program has dropped.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>) {
         self.shared.dropped_lines.get_or_init(|| count);
+    }
+
+    /// Exposes whether the log of the program cannot be written. The first call wins.
+    pub fn watch_log(&self, is_failing: Arc<AtomicBool>) {
+        self.shared.is_log_failing.get_or_init(|| is_failing);
+    }
+
+    /// Whether the log of the program cannot be written.
+    pub(crate) fn is_log_failing(&self) -> bool {
+        self.shared.is_log_failing.get().is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
     /// Exports what the retention has deleted, and what it will delete. The first call wins.

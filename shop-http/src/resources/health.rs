@@ -336,7 +336,9 @@ pub(crate) async fn health(
     let is_outdated =
         reloads.values().any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
     let is_down = dialect.health.counts_parts && parts.values().any(|works| !works);
-    let is_degraded = is_down || has_lost || is_blocked || is_outdated || service.ingests().any(is_degraded);
+    let is_log_failing = service.metrics.is_log_failing();
+    let is_failing = has_lost || is_blocked || is_outdated || is_log_failing;
+    let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
     match service.kind {
@@ -365,6 +367,9 @@ pub(crate) async fn health(
         body.extend(entities);
         if asks_for(&uri, HISTORY) {
             body.insert("history".into(), json!(service.metrics.history()));
+        }
+        if is_log_failing {
+            body.insert("log_lines".into(), json!({"failing": true}));
         }
         body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));
         if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for(&uri, DETAILS) {

@@ -1,10 +1,11 @@
 //! Probes and health of the services.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::entity::{EntityStore, Insertion};
 use shop_core::ingest::{Component, Ingest, IngestOptions, Phase};
@@ -101,6 +102,19 @@ async fn facing_without_listings_accepts_purchases_and_is_degraded() {
     let text = get(&facing, "/metrics").await.text;
     for (part, up) in [("log", 1), ("listings", 0)] {
         assert!(text.contains(&format!("\nshop_dependency_up{{part=\"{part}\"}} {up}\n")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_degrades() {
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let is_failing = Arc::new(AtomicBool::new(true));
+    parts.metrics.watch_log(Arc::clone(&is_failing));
+    let facing = router(parts, HttpOptions::default());
+    for (status, lines) in [("degraded", json!({"failing": true})), ("healthy", Value::Null)] {
+        let health = get(&facing, "/health").await.json();
+        assert_eq!((&health["status"], &health["log_lines"]), (&status.into(), &lines));
+        is_failing.store(false, Ordering::Relaxed);
     }
 }
 
