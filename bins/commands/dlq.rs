@@ -14,7 +14,11 @@ use super::output::{Progress, print, print_report};
 use super::{park, text};
 use crate::backend::{self, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
+use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
+
+/// The maximum number of positions in a line of the audit log, which has the number of all.
+const MAX_AUDITED: usize = 1_000;
 
 pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
     let topic = named_topic(settings, command.topic.as_deref())?;
@@ -97,6 +101,7 @@ async fn resolve(
     let progress = begin();
     let positions = selection.positions();
     let (mut unknown, mut faults, mut count, mut printed) = (positions.clone(), Vec::new(), 0_u64, Ok(true));
+    let mut at = Vec::new();
     let selected = log.select_dead_letters(&selection.filter(), &positions).await?;
     let resolved = resolve_all(log, topic.record, selected, options, |dead_letter, resolved| {
         let position = dead_letter.position();
@@ -106,6 +111,9 @@ async fn resolve(
             return faults.push(format!("{position} {gap}"));
         }
         count += 1;
+        if at.len() < MAX_AUDITED {
+            at.push(position.to_string());
+        }
         if !options.dry_run {
             progress.show(format!("{count} {done}"));
         } else if printed == Ok(true) {
@@ -113,7 +121,12 @@ async fn resolve(
             printed = progress.suspend(|| print(&line));
         }
     });
-    resolved.await.map_err(|error| {
+    let ended = resolved.await;
+    if !options.dry_run {
+        let action = if options.resolution == Resolution::Replayed { "replay" } else { "discard" };
+        tracing::info!(target: AUDIT, action, topic = topic.name, positions = at.join(" "), resolved = count);
+    }
+    ended.map_err(|error| {
         let chain = error.chain();
         CliError::new(format!("{count} {done}, then: {chain}. The others are unchanged: run it again"))
     })?;

@@ -9,16 +9,34 @@ use super::output::{Progress, print_report};
 use crate::Result;
 use crate::backend::{self, Topic};
 use crate::settings::{self, ProcessRole, Settings};
+use crate::telemetry::AUDIT;
 
 /// Erases the purchases of the user, and the user of that number.
 pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
-    let settings::Erase::User { user: id, dry_run, vacuum, .. } = command;
-    let (keeps_users, _) = settings.keeps();
+    let settings::Erase::User { user: id, dry_run, .. } = command;
     let progress = Progress::begin();
     let show = |EraseProgress { records, purchases, .. }: EraseProgress| {
         progress.show(format!("{records} records read, {purchases} purchases erased"));
     };
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
+    let erased = erase_all(settings, command, &mut erase, &progress).await;
+    let report = erase.report;
+    drop(progress);
+    if !dry_run {
+        audit(&report, erased.is_ok());
+    }
+    erased?;
+    print_report(settings.json, &[], &report, &report)
+}
+
+async fn erase_all(
+    settings: &Settings,
+    command: &settings::Erase,
+    erase: &mut Erase<impl Fn(EraseProgress) + Send + Sync>,
+    progress: &Progress,
+) -> Result<()> {
+    let settings::Erase::User { dry_run, vacuum, .. } = command;
+    let (keeps_users, _) = settings.keeps();
     if settings.has(ProcessRole::Purchases) {
         let ports = backend::for_purchases(settings);
         let (log, store) =
@@ -40,12 +58,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
         remove_left_copies(settings);
         backend::for_files(settings).vacuum().await?;
     }
-    let report = erase.report;
-    drop(progress);
-    if !dry_run {
-        audit(&report);
-    }
-    print_report(settings.json, &[], &report, &report)
+    Ok(())
 }
 
 /// Erases the row of a user, or finds it in a dry run. Returns whether there was one.
@@ -60,17 +73,17 @@ async fn user(settings: &Settings, number: UserNumber, is_dry_run: bool) -> Resu
     Ok(found?.is_some())
 }
 
-fn audit(report: &EraseReport) {
+fn audit(report: &EraseReport, complete: bool) {
     let EraseReport { user, purchases, users, records, dead_letters, kept, .. } = report;
     tracing::info!(
-        target: "audit",
-        action = "erase user",
+        target: AUDIT,
+        action = "erase_user",
         user.id = %user,
         purchases,
         user = *users > 0,
         records,
         dead_letters,
         kept = kept.len(),
-        "user erased"
+        complete,
     );
 }

@@ -7,6 +7,7 @@ use super::dlq::named_topic;
 use super::open;
 use super::output::print_report;
 use crate::settings::{GroupsAction, OfTopic, ResetTo, Settings};
+use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
@@ -30,6 +31,7 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
         GroupsAction::Ls => return Ok((list(&usage), json!(usage))),
         GroupsAction::Forget { group } => {
             found(log.forget_group(group).await?, group)?;
+            tracing::info!(target: AUDIT, action = "forget_group", group);
             return Ok((format!("{group} forgotten"), json!({ "forgotten": group })));
         }
         GroupsAction::Reset { to: ResetTo { to_offset: Some(offset), .. }, .. }
@@ -42,6 +44,7 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
         GroupsAction::Reset { group, to } => (group, to.to_offset.unwrap_or_else(|| log.first_offset())),
     };
     found(log.reset_group(group, next_offset).await?, group)?;
+    tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
     // Records before the first one do not exist any more.
     let groups = log.usage().await?.map(|usage| usage.groups).unwrap_or_default();
     let next_offset =

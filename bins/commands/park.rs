@@ -2,12 +2,13 @@
 
 use serde_json::json;
 use shop_core::log::{DeadLetter, Log, LogRecord, Partition, Reason, RecordPosition};
-use shop_core::ports::Lookup;
+use shop_core::ports::{Lookup, PurchaseQuery};
 use shop_core::record::decode;
 
 use super::output::print_report;
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
+use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
 /// Dead-letters the selected records of `topic`: all of them, or none if one does not exist or needs no dead letter.
@@ -22,6 +23,30 @@ pub(super) async fn run(
     let others = positions.iter().filter(is_other);
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
+    // Events have no id by which a store could be asked.
+    let dead_letters = if topic.is_events {
+        of_records(log, topic, positions, note, None).await?
+    } else {
+        let store = backend::for_purchases(settings).purchases().await?;
+        let found = of_records(log, topic, positions, note, Some(&*store.port.query)).await;
+        store.close().await;
+        found?
+    };
+    log.dead_letters().put(&dead_letters).await?;
+    let (parked, at) = (dead_letters.len(), positions.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let (topic, positions) = (topic.name, at.join(" "));
+    tracing::info!(target: AUDIT, action = "park", topic, positions, resolved = parked, reason = note);
+    print_report(settings.json, &[], format!("{parked} parked"), &json!({ "parked": parked }))
+}
+
+/// The dead letters of all `positions`.
+async fn of_records(
+    log: &dyn Log,
+    topic: Topic<'_>,
+    positions: &[RecordPosition],
+    note: &str,
+    store: Option<&dyn PurchaseQuery>,
+) -> Result<Vec<DeadLetter>> {
     let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
     let committed = admin.positions(topic.group).await?;
     let is_passed = |at: &RecordPosition| committed.get(&at.partition).is_some_and(|next| at.offset < *next);
@@ -30,33 +55,28 @@ pub(super) async fn run(
             faults.push(format!("there is no record at {position}"));
             continue;
         };
-        match outcome(settings, log, &record, &partition).await? {
+        match outcome(log, store, &record, &partition).await? {
             Some(outcome) => faults.push(format!("{position} is {outcome}")),
             None if is_passed(position) => faults.push(format!("{position} is processed")),
             None => dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0)),
         }
     }
     CliError::if_any(faults)?;
-    log.dead_letters().put(&dead_letters).await?;
-    let parked = dead_letters.len();
-    print_report(settings.json, &[], format!("{parked} parked"), &json!({ "parked": parked }))
+    Ok(dead_letters)
 }
 
 /// Why `record` needs no dead letter; `None` if it needs one.
 async fn outcome(
-    settings: &Settings,
     log: &dyn Log,
+    store: Option<&dyn PurchaseQuery>,
     record: &LogRecord,
     partition: &Partition,
 ) -> Result<Option<&'static str>> {
     if log.dead_letters().contains(record, partition).await? {
         return Ok(Some("dead-lettered already, or was replayed or dropped"));
     }
-    let Ok(purchase) = decode(record, partition) else { return Ok(None) };
-    let store = backend::for_purchases(settings).purchases().await?;
-    let found = store.port.query.look_up(&purchase.id).await;
-    store.close().await;
-    Ok(match found? {
+    let (Some(store), Ok(purchase)) = (store, decode(record, partition)) else { return Ok(None) };
+    Ok(match store.look_up(&purchase.id).await? {
         Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
         Lookup::Erased => Some("erased"),
         _ => None,

@@ -1,11 +1,12 @@
-//! The access log of a process.
+//! The access log of a process, and the audit log of commands.
 
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::process::{Binary, plain, soon};
+use crate::process::{Binary, Process, buy, plain, soon, until};
+use crate::verify::{append, dead_lettered, text};
 
 #[tokio::test]
 async fn access_log_is_always_json() {
@@ -69,4 +70,61 @@ async fn a_reader_that_stops_stops_no_request() {
     assert!(metrics.contains("\nshop_log_lines_dropped_total 0\n"), "they wait");
     facing.start_kill().unwrap();
     soon("end", facing.wait()).await.unwrap();
+}
+
+/// The lines of the audit log in what a command has printed.
+fn audited(output: &[u8]) -> Vec<Value> {
+    let lines = text(output);
+    let lines = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
+    lines.filter(|line: &Value| line["target"] == "audit").collect()
+}
+
+#[tokio::test]
+async fn commands_that_change_something_are_audited_whatever_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let keys = folder.join("keys");
+    std::fs::write(&keys, format!("till {} operate\n", "0".repeat(64))).unwrap();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);
+    for poison in ["1", "2"] {
+        append(folder, poison).await;
+    }
+    until("dead-letter them", async || dead_lettered(&facing).await == 2).await;
+    assert!(facing.terminate().await.success());
+    append(folder, "3").await;
+    for setting in [
+        ("SHOP_API_KEYS_FILE", keys.to_str().unwrap()),
+        ("SHOP_ACCESS_LOG", "on"),
+        ("SHOP_LOG_LEVEL", "warn"),
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(folder.join("shop.db"), copy.path().join("shop.db")).unwrap();
+        let settings = [setting, ("SHOP_DATA_DIR", copy.path().to_str().unwrap()), ("LOG_FORMAT", "json")];
+        for (words, expected) in [
+            (&["dlq", "drop", "purchases-0-2"][..], json!({"action": "discard", "resolved": 1})),
+            (&["dlq", "replay", "purchases-0-3", "--dry-run"], Value::Null),
+            (&["dlq", "replay", "--all"], json!({"action": "replay", "positions": "purchases-0-3"})),
+            (&["dlq", "park", "purchases-0-4", "--note", "3?"], json!({"action": "park", "reason": "3?"})),
+            (
+                &["groups", "reset", "purchase-group", "--to-beginning"],
+                json!({"action": "reset_group", "group": "purchase-group", "next_offset": 1}),
+            ),
+            (&["groups", "forget", "purchase-group"], json!({"action": "forget_group"})),
+            (&["erase", "user", "u1", "--dry-run"], Value::Null),
+            (
+                &["erase", "user", "u1", "--confirm"],
+                json!({"action": "erase_user", "user.id": "u1", "purchases": 1, "complete": true}),
+            ),
+        ] {
+            let output = Binary::Management.run(words, &settings).await;
+            let printed = text(&output.stderr);
+            assert!(output.status.success(), "{words:?} {setting:?}: {printed}");
+            let (lines, count) = (audited(&output.stderr), usize::from(!expected.is_null()));
+            assert_eq!(lines.len(), count, "{words:?} {setting:?}: {printed}");
+            for (member, value) in expected.as_object().into_iter().flatten() {
+                assert_eq!(lines[0][member], *value, "{words:?} {setting:?}: {printed}");
+            }
+        }
+    }
 }

@@ -12,12 +12,11 @@ use crate::kafka;
 use crate::kills::{Random, seed};
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, plain, soon, stored, until};
 use crate::servers::Servers;
-use crate::verify::{append, dead_lettered, manage, text};
+use crate::verify::{append, dead_lettered, manage, printed, text};
 
 async fn erase(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
     let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
-    let output = Binary::Management.run(&[&["erase", "user"], words].concat(), &settings).await;
-    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    printed(&Binary::Management.run(&[&["erase", "user"], words].concat(), &settings).await)
 }
 
 async fn post(process: &Process, path: &str, body: &str) -> u16 {

@@ -14,7 +14,7 @@ use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, stored, until};
-use crate::verify::{manage, text};
+use crate::verify::{manage, printed, text};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -32,8 +32,7 @@ async fn publish(folder: &Path, count: usize) {
 }
 
 async fn groups(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
-    let output = manage(folder, &[&["groups"], words].concat()).await;
-    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    printed(&manage(folder, &[&["groups"], words].concat()).await)
 }
 
 #[tokio::test]

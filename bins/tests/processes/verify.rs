@@ -27,6 +27,13 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// What a command has printed and logged, without its lines of the audit log.
+pub(crate) fn printed(output: &Output) -> (Option<i32>, String) {
+    let (printed, logged) = (text(&output.stdout), text(&output.stderr));
+    let logged = logged.lines().filter(|line| !line.contains(r#""target":"audit""#));
+    (output.status.code(), format!("{printed}{}", logged.collect::<String>()))
+}
+
 /// Appends a record, as another producer.
 pub(crate) async fn append(folder: &Path, value: &str) {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
