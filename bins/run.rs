@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
+use shop_client::ShopClient;
 use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
@@ -46,12 +47,15 @@ async fn work(service: ServiceKind) -> Result<()> {
     }
     auth::require_choice(&settings).await?;
     let tls = tls::of_listener(&settings).await?;
+    let metrics = Metrics::new();
+    // Wrong settings are refused before anything is opened or created.
+    let authenticator = auth::authenticator(&settings, &metrics).await?;
+    drop(tls::for_services(ShopClient::builder("https://localhost"), &settings).await?);
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listeners = Listeners::bind(&settings).await?;
     // A program that waits for the address has it before anything else happens.
     telemetry.lines.iter().for_each(Lines::flush);
-    let metrics = Metrics::new();
     metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
     if let Some(lines) = &telemetry.lines {
@@ -59,7 +63,6 @@ async fn work(service: ServiceKind) -> Result<()> {
         metrics.watch_log(Arc::clone(&lines.is_failing));
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
-    let authenticator = auth::authenticator(&settings, &metrics).await?;
     let router = routes(ports.parts(service, metrics)?);
     let router = match authenticator {
         Some(authenticator) => router.authenticate(authenticator),

@@ -32,8 +32,6 @@ pub(crate) use output::{print, print_json};
 /// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let done = shutdown.run_until_cancelled(Box::pin(work(command, settings))).await;
-    // A migration that was stopped resumes when it is run again.
-    let done = if *command == Command::Migrate { done.or(Some(Ok(()))) } else { done };
     let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
     done.map_err(CliError::for_command)
 }
@@ -59,8 +57,6 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
 
 async fn migrate(settings: &Settings) -> Result<()> {
     let report = backend::for_purchases(settings).migrate().await?;
-    if settings.json {
-        print_json(&report)?;
-    }
-    Ok(())
+    let members = report.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
+    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
 }

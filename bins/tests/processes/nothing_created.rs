@@ -1,15 +1,16 @@
 //! Misspelled names, missing folders and unavailable servers: commands fail, and create nothing.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{ALL_ROLES, Binary, Process, buy, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -58,6 +59,41 @@ async fn command_on_a_missing_folder_fails_and_creates_nothing() {
     let names: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names, ["shop.db"]);
+}
+
+#[tokio::test]
+async fn wrong_settings_are_refused_before_anything_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wrong, data) = (folder.path().join("wrong"), folder.path().join("data"));
+    std::fs::write(&wrong, "nonsense").unwrap();
+    let (wrong, data) = (wrong.to_str().unwrap(), data.to_str().unwrap());
+    let jwt =
+        [("SHOP_AUTH", "jwt"), ("SHOP_AUTH_ISSUER", "https://issuer.example"), ("SHOP_AUTH_AUDIENCE", "a")];
+    for (name, others) in [
+        ("SHOP_API_KEYS_FILE", &[][..]),
+        ("SHOP_AUTH_JWKS_FILE", &jwt),
+        ("SHOP_TLS_CERT_FILE", &[("SHOP_TLS_KEY_FILE", wrong)]),
+        ("SHOP_SERVICE_CA_FILE", &[("SHOP_MANAGEMENT_URL", "https://127.0.0.1:1")]),
+        ("SHOP_HOST", &[("SHOP_HOST", "0.0.0.0")]),
+    ] {
+        let settings = [&[(name, wrong), ("SHOP_DATA_DIR", data), ("SHOP_PORT", "0")], others].concat();
+        let output = Binary::Facing.run(&[], &settings).await;
+        assert_code(&output, 1, name);
+        assert!(!Path::new(data).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_migration_is_not_done() {
+    // A server that accepts a connection, and never responds.
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("mongodb://{}", server.local_addr().unwrap());
+    let mut migrate = Binary::Management.command(&[("SHOP_MONGODB_URI", &*uri)]);
+    let migrate = migrate.arg("migrate").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _connection = soon("connect", server.accept()).await.unwrap();
+    send(&migrate, Signal::TERM);
+    let output = soon("end", migrate.wait_with_output()).await.unwrap();
+    assert_code(&output, 3, "stopped before the end: run it again");
 }
 
 #[tokio::test]
