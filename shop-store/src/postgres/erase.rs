@@ -7,11 +7,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::PurchaseErase;
-use shop_core::{PurchaseId, Result, Timestamp, UserId};
+use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 use tokio_postgres::types::Type;
 
 use super::PostgresStore;
 use super::connection::{Connection, Statement};
+use super::error::postgres_error;
 use super::rows::{Text, cell, time};
 
 /// Maximum number of rows in a statement.
@@ -26,11 +27,14 @@ impl PurchaseErase for PostgresStore {
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let sql = "
-            with marked as (
-                insert into purchases (id) select id from unnest($1::text[]) as ids (id)
-                on conflict (id) do nothing returning 1
+            with ids as materialized (select id from unnest($1::text[]) as ids (id)), marked as (
+                insert into purchases (id) select id from ids on conflict (id) do nothing returning id
             )
-            select count(*) from marked";
+            select count(*), (
+                select count(*) from ids
+                where id not in (select id from marked)
+                    and not exists (select from purchases as stored where stored.id = ids.id)
+            ) from marked";
         let mut ids = ids.to_vec();
         // In the order of inserts, which may wait for these rows.
         ids.sort_unstable();
@@ -71,7 +75,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
             update purchases set userid = null, username = null, price = null, "timestamp" = null
             where id = any (array(select id from chosen)) returning 1
         )
-        select count(*) from erased"#;
+        select count(*), (select count(*) from chosen) - count(*) from erased"#;
     Statement::new(sql).bind(user.to_string(), Type::TEXT).bind(bounded(limit), Type::INT8)
 }
 
@@ -82,13 +86,14 @@ pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
             select id from purchases where "timestamp" < $1 order by "timestamp", id limit $2 for update
         ),
         deleted as (delete from purchases where id = any (array(select id from chosen)) returning 1)
-        select count(*) from deleted"#;
+        select count(*), (select count(*) from chosen) - count(*) from deleted"#;
     Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(bounded(limit), Type::INT8)
 }
 
 /// Counts the purchases before `time`, up to `limit`.
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
-    let sql = r#"select count(*) from (select from purchases where "timestamp" < $1 limit $2) as old"#;
+    let sql =
+        r#"select count(*), 0::bigint from (select from purchases where "timestamp" < $1 limit $2) as old"#;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(limit, Type::INT8)
 }
@@ -97,8 +102,14 @@ fn bounded(limit: usize) -> i64 {
     i64::try_from(limit.min(MAX_ROWS)).unwrap_or_default()
 }
 
-/// Runs a write that returns the number of its rows.
+/// Runs a write that returns the number of its rows, and the number of those that it should have written and has not.
 async fn count(connection: &Connection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
-    Ok(cell::<i64>(&rows, 0)?.unsigned_abs())
+    match cell::<i64>(&rows, 1)? {
+        0 => Ok(cell::<i64>(&rows, 0)?.unsigned_abs()),
+        skipped => {
+            let message = "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
+            Err(postgres_error(ErrorKind::Unavailable, message).with_context("skipped", skipped))
+        }
+    }
 }

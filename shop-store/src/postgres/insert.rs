@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::{self, postgres_error};
-use super::rows::{Numeric, Text};
+use super::rows::{Numeric, Text, cell};
 use super::sqlstate;
 
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
@@ -63,10 +63,13 @@ impl Table {
         )
     }
 
-    /// Inserts the rows, or none if the id of one is stored already.
+    /// Inserts the rows, or none if the id of one is stored already. Returns how many: a trigger may skip some.
     fn insert_all(&self) -> String {
-        let Self { name, columns, .. } = self;
-        format!("insert into {name} ({columns}) select * from unnest({})", self.arrays())
+        let (Self { name, columns, .. }, arrays) = (self, self.arrays());
+        format!(
+            "with inserted as (insert into {name} ({columns}) select * from unnest({arrays}) returning 1)
+             select count(*) from inserted"
+        )
     }
 
     /// Inserts the rows whose id is not stored. `rest` are the others.
@@ -82,8 +85,8 @@ impl Table {
         )
     }
 
-    /// Compares the rows of `rest` with the stored ones. Null for a row that is not in the
-    /// snapshot of the statement: another transaction has inserted it meanwhile.
+    /// Compares the rows of `rest` with the stored ones. Null for a row that is not in the snapshot of the statement:
+    /// another transaction has inserted it meanwhile, or a trigger has skipped it.
     ///
     /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
     fn compare(&self) -> String {
@@ -187,7 +190,8 @@ impl<R: Insertable> Insertion<'_, R> {
             let sent = self.statement(R::TABLE.insert_all(), indices);
             match self.connection.write_by(sent, self.deadline).await {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
-                result => return result,
+                Ok(count) if usize::try_from(cell::<i64>(&count, 0)?) != Ok(indices.len()) => {}
+                inserted => return inserted.map(|_count| Vec::new()),
             }
         }
         let sent = self.statement(R::TABLE.insert_new(), indices);
@@ -221,7 +225,7 @@ impl<R: Insertable> Insertion<'_, R> {
         if unseen.is_empty() { Ok(()) } else { self.compare_again(&unseen).await }
     }
 
-    /// Compares rows that another transaction has inserted meanwhile.
+    /// Compares rows that another transaction has inserted meanwhile. Those that are not there are not stored.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
         let sql = format!("{}, rest as (table input) {}", R::TABLE.input(), R::TABLE.compare());
         let compare = self.statement(sql, indices);
@@ -229,7 +233,8 @@ impl<R: Insertable> Insertion<'_, R> {
             let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
             self.outcomes[*index] = compared.map_or_else(
                 || {
-                    let message = "the row with this id was deleted meanwhile";
+                    let message =
+                        "PostgreSQL has not stored the row: a trigger has skipped it, or it was deleted";
                     let error = postgres_error(ErrorKind::Unavailable, message);
                     InsertOutcome::Unknown(error.with_outcome(Outcome::NotApplied))
                 },

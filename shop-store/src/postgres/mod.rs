@@ -61,6 +61,8 @@ mod plans_test;
 mod rows;
 mod schema;
 mod select;
+#[cfg(test)]
+mod skipped_test;
 mod sqlstate;
 #[cfg(test)]
 mod standby_test;

@@ -208,7 +208,8 @@ fn last<E: Table>() -> String {
     format!("greatest(last, (select max(id) from {}))", E::DEFINITION.name)
 }
 
-/// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case.
+/// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case. Fails
+/// if a trigger skips one of the three: the conversion of a text to a number is an error that carries the text.
 pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
     let (table, last, is_free, columns) =
         (E::DEFINITION.name, last::<E>(), E::IS_FREE, E::COLUMNS.join(", "));
@@ -221,13 +222,16 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
             update shop_numbers set last = {number} where name = '{table}' and {last} = {number} - 1
                 and not exists (select from {table}_keys where key = $1) and {is_free}
             returning last
-        ), inserted as (insert into {table} (id, {columns}) select last, {values} from next
-        ), keyed as (insert into {table}_keys (id, key) select last, $1 from next
+        ), inserted as (insert into {table} (id, {columns}) select last, {values} from next returning 1
+        ), keyed as (insert into {table}_keys (id, key) select last, $1 from next returning 1
         ), published as (
             insert into {table}_outbox (id, created, key, headers, value)
-                select last, clock_timestamp(), {key}, {headers}, {value} from next
+                select last, clock_timestamp(), {key}, {headers}, {value} from next returning 1
+        ), written as (
+            select count(*) from (table inserted union all table keyed union all table published) as written (one)
         )
-        select setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
+        select case (select count from written) when 3 then 0
+            else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
     let statement = with_values(Statement::new(sql), row, new).bind(row.number().into(), Type::INT8);
     Ok(with_event(statement, row.event(new)?))

@@ -1,0 +1,96 @@
+//! Triggers that skip rows: a row that is not stored is never reported as stored.
+
+use std::sync::Arc;
+
+use shop_core::conformance::EntityStores as _;
+use shop_core::entity::{EntityStore as _, Insertion};
+use shop_core::outbox::Outbox as _;
+use shop_core::ports::{InsertOutcome, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector};
+use shop_core::users::{NewUser, UserNumber};
+use shop_core::{Clock as _, ErrorKind, SystemClock};
+use tokio_postgres::Client;
+
+use super::faults_test::purchases;
+use super::fixture::{OwnTable, PostgresEntitiesFixture, PostgresFixture, event, session};
+use super::PostgresOutbox;
+
+/// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that returns null.
+async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
+    let sql = format!(
+        "create or replace function skip() returns trigger language plpgsql as 'begin return null; end';
+         create or replace trigger skip before {operation} on {table} for each row when ({of}) execute function skip()"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    skip(&session(fixture.url()).await, "insert", "purchases", "new.price in (3.5, 7.5)").await;
+    let (store, all) = (fixture.postgres(), purchases(20));
+    // Both statements: the one that expects no repetitions, and the one that looks for them.
+    for range in [0..10, 0..20] {
+        let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
+        for (number, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                InsertOutcome::Unknown(error) if [3, 7].contains(&number) => {
+                    assert!(error.message().contains("a trigger has skipped it"), "{error}");
+                }
+                outcome => assert!(
+                    matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate)
+                        && ![3, 7].contains(&number),
+                    "{number}: {outcome:?}"
+                ),
+            }
+        }
+    }
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 18);
+}
+
+#[tokio::test]
+async fn a_skipped_erasure_is_an_error() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (store, all, client) = (fixture.postgres(), purchases(10), session(fixture.url()).await);
+    store.apply(Arc::from(&all[..5])).await.unwrap();
+    skip(&client, "insert", "purchases", "new.userid is null").await;
+    let ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();
+    let error = store.mark_erased(&ids).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(store.mark_erased(&ids[..5]).await.unwrap(), 0, "they are stored");
+    client.batch_execute("drop trigger skip on purchases").await.unwrap();
+    skip(&client, "update", "purchases", "true").await;
+    store.erase(&all[1].user_id, 100).await.unwrap_err();
+    skip(&client, "delete", "purchases", "true").await;
+    store.delete_before(SystemClock.now(), 100).await.unwrap_err();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 5);
+}
+
+#[tokio::test]
+async fn a_skipped_user_takes_no_number() {
+    for table in ["users", "users_keys", "users_outbox"] {
+        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else { return };
+        let client = session(fixture.url()).await;
+        let new = |name: &str| {
+            let email = format!("{name}@example.com").parse().unwrap();
+            NewUser::new(name.parse().unwrap(), email, name.parse().unwrap())
+        };
+        skip(&client, "insert", table, "true").await;
+        let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
+        assert!(error.chain().to_string().contains("a trigger has skipped"), "{table}: {}", error.chain());
+        client.batch_execute(&format!("drop trigger skip on {table}")).await.unwrap();
+        let inserted = fixture.user_store().insert(&new("ada")).await.unwrap();
+        let Insertion::Inserted(user) = inserted else { panic!("{table}: {inserted:?}") };
+        assert_eq!(user.id, UserNumber::new(1), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_skipped_event_fails_its_transaction() {
+    let Some(own) = OwnTable::on_test_server().await else { return };
+    // Waits for the table.
+    own.outbox.pending(1).await.unwrap();
+    let mut client = session(own.url()).await;
+    skip(&client, "insert", "outbox", "true").await;
+    let transaction = client.transaction().await.unwrap();
+    PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap_err();
+}
