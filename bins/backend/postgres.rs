@@ -68,13 +68,16 @@ impl Postgres<'_> {
     }
 
     /// What is in the database. A service waits for a server or a right that is missing, but does not start on tables
-    /// of another program.
+    /// of another program, or on a database that cannot hold every name.
     async fn found(
         &self,
         inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
     ) -> Result<Inspection> {
         match inspection.await {
-            Err(error) if !self.settings.serves() || error.context("tables").is_some() => {
+            Err(error)
+                if !self.settings.serves()
+                    || ["tables", "encoding"].iter().any(|cause| error.context(cause).is_some()) =>
+            {
                 Err(CliError::about(ABOUT)(error))
             }
             found => Ok(found.unwrap_or_default()),

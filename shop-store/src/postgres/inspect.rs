@@ -41,9 +41,15 @@ impl Connection {
     pub(super) async fn inspect(&self) -> Result<Inspection> {
         let Definition { name, adoptable, tables, changes, .. } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let has_versions = Statement::new("select to_regclass('shop_schema') is not null");
+        let first = "select to_regclass('shop_schema') is not null, current_setting('server_encoding')";
+        let rows = self.run(Statement::new(first), deadline).await?;
+        let encoding: &str = cell(&rows, 1)?;
+        if !["UTF8", "SQL_ASCII"].contains(&encoding) {
+            let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
+            return Err(postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding));
+        }
         let mut version = 0_i32;
-        if cell(&self.run(has_versions, deadline).await?, 0)? {
+        if cell(&rows, 0)? {
             let sql = format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
             version = cell(&self.run(Statement::new(sql), deadline).await?, 0)?;
         }

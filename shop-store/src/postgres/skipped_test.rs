@@ -1,4 +1,4 @@
-//! Triggers that skip rows: a row that is not stored is never reported as stored.
+//! What a database cannot hold: rows that triggers skip are never reported as stored, and encodings are refused.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use super::faults_test::purchases;
 use super::fixture::{OwnTable, PostgresEntitiesFixture, PostgresFixture, event, session};
-use super::PostgresOutbox;
+use super::{PostgresOutbox, PostgresStore, PostgresStoreOptions};
 
 /// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that returns null.
 async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
@@ -93,4 +93,23 @@ async fn a_skipped_event_fails_its_transaction() {
     skip(&client, "insert", "outbox", "true").await;
     let transaction = client.transaction().await.unwrap();
     PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_encoding_that_cannot_hold_every_name_is_refused() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let client = session(fixture.url()).await;
+    for (encoding, is_refused) in [("LATIN1", true), ("SQL_ASCII", false)] {
+        let name = format!("encoded_{}", SystemClock.fresh_id().to_string().replace('-', ""));
+        let create = format!("create database {name} encoding '{encoding}' locale 'C' template template0");
+        client.batch_execute(&create).await.unwrap();
+        let url = fixture.server_url().split('?').next().unwrap().rsplit_once('/').unwrap().0.to_owned();
+        let options = PostgresStoreOptions::new(format!("{url}/{name}")).create_schema(false);
+        let store = PostgresStore::open(options).await.unwrap();
+        let inspected = store.inspect().await;
+        let refused = inspected.as_ref().err().and_then(|error| error.context("encoding"));
+        assert_eq!(refused, is_refused.then_some(encoding), "{inspected:?}");
+        drop(store);
+        client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+    }
 }
