@@ -25,6 +25,9 @@ const OF_FACING: [&str; 5] =
 const OF_ENTITIES: [&str; 4] = ["SHOP_USERS_", "SHOP_ORDERS_", "SHOP_ORDER_", "SHOP_ADOPT_TABLES"];
 const OF_FILES: [&str; 2] = ["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"];
 
+/// The only protocol of traces.
+const OTLP: &str = "http/protobuf";
+
 /// Settings of the verification of tokens, the keys of the issuer first.
 const OF_TOKENS: [&str; 4] =
     ["SHOP_AUTH_JWKS_URL", "SHOP_AUTH_JWKS_FILE", "SHOP_AUTH_ISSUER", "SHOP_AUTH_AUDIENCE"];
@@ -75,6 +78,16 @@ pub(super) fn conflicts(
         faults.push(
             "SHOP_POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned(),
         );
+    }
+    let of_traces =
+        given.otel_traces_protocol.as_ref().map(|protocol| ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocol));
+    let protocol =
+        of_traces.or(given.otel_protocol.as_ref().map(|protocol| ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)));
+    if let Some((name, protocol)) = protocol.filter(|(_, protocol)| given.has_traces() && *protocol != OTLP) {
+        faults.push(format!(
+            "{name}: {protocol} is not supported: set {OTLP}, and the port of that, usually 4318, in the address, or \
+             OTEL_TRACES_EXPORTER=none"
+        ));
     }
     if command.is_some() && given.check_config {
         faults.push("--check-config checks a service: leave out the command".to_owned());

@@ -43,7 +43,7 @@ use crate::{CliError, Result};
 use command_line::{Arguments, DEFAULT};
 use conflicts::conflicts;
 use environment::Environment;
-use variables::{TracesExporter, Variables};
+use variables::Variables;
 
 pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, ResetTo, Selection};
 pub(crate) use command_line::InEffect;
@@ -297,9 +297,7 @@ impl Settings {
 
     /// Whether this process exports traces.
     pub(crate) fn exports_traces(&self) -> bool {
-        let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
-        let is_on = self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled;
-        self.serves() && has_address && is_on && cfg!(feature = "otel")
+        self.serves() && self.has_traces() && cfg!(feature = "otel")
     }
 
     /// The system of the log, as traces name it.

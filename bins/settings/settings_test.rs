@@ -350,6 +350,24 @@ fn a_setting_that_the_service_does_not_read_is_an_error() {
 }
 
 #[test]
+fn another_protocol_of_traces_is_refused() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+    let general = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let text = faults(ServiceKind::Facing, &[endpoint, general]);
+    assert!(text.contains("OTEL_EXPORTER_OTLP_PROTOCOL: grpc is not supported: set http/protobuf"), "{text}");
+    let of_traces = |value| ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", value);
+    let text = faults(ServiceKind::Facing, &[endpoint, of_traces("http/json")]);
+    assert!(text.contains("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json"), "{text}");
+    for used in [
+        &[endpoint, general, of_traces("http/protobuf")][..],
+        &[general],
+        &[endpoint, general, ("OTEL_TRACES_EXPORTER", "none")],
+    ] {
+        drop(read(ServiceKind::Facing, used).unwrap());
+    }
+}
+
+#[test]
 fn names_of_earlier_versions_are_accepted_in_their_units() {
     let pairs = [
         ("SHOP_DRAIN_SECONDS", "7"),

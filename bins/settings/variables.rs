@@ -294,6 +294,12 @@ pub(crate) struct Variables {
     /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
     /// is created again within a second [default: standard error]
     #[arg(long, id = "SHOP_LOG_FILE")]
+    /// Protocol of the export, http/protobuf; others are refused
+    #[arg(id = "OTEL_EXPORTER_OTLP_PROTOCOL", long, hide = true)]
+    pub(crate) otel_protocol: Option<String>,
+    /// The same of traces, in place of OTEL_EXPORTER_OTLP_PROTOCOL
+    #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", long, hide = true)]
+    pub(crate) otel_traces_protocol: Option<String>,
     pub(crate) log_file: Option<PathBuf>,
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
@@ -423,6 +429,12 @@ fn duration(bare: &'static str, min: u64, max: u64) -> impl Fn(&str) -> Result<D
             millis if millis < min => limit("least", min),
             millis if millis > max => limit("most", max),
             millis => Ok(Duration::from_millis(millis)),
+    /// Whether the settings name a collector of traces, and do not turn it off.
+    pub(crate) fn has_traces(&self) -> bool {
+        let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
+        has_address && self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled
+    }
+
         }
     }
 }
