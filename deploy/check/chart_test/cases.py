@@ -1,5 +1,7 @@
 """Cases: values, and the expected documents. Each case is also checked by the rules, the schemas and the linter."""
 
+import json
+
 from rendering import ENTITIES, SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
 
 CASES = []
@@ -232,6 +234,22 @@ def facing_and_management_with_keda(r):
     username = authentication["env"][0]
     assert username["parameter"] == "username" and username["name"] in r.variables("management")
     assert not r.all("HorizontalPodAutoscaler")
+
+
+LARGE = 12345678
+LARGE_VALUES = {
+    "management.autoscaling": {"type": "keda", "lagThreshold": LARGE, "cpuPercent": 70},
+    "facing.autoscaling": {"type": "hpa", "requestsPerSecond": LARGE},
+    "settings.deadLetterLimit": LARGE, "settings.clientLimits": {"writesPerSecond": LARGE, "readsPerSecond": LARGE, "connections": LARGE},
+    "kafka.partitions": LARGE, "kafka.replicationFactor": LARGE,
+}  # fmt: skip
+
+
+@case(SERVERS, [part for name, value in LARGE_VALUES.items() for part in ("--set-json", f"{name}={json.dumps(value)}")])
+def numbers_of_values_files_have_no_exponent(r):
+    written = json.dumps(r.documents)
+    assert "e+0" not in written, written[written.index("e+0") - 60 :][:80]
+    assert r.of("ScaledObject", "management")["spec"]["triggers"][-1]["metadata"]["lagThreshold"] == str(LARGE)
 
 
 @case(SERVERS, sets(management__replicas=7, kafka__partitions=3))

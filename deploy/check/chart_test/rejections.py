@@ -195,6 +195,7 @@ REJECTIONS = {
     "unknown mode": (SERVERS + sets(mode="kafka"), ["/mode"]),
     "unknown dialect": (SERVERS + sets(settings__dialect="klingon"), ["/settings/dialect"]),
     "privileged port": (SERVERS + sets(facing__port=80), ["/facing/port"]),
+    "a number in extraEnv": (SERVERS + ["--set-json", 'facing.extraEnv=[{"name":"LOG_LEVEL","value":1}]'], ["/facing/extraEnv/0/value", "string"]),
     "drainSeconds 0": (SERVERS + sets(settings__drainSeconds=0), ["/settings/drainSeconds"]),
     "image without a version": (SERVERS + sets(tests__image="busybox"), ["/tests/image"]),
     "maxUnavailable 0": (SERVERS + sets(facing__pdb__maxUnavailable=0), ["/facing/pdb/maxUnavailable"]),

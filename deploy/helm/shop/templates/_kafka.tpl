@@ -90,11 +90,11 @@ SHOP_{{ upper . }}_TOPIC: {{ include "shop.kafka.eventTopic" (list $root .) | qu
 {{- end }}
 {{- end }}
 {{- end }}
-KAFKA_PARTITIONS: {{ .partitions | quote }}
+KAFKA_PARTITIONS: {{ .partitions | int64 | quote }}
 {{- if $root.Values.topicJob.enabled }}
 KAFKA_CREATE_TOPICS: "off"
 {{- else if int .replicationFactor }}
-KAFKA_REPLICAS: {{ .replicationFactor | int | quote }}
+KAFKA_REPLICAS: {{ .replicationFactor | int64 | quote }}
 {{- end }}
 KAFKA_COMPRESSION: {{ .compression | quote }}
 {{- if .sasl.mechanism }}

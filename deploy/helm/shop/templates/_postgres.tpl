@@ -29,7 +29,7 @@
 {{- if include "shop.postgres.secret" . | fromJson }}
 POSTGRES_URL_FILE: /etc/shop/secrets/postgres-url
 {{- with (index . 0).Values.postgres }}
-POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int | quote }}
+POSTGRES_MAX_CONNECTIONS: {{ .maxConnections | int64 | quote }}
 {{- if and .adoptTables (include "shop.hasEntities" $) }}
 SHOP_ADOPT_TABLES: "on"
 {{- end }}
