@@ -153,7 +153,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
 #[test]
 fn all_invalid_variables_are_named_and_secrets_have_no_flag() {
     let values = [("PORT", "x"), ("KAFKA_REPLICAS", "0"), ("LOG_FORMAT", "JSON"), ("SHOP_AUTH", "x")];
-    let (parsed, faults) = parsed("m --SHOP_KAFKA_PASSWORD=x --kafka-topic=y verify", &values);
+    let (parsed, faults) = parsed("m --SHOP_KAFKA_PASSWORD=x --purchases-topic=y verify", &values);
     let expected = [
         "PORT: invalid value 'x': must be a whole number of 0 or more",
         "KAFKA_REPLICAS: invalid value '0': 0 is not in 1..=4294967295",
@@ -168,9 +168,9 @@ fn all_invalid_variables_are_named_and_secrets_have_no_flag() {
 #[test]
 fn settings_may_be_anywhere_in_a_command() {
     for line in [
-        "m --kafka-topic x --json dlq drop --all --topic y",
-        "m dlq --topic y --kafka-topic=x drop --json --all",
-        "m dlq drop --all --topic y --kafka-topic x --json",
+        "m --purchases-topic x --json dlq drop --all --topic y",
+        "m dlq --topic y --purchases-topic=x drop --json --all",
+        "m dlq drop --all --topic y --purchases-topic x --json",
     ] {
         let Arguments { command, variables, .. } = parsed(line, &[("KAFKA_TOPIC", "z")]).0.unwrap();
         assert_eq!((variables.kafka_topic.as_str(), variables.json), ("x", true), "{line}");
@@ -179,7 +179,7 @@ fn settings_may_be_anywhere_in_a_command() {
     }
     for (line, is_command) in [
         ("m --kafka-topik verify", true),
-        ("m --kafka-topic x verfy", true),
+        ("m --purchases-topic x verfy", true),
         ("m dlq --dry-run drop --all", true),
         ("m --kafka-topik x", false),
     ] {

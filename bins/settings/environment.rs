@@ -299,7 +299,6 @@ mod tests {
             ("SHOP_LOG_LEVEL", "RUST_LOG"),
             ("SHOP_LOG_FORMAT", "LOG_FORMAT"),
             ("SHOP_CORS_ALLOW_ORIGINS", "CORS_ALLOW_ORIGINS"),
-            ("SHOP_ORDER_USER_WAIT", "ORDER_USER_WAIT_MS"),
         ] {
             let (values, faults) = read(&[(alias, "http://value")]);
             let value = values.get(name).map(String::as_str);

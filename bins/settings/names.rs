@@ -8,8 +8,8 @@ use clap::CommandFactory as _;
 
 use super::variables::Variables;
 
-/// The names of settings that the replaced systems and earlier versions have, beside those of [`BARE`].
-const ALIASES: [(&str, &[&str]); 13] = [
+/// The names of settings that the replaced systems have, beside those of [`BARE`].
+const ALIASES: [(&str, &[&str]); 10] = [
     ("SHOP_KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
     ("SHOP_PURCHASES_TOPIC", &["KAFKA_TOPIC", "PURCHASE_TOPIC"]),
     ("SHOP_PURCHASES_GROUP_ID", &["KAFKA_GROUP_ID", "KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
@@ -23,9 +23,6 @@ const ALIASES: [(&str, &[&str]); 13] = [
     ),
     ("SHOP_PORT", &["APP_PORT"]),
     ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
-    ("SHOP_LOG_MAX_SIZE", &["SHOP_LOG_MAX_BYTES"]),
-    ("SHOP_ORDER_USER_WAIT", &["ORDER_USER_WAIT_MS"]),
-    ("SHOP_DRAIN_TIMEOUT", &["SHOP_DRAIN_SECONDS"]),
 ];
 
 /// Settings, and beginnings of settings, that are accepted without `SHOP_` too.
@@ -62,7 +59,8 @@ const SHARED: [&str; 9] =
 const MAX_DISTANCE: usize = 2;
 
 /// Names of other programs, and the settings that they correspond to.
-const MISTAKEN: [(&str, &str); 9] = [
+const MISTAKEN: [(&str, &str); 10] = [
+    ("ORDER_USER_WAIT_MS", "SHOP_ORDER_USER_WAIT"),
     ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
     ("SHOP_KAFKA_GROUP_ID", "SHOP_PURCHASES_GROUP_ID"),
     ("MONGO_HOST", "MONGO_HOSTNAME"),
@@ -212,6 +210,7 @@ mod tests {
     #[test]
     fn misspelled_name_is_an_error_with_the_setting() {
         for (name, meant) in [
+            ("ORDER_USER_WAIT_MS", "use SHOP_ORDER_USER_WAIT"),
             ("SHOP_DATADIR", "SHOP_DATA_DIR"),
             ("SHOP_DATA_DRI", "SHOP_DATA_DIR"),
             ("SHOP_DAIlECT", "SHOP_DIALECT"),

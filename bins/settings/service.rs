@@ -36,7 +36,7 @@ mod tests {
         for (line, expected) in [
             ("facing\0", Some(ServiceKind::Facing)),
             ("management\0", Some(ServiceKind::Management)),
-            ("/usr/local/bin/management\0--kafka-topic\0facing\0", Some(ServiceKind::Management)),
+            ("/usr/local/bin/management\0--purchases-topic\0facing\0", Some(ServiceKind::Management)),
             ("/sbin/docker-init\0--\0management\0", Some(ServiceKind::Management)),
             ("/lib/systemd/systemd\0--system\0", None),
             ("/sbin/init\0", None),

@@ -23,7 +23,7 @@ This page is generated from `bins/settings/variables.rs`; `facing --help` prints
 - A duration is a whole number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, `KiB`, `MiB` or `GiB`.
 - For every secret `X`, `X_FILE` names a file to read it from.
 - `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka, and so for any other; `__` stands for `_`. One that would break a guarantee, or has a setting here, is rejected.
-- `KAFKA_…`, `MONGODB_…` and `POSTGRES_…` need no `SHOP_`, nor do names in *also*: these are of replaced systems and earlier versions, whose numbers without a unit stay valid. Two names of one setting with different values are rejected.
+- `KAFKA_…`, `MONGODB_…` and `POSTGRES_…` need no `SHOP_`, nor do names in *also*: these are of replaced systems. Two names of one setting with different values are rejected.
 - Misspelled names are rejected, and settings that the service does not read.
 
 ```toml

@@ -96,34 +96,24 @@ pub(crate) struct Variables {
     pub(crate) data_dir: PathBuf,
     /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
-    #[arg(long, id = "SHOP_PURCHASE_RETENTION", value_parser = duration("", 1_000, MAX_MILLIS))]
+    #[arg(long, id = "SHOP_PURCHASE_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
-    #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = duration("", 1_000, MAX_MILLIS))]
+    #[arg(long, id = "SHOP_LOG_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) log_retention: Option<Duration>,
     /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it is full. If the store is
     /// embedded, it is in that file [default: none]
-    #[arg(long, id = "SHOP_LOG_MAX_SIZE", alias = "log-max-bytes", value_parser = read_log_size)]
+    #[arg(long, id = "SHOP_LOG_MAX_SIZE", value_parser = read_log_size)]
     pub(crate) log_max_size: Option<u64>,
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
     #[arg(long, id = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
     /// Topic of purchases
-    #[arg(
-        long = "purchases-topic",
-        id = "SHOP_PURCHASES_TOPIC",
-        alias = "kafka-topic",
-        default_value = "purchases"
-    )]
+    #[arg(long = "purchases-topic", id = "SHOP_PURCHASES_TOPIC", default_value = "purchases")]
     pub(crate) kafka_topic: String,
     /// Consumer group that stores purchases
-    #[arg(
-        long = "purchases-group-id",
-        id = "SHOP_PURCHASES_GROUP_ID",
-        alias = "kafka-group-id",
-        default_value = "purchase-group"
-    )]
+    #[arg(long = "purchases-group-id", id = "SHOP_PURCHASES_GROUP_ID", default_value = "purchase-group")]
     pub(crate) kafka_group_id: String,
     /// Partitions of a topic that this process creates
     #[arg(long, id = "SHOP_KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
@@ -230,7 +220,7 @@ pub(crate) struct Variables {
     #[arg(long, id = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
     pub(crate) orders_group_id: String,
     /// How long an order waits for the event of its user, at most 4s; 0s for not at all
-    #[arg(long, id = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration("ms", 0, 4_000))]
+    #[arg(long, id = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration(0, 4_000))]
     pub(crate) order_user_wait: Duration,
     /// Address of the process that stores users, for facing, http://host:port [default: SHOP_MANAGEMENT_URL]
     #[arg(long, id = "SHOP_USERS_URL")]
@@ -294,12 +284,6 @@ pub(crate) struct Variables {
     /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
     /// is created again within a second [default: standard error]
     #[arg(long, id = "SHOP_LOG_FILE")]
-    /// Protocol of the export, http/protobuf; others are refused
-    #[arg(id = "OTEL_EXPORTER_OTLP_PROTOCOL", long, hide = true)]
-    pub(crate) otel_protocol: Option<String>,
-    /// The same of traces, in place of OTEL_EXPORTER_OTLP_PROTOCOL
-    #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", long, hide = true)]
-    pub(crate) otel_traces_protocol: Option<String>,
     pub(crate) log_file: Option<PathBuf>,
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
@@ -310,6 +294,12 @@ pub(crate) struct Variables {
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
     #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", long, hide = true)]
     pub(crate) otel_traces_endpoint: Option<String>,
+    /// Protocol of the export, http/protobuf; others are refused
+    #[arg(id = "OTEL_EXPORTER_OTLP_PROTOCOL", long, hide = true)]
+    pub(crate) otel_protocol: Option<String>,
+    /// The same of traces, in place of OTEL_EXPORTER_OTLP_PROTOCOL
+    #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", long, hide = true)]
+    pub(crate) otel_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
     #[arg(id = "OTEL_TRACES_EXPORTER", long, hide = true, default_value = "otlp", ignore_case = true)]
     pub(crate) otel_traces_exporter: TracesExporter,
@@ -329,8 +319,8 @@ pub(crate) struct Variables {
     #[arg(long, id = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown
-    #[arg(long, id = "SHOP_DRAIN_TIMEOUT", alias = "drain-seconds", default_value = "20s",
-        value_parser = duration("s", 1_000, MAX_MILLIS))]
+    #[arg(long, id = "SHOP_DRAIN_TIMEOUT", default_value = "20s",
+        value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) drain_timeout: Duration,
 
     /// Whether to require servers in place of the embedded log and store: on or off
@@ -409,11 +399,10 @@ const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), (
 /// Far beyond any retention, and within the range of dates.
 const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
 
-/// A whole number with one of `units`. One without has the unit `bare`, that of an earlier name of the setting.
-fn quantity(text: &str, units: &[(&str, u64)], bare: &str) -> Result<u64, String> {
+/// A whole number with one of `units`.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
     let (number, unit) =
         text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let unit = if unit.is_empty() { bare } else { unit };
     let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
     let value =
         number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(*factor));
@@ -422,30 +411,30 @@ fn quantity(text: &str, units: &[(&str, u64)], bare: &str) -> Result<u64, String
 }
 
 /// A duration of `min` to `max` milliseconds.
-fn duration(bare: &'static str, min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| {
         let limit = |what, limit| Err(format!("must be at {what} {:?}", Duration::from_millis(limit)));
-        match quantity(text, &TIMES, bare)? {
+        match quantity(text, &TIMES)? {
             millis if millis < min => limit("least", min),
             millis if millis > max => limit("most", max),
             millis => Ok(Duration::from_millis(millis)),
-    /// Whether the settings name a collector of traces, and do not turn it off.
-    pub(crate) fn has_traces(&self) -> bool {
-        let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
-        has_address && self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled
-    }
-
         }
     }
 }
 
 /// A size of at least 1 MiB.
 fn read_log_size(text: &str) -> Result<u64, String> {
-    let size = quantity(text, &SIZES, "B")?;
+    let size = quantity(text, &SIZES)?;
     if size < 1 << 20 { Err("must be at least 1MiB".to_owned()) } else { Ok(size) }
 }
 
 impl Variables {
+    /// Whether the settings name a collector of traces, and do not turn it off.
+    pub(crate) fn has_traces(&self) -> bool {
+        let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
+        has_address && self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled
+    }
+
     /// The roles of this process, separated by commas.
     pub(crate) fn role_names(&self) -> String {
         let roles = ProcessRole::value_variants().iter().filter(|role| self.has(**role));

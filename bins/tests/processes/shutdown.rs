@@ -70,7 +70,7 @@ async fn second_signal_ends_the_process_at_once() {
 #[tokio::test]
 async fn locked_log_does_not_delay_shutdown() {
     let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "3")]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_TIMEOUT", "3s")]).await;
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut stream = connect(&facing).await;
@@ -103,7 +103,7 @@ async fn process_waiting_for_the_lock_can_be_stopped() {
 #[tokio::test]
 async fn endless_request_delays_shutdown_until_the_drain_timeout() {
     let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "1")]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_TIMEOUT", "1s")]).await;
     let mut stream = connect(&facing).await;
     stream.write_all(&request("u1").0).await.unwrap();
     get(&facing.path("/-/ready")).await;

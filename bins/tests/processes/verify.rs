@@ -164,7 +164,11 @@ async fn commands_report_errors_with_their_remedy() {
         (&["verify", "--quick"], "--quick", 2),
         (&["--kafka-partitions", "0", "verify"], "invalid value '0' for '--kafka-partitions", 2),
         (&["verify", "--kafka-partitions", "0"], "invalid value '0' for '--kafka-partitions", 2),
-        (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
+        (
+            &["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--purchases-topic", "no topic"],
+            "topic",
+            2,
+        ),
         (&["migrate"], "MONGODB_URI", 2),
         (&["dlq"], "management dlq: select one of ls, show, replay, drop, park", 2),
         (&["dlq", "list"], "unknown command `list`", 2),

@@ -25,7 +25,7 @@ def separate_deployments(r):
         assert own["POSTGRES_URL_FILE"] and not [name for name in own if name.startswith("MONGODB")], own
         assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each publishes one topic and consumes the other"
     assert [users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]] == named("user_service_group", "order_service_group")
-    assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
+    assert orders["SHOP_ORDER_USER_WAIT"] == "500ms" and not [own for own in (facing, management, users) if "SHOP_ORDER_USER_WAIT" in own]
     assert "POSTGRES_URL_FILE" not in management and "SHOP_USERS_TOPIC" not in management
     assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "each deployment has the default number of replicas"
     assert len(r.all("PodDisruptionBudget")) == len(r.all("NetworkPolicy")) == 4
@@ -111,7 +111,7 @@ def ecommerce_preset(r):
     assert (ports(r, "users")["port"], ports(r, "orders")["port"]) == (8001, 8002)
     assert (users["SHOP_USERS_TOPIC"], users["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created")
     assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
-    assert users["SHOP_DIALECT"] == "ecommerce" and int(orders["ORDER_USER_WAIT_MS"]) > 0
+    assert users["SHOP_DIALECT"] == "ecommerce" and orders["SHOP_ORDER_USER_WAIT"] == "2000ms"
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
     assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("", "user_created order_created")
 
@@ -155,6 +155,6 @@ def purchases_in_mongodb_beside_users_and_orders_in_postgres(r):
     management = r.variables("management")
     assert management["MONGODB_URI_FILE"] and management["POSTGRES_URL_FILE"] and management["MONGODB_DATABASE"] == "purchases"
     assert set(secrets_of(r, "management")) == {"mongodb-uri", "postgres-url"}
-    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT").replace("s", "000"), "the default of the chart differs from that of the services"
+    assert management["SHOP_ORDER_USER_WAIT"] == default_of("ORDER_USER_WAIT").replace("s", "000ms"), "the default of the chart differs from that of the services"
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert {5432, 27018} < egress, egress

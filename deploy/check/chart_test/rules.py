@@ -225,7 +225,7 @@ def settings_are_known(rendering):
         if variables["PORT"] != str(port):
             yield f"{component} listens on {variables['PORT']}, its port is {port}"
         pause = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        if pod["terminationGracePeriodSeconds"] <= int(variables["SHOP_DRAIN_SECONDS"]) + pause:
+        if pod["terminationGracePeriodSeconds"] <= int(variables["SHOP_DRAIN_TIMEOUT"].removesuffix("s")) + pause:
             yield f"{component} is killed before its drain timeout"
         files = {
             f"/etc/shop/secrets/{item['path']}"

@@ -7,7 +7,7 @@ use super::driver::Browser;
 use crate::process::{ALL_ROLES, Binary, Process, get, until};
 
 /// An order may arrive before the event of its user.
-const WAIT: (&str, &str) = ("ORDER_USER_WAIT_MS", "4000");
+const WAIT: (&str, &str) = ("SHOP_ORDER_USER_WAIT", "4s");
 const FOCUS: &str = "return document.activeElement.id";
 
 #[tokio::test]

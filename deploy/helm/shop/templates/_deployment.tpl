@@ -56,7 +56,7 @@ spec:
         prometheus.io/scheme: https
         {{- end }}
         prometheus.io/path: /metrics
-        prometheus.io/port: {{ $root.Values.settings.adminPort | default $own.port | int | quote }}
+        prometheus.io/port: {{ $root.Values.settings.adminPort | default $own.port | int64 | quote }}
         {{- end }}
         {{- with $own.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -191,26 +191,26 @@ readinessProbe:
 HOST: 0.0.0.0
 {{ include "shop.auth.variables" (list $root $service) }}
 {{- include "shop.tls.variables" (list $root $service) }}
-PORT: {{ get (get $root.Values $service) "port" | quote }}
+PORT: {{ get (get $root.Values $service) "port" | int64 | quote }}
 SHOP_ROLES: {{ include "shop.roles" (list $root $service) | quote }}
 SHOP_DIALECT: {{ .dialect | quote }}
 LOG_LEVEL: {{ .logLevel | quote }}
 LOG_FORMAT: json
-SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int | quote }}
-SHOP_DRAIN_SECONDS: {{ .drainSeconds | quote }}
+SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int64 | quote }}
+SHOP_DRAIN_TIMEOUT: {{ .drainSeconds | int64 }}s
 {{- if .adminPort }}
 SHOP_ADMIN_ADDR: {{ printf "0.0.0.0:%d" (int .adminPort) | quote }}
 {{- end }}
 {{- if eq $service "facing" }}
 {{- with .clientLimits }}
 {{- if .writesPerSecond }}
-SHOP_RATE_WRITES: {{ .writesPerSecond | int | quote }}
+SHOP_RATE_WRITES: {{ .writesPerSecond | int64 | quote }}
 {{- end }}
 {{- if .readsPerSecond }}
-SHOP_RATE_READS: {{ .readsPerSecond | int | quote }}
+SHOP_RATE_READS: {{ .readsPerSecond | int64 | quote }}
 {{- end }}
 {{- if .connections }}
-SHOP_CLIENT_CONNECTIONS: {{ .connections | int | quote }}
+SHOP_CLIENT_CONNECTIONS: {{ .connections | int64 | quote }}
 {{- end }}
 {{- if .trustedProxies }}
 SHOP_TRUSTED_PROXIES: {{ .trustedProxies | quote }}
@@ -230,7 +230,7 @@ SHOP_ACCESS_LOG: {{ . | quote }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- if and (include "shop.has" (list $root $service "orders")) (or (ne $service "facing") (eq $root.Values.mode "embedded")) }}
-ORDER_USER_WAIT_MS: {{ .orderUserWaitMs | int | quote }}
+SHOP_ORDER_USER_WAIT: {{ .orderUserWaitMs | int64 }}ms
 {{- end }}
 {{- end }}
 {{- with $root.Values.settings.purchaseRetention }}
@@ -244,7 +244,7 @@ SHOP_DATA_DIR: /data
 SHOP_LOG_RETENTION: {{ . | quote }}
 {{- end }}
 {{- with $root.Values.settings.logMaxBytes }}
-SHOP_LOG_MAX_BYTES: {{ . | int64 | quote }}
+SHOP_LOG_MAX_SIZE: {{ . | int64 }}B
 {{- end }}
 {{- else }}
 SHOP_REQUIRE_SERVERS: "on"
