@@ -27,8 +27,6 @@ pub(super) struct LogScan<'a, T> {
     progress: &'a T,
     dead_letters: DeadLetterIndex,
     pending: Vec<PendingRecord>,
-    /// When the last pending record was found, or the first lookup was repeated.
-    last_found: Option<Instant>,
     /// The ids that were reported as missing, up to the window of ids.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
@@ -59,17 +57,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         let unstable = read_bounds(log, &mut report).await?;
         let dead_letters = DeadLetterIndex::read(log).await?;
         let (pending, missing) = (Vec::new(), BTreeSet::new());
-        Ok(LogScan {
-            verify,
-            log,
-            progress,
-            dead_letters,
-            pending,
-            last_found: None,
-            missing,
-            report,
-            unstable,
-        })
+        Ok(LogScan { verify, log, progress, dead_letters, pending, missing, report, unstable })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -149,12 +137,12 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     /// Waits until all pending records are found, or no more of them are.
     async fn wait(&mut self) -> Result<()> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut last_found) = (FIRST_PAUSE, None);
         while !self.pending.is_empty() {
             let before = self.pending.len();
             let records = std::mem::take(&mut self.pending);
             self.pending = self.look_up(records).await?;
-            let since = *self.last_found.get_or_insert_with(Instant::now);
+            let since = *last_found.get_or_insert_with(Instant::now);
             let left = self.verify.options.quiet_period.saturating_sub(since.elapsed());
             if self.pending.len() == before && left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
@@ -166,7 +154,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 }
             }
             if self.pending.len() < before {
-                self.last_found = Some(Instant::now());
+                last_found = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
             self.report_progress();

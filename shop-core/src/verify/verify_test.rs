@@ -367,6 +367,28 @@ async fn records_in_flight_are_waited_for() {
     assert!(verified.is_clean() && verified.purchases == 90, "{verified:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn every_wait_lasts_for_the_quiet_period() {
+    // Of two users, whose partitions are read in any order.
+    for (first, other) in [(100, 101), (101, 100), (100, 102), (102, 100)] {
+        let world = World::new().await;
+        // The first is found at once. The others, in another batch, are stored while they are looked for the second
+        // time, which is longer after the first than the quiet period.
+        let first = purchase(first);
+        let others: Vec<_> = (0..13).map(|number| purchase(other + 3 * number)).collect();
+        for purchase in std::iter::once(&first).chain(&others) {
+            world.publish(purchase).await;
+        }
+        let unrelated = (1_000..).map(purchase).take(others.len());
+        let late = std::iter::once(first).chain(unrelated).chain(others.iter().cloned()).collect();
+        let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
+        let mut options = VerifyOptions::default();
+        (options.max_lookups, options.max_pending, options.quiet_period) = (1, 1, Duration::from_secs(10));
+        let verified = world.verify_by(Arc::new(query), options).await.unwrap();
+        assert!(verified.is_clean(), "{verified:?}");
+    }
+}
+
 /// Yields every page twice, like a store with duplicates.
 #[derive(Debug)]
 struct Doubling(InMemoryStore);
