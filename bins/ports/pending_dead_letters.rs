@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use shop_core::Result;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
-use shop_core::log::{DeadLetterState, Gap, LogAdmin, ReasonKind};
+use shop_core::log::{DeadLetterFilter, Gap, LogAdmin, ReasonKind};
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::time::Instant;
@@ -16,7 +15,9 @@ use tokio::time::Instant;
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval between retries when the log cannot be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// A count reads all dead-lettered records. The pause after it is this multiple of its duration: 2 % of the time.
+/// Dead letters that are read at once.
+const PAGE: usize = 1_000;
+/// A count reads all pending dead letters. The pause after it is this multiple of its duration: 2 % of the time.
 const PAUSE_FACTOR: u32 = 50;
 /// The maximum pause: a count also takes long because the broker is busy.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
@@ -81,13 +82,15 @@ const fn kept(status: &IngestStatus) -> (u64, u64) {
 
 /// The pending dead letters by reason, and the gaps among them.
 pub(crate) async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
-    let all = log.scan_dead_letters().await?;
-    all.try_fold((BTreeMap::new(), Vec::new()), |(mut counts, mut gaps), state| async move {
-        if let DeadLetterState::Pending(dead_letter) = state {
+    let (mut counts, mut gaps, mut pending) = (BTreeMap::new(), Vec::new(), DeadLetterFilter::default());
+    // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
+    loop {
+        let page = log.dead_letters(&pending, PAGE).await?;
+        let Some(last) = page.last() else { return Ok((counts, gaps)) };
+        pending.after = Some(last.position());
+        for dead_letter in &page {
             *counts.entry(dead_letter.reason.kind()).or_default() += 1;
             gaps.extend(dead_letter.gap());
         }
-        Ok((counts, gaps))
-    })
-    .await
+    }
 }
