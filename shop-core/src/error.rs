@@ -324,19 +324,26 @@ struct Chain<'a>(&'a Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
+        let (mut text, mut source) = (self.0.to_string(), self.0.source());
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            text = format!("{text}: {cause}");
             source = cause.source();
         }
-        Ok(())
+        // One line, and no command to a terminal, whatever a server says.
+        f.write_str(&text.replace(char::is_control, " "))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chain_has_no_control_characters() {
+        let error =
+            Error::new(ErrorKind::Unavailable, "a").with_source(std::io::Error::other("b\n\u{1b}]0;c\u{7}"));
+        assert_eq!(error.chain().to_string(), "a: b  ]0;c ");
+    }
 
     #[test]
     fn display_is_one_line_with_origin_and_context() {
