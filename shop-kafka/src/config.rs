@@ -27,9 +27,10 @@ acks request.required.acks enable.idempotence transactional.id test.: an acknowl
 partitioner: the records of a user could be out of order
 delivery.timeout.ms message.timeout.ms delivery.report.only.error: a publish could end without its outcome
 enable.auto.commit auto.commit.enable enable.auto.offset.store offset.store.method: an offset could be committed before its record is stored
-auto.offset.reset isolation.level: records could be skipped, or those of aborted transactions stored
+auto.offset.reset isolation.level topic.blacklist: records could be skipped, or those of aborted transactions stored
 partition.assignment.strategy group.protocol: all members of a group must have the same
 allow.auto.create.topics enable.partition.eof enabled_events statistics.interval.ms: the log depends on its value
+plugin.: it would run other code
 compression.type compression.codec: use SHOP_KAFKA_COMPRESSION
 queue.buffering.max.ms max.partition.fetch.bytes: use linger.ms or fetch.message.max.bytes
 ";
