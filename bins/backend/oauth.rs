@@ -117,7 +117,7 @@ impl Credentials {
     async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
         let unavailable = |error: reqwest::Error| {
             Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable")
-                .with_source(error)
+                .with_source(error.without_url())
         };
         let response = self.request().send().await.map_err(unavailable)?;
         let status = response.status();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use secrecy::ExposeSecret as _;
+
 use super::{Topic, for_entities, for_log, for_purchases};
 use crate::settings::{ProcessRole, Settings};
 
@@ -27,7 +29,7 @@ impl Places {
         let purchases =
             || settings.store_address().unwrap_or_else(|| file(for_purchases(settings).purchases_file()));
         let rows = |name| {
-            let postgres = settings.postgres_url.as_ref().map(Settings::address);
+            let postgres = settings.postgres_url.as_ref().map(|url| Settings::address(url.expose_secret()));
             postgres.unwrap_or_else(|| file(for_entities(settings).store_file(name)))
         };
         let has_purchases = settings.has(ProcessRole::Purchases);

@@ -10,7 +10,7 @@ use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Subcommand as
 
 use super::environment::{Environment, Given};
 use super::variables::Variables;
-use super::{ServiceKind, command, names};
+use super::{ServiceKind, Settings, command, names};
 use crate::version;
 
 /// The settings that `-h` lists; `--help` lists all.
@@ -106,7 +106,7 @@ impl InEffect {
     pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
         Self {
             name: name.to_owned(),
-            value: if is_secret { "***".to_owned() } else { given.text.clone() },
+            value: if is_secret { "***".to_owned() } else { Settings::address(&given.text) },
             origin: given.origin,
             alias: (given.name != name).then(|| given.name.clone()),
         }
@@ -176,7 +176,9 @@ pub(super) fn parse(
             return InEffect::given(name, setting.is_hide_set(), given);
         }
         let value = match matches.get_raw(name) {
-            Some(values) => values.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(","),
+            Some(values) => {
+                values.map(|value| Settings::address(&value.to_string_lossy())).collect::<Vec<_>>().join(",")
+            }
             None => words_of_default(setting).unwrap_or_else(|| "none".to_owned()),
         };
         let origin = if is_flag { "flag" } else { DEFAULT };

@@ -149,8 +149,8 @@ impl Environment {
         let (mut properties, mut in_effect) = (BTreeMap::new(), Vec::new());
         for (name, given) in &self.values {
             let Some(property) = names::property(name) else { continue };
-            let is_secret =
-                ["pass", "secret", "pem"].iter().any(|word| property.contains(word)) || given.file.is_some();
+            let is_secret = ["pass", "secret", "pem", "jaas"].iter().any(|word| property.contains(word))
+                || given.file.is_some();
             in_effect.push(InEffect::given(name, is_secret, given));
             if properties.insert(property, given.text.as_str().into()).is_some() {
                 let fault = "is another name of a variable that is set: unset one of them";

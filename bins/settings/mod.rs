@@ -187,12 +187,12 @@ impl Settings {
 
     /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
     pub(crate) fn store_address(&self) -> Option<String> {
-        self.mongodb_uri.as_ref().or(self.postgres_url.as_ref()).map(Self::address)
+        self.mongodb_uri.as_ref().or(self.postgres_url.as_ref()).map(|url| Self::address(url.expose_secret()))
     }
 
-    /// The scheme, hosts and database in the URL of a server.
-    pub(crate) fn address(url: &SecretString) -> String {
-        let (scheme, rest) = url.expose_secret().split_once("://").unwrap_or_default();
+    /// `text`, and if it is a URL, without its login and query.
+    pub(crate) fn address(text: &str) -> String {
+        let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
         // A password may have a question mark.
         let place = rest.rsplit('@').next().unwrap_or_default().split('?').next().unwrap_or_default();
         format!("{scheme}://{place}")

@@ -460,3 +460,23 @@ fn empty_variables_are_warned_of_with_what_they_mean() {
     ];
     assert_eq!(warnings, expected);
 }
+
+#[test]
+fn shown_addresses_have_no_login_and_no_query() {
+    let pairs = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "k:1"),
+        ("MANAGEMENT_URL", "http://m:1"),
+        ("SHOP_KAFKA_OAUTH_TOKEN_URL", "https://u:hunter2@issuer/token?key=hunter2"),
+        ("SHOP_KAFKA_OAUTH_CLIENT_ID", "id"),
+        ("SHOP_KAFKA_OAUTH_CLIENT_SECRET", "hunter2"),
+        ("SHOP_AUTH", "jwt"),
+        ("SHOP_AUTH_JWKS_URL", "https://issuer/keys?key=hunter2"),
+        ("SHOP_AUTH_ISSUER", "https://issuer"),
+        ("SHOP_AUTH_AUDIENCE", "shop"),
+        ("SHOP_KAFKA_PROPERTY_SASL_JAAS_CONFIG", "password=hunter2"),
+    ];
+    let settings = read(ServiceKind::Facing, &pairs).unwrap();
+    let shown: Vec<&str> = settings.in_effect.iter().map(|setting| &*setting.value).collect();
+    assert!(shown.contains(&"https://issuer/token") && shown.contains(&"https://issuer/keys"), "{shown:?}");
+    assert!(!shown.concat().contains("hunter2"), "{shown:?}");
+}
