@@ -111,9 +111,7 @@ async fn resolve(
             return faults.push(format!("{position} {gap}"));
         }
         count += 1;
-        if at.len() < MAX_AUDITED {
-            at.push(position.to_string());
-        }
+        at.push(position.to_string());
         if !options.dry_run {
             progress.show(format!("{count} {done}"));
         } else if printed == Ok(true) {
@@ -123,8 +121,9 @@ async fn resolve(
     });
     let ended = resolved.await;
     if !options.dry_run {
+        let positions = at[..at.len().min(MAX_AUDITED)].join(" ");
         let action = if options.resolution == Resolution::Replayed { "replay" } else { "discard" };
-        tracing::info!(target: AUDIT, action, topic = topic.name, positions = at.join(" "), resolved = count);
+        tracing::info!(target: AUDIT, action, topic = topic.name, positions, resolved = count);
     }
     ended.map_err(|error| {
         let chain = error.chain();

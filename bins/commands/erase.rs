@@ -6,20 +6,45 @@ use shop_core::users::UserNumber;
 use super::backup::remove_left_copies;
 use super::open;
 use super::output::{Progress, print_report};
-use crate::Result;
 use crate::backend::{self, Topic};
 use crate::settings::{self, ProcessRole, Settings};
 use crate::telemetry::AUDIT;
+use crate::{CliError, Result};
 
 /// Erases the purchases of the user, and the user of that number.
 pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
-    let settings::Erase::User { user: id, dry_run, .. } = command;
+    let settings::Erase::User { user: id, dry_run, vacuum, .. } = command;
+    let (keeps_users, _) = settings.keeps();
     let progress = Progress::begin();
     let show = |EraseProgress { records, purchases, .. }: EraseProgress| {
         progress.show(format!("{records} records read, {purchases} purchases erased"));
     };
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
-    let erased = erase_all(settings, command, &mut erase, &progress).await;
+    let erased = async {
+        if settings.has(ProcessRole::Purchases) {
+            let ports = backend::for_purchases(settings);
+            let (log, store) =
+                open::log_and_store(settings, Topic::purchases(settings), ports.purchases()).await?;
+            let erased = erase.purchases(&log.name, &*log.port, &*store.port.query, &*store.port.erase).await;
+            log.close().await;
+            store.close().await;
+            erased?;
+        }
+        if let Some(number) = erase.user_number().filter(|_| keeps_users) {
+            erase.report.users = u64::from(user(settings, number, *dry_run).await?);
+            let log = open::log(settings, Topic::users(settings)).await?;
+            let erased = erase.user_events(&log.name, &*log.port, number).await;
+            log.close().await;
+            erased?;
+        }
+        if *vacuum && !dry_run {
+            progress.show("rewriting the files of purchases and users".to_owned());
+            remove_left_copies(settings);
+            backend::for_files(settings).vacuum().await?;
+        }
+        Ok::<(), CliError>(())
+    }
+    .await;
     let report = erase.report;
     drop(progress);
     if !dry_run {
@@ -27,38 +52,6 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     }
     erased?;
     print_report(settings.json, &[], &report, &report)
-}
-
-async fn erase_all(
-    settings: &Settings,
-    command: &settings::Erase,
-    erase: &mut Erase<impl Fn(EraseProgress) + Send + Sync>,
-    progress: &Progress,
-) -> Result<()> {
-    let settings::Erase::User { dry_run, vacuum, .. } = command;
-    let (keeps_users, _) = settings.keeps();
-    if settings.has(ProcessRole::Purchases) {
-        let ports = backend::for_purchases(settings);
-        let (log, store) =
-            open::log_and_store(settings, Topic::purchases(settings), ports.purchases()).await?;
-        let erased = erase.purchases(&log.name, &*log.port, &*store.port.query, &*store.port.erase).await;
-        log.close().await;
-        store.close().await;
-        erased?;
-    }
-    if let Some(number) = erase.user_number().filter(|_| keeps_users) {
-        erase.report.users = u64::from(user(settings, number, *dry_run).await?);
-        let log = open::log(settings, Topic::users(settings)).await?;
-        let erased = erase.user_events(&log.name, &*log.port, number).await;
-        log.close().await;
-        erased?;
-    }
-    if *vacuum && !dry_run {
-        progress.show("rewriting the files of purchases and users".to_owned());
-        remove_left_copies(settings);
-        backend::for_files(settings).vacuum().await?;
-    }
-    Ok(())
 }
 
 /// Erases the row of a user, or finds it in a dry run. Returns whether there was one.

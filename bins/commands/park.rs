@@ -24,14 +24,14 @@ pub(super) async fn run(
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
     // Events have no id by which a store could be asked.
-    let dead_letters = if topic.is_events {
-        of_records(log, topic, positions, note, None).await?
-    } else {
-        let store = backend::for_purchases(settings).purchases().await?;
-        let found = of_records(log, topic, positions, note, Some(&*store.port.query)).await;
+    let store =
+        if topic.is_events { None } else { Some(backend::for_purchases(settings).purchases().await?) };
+    let query = store.as_ref().map(|store| &*store.port.query);
+    let dead_letters = of_records(log, topic, positions, note, query).await;
+    if let Some(store) = store {
         store.close().await;
-        found?
-    };
+    }
+    let dead_letters = dead_letters?;
     log.dead_letters().put(&dead_letters).await?;
     let (parked, at) = (dead_letters.len(), positions.iter().map(ToString::to_string).collect::<Vec<_>>());
     let (topic, positions) = (topic.name, at.join(" "));
