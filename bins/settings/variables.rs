@@ -294,10 +294,10 @@ pub(crate) struct Variables {
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
     #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", long, hide = true)]
     pub(crate) otel_traces_endpoint: Option<String>,
-    /// Protocol of the export, http/protobuf; others are refused
+    /// Protocol of the export: http/protobuf
     #[arg(id = "OTEL_EXPORTER_OTLP_PROTOCOL", long, hide = true)]
     pub(crate) otel_protocol: Option<String>,
-    /// The same of traces, in place of OTEL_EXPORTER_OTLP_PROTOCOL
+    /// The same, of traces alone
     #[arg(id = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", long, hide = true)]
     pub(crate) otel_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
