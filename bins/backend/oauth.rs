@@ -205,7 +205,8 @@ mod tests {
         let responses = vec![(200, token), (401, "{}"), (200, "{}"), (500, ""), (200, token)];
         let (url, served) = endpoint(responses).await;
         let file = tempfile::NamedTempFile::new().unwrap();
-        let credentials = credentials(url, Secret::for_test("first", file.path()));
+        let credentials =
+            credentials(url, Secret { at_start: "first".into(), file: Some(file.path().into()) });
         let (token, lifetime) = credentials.fetch().await.unwrap();
         assert_eq!((token.token.expose_secret(), lifetime), ("abc", Duration::from_secs(60)));
         for kind in [ErrorKind::Denied, ErrorKind::Unavailable, ErrorKind::Unavailable] {
@@ -229,7 +230,7 @@ mod tests {
             (200, r#"{"access_token":"second","expires_in":3600}"#),
         ];
         let (url, served) = endpoint(responses).await;
-        let secret = Secret::for_test("secret", "/nowhere".as_ref());
+        let secret = Secret { at_start: "secret".into(), file: None };
         let endpoint = Arc::new(TokenEndpoint::new(credentials(url, secret)));
         let token = || {
             let endpoint = Arc::clone(&endpoint);

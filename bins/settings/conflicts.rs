@@ -79,15 +79,16 @@ pub(super) fn conflicts(
             "SHOP_POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned(),
         );
     }
-    let of_traces =
-        given.otel_traces_protocol.as_ref().map(|protocol| ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocol));
-    let protocol =
-        of_traces.or(given.otel_protocol.as_ref().map(|protocol| ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)));
-    if let Some((name, protocol)) = protocol.filter(|(_, protocol)| given.has_traces() && *protocol != OTLP) {
-        faults.push(format!(
-            "{name}: {protocol} is not supported: set {OTLP}, and the port of that, usually 4318, in the address, or \
-             OTEL_TRACES_EXPORTER=none"
-        ));
+    for (name, protocol) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_protocol),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_traces_protocol),
+    ] {
+        if let Some(protocol) = protocol.as_ref().filter(|protocol| given.has_traces() && *protocol != OTLP) {
+            let port = "and the port of that, usually 4318, in the address";
+            faults.push(format!(
+                "{name}: {protocol} is not supported: set {OTLP}, {port}, or OTEL_TRACES_EXPORTER=none"
+            ));
+        }
     }
     if command.is_some() && given.check_config {
         faults.push("--check-config checks a service: leave out the command".to_owned());

@@ -10,8 +10,8 @@ use super::environment::without_line_end;
 /// A secret of the settings, with the file that it was read from.
 #[derive(Debug, Clone)]
 pub(crate) struct Secret {
-    pub(super) at_start: SecretString,
-    pub(super) file: Option<PathBuf>,
+    pub(crate) at_start: SecretString,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Secret {
@@ -33,14 +33,6 @@ impl Secret {
 }
 
 #[cfg(test)]
-impl Secret {
-    /// A secret of tests.
-    pub(crate) fn for_test(at_start: &str, file: &std::path::Path) -> Self {
-        Self { at_start: at_start.into(), file: Some(file.into()) }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret as _;
 
@@ -49,7 +41,7 @@ mod tests {
     #[test]
     fn current_follows_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let secret = Secret::for_test("first", file.path());
+        let secret = Secret { at_start: "first".into(), file: Some(file.path().into()) };
         for (text, expected) in [("", "first"), ("second\n", "second"), ("third \r\n", "third ")] {
             fs::write(file.path(), text).unwrap();
             assert_eq!(secret.current().expose_secret(), expected);

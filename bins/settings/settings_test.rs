@@ -376,7 +376,7 @@ fn another_protocol_of_traces_is_refused() {
     let text = faults(ServiceKind::Facing, &[endpoint, of_traces("http/json")]);
     assert!(text.contains("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json"), "{text}");
     for used in [
-        &[endpoint, general, of_traces("http/protobuf")][..],
+        &[endpoint, of_traces("http/protobuf")][..],
         &[general],
         &[endpoint, general, ("OTEL_TRACES_EXPORTER", "none")],
     ] {
