@@ -6,19 +6,6 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-/// What the binaries are made of, besides this package. A change of it can make a commit dirty.
-const SOURCES: [&str; 9] = [
-    "Cargo.lock",
-    "Cargo.toml",
-    "shop-client/src",
-    "shop-core/src",
-    "shop-http/openapi",
-    "shop-http/page",
-    "shop-http/src",
-    "shop-kafka/src",
-    "shop-store/src",
-];
-
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     // Set where the source has no repository, as in a container image.
@@ -43,19 +30,13 @@ fn of_package() -> Option<String> {
 
 /// The commit of the clone whose workspace this package is in. Only this package is built again after a commit.
 fn of_clone() -> Option<String> {
-    let root = Path::new("..");
-    root.join(".git").exists().then_some(())?;
-    let own = fs::read_dir(".").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let sources = SOURCES.iter().map(|source| root.join(source));
-    // It has a line for each commit and checkout.
-    let log = root.join(git(&["rev-parse", "--git-path", "logs/HEAD"])?);
-    // A file that does not exist would run this at every build.
-    for path in
-        own.filter(|path| !path.ends_with("tests")).chain(sources).chain([log]).filter(|path| path.exists())
-    {
-        println!("cargo::rerun-if-changed={}", path.display());
+    Path::new("../.git").exists().then_some(())?;
+    // It has a line for each commit and checkout. A file that does not exist would run this at every build.
+    let log = Path::new("..").join(git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    if log.exists() {
+        println!("cargo::rerun-if-changed={}", log.display());
     }
-    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    git(&["describe", "--always", "--abbrev=12", "--exclude=*"])
 }
 
 /// What `git` prints, at the root of the workspace. It takes no lock.

@@ -206,9 +206,6 @@ fn usable(file: &Path) -> Result<State> {
     if !folder.is_dir() {
         return Err(refused(folder, "there is a file where a folder is needed"));
     }
-    if is_of_kernel(folder) {
-        return Err(refused(folder, "no file can be created there"));
-    }
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
     if !file.exists() {
@@ -216,14 +213,6 @@ fn usable(file: &Path) -> Result<State> {
     }
     access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
     Ok(State::Works)
-}
-
-/// Whether a folder is of the kernel, where nothing can be created, whatever its permissions are.
-fn is_of_kernel(folder: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    return rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC);
-    #[cfg(not(target_os = "linux"))]
-    return folder.starts_with("/proc");
 }
 
 /// The state of a part that does not exist yet, or that `check` checks.
@@ -247,7 +236,5 @@ mod tests {
         std::fs::write(folder.path().join("a"), "").unwrap();
         assert!(usable(&file).unwrap_err().to_string().contains("a file where a folder is needed"));
         assert_eq!(usable(&folder.path().join("a")).unwrap(), State::Works);
-        let of_kernel = usable(Path::new("/proc/shop-data/shop.db")).unwrap_err().to_string();
-        assert!(of_kernel.contains("no file can be created there: /proc"), "{of_kernel}");
     }
 }
