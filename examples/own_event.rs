@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     database.execute_batch("CREATE TABLE refunds (number TEXT PRIMARY KEY)")?;
     let outbox = SqliteOutbox::open(path.to_path_buf()).await?;
 
-    // The row and its event are stored together, or neither is. In PostgreSQL, see `own_postgres`; in MongoDB, `MongoOutbox`.
+    // The row and its event are stored together, or neither is. In PostgreSQL, see `own_postgres`.
     let transaction = database.transaction()?;
     transaction.execute("INSERT INTO refunds VALUES ('order-7')", [])?;
     SqliteOutbox::write(&transaction, &Refund { order: "order-7".to_owned() })?;

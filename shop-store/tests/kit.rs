@@ -22,7 +22,7 @@ mod postgres_tls;
 mod properties;
 
 use embedded::{EmbeddedEntitiesFixture, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
-use mongo::{MongoFixture, OwnCollection};
+use mongo::MongoFixture;
 use postgres::{OwnTable, PostgresEntitiesFixture, PostgresFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
@@ -85,7 +85,6 @@ record_store_suite!(postgres_users_of_orders, if async {
 
 outbox_suite!(postgres_outbox, if OwnTable::on_test_server());
 
-outbox_suite!(mongo_outbox, if OwnCollection::on_test_server());
 record_store_suite!(mongo_purchase_records, if async {
     MongoFixture::on_test_server().await.map(PurchaseRecords)
 });

@@ -100,20 +100,15 @@ impl Connection {
             *reason.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }));
         let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
-        Ok(Self { unreachable, ..Self::on(&client.database(&name), options) })
-    }
-
-    /// The collection of `options` in `database`, on the connections of its client.
-    pub(super) fn on(database: &Database, options: MongoStoreOptions) -> Self {
-        let collection = database.collection(&options.collection);
+        let collection = client.database(&name).collection(&options.collection);
         let primary = DatabaseOptions::builder()
             .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
             .build();
-        let database = database.client().database_with_options(database.name(), primary);
+        let database = client.database_with_options(&name, primary);
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
-        let (unreadables, unreachable) = Default::default();
-        Self { collection, options, database, unreadables, query_permits, write_permits, unreachable }
+        let unreadables = Arc::default();
+        Ok(Self { collection, database, options, unreadables, query_permits, write_permits, unreachable })
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a

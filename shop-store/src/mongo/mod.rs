@@ -1,4 +1,4 @@
-//! Purchases in a MongoDB collection, and an outbox in collections of your own.
+//! Purchases in a MongoDB collection.
 //!
 //! | module | content |
 //! |---|---|
@@ -12,7 +12,6 @@
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
-//! | `outbox` | the outbox of a collection of your own: events in its documents |
 //! | `error` | mapping of the driver's errors, and classes of errors about a document |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the
@@ -36,7 +35,6 @@ mod insert;
 #[cfg(test)]
 mod legacy_documents_test;
 mod migrate;
-mod outbox;
 #[cfg(test)]
 mod plans_test;
 mod scan;
@@ -46,8 +44,4 @@ mod totals;
 
 pub use connection::MongoStoreOptions;
 pub use migrate::Migration;
-pub use outbox::MongoOutbox;
 pub use store::MongoStore;
-
-/// The crates of the collection that [`MongoOutbox`] takes and of the entries that it returns.
-pub use {bson, mongodb};

@@ -6,24 +6,15 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use shop_core::Uuid;
-use shop_core::conformance::{EraseFixture, OutboxFixture, StoreFixture, skip};
-use shop_core::log::LogRecord;
-use shop_core::outbox::Outbox;
+use shop_core::conformance::{EraseFixture, StoreFixture, skip};
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
-use shop_core::record::Event;
-use shop_core::users::{User, UserNumber};
 
 use crate::container;
-use shop_store::mongo::bson::{Document, doc};
-use shop_store::mongo::mongodb::{Client, Collection};
-use shop_store::mongo::{MongoOutbox, MongoStore, MongoStoreOptions};
+use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
 /// A variable of the test environment.
 #[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
@@ -115,59 +106,5 @@ impl StoreFixture for MongoFixture {
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
-    }
-}
-
-/// A collection of an embedder, and the outbox in its documents.
-#[derive(Debug)]
-pub(crate) struct OwnCollection {
-    pub(crate) rows: Collection<Document>,
-    pub(crate) outbox: MongoOutbox,
-    written: AtomicI64,
-    /// Locked by the open write of a key, as the outbox requires it.
-    keys: Mutex<HashMap<UserNumber, Arc<tokio::sync::Mutex<()>>>>,
-    _server: TestServer,
-}
-
-impl OwnCollection {
-    /// An empty collection on the server of [`MongoFixture::on_test_server`].
-    pub(crate) async fn on_test_server() -> Option<Self> {
-        let server = TestServer::find().await?;
-        let client = Client::with_uri_str(&server.uri).await.expect("an address of MongoDB");
-        let rows = client.database(&fresh_database()).collection("refunds");
-        let outbox = MongoOutbox::open(&rows).await.expect("an outbox");
-        Some(Self { rows, outbox, written: AtomicI64::new(0), keys: Mutex::default(), _server: server })
-    }
-}
-
-#[async_trait]
-impl OutboxFixture for OwnCollection {
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.outbox.clone())
-    }
-
-    /// Every second document has two events, with that of another document between them.
-    async fn write(&self) -> LogRecord {
-        let number = self.written.fetch_add(1, Ordering::SeqCst);
-        let row = if number % 4 == 2 { number - 2 } else { number };
-        let id = UserNumber::new(number + 1);
-        let user =
-            User::new(id, "ada@example.com".parse().expect("an email"), "Ada".parse().expect("a name"));
-        let entry = self.outbox.entry(&user).await.expect("an entry");
-        let push = doc! { "$set": { "changed": number }, "$push": { "outbox": entry } };
-        let update = self.rows.update_one(doc! { "_id": row }, push);
-        update.upsert(true).await.expect("a document");
-        self.outbox.notify();
-        user.encode().expect("a record")
-    }
-
-    async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
-        let key =
-            Arc::clone(self.keys.lock().unwrap_or_else(PoisonError::into_inner).entry(event.id).or_default());
-        let _open = key.lock().await;
-        let entry = self.outbox.entry(event).await.expect("an entry");
-        before_commit.await;
-        self.rows.insert_one(doc! { "outbox": [entry] }).await.expect("a document");
-        self.outbox.notify();
     }
 }
