@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::fixture::one_server;
+
 /// The fault of a command.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
@@ -40,11 +42,11 @@ pub(crate) struct FaultyServer {
 }
 
 impl FaultyServer {
-    /// In front of the server at `uri`, which must be `mongodb://host:port/`.
+    /// In front of the server at `uri`, see [`one_server`].
     pub(crate) async fn before(uri: &str) -> Self {
-        let server = uri.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned();
+        let server = one_server(uri).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("mongodb://{}/", listener.local_addr().unwrap());
+        let uri = uri.replacen(&server, &listener.local_addr().unwrap().to_string(), 1);
         let (token, faults) = (CancellationToken::new(), Faults::default());
         let (stop, told) = (token.clone(), Arc::clone(&faults));
         tokio::spawn(token.clone().run_until_cancelled_owned(async move {

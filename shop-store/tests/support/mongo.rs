@@ -51,6 +51,20 @@ impl TestServer {
     }
 }
 
+/// The `host:port` of the server at `uri`, for tests that are between it and the driver. Several servers and TLS are not
+/// supported there.
+pub(crate) fn one_server(uri: &str) -> &str {
+    let authority =
+        uri.strip_prefix("mongodb://").and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let server = authority.rsplit('@').next().unwrap_or_default();
+    let is_one = server.contains(':') && !server.contains(',') && !uri.contains("tls=true");
+    assert!(
+        is_one,
+        "SHOP_TEST_MONGODB_URI must be mongodb://[user:password@]host:port/, without TLS, for this test"
+    );
+    server
+}
+
 /// The name of a new database.
 fn fresh_database() -> String {
     format!("test_{}", Uuid::now_v7().simple())

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::mongo::MongoFixture;
+use crate::mongo::{MongoFixture, one_server};
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -69,7 +69,7 @@ impl Authority {
 
 /// A server in front of the one at `uri`, with TLS. Returns its port.
 async fn serve(authority: &Authority, uri: &str) -> u16 {
-    let address = uri.trim_start_matches("mongodb://").split('/').next().expect("an address").to_owned();
+    let address = one_server(uri).to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let acceptor = authority.acceptor(true);
@@ -98,9 +98,10 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
     std::fs::write(path("client.pem"), key + &certificate).expect("a file");
     let check = async |ca: &str, client: &str| {
         let folder = folder.path().display();
-        let uri = format!(
-            "mongodb://localhost:{port}/?tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000"
-        );
+        let uri = fixture.uri().replacen(one_server(fixture.uri()), &format!("localhost:{port}"), 1);
+        let options = if uri.contains('?') { "&" } else { "?" };
+        let uri =
+            format!("{uri}{options}tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
         MongoStore::open(MongoStoreOptions::new(uri.as_str())).await?.check().await
     };
     let client = format!("&tlsCertificateKeyFile={}", path("client.pem").display());
