@@ -45,7 +45,7 @@ impl MongoStore {
     /// migrated.
     pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         let mut migration = Migration::default();
-        let mut from = Position::Purchases(None);
+        let mut from = Position::start();
         let mut waits = backoff();
         loop {
             let next = match slice(&self.connection, &from, &mut migration).await {

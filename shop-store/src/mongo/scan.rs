@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
@@ -11,20 +11,33 @@ use shop_core::{ErrorKind, Result};
 use super::connection::Connection;
 use super::document::name;
 use super::error::mongo_error;
-use super::{document, erase, select};
+use super::{document, erase};
 
 /// Number of documents in a slice.
 const SLICE: usize = 1_000;
 /// The timeout of a slice of documents whose `_id` is not a purchase id. The server looks at all documents for it.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Where a slice begins.
+/// Where a slice begins. A comparison matches values of the same type only, so a scan has a range of the index for texts,
+/// another for `ObjectId`s, and then looks at what is in neither.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Position {
-    /// After the purchase with this `_id`, or at the beginning.
-    Purchases(Option<Bson>),
+    /// After this `_id`, among those of its type.
+    Purchases(Bson),
     /// After this number of documents whose `_id` is not a purchase id. There are few of them, or none.
     Others(u64),
+}
+
+impl Position {
+    /// The beginning of the collection.
+    pub(super) fn start() -> Self {
+        Self::Purchases(Bson::String(String::new()))
+    }
+}
+
+/// The condition of the ids after `id`, of its type.
+pub(super) fn ids_after(id: &Bson) -> Document {
+    doc! { "_id": { "$gt": id } }
 }
 
 /// Reads the next slice. Returns where the one after it begins, if there may be one.
@@ -32,20 +45,22 @@ pub(super) async fn slice(
     connection: &Connection,
     from: &Position,
 ) -> Result<(Vec<RawDocumentBuf>, Option<Position>)> {
+    let first_object_id = Bson::ObjectId(ObjectId::from_bytes([0; 12]));
     // Documents are selected here and not by the server where possible, so every call costs the same.
     let (filter, skip, timeout) = match from {
-        Position::Purchases(after) => {
-            let mut all = vec![select::purchases_filter()];
-            all.extend(after.iter().map(|id| select::after_id(id, "$gt")));
-            (doc! { "$and": all }, 0, connection.options.insert_timeout)
+        Position::Purchases(after) => (ids_after(after), 0, connection.options.insert_timeout),
+        Position::Others(skip) => {
+            let purchases = ["".into(), first_object_id.clone()].map(|first| ids_after(&first));
+            (doc! { "$nor": purchases.to_vec() }, *skip, OTHERS_TIMEOUT)
         }
-        Position::Others(skip) => (doc! { "$nor": [select::purchases_filter()] }, *skip, OTHERS_TIMEOUT),
     };
     let options =
         FindOptions::builder().sort(doc! { "_id": 1 }).skip(skip).limit(SLICE as i64).max_time(timeout);
     let documents = connection.find(&connection.collection, &filter, options.build()).await?;
-    let next = match (from, documents.last().filter(|_| documents.len() == SLICE)) {
-        (Position::Purchases(_), Some(last)) => Some(Position::Purchases(document::sort_key(last).1)),
+    let last = documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::raw_id(last));
+    let next = match (from, last) {
+        (Position::Purchases(_), Some(last)) => Some(Position::Purchases(last)),
+        (Position::Purchases(Bson::String(_)), None) => Some(Position::Purchases(first_object_id)),
         (Position::Purchases(_), None) => Some(Position::Others(0)),
         (Position::Others(skip), Some(_)) => Some(Position::Others(skip + documents.len() as u64)),
         (Position::Others(_), None) => None,
@@ -55,7 +70,7 @@ pub(super) async fn slice(
 
 /// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
 pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-    let from = after.map_or(Ok(Position::Purchases(None)), parse)?;
+    let from = after.map_or(Ok(Position::start()), parse)?;
     let (documents, next) = slice(connection, &from).await?;
     let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
     for document in documents.into_iter().filter(|document| !erase::is_mark(document)) {
@@ -71,8 +86,8 @@ pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>)
 /// A position as text: a letter for its type, and its value.
 fn text(position: &Position) -> Option<String> {
     Some(match position {
-        Position::Purchases(Some(Bson::String(id))) => format!("s{id}"),
-        Position::Purchases(Some(Bson::ObjectId(id))) => format!("o{id}"),
+        Position::Purchases(Bson::String(id)) => format!("s{id}"),
+        Position::Purchases(Bson::ObjectId(id)) => format!("o{id}"),
         Position::Purchases(_) => return None,
         Position::Others(skip) => format!("n{skip}"),
     })
@@ -81,10 +96,8 @@ fn text(position: &Position) -> Option<String> {
 fn parse(position: &ScanPosition) -> Result<Position> {
     let text = position.as_str();
     let parsed = match text.split_at_checked(1) {
-        Some(("s", id)) => Some(Position::Purchases(Some(Bson::String(id.to_owned())))),
-        Some(("o", id)) => {
-            ObjectId::parse_str(id).ok().map(|id| Position::Purchases(Some(Bson::ObjectId(id))))
-        }
+        Some(("s", id)) => Some(Position::Purchases(Bson::String(id.to_owned()))),
+        Some(("o", id)) => ObjectId::parse_str(id).ok().map(|id| Position::Purchases(Bson::ObjectId(id))),
         Some(("n", skip)) => skip.parse().ok().map(Position::Others),
         _ => None,
     };
@@ -98,7 +111,7 @@ mod tests {
     #[test]
     fn positions_are_parsed_from_their_text() {
         let ids = [Bson::String("order-17 ä".to_owned()), Bson::ObjectId(ObjectId::from_bytes([7; 12]))];
-        let positions = ids.map(|id| Position::Purchases(Some(id))).into_iter().chain([Position::Others(9)]);
+        let positions = ids.map(Position::Purchases).into_iter().chain([Position::Others(9)]);
         for position in positions {
             assert_eq!(parse(&ScanPosition::new(text(&position).unwrap())).unwrap(), position);
         }
