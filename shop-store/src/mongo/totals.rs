@@ -1,16 +1,20 @@
 //! Exact counts and sums. The server adds up documents in the current format; all others are read and added up here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Document, RawDocumentBuf, bson, doc};
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, bson, doc};
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
 use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsRequest};
 use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::Connection;
-use super::{document, select};
+use super::{document, erase, select};
+
+/// How often documents are added up again that another process has changed meanwhile.
+const MAX_ATTEMPTS: usize = 3;
 
 /// Returns the totals of the documents that a listing returns, see [`document::purchase`].
 pub(super) async fn per_period(
@@ -19,22 +23,27 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let filter = filter(selector, request.range);
-    let others = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }] };
-    let (current, others) = tokio::try_join!(
-        by_server(connection, pipeline(filter.clone(), selector, request)),
-        by_client(connection, others, request)
-    )?;
-    let Some(current) = current else {
-        return Ok(by_client(connection, filter, request).await?.into_buckets());
-    };
-    let mut totals = others;
-    for (time, sum) in current {
-        totals.add_summary(time, sum)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(sums) = by_server(connection, pipeline(filter.clone(), selector, request)).await? else {
+            break;
+        };
+        let (mut totals, mut others) = (Totals::new(*request), 0);
+        if sums.others > 0 {
+            let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, erase::no_mark()] };
+            (totals, others) = by_client(connection, filter, request).await?;
+        }
+        // `migrate` moves documents between the two queries.
+        if others == sums.others {
+            for (time, sum) in sums.current {
+                totals.add_summary(time, sum)?;
+            }
+            return Ok(totals.into_buckets());
+        }
     }
-    Ok(totals.into_buckets())
+    Ok(by_client(connection, filter, request).await?.0.into_buckets())
 }
 
-/// The condition of the selected documents in a range of time.
+/// The condition of the selected documents in a range of time. No format is tested: the server would choose an index by it.
 pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     let selected = select::selector_filter(selector);
     match range {
@@ -43,12 +52,16 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     }
 }
 
-/// Returns the sums of an aggregation, each with a time of its slot; `None` if they may include documents that are not
-/// purchases.
-async fn by_server(
-    connection: &Connection,
-    pipeline: [Document; 3],
-) -> Result<Option<Vec<(Timestamp, Summary)>>> {
+/// What the server has added up.
+struct Sums {
+    /// The sums of documents in the current format, each with a time of its slot.
+    current: Vec<(Timestamp, Summary)>,
+    /// The number of documents in another format.
+    others: u64,
+}
+
+/// Returns the sums of an aggregation; `None` if they may include documents that are not purchases.
+async fn by_server(connection: &Connection, pipeline: [Document; 2]) -> Result<Option<Sums>> {
     let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
         let (collection, pipeline) = (collection.clone(), pipeline.clone());
@@ -57,13 +70,13 @@ async fn by_server(
             cursor.try_collect::<Vec<_>>().await
         }
     };
-    let groups = connection.query(time, add_up).await?;
-    Ok(groups.iter().map(read).collect())
+    Ok(connection.query(time, add_up).await?.first().and_then(|sums| read(sums)))
 }
 
-/// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`]. The index finds the selected
-/// documents. It does not contain prices, so each is read. One slot too many is enough to reject the request.
-pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRequest) -> [Document; 3] {
+/// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`], and the number of all. The index
+/// finds the selected documents. It does not contain prices, so each is read. One slot too many is enough to reject the
+/// request.
+pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRequest) -> [Document; 2] {
     let slot = Totals::slots(request).map_or(Bson::Null, |(shift, length)| {
         let millis = doc! { "$subtract": ["$timestamp", DateTime::from_millis(-shift)] };
         bson!({ "$subtract": [millis.clone(), { "$mod": [millis, length] }] })
@@ -75,11 +88,11 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
         "first": { "$min": "$timestamp" },
     };
     let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
-    [
-        doc! { "$match": { "$and": [filter, current(selector)] } },
-        doc! { "$group": sums },
-        doc! { "$limit": limit },
-    ]
+    let counts = doc! {
+        "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
+        "all": [{ "$match": erase::no_mark() }, { "$group": { "_id": Bson::Null, "count": { "$sum": 1 } } }],
+    };
+    [doc! { "$match": filter }, doc! { "$facet": counts }]
 }
 
 /// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
@@ -113,16 +126,34 @@ fn current(selector: &Selector) -> Document {
     }
 }
 
-fn read(group: &RawDocumentBuf) -> Option<(Timestamp, Summary)> {
-    let count = match group.get("count").ok()?? {
-        RawBsonRef::Int32(count) => u64::try_from(count).ok()?,
-        RawBsonRef::Int64(count) => u64::try_from(count).ok()?,
-        _ => return None,
-    };
+fn read(sums: &RawDocument) -> Option<Sums> {
+    let all = sums
+        .get_array("all")
+        .ok()?
+        .into_iter()
+        .next()
+        .map_or(Some(0), |all| count(all.ok()?.as_document()?))?;
+    let current = sums.get_array("current").ok()?.into_iter();
+    let current = current.map(|group| group_sum(group.ok()?.as_document()?)).collect::<Option<Vec<_>>>()?;
+    // Too many slots are an error, whatever else there is.
+    let all = if current.len() > Totals::MAX_SLOTS { 0 } else { all };
+    let others = all.saturating_sub(current.iter().map(|(_, sum)| sum.count).sum());
+    Some(Sums { current, others })
+}
+
+fn group_sum(group: &RawDocument) -> Option<(Timestamp, Summary)> {
     let RawBsonRef::Decimal128(total) = group.get("total").ok()?? else { return None };
     let RawBsonRef::DateTime(first) = group.get("first").ok()?? else { return None };
     let first = Timestamp::from_millis(first.timestamp_millis()).ok()?;
-    Some((first, Summary::new(count, sum(&total.to_string())?)))
+    Some((first, Summary::new(count(group)?, sum(&total.to_string())?)))
+}
+
+fn count(group: &RawDocument) -> Option<u64> {
+    match group.get("count").ok()?? {
+        RawBsonRef::Int32(count) => count.try_into().ok(),
+        RawBsonRef::Int64(count) => count.try_into().ok(),
+        _ => None,
+    }
 }
 
 /// Parses the sum of prices, which has an exponent if it is small. It has as many decimals as its most precise price:
@@ -134,23 +165,31 @@ fn sum(text: &str) -> Option<Total> {
     if decimals > Price::MAX_DECIMALS as usize { None } else { text.parse().ok() }
 }
 
-/// Adds up the purchases among the documents that match `filter`, and reads each document.
-async fn by_client(connection: &Connection, filter: Document, request: &TotalsRequest) -> Result<Totals> {
+/// Adds up the purchases among the documents that match `filter`, and reads each document. Returns the number of the
+/// documents as well.
+async fn by_client(
+    connection: &Connection,
+    filter: Document,
+    request: &TotalsRequest,
+) -> Result<(Totals, u64)> {
     let (collection, time, request) = (&connection.collection, connection.options.query_timeout, *request);
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
             let mut documents = collection.find(filter).max_time(time).await?;
-            let mut totals = Totals::new(request);
+            // An index has documents without a date first: one that `migrate` gives a date comes again.
+            let (mut totals, mut seen, mut moved) = (Totals::new(request), 0, HashSet::new());
             while let Some(document) = documents.try_next().await? {
-                if let Some(purchase) = unreadables.purchase(&document)
-                    && let Err(error) = totals.add(purchase.timestamp, purchase.price)
-                {
+                seen += 1;
+                let Some(purchase) = unreadables.purchase(&document) else { continue };
+                let is_dated = document::sort_key(&document).0.is_some();
+                let is_new = if is_dated { !moved.contains(&purchase.id) } else { moved.insert(purchase.id) };
+                if is_new && let Err(error) = totals.add(purchase.timestamp, purchase.price) {
                     return Ok(Err(error));
                 }
             }
-            Ok(Ok(totals))
+            Ok(Ok((totals, seen)))
         }
     };
     connection.query(time, add_up).await?
