@@ -137,6 +137,8 @@ impl Connection {
         mut options: FindOptions,
     ) -> Result<Vec<T>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
+        // All in one response, which has 101 by default. One more, so that the server closes the cursor.
+        options.batch_size = options.limit.and_then(|limit| u32::try_from(limit + 1).ok());
         let find = || {
             let (collection, filter, options) = (collection.clone(), filter.clone(), options.clone());
             async move { collection.find(filter).with_options(options).await?.try_collect().await }

@@ -52,20 +52,7 @@ impl PurchaseErase for MongoStore {
                 doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
             })
             .collect();
-        let update = doc! {
-            "update": connection.collection.name(),
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
-        };
-        let database = connection.database.clone();
-        let update = async move {
-            let reply = database.run_command(update).await?;
-            Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
-        };
-        let reply = connection.write(update).await?;
-        reply.errors.rejected()?;
-        Ok(reply.matched)
+        update(connection, updates).await
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
@@ -119,6 +106,24 @@ impl PurchaseErase for MongoStore {
         };
         self.connection.write(store).await.map(drop)
     }
+}
+
+/// Sends updates as one command, at most [`MAX_DOCUMENTS`]. Returns the number of documents found.
+pub(super) async fn update(connection: &Connection, updates: Vec<Document>) -> Result<u64> {
+    let update = doc! {
+        "update": connection.collection.name(),
+        "updates": updates,
+        "ordered": false,
+        "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
+    };
+    let database = connection.database.clone();
+    let update = async move {
+        let reply = database.run_command(update).await?;
+        Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
+    };
+    let reply = connection.write(update).await?;
+    reply.errors.rejected()?;
+    Ok(reply.matched)
 }
 
 /// The server's reply to an update.

@@ -1,14 +1,16 @@
 //! A server that is slow, steps down or loses connections: nothing is lost, duplicated, or dead-lettered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::ReadPreference;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::{
-    InsertOutcome, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore as _, Selector,
+    InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore,
+    RecordStore as _, Selector,
 };
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
@@ -104,7 +106,7 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
         drop(monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= 500).await);
     };
     let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done)).await.unwrap().unwrap();
-    assert!(faulty.server.is_spent(), "each fault occurred");
+    assert!(faulty.server.left().is_empty(), "each fault occurred");
     assert_eq!(tally.dead_lettered, 0);
     assert!(tally.duplicates > 0, "unconfirmed inserts are repeated");
     let store = faulty.direct.mongo();
@@ -146,12 +148,12 @@ async fn queries_are_retried_after_transient_errors() {
     assert_eq!(page.items.len(), 2);
     faulty.server.next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
     assert_eq!(faulty.store.summary(&user).await.unwrap().count, 2);
-    assert!(faulty.server.is_spent(), "each fault occurred");
+    assert!(faulty.server.left().is_empty(), "each fault occurred");
 
     // Permanent errors are returned at once, transient ones at the timeout.
     faulty.server.next("find", [refused(13, "Unauthorized")]);
     assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Denied);
-    assert!(faulty.server.is_spent());
+    assert!(faulty.server.left().is_empty());
     faulty.server.next("find", (0..20).map(|_| refused(0, "WithoutNumber")));
     assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
@@ -206,4 +208,20 @@ async fn a_check_writes_and_leaves_nothing() {
     assert!(!faulty.direct.mongo().connection.exists(Duration::from_secs(5)).await.unwrap());
     faulty.server.next("find", (0..20).map(|_| Fault::NotArrived));
     assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_page_and_a_slice_of_a_migration_are_one_command_each() {
+    let Some(faulty) = Faulty::start().await else { return };
+    let old =
+        (0..300).map(|number| doc! { "username": "ada", "userid": "u1", "price": number, "timestamp": "" });
+    let old = old.map(|document| RawDocumentBuf::try_from(&document).unwrap());
+    faulty.direct.mongo().connection.collection.insert_many(old.collect::<Vec<_>>()).await.unwrap();
+    let passed = Fault::Late(Duration::ZERO);
+    faulty.server.next("getMore", [passed.clone()]);
+    faulty.server.next("update", [passed.clone(), passed]);
+    assert_eq!(faulty.store.migrate(|_| ()).await.unwrap().migrated, 300);
+    let request = PageRequest::first(ListOrder::NewestFirst, PageLimit::MAX);
+    assert_eq!(faulty.store.page(&Selector::All, &request).await.unwrap().items.len(), 300);
+    assert_eq!(faulty.server.left(), BTreeMap::from([("getMore", 1), ("update", 1)]));
 }

@@ -136,9 +136,9 @@ async fn stored(
 ) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
     let ids: Vec<Bson> = duplicates.iter().map(|duplicate| document::id_value(&duplicate.id)).collect();
     let collection = connection.on_primary();
-    let time = connection.options.query_timeout;
+    let (time, batch) = (connection.options.query_timeout, ids.len() as u32 + 1);
     let found = async move {
-        let found = collection.find(doc! { "_id": { "$in": ids } });
+        let found = collection.find(doc! { "_id": { "$in": ids } }).batch_size(batch);
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use bson::{Bson, DateTime, Document, RawDocument, doc};
 use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
@@ -22,13 +21,11 @@ pub struct Migration {
     pub scanned: u64,
     /// Documents that were changed.
     pub migrated: u64,
-    /// Documents that are not purchases, or were modified concurrently by another client. They stay unchanged, and are
-    /// logged with their `_id`.
+    /// Documents that are not purchases, which are logged with their `_id`, or were modified concurrently by another
+    /// client. They stay unchanged.
     pub skipped: u64,
 }
 
-/// Maximum number of concurrent updates.
-const CHANGES: usize = 16;
 /// The member that keeps an unreadable timestamp.
 const TIME_BEFORE: &str = "timestamp_before";
 
@@ -71,56 +68,33 @@ fn backoff() -> impl Iterator<Item = Duration> {
     pauses(Duration::from_millis(100), Duration::from_secs(5)).take(10)
 }
 
-/// Migrates the documents of a slice. Returns where to continue. Idempotent: can be called again after an error.
+/// Migrates the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
+/// error.
 async fn slice(
     connection: &Connection,
     from: &Position,
     migration: &mut Migration,
 ) -> Result<Option<Position>> {
     let (documents, next) = scan::slice(connection, from).await?;
-    let (mut seen, mut left) = (0, 0);
-    let changes = documents.into_iter().map(|old| change(connection, old));
-    let mut changes = stream::iter(changes).buffer_unordered(CHANGES);
-    while let Some(change) = changes.try_next().await? {
-        migration.migrated += u64::from(change == Change::Migrated);
-        left += u64::from(change == Change::Skipped);
-        seen += 1;
-    }
-    migration.scanned += seen;
-    migration.skipped += left;
-    Ok(next)
-}
-
-/// The outcome for a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// It was migrated.
-    Migrated,
-    /// It has the current format already.
-    NotNeeded,
-    /// It stays unchanged.
-    Skipped,
-}
-
-async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> {
-    if erase::is_mark(&old) {
-        return Ok(Change::NotNeeded);
-    }
-    let purchase = match document::purchase(&old) {
-        Ok(purchase) => purchase,
-        Err(error) => {
-            tracing::warn!(document.id = %name(&old), %error, "document skipped: not a purchase");
-            return Ok(Change::Skipped);
+    let (mut updates, mut skipped) = (Vec::new(), 0);
+    for old in documents.iter().filter(|old| !erase::is_mark(old)) {
+        match document::purchase(old) {
+            Ok(_) if is_current(old) => {}
+            Ok(purchase) => updates.extend(migration_update(old, &purchase)),
+            Err(error) => {
+                tracing::warn!(document.id = %name(old), %error, "document skipped: not a purchase");
+                skipped += 1;
+            }
         }
-    };
-    if is_current(&old) {
-        return Ok(Change::NotNeeded);
     }
-    let Some((filter, update)) = migration_update(&old, &purchase) else { return Ok(Change::Skipped) };
-    let collection = connection.collection.clone();
-    let update = async move { collection.update_one(filter, update).await };
-    let updated = connection.write(update).await?;
-    Ok(if updated.matched_count == 1 { Change::Migrated } else { Change::Skipped })
+    let (sent, mut migrated) = (updates.len() as u64, 0);
+    if sent > 0 {
+        migrated = erase::update(connection, updates).await?;
+    }
+    migration.scanned += documents.len() as u64;
+    migration.migrated += migrated;
+    migration.skipped += skipped + sent - migrated;
+    Ok(next)
 }
 
 fn is_current(document: &RawDocument) -> bool {
@@ -131,8 +105,8 @@ fn is_current(document: &RawDocument) -> bool {
         && is_text("username")
 }
 
-/// Returns the filter for the document as it was read, and the update.
-fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<(Document, Document)> {
+/// Returns the update of the document as it was read.
+fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<Document> {
     let value = |member: &str| -> Option<Bson> { old.get(member).ok()?.map(Bson::try_from)?.ok() };
     let mut filter = doc! { "_id": value("_id")? };
     // The values as they were read, so a concurrent change is not overwritten.
@@ -149,5 +123,5 @@ fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<(Document,
         tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
         new.insert(TIME_BEFORE, before);
     }
-    Some((filter, doc! { "$set": new }))
+    Some(doc! { "q": filter, "u": { "$set": new } })
 }

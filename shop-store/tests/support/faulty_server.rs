@@ -11,6 +11,7 @@ use std::time::Duration;
 use bson::{Document, RawDocument};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fixture::one_server;
@@ -28,6 +29,8 @@ pub(crate) enum Fault {
     NotArrived,
     /// The command is run, and its response delayed.
     Late(Duration),
+    /// The command is run, and its response waits: for the barrier when the server has responded, and once more.
+    Held(Arc<Barrier>),
 }
 
 /// The faults of the next commands, by name.
@@ -68,9 +71,10 @@ impl FaultyServer {
         self.faults.lock().unwrap().entry(command).or_default().extend(fates);
     }
 
-    /// Whether all faults have occurred.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.faults.lock().unwrap().values().all(VecDeque::is_empty)
+    /// The number of faults that have not occurred, by command.
+    pub(crate) fn left(&self) -> BTreeMap<&'static str, usize> {
+        let faults = self.faults.lock().unwrap();
+        faults.iter().map(|(command, left)| (*command, left.len())).filter(|(_, left)| *left > 0).collect()
     }
 }
 
@@ -104,6 +108,12 @@ impl Connection {
                 Some(Fault::Late(time)) => {
                     let answer = self.ask(&request).await?;
                     tokio::time::sleep(time).await;
+                    answer
+                }
+                Some(Fault::Held(barrier)) => {
+                    let answer = self.ask(&request).await?;
+                    barrier.wait().await;
+                    barrier.wait().await;
                     answer
                 }
             };
