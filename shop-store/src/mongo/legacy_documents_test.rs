@@ -1,6 +1,7 @@
 //! Documents of the replaced systems: listed correctly before and after `migrate`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
@@ -10,9 +11,11 @@ use shop_core::ports::{
     Selector,
 };
 use shop_core::{Purchase, PurchaseId, Timestamp};
+use tokio::sync::Barrier;
 
-use super::MongoStore;
+use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::MongoFixture;
+use super::{MongoStore, MongoStoreOptions};
 
 fn old_id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
@@ -203,4 +206,58 @@ async fn migration_orders_documents_and_keeps_other_members() {
     let ninth = raw(9).await;
     assert_eq!(ninth.get("timestamp_before"), Some(&Bson::String("yesterday".into())));
     assert_eq!(ninth.get("userid"), Some(&Bson::String("42".into())));
+}
+
+/// Queries of a listing or sum, and what `migrate` changes after the server has responded to one of them.
+#[tokio::test]
+async fn a_document_that_is_migrated_meanwhile_is_listed() {
+    let all = [Selector::User("u1".parse().unwrap()), Selector::Name("ada".parse().unwrap()), Selector::All];
+    for (selector, call) in all.iter().flat_map(|selector| [(selector, "find"), (selector, "aggregate")]) {
+        for earlier in 0..3 {
+            let Some(fixture) = filled().await else { return };
+            let direct = fixture.mongo();
+            let server = FaultyServer::before(fixture.uri()).await;
+            let mut options = MongoStoreOptions::new(server.uri.clone());
+            options.database = Some(direct.connection.collection.namespace().db);
+            options.create_indexes = false;
+            let store = MongoStore::open(options).await.unwrap();
+            let barrier = Arc::new(Barrier::new(2));
+            server.next(call, (0..earlier).map(|_| Fault::Late(Duration::ZERO)));
+            server.next(call, [Fault::Held(Arc::clone(&barrier))]);
+            let listing = async {
+                if call == "aggregate" {
+                    return store.summary(selector).await.unwrap().count;
+                }
+                store.page(selector, &PageRequest::default()).await.unwrap().items.len() as u64
+            };
+            let migration = async {
+                barrier.wait().await;
+                direct.migrate(|_| ()).await.unwrap();
+                barrier.wait().await;
+                std::future::pending().await
+            };
+            let count = tokio::select! { count = listing => count, () = migration => unreachable!() };
+            let expected = if *selector == Selector::All { 7 } else { 6 };
+            assert_eq!(count, expected, "{selector:?}, {call} {earlier}");
+        }
+    }
+}
+
+/// A document that is no purchase has a number as its id, which sorts before texts.
+#[tokio::test]
+async fn a_page_continues_after_a_foreign_id() {
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let store = fixture.mongo();
+    let at = DateTime::from_millis(1_772_355_600_000);
+    let of = |id: Bson| {
+        let price: bson::Decimal128 = "1".parse().unwrap();
+        let document = doc! { "_id": id, "userid": "u1", "username": "ada", "price": price, "timestamp": at };
+        RawDocumentBuf::try_from(&document).unwrap()
+    };
+    let foreign = (0..100).map(|number| of(Bson::Int32(number)));
+    let purchases = (1..=3).map(|number| of(Bson::ObjectId(old_id(number))));
+    store.connection.collection.insert_many(foreign.chain(purchases)).await.unwrap();
+    for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+        assert_eq!(listed(&store, order, 2).await.len(), 3, "{order:?}");
+    }
 }

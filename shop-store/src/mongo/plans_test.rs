@@ -1,25 +1,29 @@
 //! A query examines only the documents that it returns. Only a server that
 //! explains its plans can show that.
 
+use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use shop_core::conformance::skip;
 use shop_core::ports::{
     ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest,
 };
-use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock};
+use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
 use super::fixture::{MongoFixture, environment};
-use super::{MongoStore, select, totals};
+use super::{MongoStore, scan, select, totals};
 
 /// The number of users.
 const USERS: i64 = 10;
 /// The purchases of a user, and the minimum number of documents that a page reads.
 const OF_A_USER: i64 = 100;
 
-fn purchases() -> Vec<Purchase> {
+/// Purchases of all users, all at one time or each at another.
+fn purchases(has_one_time: bool) -> Vec<Purchase> {
+    let start = SystemClock.now().as_millis();
     let purchase = |number| {
         let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
-        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap();
+        let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
+        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap().with_timestamp(time);
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
@@ -55,42 +59,58 @@ fn most_examined(plan: &Bson) -> Option<i64> {
     }
 }
 
-/// The commands for the first two pages in both orders, and for the sum.
-async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
+/// The commands for the first pages in both orders.
+async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     let collection = store.connection.collection.name();
-    let filter = totals::filter(selector, TimeRange::ALL);
-    let pipeline = totals::pipeline(filter, selector, &TotalsRequest::default()).to_vec();
-    let mut commands = vec![doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} }];
+    let mut commands = Vec::new();
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-        let first = PageRequest::first(order, PageLimit::new(50).unwrap());
-        let next = store.page(selector, &first).await.unwrap().next.unwrap();
-        for request in [first.clone(), first.with_cursor(next)] {
-            let place = select::start(selector, &request).unwrap();
-            let (filter, sort) = select::query(selector, &request, &place);
-            commands.push(doc! { "find": collection, "filter": filter, "sort": sort, "limit": OF_A_USER });
+        let mut request = PageRequest::first(order, PageLimit::new(45).unwrap());
+        for _ in 0..3 {
+            let (filters, sort) =
+                select::queries(selector, &request, &select::start(selector, &request).unwrap());
+            let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
+            commands.extend(filters.into_iter().map(find));
+            let Some(next) = store.page(selector, &request).await.unwrap().next else { break };
+            request = request.with_cursor(next);
         }
     }
     commands
 }
 
+/// The command for the sum.
+fn sum(store: &MongoStore, selector: &Selector) -> Document {
+    let filter = totals::filter(selector, TimeRange::ALL);
+    let pipeline = totals::pipeline(filter, selector, &TotalsRequest::default()).to_vec();
+    doc! { "aggregate": store.connection.collection.name(), "pipeline": pipeline, "cursor": {} }
+}
+
+/// The command for the slice of a scan after `id`.
+fn slice(store: &MongoStore, id: &Bson) -> Document {
+    let collection = store.connection.collection.name();
+    doc! { "find": collection, "filter": scan::ids_after(id), "sort": { "_id": 1 }, "limit": OF_A_USER }
+}
+
 #[tokio::test]
 async fn queries_examine_only_matching_documents() {
-    let Some(fixture) = MongoFixture::on_test_server().await else { return };
-    let store = fixture.mongo();
-    store.insert(purchases().into()).await.unwrap();
-    let all = commands(&store, &Selector::All).await.into_iter().skip(1);
-    let slice =
-        doc! { "$and": [select::purchases_filter(), select::after_id(&Bson::String("1".to_owned()), "$gt")] };
-    let collection = store.connection.collection.name();
-    let scan = doc! { "find": collection, "filter": slice, "sort": { "_id": 1 }, "limit": OF_A_USER };
-    for command in all.chain([scan]) {
-        let Some(count) = examined(&store, command.clone()).await else { return };
-        assert!(count <= OF_A_USER, "{count} documents of {} for {command}", USERS * OF_A_USER);
-    }
-    for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
-        for command in commands(&store, &selector).await {
+    for has_one_time in [false, true] {
+        let Some(fixture) = MongoFixture::on_test_server().await else { return };
+        let (store, mut purchases) = (fixture.mongo(), purchases(has_one_time));
+        purchases.sort_by_key(|purchase| purchase.id);
+        let middle = Bson::String(purchases[purchases.len() / 2].id.to_string());
+        store.insert(purchases.into()).await.unwrap();
+        let mut commands = pages(&store, &Selector::All).await;
+        commands.extend([middle, Bson::ObjectId(ObjectId::from_bytes([0; 12]))].map(|id| slice(&store, &id)));
+        for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
+            commands.push(sum(&store, &selector));
+            commands.extend(pages(&store, &selector).await);
+        }
+        for command in commands {
             let Some(count) = examined(&store, command.clone()).await else { return };
-            assert!(count <= OF_A_USER, "{count} documents of {} for {command}", USERS * OF_A_USER);
+            let all = USERS * OF_A_USER;
+            assert!(
+                count <= OF_A_USER,
+                "{count} documents of {all}, at one time: {has_one_time}, for {command}"
+            );
         }
     }
 }

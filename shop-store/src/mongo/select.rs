@@ -1,9 +1,14 @@
 //! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then documents without a
-//! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` empties the second range, except for dates
-//! that are not valid for a purchase.
+//! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` moves them to the first range, except for
+//! dates that are not valid for a purchase.
+//!
+//! What a query selects is one range of an index, without conditions that the server would have to check in documents.
+
+use std::collections::{HashSet, VecDeque};
 
 use async_trait::async_trait;
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
     Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, ScanPosition, Selector,
@@ -16,7 +21,7 @@ use super::error::mongo_error;
 use super::{MongoStore, document, erase, scan, totals};
 
 /// A position in one of the two ranges: after the document with this time and id, or at the start.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum RangePosition {
     /// In the range of documents with a date.
     Dated(Option<(DateTime, Bson)>),
@@ -31,24 +36,25 @@ const MIN_BATCH: usize = 100;
 impl PurchaseQuery for MongoStore {
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let (connection, order, limit) = (&self.connection, request.order, request.limit.get());
-        let deadline = Instant::now() + connection.options.query_timeout;
-        let mut place = Some(start(selector, request)?);
-        let mut found = Vec::with_capacity(limit + 1);
-        while let Some(from) = place.take().filter(|_| found.len() <= limit) {
-            let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
-            let (filter, sort) = query(selector, request, &from);
-            let time = deadline.saturating_duration_since(Instant::now());
-            let options = FindOptions::builder().sort(sort).limit(wanted as i64).max_time(time).build();
-            let documents = connection.find(&connection.collection, &filter, options).await?;
-            let is_last = documents.len() < wanted;
-            let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
-            found.extend(readable.map(|purchase| listed(purchase, &from, order)));
-            place = following(&from, documents.last().filter(|_| !is_last));
-            // Without a date a document is in no range of time.
-            place = place
-                .filter(|place| request.range == TimeRange::ALL || matches!(place, RangePosition::Dated(_)));
+        let (position, limit) = (start(selector, request)?, request.limit.get());
+        let deadline = Instant::now() + self.connection.options.query_timeout;
+        let read = |position| self.read(selector, request, position, deadline);
+        // Without a date a document is in no range of time.
+        let both = request.range == TimeRange::ALL && matches!(position, RangePosition::Dated(_));
+        // `migrate` moves documents from the second range to the first: the second is read before, so that none is
+        // missed. It is the cheaper one for a user's first page. Otherwise it is read only if the page is not full.
+        let is_first = matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
+        let mut rest = Vec::new();
+        if both && is_first {
+            rest = read(RangePosition::Undated(None)).await?;
         }
+        let mut found = read(position.clone()).await?;
+        if both && !is_first && found.len() <= limit {
+            rest = read(RangePosition::Undated(None)).await?;
+            found = read(position).await?;
+        }
+        let moved: HashSet<PurchaseId> = found.iter().map(|(purchase, _)| purchase.id).collect();
+        found.extend(rest.into_iter().filter(|(purchase, _)| !moved.contains(&purchase.id)));
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, request, last));
@@ -120,19 +126,42 @@ pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangeP
     })
 }
 
-/// Returns the next position: after `last`, or at the start of the next range.
-fn following(from: &RangePosition, last: Option<&RawDocumentBuf>) -> Option<RangePosition> {
-    let (time, id) = last.map(|last| document::sort_key(last)).unwrap_or_default();
-    match from {
-        RangePosition::Dated(_) => {
-            let behind_last = time.zip(id);
-            Some(if behind_last.is_some() {
-                RangePosition::Dated(behind_last)
-            } else {
-                RangePosition::Undated(None)
-            })
+impl MongoStore {
+    /// Reads one purchase more than the limit from a range, each with the purchase from which its cursor is created.
+    async fn read(
+        &self,
+        selector: &Selector,
+        request: &PageRequest,
+        mut position: RangePosition,
+        deadline: Instant,
+    ) -> Result<Vec<(Purchase, Purchase)>> {
+        let (connection, limit) = (&self.connection, request.limit.get());
+        let mut found = Vec::with_capacity(limit + 1);
+        let (mut filters, sort) = queries(selector, request, &position);
+        while found.len() <= limit
+            && let Some(filter) = filters.pop_front()
+        {
+            let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
+            let time = deadline.saturating_duration_since(Instant::now());
+            let options =
+                FindOptions::builder().sort(sort.clone()).limit(wanted as i64).max_time(time).build();
+            let documents = connection.find(&connection.collection, &filter, options).await?;
+            if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
+                position = after(&position, document::sort_key(last));
+                filters = queries(selector, request, &position).0;
+            }
+            let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
+            found.extend(readable.map(|purchase| listed(purchase, &position, request.order)));
         }
-        RangePosition::Undated(_) => id.map(|id| RangePosition::Undated(Some(id))),
+        Ok(found)
+    }
+}
+
+/// The position after a document of the range of `from`.
+fn after(from: &RangePosition, (time, id): (Option<DateTime>, Option<Bson>)) -> RangePosition {
+    match from {
+        RangePosition::Dated(_) => RangePosition::Dated(time.zip(id)),
+        RangePosition::Undated(_) => RangePosition::Undated(id),
     }
 }
 
@@ -145,37 +174,46 @@ fn listed(purchase: Purchase, from: &RangePosition, order: ListOrder) -> (Purcha
     (purchase, last)
 }
 
-/// Returns the filter and the sort order for one range.
-pub(super) fn query(
+/// Returns the filters of the queries that read the rest of a range one after the other, and their sort order.
+pub(super) fn queries(
     selector: &Selector,
     request: &PageRequest,
-    from: &RangePosition,
-) -> (Document, Document) {
+    position: &RangePosition,
+) -> (VecDeque<Document>, Document) {
     let order = request.order;
     let (direction, operator) = match order {
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),
     };
-    let mut all = vec![selector_filter(selector)];
-    let sort = match from {
-        RangePosition::Dated(after) => {
-            all.push(doc! { "timestamp": dates(order, request.range) });
-            if let Some((time, id)) = after {
-                // Redundant to the exact condition, but the index scan starts at this bound.
-                let bound = if direction == 1 { "$gte" } else { "$lte" };
-                let same = doc! { "$and": [{ "timestamp": *time }, after_id(id, operator)] };
-                all.push(doc! { "timestamp": { bound: *time } });
-                all.push(doc! { "$or": [{ "timestamp": { operator: *time } }, same] });
-            }
-            doc! { "timestamp": direction, "_id": direction }
-        }
-        RangePosition::Undated(after) => {
-            all.extend([without_date(order), purchases_filter(), erase::no_mark()]);
-            all.extend(after.iter().map(|id| after_id(id, operator)));
-            doc! { "_id": direction }
-        }
+    let all = |conditions: &[Document]| {
+        let conditions = [&[selector_filter(selector)], conditions].concat();
+        doc! { "$and": conditions }
     };
-    (doc! { "$and": all }, sort)
+    match position {
+        RangePosition::Dated(last) => {
+            let mut later = vec![doc! { "timestamp": dates(order, request.range) }];
+            let mut filters = VecDeque::new();
+            if let Some((time, id)) = last {
+                // Of the same time in ranges of their own: a condition that has both would be checked in all of them. As
+                // `$gte` and `$lte`: for an equal time DocumentDB reads two indexes.
+                let same = doc! { "$gte": *time, "$lte": *time };
+                let ranges =
+                    ids_after(id, operator).into_iter().map(|ids| doc! { "timestamp": &same, "_id": ids });
+                filters.extend(ranges.map(|range| all(&[range])));
+                later.push(doc! { "timestamp": { operator: *time } });
+            }
+            filters.push_back(all(&later));
+            (filters, doc! { "timestamp": direction, "_id": direction })
+        }
+        RangePosition::Undated(last) => {
+            let mut conditions = vec![without_date(order), purchases_filter(), erase::no_mark()];
+            if let Some(id) = last {
+                let ids = ids_after(id, operator).into_iter().map(|ids| doc! { "_id": ids });
+                conditions.push(doc! { "$or": ids.collect::<Vec<_>>() });
+            }
+            ([all(&conditions)].into(), doc! { "_id": direction })
+        }
+    }
 }
 
 /// The condition of the first range: all valid dates but the one that marks the second range, or those of a listing with a
@@ -215,15 +253,19 @@ pub(super) fn purchases_filter() -> Document {
     doc! { "$or": [{ "_id": { "$type": "string" } }, { "_id": { "$type": "objectId" } }] }
 }
 
-/// The condition of an id after `id`. A comparison matches values of the same type only, and text sorts before
-/// `ObjectId`s.
-pub(super) fn after_id(id: &Bson, operator: &str) -> Document {
-    let others = match (id, operator) {
-        (Bson::ObjectId(_), "$lt") => "string",
-        (Bson::String(_), "$gt") => "objectId",
-        _ => return doc! { "_id": { operator: id.clone() } },
-    };
-    doc! { "$or": [{ "_id": { operator: id.clone() } }, { "_id": { "$type": others } }] }
+/// The conditions of the ids after `id` that a purchase can have, in their order. A comparison matches values of the
+/// same type only, and text sorts before `ObjectId`s.
+fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
+    let own = doc! { operator: id.clone() };
+    let (texts, object_ids) = (doc! { "$gte": "" }, doc! { "$gte": ObjectId::from_bytes([0; 12]) });
+    match (id, operator) {
+        (Bson::String(_), "$gt") => vec![own, object_ids],
+        (Bson::ObjectId(_), "$lt") => vec![own, texts],
+        (Bson::String(_) | Bson::ObjectId(_), _) => vec![own],
+        // The number of a document that is not a purchase sorts before both.
+        (_, "$gt") => vec![texts, object_ids],
+        _ => Vec::new(),
+    }
 }
 
 /// The condition of the selected documents. The replaced systems wrote numeric ids and names as numbers.
