@@ -71,6 +71,8 @@ pub(super) struct Connection {
     write_permits: Arc<Semaphore>,
     /// Why a server was not reached at the last attempt.
     unreachable: Arc<Mutex<Option<String>>>,
+    /// Whether the URI has a login.
+    has_login: bool,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
@@ -87,7 +89,7 @@ impl Connection {
         let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
         let in_uri = parsed.default_database.clone().filter(is_for_data);
         let name = options.database.clone().or(in_uri).unwrap_or_else(|| "purchases".to_owned());
-        let unreachable = Arc::default();
+        let (unreachable, has_login) = (Arc::default(), parsed.credential.is_some());
         let reason: Arc<Mutex<Option<String>>> = Arc::clone(&unreachable);
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
@@ -108,7 +110,16 @@ impl Connection {
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
         let unreadables = Arc::default();
-        Ok(Self { collection, database, options, unreadables, query_permits, write_permits, unreachable })
+        Ok(Self {
+            collection,
+            database,
+            options,
+            unreadables,
+            query_permits,
+            write_permits,
+            unreachable,
+            has_login,
+        })
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a
@@ -219,6 +230,10 @@ impl Connection {
 
     /// `error` with the reason why a server was not reached, if there is one. The driver prints all it knows of each.
     fn explain(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Denied && !self.has_login {
+            let message = "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
+            return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
+        }
         let reason = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error)) {
             Some(reason) => error.with_source(io::Error::other(reason)),

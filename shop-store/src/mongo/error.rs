@@ -1,6 +1,7 @@
 //! Maps the driver's errors to [`shop_core::Error`].
 
 use std::error::Error as _;
+use std::fmt;
 
 use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
 use shop_core::{Error, ErrorKind, Outcome};
@@ -26,7 +27,30 @@ pub(super) fn from_uri(error: DriverError) -> Error {
 }
 
 fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
-    Error::new(kind, message).with_outcome(outcome).with_origin("mongodb").with_source(error)
+    Error::new(kind, message).with_outcome(outcome).with_origin("mongodb").with_source(Reported(error))
+}
+
+/// The driver's error without what it prints for debugging: labels, and the server's response, which may have values of
+/// documents.
+#[derive(Debug)]
+struct Reported(DriverError);
+
+impl std::error::Error for Reported {}
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (message, code) = match &*self.0.kind {
+            Driver::Command(error) => (&error.message, error.code),
+            Driver::Write(WriteFailure::WriteError(error)) => (&error.message, error.code),
+            Driver::Write(WriteFailure::WriteConcernError(error)) => (&error.message, error.code),
+            // Some contain other errors, as they print themselves.
+            kind => {
+                let text = kind.to_string().replace("Kind: ", "");
+                return f.write_str(text.split(", labels: ").next().unwrap_or_default());
+            }
+        };
+        write!(f, "{message} (code {code})")
+    }
 }
 
 /// Whether the server has reported a transient error. The driver itself retries network errors of queries.
@@ -41,7 +65,7 @@ pub(super) fn is_selection(error: &Error) -> bool {
 }
 
 fn driver(error: &Error) -> Option<&Driver> {
-    Some(&*error.source()?.downcast_ref::<DriverError>()?.kind)
+    Some(&*error.source()?.downcast_ref::<Reported>()?.0.kind)
 }
 
 /// Kind, message, and whether a write may have been applied.

@@ -225,3 +225,20 @@ async fn a_page_and_a_slice_of_a_migration_are_one_command_each() {
     assert_eq!(faulty.store.page(&Selector::All, &request).await.unwrap().items.len(), 300);
     assert_eq!(faulty.server.left(), BTreeMap::from([("getMore", 1), ("update", 1)]));
 }
+
+#[tokio::test]
+async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
+    let Some(faulty) = Faulty::start().await else { return };
+    let has_login = faulty.direct.uri().contains('@');
+    for fault in faults() {
+        faulty.server.next("ping", [fault.clone()]);
+        let Err(error) = faulty.store.check_reads().await else { continue };
+        let text = error.chain().to_string();
+        let is_plain =
+            ["RawDocumentBuf", "labels:", "Kind:", "Some("].iter().all(|dump| !text.contains(dump));
+        assert!(is_plain, "{fault:?}: {text}");
+        if error.kind() == ErrorKind::Denied {
+            assert_eq!(text.contains("requires a login"), !has_login, "{text}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
     match database.run_command(explain).await {
         Ok(plan) => Some(most_examined(&Bson::Document(plan)).expect("a plan that was executed")),
         Err(error) => {
-            let why = format!("the server of the tests explains no plans: {error}");
+            let why = format!("the server of the tests explains no plans: {}", error.kind);
             skip("plans", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
             None
         }
