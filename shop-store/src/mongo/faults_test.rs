@@ -16,6 +16,7 @@ use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClo
 
 use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::MongoFixture;
+use super::indexes::ListingIndexes;
 use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
 
@@ -240,5 +241,16 @@ async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
         if error.kind() == ErrorKind::Denied {
             assert_eq!(text.contains("requires a login"), !has_login, "{text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_collection_that_was_dropped_has_its_indexes_again() {
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let collection = fixture.mongo().connection.collection.clone();
+    let _indexes = ListingIndexes::new(collection.clone(), Duration::from_millis(10));
+    collection.drop().await.unwrap();
+    while collection.list_index_names().await.unwrap_or_default().len() < 4 {
+        tokio::task::yield_now().await;
     }
 }

@@ -12,6 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::from_driver;
 use crate::retries::pauses;
 
+/// How often the indexes are created again: a collection that was dropped is created by the next insert, without them.
+pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Creates the three listing indexes, with retries until it is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
@@ -21,15 +24,20 @@ pub(super) struct ListingIndexes {
 }
 
 impl ListingIndexes {
-    pub(super) fn new(collection: Collection<RawDocumentBuf>) -> Self {
+    pub(super) fn new(collection: Collection<RawDocumentBuf>, interval: Duration) -> Self {
         let (stopped, done) = (CancellationToken::new(), CancellationToken::new());
-        let (guard, until_dropped) = (done.clone().drop_guard(), stopped.clone().drop_guard());
+        let (until_done, until_dropped) = (done.clone().drop_guard(), stopped.clone().drop_guard());
         tokio::spawn(async move {
             // The last one is for the listing of all purchases.
-            for field in [Some("userid"), Some("username"), None] {
-                create_index(&collection, field, &stopped).await;
+            let mut wanted = vec![Some("userid"), Some("username"), None];
+            let mut until_done = Some(until_done);
+            while !wanted.is_empty() && !stopped.is_cancelled() {
+                for field in std::mem::take(&mut wanted) {
+                    wanted.extend(create_index(&collection, field, &stopped).await.then_some(field));
+                }
+                drop(until_done.take());
+                stopped.run_until_cancelled(sleep(interval)).await;
             }
-            drop(guard);
         });
         Self { done, _until_dropped: until_dropped }
     }
@@ -44,11 +52,12 @@ impl ListingIndexes {
 /// `CommandNotSupportedOnView`, and the code of Atlas for Unauthorized.
 const PERMANENT: [i32; 6] = [13, 67, 85, 86, 166, 8000];
 
+/// Returns whether the server has not rejected the index.
 async fn create_index(
     collection: &Collection<RawDocumentBuf>,
     field: Option<&str>,
     stopped: &CancellationToken,
-) {
+) -> bool {
     let fields = field.into_iter().chain(["timestamp", "_id"]);
     let keys: Document = fields.clone().map(|field| (field.to_owned(), Bson::Int32(1))).collect();
     let name = fields.map(|field| format!("{field}_1")).collect::<Vec<_>>().join("_");
@@ -62,11 +71,12 @@ async fn create_index(
         let error = from_driver(error);
         if is_permanent {
             tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");
-            return;
+            return false;
         }
         tracing::debug!(error = %error.chain(), index = name, "index creation failed, retrying");
         if stopped.run_until_cancelled(sleep(pauses.next().unwrap_or_default())).await.is_none() {
-            return;
+            break;
         }
     }
+    true
 }

@@ -8,7 +8,7 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Purchase, Result};
 
 use super::connection::Connection;
-use super::indexes::ListingIndexes;
+use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
 use super::{MongoStoreOptions, insert};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
@@ -34,16 +34,16 @@ pub struct MongoStore {
 impl MongoStore {
     /// Opens the store in the collection of `options`. Does not wait for the server.
     ///
-    /// Creates the indexes in the background if [`create_indexes`](MongoStoreOptions::create_indexes) is set. Without
-    /// authorization to create them, the store works without.
+    /// Creates the indexes in the background if [`create_indexes`](MongoStoreOptions::create_indexes) is set, and again
+    /// within a minute if the collection was dropped. Without authorization to create them, the store works without.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Connection::open(options).await?;
-        let start = |connection: &Connection| Arc::new(ListingIndexes::new(connection.collection.clone()));
-        let indexes = connection.options.create_indexes.then(|| start(&connection));
+        let start = || Arc::new(ListingIndexes::new(connection.collection.clone(), RECREATE_INTERVAL));
+        let indexes = connection.options.create_indexes.then(start);
         Ok(Self { connection: Arc::new(connection), indexes })
     }
 
