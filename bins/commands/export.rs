@@ -1,6 +1,7 @@
 //! `management export`: writes the stored purchases to standard output.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt as _;
 use shop_core::api::RowFormat;
@@ -13,12 +14,15 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowFormat) -> Result<()> {
-    let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
+    let store = backend::for_purchases(settings).purchases().await?;
+    // Pages skip what cannot be read, and only the store counts it.
+    let skipped = store.port.unreadable.clone().filter(|_| user.is_some()).unwrap_or_default();
+    let store = store.map(|store| store.query);
     let progress = Progress::begin();
     let written = write_all(Arc::clone(&store.port), user, format, &progress).await;
     drop(progress);
     let name = store.close().await;
-    match written? {
+    match written? + skipped.load(Ordering::Relaxed) {
         0 => Ok(()),
         unreadable => {
             let what = format!("{name}: {unreadable} entries cannot be read: `management doctor` names them");
@@ -27,7 +31,7 @@ pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowF
     }
 }
 
-/// Writes the selected purchases. Returns the number of unreadable entries.
+/// Writes the selected purchases. Returns the number of unreadable entries, if it reads all.
 async fn write_all(
     query: Arc<dyn PurchaseQuery>,
     user: Option<&UserId>,

@@ -110,4 +110,10 @@ async fn doctor_names_documents_that_cannot_be_read() {
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {lines:?}");
     }
     assert!(lines[4].ends_with("2500 purchases, unreadable 4") && lines.len() == 5, "{lines:?}");
+    for (arguments, unreadable) in [(&["export"][..], 4), (&["export", "--userid", "u1"], 3)] {
+        let output = Binary::Management.run(arguments, &settings).await;
+        let wrong = text(&output.stderr);
+        assert!(wrong.contains(&format!("{unreadable} entries cannot be read")), "{arguments:?}: {wrong}");
+        assert_eq!((output.status.code(), findings(&output).len()), (Some(1), 2_500), "{arguments:?}");
+    }
 }
