@@ -54,8 +54,8 @@ impl Mongodb<'_> {
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
         let store = self.open(options).await?;
-        if self.settings.command.is_some() {
-            is_there(&store).await.map_err(CliError::about(ABOUT))?;
+        if let Some(command) = &self.settings.command {
+            is_there(&store, command.writes()).await.map_err(CliError::about(ABOUT))?;
         }
         Ok(store)
     }
@@ -76,7 +76,7 @@ impl Mongodb<'_> {
 
 /// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist. Before the
 /// check, which is too short for a new connection to a busy server.
-async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
+async fn is_there(store: &MongoStore, writes: bool) -> shop_core::Result<()> {
     match store.exists().await {
         Ok(false) => {
             let message =
@@ -84,6 +84,7 @@ async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
             Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
         }
         Err(error) if error.kind() != ErrorKind::Denied => Err(error),
-        Ok(true) | Err(_) => store.check().await,
+        Ok(true) | Err(_) if writes => store.check().await,
+        Ok(true) | Err(_) => Ok(()),
     }
 }

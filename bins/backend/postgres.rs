@@ -23,11 +23,16 @@ pub(super) struct Postgres<'a> {
 impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = PostgresStore::open(self.options()).await.map_err(CliError::about(ABOUT))?;
-        if self.settings.command.is_some() {
+        let command = self.settings.command.as_ref();
+        if command.is_some() {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
         let name = store.name().to_owned();
-        let found = self.found(store.inspect()).await?;
+        // Rights to write are of no use to a command that reads.
+        let found = match command.is_some_and(|command| !command.writes()) {
+            true => Inspection::default(),
+            false => self.found(store.inspect()).await?,
+        };
         let unreadable = Some(store.unreadable());
         // What the standbys have depends on the settings of the server.
         let port = PurchasesStore::new(store, Durability::LocalDisk, unreadable);

@@ -198,6 +198,13 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it needs the right to write to the store.
+    pub(crate) const fn writes(&self) -> bool {
+        !matches!(self, Self::Verify { .. } | Self::Doctor | Self::Export { .. })
+    }
+}
+
 /// An action on the log of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct OfTopic<A: Subcommand> {

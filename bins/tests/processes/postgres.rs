@@ -212,6 +212,15 @@ async fn commands_and_checks_create_no_table() {
     facing(folder.path(), &url).await.terminate().await;
     let (works, printed) = check(&settings).await;
     assert!(works && printed.contains("all is well"), "{printed}");
+    // Commands that read need no other right.
+    let rights = "create role reader login; grant select on all tables in schema public to reader";
+    session(&cluster).await.batch_execute(rights).await.unwrap();
+    let reader = url.replace("postgres@", "reader@");
+    for command in ["doctor", "export"] {
+        let settings = [("POSTGRES_URL", reader.as_str()), ("SHOP_DATA_DIR", data)];
+        let output = Binary::Management.run(&[command], &settings).await;
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+    }
     cluster.ctl("kill");
     let (works, printed) = check(&settings).await;
     assert!(!works && printed.contains("cannot be reached"), "{printed}");
