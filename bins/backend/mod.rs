@@ -17,6 +17,11 @@ mod unsupported;
 
 use crate::settings::Settings;
 
+#[cfg(feature = "mongodb")]
+pub(crate) use mongodb::close;
+#[cfg(not(feature = "mongodb"))]
+pub(crate) use unsupported::close;
+
 pub(crate) use places::Places;
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client,

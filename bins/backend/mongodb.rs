@@ -1,5 +1,6 @@
 //! Purchases in MongoDB.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,17 @@ use crate::{CliError, Result};
 const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
 /// The pause between two questions to a name server.
 const DNS_PAUSE: Duration = Duration::from_secs(10);
+
+/// What this process has opened.
+static OPENED: Mutex<Vec<MongoStore>> = Mutex::new(Vec::new());
+
+/// Closes all stores, whatever has become of their ports: the driver panics if the runtime ends before.
+pub(crate) async fn close() {
+    let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
+    for store in opened {
+        store.close().await;
+    }
+}
 
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
@@ -54,6 +66,7 @@ impl Mongodb<'_> {
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
         let store = self.open(options).await?;
+        OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
         if let Some(command) = &self.settings.command {
             is_there(&store, command.writes()).await.map_err(CliError::about(ABOUT))?;
         }

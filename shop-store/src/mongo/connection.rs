@@ -79,6 +79,8 @@ pub(super) struct Connection {
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default timeout of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The timeout of the last calls of a client.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -226,6 +228,13 @@ impl Connection {
             }
             Err(_elapsed) => Err(self.explain(timed_out(timeout, Outcome::Unknown))),
         }
+    }
+
+    /// Ends the sessions and connections. Without it the driver does so in a task of its own, which fails if the runtime
+    /// ends meanwhile.
+    pub(super) async fn close(&self) {
+        let closed = self.database.client().clone().shutdown().immediate(true);
+        drop(time::timeout(CLOSE_TIMEOUT, closed.into_future()).await);
     }
 
     /// `error` with the reason why a server was not reached, if there is one. The driver prints all it knows of each.

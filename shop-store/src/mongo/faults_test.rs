@@ -245,6 +245,15 @@ async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
 }
 
 #[tokio::test]
+async fn a_closed_store_makes_no_calls() {
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let store = fixture.mongo();
+    store.check_reads().await.unwrap();
+    store.clone().close().await;
+    assert_eq!(store.check_reads().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
 async fn a_collection_that_was_dropped_has_its_indexes_again() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let collection = fixture.mongo().connection.collection.clone();

@@ -66,6 +66,9 @@ async fn create_index(
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled: a call to the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
+        if matches!(&*error.kind, Driver::Shutdown) {
+            return false;
+        }
         let is_permanent =
             matches!(&*error.kind, Driver::Command(command) if PERMANENT.contains(&command.code));
         let error = from_driver(error);

@@ -68,6 +68,12 @@ impl MongoStore {
         Arc::clone(&self.connection.unreadables.count)
     }
 
+    /// Closes the store and all its clones, whose calls fail from then on. To be awaited before the runtime ends, within a
+    /// second.
+    pub async fn close(&self) {
+        self.connection.close().await;
+    }
+
     /// Waits until the listing indexes exist or the server has rejected them.
     pub async fn wait_for_indexes(&self) {
         if let Some(indexes) = &self.indexes {
