@@ -11,40 +11,29 @@ use bson::{RawDocumentBuf, rawdoc};
 use shop_core::Purchase;
 
 use super::document::decimal128;
+use super::insert::WRITE_TIMEOUT;
 
 /// An upper bound for the size of a document without its two texts, including its array index, in bytes.
 const MAX_OVERHEAD: usize = 160;
 
-/// A value that can be serialized as a document.
-pub(super) trait Insertable: Send + Sync {
-    /// An upper bound for the size of the document, including its array index, in bytes.
-    fn size(&self) -> usize;
-
-    /// Appends the document. `_id` is the first member, as in stored documents.
-    fn append_to(&self, bytes: &mut Vec<u8>);
-}
-
-/// Returns the command that inserts `documents` into `collection`, unordered, with majority and journal.
-///
-/// `wtimeout` is the server's timeout for the majority, in milliseconds.
-pub(super) fn insert(
-    collection: &str,
-    documents: &[impl Insertable],
-    wtimeout: i32,
-) -> bson::error::Result<RawDocumentBuf> {
-    let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
+/// Returns the command that inserts `purchases` into `collection`, unordered, with majority and journal.
+pub(super) fn insert(collection: &str, purchases: &[Purchase]) -> bson::error::Result<RawDocumentBuf> {
+    let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT };
     let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": durable };
     let mut bytes = head.into_bytes();
-    bytes.reserve(documents.iter().map(Insertable::size).sum());
+    let size = |purchase: &Purchase| {
+        purchase.user_id.as_str().len() + purchase.user_name.as_str().len() + MAX_OVERHEAD
+    };
+    bytes.reserve(purchases.iter().map(size).sum());
     // Removes the terminator, to append one more element.
     bytes.pop();
     element(&mut bytes, ElementType::Array, b"documents");
     enclosed(&mut bytes, |bytes| {
-        for (index, document) in documents.iter().enumerate() {
+        for (index, purchase) in purchases.iter().enumerate() {
             bytes.push(ElementType::EmbeddedDocument as u8);
             // Writing to a vector is infallible.
             drop(write!(bytes, "{index}\0"));
-            document.append_to(bytes);
+            append(bytes, purchase);
         }
     });
     bytes.push(0);
@@ -52,39 +41,23 @@ pub(super) fn insert(
     RawDocumentBuf::from_bytes(bytes)
 }
 
-impl Insertable for Purchase {
-    fn size(&self) -> usize {
-        self.user_id.as_str().len() + self.user_name.as_str().len() + MAX_OVERHEAD
-    }
-
-    fn append_to(&self, bytes: &mut Vec<u8>) {
-        enclosed(bytes, |bytes| {
-            match self.id.as_object_id() {
-                Some(id) => {
-                    element(bytes, ElementType::ObjectId, b"_id");
-                    bytes.extend_from_slice(id);
-                }
-                None => text(bytes, b"_id", self.id),
+/// Appends the document of a purchase. `_id` is the first member, as in stored documents.
+pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
+    enclosed(bytes, |bytes| {
+        match purchase.id.as_object_id() {
+            Some(id) => {
+                element(bytes, ElementType::ObjectId, b"_id");
+                bytes.extend_from_slice(id);
             }
-            text(bytes, b"userid", self.user_id.as_str());
-            text(bytes, b"username", self.user_name.as_str());
-            element(bytes, ElementType::Decimal128, b"price");
-            bytes.extend_from_slice(&decimal128(self.price).bytes());
-            element(bytes, ElementType::DateTime, b"timestamp");
-            bytes.extend_from_slice(&self.timestamp.as_millis().to_le_bytes());
-        });
-    }
-}
-
-/// A serialized document.
-impl Insertable for RawDocumentBuf {
-    fn size(&self) -> usize {
-        self.as_bytes().len() + MAX_OVERHEAD
-    }
-
-    fn append_to(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(self.as_bytes());
-    }
+            None => text(bytes, b"_id", purchase.id),
+        }
+        text(bytes, b"userid", purchase.user_id.as_str());
+        text(bytes, b"username", purchase.user_name.as_str());
+        element(bytes, ElementType::Decimal128, b"price");
+        bytes.extend_from_slice(&decimal128(purchase.price).bytes());
+        element(bytes, ElementType::DateTime, b"timestamp");
+        bytes.extend_from_slice(&purchase.timestamp.as_millis().to_le_bytes());
+    });
 }
 
 fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &[u8]) {
@@ -158,6 +131,6 @@ mod tests {
         let expected = rawdoc! {
             "insert": "purchases", "ordered": false, "writeConcern": concern, "documents": documents
         };
-        assert_eq!(insert("purchases", &purchases(), 10_000).unwrap(), expected);
+        assert_eq!(insert("purchases", &purchases()).unwrap(), expected);
     }
 }

@@ -4,8 +4,7 @@
 //! the purchase when a log delivers it again, without another query.
 
 use async_trait::async_trait;
-use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
+use bson::{Bson, DateTime, Document, RawDocument, doc};
 use mongodb::options::{FindOptions, WriteConcern};
 use serde::Deserialize;
 use shop_core::ports::{PurchaseErase, Selector};
@@ -14,7 +13,7 @@ use shop_core::{PurchaseId, Result, Timestamp, UserId};
 use super::MongoStore;
 use super::connection::Connection;
 use super::insert::{InsertReply, WRITE_TIMEOUT};
-use super::{insert, select};
+use super::{document, select};
 
 /// The member of a mark.
 const ERASED: &str = "erased";
@@ -52,16 +51,17 @@ impl PurchaseErase for MongoStore {
                 doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
             })
             .collect();
-        update(connection, updates).await
+        Ok(update(connection, updates).await?.matched)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut marked = 0;
         for ids in ids.chunks(MAX_DOCUMENTS) {
-            let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
-            let insert = insert::send(&self.connection, &marks);
-            let reply = self.connection.write(insert).await?;
-            marked += (ids.len() - reply.rejected()?) as u64;
+            let mark = |id| {
+                let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
+                doc! { "q": { "_id": document::id_value(id) }, "u": mark, "upsert": true }
+            };
+            marked += update(&self.connection, ids.iter().map(mark).collect()).await?.upserted.len() as u64;
         }
         Ok(marked)
     }
@@ -108,8 +108,8 @@ impl PurchaseErase for MongoStore {
     }
 }
 
-/// Sends updates as one command, at most [`MAX_DOCUMENTS`]. Returns the number of documents found.
-pub(super) async fn update(connection: &Connection, updates: Vec<Document>) -> Result<u64> {
+/// Sends updates as one command, at most [`MAX_DOCUMENTS`].
+pub(super) async fn update(connection: &Connection, updates: Vec<Document>) -> Result<UpdateReply> {
     let update = doc! {
         "update": connection.collection.name(),
         "updates": updates,
@@ -122,27 +122,20 @@ pub(super) async fn update(connection: &Connection, updates: Vec<Document>) -> R
         Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
     };
     let reply = connection.write(update).await?;
-    reply.errors.rejected()?;
-    Ok(reply.matched)
+    reply.errors.check()?;
+    Ok(reply)
 }
 
 /// The server's reply to an update.
 #[derive(Debug, Deserialize)]
-struct UpdateReply {
-    /// The number of documents found.
+pub(super) struct UpdateReply {
+    /// The number of documents found or inserted.
     #[serde(rename = "n", default)]
-    matched: u64,
+    pub(super) matched: u64,
+    #[serde(default)]
+    upserted: Vec<Document>,
     #[serde(flatten)]
     errors: InsertReply,
-}
-
-fn new_mark(id: &PurchaseId) -> RawDocumentBuf {
-    let mut mark = match id.as_object_id() {
-        Some(bytes) => rawdoc! { "_id": ObjectId::from_bytes(*bytes) },
-        None => rawdoc! { "_id": id.to_string() },
-    };
-    mark.append(cstr!("erased"), DateTime::now());
-    mark
 }
 
 /// The condition of documents before `time`. A comparison matches values of the same type only.

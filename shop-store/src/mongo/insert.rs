@@ -10,7 +10,6 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-use super::command::Insertable;
 use super::connection::Connection;
 use super::error::{DocumentError, mongo_error};
 use super::{command, document, erase};
@@ -27,7 +26,12 @@ pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for chunk in batch.chunks(MAX_DOCUMENTS) {
-        let insert = send(connection, chunk);
+        let database = connection.database.clone();
+        let command = command::insert(connection.collection.name(), chunk);
+        let insert = async move {
+            let reply = database.run_raw_command(command?).await?;
+            Ok(bson::deserialize_from_document::<InsertReply>(reply)?)
+        };
         let reply = connection.write(insert).await?;
         outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
@@ -56,35 +60,21 @@ struct ConcernError {
     code: i32,
 }
 
-/// Sends `batch` as one command.
-pub(super) fn send<D: Insertable + 'static>(
-    connection: &Connection,
-    batch: &[D],
-) -> impl Future<Output = mongodb::error::Result<InsertReply>> + Send + use<D> {
-    let database = connection.database.clone();
-    let command = command::insert(connection.collection.name(), batch, WRITE_TIMEOUT);
-    async move {
-        let reply = database.run_raw_command(command?).await?;
-        Ok(bson::deserialize_from_document(reply)?)
-    }
-}
-
 impl InsertReply {
-    /// The number of documents that were not written because their id exists.
-    ///
     /// # Errors
-    /// If one was not written for another reason, or may be rolled back.
-    pub(super) fn rejected(&self) -> Result<usize> {
+    /// If a document was not written for another reason than that its id exists, or if one may be rolled back.
+    pub(super) fn check(&self) -> Result<()> {
         if let Some(concern) = &self.write_concern_error {
             return Err(not_durable(concern));
         }
-        let error =
-            self.write_errors.iter().find(|error| DocumentError::of(error.code) != DocumentError::Duplicate);
-        match error.map(|error| (DocumentError::of(error.code), error)) {
-            None => Ok(self.write_errors.len()),
-            Some((DocumentError::Transient, error)) => Err(transient(error)),
-            Some((_, error)) => Err(rejected(error)),
+        for error in &self.write_errors {
+            match DocumentError::of(error.code) {
+                DocumentError::Duplicate => {}
+                DocumentError::Transient => return Err(transient(error)),
+                DocumentError::Final => return Err(rejected(error)),
+            }
         }
+        Ok(())
     }
 }
 
@@ -136,7 +126,8 @@ async fn stored(
 ) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
     let ids: Vec<Bson> = duplicates.iter().map(|duplicate| document::id_value(&duplicate.id)).collect();
     let collection = connection.on_primary();
-    let (time, batch) = (connection.options.query_timeout, ids.len() as u32 + 1);
+    let time = connection.options.query_timeout;
+    let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
     let found = async move {
         let found = collection.find(doc! { "_id": { "$in": ids } }).batch_size(batch);
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
@@ -162,12 +153,8 @@ fn compare(sent: &Purchase, first: Option<&RawDocumentBuf>, error: &WriteError) 
 
 /// Whether the error names a unique index other than that of `_id`, which only an operator can have created.
 fn is_of_another_index(message: &str) -> bool {
-    index(message).is_some_and(|name| name != "_id_")
-}
-
-/// Returns the name of the unique index in the error message.
-fn index(message: &str) -> Option<&str> {
-    message.split_once(" index: ")?.1.split_whitespace().next()
+    let index = message.split_once(" index: ").and_then(|(_, index)| index.split_whitespace().next());
+    index.is_some_and(|name| name != "_id_")
 }
 
 /// The error for a document that was inserted, but may be rolled back.
@@ -215,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn rejected_counts_duplicates_only() {
-        let rejected = |errors: &[(i32, &str)], is_durable| {
-            reply(errors, is_durable).rejected().map_err(|error| error.kind())
+    fn check_accepts_duplicates_only() {
+        let check = |errors: &[(i32, &str)], is_durable| {
+            reply(errors, is_durable).check().map_err(|error| error.kind())
         };
-        assert_eq!(rejected(&[], true), Ok(0));
-        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true), Ok(2));
-        assert_eq!(rejected(&[(DUPLICATE, BY_ID)], false), Err(ErrorKind::Unavailable));
-        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true), Err(ErrorKind::Unavailable));
-        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true), Err(ErrorKind::Invalid));
+        assert_eq!(check(&[], true), Ok(()));
+        assert_eq!(check(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true), Ok(()));
+        assert_eq!(check(&[(DUPLICATE, BY_ID)], false), Err(ErrorKind::Unavailable));
+        assert_eq!(check(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true), Err(ErrorKind::Unavailable));
+        assert_eq!(check(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true), Err(ErrorKind::Invalid));
     }
 
     #[test]
@@ -242,7 +229,7 @@ mod tests {
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let (user, name) = (longest(128).parse().unwrap(), longest(256).parse().unwrap());
         let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
-        let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS], WRITE_TIMEOUT).unwrap();
+        let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
         // maxBsonObjectSize, which limits the command as a whole.
         assert!(command.as_bytes().len() < 16 << 20, "{}", command.as_bytes().len());
     }
