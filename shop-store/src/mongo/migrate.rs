@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Document, RawDocument, doc};
-use shop_core::{Purchase, Result};
+use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::Connection;
 use super::document::name;
-use super::scan::{self, Position};
-use super::{MongoStore, document, erase};
-use crate::retries::pauses;
+use super::{MongoStore, document, erase, scan};
 
 /// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,20 +41,20 @@ impl MongoStore {
     /// migrated.
     pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         let mut migration = Migration::default();
-        let mut from = Position::start();
-        let mut waits = backoff();
+        let mut from = scan::START.to_owned();
+        // About half a minute in total. The driver's server selection adds to that.
+        let backoff = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
+        let backoff = backoff.with_max_delay(Duration::from_secs(5)).with_max_times(10);
         loop {
-            let next = match slice(&self.connection, &from, &mut migration).await {
-                Ok(next) => next,
-                Err(error) if error.is_retryable() => {
-                    let Some(pause) = waits.next() else { return Err(error) };
-                    tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
-                    sleep(pause).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let slice = || slice(&self.connection, &from);
+            let retried = slice.retry(backoff).sleep(sleep).when(Error::is_retryable);
+            let warn = |error: &Error, pause| {
+                tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
             };
-            waits = backoff();
+            let (Migration { scanned, migrated, skipped }, next) = retried.notify(warn).await?;
+            migration.scanned += scanned;
+            migration.migrated += migrated;
+            migration.skipped += skipped;
             progress(migration);
             let Some(next) = next else { return Ok(migration) };
             from = next;
@@ -63,18 +62,9 @@ impl MongoStore {
     }
 }
 
-/// Returns the pauses between retries, about half a minute in total. The driver's server selection adds to that.
-fn backoff() -> impl Iterator<Item = Duration> {
-    pauses(Duration::from_millis(100), Duration::from_secs(5)).take(10)
-}
-
 /// Migrates the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
 /// error.
-async fn slice(
-    connection: &Connection,
-    from: &Position,
-    migration: &mut Migration,
-) -> Result<Option<Position>> {
+async fn slice(connection: &Connection, from: &str) -> Result<(Migration, Option<String>)> {
     let (documents, next) = scan::slice(connection, from).await?;
     let (mut updates, mut skipped) = (Vec::new(), 0);
     for old in documents.iter().filter(|old| !erase::is_mark(old)) {
@@ -89,12 +79,10 @@ async fn slice(
     }
     let (sent, mut migrated) = (updates.len() as u64, 0);
     if sent > 0 {
-        migrated = erase::update(connection, updates).await?;
+        migrated = erase::update(connection, updates).await?.matched;
     }
-    migration.scanned += documents.len() as u64;
-    migration.migrated += migrated;
-    migration.skipped += skipped + sent - migrated;
-    Ok(next)
+    let skipped = skipped + sent - migrated;
+    Ok((Migration { scanned: documents.len() as u64, migrated, skipped }, next))
 }
 
 fn is_current(document: &RawDocument) -> bool {

@@ -1,7 +1,6 @@
 //! A query examines only the documents that it returns. Only a server that
 //! explains its plans can show that.
 
-use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use shop_core::conformance::skip;
 use shop_core::ports::{
@@ -84,10 +83,10 @@ fn sum(store: &MongoStore, selector: &Selector) -> Document {
     doc! { "aggregate": store.connection.collection.name(), "pipeline": pipeline, "cursor": {} }
 }
 
-/// The command for the slice of a scan after `id`.
-fn slice(store: &MongoStore, id: &Bson) -> Document {
-    let collection = store.connection.collection.name();
-    doc! { "find": collection, "filter": scan::ids_after(id), "sort": { "_id": 1 }, "limit": OF_A_USER }
+/// The command for the slice of a scan.
+fn slice(store: &MongoStore, from: &str) -> Document {
+    let (collection, filter) = (store.connection.collection.name(), scan::filter(from).unwrap().0);
+    doc! { "find": collection, "filter": filter, "sort": { "_id": 1 }, "limit": OF_A_USER }
 }
 
 #[tokio::test]
@@ -96,10 +95,10 @@ async fn queries_examine_only_matching_documents() {
         let Some(fixture) = MongoFixture::on_test_server().await else { return };
         let (store, mut purchases) = (fixture.mongo(), purchases(has_one_time));
         purchases.sort_by_key(|purchase| purchase.id);
-        let middle = Bson::String(purchases[purchases.len() / 2].id.to_string());
+        let middle = format!("s{}", purchases[purchases.len() / 2].id);
         store.insert(purchases.into()).await.unwrap();
         let mut commands = pages(&store, &Selector::All).await;
-        commands.extend([middle, Bson::ObjectId(ObjectId::from_bytes([0; 12]))].map(|id| slice(&store, &id)));
+        commands.extend([&*middle, scan::OBJECT_IDS].map(|from| slice(&store, from)));
         for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
             commands.push(sum(&store, &selector));
             commands.extend(pages(&store, &selector).await);
