@@ -18,15 +18,15 @@ use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
 use crate::{
-    CliError, Result, auth, backend, check_config, commands, descriptors, ended, healthcheck, telemetry, tls,
-    version,
+    CliError, Result, auth, check_config, commands, descriptors, ended, healthcheck, telemetry, tls, version,
 };
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
     // Large, with the futures of all commands in it.
     let result = Box::pin(work(service)).await;
-    backend::close().await;
+    #[cfg(feature = "mongodb")]
+    crate::backend::close().await;
     ended(result)
 }
 

@@ -19,8 +19,6 @@ use crate::settings::Settings;
 
 #[cfg(feature = "mongodb")]
 pub(crate) use mongodb::close;
-#[cfg(not(feature = "mongodb"))]
-pub(crate) use unsupported::close;
 
 pub(crate) use places::Places;
 pub(crate) use port::{

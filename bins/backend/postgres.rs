@@ -23,16 +23,11 @@ pub(super) struct Postgres<'a> {
 impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = PostgresStore::open(self.options()).await.map_err(CliError::about(ABOUT))?;
-        let command = self.settings.command.as_ref();
-        if command.is_some() {
+        if self.settings.command.is_some() {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
         let name = store.name().to_owned();
-        // Rights to write are of no use to a command that reads.
-        let found = match command.is_some_and(|command| !command.writes()) {
-            true => Inspection::default(),
-            false => self.found(store.inspect()).await?,
-        };
+        let found = self.found(store.inspect()).await?;
         let unreadable = Some(store.unreadable());
         // What the standbys have depends on the settings of the server.
         let port = PurchasesStore::new(store, Durability::LocalDisk, unreadable);
@@ -78,6 +73,10 @@ impl Postgres<'_> {
         &self,
         inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
     ) -> Result<Inspection> {
+        // A command that reads needs no right to write.
+        if self.settings.command.as_ref().is_some_and(|command| !command.writes()) {
+            return Ok(Inspection::default());
+        }
         match inspection.await {
             Err(error)
                 if !self.settings.serves()

@@ -7,9 +7,6 @@ use crate::settings::{Settings, missing_features};
 /// A backend whose operations fail with the setting or the feature to change.
 pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
 
-/// Closes nothing.
-#[cfg(not(feature = "mongodb"))]
-pub(crate) async fn close() {}
 
 impl Backend for Unsupported<'_> {
     fn unsupported(&self) -> CliError {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use shop_core::api::RowFormat;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
 use shop_core::{Purchase, UserId};
@@ -49,20 +49,16 @@ async fn write_all(
         format.write(&mut rows, &purchases)?;
         progress.suspend(|| print(&rows))
     };
-    if let Some(user) = user {
-        let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-        let mut pages = Box::pin(query.pages(Selector::User(user.clone()), first));
-        while let Some(page) = pages.try_next().await? {
-            if !write(page.items)? {
-                break;
-            }
+    let mut batches = match user {
+        Some(user) => {
+            let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+            query.pages(Selector::User(user.clone()), first).map_ok(|page| (page.items, 0)).boxed()
         }
-        return Ok(0);
-    }
-    let mut batches = Box::pin(query.scan_batches());
-    while let Some(batch) = batches.try_next().await? {
-        unreadable += batch.unreadable.len() as u64;
-        if !write(batch.purchases)? {
+        None => query.scan_batches().map_ok(|batch| (batch.purchases, batch.unreadable.len())).boxed(),
+    };
+    while let Some((purchases, left_out)) = batches.try_next().await? {
+        unreadable += left_out as u64;
+        if !write(purchases)? {
             break;
         }
     }

@@ -71,16 +71,12 @@ pub(super) struct Connection {
     write_permits: Arc<Semaphore>,
     /// Why a server was not reached at the last attempt.
     unreachable: Arc<Mutex<Option<String>>>,
-    /// Whether the URI has a login.
-    has_login: bool,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default timeout of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The timeout of the last calls of a client.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -91,7 +87,7 @@ impl Connection {
         let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
         let in_uri = parsed.default_database.clone().filter(is_for_data);
         let name = options.database.clone().or(in_uri).unwrap_or_else(|| "purchases".to_owned());
-        let (unreachable, has_login) = (Arc::default(), parsed.credential.is_some());
+        let unreachable = Arc::default();
         let reason: Arc<Mutex<Option<String>>> = Arc::clone(&unreachable);
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
@@ -112,16 +108,7 @@ impl Connection {
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
         let unreadables = Arc::default();
-        Ok(Self {
-            collection,
-            database,
-            options,
-            unreadables,
-            query_permits,
-            write_permits,
-            unreachable,
-            has_login,
-        })
+        Ok(Self { collection, database, options, unreadables, query_permits, write_permits, unreachable })
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a
@@ -234,12 +221,13 @@ impl Connection {
     /// ends meanwhile.
     pub(super) async fn close(&self) {
         let closed = self.database.client().clone().shutdown().immediate(true);
-        drop(time::timeout(CLOSE_TIMEOUT, closed.into_future()).await);
+        drop(time::timeout(CHECK_TIMEOUT, closed.into_future()).await);
     }
 
     /// `error` with the reason why a server was not reached, if there is one. The driver prints all it knows of each.
     fn explain(&self, error: Error) -> Error {
-        if error.kind() == ErrorKind::Denied && !self.has_login {
+        let has_login = |uri: &str| uri.contains('@') || uri.contains("authMechanism");
+        if error.kind() == ErrorKind::Denied && !has_login(self.options.uri.expose_secret()) {
             let message = "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
             return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
         }

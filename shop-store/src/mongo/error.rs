@@ -13,12 +13,9 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 
 /// Converts an error of a call. An option of the URI that the driver rejects only now is not the caller's fault.
 pub(super) fn from_driver(error: DriverError) -> Error {
-    match classify(&error) {
-        (ErrorKind::Invalid, message, outcome) => {
-            classified((ErrorKind::Unavailable, message, outcome), error)
-        }
-        class => classified(class, error),
-    }
+    let (kind, message, outcome) = classify(&error);
+    let kind = if kind == ErrorKind::Invalid { ErrorKind::Unavailable } else { kind };
+    classified((kind, message, outcome), error)
 }
 
 /// Converts an error of a URI that is read.
@@ -95,11 +92,10 @@ fn classify(error: &DriverError) -> Class {
             (ErrorKind::Unavailable, "the connection to MongoDB broke", Unknown)
         }
         Driver::Command(command) => for_command(command.code),
-        Driver::Write(WriteFailure::WriteConcernError(_)) => NOT_YET_DURABLE,
-        Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
-        Driver::InsertMany(_) | Driver::BulkWrite(_) => {
-            (ErrorKind::Unavailable, "MongoDB did not accept all documents", Unknown)
+        Driver::Write(WriteFailure::WriteConcernError(_)) => {
+            (ErrorKind::Unavailable, "MongoDB did not confirm the write by a majority", Unknown)
         }
+        Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
         Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => {
             (ErrorKind::Unsupported, "this version of the MongoDB server is not supported", NotApplied)
         }
@@ -110,13 +106,10 @@ fn classify(error: &DriverError) -> Class {
             (ErrorKind::Unavailable, "MongoDB sent an invalid response", Unknown)
         }
         Driver::Shutdown => (ErrorKind::Closed, "the client was closed", NotApplied),
-        // Errors of GridFS, transactions and change streams, which are not used here.
+        // Errors of insert_many, GridFS, transactions and change streams, which are not used here.
         _ => (ErrorKind::Internal, "MongoDB's driver failed", Unknown),
     }
 }
-
-const NOT_YET_DURABLE: Class =
-    (ErrorKind::Unavailable, "MongoDB did not confirm the write by a majority", Outcome::Unknown);
 
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
 const fn for_command(code: i32) -> Class {

@@ -41,15 +41,14 @@ impl PurchaseQuery for MongoStore {
         let read = |position| self.read(selector, request, position, deadline);
         // Without a date a document is in no range of time.
         let both = request.range == TimeRange::ALL && matches!(position, RangePosition::Dated(_));
-        // `migrate` moves documents from the second range to the first: the second is read before, so that none is
-        // missed. It is the cheaper one for a user's first page. Otherwise it is read only if the page is not full.
         let is_first = matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
-        let mut rest = Vec::new();
-        if both && is_first {
-            rest = read(RangePosition::Undated(None)).await?;
+        let (mut found, mut rest) = (Vec::new(), Vec::new());
+        // A user's first page is rarely full.
+        if !both || !is_first {
+            found = read(position.clone()).await?;
         }
-        let mut found = read(position.clone()).await?;
-        if both && !is_first && found.len() <= limit {
+        // `migrate` moves documents from the second range to the first. None is missed if the second is read before.
+        if both && found.len() <= limit {
             rest = read(RangePosition::Undated(None)).await?;
             found = read(position).await?;
         }
@@ -147,21 +146,17 @@ impl MongoStore {
                 FindOptions::builder().sort(sort.clone()).limit(wanted as i64).max_time(time).build();
             let documents = connection.find(&connection.collection, &filter, options).await?;
             if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
-                position = after(&position, document::sort_key(last));
+                let (time, id) = document::sort_key(last);
+                position = match position {
+                    RangePosition::Dated(_) => RangePosition::Dated(time.zip(id)),
+                    RangePosition::Undated(_) => RangePosition::Undated(id),
+                };
                 filters = queries(selector, request, &position).0;
             }
             let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
             found.extend(readable.map(|purchase| listed(purchase, &position, request.order)));
         }
         Ok(found)
-    }
-}
-
-/// The position after a document of the range of `from`.
-fn after(from: &RangePosition, (time, id): (Option<DateTime>, Option<Bson>)) -> RangePosition {
-    match from {
-        RangePosition::Dated(_) => RangePosition::Dated(time.zip(id)),
-        RangePosition::Undated(_) => RangePosition::Undated(id),
     }
 }
 

@@ -68,8 +68,8 @@ impl MongoStore {
         Arc::clone(&self.connection.unreadables.count)
     }
 
-    /// Closes the store and all its clones, whose calls fail from then on. To be awaited before the runtime ends, within a
-    /// second.
+    /// Closes the store and all its clones, whose calls fail from then on. To be awaited before the runtime ends; it takes
+    /// at most two seconds.
     pub async fn close(&self) {
         self.connection.close().await;
     }

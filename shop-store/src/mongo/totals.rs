@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, bson, doc};
+use bson::{Bson, DateTime, Decimal128, Document, RawDocument, RawDocumentBuf, bson, doc};
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsRequest};
 use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
@@ -23,18 +23,24 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let filter = filter(selector, request.range);
+    let (collection, time) = (&connection.collection, connection.options.query_timeout);
+    let pipeline = pipeline(filter.clone(), selector, request);
+    let add_up = || {
+        let (collection, pipeline) = (collection.clone(), pipeline.clone());
+        async move { collection.aggregate(pipeline).max_time(time).with_type().await?.try_collect().await }
+    };
     for _ in 0..MAX_ATTEMPTS {
-        let Some(sums) = by_server(connection, pipeline(filter.clone(), selector, request)).await? else {
-            break;
-        };
+        let reply: Vec<RawDocumentBuf> = connection.query(time, add_up).await?;
+        // Without the sums if they may include documents that are not purchases.
+        let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else { break };
         let (mut totals, mut others) = (Totals::new(*request), 0);
-        if sums.others > 0 {
+        if expected > 0 {
             let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, erase::no_mark()] };
             (totals, others) = by_client(connection, filter, request).await?;
         }
         // `migrate` moves documents between the two queries.
-        if others == sums.others {
-            for (time, sum) in sums.current {
+        if others == expected {
+            for (time, sum) in sums {
                 totals.add_summary(time, sum)?;
             }
             return Ok(totals.into_buckets());
@@ -50,27 +56,6 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
         TimeRange::ALL => selected,
         _ => doc! { "$and": [selected, { "timestamp": select::dates_in(range) }] },
     }
-}
-
-/// What the server has added up.
-struct Sums {
-    /// The sums of documents in the current format, each with a time of its slot.
-    current: Vec<(Timestamp, Summary)>,
-    /// The number of documents in another format.
-    others: u64,
-}
-
-/// Returns the sums of an aggregation; `None` if they may include documents that are not purchases.
-async fn by_server(connection: &Connection, pipeline: [Document; 2]) -> Result<Option<Sums>> {
-    let (collection, time) = (&connection.collection, connection.options.query_timeout);
-    let add_up = || {
-        let (collection, pipeline) = (collection.clone(), pipeline.clone());
-        async move {
-            let cursor = collection.aggregate(pipeline).max_time(time).with_type::<RawDocumentBuf>().await?;
-            cursor.try_collect::<Vec<_>>().await
-        }
-    };
-    Ok(connection.query(time, add_up).await?.first().and_then(|sums| read(sums)))
 }
 
 /// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`], and the number of all. The index
@@ -126,34 +111,36 @@ fn current(selector: &Selector) -> Document {
     }
 }
 
-fn read(sums: &RawDocument) -> Option<Sums> {
-    let all = sums
-        .get_array("all")
-        .ok()?
-        .into_iter()
-        .next()
-        .map_or(Some(0), |all| count(all.ok()?.as_document()?))?;
-    let current = sums.get_array("current").ok()?.into_iter();
-    let current = current.map(|group| group_sum(group.ok()?.as_document()?)).collect::<Option<Vec<_>>>()?;
+/// The server's reply.
+#[derive(Deserialize)]
+struct Reply {
+    current: Vec<Group>,
+    all: Vec<Count>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: u64,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    count: u64,
+    total: Decimal128,
+    first: DateTime,
+}
+
+/// Returns the sums, each with a time of its slot, and the number of documents in another format.
+fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
+    let Reply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
     // Too many slots are an error, whatever else there is.
-    let all = if current.len() > Totals::MAX_SLOTS { 0 } else { all };
-    let others = all.saturating_sub(current.iter().map(|(_, sum)| sum.count).sum());
-    Some(Sums { current, others })
-}
-
-fn group_sum(group: &RawDocument) -> Option<(Timestamp, Summary)> {
-    let RawBsonRef::Decimal128(total) = group.get("total").ok()?? else { return None };
-    let RawBsonRef::DateTime(first) = group.get("first").ok()?? else { return None };
-    let first = Timestamp::from_millis(first.timestamp_millis()).ok()?;
-    Some((first, Summary::new(count(group)?, sum(&total.to_string())?)))
-}
-
-fn count(group: &RawDocument) -> Option<u64> {
-    match group.get("count").ok()?? {
-        RawBsonRef::Int32(count) => count.try_into().ok(),
-        RawBsonRef::Int64(count) => count.try_into().ok(),
-        _ => None,
-    }
+    let all = all.first().filter(|_| current.len() <= Totals::MAX_SLOTS).map_or(0, |all| all.count);
+    let others = all.saturating_sub(current.iter().map(|group| group.count).sum());
+    let read = |group: Group| {
+        let first = Timestamp::from_millis(group.first.timestamp_millis()).ok()?;
+        Some((first, Summary::new(group.count, sum(&group.total.to_string())?)))
+    };
+    Some((current.into_iter().map(read).collect::<Option<_>>()?, others))
 }
 
 /// Parses the sum of prices, which has an exponent if it is small. It has as many decimals as its most precise price:
