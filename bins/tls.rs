@@ -61,7 +61,7 @@ pub(crate) async fn for_services(
         async move {
             // There is one since the start.
             let missing = || shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate");
-            http.read_after(MAX_AGE).await.as_deref().cloned().ok_or_else(missing)
+            http.get().await.as_deref().cloned().ok_or_else(missing)
         }
     }))
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Where a text is read from. Its `Debug` names it in the log, so it has no secret.
 #[async_trait]
@@ -54,7 +55,9 @@ impl TextSource for FileSource {
 
 fn read_all(paths: &[PathBuf]) -> Result<String> {
     let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).map_err(|error| {
+        let text = std::fs::read_to_string(path);
+        // Editors on Windows write a byte order mark.
+        text.map(|text| text.trim_start_matches('\u{feff}').to_owned()).map_err(|error| {
             let message = format!("failed to read {}", path.display());
             Error::new(ErrorKind::Unavailable, message).with_source(error)
         })
@@ -65,8 +68,9 @@ fn read_all(paths: &[PathBuf]) -> Result<String> {
 
 /// A value that is parsed from a text, and read again while it is in use.
 ///
-/// A failed read or an invalid text keeps the last valid value and is logged. There is no task behind it:
-/// [`get`](Self::get) reads in the background if the value is older than the maximum age.
+/// A value older than the maximum age is never used before its source was read again: what the text no longer allows is
+/// refused at once. A failed read or an invalid text keeps the last valid value and is logged. There is no task behind
+/// it: [`get`](Self::get) reads when that is due.
 pub struct Refreshed<T> {
     source: Box<dyn TextSource>,
     parse: fn(&str) -> Result<T>,
@@ -75,8 +79,8 @@ pub struct Refreshed<T> {
     /// When a value expires, if it does.
     pub(crate) expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<State<T>>,
-    /// Held during a read, so that there is one at a time.
-    reading: Mutex<()>,
+    /// The last read that was started by a use. It has ended when its sender is gone.
+    reading: Mutex<Option<watch::Receiver<()>>>,
 }
 
 /// Without the value and its text, which may be secret.
@@ -93,10 +97,16 @@ struct State<T> {
     value: Option<Arc<T>>,
     /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
     text: String,
-    /// When the last read was started, or ended.
-    read_at: Option<Timestamp>,
     /// When the last successful read was started; before that, when this was created.
     valid_at: Timestamp,
+    /// When the last read has failed, if it has.
+    failed_at: Option<Timestamp>,
+}
+
+/// The last valid value, if there is one.
+struct Known<T> {
+    value: Option<Arc<T>>,
+    is_due: bool,
     has_failed: bool,
 }
 
@@ -118,15 +128,14 @@ pub(crate) trait Watched: fmt::Debug + Send + Sync {
 
 impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
     fn freshness(self: Arc<Self>) -> Freshness {
-        if self.known(self.max_age).1 {
-            let this = Arc::clone(&self);
-            drop(tokio::spawn(async move { this.read_after(this.max_age).await }));
+        if self.known(self.max_age).is_due {
+            drop(self.read());
         }
         let (state, now) = (self.state.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
         let age = now.as_millis().saturating_sub(state.valid_at.as_millis());
         Freshness {
             age: Duration::from_millis(age.try_into().unwrap_or_default()),
-            is_failing: state.has_failed,
+            is_failing: state.failed_at.is_some(),
             not_after: state.value.as_deref().and_then(self.expiry),
         }
     }
@@ -141,43 +150,53 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (text, valid_at) = (String::new(), clock.now());
-        let state = State { value: None, text, read_at: None, valid_at, has_failed: false };
+        let state = State { value: None, text, valid_at, failed_at: None };
         let (state, source) = (RwLock::new(state), Box::new(source));
-        Self { source, parse, max_age, clock, expiry: |_| None, state, reading: Mutex::new(()) }
+        Self { source, parse, max_age, clock, expiry: |_| None, state, reading: Mutex::default() }
     }
 
-    /// The last valid value, if there has been one. Waits only for the first read.
+    /// The value, if there has been a valid one. Waits for a read if the value is older than the maximum age.
     pub async fn get(self: &Arc<Self>) -> Option<Arc<T>> {
-        let (value, is_due) = self.known(self.max_age);
-        if value.is_none() {
-            return self.read_after(RETRY).await;
-        }
-        if is_due {
-            let this = Arc::clone(self);
-            drop(tokio::spawn(async move { this.read_after(this.max_age).await }));
-        }
-        value
+        self.no_older_than(self.max_age).await
     }
 
-    /// Reads the value, unless the last read was less than `min_age` ago, and returns the last valid one. Only the first
-    /// read is waited for by others: a source that hangs does not delay them.
-    pub async fn read_after(&self, min_age: Duration) -> Option<Arc<T>> {
-        let _alone = match self.reading.try_lock() {
-            Ok(alone) => alone,
-            Err(_) if self.is_new() => self.reading.lock().await,
-            Err(_) => return self.known(min_age).0,
-        };
-        let (value, is_due) = self.known(min_age);
-        if !is_due {
-            return value;
-        }
-        match self.read_now().await {
-            Ok(read) => Some(read),
-            Err(error) => {
-                tracing::warn!(source = ?self.source, error = %error.chain(), "refresh failed, the last valid value is used");
-                value
+    /// As [`get`](Self::get), with this maximum age.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop a read, for which others may wait.
+    pub async fn no_older_than(self: &Arc<Self>, age: Duration) -> Option<Arc<T>> {
+        let mut known = self.known(age);
+        // A read that another caller has started may have begun too early: then there is a second one.
+        for _read in 0..2 {
+            if !known.is_due {
+                break;
+            }
+            // A source that has failed, and now hangs, delays only a little.
+            let patience = if known.has_failed { PATIENCE } else { Duration::MAX };
+            let is_ended = timeout(patience, self.read().changed()).await.is_ok();
+            known = self.known(age);
+            if !is_ended {
+                break;
             }
         }
+        known.value
+    }
+
+    /// Reads the value in the background, unless a read is under way. Closed when the read has ended.
+    fn read(self: &Arc<Self>) -> watch::Receiver<()> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = reading.as_ref().filter(|read| read.has_changed().is_ok()) {
+            return under_way.clone();
+        }
+        let ((ended, read), this) = (watch::channel(()), Arc::clone(self));
+        tokio::spawn(async move {
+            let _ended = ended;
+            if let Err(error) = this.try_read().await {
+                tracing::warn!(source = ?this.source, error = %error.chain(), "refresh failed, the last valid value is used");
+            }
+        });
+        *reading = Some(read.clone());
+        read
     }
 
     /// Reads the value.
@@ -185,57 +204,48 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// # Errors
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
-        let _alone = self.reading.lock().await;
-        self.read_now().await.map(drop)
-    }
-
-    async fn read_now(&self) -> Result<Arc<T>> {
-        let now = self.clock.now();
-        self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(now);
+        let begun = self.clock.now();
         let read = self.read_text().await;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // A read that has failed late is not repeated at once by those who wait for it.
-        state.read_at = Some(self.clock.now());
-        state.has_failed = read.is_err();
-        if read.is_ok() {
-            state.valid_at = now;
+        match read {
+            Ok(()) => (state.valid_at, state.failed_at) = (begun, None),
+            // A read that has failed late is not repeated at once by those who wait for it.
+            Err(_) => state.failed_at = Some(self.clock.now()),
         }
         read
     }
 
-    async fn read_text(&self) -> Result<Arc<T>> {
+    async fn read_text(&self) -> Result<()> {
         let text = self.source.read().await?;
-        if let Some(known) = self.value_of(&text) {
-            return Ok(known);
+        if self.is_known(&text) {
+            return Ok(());
         }
         let read = Arc::new((self.parse)(&text)?);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        (state.value, state.text) = (Some(Arc::clone(&read)), text);
-        Ok(read)
+        (state.value, state.text) = (Some(read), text);
+        Ok(())
     }
 
-    /// Whether no read has ended yet.
-    fn is_new(&self) -> bool {
+    /// Whether the last valid value was parsed from `text`.
+    fn is_known(&self, text: &str) -> bool {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.value.is_none() && !state.has_failed
+        state.value.is_some() && state.text == text
     }
 
-    /// The last valid value, if it was parsed from `text`.
-    fn value_of(&self, text: &str) -> Option<Arc<T>> {
+    /// What is known now. A read is due if the last one is at least `age` ago.
+    fn known(&self, age: Duration) -> Known<T> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.value.clone().filter(|_| state.text == text)
-    }
-
-    /// The last valid value, and whether the last read is at least `age` ago.
-    fn known(&self, age: Duration) -> (Option<Arc<T>>, bool) {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now().as_millis();
-        let age = if state.has_failed { age.min(RETRY_FAILED) } else { age };
+        let (value, now) = (state.value.clone(), self.clock.now().as_millis());
         // A clock that was set back does not stop reads.
-        let is_fresh = |at: Timestamp| {
+        let is_within = |age: Duration, at: Timestamp| {
             (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).contains(&(now - at.as_millis()))
         };
-        (state.value.clone(), !state.read_at.is_some_and(is_fresh))
+        let pause = if value.is_some() { age.min(RETRY_FAILED) } else { RETRY };
+        let is_fresh = match state.failed_at {
+            Some(failed_at) => is_within(pause, failed_at),
+            None => value.is_some() && is_within(age, state.valid_at),
+        };
+        Known { value, is_due: !is_fresh, has_failed: state.failed_at.is_some() }
     }
 }
 
@@ -243,3 +253,100 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 const RETRY: Duration = Duration::from_secs(1);
 /// The maximum time after a read that has failed.
 const RETRY_FAILED: Duration = Duration::from_secs(30);
+/// The maximum time that a call waits for a source whose last read has failed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use shop_core::Timestamp;
+    use tokio::time::{Instant, sleep};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Shows the time of tokio, which a test stops.
+    #[derive(Debug)]
+    struct TestClock(Instant);
+
+    impl Clock for TestClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.elapsed().as_millis().try_into().unwrap()).unwrap()
+        }
+
+        fn fresh_id(&self) -> Uuid {
+            Uuid::nil()
+        }
+    }
+
+    /// A number, as it was when a read has begun.
+    #[derive(Debug, Default, Clone)]
+    struct Slow {
+        number: Arc<AtomicUsize>,
+        reads: Arc<AtomicUsize>,
+        fails: Arc<AtomicBool>,
+    }
+
+    #[async_trait]
+    impl TextSource for Slow {
+        async fn read(&self) -> Result<String> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let number = self.number.load(Ordering::Relaxed);
+            sleep(2 * SECOND).await;
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Unavailable, "away"));
+            }
+            Ok(number.to_string())
+        }
+    }
+
+    fn refreshed() -> (Slow, Arc<Refreshed<usize>>) {
+        let source = Slow::default();
+        let clock = Arc::new(TestClock(Instant::now()));
+        let parse = |text: &str| Ok(text.parse::<usize>().unwrap());
+        (source.clone(), Arc::new(Refreshed::new(source, parse, SECOND, clock)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_gets_a_value_beyond_its_age() {
+        let (source, value) = refreshed();
+        assert_eq!(value.get().await.as_deref(), Some(&0));
+        for number in 1..4 {
+            // A read begins before the change, and ends after it.
+            sleep(SECOND).await;
+            let early = Arc::clone(&value);
+            let early = tokio::spawn(async move { early.get().await });
+            sleep(SECOND / 10).await;
+            source.number.store(number, Ordering::Relaxed);
+            sleep(SECOND).await;
+            let reads = source.reads.load(Ordering::Relaxed);
+            let all = join_all((0..40).map(|_| value.get())).await;
+            assert!(all.iter().all(|found| found.as_deref() == Some(&number)), "{number}: {all:?}");
+            assert_eq!(source.reads.load(Ordering::Relaxed), reads + 1, "one read for all");
+            early.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_away_delays_little() {
+        let (source, value) = refreshed();
+        assert_eq!(value.get().await.as_deref(), Some(&0));
+        source.fails.store(true, Ordering::Relaxed);
+        for most in [3, 1, 1] {
+            sleep(30 * SECOND).await;
+            let begun = Instant::now();
+            assert_eq!(value.get().await.as_deref(), Some(&0));
+            assert!(begun.elapsed() <= most * SECOND, "{:?}", begun.elapsed());
+        }
+        source.fails.store(false, Ordering::Relaxed);
+        source.number.store(1, Ordering::Relaxed);
+        sleep(30 * SECOND).await;
+        value.get().await;
+        sleep(2 * SECOND).await;
+        assert_eq!(value.get().await.as_deref(), Some(&1));
+    }
+}

@@ -24,8 +24,8 @@ use crate::refreshed::Refreshed;
 /// `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its scopes are those in `scope` and
 /// `scp`.
 ///
-/// An unknown key id reads the key set again, at most every 30 seconds; meanwhile, and during the read, other tokens with
-/// unknown keys are rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
+/// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with unknown keys are
+/// rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
 #[derive(Debug)]
 pub struct TokenVerifier {
     keys: Arc<Refreshed<KeySet>>,
@@ -174,10 +174,7 @@ impl Authenticate for TokenVerifier {
             return Err(Rejection::invalid("is not an access token (typ)"));
         }
         if keys.find(kid.as_deref()).is_none() {
-            // A client that disconnects does not stop the read.
-            let known = Arc::clone(&self.keys);
-            let read = tokio::spawn(async move { known.read_after(MIN_READ_INTERVAL).await });
-            keys = read.await.ok().flatten().ok_or(Rejection::Unavailable)?;
+            keys = self.keys.no_older_than(MIN_READ_INTERVAL).await.ok_or(Rejection::Unavailable)?;
         }
         let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;

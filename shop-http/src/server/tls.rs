@@ -71,7 +71,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let certified = self.0.read_after(MAX_AGE).await;
+        let certified = self.0.get().await;
         let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
         TlsAcceptor::from(Arc::clone(&certified.config)).accept(stream).await
     }

@@ -160,8 +160,13 @@ impl Issuer {
     }
 
     fn publish(&self) {
+        *self.published.document.lock().unwrap() = self.key_set();
+    }
+
+    /// The document with the keys.
+    pub(crate) fn key_set(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(|(id, key)| key.jwk(id)).collect();
-        *self.published.document.lock().unwrap() = json!({"keys": keys}).to_string();
+        json!({"keys": keys}).to_string()
     }
 
     pub(crate) fn verifier(&self) -> TokenVerifier {
