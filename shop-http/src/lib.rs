@@ -86,6 +86,9 @@
 //!
 //! The prefix must have no parameters.
 //!
+//! In a server other than [`serve`], a streamed response that fails ends without its last chunk. That cannot be seen over
+//! HTTP/1.0, where [`serve`] resets the connection: let proxies use HTTP/1.1.
+//!
 //! # What can be left out
 //!
 //! | group | routes |

@@ -1,4 +1,4 @@
-//! The socket of a client, which must read fast enough.
+//! The socket of a client, which must read fast enough, and is reset if it has a response in part only.
 
 use std::io;
 use std::pin::Pin;
@@ -7,9 +7,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connections::Connection;
+
+/// A socket of which one can choose how it is closed.
+pub(crate) trait Resettable {
+    /// Whether closing it, also by the end of the process, resets the connection.
+    fn set_reset(&self, is_reset: bool) -> io::Result<()>;
+}
+
+impl Resettable for TcpStream {
+    fn set_reset(&self, is_reset: bool) -> io::Result<()> {
+        #[expect(deprecated, reason = "no time to linger never blocks")]
+        if is_reset { self.set_zero_linger() } else { self.set_linger(None) }
+    }
+}
 
 /// A stream whose client must read at a minimum rate.
 #[derive(Debug)]
@@ -17,11 +31,24 @@ pub(crate) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
     pace: Pace,
+    is_reset: bool,
 }
 
 impl<S> ClientStream<S> {
     pub(crate) const fn new(stream: S, connection: Arc<Connection>, pace: Pace) -> Self {
-        Self { stream, connection, pace }
+        Self { stream, connection, pace, is_reset: false }
+    }
+}
+
+impl<S: Resettable> ClientStream<S> {
+    /// Chooses how the connection is closed from here on.
+    fn set_reset(&mut self, is_reset: bool) {
+        if self.is_reset != is_reset {
+            self.is_reset = is_reset;
+            if let Err(error) = self.stream.set_reset(is_reset) {
+                tracing::debug!(%error, "cannot set SO_LINGER");
+            }
+        }
     }
 }
 
@@ -40,9 +67,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncWrite + Resettable + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.connection.is_streaming() {
+            this.set_reset(true);
+        }
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.pace.check(context, written, &this.connection)
     }
@@ -53,6 +83,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.connection.is_streaming() {
+            this.set_reset(true);
+        }
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
         this.pace.check(context, written, &this.connection)
     }
@@ -62,7 +95,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        if flushed.is_ready() && !this.connection.is_streaming() {
+            this.set_reset(false);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -148,6 +186,12 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    impl Resettable for DuplexStream {
+        fn set_reset(&self, _is_reset: bool) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
         ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate))

@@ -34,6 +34,9 @@ pub(crate) struct Connection {
     has_sent: AtomicBool,
     /// Whether it has had a request.
     is_used: AtomicBool,
+    /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
+    /// closing resets the connection: else a client of HTTP/1.0 would take the part for the whole.
+    is_streaming: AtomicBool,
     /// When it was opened, its last request has ended, or its client has accepted a part of a response that it had kept
     /// waiting. In milliseconds of the listener.
     idle_since: AtomicU64,
@@ -74,6 +77,10 @@ impl Connection {
     /// The client has sent something.
     pub(crate) fn set_sent(&self) {
         self.has_sent.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Ordering::Relaxed)
     }
 
     fn set_idle_since_now(&self) {
@@ -158,8 +165,13 @@ impl InFlight {
     /// `body`, which is read only when the client accepts more. The request is in flight until it is sent.
     pub(crate) fn until_sent(self, body: Body) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
         self.set_sending(true);
+        let is_streamed = self.stream.is_none() && body.size_hint().exact().is_none();
         WatchedBody::new(body, move |polled: Polled| {
             self.set_sending(polled.is_ready());
+            if is_streamed {
+                let is_ended = matches!(polled, Polled::Ready(None));
+                self.connection.is_streaming.store(!is_ended, Ordering::Relaxed);
+            }
             let Some(place) = &self.place else { return polled };
             let hold = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(place)));
             polled.map_ok(|frame| frame.map_data(hold))

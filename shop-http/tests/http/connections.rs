@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::PurchaseStore;
 use shop_http::{HttpOptions, Parts, router, serve};
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::shop::purchase;
+use crate::shop::{Shop, purchase};
 
 struct Served {
     address: std::net::SocketAddr,
@@ -276,6 +277,38 @@ async fn busy_connections_per_client_are_limited() {
             && response.starts_with(b"HTTP/1.1 200")
         {
             break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_ends_with_a_reset() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..100_000).map(|number| purchase("u1", number)).collect();
+    shop.stored(&all).await;
+    let options = HttpOptions::default();
+    let (listener, router) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), shop.facing.clone());
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router, &options, std::future::pending()));
+    for (path, accept) in [
+        ("/v1/purchases?userid=u1", "text/csv"),
+        ("/v1/purchases?userid=u1", "application/x-ndjson"),
+        ("/getAllUserBuys/u1", "*/*"),
+    ] {
+        for (version, fails) in [("1.0", true), ("1.1", true), ("1.0", false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!(
+                "GET {path} HTTP/{version}\r\nhost: x\r\nconnection: close\r\naccept: {accept}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.read_exact(&mut [0; 100]).await.unwrap();
+            if fails {
+                shop.faults.always(Call::Query, Fault::unavailable());
+            }
+            let read = stream.read_to_end(&mut Vec::new()).await.map_err(|error| error.kind());
+            shop.faults.clear(Call::Query);
+            assert_eq!(read.is_err(), fails, "HTTP/{version} {path} {accept}: {read:?}");
+            assert!(!fails || read == Err(std::io::ErrorKind::ConnectionReset));
         }
     }
 }
