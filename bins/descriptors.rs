@@ -4,6 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The files and connections beside those of clients: of the log, the store, other services, and of the admin listener.
 const RESERVED: u64 = 1_536;
+/// What an embedded service has open under load.
+const MIN_RESERVED: u64 = 64;
 
 /// Raises the limit of open files for `wanted` connections of clients, as far as this process may. Returns the
 /// connections that fit: without a file handle left, neither a probe nor a file of the log could be opened.
@@ -27,9 +29,9 @@ pub(crate) fn for_connections(wanted: usize) -> usize {
     connections
 }
 
-/// The connections that fit into a limit. Half of a small one is reserved.
+/// The connections that fit into a limit, at least one. Half of a small one is reserved.
 fn fitting(wanted: usize, available: u64) -> usize {
-    let left = available.saturating_sub(RESERVED.min(available / 2)).max(1);
+    let left = available.saturating_sub(RESERVED.min(available / 2).max(MIN_RESERVED)).max(1);
     usize::try_from(left).map_or(wanted, |left| wanted.min(left))
 }
 
@@ -40,7 +42,7 @@ mod tests {
     #[test]
     fn connections_reserve_files_for_other_uses() {
         for (available, connections) in
-            [(256, 128), (1_024, 512), (4_096, 2_560), (5_632, 4_096), (u64::MAX, 4_096)]
+            [(40, 1), (100, 36), (256, 128), (1_024, 512), (4_096, 2_560), (5_632, 4_096), (u64::MAX, 4_096)]
         {
             assert_eq!(fitting(4_096, available), connections);
         }

@@ -46,9 +46,11 @@ shop_core::options! {
         pub max_batches_bytes: usize = 64 << 20,
         /// How long a connection may take until its first byte, before it is closed (default 10 s).
         pub first_byte_timeout: Duration = Duration::from_secs(10),
-        /// How long a client may take to send the head of a request, and how long a connection may be idle between two
-        /// requests, before the connection is closed (default 30 s).
+        /// How long a client may take to send the head of a request, before the connection is closed (default 30 s).
         pub header_read_timeout: Duration = Duration::from_secs(30),
+        /// How long a connection may be idle between two requests, before it is closed (default 620 s: longer than proxies
+        /// keep theirs, so that no request meets the end of its connection).
+        pub idle_timeout: Duration = Duration::from_secs(620),
         /// How long a TLS handshake may take (default 10 s).
         pub tls_handshake_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send a body (default 10 s).

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connections::Connection;
+use super::pools::Place;
 
 /// A socket of which one can choose how it is closed.
 pub(crate) trait Resettable {
@@ -32,11 +33,28 @@ pub(crate) struct ClientStream<S> {
     connection: Arc<Connection>,
     pace: Pace,
     is_reset: bool,
+    /// What has arrived of a head, in bytes.
+    head: usize,
+    /// What it takes of the bytes of all heads.
+    held: Place,
 }
 
+/// So many bytes of a head do not count: hyper's first buffer.
+const SMALL_HEAD: usize = 8 << 10;
+
 impl<S> ClientStream<S> {
-    pub(crate) const fn new(stream: S, connection: Arc<Connection>, pace: Pace) -> Self {
-        Self { stream, connection, pace, is_reset: false }
+    /// `held` is of the bytes of heads.
+    pub(crate) const fn new(stream: S, connection: Arc<Connection>, pace: Pace, held: Place) -> Self {
+        Self { stream, connection, pace, is_reset: false, head: 0, held }
+    }
+
+    /// Counts what has arrived of a head.
+    fn hold_head(&mut self, bytes: usize) -> io::Result<()> {
+        self.head += bytes;
+        if self.head > SMALL_HEAD && !self.held.grow(bytes) {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "too many large heads at once"));
+        }
+        Ok(())
     }
 }
 
@@ -59,9 +77,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.head > 0 && !this.connection.has_head() {
+            this.head = 0;
+            this.held.release();
+        }
+        let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if read.is_ready() {
-            this.connection.set_sent();
+        if read.is_ready() && this.connection.receive() {
+            this.hold_head(buffer.filled().len() - before)?;
         }
         read
     }
@@ -179,10 +202,12 @@ impl Pace {
 mod tests {
     use std::pin::pin;
 
+    use axum::http::Version;
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{sleep, timeout};
 
+    use super::super::pools::{Client, Pool};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -194,7 +219,8 @@ mod tests {
     }
 
     fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
-        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate))
+        let held = Pool::new(16 << 10).nothing(Client::Unlimited);
+        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate), held)
     }
 
     /// Reads 1,000 bytes every so many seconds.
@@ -220,6 +246,21 @@ mod tests {
             };
             assert_eq!(sent.is_ok(), is_served, "1,000 bytes every {every} s, {rate} bytes per second");
         }
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_heads_are_bounded_until_their_requests_begin() {
+        let (mut client, server) = duplex(64 << 10);
+        let mut server = stream(server, 0);
+        client.write_all(&[0; 64 << 10]).await.unwrap();
+        let mut part = [0; 8 << 10];
+        for _request in 0..2 {
+            for _ in 0..3 {
+                server.read_exact(&mut part).await.unwrap();
+            }
+            drop(server.connection.begin(Version::HTTP_11, None));
+        }
+        assert!(server.read_exact(&mut [0; 32 << 10]).now_or_never().is_none_or(|read| read.is_err()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
-use crate::server::client::network;
-use crate::server::pools::{HeldBytes, Place};
+use crate::server::pools::{Client, HeldBytes, Place, Pool};
 use crate::watched_body::{Polled, WatchedBody};
 
 /// A connection is idle after this time without a request.
@@ -30,8 +28,8 @@ pub(crate) struct Connection {
     requests: AtomicU32,
     /// Whether the client does not accept what is sent to it.
     is_blocked: AtomicBool,
-    /// Whether the client has sent a byte.
-    has_sent: AtomicBool,
+    /// Since when a part of the head of a request over HTTP/1 has arrived, in milliseconds of the listener. 0 if none has.
+    head_since: AtomicU64,
     /// Whether it has had a request.
     is_used: AtomicBool,
     /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
@@ -74,9 +72,21 @@ impl Connection {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
-    /// The client has sent something.
-    pub(crate) fn set_sent(&self) {
-        self.has_sent.store(true, Ordering::Relaxed);
+    /// The client has sent something. Returns whether it is a part of a head.
+    pub(crate) fn receive(&self) -> bool {
+        // Over HTTP/2 there are other frames as well.
+        if self.requests.load(Ordering::Relaxed) > 0 || self.responses.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        if !self.has_head() {
+            self.head_since.store(self.clock.millis().max(1), Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Whether a part of a head has arrived, and not all of it.
+    pub(crate) fn has_head(&self) -> bool {
+        self.head_since.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
@@ -91,6 +101,7 @@ impl Connection {
     pub(crate) fn begin(self: &Arc<Self>, version: Version, place: Option<Place>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.is_used.store(true, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
         let is_stream = version == Version::HTTP_2;
         let stream = is_stream.then(|| self.responses.fetch_add(1, Ordering::Relaxed));
         InFlight { connection: Arc::clone(self), stream, place: place.map(Arc::new) }
@@ -135,9 +146,12 @@ impl Connection {
         if !self.is_idle() {
             return Some(self.sending().values().min()?.saturating_add(timeouts.write));
         }
-        let has_sent = self.has_sent.load(Ordering::Relaxed);
-        let limit = if has_sent { timeouts.idle } else { timeouts.first_byte };
-        Some(Duration::from_millis(self.idle_since.load(Ordering::Relaxed)).saturating_add(limit))
+        let (since, limit) = match self.head_since.load(Ordering::Relaxed) {
+            0 if self.is_used.load(Ordering::Relaxed) => (&self.idle_since, timeouts.idle),
+            0 => (&self.idle_since, timeouts.first_byte),
+            _ => (&self.head_since, timeouts.head),
+        };
+        Some(Duration::from_millis(since.load(Ordering::Relaxed)).saturating_add(limit))
     }
 }
 
@@ -192,6 +206,8 @@ impl Drop for InFlight {
 pub(crate) struct Connections {
     clock: ListenerClock,
     slots: Arc<Semaphore>,
+    /// What each client has of the slots.
+    shares: Arc<Pool>,
     timeouts: Timeouts,
     /// The maximum of one address.
     per_client: Option<usize>,
@@ -202,6 +218,7 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 struct Timeouts {
     first_byte: Duration,
+    head: Duration,
     idle: Duration,
     write: Duration,
 }
@@ -209,7 +226,7 @@ struct Timeouts {
 #[derive(Debug, Default)]
 struct Open {
     last_id: u64,
-    connections: HashMap<u64, (IpAddr, Arc<Connection>)>,
+    connections: HashMap<u64, (Client, Arc<Connection>)>,
 }
 
 /// An open connection, until it is dropped.
@@ -219,6 +236,7 @@ pub(crate) struct Registered {
     id: u64,
     pub(crate) connection: Arc<Connection>,
     _slot: OwnedSemaphorePermit,
+    _share: Place,
 }
 
 impl Connections {
@@ -226,9 +244,11 @@ impl Connections {
         Arc::new(Self {
             clock: ListenerClock::default(),
             slots: Arc::new(Semaphore::new(options.max_connections)),
+            shares: Pool::new(options.max_connections),
             timeouts: Timeouts {
                 first_byte: options.first_byte_timeout,
-                idle: options.header_read_timeout,
+                head: options.header_read_timeout,
+                idle: options.idle_timeout,
                 write: options.write_timeout,
             },
             per_client: options.client_connections.and_then(|most| most.get().try_into().ok()),
@@ -240,7 +260,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one more connection. When there is none, the oldest idle connection is closed.
+    /// Room for one more connection. When there is none, the oldest idle connection is closed, of a client with more than
+    /// its share if there is one.
     pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
@@ -254,26 +275,30 @@ impl Connections {
         }
     }
 
-    /// Closes one of the connections that `is_eligible`: the one that has been idle for longest. Returns whether there
-    /// is one.
-    fn evict(&self, is_eligible: impl Fn(IpAddr) -> bool, min_idle: Duration) -> bool {
+    /// Closes the longest idle of the connections that `is_eligible`, one of 64: a search for each newcomer takes too long.
+    /// Returns whether there is one.
+    fn evict(&self, is_eligible: impl Fn(Client) -> bool, min_idle: Duration) -> bool {
         let open = self.open();
         let (now, min_idle) = (self.clock.millis(), u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
-        let idle = open.connections.iter().filter(|(_, (network, connection))| {
-            is_eligible(*network)
+        let is_idle = |(client, connection): &&(Client, Arc<Connection>)| {
+            is_eligible(*client)
                 && connection.is_idle()
                 && !connection.is_chosen.load(Ordering::Relaxed)
                 && connection.rank().1.saturating_add(min_idle) <= now
+        };
+        let mut idle: Vec<_> = open.connections.values().filter(is_idle).collect();
+        idle.sort_by_cached_key(|(client, connection)| {
+            (!self.shares.exceeds_share(*client), connection.rank())
         });
-        let longest = idle.map(|(_, (_, connection))| connection).min_by_key(|connection| connection.rank());
-        longest.inspect(|connection| connection.choose()).is_some()
+        idle.iter().take(idle.len() / 64 + 1).for_each(|(_, connection)| connection.choose());
+        !idle.is_empty()
     }
 
     /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
     /// do not read a response over HTTP/2. One task for all of them: a timer for every request is not free.
     pub(crate) async fn close_overdue(&self) -> Infallible {
-        let Timeouts { first_byte, idle, write } = self.timeouts;
-        let shortest = first_byte.min(idle).min(write);
+        let Timeouts { first_byte, head, idle, write } = self.timeouts;
+        let shortest = first_byte.min(head).min(idle).min(write);
         loop {
             let next = self.close_overdue_now().unwrap_or(shortest).min(shortest);
             sleep(next.max(shortest / PRECISION).max(Duration::from_millis(1))).await;
@@ -293,21 +318,18 @@ impl Connections {
         self.open().connections.values().filter_map(|(_, connection)| left(connection)).min()
     }
 
-    /// Adds a connection from `address`. `is_limited` says whether the limit of one client holds for it.
-    ///
-    /// `None` if there are too many of this client, all of them in use.
+    /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
     pub(crate) fn register(
         self: &Arc<Self>,
         slot: OwnedSemaphorePermit,
-        address: IpAddr,
-        is_limited: bool,
+        client: Client,
     ) -> Option<Registered> {
-        let network = network(address);
-        let is_same = |other: IpAddr| other == network;
-        if let Some(limit) = self.per_client.filter(|_| is_limited)
-            && self.open().connections.values().filter(|(other, _)| is_same(*other)).count() >= limit
-            && !self.evict(is_same, Duration::ZERO)
-        {
+        let mut share = self.shares.nothing(client);
+        let is_own = |other: Client| other == client;
+        let own = || self.open().connections.values().filter(|(other, _)| is_own(*other)).count();
+        let has_room =
+            share.add(1) && self.per_client.is_none_or(|limit| client == Client::Unlimited || own() < limit);
+        if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
         }
         let idle_since = AtomicU64::new(self.clock.millis());
@@ -315,9 +337,9 @@ impl Connections {
         let mut open = self.open();
         open.last_id += 1;
         let id = open.last_id;
-        open.connections.insert(id, (network, Arc::clone(&connection)));
+        open.connections.insert(id, (client, Arc::clone(&connection)));
         drop(open);
-        Some(Registered { all: Arc::clone(self), id, connection, _slot: slot })
+        Some(Registered { all: Arc::clone(self), id, connection, _slot: slot, _share: share })
     }
 }
 
@@ -336,11 +358,12 @@ mod tests {
 
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HERE: Client = Client::Limited(1);
+    const ELSEWHERE: Client = Client::Limited(2);
 
-    async fn opened(all: &Arc<Connections>, address: IpAddr) -> Option<Registered> {
+    async fn opened(all: &Arc<Connections>, client: Client) -> Option<Registered> {
         let room = all.room().await;
-        all.register(room, address, true)
+        all.register(room, client)
     }
 
     fn is_evicted(registered: &Registered) -> bool {
@@ -398,24 +421,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_nothing_is_closed_in_time() {
         let (first_byte, time) = (10 * MIN_IDLE, 30 * MIN_IDLE);
-        let all = Connections::new(&HttpOptions::default().header_read_timeout(time));
+        let all = Connections::new(&HttpOptions::default().header_read_timeout(time).idle_timeout(3 * time));
         let open = || opened(&all, HERE).now_or_never().unwrap().unwrap();
         let mut closing = std::pin::pin!(all.close_overdue());
         let silent = open();
         let after = closed_after(&mut closing, &silent, 2 * time).await.unwrap();
         assert!((first_byte..first_byte + 2 * first_byte / PRECISION).contains(&after), "{after:?}");
 
-        let (idle, busy) = (open(), open());
-        idle.connection.set_sent();
-        busy.connection.set_sent();
+        let (partial, idle, busy) = (open(), open(), open());
+        drop(idle.connection.begin(Version::HTTP_11, None));
         let request = busy.connection.begin(Version::HTTP_11, None);
-        let after = closed_after(&mut closing, &idle, 2 * time).await.unwrap();
-        assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+        assert!(partial.connection.receive() && !busy.connection.receive());
+        for (unused, time) in [(partial, time), (idle, 2 * time)] {
+            let after = closed_after(&mut closing, &unused, 2 * time).await.unwrap();
+            assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+        }
         assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "a request is in progress");
         busy.connection.set_blocked(true);
         drop(request);
         assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "the response is not read yet");
         busy.connection.set_blocked(false);
+        let time = 3 * time;
         let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
         assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
     }
@@ -445,22 +471,35 @@ mod tests {
         let second = opened(&all, HERE).await.unwrap();
         let _also_busy = second.connection.begin(Version::HTTP_11, None);
         assert!(opened(&all, HERE).await.is_none());
-        let room = all.room().await;
-        assert!(all.register(room, HERE, false).is_some(), "a proxy");
-        // Addresses of one IPv6 network are one client.
-        let in_network = |text: &str| text.parse::<IpAddr>().unwrap();
-        let same = [
-            opened(&all, in_network("2001:db8::1")).await.unwrap(),
-            opened(&all, in_network("2001:db8::ffff:1")).await.unwrap(),
-        ];
-        let requests = same.each_ref().map(|registered| registered.connection.begin(Version::HTTP_11, None));
-        assert!(opened(&all, in_network("2001:db8::2")).await.is_none());
-        assert!(opened(&all, in_network("2001:db8:0:1::2")).await.is_some());
-        drop(requests);
+        assert!(opened(&all, Client::Unlimited).await.is_some(), "a proxy");
+        assert!(opened(&all, ELSEWHERE).await.is_some());
         drop(busy);
         assert!(opened(&all, HERE).await.is_some());
         assert!(is_evicted(&first), "it was idle");
-        drop((first, second, same));
+        drop((first, second));
         assert!(all.open().connections.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_client_leaves_connections_to_others() {
+        let all = Connections::new(&HttpOptions::default().max_connections(16));
+        let mut greedy = Vec::new();
+        for _ in 0..14 {
+            greedy.push(opened(&all, HERE).await.unwrap());
+        }
+        // One more takes the place of an own one, also a new one.
+        let more = opened(&all, HERE).await.unwrap();
+        assert_eq!(greedy.iter().filter(|registered| is_evicted(registered)).count(), 1);
+        drop(more);
+        let other = opened(&all, ELSEWHERE).await.unwrap();
+        let busy: Vec<_> =
+            greedy.iter().map(|registered| registered.connection.begin(Version::HTTP_11, None)).collect();
+        assert!(opened(&all, HERE).await.is_none(), "all are in use");
+        let _third = opened(&all, Client::Limited(3)).await.unwrap();
+        // When all are taken, those of the client with more than its share are closed, though others are idle for longer.
+        drop(busy);
+        advance(MIN_IDLE).await;
+        assert!(timeout(EVICT_EVERY, all.room()).await.is_err());
+        assert!(!is_evicted(&other) && greedy.iter().any(is_evicted));
     }
 }

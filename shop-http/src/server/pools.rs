@@ -36,7 +36,7 @@ const SHARE: usize = 16;
 const COUNTERS: usize = 1 << 10;
 
 /// Who has a share of the pools.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     /// Requests on behalf of others, or of an unknown address. Only the size of a pool limits them.
     Unlimited,
@@ -77,6 +77,11 @@ impl Pool {
         Place { pool: Arc::clone(self), client, count: 0 }
     }
 
+    /// Whether `client` has more than its share.
+    pub(crate) fn exceeds_share(&self, client: Client) -> bool {
+        self.counter(client).is_some_and(|own| own.load(Ordering::Relaxed) > self.size / SHARE)
+    }
+
     fn counter(&self, client: Client) -> Option<&AtomicUsize> {
         let Client::Limited(hash) = client else { return None };
         self.by_client.get(usize::try_from(hash % COUNTERS as u64).ok()?)
@@ -85,7 +90,7 @@ impl Pool {
 
 impl Place {
     /// Takes `count` more, if there is room. Returns whether there was.
-    fn grow(&mut self, count: usize) -> bool {
+    pub(crate) fn grow(&mut self, count: usize) -> bool {
         let fits = self.add(count);
         if !fits {
             self.shrink(count);
@@ -102,13 +107,18 @@ impl Place {
     }
 
     /// Takes `count` more. Returns whether there is room for it.
-    fn add(&mut self, count: usize) -> bool {
+    pub(crate) fn add(&mut self, count: usize) -> bool {
         let pool = &self.pool;
         let all = pool.taken.fetch_add(count, Ordering::Relaxed) + count;
         let of_client = |counter: &AtomicUsize| counter.fetch_add(count, Ordering::Relaxed) + count;
         let own = pool.counter(self.client).map_or(0, of_client);
         self.count += count;
         all <= pool.size && (all <= pool.size - pool.size / RESERVED || own <= pool.size / SHARE)
+    }
+
+    /// Gives all back.
+    pub(crate) fn release(&mut self) {
+        self.shrink(self.count);
     }
 
     fn shrink(&mut self, count: usize) {
@@ -122,7 +132,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shrink(self.count);
+        self.release();
     }
 }
 

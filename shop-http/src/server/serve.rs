@@ -37,13 +37,10 @@ use crate::server::connections::{Connection, Connections};
 use crate::server::gate::HeadFault;
 use crate::server::pools::{Client, Pool};
 
-/// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
-/// from the router. A longer head gets the status 431 without a body.
-const HEAD_READ: usize = 4;
 /// hyper's minimum.
 const MIN_BUFFER: usize = 8_192;
-/// How long the end of an evicted connection may take.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// The bytes of heads that have arrived in part, of all connections together, beside the first buffer of each.
+const HEADS_BYTES: usize = 32 << 20;
 
 /// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
 ///
@@ -146,9 +143,10 @@ fn http2(max_head: usize) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// The maximum size of a request's head.
+/// The maximum size of a request's head. One below it and above a limit gets a response with a body from the router. A
+/// longer head gets the status 431 without a body.
 const fn max_head(options: &HttpOptions) -> usize {
-    options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_mul(HEAD_READ)
+    options.max_uri_bytes.saturating_add(options.max_header_bytes)
 }
 
 struct Server {
@@ -157,6 +155,7 @@ struct Server {
     connections: Arc<Connections>,
     /// Responses over HTTP/2 that a client has not read: each of its streams can have one.
     streams: Arc<Pool>,
+    heads: Arc<Pool>,
     hasher: RandomState,
     options: HttpOptions,
     #[cfg(feature = "tls")]
@@ -177,6 +176,7 @@ impl Server {
             router,
             connections: Connections::new(options),
             streams: Pool::new(2 * options.max_requests),
+            heads: Pool::new(HEADS_BYTES),
             hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
@@ -203,8 +203,7 @@ impl Server {
                 never = &mut close_overdue => match never {},
                 () = &mut shutdown => break,
             };
-            let is_limited = !server.options.trusted_proxies.contains(peer.ip());
-            let Some(registered) = server.connections.register(room, peer.ip(), is_limited) else {
+            let Some(registered) = server.connections.register(room, server.client(peer)) else {
                 tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
                 continue;
             };
@@ -237,7 +236,8 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let pace = Pace::new(self.options.write_timeout, self.options.min_read_rate);
-        let stream = ClientStream::new(stream, Arc::clone(connection), pace);
+        let head = self.heads.nothing(self.client(peer));
+        let stream = ClientStream::new(stream, Arc::clone(connection), pace, head);
         let service = self.service(peer, connection);
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
@@ -251,16 +251,20 @@ impl Server {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
                 let io = TokioIo::new(stream);
                 if is_http2 {
-                    until_end(http2.serve_connection(io, service), connection, stopping).await;
+                    /// What a client of HTTP/2 has to notice the end.
+                    const CLOSE_TIME: Duration = Duration::from_secs(1);
+                    until_end(http2.serve_connection(io, service), connection, stopping, CLOSE_TIME).await;
                 } else {
-                    until_end(self.http1.serve_connection(io, service), connection, stopping).await;
+                    until_end(self.http1.serve_connection(io, service), connection, stopping, Duration::ZERO)
+                        .await;
                 }
                 Some(())
             };
             Box::pin(served).await;
             return;
         }
-        until_end(self.http1.serve_connection(TokioIo::new(stream), service), connection, stopping).await;
+        let http = self.http1.serve_connection(TokioIo::new(stream), service);
+        until_end(http, connection, stopping, Duration::ZERO).await;
     }
 
     /// Does the TLS handshake. `None` if it fails.
@@ -315,12 +319,13 @@ impl Server {
     }
 }
 
-/// Serves a connection until it ends. The end is graceful when the connection is evicted, or the server stops: then the
-/// requests in flight are completed.
+/// Serves a connection until it ends. When the server stops, the requests in flight are completed. When the connection is
+/// evicted, its end may take `close_time`: over HTTP/1 a client that has no request in flight has nothing to wait for.
 async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,
     stopping: &mut watch::Receiver<()>,
+    close_time: Duration,
 ) {
     let mut http = pin!(http);
     let is_stopping = tokio::select! {
@@ -334,9 +339,10 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
             connection.evicted().await;
         }
         // The client may not read the end of the connection.
-        tokio::time::sleep(CLOSE_TIME).await;
+        tokio::time::sleep(close_time).await;
     };
     tokio::select! {
+        biased;
         ended = http => log_failure(ended),
         () = evicted => {}
     }

@@ -108,6 +108,7 @@ impl Served {
 async fn incomplete_heads_time_out() {
     let mut options = HttpOptions::default();
     options.header_read_timeout = Duration::from_millis(20);
+    options.idle_timeout = Duration::from_millis(20);
     let served = served_within(options).await;
     // No connection stays open with part of a head, without any bytes, or idle after a response.
     for bytes in [&b"GET /healthz HTTP/1.1\r\nhost"[..], b"", HEALTHZ] {

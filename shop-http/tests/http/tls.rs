@@ -322,6 +322,7 @@ async fn slow_handshakes_and_idle_connections_are_ended() {
     let mut options = HttpOptions::default();
     options.tls_handshake_timeout = Duration::from_millis(20);
     options.header_read_timeout = Duration::from_millis(20);
+    options.idle_timeout = Duration::from_millis(20);
     let served = Served::new(options, None).await;
     let mut silent = TcpStream::connect(served.address).await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
