@@ -73,6 +73,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Whether it still yields what was there before it.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn is_catching_up(&self) -> bool {
+        self.backlog.is_some()
+    }
+
     /// The next purchase that becomes visible; `None` at the end.
     ///
     /// # Cancel safety

@@ -17,6 +17,7 @@ use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, RequestContext};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller, Credential};
@@ -51,6 +52,7 @@ pub(crate) async fn get(
     let after = last_event_id(&headers)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
     let place = slot.stream()?;
+    let catch_up = if after.is_some() { slot.catch_up().await } else { None };
     let subscribed = feed.subscribe(selector.clone(), after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
@@ -63,6 +65,7 @@ pub(crate) async fn get(
         authorized: now,
         ends: now + MAX_DURATION,
         is_first: true,
+        catch_up,
         _place: place,
     }))
 }
@@ -126,6 +129,8 @@ struct Events {
     authorized: Instant,
     ends: Instant,
     is_first: bool,
+    /// Held while it catches up.
+    catch_up: Option<OwnedSemaphorePermit>,
     _place: Place,
 }
 
@@ -136,6 +141,9 @@ impl Events {
             // A reader that loses the connection before the first purchase continues from here.
             let start = Event::default().retry(RETRY).comment("purchases from here on");
             return Some(start.id(self.subscription.position().as_str()));
+        }
+        if !self.subscription.is_catching_up() {
+            self.catch_up = None;
         }
         let comment = Instant::now() + COMMENT_INTERVAL;
         let next = timeout_at(comment.min(self.ends), self.subscription.next()).await;

@@ -91,7 +91,7 @@ pub(crate) async fn summary(
 ) -> HttpResult {
     let (visibility, selector, range) =
         selected(&purchases, &caller, &slot, (&uri, Query::SUMMARY), Query::range).await?;
-    let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
+    let whole = purchases.totals(&slot, &selector, &TotalsRequest::of(range, Period::Whole)).await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok(visibility.apply(Json(summary).into_response()))
 }
@@ -105,7 +105,7 @@ pub(crate) async fn totals(
 ) -> HttpResult {
     let (visibility, selector, request) =
         selected(&purchases, &caller, &slot, (&uri, Query::TOTALS), Query::totals).await?;
-    let buckets = purchases.totals(&selector, &request).await?;
+    let buckets = purchases.totals(&slot, &selector, &request).await?;
     Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
 }
 

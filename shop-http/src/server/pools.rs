@@ -12,7 +12,7 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
@@ -32,6 +32,10 @@ const UNHURRIED_WAITS: usize = 32;
 const RESERVED: usize = 8;
 /// The share of a client: one of so many parts of a pool.
 const SHARE: usize = 16;
+/// The totals that one client reads at once, and its streams of events that catch up. One thread of an embedded store reads
+/// all totals; 16 streams of all clients catch up at once.
+const TOTALS: usize = 2;
+const CATCH_UPS: usize = 4;
 /// The counters of clients. Clients with the same counter have one share together.
 const COUNTERS: usize = 1 << 10;
 
@@ -42,6 +46,29 @@ pub(crate) enum Client {
     Unlimited,
     /// The hash of a principal or an address.
     Limited(u64),
+}
+
+impl Client {
+    /// Its counter among those of all clients, if it has one.
+    fn counter<T>(self, counters: &[T]) -> Option<&T> {
+        let Self::Limited(hash) = self else { return None };
+        counters.get(usize::try_from(hash % COUNTERS as u64).ok()?)
+    }
+}
+
+/// What one client may do at once of something that all wait for in one queue.
+#[derive(Debug)]
+struct Turns(Box<[Arc<Semaphore>]>);
+
+impl Turns {
+    fn new(count: usize) -> Self {
+        Self((0..COUNTERS).map(|_| Arc::new(Semaphore::new(count))).collect())
+    }
+
+    async fn of(&self, client: Client) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(client.counter(&self.0)?).acquire_owned().await.ok()
+    }
 }
 
 /// Room for requests, or for bytes. A client may take all but what is reserved, and of that its share.
@@ -83,8 +110,7 @@ impl Pool {
     }
 
     fn counter(&self, client: Client) -> Option<&AtomicUsize> {
-        let Client::Limited(hash) = client else { return None };
-        self.by_client.get(usize::try_from(hash % COUNTERS as u64).ok()?)
+        client.counter(&self.by_client)
     }
 }
 
@@ -149,6 +175,8 @@ pub(crate) struct Pools {
     /// The bytes of responses to reads.
     responses: Arc<Pool>,
     pub(crate) operations: Semaphore,
+    totals: Turns,
+    catch_ups: Turns,
     response_timeout: Duration,
 }
 
@@ -162,6 +190,8 @@ impl Pools {
             bodies: Pool::new(options.max_batches_bytes),
             responses: Pool::new(options.max_response_bytes),
             operations: Semaphore::const_new(MAX_OPERATIONS),
+            totals: Turns::new(TOTALS),
+            catch_ups: Turns::new(CATCH_UPS),
             response_timeout: options.response_timeout,
         })
     }
@@ -268,6 +298,16 @@ impl Slot {
         let place = self.0.pools.streams.take(self.0.client, 1);
         self.release();
         place.ok_or_else(|| HttpError::overloaded(false))
+    }
+
+    /// Waits until the client may read totals, until the result is dropped.
+    pub(crate) async fn totals(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.pools.totals.of(self.0.client).await
+    }
+
+    /// Waits until a stream of the client may catch up, until the result is dropped.
+    pub(crate) async fn catch_up(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.pools.catch_ups.of(self.0.client).await
     }
 
     /// Takes a place among the waits, in place of that of a read.

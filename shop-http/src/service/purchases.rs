@@ -21,6 +21,7 @@ use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
+use crate::server::pools::Slot;
 use crate::service::batch::PUBLISHING;
 use crate::service::names::{self, Names};
 use crate::service::publisher::Publisher;
@@ -112,9 +113,12 @@ impl Purchases {
     /// The counts and the sums of the selected purchases per period.
     pub(crate) async fn totals(
         &self,
+        slot: &Slot,
         selector: &Selector,
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
+        // Those of everything are kept, and read at once.
+        let _turn = if *request == TotalsRequest::default() { None } else { slot.totals().await };
         let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
         totals.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {

@@ -11,7 +11,8 @@ use axum::http::{Method, Request, StatusCode};
 use futures_util::{StreamExt, future, stream};
 use http_body_util::BodyExt;
 use shop_core::conformance::fault::{Call, Fault};
-use shop_core::feed::PurchaseFeed;
+use shop_core::feed::{FeedOptions, PurchaseFeed};
+use shop_core::log::GroupPositions;
 use shop_http::{Authenticate, HttpOptions, Parts, Principal, Rejection, async_trait, routes};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -47,6 +48,22 @@ async fn a_client_leaves_room_to_the_others() {
     let (greedy, other) =
         tokio::join!(refused(&shop.facing, 100, 1, list), refused(&shop.facing, 4, 2, list));
     assert_eq!((greedy, other), (100 - 56, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn totals_of_one_client_do_not_queue_before_those_of_others() {
+    let shop = Shop::new();
+    shop.faults.always(Call::Query, Fault::Delay(Duration::from_secs(3)));
+    for path in ["/v1/totals?userid=u1&per=day", "/v1/summary?userid=u1&from=2026-01-01T00:00:00Z"] {
+        let before = shop.faults.calls(Call::Query);
+        let read =
+            |address| refused(&shop.facing, 10, address, || request(Method::GET, path, &[], Body::empty()));
+        let second = tokio::time::sleep(Duration::from_secs(1));
+        tokio::select! {
+            () = second => assert_eq!(shop.faults.calls(Call::Query) - before, 4, "two of each: {path}"),
+            _ = future::join(read(1), read(2)) => unreachable!("{path}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +110,10 @@ fn with_events(names: &Names, streams: usize) -> (Shop, Router) {
     let shop = Shop::new();
     shop.ingest();
     let mut parts = Parts::facing(Arc::new(shop.log.sink()), Arc::new(shop.store.clone()));
-    let feed = PurchaseFeed::new(Arc::new(shop.log.clone()), "group", Arc::new(shop.store.clone()));
+    let positions = GroupPositions::new(Arc::new(shop.log.clone()), "group");
+    let limits = FeedOptions::default().max_catch_ups(5).kept_records(1);
+    let (log, store) = (Arc::new(shop.log.clone()), Arc::new(shop.store.clone()));
+    let feed = PurchaseFeed::with_options(log, Arc::new(positions), store, limits);
     parts.purchases.as_mut().unwrap().feed = Some(feed);
     let options = HttpOptions::default().max_event_streams(streams);
     let router = routes(parts).options(options).authenticate(names.clone()).build();
@@ -123,6 +143,28 @@ async fn one_user_does_not_take_all_streams() {
     assert_eq!(router.clone().oneshot(follow("u2")).await.unwrap().status(), StatusCode::OK);
     open.pop();
     assert_eq!(router.clone().oneshot(follow("u1")).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_one_client_do_not_catch_up_before_those_of_others() {
+    let (_shop, router) = with_events(&Names::default(), 64);
+    let mut live = router.clone().oneshot(follow("u1")).await.unwrap().into_body();
+    let start = live.frame().await.unwrap().unwrap().into_data().unwrap();
+    let start = String::from_utf8_lossy(&start);
+    let id = start.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    for _ in 0..3 {
+        let buy = with_token("u1", Method::POST, "/buy", BUY);
+        assert_eq!(send(&router, buy).await.status, StatusCode::CREATED);
+        live.frame().await.unwrap().unwrap();
+    }
+    let resume = |user| {
+        let mut request = follow(user);
+        request.headers_mut().insert("last-event-id", id.parse().unwrap());
+        tokio::spawn(router.clone().oneshot(request))
+    };
+    let greedy: Vec<_> = (0..10).map(|_| resume("u1")).collect();
+    assert_eq!(resume("u2").await.unwrap().unwrap().status(), StatusCode::OK);
+    drop(greedy);
 }
 
 #[tokio::test(start_paused = true)]
