@@ -201,8 +201,8 @@ impl Connection {
         if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());
         }
-        let Definition { name, unused_id, .. } = self.definition;
-        let check = Statement::new(format!("insert into {name} (id) values ({unused_id})"));
+        let Definition { name, unused_row, .. } = self.definition;
+        let check = Statement::new(format!("insert into {name} {unused_row}"));
         let check = Statement { end: Some("rollback"), ..check };
         self.run(check, Instant::now() + self.check_timeout).await?;
         self.set_checked(Some(Instant::now()));

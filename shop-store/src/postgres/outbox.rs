@@ -24,7 +24,7 @@ use super::schema::Definition;
 
 const OUTBOX: Definition = Definition {
     name: "outbox",
-    unused_id: "0",
+    unused_row: "(created, headers, value) values (now(), '', '')",
     tables: &["outbox"],
     adoptable: &["outbox"],
     changes: &["create table if not exists outbox (

@@ -21,8 +21,8 @@ use crate::retries::pauses;
 pub(super) struct Definition {
     /// The name in `shop_schema`, and of the main table.
     pub(super) name: &'static str,
-    /// An expression of an id that no row has.
-    pub(super) unused_id: &'static str,
+    /// Columns and values of a row that does not exist and may be inserted, also where no column may be null.
+    pub(super) unused_row: &'static str,
     /// All tables that it reads and writes.
     pub(super) tables: &'static [&'static str],
     /// The tables that may be those of the replaced system.
@@ -34,7 +34,7 @@ pub(super) struct Definition {
 /// The schema of purchases.
 pub(super) const PURCHASES: Definition = Definition {
     name: "purchases",
-    unused_id: "gen_random_uuid()::text",
+    unused_row: "(id) values (gen_random_uuid()::text)",
     tables: &["purchases", "purchases_clock"],
     adoptable: &[],
     changes: &["\

@@ -37,9 +37,6 @@ pub struct PostgresEntities<E> {
     kind: PhantomData<E>,
 }
 
-/// An expression of a number that no row has.
-pub(super) const UNUSED_NUMBER: &str = "-1 - (random() * 1000000000)::integer";
-
 /// The tables of an entity type.
 pub(super) trait Table: Entity {
     const DEFINITION: &'static Definition;

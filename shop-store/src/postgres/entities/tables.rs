@@ -9,7 +9,7 @@ use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::store::{PostgresEntities, Table, UNUSED_NUMBER};
+use super::store::{PostgresEntities, Table};
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
@@ -29,7 +29,7 @@ const KEYS_AND_OUTBOX: &str = "
 
 pub(super) const USERS: Definition = Definition {
     name: "users",
-    unused_id: UNUSED_NUMBER,
+    unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
     tables: &["users", "cached_orders", "users_keys", "users_outbox", "shop_numbers"],
     adoptable: &["users", "cached_orders"],
     changes: &[
@@ -124,7 +124,8 @@ impl UserOrders for PostgresUsers {
 
 const ORDERS: Definition = Definition {
     name: "orders",
-    unused_id: UNUSED_NUMBER,
+    unused_row: "(id, user_id, product, quantity, total_price)
+        values (-1 - (random() * 1000000000)::integer, 0, '', 0, 0)",
     tables: &["orders", "cached_users", "orders_keys", "orders_outbox", "shop_numbers"],
     adoptable: &["orders", "cached_users"],
     changes: &[

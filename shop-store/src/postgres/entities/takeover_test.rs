@@ -23,13 +23,14 @@ use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
 const REPLACED: &str = "
-    create table users (id serial not null, email varchar, name varchar, primary key (id));
+    create table users (id serial not null, email varchar not null, name varchar not null, primary key (id));
     create index ix_users_id on users (id);
     create unique index ix_users_email on users (email);
-    create table cached_orders (id serial not null, user_id integer, primary key (id));
+    create table cached_orders (id serial not null, user_id integer not null, primary key (id));
     create index ix_cached_orders_id on cached_orders (id);
     create table orders (
-        id serial not null, user_id integer, product varchar, quantity integer, total_price numeric(10, 2),
+        id serial not null, user_id integer not null, product varchar not null, quantity integer not null,
+        total_price numeric(10, 2) not null,
         primary key (id)
     );
     create index ix_orders_id on orders (id);
@@ -70,6 +71,8 @@ async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
 async fn rows_and_numbers_of_the_replaced_system_continue() {
     let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
     let (users, orders) = (entities.user_store(), entities.order_store());
+    EntityStore::check(users).await.unwrap();
+    EntityStore::check(orders).await.unwrap();
     let ada = users.get(UserNumber::new(7)).await.unwrap().unwrap();
     assert_eq!((ada.email.as_str(), ada.name.as_str()), ("user7@example.com", "User 7"));
     let order = orders.get(OrderNumber::new(3)).await.unwrap().unwrap();
