@@ -229,11 +229,8 @@ fn find_of_service(health: &Health, findings: &mut Vec<String>) {
     }
     let entities = [&health.users, &health.orders].into_iter().flatten();
     let ingests = entities.filter_map(|entity| entity.events.as_ref()).chain(&health.ingest);
-    for StuckBody { topic, partition, offset, age_seconds, error, .. } in
-        ingests.filter_map(|ingest| ingest.stuck.as_ref())
-    {
-        let (position, age) =
-            (format!("{topic}-{partition}-{offset}"), human(Duration::from_secs(*age_seconds)));
+    for StuckBody { position, age_seconds, error, .. } in ingests.filter_map(|ingest| ingest.stuck.as_ref()) {
+        let age = human(Duration::from_secs(*age_seconds));
         findings.push(format!(
             "{position} has been stuck for {age} ({error}): fix the store, or management dlq park {position}"
         ));

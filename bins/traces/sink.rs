@@ -120,7 +120,7 @@ fn in_span(purchase: &Purchase, span: &SpanContext) -> Purchase {
 }
 
 fn failed(span: &SpanRef<'_>, error: &Error) {
-    span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.kind())));
+    span.set_attribute(KeyValue::new("error.type", error.kind().as_str()));
     span.set_status(Status::error(""));
 }
 

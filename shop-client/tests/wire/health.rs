@@ -47,7 +47,7 @@ async fn every_member_is_typed() {
         "ingest":{"phase":"running","inserted":3,"duplicates":1,"dead_lettered":2,"dead_letters_waiting":5,
             "lost_records":4,"gaps":{"records":4,"pending":[{"topic":"t"}]},"in_flight":7,"lag":9,
             "open_transaction_seconds":61,"freshness_ms":12,"waiting_for":{"store":"unavailable"},
-            "stuck":{"topic":"t","partition":1,"offset":8,"age_seconds":30,"error":"internal"},"new":1},
+            "stuck":{"position":"t-1-8","topic":"t","partition":1,"offset":8,"age_seconds":30,"error":"internal"},"new":1},
         "users":{"store":true,"outbox":null,"outbox_waits_for":"unavailable","events":{"phase":"stopped",
             "stopped_because":"denied"}},
         "orders":{"store":false,"outbox":2}}"#,

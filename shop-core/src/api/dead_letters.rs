@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::StuckRecord;
-use crate::log::{DeadLetter, RecordType};
+use crate::log::{DeadLetter, RecordPosition, RecordType};
 use crate::record::{Record as _, decode};
 use crate::{Purchase, Timestamp};
 
@@ -36,6 +36,8 @@ impl DeadLettersBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StuckBody {
+    /// Its position, as `:park` takes it.
+    pub position: String,
     /// Its topic.
     pub topic: String,
     /// Its partition.
@@ -58,8 +60,9 @@ impl From<StuckRecord> for StuckBody {
     fn from(stuck: StuckRecord) -> Self {
         let StuckRecord { topic, partition, offset, id, since, error } = stuck;
         let (age_seconds, detail) = (since.elapsed().as_secs(), error.chain().to_string());
-        let error = format!("{:?}", error.kind()).to_lowercase();
-        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error, detail }
+        let error = error.kind().as_str().to_owned();
+        let position = RecordPosition::new(topic.clone(), partition, offset).to_string();
+        Self { position, topic: topic.to_string(), partition, offset, id, age_seconds, error, detail }
     }
 }
 

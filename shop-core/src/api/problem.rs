@@ -137,6 +137,14 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
     }
 }
 
+impl ErrorKind {
+    /// The word in metrics, `/health` and dead letters, such as `too-large`: the end of the type of its problem.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        problem_type(self).trim_start_matches("/problems/")
+    }
+}
+
 /// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
 pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {

@@ -15,7 +15,6 @@ use shop_core::{Clock, SystemClock, Timestamp};
 use super::history;
 use super::names::{self, Name};
 use super::registry::{DeadLetters, Labels, Metrics, Scrape};
-use crate::resources::health::kind_word;
 
 /// The phase of an ingest that runs and has no partition.
 const STANDBY: &str = "standby";
@@ -218,7 +217,7 @@ impl Scrape {
             ("topic", &**topic),
             ("partition", &partition.to_string()),
             ("offset", &offset.to_string()),
-            ("error", &kind_word(error)),
+            ("error", error.kind().as_str()),
         ];
         self.gauge(names::INGEST_STUCK, &labels).set(since.elapsed().as_secs_f64());
     }

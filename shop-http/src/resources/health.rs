@@ -241,7 +241,7 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
     let lag = check_with_timeout(ingest.lag()).await.ok().filter(|lag| !lag.records.is_empty());
     let IngestStatus { phase, counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } =
         ingest.status();
-    let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
+    let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), error.kind().as_str()));
     known(json!({
         "phase": phase.as_str(),
         "inserted": counters.inserted,
@@ -288,11 +288,6 @@ fn known(mut body: Value) -> Value {
     body
 }
 
-/// The kind of an error, without a driver's text.
-pub(crate) fn kind_word(error: &shop_core::Error) -> String {
-    format!("{:?}", error.kind()).to_lowercase()
-}
-
 /// The name and the state of users, or of orders, in this process.
 async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value) {
     let outbox = async {
@@ -308,7 +303,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
     // events.
     let mut health = known(json!({
         "store": store,
-        "outbox_waits_for": relay_error.map(|error| kind_word(&error)),
+        "outbox_waits_for": relay_error.map(|error| error.kind().as_str()),
         "events": events,
     }));
     // The number of unpublished events; `null` if unknown.

@@ -252,7 +252,11 @@ impl HttpError {
                     ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
                     _ => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                (status, format!("The {noun} was not recorded: the service behind is unavailable"))
+                let outcome = match error.outcome() {
+                    Outcome::NotApplied => format!("The {noun} was not recorded"),
+                    _ => format!("It is not known whether the {noun} was recorded"),
+                };
+                (status, format!("{outcome}: the service behind is unavailable"))
             }
         };
         Self { outcome: Some(error.outcome()), ..Self::of(status, error.kind(), text) }.failed(FailedCall {

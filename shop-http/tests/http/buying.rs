@@ -167,6 +167,11 @@ async fn a_failed_buy_has_its_outcome_and_a_key_to_retry_with() {
         assert_eq!(body["idempotency_key"], key);
         assert!(!response.text.contains("hunter2") && !response.text.contains("10.1.2.3"));
 
+        let native = post(&shop.facing, "/v1/purchases", ADA).await.json();
+        assert_eq!(native["outcome"], outcome);
+        let is_known = native["detail"].as_str().unwrap().starts_with("The purchase was not recorded: ");
+        assert_eq!(is_known, outcome == "not_sent", "{native}");
+
         // A retry with that key is the same purchase.
         shop.faults.clear(Call::Publish);
         let headers = [JSON, ("idempotency-key", key)];

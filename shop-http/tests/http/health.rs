@@ -366,6 +366,7 @@ async fn a_stuck_record_is_reported_with_its_age() {
         place.0 == "purchases" && place.1.is_u64() && place.2 == 0 && place.3 == "unavailable",
         "{stuck}"
     );
+    assert_eq!(stuck["position"], format!("purchases-{}-0", place.1));
     assert!(stuck["id"].as_str().is_some_and(|id| id.len() == 36), "{stuck}");
     assert!(stuck["age_seconds"].as_u64().is_some_and(|age| age >= 600), "{stuck}");
     assert!(stuck["detail"].as_str().is_some_and(|text| text.contains("unavailable on purpose")), "{stuck}");
