@@ -12,7 +12,7 @@ const document = JSON.parse(readFileSync(path, "utf8"));
 const ajv = new Ajv2020({ strict: false, validateFormats: false });
 const schema = (name: string) =>
   ajv.compile({ $ref: `#/components/schemas/${name}`, components: document.components });
-const [purchase, order] = [schema("NewPurchase"), schema("NewOrder")];
+const [purchase, order] = [schema("PurchaseRequest"), schema("OrderRequest")];
 for (let cents = 1; cents < 10_000; cents += 1) {
   const text = (cents / 100).toFixed(2);
   for (const price of [Number(text), text]) {

@@ -7,7 +7,7 @@ import datetime, json, sys
 from jsonschema import Draft202012Validator
 from shop_api.api.v1 import create_purchase, list_purchases
 from shop_api.client import AuthenticatedClient
-from shop_api.models import NewPurchase, Page, Problem, Published
+from shop_api.models import PurchaseRequest, Page, Problem, Published
 
 document, url = json.load(open(sys.argv[1], encoding="utf-8")), sys.argv[2]
 
@@ -16,7 +16,7 @@ def validator(name):
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
 
 
-purchase, order = validator("NewPurchase"), validator("NewOrder")
+purchase, order = validator("PurchaseRequest"), validator("OrderRequest")
 for cents in range(1, 10_000):
     # As a program reads and writes the number, and as text.
     for price in (json.loads(f"{cents // 100}.{cents % 100:02}"), f"{cents // 100}.{cents % 100:02}"):
@@ -30,10 +30,10 @@ assert not order.is_valid({"user_id": 1, "product": "tea", "quantity": 0, "total
 client = AuthenticatedClient(base_url=url, token="none")
 prices = [0.07, 0.14, 29.99]
 for price in prices:
-    bought = create_purchase.sync(client=client, body=NewPurchase(price=price, userid="python", username="ada"))
+    bought = create_purchase.sync(client=client, body=PurchaseRequest(price=price, userid="python", username="ada"))
     assert isinstance(bought, Published), bought
 page = list_purchases.sync(client=client, userid="python", wait_for=bought.purchase.id)
 assert isinstance(page, Page) and [item.price for item in page.items] == prices[::-1], page
-naive = NewPurchase(price=1, userid="python", username="ada", timestamp=datetime.datetime(2026, 1, 1))
+naive = PurchaseRequest(price=1, userid="python", username="ada", timestamp=datetime.datetime(2026, 1, 1))
 assert isinstance(create_purchase.sync(client=client, body=naive), Problem), "a time without an offset"
 print("Python: jsonschema accepts every price; the generated client buys and lists")

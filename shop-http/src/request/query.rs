@@ -52,7 +52,7 @@ impl Query {
     pub(crate) const TOTALS: &[&str] =
         &["userid", "username", "everyone", "from", "to", "per", "zone", "wait_for", "wait"];
     /// The parameters of events.
-    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone"];
+    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone", "lastEventId"];
     /// The parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of a search for user names.
@@ -67,13 +67,15 @@ impl Query {
 
     /// The parameters of a request outside of `/v1`.
     pub(crate) fn legacy(uri: &Uri) -> HttpResult<Self> {
-        let mut query = Self::new(uri, LEGACY)?;
-        query.errors.retain(|error| LEGACY.iter().any(|known| error.location.name() == Some(known)));
-        Ok(query)
+        Self::parsed_from(uri, LEGACY, false)
     }
 
     /// The parameters of the request to `uri`, of which `known` are allowed.
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
+        Self::parsed_from(uri, known, true)
+    }
+
+    fn parsed_from(uri: &Uri, known: &[&'static str], refuses_others: bool) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
             let text = format!("the query string cannot be read: {problem}");
             ValidationError { text, ..Location::Query.invalid("") }
@@ -85,9 +87,6 @@ impl Query {
         let Pairs(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
         let (mut parameters, mut errors) = (BTreeMap::new(), Vec::<ValidationError>::new());
         for (name, value) in pairs {
-            if errors.len() == MAX_ERRORS {
-                break;
-            }
             let text = match known.iter().find(|known| **known == name) {
                 Some(known) => match parameters.entry(*known) {
                     Entry::Vacant(slot) => {
@@ -96,18 +95,19 @@ impl Query {
                     }
                     Entry::Occupied(_) => format!("{name} must be given once"),
                 },
-                None => unknown(&name, known),
+                None if refuses_others => unknown(&name, known),
+                None => continue,
             };
             // A repeated name is reported once.
             let location = Location::Parameter(name.into());
-            if !errors.iter().any(|known| known.location == location) {
+            if errors.len() < MAX_ERRORS && !errors.iter().any(|known| known.location == location) {
                 errors.push(ValidationError { text, ..location.invalid("") });
             }
         }
         Ok(Self { parameters, errors })
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 

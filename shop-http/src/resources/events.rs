@@ -49,7 +49,7 @@ pub(crate) async fn get(
     let selector = query.selector();
     let (selector, _) = query.finish(selector)?;
     may_select(&purchases, &caller, &selector)?;
-    let after = last_event_id(&headers)?;
+    let after = last_event_id(&headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
     let place = slot.stream()?;
     let catch_up = if after.is_some() { slot.catch_up().await } else { None };
@@ -98,10 +98,12 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
     }
 }
 
-fn last_event_id(headers: &HeaderMap) -> HttpResult<Option<FeedCursor>> {
-    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
-    let id = id.to_str().ok().and_then(|id| id.parse().ok());
-    id.map(Some).ok_or_else(|| no_event_id().into())
+/// Where to continue, by the header, or by the parameter of clients that cannot send it. Empty is absent.
+fn last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
+    let of_header = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("not text"));
+    let of_query = query.get("lastEventId");
+    let id = [of_header, of_query].into_iter().flatten().find(|id| !id.is_empty());
+    id.map(str::parse).transpose().map_err(|_invalid| no_event_id().into())
 }
 
 fn no_event_id() -> ValidationError {

@@ -162,6 +162,17 @@ async fn rejected_streams_name_a_remedy() {
     assert_eq!(refused(&shop.facing, "?everyone=true", None).await, StatusCode::FORBIDDEN);
     assert_eq!(refused(&shop.facing, "?userid=u1", Some("rubbish")).await, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(refused(&shop.facing, "?userid=u1", Some("00000000.0-1")).await, StatusCode::GONE);
+    // The header is used first, and empty ones are absent.
+    for (header, query, expected) in [
+        (None, "00000000.0-1", StatusCode::GONE),
+        (Some(""), "00000000.0-1", StatusCode::GONE),
+        (Some("00000000.0-1"), "rubbish", StatusCode::GONE),
+        (None, "rubbish", StatusCode::UNPROCESSABLE_ENTITY),
+        (Some(""), "", StatusCode::OK),
+    ] {
+        let query = format!("?userid=u1&lastEventId={query}");
+        assert_eq!(refused(&shop.facing, &query, header).await, expected, "{header:?} {query}");
+    }
     let first = follow(&shop.facing, "/v1/purchases/events?userid=u1", None).await;
     assert_eq!(refused(&shop.facing, "?userid=u1", None).await, StatusCode::SERVICE_UNAVAILABLE);
     drop(first);
