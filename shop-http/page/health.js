@@ -3,7 +3,7 @@
 import { grouped } from "./exact.js";
 import { counted, sentence } from "./words.js";
 
-const PHASES = { idle: "not started", running: "running", draining: "shutting down", stopped: "stopped" };
+const PHASES = { idle: "not started", running: "running", standby: "on standby", draining: "shutting down", stopped: "stopped" };
 /** What ingest does with the log. */
 const LOG_PARTS = { source: "reading", commit: "committing", dead_letters: "writing dead letters" };
 /** In `/health`, another producer's transaction that is open for longer counts as degraded. */
@@ -100,7 +100,7 @@ function problemsOfIngest({ name, ingest }) {
   const problems = [];
   const subject = `Ingest of ${name === "purchases" ? name : `events into ${name}`}`;
   if (phase === "stopped") problems.push({ text: sentence(`${subject} has stopped${why ? `: ${why}` : ""}`), action: "Remove the cause, then restart the process.", runbook: "ShopIngestStopped" });
-  else if (phase !== "running") problems.push({ text: `${subject} is ${PHASES[phase] ?? phase}.`, action: "Check that the process keeps running.", runbook: "ShopNoIngest" });
+  else if (!["running", "standby"].includes(phase)) problems.push({ text: `${subject} is ${PHASES[phase] ?? phase}.`, action: "Check that the process keeps running.", runbook: "ShopNoIngest" });
   if (stuck) {
     const position = `${stuck.topic}-${stuck.partition}-${stuck.offset}`;
     const id = isGiven(stuck.id) ? ` (${stuck.id})` : "";

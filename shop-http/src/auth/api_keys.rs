@@ -167,6 +167,7 @@ mod tests {
         let text = format!("# all\nreports {} operate,purchases:read:any u1\n", HASH.to_uppercase());
         let found = ApiKeys::parse(&text).unwrap().holder("secret").unwrap();
         assert_eq!((found.name(), found.subject()), (Some("reports"), Some("u1")));
+        assert_ne!(found.owner(), Principal::service("u1").owner());
         assert_eq!(found.owner(), Some("u1"), "two keys of a user share its limits and its idempotency keys");
         assert!(found.has_scope("operate") && found.has_scope("purchases:read:any") && !found.has_scope(""));
         assert!(ApiKeys::default().holder("secret").is_none());

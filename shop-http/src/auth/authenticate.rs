@@ -90,7 +90,9 @@ impl Authenticate for AnyOf {
         for authenticate in &self.0 {
             match authenticate.principal(token).await {
                 Ok(principal) => return Ok(principal),
-                Err(rejected) => rejection = rejected,
+                // That a token is unknown elsewhere does not say that it is invalid.
+                Err(rejected) if rejection != Rejection::Unavailable => rejection = rejected,
+                Err(_) => {}
             }
         }
         Err(rejection)
@@ -185,6 +187,24 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_not_invalid_while_it_may_be_valid_elsewhere() {
+        /// Has one response to all tokens.
+        #[derive(Debug)]
+        struct Rejects(Rejection);
+        #[async_trait]
+        impl Authenticate for Rejects {
+            async fn principal(&self, _token: &str) -> Result<Principal, Rejection> {
+                Err(self.0.clone())
+            }
+        }
+        let [away, invalid] = [Rejection::Unavailable, Rejection::invalid("is unknown")];
+        for all in [[away.clone(), invalid.clone()], [invalid, away.clone()]] {
+            let all = AnyOf::new(all.map(|rejection| Arc::new(Rejects(rejection)) as _));
+            assert_eq!(all.principal("token").await, Err(away.clone()));
+        }
+    }
 
     #[test]
     fn only_bearer_tokens_are_accepted() {

@@ -36,6 +36,8 @@ pub struct Principal(Option<Arc<Identity>>);
 struct Identity {
     name: String,
     subject: Option<String>,
+    /// No user has the id of a service: it begins with a control character.
+    owner: String,
     scopes: BTreeSet<String>,
 }
 
@@ -53,6 +55,7 @@ impl Principal {
         let subject = subject.into();
         Self(Some(Arc::new(Identity {
             name: subject.clone(),
+            owner: subject.clone(),
             subject: Some(subject),
             scopes: BTreeSet::new(),
         })))
@@ -61,7 +64,9 @@ impl Principal {
     /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
-        Self(Some(Arc::new(Identity { name: name.into(), subject: None, scopes: BTreeSet::new() })))
+        let (name, scopes) = (name.into(), BTreeSet::new());
+        let owner = format!("\0{name}");
+        Self(Some(Arc::new(Identity { name, owner, subject: None, scopes })))
     }
 
     /// The same sender with this name, such as that of the API key of a user.
@@ -96,7 +101,7 @@ impl Principal {
 
     /// Whose requests these are, for limits and idempotency keys: a user's, whatever its keys are, else a service's.
     pub(crate) fn owner(&self) -> Option<&str> {
-        self.subject().or(self.name())
+        self.0.as_ref().map(|identity| identity.owner.as_str())
     }
 
     /// Whether the sender has `scope`.

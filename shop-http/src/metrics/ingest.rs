@@ -125,6 +125,14 @@ impl Metrics {
     }
 }
 
+/// The name of the phase of an ingest. Running without a partition, or without the lock of an embedded log, is a standby:
+/// another member consumes, or the log refuses this one.
+pub(crate) fn phase_word(status: &IngestStatus, lag: Option<&Lag>) -> &'static str {
+    let is_refused = status.errors.contains_key(&Component::Source);
+    let reads = lag.map_or(!is_refused, |lag| !lag.records.is_empty());
+    if status.phase == Phase::Running && !reads { STANDBY } else { status.phase.as_str() }
+}
+
 impl Scrape {
     /// Exports the state of `monitor` at `now`; its `lag` was queried before.
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
@@ -136,9 +144,7 @@ impl Scrape {
             self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
         }
         self.note_waiting(names::INGEST_WAITING, &status, &[]);
-        // Running without a partition, or without the lock of an embedded log: another member consumes.
-        let is_standby = status.phase == Phase::Running && lag.is_some_and(|lag| lag.records.is_empty());
-        let current = if is_standby { STANDBY } else { status.phase.as_str() };
+        let current = phase_word(&status, lag);
         for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
             let is_it = f64::from(u8::from(phase == current));
             self.gauge(names::INGEST_PHASE, &[("phase", phase)]).set(is_it);
@@ -308,6 +314,30 @@ mod tests {
     use shop_core::retention::RetentionMonitor;
 
     use super::*;
+
+    #[test]
+    fn an_ingest_that_reads_no_partition_is_on_standby() {
+        let lag = |records: &[(u32, u64)]| {
+            Some(Lag::new("purchases".into(), "group".to_owned(), records.iter().copied().collect()))
+        };
+        for (lag, is_refused, expected) in [
+            (None, false, "running"),
+            (None, true, STANDBY),
+            (lag(&[]), false, STANDBY),
+            (lag(&[(0, 7)]), false, "running"),
+            (lag(&[(0, 7)]), true, "running"),
+        ] {
+            let mut status = IngestStatus::default();
+            status.phase = Phase::Running;
+            if is_refused {
+                let error = shop_core::Error::new(shop_core::ErrorKind::Invalid, "of another group");
+                status.errors.insert(Component::Source, error);
+            }
+            assert_eq!(phase_word(&status, lag.as_ref()), expected, "{lag:?} {is_refused}");
+            status.phase = Phase::Stopped;
+            assert_eq!(phase_word(&status, lag.as_ref()), "stopped");
+        }
+    }
 
     #[test]
     fn pending_dead_letters_are_a_gauge() {

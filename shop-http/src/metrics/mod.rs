@@ -10,6 +10,7 @@ mod publishing;
 mod registry;
 mod requests;
 
+pub(crate) use ingest::phase_word;
 pub(crate) use publishing::Publishing;
 pub use registry::Metrics;
 pub(crate) use registry::{Scrape, Source};

@@ -241,10 +241,13 @@ pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
     (context != RequestContext::default()).then(|| Box::new(context))
 }
 
-/// Version 00 of <https://www.w3.org/TR/trace-context/#traceparent-header>: four groups of lower-case hex digits.
+/// By <https://www.w3.org/TR/trace-context/#traceparent-header>: four groups of lower-case hex digits, of which the ids are
+/// not zero, and the version is not ff.
 fn is_traceparent(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    lengths == [2, 32, 16, 2] && groups.iter().all(|group| group.bytes().all(hex))
+    let is_zero = |group: &&str| group.bytes().all(|digit| digit == b'0');
+    let is_valid = !text.starts_with("ff") && !groups.iter().skip(1).take(2).any(is_zero);
+    lengths == [2, 32, 16, 2] && is_valid && groups.iter().all(|group| group.bytes().all(hex))
 }

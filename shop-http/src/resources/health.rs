@@ -18,6 +18,7 @@ use shop_core::shop::LocalPorts;
 
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
+use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
 use crate::service::ServiceKind;
@@ -229,7 +230,7 @@ pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Respons
     let is_ready = ports.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
     let mut body = json!({"status": status, "kafkaReady": ports.log});
-    if service.kind == ServiceKind::Management {
+    if service.kind == ServiceKind::Management && service.purchases.is_some() {
         body["mongoReady"] = ports.store.into();
     }
     probed(is_ready, body)
@@ -237,13 +238,14 @@ pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Respons
 
 /// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
 async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
+    let (status, lag) = (ingest.status(), check_with_timeout(ingest.lag()).await.ok());
+    let phase = phase_word(&status, lag.as_ref());
     // Without a partition, that of the group is known to another member.
-    let lag = check_with_timeout(ingest.lag()).await.ok().filter(|lag| !lag.records.is_empty());
-    let IngestStatus { phase, counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } =
-        ingest.status();
+    let lag = lag.filter(|lag| !lag.records.is_empty());
+    let IngestStatus { counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } = status;
     let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), error.kind().as_str()));
     known(json!({
-        "phase": phase.as_str(),
+        "phase": phase,
         "inserted": counters.inserted,
         "duplicates": counters.duplicates,
         "dead_lettered": counters.dead_lettered,
@@ -344,14 +346,18 @@ pub(crate) async fn health(
         ServiceKind::Management => {
             let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
             body.insert("kafkaReady".into(), (ports.log && service.ingests().all(reads)).into());
-            body.insert("mongoReady".into(), ports.store.into());
-            if dialect.health.reports_store {
+            // Users and orders have another store.
+            let has_store = service.purchases.is_some();
+            if has_store {
+                body.insert("mongoReady".into(), ports.store.into());
+            }
+            if has_store && dialect.health.reports_store {
                 let store = if ports.store { "connected" } else { "disconnected" };
                 body.insert("mongodb".into(), store.into());
-            }
-            if dialect.health.reports_store && !ports.store {
-                word = "unhealthy";
-                code = StatusCode::INTERNAL_SERVER_ERROR;
+                if !ports.store {
+                    word = "unhealthy";
+                    code = StatusCode::INTERNAL_SERVER_ERROR;
+                }
             }
             body.insert("status".into(), word.into());
         }

@@ -169,7 +169,7 @@ impl Drop for Entry {
             self.client.filter(|_| self.is_sampled || audited.is_some()).map(|client| client.to_string());
         // The span of the request contains its path, which may contain names.
         if self.is_sampled {
-            let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+            let micros = (self.begun.elapsed().as_secs_f64() * 1_000_000.0).round();
             tracing::info!(
                 target: "access",
                 parent: None,
@@ -180,7 +180,7 @@ impl Drop for Entry {
                 http.route = self.route.as_ref().map(RouteTemplate::as_str),
                 http.status = self.status,
                 bytes = self.bytes,
-                duration_ms = f64::from(micros) / 1_000.0,
+                duration_ms = micros / 1_000.0,
                 request.id = request,
             );
         }

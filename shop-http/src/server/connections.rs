@@ -43,8 +43,8 @@ pub(crate) struct Connection {
     /// The number of responses so far.
     responses: AtomicU64,
     clock: ListenerClock,
-    /// Whether it is to be closed, unless a request begins first.
-    is_chosen: AtomicBool,
+    /// When it was chosen to be closed, unless a request begins first. In milliseconds of the listener; 0 if it was not.
+    chosen_at: AtomicU64,
     evicted: Notify,
 }
 
@@ -112,16 +112,21 @@ impl Connection {
         loop {
             self.evicted.notified().await;
             // A request may have begun since it was chosen.
-            if self.is_idle() || !self.sending().is_empty() {
+            let chosen_at = Duration::from_millis(self.chosen_at.load(Ordering::Relaxed));
+            if self.is_idle() || self.sending().values().any(|since| *since < chosen_at) {
                 return;
             }
-            self.is_chosen.store(false, Ordering::Relaxed);
+            self.chosen_at.store(0, Ordering::Relaxed);
         }
     }
 
     fn choose(&self) {
-        self.is_chosen.store(true, Ordering::Relaxed);
+        self.chosen_at.store(self.clock.millis().max(1), Ordering::Relaxed);
         self.evicted.notify_one();
+    }
+
+    fn is_chosen(&self) -> bool {
+        self.chosen_at.load(Ordering::Relaxed) > 0
     }
 
     fn is_idle(&self) -> bool {
@@ -140,7 +145,7 @@ impl Connection {
 
     /// When it is to be closed if its client does nothing until then, as an age of the listener.
     fn deadline(&self, timeouts: &Timeouts) -> Option<Duration> {
-        if self.is_chosen.load(Ordering::Relaxed) {
+        if self.is_chosen() {
             return None;
         }
         if !self.is_idle() {
@@ -283,7 +288,7 @@ impl Connections {
         let is_idle = |(client, connection): &&(Client, Arc<Connection>)| {
             is_eligible(*client)
                 && connection.is_idle()
-                && !connection.is_chosen.load(Ordering::Relaxed)
+                && !connection.is_chosen()
                 && connection.rank().1.saturating_add(min_idle) <= now
         };
         let mut idle: Vec<_> = open.connections.values().filter(is_idle).collect();
@@ -459,6 +464,11 @@ mod tests {
         );
         let _unread = unread.until_sent(Body::empty());
         drop(other.until_sent(Body::empty()));
+        // One that has only begun when the connection is chosen does not count.
+        let begun = opened(&all, HERE).await.unwrap();
+        begun.connection.choose();
+        let _response = begun.connection.begin(Version::HTTP_2, None).until_sent(Body::empty());
+        assert!(!is_evicted(&begun));
         assert!(closed_after(&mut closing, &open, 32 * MIN_IDLE).await.is_some());
     }
 

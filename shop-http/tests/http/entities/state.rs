@@ -85,9 +85,9 @@ async fn a_role_is_not_ready_without_its_store() {
         let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
         assert_response(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
         let role = json!({"store": false, "outbox": null});
-        let health = json!({"status": "unhealthy", "kafkaReady": true, "mongoReady": false,
-            "mongodb": "disconnected", "parts": {"users": false, "orders": false}, "users": role, "orders": role});
-        assert_response(&get(&router, "/health").await, 500, &health);
+        let health = json!({"status": "degraded", "kafkaReady": true,
+            "parts": {"users": false, "orders": false}, "users": role, "orders": role});
+        assert_response(&get(&router, "/health").await, 200, &health);
         assert_eq!(get(&router, "/healthz").await.status, 200, "still live");
     }
 }
