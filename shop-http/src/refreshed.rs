@@ -103,13 +103,6 @@ struct State<T> {
     failed_at: Option<Timestamp>,
 }
 
-/// The last valid value, if there is one.
-struct Known<T> {
-    value: Option<Arc<T>>,
-    is_due: bool,
-    has_failed: bool,
-}
-
 /// How current a value is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Freshness {
@@ -128,7 +121,7 @@ pub(crate) trait Watched: fmt::Debug + Send + Sync {
 
 impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
     fn freshness(self: Arc<Self>) -> Freshness {
-        if self.known(self.max_age).is_due {
+        if self.known(self.max_age).1 {
             drop(self.read());
         }
         let (state, now) = (self.state.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
@@ -168,18 +161,14 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let mut known = self.known(age);
         // A read that another caller has started may have begun too early: then there is a second one.
         for _read in 0..2 {
-            if !known.is_due {
-                break;
-            }
-            // A source that has failed, and now hangs, delays only a little.
-            let patience = if known.has_failed { PATIENCE } else { Duration::MAX };
-            let is_ended = timeout(patience, self.read().changed()).await.is_ok();
-            known = self.known(age);
-            if !is_ended {
-                break;
+            if let (_, true, has_failed) = known {
+                // A source that has failed, and now hangs, delays only a little.
+                let patience = if has_failed { PATIENCE } else { Duration::MAX };
+                drop(timeout(patience, self.read().changed()).await);
+                known = self.known(age);
             }
         }
-        known.value
+        known.0
     }
 
     /// Reads the value in the background, unless a read is under way. Closed when the read has ended.
@@ -232,8 +221,8 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         state.value.is_some() && state.text == text
     }
 
-    /// What is known now. A read is due if the last one is at least `age` ago.
-    fn known(&self, age: Duration) -> Known<T> {
+    /// The last valid value, whether a read is due, because the last one is at least `age` ago, and whether that has failed.
+    fn known(&self, age: Duration) -> (Option<Arc<T>>, bool, bool) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let (value, now) = (state.value.clone(), self.clock.now().as_millis());
         // A clock that was set back does not stop reads.
@@ -245,7 +234,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             Some(failed_at) => is_within(pause, failed_at),
             None => value.is_some() && is_within(age, state.valid_at),
         };
-        Known { value, is_due: !is_fresh, has_failed: state.failed_at.is_some() }
+        (value, !is_fresh, state.failed_at.is_some())
     }
 }
 
@@ -253,8 +242,8 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 const RETRY: Duration = Duration::from_secs(1);
 /// The maximum time after a read that has failed.
 const RETRY_FAILED: Duration = Duration::from_secs(30);
-/// The maximum time that a call waits for a source whose last read has failed.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The maximum time that a call waits for a read of a source that has failed, of two.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -61,8 +61,8 @@ impl From<StuckRecord> for StuckBody {
         let StuckRecord { topic, partition, offset, id, since, error } = stuck;
         let (age_seconds, detail) = (since.elapsed().as_secs(), error.chain().to_string());
         let error = error.kind().as_str().to_owned();
-        let position = RecordPosition::new(topic.clone(), partition, offset).to_string();
-        Self { position, topic: topic.to_string(), partition, offset, id, age_seconds, error, detail }
+        let (topic, place) = (topic.to_string(), RecordPosition::new(topic, partition, offset));
+        Self { position: place.to_string(), topic, partition, offset, id, age_seconds, error, detail }
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn get(
     let after = last_event_id(&headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
     let place = slot.stream()?;
-    let catch_up = if after.is_some() { slot.catch_up().await } else { None };
+    let catch_up = if after.is_some() { slot.turn(|pools| &pools.catch_ups).await } else { None };
     let subscribed = feed.subscribe(selector.clone(), after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;

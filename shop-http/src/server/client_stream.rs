@@ -13,17 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connections::Connection;
 use super::pools::Place;
 
-/// A socket of which one can choose how it is closed.
-pub(crate) trait Resettable {
-    /// Whether closing it, also by the end of the process, resets the connection.
-    fn set_reset(&self, is_reset: bool) -> io::Result<()>;
-}
-
-impl Resettable for TcpStream {
-    fn set_reset(&self, is_reset: bool) -> io::Result<()> {
-        #[expect(deprecated, reason = "no time to linger never blocks")]
-        if is_reset { self.set_zero_linger() } else { self.set_linger(None) }
-    }
+/// Chooses whether closing `stream`, also by the end of the process, resets the connection.
+pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
+    #[expect(deprecated, reason = "no time to linger never blocks")]
+    if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) }
 }
 
 /// A stream whose client must read at a minimum rate.
@@ -32,6 +25,7 @@ pub(crate) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
     pace: Pace,
+    reset_on_close: fn(&S, bool) -> io::Result<()>,
     is_reset: bool,
     /// What has arrived of a head, in bytes.
     head: usize,
@@ -44,8 +38,14 @@ const SMALL_HEAD: usize = 8 << 10;
 
 impl<S> ClientStream<S> {
     /// `held` is of the bytes of heads.
-    pub(crate) const fn new(stream: S, connection: Arc<Connection>, pace: Pace, held: Place) -> Self {
-        Self { stream, connection, pace, is_reset: false, head: 0, held }
+    pub(crate) const fn new(
+        stream: S,
+        connection: Arc<Connection>,
+        pace: Pace,
+        held: Place,
+        reset_on_close: fn(&S, bool) -> io::Result<()>,
+    ) -> Self {
+        Self { stream, connection, pace, reset_on_close, is_reset: false, head: 0, held }
     }
 
     /// Counts what has arrived of a head.
@@ -56,14 +56,12 @@ impl<S> ClientStream<S> {
         }
         Ok(())
     }
-}
 
-impl<S: Resettable> ClientStream<S> {
     /// Chooses how the connection is closed from here on.
     fn set_reset(&mut self, is_reset: bool) {
         if self.is_reset != is_reset {
             self.is_reset = is_reset;
-            if let Err(error) = self.stream.set_reset(is_reset) {
+            if let Err(error) = (self.reset_on_close)(&self.stream, is_reset) {
                 tracing::debug!(%error, "cannot set SO_LINGER");
             }
         }
@@ -90,7 +88,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Resettable + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.connection.is_streaming() {
@@ -212,15 +210,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    impl Resettable for DuplexStream {
-        fn set_reset(&self, _is_reset: bool) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
         let held = Pool::new(16 << 10).nothing(Client::Unlimited);
-        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate), held)
+        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate), held, |_, _| Ok(()))
     }
 
     /// Reads 1,000 bytes every so many seconds.

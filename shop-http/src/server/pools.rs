@@ -56,19 +56,11 @@ impl Client {
     }
 }
 
-/// What one client may do at once of something that all wait for in one queue.
-#[derive(Debug)]
-struct Turns(Box<[Arc<Semaphore>]>);
+/// What each client may do at once of something that all wait for in one queue.
+type Turns = Box<[Arc<Semaphore>]>;
 
-impl Turns {
-    fn new(count: usize) -> Self {
-        Self((0..COUNTERS).map(|_| Arc::new(Semaphore::new(count))).collect())
-    }
-
-    async fn of(&self, client: Client) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        Arc::clone(client.counter(&self.0)?).acquire_owned().await.ok()
-    }
+fn turns(count: usize) -> Turns {
+    (0..COUNTERS).map(|_| Arc::new(Semaphore::new(count))).collect()
 }
 
 /// Room for requests, or for bytes. A client may take all but what is reserved, and of that its share.
@@ -175,8 +167,8 @@ pub(crate) struct Pools {
     /// The bytes of responses to reads.
     responses: Arc<Pool>,
     pub(crate) operations: Semaphore,
-    totals: Turns,
-    catch_ups: Turns,
+    pub(crate) totals: Turns,
+    pub(crate) catch_ups: Turns,
     response_timeout: Duration,
 }
 
@@ -190,8 +182,8 @@ impl Pools {
             bodies: Pool::new(options.max_batches_bytes),
             responses: Pool::new(options.max_response_bytes),
             operations: Semaphore::const_new(MAX_OPERATIONS),
-            totals: Turns::new(TOTALS),
-            catch_ups: Turns::new(CATCH_UPS),
+            totals: turns(TOTALS),
+            catch_ups: turns(CATCH_UPS),
             response_timeout: options.response_timeout,
         })
     }
@@ -300,14 +292,10 @@ impl Slot {
         place.ok_or_else(|| HttpError::overloaded(false))
     }
 
-    /// Waits until the client may read totals, until the result is dropped.
-    pub(crate) async fn totals(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.pools.totals.of(self.0.client).await
-    }
-
-    /// Waits until a stream of the client may catch up, until the result is dropped.
-    pub(crate) async fn catch_up(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.pools.catch_ups.of(self.0.client).await
+    /// Waits for a turn of the client, which it has until the result is dropped.
+    pub(crate) async fn turn(&self, of: fn(&Pools) -> &Turns) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(self.0.client.counter(of(&self.0.pools))?).acquire_owned().await.ok()
     }
 
     /// Takes a place among the waits, in place of that of a read.

@@ -118,7 +118,8 @@ impl Purchases {
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
         // Those of everything are kept, and read at once.
-        let _turn = if *request == TotalsRequest::default() { None } else { slot.totals().await };
+        let is_kept = *request == TotalsRequest::default();
+        let _turn = if is_kept { None } else { slot.turn(|pools| &pools.totals).await };
         let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
         totals.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {
