@@ -86,8 +86,10 @@ impl HttpError {
     /// All users' purchases were requested from a service that does not list them.
     pub(crate) const NOT_FOR_EVERYONE: Self =
         denied(StatusCode::FORBIDDEN, "everyone=true is answered by management alone");
-    pub(crate) const UNKNOWN_HOST: Self =
-        denied(StatusCode::MISDIRECTED_REQUEST, "This service has another host");
+    pub(crate) const UNKNOWN_HOST: Self = denied(
+        StatusCode::MISDIRECTED_REQUEST,
+        "This service is not configured for this host: name it in SHOP_HOSTS",
+    );
     /// A page of another origin may not write.
     pub(crate) const FOREIGN_ORIGIN: Self =
         denied(StatusCode::FORBIDDEN, "Pages of this origin may not write");
