@@ -7,7 +7,6 @@ use crate::settings::{Settings, missing_features};
 /// A backend whose operations fail with the setting or the feature to change.
 pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
 
-
 impl Backend for Unsupported<'_> {
     fn unsupported(&self) -> CliError {
         let Self(settings) = self;
