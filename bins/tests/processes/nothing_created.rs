@@ -10,7 +10,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, send, soon, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
