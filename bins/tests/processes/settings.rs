@@ -120,7 +120,7 @@ async fn check_config_names_each_cause_once_within_seconds() {
 async fn check_config_has_the_settings_of_a_file_and_their_origins() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shop.toml");
-    std::fs::write(&file, "data_dir = '/proc/shop'\nlog_level = 'warn'\n[purchases]\ntopic = 'sold'")
+    std::fs::write(&file, "data_dir = '/dev/null/shop'\nlog_level = 'warn'\n[purchases]\ntopic = 'sold'")
         .unwrap();
     let file = file.to_str().unwrap();
     let settings = [("LOG_LEVEL", "error"), ("KAFKA_BROKERS", "")];
@@ -142,8 +142,8 @@ async fn check_config_has_the_settings_of_a_file_and_their_origins() {
         report["warnings"][0].as_str().unwrap().starts_with("KAFKA_BROKERS is set, but empty"),
         "{report}"
     );
-    let expected =
-        "log, store: the data folder (SHOP_DATA_DIR) cannot be used: no file can be created there: /proc";
+    let why = "there is a file where a folder is needed: /dev/null";
+    let expected = format!("log, store: the data folder (SHOP_DATA_DIR) cannot be used: {why}");
     assert_eq!(report["faults"], serde_json::json!([expected]));
     // A service does not start.
     let output = Binary::Facing.run(&["--config", "/nowhere/shop.toml"], &[]).await;
