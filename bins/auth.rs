@@ -126,10 +126,6 @@ impl UrlSource {
         let http = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?;
         Ok(Self { http, url: url.to_owned() })
     }
-
-    async fn fetch(&self) -> Result<String, reqwest::Error> {
-        text_of(self.http.get(&self.url).send().await?.error_for_status()?).await
-    }
 }
 
 /// The text of an issuer's response. A text that is too long is cut off.
@@ -147,7 +143,8 @@ pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, r
 #[async_trait]
 impl TextSource for UrlSource {
     async fn read(&self) -> shop_core::Result<String> {
-        self.fetch().await.map_err(|error| {
+        let fetched = async { text_of(self.http.get(&self.url).send().await?.error_for_status()?).await };
+        fetched.await.map_err(|error| {
             let message = "failed to fetch the keys of the issuer";
             shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error.without_url())
         })

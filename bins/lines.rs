@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use shop_core::{Clock, SystemClock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::telemetry::AUDIT;
@@ -62,7 +61,7 @@ impl Lines {
     }
 
     /// Waits until the lines are written, at most for [`FLUSH_WAIT`].
-    pub(crate) fn flush(&self) {
+    pub(crate) fn write_out(&self) {
         let (written, end) = bounded(0);
         if self.queue.send_timeout(Message::Flush(written), FLUSH_WAIT).is_ok() {
             let _written = end.recv_timeout(FLUSH_WAIT);
@@ -117,26 +116,15 @@ fn write_lines(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
     true
 }
 
-/// One line of a formatter.
-#[derive(Debug)]
-pub(crate) struct Line(Lines);
-
-impl Write for Line {
+/// A formatter writes a line at once.
+impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.add(bytes.to_vec(), false);
+        self.add(bytes.to_vec(), false);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&self) -> Line {
-        Line(self.clone())
     }
 }
 
@@ -235,7 +223,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(a = texts[0], b = texts[1], c = texts[2], d = texts[3], number = 7_u64);
         });
-        lines.flush();
+        lines.write_out();
         let line: serde_json::Value = serde_json::from_slice(&output.recv().unwrap()).unwrap();
         assert_eq!(["a", "b", "c", "d"].map(|name| line[name].as_str().unwrap()), texts);
         assert_eq!(line["number"], 7);
@@ -259,9 +247,9 @@ mod tests {
             assert_eq!(taken.count(), room, "audit: {is_audit}");
         }
         drop(permit);
-        lines.flush();
+        lines.write_out();
         lines.add(b"last\n".to_vec(), true);
-        lines.flush();
+        lines.write_out();
         let all: Vec<u8> = output.try_iter().flatten().collect();
         assert!(all.len() >= QUEUE * b"line\n".len() && all.ends_with(b"last\n"));
     }
@@ -294,7 +282,7 @@ mod tests {
             [("one\n", false, 0), ("two\nthree\nfour\n", true, 2), ("five\n", true, 3), ("", true, 3)]
         {
             lines.add(line.as_bytes().to_vec(), true);
-            lines.flush();
+            lines.write_out();
             let counted = lines.dropped.load(Ordering::Relaxed);
             assert_eq!((lines.is_failing.load(Ordering::Relaxed), counted), (is_failing, dropped), "{line}");
         }

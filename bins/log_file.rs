@@ -30,12 +30,8 @@ impl LogFile {
     /// # Errors
     /// When it cannot be written, with the setting that names it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        Self::checked_every(path, CHECK_EVERY)
-    }
-
-    fn checked_every(path: &Path, check_every: Duration) -> Result<Self> {
         let file = open(path).map_err(|error| unusable(path, error))?;
-        Ok(Self { path: path.to_owned(), file, checked: Instant::now(), check_every })
+        Ok(Self { path: path.to_owned(), file, checked: Instant::now(), check_every: CHECK_EVERY })
     }
 
     /// Whether the file can be written, or created. Creates nothing.
@@ -116,7 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
         fs::write(&path, "before\n").unwrap();
-        let mut log = LogFile::checked_every(&path, Duration::ZERO).unwrap();
+        let mut log = LogFile { check_every: Duration::ZERO, ..LogFile::open(&path).unwrap() };
         log.write_all(b"one\n").unwrap();
         fs::rename(&path, &rotated).unwrap();
         log.write_all(b"two\n").unwrap();

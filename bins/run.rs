@@ -58,12 +58,11 @@ async fn work(service: ServiceKind) -> Result<()> {
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listeners = Listeners::bind(&settings).await?;
     // A program that waits for the address has it before anything else happens.
-    telemetry.lines.iter().for_each(Lines::flush);
+    telemetry.lines.iter().for_each(Lines::write_out);
     metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
-    if let Some(lines) = &telemetry.lines {
-        metrics.count_dropped_lines(Arc::clone(&lines.dropped));
-        metrics.watch_log(Arc::clone(&lines.is_failing));
+    if let Some(Lines { dropped, is_failing, .. }) = &telemetry.lines {
+        metrics.count_dropped_lines(Arc::clone(dropped), Arc::clone(is_failing));
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let router = routes(ports.parts(service, metrics)?);

@@ -37,7 +37,7 @@ pub(crate) struct Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.lines.iter().for_each(Lines::flush);
+        self.lines.iter().for_each(Lines::write_out);
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let lines = settings.serves().then(|| Lines::start(output)).transpose().map_err(CliError::new)?;
     let queue = lines.clone();
     let output = move || {
-        queue.as_ref().map_or_else(|| EitherWriter::A(stderr()), |lines| EitherWriter::B(lines.make_writer()))
+        queue.as_ref().map_or_else(|| EitherWriter::A(stderr()), |lines| EitherWriter::B(lines.clone()))
     };
     let is_json = settings.log_format.map_or(!on_terminal, |format| format == LogFormat::Json);
     let exporter = Exporter::start(settings)?;

@@ -27,42 +27,36 @@ pub(super) async fn run(
     let store =
         if topic.is_events { None } else { Some(backend::for_purchases(settings).purchases().await?) };
     let query = store.as_ref().map(|store| &*store.port.query);
-    let dead_letters = of_records(log, topic, positions, note, query).await;
+    let found = async {
+        let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
+        let committed = admin.positions(topic.group).await?;
+        let is_passed =
+            |at: &RecordPosition| committed.get(&at.partition).is_some_and(|next| at.offset < *next);
+        for position in positions {
+            let Some((partition, record)) = admin.find(position.partition, position.offset).await? else {
+                faults.push(format!("there is no record at {position}"));
+                continue;
+            };
+            match outcome(log, query, &record, &partition).await? {
+                Some(outcome) => faults.push(format!("{position} is {outcome}")),
+                None if is_passed(position) => faults.push(format!("{position} is processed")),
+                None => dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0)),
+            }
+        }
+        CliError::if_any(faults)?;
+        Ok::<_, CliError>(log.dead_letters().put(&dead_letters).await?)
+    }
+    .await;
     if let Some(store) = store {
         store.close().await;
     }
-    let dead_letters = dead_letters?;
-    log.dead_letters().put(&dead_letters).await?;
-    let (parked, at) = (dead_letters.len(), positions.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let (topic, positions) = (topic.name, at.join(" "));
-    tracing::info!(target: AUDIT, action = "park", topic, positions, resolved = parked, reason = note);
+    found?;
+    let at = positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    tracing::info!(
+        target: AUDIT, action = "park", topic = topic.name, positions = at, resolved = positions.len(), reason = note
+    );
+    let parked = positions.len();
     print_report(settings.json, &[], format!("{parked} parked"), &json!({ "parked": parked }))
-}
-
-/// The dead letters of all `positions`.
-async fn of_records(
-    log: &dyn Log,
-    topic: Topic<'_>,
-    positions: &[RecordPosition],
-    note: &str,
-    store: Option<&dyn PurchaseQuery>,
-) -> Result<Vec<DeadLetter>> {
-    let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
-    let committed = admin.positions(topic.group).await?;
-    let is_passed = |at: &RecordPosition| committed.get(&at.partition).is_some_and(|next| at.offset < *next);
-    for position in positions {
-        let Some((partition, record)) = admin.find(position.partition, position.offset).await? else {
-            faults.push(format!("there is no record at {position}"));
-            continue;
-        };
-        match outcome(log, store, &record, &partition).await? {
-            Some(outcome) => faults.push(format!("{position} is {outcome}")),
-            None if is_passed(position) => faults.push(format!("{position} is processed")),
-            None => dead_letters.push(DeadLetter::new(record, partition, Reason::parked(note), 0)),
-        }
-    }
-    CliError::if_any(faults)?;
-    Ok(dead_letters)
 }
 
 /// Why `record` needs no dead letter; `None` if it needs one.

@@ -65,8 +65,7 @@ pub(super) struct Shared {
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
     /// The dropped lines of the log, counted there.
-    dropped_lines: OnceLock<Arc<AtomicU64>>,
-    is_log_failing: OnceLock<Arc<AtomicBool>>,
+    dropped_lines: OnceLock<(Arc<AtomicU64>, Arc<AtomicBool>)>,
     /// What the retention has deleted and will delete, counted there.
     expired: OnceLock<Arc<RetentionMonitor>>,
     /// What is read again while it is in use, by name.
@@ -108,7 +107,6 @@ impl Metrics {
             gaps: Mutex::default(),
             unreadable: OnceLock::new(),
             dropped_lines: OnceLock::new(),
-            is_log_failing: OnceLock::new(),
             expired: OnceLock::new(),
             watched: Mutex::default(),
             history: History::new(),
@@ -180,19 +178,15 @@ impl Metrics {
         self.shared.build.get_or_init(|| labels);
     }
 
-    /// Exposes the number of lines that the log of the program has dropped.
-    pub fn count_dropped_lines(&self, count: Arc<AtomicU64>) {
-        self.shared.dropped_lines.get_or_init(|| count);
-    }
-
-    /// Exposes whether the log of the program cannot be written. The first call wins.
-    pub fn watch_log(&self, is_failing: Arc<AtomicBool>) {
-        self.shared.is_log_failing.get_or_init(|| is_failing);
+    /// Exposes the number of lines that the log of the program has dropped, and whether it cannot be written. The first
+    /// call wins.
+    pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
+        self.shared.dropped_lines.get_or_init(|| (count, is_failing));
     }
 
     /// Whether the log of the program cannot be written.
     pub(crate) fn is_log_failing(&self) -> bool {
-        self.shared.is_log_failing.get().is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
+        self.shared.dropped_lines.get().is_some_and(|(_, is_failing)| is_failing.load(Ordering::Relaxed))
     }
 
     /// Exports what the retention has deleted, and what it will delete. The first call wins.
@@ -293,11 +287,12 @@ impl Scrape {
         let Shared { registry, build, dead_letters, unreadable, dropped_lines, expired, .. } =
             &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
+        let dropped_lines = dropped_lines.get().map(|(count, _)| count);
         self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
         for (name, count) in
-            [(names::STORE_UNREADABLE, unreadable), (names::LOG_LINES_DROPPED, dropped_lines)]
+            [(names::STORE_UNREADABLE, unreadable.get()), (names::LOG_LINES_DROPPED, dropped_lines)]
         {
-            if let Some(count) = count.get() {
+            if let Some(count) = count {
                 self.counter(name, &[]).absolute(count.load(Ordering::Relaxed));
             }
         }

@@ -109,7 +109,7 @@ async fn facing_without_listings_accepts_purchases_and_is_degraded() {
 async fn a_log_that_cannot_be_written_degrades() {
     let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let is_failing = Arc::new(AtomicBool::new(true));
-    parts.metrics.watch_log(Arc::clone(&is_failing));
+    parts.metrics.count_dropped_lines(Arc::default(), Arc::clone(&is_failing));
     let facing = router(parts, HttpOptions::default());
     for (status, lines) in [("degraded", json!({"failing": true})), ("healthy", Value::Null)] {
         let health = get(&facing, "/health").await.json();

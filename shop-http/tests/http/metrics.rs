@@ -54,7 +54,7 @@ impl Measured {
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.note_retention("purchases", None);
         metrics.count_unreadable(Arc::default());
-        metrics.count_dropped_lines(Arc::default());
+        metrics.count_dropped_lines(Arc::default(), Arc::default());
         metrics.note_build(&[("commit", "0123456789ab"), ("features", "embedded")]);
         metrics.count_expired(Arc::default());
         metrics.note_log_usage("purchases", &LogUsage::new(1, 1, None, 0));
@@ -70,7 +70,7 @@ impl Measured {
         let query = faults.query(Arc::new(store.clone()));
         let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
         front.clock = clock;
-        front.metrics.count_dropped_lines(Arc::default());
+        front.metrics.count_dropped_lines(Arc::default(), Arc::default());
         front.metrics.note_build(&[("commit", "0123456789ab"), ("features", "embedded")]);
         let options = HttpOptions::default();
         let (facing, management) = (router(front, options.clone()), router(back, options));

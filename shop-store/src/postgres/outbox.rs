@@ -148,14 +148,14 @@ impl PostgresOutbox {
             transaction.batch_execute(DURABLE),
             transaction.execute_typed(&insertion.sql, &parameters)
         );
-        let written =
-            durable.and(written).map_err(|error| from_driver(error).with_outcome(Outcome::NotApplied));
-        if written? == 1 {
-            return Ok(());
-        }
-        let message =
+        let skipped =
             "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
-        Err(postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied))
+        let error = match durable.and(written) {
+            Ok(1) => return Ok(()),
+            Ok(_) => postgres_error(ErrorKind::Unavailable, skipped),
+            Err(error) => from_driver(error),
+        };
+        Err(error.with_outcome(Outcome::NotApplied))
     }
 
     /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
