@@ -63,7 +63,18 @@ async fn the_record_has_all_values_of_the_request() {
     let response = send(&shop.facing, request(Method::POST, "/buy", &headers, body)).await;
     assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
     assert_eq!(response.header("x-request-id"), Some("r-1"));
+    let [zero_trace, zero_parent] = [
+        trace.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+        trace.replace("b7ad6b7169203331", &"0".repeat(16)),
+    ];
+    for invalid in [&*zero_trace, &zero_parent, &trace.replacen("00", "ff", 1)] {
+        let headers = [JSON, ("traceparent", invalid)];
+        let response = send(&shop.facing, request(Method::POST, "/buy", &headers, ADA)).await;
+        assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
+    }
     let SourceEvent::Batch(batch) = shop.log.source("g").next().await.unwrap() else { panic!("a batch") };
+    let traces: Vec<_> = batch.records.iter().map(|record| record.headers.get(header::TRACEPARENT)).collect();
+    assert_eq!(traces, [Some(trace.as_bytes()), None, None, None]);
     let record = &batch.records[0];
     let purchase = decode(record, &batch.partition).unwrap();
     assert_eq!(purchase.id.to_string(), response.header("x-purchase-id").unwrap());
@@ -72,7 +83,6 @@ async fn the_record_has_all_values_of_the_request() {
         (purchase.price.to_string(), purchase.timestamp.to_string()),
         ("1195.30".into(), "2019-12-31T23:00:00.000Z".into())
     );
-    assert_eq!(record.headers.get(header::TRACEPARENT), Some(trace.as_bytes()));
     assert_eq!(record.headers.get(header::REQUEST_ID), Some(&b"r-1"[..]));
     assert_eq!(record.key.as_deref(), Some(&b"5"[..]));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use http_body_util::BodyExt;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -295,6 +296,12 @@ async fn clients_need_a_certificate_of_the_authority() {
         let refused = response(own.as_ref()).await;
         assert!(refused.is_err(), "{refused:?}");
     }
+    // An authority that is removed is refused once its file is read again, and by every handshake from then on.
+    served.files.write("ca.crt", &Authority::new().pem);
+    while response(Some(&clients.sign())).await.is_ok() {}
+    let own = clients.sign();
+    let all = join_all((0..8).map(|_| response(Some(&own)))).await;
+    assert!(all.iter().all(Result::is_err), "{all:?}");
 }
 
 #[tokio::test]
