@@ -53,7 +53,7 @@ impl Backend for Mongodb<'_> {
             scanned,
             migrated,
             skipped,
-            "migrated; skipped are no purchases, or changed meanwhile"
+            "migrated; skipped ones are not purchases, or changed meanwhile"
         );
         Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
     }

@@ -217,8 +217,8 @@ impl Connection {
         }
     }
 
-    /// Ends the sessions and connections. Without it the driver does so in a task of its own, which fails if the runtime
-    /// ends meanwhile.
+    /// Ends the sessions and connections. Without it the driver spawns a task for that, which panics if the runtime ends
+    /// meanwhile.
     pub(super) async fn close(&self) {
         let closed = self.database.client().clone().shutdown().immediate(true);
         drop(time::timeout(CHECK_TIMEOUT, closed.into_future()).await);

@@ -2,7 +2,7 @@
 //! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` moves them to the first range, except for
 //! dates that are not valid for a purchase.
 //!
-//! What a query selects is one range of an index, without conditions that the server would have to check in documents.
+//! Each query of the first range reads one range of an index, without conditions that are checked in documents.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -189,7 +189,7 @@ pub(super) fn queries(
             let mut later = vec![doc! { "timestamp": dates(order, request.range) }];
             let mut filters = VecDeque::new();
             if let Some((time, id)) = last {
-                // Of the same time in ranges of their own: a condition that has both would be checked in all of them. As
+                // Those of the same time first: a condition for both would be checked in all documents of that time. As
                 // `$gte` and `$lte`: for an equal time DocumentDB reads two indexes.
                 let same = doc! { "$gte": *time, "$lte": *time };
                 let ranges =
