@@ -9,6 +9,7 @@ use shop_core::ports::{
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
 use super::fixture::{MongoFixture, environment};
+use super::select::RangePosition;
 use super::{MongoStore, scan, select, totals};
 
 /// The number of users.
@@ -65,10 +66,13 @@ async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let mut request = PageRequest::first(order, PageLimit::new(45).unwrap());
         for _ in 0..3 {
-            let (filters, sort) =
-                select::queries(selector, &request, &select::start(selector, &request).unwrap());
-            let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
-            commands.extend(filters.into_iter().map(find));
+            let start = select::start(selector, &request).unwrap();
+            // What a page reads that is not full.
+            for position in [start, RangePosition::Undated(None)] {
+                let (filters, sort) = select::queries(selector, &request, &position);
+                let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
+                commands.extend(filters.into_iter().map(find));
+            }
             let Some(next) = store.page(selector, &request).await.unwrap().next else { break };
             request = request.with_cursor(next);
         }
