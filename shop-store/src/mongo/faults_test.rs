@@ -15,7 +15,7 @@ use shop_core::ports::{
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
 use super::faulty_server::{Fault, FaultyServer};
-use super::fixture::MongoFixture;
+use super::fixture::{MongoFixture, with_options};
 use super::indexes::ListingIndexes;
 use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
@@ -187,7 +187,7 @@ async fn duplicate_checks_read_from_the_primary() {
 #[tokio::test]
 async fn a_write_concern_of_the_uri_rejects_no_query() {
     let Some(direct) = MongoFixture::on_test_server().await else { return };
-    let uri = format!("{}?w=0", direct.uri());
+    let uri = with_options(direct.uri(), "w=0");
     let database = direct.mongo().connection.collection.namespace().db;
     let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database))).await.unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);

@@ -65,6 +65,11 @@ pub(crate) fn one_server(uri: &str) -> &str {
     server
 }
 
+/// The `uri` with more options.
+pub(crate) fn with_options(uri: &str, options: &str) -> String {
+    format!("{uri}{}{options}", if uri.contains('?') { '&' } else { '?' })
+}
+
 /// The name of a new database.
 fn fresh_database() -> String {
     format!("test_{}", Uuid::now_v7().simple())

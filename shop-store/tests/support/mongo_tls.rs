@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::mongo::{MongoFixture, one_server};
+use crate::mongo::{MongoFixture, one_server, with_options};
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -99,9 +99,8 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
     let check = async |ca: &str, client: &str| {
         let folder = folder.path().display();
         let uri = fixture.uri().replacen(one_server(fixture.uri()), &format!("localhost:{port}"), 1);
-        let options = if uri.contains('?') { "&" } else { "?" };
-        let uri =
-            format!("{uri}{options}tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
+        let options = format!("tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
+        let uri = with_options(&uri, &options);
         MongoStore::open(MongoStoreOptions::new(uri.as_str())).await?.check().await
     };
     let client = format!("&tlsCertificateKeyFile={}", path("client.pem").display());
