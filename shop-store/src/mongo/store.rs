@@ -22,6 +22,8 @@ use super::{MongoStoreOptions, insert};
 /// // Optional: listings work without the indexes, slowly.
 /// store.wait_for_indexes().await;
 /// println!("{} purchases", store.summary(&Selector::All).await?.count);
+/// // Before the runtime ends.
+/// store.close().await;
 /// # Ok(())
 /// # }
 /// ```
