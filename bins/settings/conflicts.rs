@@ -79,17 +79,6 @@ pub(super) fn conflicts(
             "SHOP_POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned(),
         );
     }
-    for (name, protocol) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_protocol),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_traces_protocol),
-    ] {
-        if let Some(protocol) = protocol.as_ref().filter(|protocol| given.has_traces() && *protocol != OTLP) {
-            let port = "and the port of that, usually 4318, in the address";
-            faults.push(format!(
-                "{name}: {protocol} is not supported: set {OTLP}, {port}, or OTEL_TRACES_EXPORTER=none"
-            ));
-        }
-    }
     if command.is_some() && given.check_config {
         faults.push("--check-config checks a service: leave out the command".to_owned());
     }
@@ -233,7 +222,7 @@ fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
     Some(fault.to_owned())
 }
 
-/// Topics with the same name, and invalid addresses.
+/// Topics with the same name, invalid addresses, and protocols of traces that are not supported.
 fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
         ("SHOP_PURCHASES_TOPIC", &given.kafka_topic),
@@ -253,6 +242,17 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     ] {
         if let Some(Err(error)) = url.as_ref().map(|url| ShopClient::builder(url).build()) {
             faults.push(format!("{name}: {}", error.message()));
+        }
+    }
+    for (name, protocol) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_protocol),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_traces_protocol),
+    ] {
+        if let Some(protocol) = protocol.as_ref().filter(|protocol| given.has_traces() && *protocol != OTLP) {
+            let port = "and the port of that, usually 4318, in the address";
+            faults.push(format!(
+                "{name}: {protocol} is not supported: set {OTLP}, {port}, or OTEL_TRACES_EXPORTER=none"
+            ));
         }
     }
     let is_fit = |url: Url| {
