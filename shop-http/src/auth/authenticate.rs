@@ -188,20 +188,18 @@ mod tests {
 
     use super::*;
 
+    #[async_trait]
+    impl Authenticate for Rejection {
+        async fn principal(&self, _token: &str) -> Result<Principal, Self> {
+            Err(self.clone())
+        }
+    }
+
     #[tokio::test]
     async fn a_token_is_not_invalid_while_it_may_be_valid_elsewhere() {
-        /// Has one response to all tokens.
-        #[derive(Debug)]
-        struct Rejects(Rejection);
-        #[async_trait]
-        impl Authenticate for Rejects {
-            async fn principal(&self, _token: &str) -> Result<Principal, Rejection> {
-                Err(self.0.clone())
-            }
-        }
         let [away, invalid] = [Rejection::Unavailable, Rejection::invalid("is unknown")];
         for all in [[away.clone(), invalid.clone()], [invalid, away.clone()]] {
-            let all = AnyOf::new(all.map(|rejection| Arc::new(Rejects(rejection)) as _));
+            let all = AnyOf::new(all.map(|rejection| Arc::new(rejection) as _));
             assert_eq!(all.principal("token").await, Err(away.clone()));
         }
     }

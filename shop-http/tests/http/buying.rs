@@ -63,12 +63,9 @@ async fn the_record_has_all_values_of_the_request() {
     let response = send(&shop.facing, request(Method::POST, "/buy", &headers, body)).await;
     assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
     assert_eq!(response.header("x-request-id"), Some("r-1"));
-    let [zero_trace, zero_parent] = [
-        trace.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-        trace.replace("b7ad6b7169203331", &"0".repeat(16)),
-    ];
-    for invalid in [&*zero_trace, &zero_parent, &trace.replacen("00", "ff", 1)] {
-        let headers = [JSON, ("traceparent", invalid)];
+    let zeros = [32, 16].map(|length| "0".repeat(length));
+    for (valid, invalid) in [(&trace[3..35], &*zeros[0]), (&trace[36..52], &zeros[1]), ("00-", "ff-")] {
+        let headers = [JSON, ("traceparent", &*trace.replacen(valid, invalid, 1))];
         let response = send(&shop.facing, request(Method::POST, "/buy", &headers, ADA)).await;
         assert_eq!(response.status, StatusCode::CREATED, "{}", response.text);
     }
