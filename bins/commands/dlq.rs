@@ -100,8 +100,8 @@ async fn resolve(
     let done = options.resolution.as_str();
     let progress = begin();
     let positions = selection.positions();
-    let (mut unknown, mut faults, mut count, mut printed) = (positions.clone(), Vec::new(), 0_u64, Ok(true));
-    let mut at = Vec::new();
+    let (mut unknown, mut faults, mut at) = (positions.clone(), Vec::new(), Vec::new());
+    let (mut count, mut printed) = (0_u64, Ok(true));
     let selected = log.select_dead_letters(&selection.filter(), &positions).await?;
     let resolved = resolve_all(log, topic.record, selected, options, |dead_letter, resolved| {
         let position = dead_letter.position();

@@ -369,9 +369,7 @@ pub(crate) async fn health(
         if asks_for(&uri, HISTORY) {
             body.insert("history".into(), json!(service.metrics.history()));
         }
-        if is_log_failing {
-            body.insert("log_lines".into(), json!({"failing": true}));
-        }
+        body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
         body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));
         if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for(&uri, DETAILS) {
             body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
