@@ -4,7 +4,6 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
-use shop_core::retention::Retention;
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::task::JoinHandle;
@@ -37,15 +36,6 @@ impl Background {
             Ok(())
         }));
         monitor
-    }
-
-    /// Deletes purchases that are older than the retention.
-    pub(super) fn retention(&mut self, retention: Retention) {
-        let shutdown = self.shutdown.clone();
-        self.tasks.push(tokio::spawn(async move {
-            let _stopped = shutdown.run_until_cancelled(retention.run()).await;
-            Ok(())
-        }));
     }
 
     /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`, among them what
@@ -83,7 +73,7 @@ impl Background {
     }
 
     /// Runs `work` until it ends, or the process does.
-    fn until_shutdown<T: Send>(&mut self, work: impl Future<Output = T> + Send + 'static) {
+    pub(super) fn until_shutdown<T: Send>(&mut self, work: impl Future<Output = T> + Send + 'static) {
         let shutdown = self.shutdown.clone();
         self.tasks.push(tokio::spawn(async move {
             let _ended = shutdown.run_until_cancelled(work).await;

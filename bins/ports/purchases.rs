@@ -140,7 +140,7 @@ impl Purchases {
             if let Some(keep) = settings.purchase_retention {
                 let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));
                 metrics.count_expired(retention.monitor());
-                background.retention(retention);
+                background.until_shutdown(async move { retention.run().await });
             }
         }
         Ok(())
