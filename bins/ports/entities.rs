@@ -10,11 +10,11 @@ use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
-use shop_http::{EntityRole, Metrics};
+use shop_http::{DeadLetterLog, EntityRole, Metrics};
 
-use super::{Backends, Background, note};
+use super::{Background, dead_letters, note};
 use crate::Result;
-use crate::backend::{Closed, EntityPorts, Topic, TopicLog, client};
+use crate::backend::{self, Backend, Closed, EntityPorts, Topic, TopicLog, client};
 use crate::settings::Settings;
 
 /// Users or orders. They consume the events `R` of the other.
@@ -50,9 +50,9 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
     }
 
-    /// The log of the events that these rows' projection consumes, if this process stores them.
-    pub(super) fn subscribed(&self) -> Option<&TopicLog> {
-        self.local.as_ref().map(|local| &local.subscribed)
+    /// The dead letters of the events that these rows' projection consumes, if this process stores them.
+    pub(super) fn dead_letters(&self) -> Option<DeadLetterLog> {
+        self.local.as_ref().map(|local| dead_letters(&local.subscribed, R::TYPE))
     }
 
     /// Starts the relay of the rows' events, if this process stores them, and the ingest of the other's events, if the
@@ -84,7 +84,7 @@ type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn EntityS
 /// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(
     settings: &Settings,
-    Backends { log, entities, .. }: &Backends<'_>,
+    logs: &dyn Backend,
     closed: &mut Vec<Closed>,
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
@@ -98,14 +98,14 @@ pub(super) async fn open(
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
-    let user_events = note(log.log(Topic::users(settings)).await?, closed);
-    let order_events = note(log.log(Topic::orders(settings)).await?, closed);
+    let user_events = note(logs.log(Topic::users(settings)).await?, closed);
+    let order_events = note(logs.log(Topic::orders(settings)).await?, closed);
     if keeps_users {
-        let rows = note(entities.users().await?, closed);
+        let rows = note(backend::for_entities(settings).users().await?, closed);
         users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
     }
     if keeps_orders {
-        let rows = note(entities.orders().await?, closed);
+        let rows = note(backend::for_entities(settings).orders().await?, closed);
         orders = Some(Entity::local(rows, &order_events, &user_events, &settings.orders_group_id));
     }
     Ok((users, orders))

@@ -11,12 +11,11 @@ use std::time::Duration;
 use shop_core::entity::EntityStore;
 use shop_core::log::RecordType;
 use shop_core::orders::Order;
-use shop_core::record::Record as _;
 use shop_core::users::{User, UserStore};
 use shop_http::{DeadLetterLog, Metrics, Parts, ServiceKind};
 
 use crate::Result;
-use crate::backend::{self, Backend, Closed, OpenPort, TopicLog};
+use crate::backend::{self, Closed, OpenPort, TopicLog};
 use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
 use entities::Entity;
@@ -34,13 +33,6 @@ pub(crate) struct Ports {
     closed: Vec<Closed>,
 }
 
-/// The backends of a process. What they open shares their clients.
-struct Backends<'a> {
-    log: Box<dyn Backend + 'a>,
-    purchases: Box<dyn Backend + 'a>,
-    entities: Box<dyn Backend + 'a>,
-}
-
 impl Ports {
     /// Opens the ports that the settings select. Does not read from the log yet.
     ///
@@ -49,16 +41,13 @@ impl Ports {
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         #[cfg(feature = "failpoints")]
         shop_core::init_failpoints();
-        let backends = Backends {
-            log: backend::for_log(settings),
-            purchases: backend::for_purchases(settings),
-            entities: backend::for_entities(settings),
-        };
+        // The logs share its clients.
+        let logs = &*backend::for_log(settings);
         let mut ports = Self::default();
         if settings.has(ProcessRole::Purchases) {
-            ports.purchases = Some(purchases::open(settings, &backends, &mut ports.closed).await?);
+            ports.purchases = Some(purchases::open(settings, logs, &mut ports.closed).await?);
         }
-        (ports.users, ports.orders) = entities::open(settings, &backends, &mut ports.closed).await?;
+        (ports.users, ports.orders) = entities::open(settings, logs, &mut ports.closed).await?;
         Ok(ports)
     }
 
@@ -98,10 +87,8 @@ impl Ports {
         }
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        let users = self.users.as_ref().and_then(|users| users.subscribed());
-        let orders = self.orders.as_ref().and_then(|orders| orders.subscribed());
-        let of_users = users.map(|log| dead_letters(log, Order::TYPE));
-        let of_orders = orders.map(|log| dead_letters(log, User::TYPE));
+        let of_users = self.users.as_ref().and_then(Entity::dead_letters);
+        let of_orders = self.orders.as_ref().and_then(Entity::dead_letters);
         if service == ServiceKind::Management {
             parts.dead_letters.extend(of_users.into_iter().chain(of_orders));
         }
