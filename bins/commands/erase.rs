@@ -22,9 +22,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
-            let ports = backend::for_purchases(settings);
-            let (log, store) =
-                open::log_and_store(settings, Topic::purchases(settings), ports.purchases()).await?;
+            let log = open::log(settings, Topic::purchases(settings)).await?;
+            let store = backend::for_purchases(settings).purchases().await?;
             let erased = erase.purchases(&log.name, &*log.port, &*store.port.query, &*store.port.erase).await;
             log.close().await;
             store.close().await;

@@ -39,8 +39,8 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     topic: Topic<'_>,
     opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
-    let projection = async { Ok(opening.await?.map(|store| store.projection)) };
-    let (log, store) = open::log_and_store(settings, topic, projection).await?;
+    let log = open::log(settings, topic).await?;
+    let store = opening.await?.map(|store| store.projection);
     let progress = Progress::begin();
     let replayed = match store.port.check().await {
         Ok(()) => apply_all(&*log.port, &*store.port, &progress).await,

@@ -18,9 +18,8 @@ const OLDER_STORE: &str =
     ". If the store is an older copy, reset the offsets of its group to before it, then start management";
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let backend = backend::for_purchases(settings);
-    let ports = async { Ok(backend.purchases().await?.map(|store| store.query)) };
-    let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;
+    let log = open::log(settings, Topic::purchases(settings)).await?;
+    let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
     let mut options = VerifyOptions::default();
     (options.quiet_period, options.max_reported) = (wait, named);
     options.retained_from = settings.purchases_retained_from();
