@@ -182,21 +182,13 @@ impl TopicStatus {
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        let retention = self.retention_seconds.map(|kept| human(Duration::from_secs(kept)));
+        let retention = or_dash(self.retention_seconds.map(|kept| human(Duration::from_secs(kept))));
         self.partitions.iter().map(move |at| {
-            let [partition, end, lag] =
-                [at.partition.into(), at.end, at.lag].map(|number: u64| number.to_string());
             let (committed, age) = (or_dash(at.committed), or_dash(at.age().map(human)));
-            row([
-                &self.group,
-                &self.topic,
-                &partition,
-                &committed,
-                &end,
-                &lag,
-                &age,
-                &or_dash(retention.as_ref()),
-            ])
+            let PartitionStatus { partition, end, lag, .. } = at;
+            let numbers = format!("{partition} {committed} {end} {lag} {age} {retention}");
+            let names = [&*self.group, &*self.topic].into_iter();
+            names.chain(numbers.split(' ')).map(str::to_owned).collect()
         })
     }
 
