@@ -106,8 +106,7 @@ impl Connection {
             .build();
         let database = client.database_with_options(&name, primary);
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
-        let (query_permits, write_permits) = (permits(), permits());
-        let unreadables = Arc::default();
+        let (query_permits, write_permits, unreadables) = (permits(), permits(), Arc::default());
         Ok(Self { collection, database, options, unreadables, query_permits, write_permits, unreachable })
     }
 

@@ -1,6 +1,6 @@
 //! Exact counts and sums. The server adds up documents in the current format; all others are read and added up here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bson::{Bson, DateTime, Decimal128, Document, RawDocument, RawDocumentBuf, bson, doc};
@@ -75,7 +75,7 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
     let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
     let counts = doc! {
         "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
-        "all": [{ "$match": erase::no_mark() }, { "$group": { "_id": Bson::Null, "count": { "$sum": 1 } } }],
+        "all": [{ "$match": erase::no_mark() }, { "$count": "count" }],
     };
     [doc! { "$match": filter }, doc! { "$facet": counts }]
 }
@@ -115,12 +115,7 @@ fn current(selector: &Selector) -> Document {
 #[derive(Deserialize)]
 struct Reply {
     current: Vec<Group>,
-    all: Vec<Count>,
-}
-
-#[derive(Deserialize)]
-struct Count {
-    count: u64,
+    all: Vec<HashMap<String, u64>>,
 }
 
 #[derive(Deserialize)]
@@ -134,8 +129,8 @@ struct Group {
 fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let Reply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
     // Too many slots are an error, whatever else there is.
-    let all = all.first().filter(|_| current.len() <= Totals::MAX_SLOTS).map_or(0, |all| all.count);
-    let others = all.saturating_sub(current.iter().map(|group| group.count).sum());
+    let all = all.first().filter(|_| current.len() <= Totals::MAX_SLOTS).and_then(|all| all.get("count"));
+    let others = all.map_or(0, |all| *all).saturating_sub(current.iter().map(|group| group.count).sum());
     let read = |group: Group| {
         let first = Timestamp::from_millis(group.first.timestamp_millis()).ok()?;
         Some((first, Summary::new(group.count, sum(&group.total.to_string())?)))
