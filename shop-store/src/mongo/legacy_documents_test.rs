@@ -85,7 +85,7 @@ async fn legacy_documents_are_read_before_migration() {
     assert!(store.get(&id(7)).await.is_err(), "the document is no purchase");
     let number = Selector::User("42".parse().unwrap());
     let page = store.page(&number, &PageRequest::default()).await.unwrap();
-    assert_eq!((page.items[0].id, page.items[0].price.to_string()), (id(9), "0.30000000".to_owned()));
+    assert_eq!((page.items[0].id, page.items[0].price.to_string()), (id(9), "0.3".to_owned()));
     assert_eq!(store.summary(&number).await.unwrap().count, 1);
     // Inserted again, each is a duplicate by its content, and no conflict.
     let again = one.clone();
@@ -110,7 +110,7 @@ fn oddities() -> Vec<Document> {
         odd(next(0), &|_| ()),
         odd(next(1), &|old| drop(old.insert("price", 2.25))),
         odd(next(2), &|nan| drop(nan.insert("price", decimal("NaN")))),
-        odd(next(3), &|nine| drop(nine.insert("price", decimal("0.123456789")))),
+        odd(next(3), &|large| drop(large.insert("price", decimal("10000000000000000")))),
         odd(next(4), &|below| drop(below.insert("price", decimal("-1")))),
         odd(next(5), &|control| drop(control.insert("username", "ada\nlovelace"))),
         odd(next(6), &|control| drop(control.insert("username", "ada\n"))),
