@@ -12,6 +12,7 @@ use crate::client::generate_key;
 use crate::error::{ErrorResponse, client_error};
 use crate::problem::Problem;
 use crate::response::Response;
+use crate::transport::Sent;
 use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient};
 
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
@@ -173,7 +174,9 @@ impl ShopClient {
                 continue;
             }
             let batch = Batch::new(part.clone());
-            let sent = self.send(self.inner.transport.batch(Arc::clone(&batch)), context).await;
+            let sent = Sent::Batch(Arc::clone(&batch));
+            let call = self.inner.transport.post("buy_many", "v1/purchases:batch", sent).large();
+            let sent = self.send(call, context).await;
             match sent.as_ref().map_err(Error::kind) {
                 Err(ErrorKind::TooLarge) => {
                     let second = part.split_off(part.len() / 2);

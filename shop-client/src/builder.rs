@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::ready;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Url};
@@ -49,7 +50,8 @@ pub struct ShopClientBuilder {
     user_agent: Option<String>,
     headers: Vec<(String, String)>,
     connect_timeout: Duration,
-    proxies: Proxies,
+    /// `None` for those of the environment.
+    proxies: Option<Vec<Proxy>>,
     #[cfg(feature = "rustls")]
     certificates: Certificates,
     #[cfg(feature = "gzip")]
@@ -59,14 +61,6 @@ pub struct ShopClientBuilder {
     retries: RetryPolicy,
     max_in_flight: usize,
     observer: Observer,
-}
-
-/// The proxies of the HTTP client.
-#[derive(Debug)]
-enum Proxies {
-    None,
-    System,
-    Chosen(Vec<Proxy>),
 }
 
 /// The certificates for `https`.
@@ -136,7 +130,7 @@ impl ShopClientBuilder {
             user_agent: None,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(2),
-            proxies: Proxies::None,
+            proxies: Some(Vec::new()),
             #[cfg(feature = "rustls")]
             certificates: Certificates::default(),
             #[cfg(feature = "gzip")]
@@ -186,7 +180,7 @@ impl ShopClientBuilder {
     /// Sends requests through the proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     /// By default no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
     pub fn system_proxy(mut self) -> Self {
-        self.proxies = Proxies::System;
+        self.proxies = None;
         self
     }
 
@@ -203,10 +197,7 @@ impl ShopClientBuilder {
     /// # example().unwrap();
     /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        match &mut self.proxies {
-            Proxies::Chosen(proxies) => proxies.push(proxy),
-            Proxies::None | Proxies::System => self.proxies = Proxies::Chosen(vec![proxy]),
-        }
+        self.proxies.get_or_insert_default().push(proxy);
         self
     }
 
@@ -323,20 +314,17 @@ impl ShopClientBuilder {
     /// is not valid, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
     /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
-        let (base, agent) = (self.parsed_url()?, self.user_agent_header()?);
-        let (http, user_agent) = match self.http.take() {
-            // A passed HTTP client keeps its own user agent unless one was set here.
-            Some(http) => (http, agent),
+        let (base, headers) = (self.parsed_url()?, self.default_headers()?);
+        let http = match self.http.take() {
+            Some(http) => http,
             None => {
-                let client = self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))?;
-                let http: HttpProvider = Box::new(move || Box::pin(ready(Ok(client.clone()))));
-                (http, None)
+                let client = self.http_client_for(&base)?;
+                Box::new(move || -> BoxFuture<'static, _> { Box::pin(ready(Ok(client.clone()))) })
             }
         };
-        let headers = self.default_headers()?;
         let Self { timeouts, tokens, retries, observer, .. } = self;
         let retrier = Retrier::new(&retries);
-        let transport = Transport { http, base, user_agent, headers, timeouts, tokens, retrier, observer };
+        let transport = Transport { http, base, headers, timeouts, tokens, retrier, observer };
         Ok(ShopClient::new(transport, retries, self.max_in_flight))
     }
 
@@ -345,13 +333,13 @@ impl ShopClientBuilder {
     /// # Errors
     /// Those of [`build`](Self::build).
     pub fn build_http_client(mut self) -> Result<Client> {
-        let (base, agent) = (self.parsed_url()?, self.user_agent_header()?);
-        self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))
+        let base = self.parsed_url()?;
+        self.http_client_for(&base)
     }
 
-    fn http_client_for(&mut self, base: &Url, user_agent: HeaderValue) -> Result<Client> {
+    fn http_client_for(&mut self, base: &Url) -> Result<Client> {
         let builder = Client::builder()
-            .user_agent(user_agent)
+            .user_agent(self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT))
             .connect_timeout(self.connect_timeout)
             // A purchase is sent to the configured address only.
             .redirect(Policy::none())
@@ -362,10 +350,9 @@ impl ShopClientBuilder {
             .tcp_nodelay(true);
         #[cfg(feature = "gzip")]
         let builder = builder.gzip(self.gzip);
-        let builder = match std::mem::replace(&mut self.proxies, Proxies::None) {
-            Proxies::None => builder.no_proxy(),
-            Proxies::System => builder,
-            Proxies::Chosen(proxies) => proxies.into_iter().fold(builder, ClientBuilder::proxy),
+        let builder = match self.proxies.take() {
+            Some(proxies) => proxies.into_iter().fold(builder.no_proxy(), ClientBuilder::proxy),
+            None => builder,
         };
         self.with_tls(builder, base)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
 use shop_core::id_from_key;
 use shop_core::ports::Lookup;
@@ -66,11 +67,6 @@ struct Readiness {
 }
 
 const NO_READINESS: &str = "whether it is ready is unknown: the service is older, or at another address";
-
-fn is_ready(reported: bool) -> Result<()> {
-    let error = || client_error(ErrorKind::Unavailable, "the service does not report that it is ready");
-    if reported { Ok(()) } else { Err(error().with_outcome(Outcome::NotApplied)) }
-}
 
 impl ShopClient {
     pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
@@ -278,11 +274,10 @@ impl ShopClient {
 
     /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
-        let transport = &self.inner.transport;
         let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
         let parameters = if wait.is_zero() { &[][..] } else { &waiting[..] };
-        let url = transport.url(&format!("v1/purchases/{id}"), parameters);
-        let mut call = Call::query("get", url, transport.timeouts.query.saturating_add(wait));
+        let mut call = self.inner.transport.query("get", &format!("v1/purchases/{id}"), parameters);
+        call.timeout = call.timeout.saturating_add(wait);
         call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
         match answer.status {
@@ -306,13 +301,12 @@ impl ShopClient {
     /// The reason why it is not ready. [`Unsupported`](ErrorKind::Unsupported) when that cannot be known: there is no
     /// service at the address, or one that does not have this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
-        is_ready(self.readiness("v1", NO_READINESS).await?.status == "ready")
+        self.readiness("v1", NO_READINESS, None).await
     }
 
     /// Checks whether a part of the service works. One that reports no parts works while it is ready.
     pub(crate) async fn check_part(&self, part: &str) -> Result<()> {
-        let Readiness { status, parts } = self.readiness("v1", NO_READINESS).await?;
-        is_ready(parts.get(part).copied().unwrap_or(status == "ready"))
+        self.readiness("v1", NO_READINESS, Some(part)).await
     }
 
     /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`. Beside an admin listener, only
@@ -321,16 +315,31 @@ impl ShopClient {
     /// # Errors
     /// The reason why it cannot. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
-        let probe = self.readiness("readyz", "there is no such probe at this address: check it");
-        is_ready(probe.await?.status == "ready")
+        self.readiness("readyz", "there is no such probe at this address: check it", None).await
     }
 
-    async fn readiness(&self, path: &str, not_found_hint: &'static str) -> Result<Readiness> {
-        let transport = &self.inner.transport;
-        let mut call = Call::query("check", transport.url(path, &[]), transport.timeouts.check);
-        (call.repeats, call.not_found_hint) = (false, not_found_hint);
-        // A service that is not ready says why. Some other server may respond 200 to every request.
-        call.accepts = |status| [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+    async fn readiness(&self, path: &str, hint: &'static str, part: Option<&str>) -> Result<()> {
+        let Readiness { status, parts } = self.report("check", path, &[], hint).await?;
+        if part.and_then(|part| parts.get(part).copied()).unwrap_or(status == "ready") {
+            return Ok(());
+        }
+        let error = client_error(ErrorKind::Unavailable, "the service does not report that it is ready");
+        Err(error.with_outcome(Outcome::NotApplied))
+    }
+
+    /// The state that the service reports at `path`, good or bad. It is requested once.
+    pub(crate) async fn report<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        path: &str,
+        parameters: &[(&str, String)],
+        not_found_hint: &'static str,
+    ) -> Result<T> {
+        let mut call = self.inner.transport.query(name, path, parameters);
+        (call.timeout, call.repeats) = (self.inner.transport.timeouts.check, false);
+        call.not_found_hint = not_found_hint;
+        // A service that is not well says why. Some other server may respond 200 to every request.
+        call.accepts = |status| [200, 500, 503].contains(&status.as_u16());
         let answer = self.query(&call).await?;
         let is_ok = answer.status == StatusCode::OK;
         answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(not_found_hint) })

@@ -9,7 +9,7 @@ use shop_core::api::problem::UNKNOWN_DEAD_LETTER;
 use shop_core::api::{DeadLetterBody, DeadLettersBody, ResolvedBody};
 use shop_core::log::{ReasonKind, RecordPosition};
 
-use crate::transport::{Call, PAGE_BYTES, Sent, json};
+use crate::transport::{Sent, json};
 use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 
 /// The pending dead letters of management: lists, shows, replays and discards them. The caller needs the right to
@@ -88,10 +88,7 @@ impl DeadLetters {
         let mut parameters = self.filter.clone();
         parameters.push(("limit", limit.get().to_string()));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        let transport = &self.client.inner.transport;
-        let url = transport.url("v1/dead-letters", &parameters);
-        let mut call = Call::query("dead_letters", url, transport.timeouts.query);
-        call.answer_bytes = Some(PAGE_BYTES);
+        let call = self.client.inner.transport.query("dead_letters", "v1/dead-letters", &parameters).large();
         let answer = self.client.query(&call).await?;
         let page: DeadLettersBody = answer.parsed()?;
         if page.next.is_some() && page.next.as_deref() == cursor {
@@ -116,10 +113,9 @@ impl DeadLetters {
     /// # Errors
     /// As [`page`](Self::page).
     pub async fn get(&self, position: impl IntoValid<RecordPosition>) -> Result<Option<DeadLetterBody>> {
-        let transport = &self.client.inner.transport;
-        let url = transport.url(&format!("v1/dead-letters/{}", position.into_valid()?), &[]);
-        let mut call = Call::query("dead_letter", url, transport.timeouts.query);
-        (call.answer_bytes, call.outcomes) = (Some(PAGE_BYTES), &[UNKNOWN_DEAD_LETTER]);
+        let path = format!("v1/dead-letters/{}", position.into_valid()?);
+        let mut call = self.client.inner.transport.query("dead_letter", &path, &[]).large();
+        call.outcomes = &[UNKNOWN_DEAD_LETTER];
         let answer = self.client.query(&call).await?;
         if answer.status == StatusCode::OK { answer.parsed().map(Some) } else { Ok(None) }
     }
@@ -139,7 +135,7 @@ impl DeadLetters {
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("replay", valid(positions)?, None).await
+        self.resolve("replay", positions, None).await
     }
 
     /// Discards the dead letters at these positions, as [`replay`](Self::replay).
@@ -153,7 +149,7 @@ impl DeadLetters {
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("discard", valid(positions)?, None).await
+        self.resolve("discard", positions, None).await
     }
 
     /// Dead-letters the records at these positions, on which an ingest of the service is stuck, so that it continues. The
@@ -169,24 +165,25 @@ impl DeadLetters {
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
         reason: &str,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("park", valid(positions)?, Some(reason)).await
+        self.resolve("park", positions, Some(reason)).await
     }
 
     async fn resolve(
         &self,
         how: &'static str,
-        positions: Vec<String>,
+        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
         reason: Option<&str>,
     ) -> Result<Vec<ResolvedBody>> {
+        let positions = positions.into_iter().map(|position| Ok(position.into_valid()?.to_string()));
+        let positions = positions.collect::<Result<Vec<_>>>()?;
         let mut body = json!({ "positions": positions, "dry_run": self.dry_run });
         if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
         let body = json(&body)?;
-        let transport = &self.client.inner.transport;
-        let url = transport.url(&format!("v1/dead-letters:{how}"), &[]);
-        let mut call = Call::post(how, url, Sent::One { body, key: None }, transport.timeouts.buy);
-        (call.answer_bytes, call.repeats) = (Some(PAGE_BYTES), self.dry_run);
+        let (path, sent) = (format!("v1/dead-letters:{how}"), Sent::One { body, key: None });
+        let mut call = self.client.inner.transport.post(how, &path, sent).large();
+        call.repeats = self.dry_run;
         let answer = self.client.send(call, None).await?;
         let Resolved { dry_run, results } = answer.parsed()?;
         let is_same = results.iter().map(|result| &result.position).eq(&positions);
@@ -195,8 +192,4 @@ impl DeadLetters {
         }
         Err(answer.unreadable("the response is about other dead letters"))
     }
-}
-
-fn valid<P: IntoValid<RecordPosition>>(positions: impl IntoIterator<Item = P>) -> Result<Vec<String>> {
-    positions.into_iter().map(|position| Ok(position.into_valid()?.to_string())).collect()
 }

@@ -13,7 +13,6 @@ use shop_core::users::{MAX_LISTED_ORDERS, UserOrders};
 
 use crate::client::generate_key;
 use crate::response::Response;
-use crate::transport::Call;
 use crate::{
     Email, Error, IntoValid, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, Result, ShopClient,
     TotalPrice, User, UserNumber,
@@ -163,8 +162,7 @@ impl<E: Resource> Entities<E> {
         let key = E::key(new);
         let created = async {
             let mut call = self.client.inner.transport.write(E::CREATE, E::PATH, new, key.clone())?;
-            call.outcomes = E::REFUSALS;
-            call.not_found_hint = E::NOT_FOUND_HINT;
+            (call.outcomes, call.not_found_hint) = (E::REFUSALS, E::NOT_FOUND_HINT);
             let answer = self.client.send(call, E::context(new)).await?;
             match answer.problem_among(E::REFUSALS) {
                 Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
@@ -193,11 +191,8 @@ impl<E: Resource> Entities<E> {
 
     /// The response at `path` below that of all; `None` when the number is unknown.
     async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
-        let transport = &self.client.inner.transport;
-        let url = transport.url(&format!("{}{path}", E::PATH), &[]);
-        let mut call = Call::query(name, url, transport.timeouts.query);
-        call.outcomes = &[E::UNKNOWN];
-        call.not_found_hint = E::NOT_FOUND_HINT;
+        let mut call = self.client.inner.transport.query(name, &format!("{}{path}", E::PATH), &[]);
+        (call.outcomes, call.not_found_hint) = (&[E::UNKNOWN], E::NOT_FOUND_HINT);
         let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }

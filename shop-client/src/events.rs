@@ -34,9 +34,9 @@ impl PurchaseEvents for ShopClient {
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let transport = &self.inner.transport;
-        let url = transport.url("v1/purchases/events", selection(selector).as_slice());
-        let call = Call::stream("events", url, EVENT_STREAM, transport.timeouts.query);
+        let (transport, parameters) = (&self.inner.transport, selection(selector));
+        let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
+        let call = call.streaming(EVENT_STREAM);
         let (delays, yielded) = (self.limits.retries.delays(), RecentIds::default());
         let mut events = Events { client: self.clone(), call, last: after, lines: None, delays, yielded };
         let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));

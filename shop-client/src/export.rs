@@ -9,7 +9,6 @@ use shop_core::api::NDJSON;
 
 use crate::ports::listing;
 use crate::response::{Response, foreign_line};
-use crate::transport::Call;
 use crate::{ListOrder, Purchase, Result, Selector, ShopClient, TimeRange};
 
 const CSV: &str = "text/csv";
@@ -100,8 +99,8 @@ impl Export {
     ) -> BoxStream<'static, Result<T>> {
         let opened = async move {
             let transport = &self.client.inner.transport;
-            let url = transport.url("v1/purchases", &listing(&self.selector, self.order, self.range));
-            let call = Call::stream("export", url, media_type, transport.timeouts.query);
+            let parameters = listing(&self.selector, self.order, self.range);
+            let call = transport.query("export", "v1/purchases", &parameters).streaming(media_type);
             read(self.client.query(&call).await?, call.timeout)
         };
         stream::once(opened).try_flatten().boxed()

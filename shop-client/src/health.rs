@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use shop_core::api::StuckBody;
 
-use crate::transport::Call;
 use crate::{Result, ShopClient};
 
 /// The state of a service. Members that it does not report are `None`: those of roles that it does not have, and all
@@ -104,14 +102,7 @@ impl ShopClient {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the service does not respond. It is not retried.
     pub async fn health(&self) -> Result<Health> {
-        let transport = &self.inner.transport;
-        let url = transport.url("health", &[("details", "true".to_owned())]);
-        let mut call = Call::query("health", url, transport.timeouts.check);
-        (call.repeats, call.not_found_hint) = (false, "there is no such path at this address: check it");
-        // A service without a store responds with its state as well.
-        call.accepts = |status| [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR].contains(&status);
-        let answer = self.query(&call).await?;
-        let is_ok = answer.status == StatusCode::OK;
-        answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(call.not_found_hint) })
+        let details = [("details", "true".to_owned())];
+        self.report("health", "health", &details, "there is no such path at this address: check it").await
     }
 }

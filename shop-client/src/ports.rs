@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key};
 use crate::error::client_error;
-use crate::transport::{Call, PAGE_BYTES};
 use crate::{
     Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period, PublishedPurchase,
     Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, RequestContext, Result, Selector, ShopClient,
@@ -26,9 +25,7 @@ impl PurchaseSink for ShopClient {
             let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
             return Err(client_error(ErrorKind::Unsupported, message));
         };
-        let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-        let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-        let published = self.send_purchase(&new, key, purchase.context.as_deref()).await?;
+        let published = self.send_purchase(&new_of(purchase), key, purchase.context.as_deref()).await?;
         Ok(published.receipt)
     }
 
@@ -37,8 +34,7 @@ impl PurchaseSink for ShopClient {
         // A request has one context.
         let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
         let new = purchases.iter().map(|purchase| {
-            let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-            let mut new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
+            let mut new = new_of(purchase);
             new.key = Some(purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?);
             Some(new)
         });
@@ -93,10 +89,7 @@ impl PurchaseQuery for ShopClient {
         let mut parameters = listing(selector, request.order, request.range);
         parameters.push(("limit", request.limit.get().to_string()));
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let transport = &self.inner.transport;
-        let url = transport.url("v1/purchases", &parameters);
-        let mut call = Call::query("page", url, transport.timeouts.query);
-        call.answer_bytes = Some(PAGE_BYTES);
+        let call = self.inner.transport.query("page", "v1/purchases", &parameters).large();
         let answer = self.query(&call).await?;
         let mut page: Page = answer.parsed()?;
         page.is_pending = answer.is_pending();
@@ -121,12 +114,9 @@ impl PurchaseQuery for ShopClient {
                 return Ok(whole.into_buckets());
             }
         };
-        let transport = &self.inner.transport;
         let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
         parameters.extend(selection(selector).into_iter().chain(times(request.range)));
-        let url = transport.url("v1/totals", &parameters);
-        let mut call = Call::query("totals", url, transport.timeouts.query);
-        call.answer_bytes = Some(PAGE_BYTES);
+        let call = self.inner.transport.query("totals", "v1/totals", &parameters).large();
         self.query(&call).await?.parsed().map(|body: TotalsBody| body.into())
     }
 
@@ -157,6 +147,12 @@ impl PurchaseQuery for ShopClient {
     }
 }
 
+/// The purchase to send, without a key.
+fn new_of(purchase: &Purchase) -> NewPurchase {
+    let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
+    NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp)
+}
+
 /// The query parameters of a listing.
 pub(crate) fn listing(
     selector: &Selector,
@@ -176,11 +172,8 @@ fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
 
 impl ShopClient {
     async fn summary_of(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
-        let transport = &self.inner.transport;
         let parameters: Vec<_> = selection(selector).into_iter().chain(times(range)).collect();
-        let url = transport.url("v1/summary", &parameters);
-        let call = Call::query("summary", url, transport.timeouts.query);
-        self.query(&call).await?.parsed()
+        self.query(&self.inner.transport.query("summary", "v1/summary", &parameters)).await?.parsed()
     }
 }
 
@@ -188,9 +181,7 @@ impl ShopClient {
 #[async_trait]
 impl IngestPositions for ShopClient {
     async fn positions(&self) -> Result<Offsets> {
-        let transport = &self.inner.transport;
-        let call =
-            Call::query("positions", transport.url("v1/purchases:positions", &[]), transport.timeouts.query);
+        let call = self.inner.transport.query("positions", "v1/purchases:positions", &[]);
         self.query(&call).await?.parsed().map(|body: PositionsBody| body.into())
     }
 }

@@ -11,7 +11,7 @@ use shop_core::Bytes;
 use crate::builder::further_header;
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::{Call, PAGE_BYTES, Sent, json};
+use crate::transport::{Call, Sent, json};
 use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
 
 /// A request for a path that no other call has: see [`ShopClient::request`].
@@ -45,13 +45,14 @@ impl ShopClient {
     /// ```
     pub fn request(&self, method: Method, path: &str) -> RawRequest {
         let transport = &self.inner.transport;
-        let (url, timeouts) = (transport.url(path.trim_start_matches('/'), &[]), transport.timeouts);
-        let is_below = url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
+        let mut call = transport.query("request", path.trim_start_matches('/'), &[]).large();
+        let is_below = call.url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
         let call = if is_below {
-            let timeout = if method.is_safe() { timeouts.query } else { timeouts.buy };
-            let mut call = Call::query("request", url, timeout);
-            (call.answer_bytes, call.repeats) = (Some(PAGE_BYTES), method.is_idempotent());
-            (call.accepts, call.method) = (|status: StatusCode| status.is_success(), method);
+            if !method.is_safe() {
+                call.timeout = transport.timeouts.buy;
+            }
+            (call.repeats, call.accepts) = (method.is_idempotent(), |status: StatusCode| status.is_success());
+            call.method = method;
             Ok(call)
         } else {
             let message = "the path leads elsewhere or has a query: add parameters by query";

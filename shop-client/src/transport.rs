@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::TryFutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
 use shop_core::Bytes;
@@ -37,8 +37,6 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_
 pub(crate) struct Transport {
     pub(crate) http: HttpProvider,
     pub(crate) base: Url,
-    /// The user agent for an HTTP client that the caller passed.
-    pub(crate) user_agent: Option<HeaderValue>,
     /// The headers of every request, besides those of the client.
     pub(crate) headers: HeaderMap,
     pub(crate) timeouts: Timeouts,
@@ -109,32 +107,15 @@ impl Call {
         }
     }
 
-    /// A query, whose expected status is 200.
-    pub(crate) fn query(name: &'static str, url: Url, timeout: Duration) -> Self {
-        Self {
-            name,
-            method: Method::GET,
-            url,
-            sent: None,
-            timeout,
-            repeats: true,
-            answer_bytes: Some(TYPICAL_RESPONSE_BYTES),
-            head: HeaderMap::new(),
-            accepts: |status| status == StatusCode::OK,
-            outcomes: &[],
-            not_found_hint: NO_SERVICE,
-        }
+    /// The same call, whose response may be as large as a page.
+    pub(crate) fn large(self) -> Self {
+        Self { answer_bytes: Some(PAGE_BYTES), ..self }
     }
 
-    /// A query whose response is a stream of this type.
-    pub(crate) fn stream(name: &'static str, url: Url, media_type: &'static str, timeout: Duration) -> Self {
+    /// The same call, whose response is a stream of this type.
+    pub(crate) fn streaming(self, media_type: &'static str) -> Self {
         let head = [(ACCEPT, HeaderValue::from_static(media_type))].into_iter().collect();
-        Self { answer_bytes: None, head, ..Self::query(name, url, timeout) }
-    }
-
-    /// A request with a body.
-    pub(crate) fn post(name: &'static str, url: Url, sent: Sent, timeout: Duration) -> Self {
-        Self { method: Method::POST, sent: Some(sent), ..Self::query(name, url, timeout) }
+        Self { answer_bytes: None, head, ..self }
     }
 }
 
@@ -193,9 +174,6 @@ impl Transport {
     fn head(&self, call: &Call, correlation: &Correlation, id: &str) -> HeaderMap {
         let mut head = self.headers.clone();
         head.insert(ACCEPT, ACCEPTED);
-        if let Some(agent) = &self.user_agent {
-            head.insert(USER_AGENT, agent.clone());
-        }
         match &call.sent {
             Some(Sent::One { key, .. }) => {
                 head.insert(CONTENT_TYPE, JSON);
@@ -256,20 +234,33 @@ impl Transport {
         key: IdempotencyKey,
     ) -> Result<Call> {
         let sent = Sent::One { body: json(body)?, key: Some(key) };
-        let mut call = Call::post(name, self.url(path, &[]), sent, self.timeouts.buy);
-        call.accepts = |status| status == StatusCode::CREATED;
-        Ok(call)
+        Ok(Call { accepts: |status| status == StatusCode::CREATED, ..self.post(name, path, sent) })
     }
 
-    /// The write of a batch.
-    pub(crate) fn batch(&self, batch: Arc<Batch>) -> Call {
-        let url = self.url("v1/purchases:batch", &[]);
-        let mut call = Call::post("buy_many", url, Sent::Batch(batch), self.timeouts.buy);
-        call.answer_bytes = Some(PAGE_BYTES);
-        call
+    /// A request with a body.
+    pub(crate) fn post(&self, name: &'static str, path: &str, sent: Sent) -> Call {
+        let call = self.query(name, path, &[]);
+        Call { method: Method::POST, sent: Some(sent), timeout: self.timeouts.buy, ..call }
     }
 
-    pub(crate) fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
+    /// A query of `path` below the address of the service. Its expected status is 200.
+    pub(crate) fn query(&self, name: &'static str, path: &str, parameters: &[(&str, String)]) -> Call {
+        Call {
+            name,
+            method: Method::GET,
+            url: self.url(path, parameters),
+            sent: None,
+            timeout: self.timeouts.query,
+            repeats: true,
+            answer_bytes: Some(TYPICAL_RESPONSE_BYTES),
+            head: HeaderMap::new(),
+            accepts: |status| status == StatusCode::OK,
+            outcomes: &[],
+            not_found_hint: NO_SERVICE,
+        }
+    }
+
+    fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();
         // The base ends with a slash, and the paths contain nothing that leads elsewhere.
         url.set_path(&format!("{}{path}", self.base.path()));

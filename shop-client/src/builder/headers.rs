@@ -2,7 +2,7 @@
 
 use std::future::ready;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::ShopClientBuilder;
 use crate::error::client_error;
@@ -58,7 +58,9 @@ impl ShopClientBuilder {
     }
 
     pub(super) fn default_headers(&self) -> Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
+        // A passed HTTP client keeps its own user agent unless one was set here.
+        let agent = self.user_agent_header()?;
+        let mut headers: HeaderMap = agent.map(|agent| (USER_AGENT, agent)).into_iter().collect();
         for (name, value) in &self.headers {
             let (name, value) = further_header(name, value, None)?;
             headers.insert(name, value);
