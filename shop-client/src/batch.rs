@@ -9,8 +9,7 @@ use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock, id_from_key};
 
 use crate::client::generate_key;
-use crate::error::{ErrorResponse, client_error};
-use crate::problem::Problem;
+use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::Sent;
 use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient};
@@ -28,12 +27,6 @@ struct State {
     /// The indices of the purchases that the current attempt sends.
     sent: Vec<usize>,
     attempts: u32,
-}
-
-/// One line of the response, as a result and as a problem.
-struct Line {
-    result: BatchResultBody,
-    problem: Problem,
 }
 
 impl Batch {
@@ -72,21 +65,20 @@ impl Batch {
     /// # Errors
     /// When the outcome of a purchase is still unknown: the next attempt repeats it.
     pub(crate) fn judged(&self, answer: Response) -> Result<Response> {
-        let lines: Option<Vec<Line>> =
-            answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parsed).collect();
+        let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
+        let results = lines.map(|(index, line)| {
+            let result: BatchResultBody = serde_json::from_slice(line).ok()?;
+            (result.line == index).then_some((result, line))
+        });
         let mut state = self.state();
         let sent = std::mem::take(&mut state.sent);
-        let lines = lines.filter(|lines| {
-            lines.len() == sent.len()
-                && lines.iter().enumerate().all(|(index, line)| line.result.line == index)
-        });
-        let Some(lines) = lines else {
+        let results: Option<Vec<_>> = results.collect();
+        let Some(results) = results.filter(|results| results.len() == sent.len()) else {
             return Err(answer.unreadable("the response is not one of this service: check the address"));
         };
         let mut failed = None;
-        for (index, line) in sent.into_iter().zip(lines) {
-            let result = published(&self.purchases[index], line, state.attempts);
-            match result {
+        for (index, (result, line)) in sent.into_iter().zip(results) {
+            match published(&self.purchases[index], result, line, state.attempts) {
                 Err(error) if error.is_retryable() => failed = Some(error),
                 result => state.results[index] = Some(result),
             }
@@ -104,18 +96,13 @@ impl Batch {
     }
 }
 
-fn parsed(line: &[u8]) -> Option<Line> {
-    let result: BatchResultBody = serde_json::from_slice(line).ok()?;
-    let problem = match result.status {
-        BatchStatus::Acknowledged => Problem::default(),
-        _ => serde_json::from_slice(line).ok()?,
-    };
-    Some(Line { result, problem })
-}
-
-/// The result of `purchase`, after so many attempts.
-fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<PublishedPurchase> {
-    let Line { result, problem } = line;
+/// The `result` of `purchase`, after so many attempts. Its `line` is also a problem.
+fn published(
+    purchase: &NewPurchase,
+    result: BatchResultBody,
+    line: &[u8],
+    attempts: u32,
+) -> Result<PublishedPurchase> {
     let key = purchase.key.clone().unwrap_or_else(generate_key);
     let id = id_from_key(&purchase.user_id, &key);
     if let (BatchStatus::Acknowledged, Some(receipt)) = (result.status, result.receipt) {
@@ -132,16 +119,10 @@ fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<Publis
         let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
         return Ok(if result.replayed { published.as_replayed() } else { published });
     }
-    let kind = problem.uri.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
-    let message =
-        problem.detail.clone().unwrap_or_else(|| "the service did not record the purchase".to_owned());
-    let outcome = match result.status {
-        BatchStatus::Rejected => Outcome::NotApplied,
-        _ => problem.outcome().unwrap_or(Outcome::Unknown),
-    };
-    let error = client_error(kind, message).with_outcome(outcome).with_attempts(attempts);
-    let response = ErrorResponse { problem: Some(problem), ..ErrorResponse::new(status_of(kind).as_u16()) };
-    Err(response.into_source_of(error))
+    let kind = result.problem_type.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
+    let error = Response::new(status_of(kind), line.to_vec()).refused("").with_attempts(attempts);
+    let is_rejected = result.status == BatchStatus::Rejected;
+    Err(if is_rejected { error.with_outcome(Outcome::NotApplied) } else { error })
 }
 
 /// The status that the error of a single purchase has.

@@ -47,13 +47,16 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    pub(crate) fn new(status: StatusCode, body: Vec<u8>) -> Self {
+        Self { status, headers: HeaderMap::new(), body, stream: None, attempts: 1, is_read: false }
+    }
+
     /// Reads at most `limit` bytes of `response`; without a limit it is a stream that is read later.
     pub(crate) async fn read(mut response: reqwest::Response, limit: Option<usize>) -> Result<Self> {
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let is_refusal = !status.is_success();
+        let mut answer = Self::new(response.status(), Vec::new());
+        std::mem::swap(&mut answer.headers, response.headers_mut());
+        let is_refusal = !answer.status.is_success();
         let limit = if is_refusal { Some(REFUSAL_BYTES) } else { limit };
-        let mut answer =
-            Self { status, headers, body: Vec::new(), stream: None, attempts: 1, is_read: false };
         let Some(limit) = limit else { return Ok(Self { stream: Some(response), ..answer }) };
         loop {
             match response.chunk().await {
@@ -303,14 +306,7 @@ mod tests {
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Response {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers,
-            body: body.into(),
-            stream: None,
-            attempts: 1,
-            is_read: false,
-        }
+        Response { headers, ..Response::new(StatusCode::from_u16(status).unwrap(), body.into()) }
     }
 
     #[test]

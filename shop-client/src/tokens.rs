@@ -135,33 +135,20 @@ impl Tokens {
         Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
     }
 
-    /// The header to send.
-    pub(crate) async fn now(&self, limit: Duration) -> Result<Option<HeaderValue>> {
-        match self {
-            Self::None => Ok(None),
-            Self::Provided { provider, held } => {
-                within(limit, valid_token(&**provider, held, None)).await.map(Some)
-            }
-        }
-    }
-
-    /// A header other than `refused`, if a new token can be fetched.
-    pub(crate) async fn refresh_if(
+    /// The header to send, if there is one other than `refused`.
+    pub(crate) async fn header(
         &self,
-        refused: &HeaderValue,
+        refused: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<Option<HeaderValue>> {
         let Self::Provided { provider, held } = self else { return Ok(None) };
-        let fresh = within(limit, valid_token(&**provider, held, Some(refused))).await?;
-        Ok(Some(fresh).filter(|fresh| fresh != refused))
+        let late = |_elapsed| {
+            let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
+            Err(error.with_outcome(Outcome::NotApplied))
+        };
+        let token = timeout(limit, valid_token(&**provider, held, refused)).await.unwrap_or_else(late)?;
+        Ok(Some(token).filter(|token| Some(token) != refused))
     }
-}
-
-async fn within<T>(limit: Duration, token: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(limit, token).await.unwrap_or_else(|_elapsed| {
-        Err(client_error(ErrorKind::DeadlineExceeded, "no bearer token in time")
-            .with_outcome(Outcome::NotApplied))
-    })
 }
 
 /// The cached token, or a new one when that is `refused` or about to expire.
@@ -228,7 +215,7 @@ mod tests {
     }
 
     async fn now(tokens: &Tokens) -> String {
-        tokens.now(LIMIT).await.unwrap().unwrap().to_str().unwrap().to_owned()
+        tokens.header(None, LIMIT).await.unwrap().unwrap().to_str().unwrap().to_owned()
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,7 +232,7 @@ mod tests {
         advance(Duration::from_secs(95)).await;
         assert_eq!(now(&tokens).await, "Bearer token-2");
         advance(Duration::from_secs(6)).await;
-        let error = tokens.now(LIMIT).await.unwrap_err();
+        let error = tokens.header(None, LIMIT).await.unwrap_err();
         assert!(error.is_retryable() && error.outcome() == Outcome::NotApplied, "{error}");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the issuer is unavailable");
     }
@@ -253,21 +240,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rejected_token_is_replaced_once_for_all_callers() {
         let (tokens, count) = counted(2);
-        let refused = tokens.now(LIMIT).await.unwrap().unwrap();
+        let refused = tokens.header(None, LIMIT).await.unwrap().unwrap();
         let (first, second) =
-            tokio::join!(tokens.refresh_if(&refused, LIMIT), tokens.refresh_if(&refused, LIMIT));
+            tokio::join!(tokens.header(Some(&refused), LIMIT), tokens.header(Some(&refused), LIMIT));
         assert_eq!(first.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(second.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(count.load(Ordering::Relaxed), 2);
         let fixed = Tokens::new(|| std::future::ready(BearerToken::new("t").map_err(Into::into)));
-        let refused = fixed.now(LIMIT).await.unwrap().unwrap();
-        assert_eq!(fixed.refresh_if(&refused, LIMIT).await.unwrap(), None);
+        let refused = fixed.header(None, LIMIT).await.unwrap().unwrap();
+        assert_eq!(fixed.header(Some(&refused), LIMIT).await.unwrap(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hanging_provider_times_out() {
         let tokens = Tokens::new(std::future::pending::<Result<BearerToken, TokenError>>);
-        let error = tokens.now(LIMIT).await.unwrap_err();
+        let error = tokens.header(None, LIMIT).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
     }
 

@@ -192,13 +192,11 @@ impl Transport {
     async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Response> {
         let start = Instant::now();
         let left = || limit.saturating_sub(start.elapsed());
-        let Some(token) = self.tokens.now(limit).await? else {
-            return self.send(call, head, limit).await.and_then(|answer| judged(call, answer));
-        };
-        head.insert(AUTHORIZATION, token.clone());
+        let token = self.tokens.header(None, limit).await?;
+        head.extend(token.clone().map(|token| (AUTHORIZATION, token)));
         let mut answer = self.send(call, head.clone(), left()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.tokens.refresh_if(&token, left()).await?
+            && let Some(fresh) = self.tokens.header(token.as_ref(), left()).await?
         {
             head.insert(AUTHORIZATION, fresh);
             answer = self.send(call, head, left()).await?;
