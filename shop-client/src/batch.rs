@@ -11,7 +11,7 @@ use shop_core::{Clock, SystemClock, id_from_key};
 use crate::client::generate_key;
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::Sent;
+use crate::transport::{Sent, json};
 use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient};
 
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
@@ -51,10 +51,7 @@ impl Batch {
         state.sent = (0..self.purchases.len()).filter(|index| state.results[*index].is_none()).collect();
         let mut body = Vec::with_capacity(state.sent.len() * 160);
         for index in &state.sent {
-            serde_json::to_writer(&mut body, &self.purchases[*index]).map_err(|error| {
-                client_error(ErrorKind::Internal, "the request body could not be written as JSON")
-                    .with_source(error)
-            })?;
+            body.extend(json(&self.purchases[*index])?);
             body.push(b'\n');
         }
         Ok(body)

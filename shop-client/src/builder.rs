@@ -53,7 +53,10 @@ pub struct ShopClientBuilder {
     /// `None` for those of the environment.
     proxies: Option<Vec<Proxy>>,
     #[cfg(feature = "rustls")]
-    certificates: Certificates,
+    ca: Option<Vec<u8>>,
+    /// The client's certificate and its key.
+    #[cfg(feature = "rustls")]
+    identity: Option<Vec<u8>>,
     #[cfg(feature = "gzip")]
     gzip: bool,
     timeouts: Timeouts,
@@ -61,38 +64,6 @@ pub struct ShopClientBuilder {
     retries: RetryPolicy,
     max_in_flight: usize,
     observer: Observer,
-}
-
-/// The certificates for `https`.
-#[cfg(feature = "rustls")]
-#[derive(Default)]
-struct Certificates {
-    ca: Option<Vec<u8>>,
-    /// The client's certificate and its key.
-    own: Option<Vec<u8>>,
-}
-
-#[cfg(feature = "rustls")]
-impl Certificates {
-    fn add_to(&self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
-        let invalid = |what: &str, error| {
-            client_error(ErrorKind::Invalid, format!("{what} not valid PEM")).with_source(error)
-        };
-        if let Some(pem) = &self.ca {
-            let all = reqwest::Certificate::from_pem_bundle(pem);
-            let all = all.map_err(|error| invalid("the CA certificates are", error))?;
-            if all.is_empty() {
-                return Err(client_error(ErrorKind::Invalid, "there is no CA certificate in the PEM"));
-            }
-            builder = builder.tls_certs_only(all);
-        }
-        if let Some(pem) = &self.own {
-            let identity = reqwest::Identity::from_pem(pem);
-            builder =
-                builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
-        }
-        Ok(builder)
-    }
 }
 
 /// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
@@ -116,23 +87,19 @@ impl ShopClient {
     /// # Ok::<(), shop_client::Error>(())
     /// ```
     pub fn builder(base_url: impl Into<String>) -> ShopClientBuilder {
-        ShopClientBuilder::new(base_url.into())
-    }
-}
-
-impl ShopClientBuilder {
-    fn new(base_url: String) -> Self {
         let timeouts =
             Timeouts { buy: DEFAULT_TIMEOUT, query: DEFAULT_TIMEOUT, check: Duration::from_secs(3) };
-        Self {
-            base_url,
+        ShopClientBuilder {
+            base_url: base_url.into(),
             http: None,
             user_agent: None,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(2),
             proxies: Some(Vec::new()),
             #[cfg(feature = "rustls")]
-            certificates: Certificates::default(),
+            ca: None,
+            #[cfg(feature = "rustls")]
+            identity: None,
             #[cfg(feature = "gzip")]
             gzip: true,
             timeouts,
@@ -142,7 +109,9 @@ impl ShopClientBuilder {
             observer: Observer::default(),
         }
     }
+}
 
+impl ShopClientBuilder {
     /// Uses this HTTP client, with its pool, proxies, compression and certificates; those set here are ignored, as is
     /// the connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and
     /// retries: this client rejects the former and does the latter.
@@ -223,7 +192,7 @@ impl ShopClientBuilder {
     /// ```
     #[cfg(feature = "rustls")]
     pub fn ca_certificates(mut self, pem: &[u8]) -> Self {
-        self.certificates.ca = Some(pem.to_vec());
+        self.ca = Some(pem.to_vec());
         self
     }
 
@@ -231,7 +200,7 @@ impl ShopClientBuilder {
     /// PEM.
     #[cfg(feature = "rustls")]
     pub fn client_certificate(mut self, pem: &[u8]) -> Self {
-        self.certificates.own = Some(pem.to_vec());
+        self.identity = Some(pem.to_vec());
         self
     }
 
@@ -362,12 +331,28 @@ impl ShopClientBuilder {
     }
 
     #[cfg(feature = "rustls")]
-    fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
+    fn with_tls(&self, mut builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
         if base.scheme() == "http" {
             // Plain HTTP needs no certificates on the machine.
             return Ok(builder.tls_certs_only([]));
         }
-        self.certificates.add_to(builder)
+        let invalid = |what: &str, error| {
+            client_error(ErrorKind::Invalid, format!("{what} not valid PEM")).with_source(error)
+        };
+        if let Some(pem) = &self.ca {
+            let all = reqwest::Certificate::from_pem_bundle(pem);
+            let all = all.map_err(|error| invalid("the CA certificates are", error))?;
+            if all.is_empty() {
+                return Err(client_error(ErrorKind::Invalid, "there is no CA certificate in the PEM"));
+            }
+            builder = builder.tls_certs_only(all);
+        }
+        if let Some(pem) = &self.identity {
+            let identity = reqwest::Identity::from_pem(pem);
+            builder =
+                builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
+        }
+        Ok(builder)
     }
 
     /// A build without TLS.
@@ -414,7 +399,6 @@ impl fmt::Debug for ShopClientBuilder {
             .field("connect_timeout", &self.connect_timeout)
             .field("proxies", &self.proxies)
             .field("timeouts", &self.timeouts)
-            .field("tokens", &self.tokens)
             .field("retries", &self.retries)
             .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()

@@ -180,7 +180,7 @@ impl DeadLetters {
         if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
-        let body = json(&body)?;
+        let body = json(&body)?.into();
         let (path, sent) = (format!("v1/dead-letters:{how}"), Sent::One { body, key: None });
         let mut call = self.client.inner.transport.post(how, &path, sent).large();
         call.repeats = self.dry_run;

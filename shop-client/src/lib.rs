@@ -137,7 +137,7 @@
 // `builder`: the builder and its options
 // `blocking`: calls of programs without a runtime
 // `client`, `dead_letters`, `entities`, `export`, `health`, `request`: the calls
-// `error`, `problem`: the error, and the problem that a service reports
+// `error`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
 // `ports`, `events`: the client as a sink, a query and events
@@ -161,7 +161,6 @@ mod health;
 mod misbehaving_service_test;
 mod observer;
 mod ports;
-mod problem;
 mod request;
 mod response;
 mod retries;
@@ -174,11 +173,10 @@ pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
 pub use dead_letters::DeadLetters;
 pub use entities::{Entities, Orders, Users};
-pub use error::HttpErrorExt;
+pub use error::{HttpErrorExt, Problem};
 pub use export::Export;
 pub use health::{EntityHealth, GapsHealth, Health, IngestHealth};
 pub use observer::{CallEvent, CallState};
-pub use problem::Problem;
 pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;

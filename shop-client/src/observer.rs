@@ -1,6 +1,5 @@
 //! The observer of calls.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,11 +60,5 @@ impl Observer {
         if catch_unwind(AssertUnwindSafe(|| observer(&event))).is_err() {
             tracing::error!(call, "call observer panicked");
         }
-    }
-}
-
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
     }
 }

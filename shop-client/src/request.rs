@@ -88,7 +88,7 @@ impl RawRequest {
     /// Sends `body` as JSON.
     pub fn json(mut self, body: &impl Serialize) -> Self {
         let written = json(body);
-        self.body = written.as_ref().ok().cloned();
+        self.body = written.as_ref().ok().map(|body| body.clone().into());
         self.with(|_call| written.map(drop))
     }
 

@@ -17,8 +17,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
-use crate::error::{ErrorResponse, client_error};
-use crate::problem::Problem;
+use crate::error::{ErrorResponse, Problem, client_error};
 use crate::transport::TYPICAL_RESPONSE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 

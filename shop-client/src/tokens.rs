@@ -177,15 +177,6 @@ async fn valid_token(
     }
 }
 
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Provided { .. } => "Provided",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -231,7 +231,7 @@ impl Transport {
         body: &impl Serialize,
         key: IdempotencyKey,
     ) -> Result<Call> {
-        let sent = Sent::One { body: json(body)?, key: Some(key) };
+        let sent = Sent::One { body: json(body)?.into(), key: Some(key) };
         Ok(Call { accepts: |status| status == StatusCode::CREATED, ..self.post(name, path, sent) })
     }
 
@@ -270,8 +270,8 @@ impl Transport {
 }
 
 /// The body of a request, as JSON.
-pub(crate) fn json(body: &impl Serialize) -> Result<Bytes> {
-    serde_json::to_vec(body).map(Bytes::from).map_err(|error| {
+pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(body).map_err(|error| {
         client_error(ErrorKind::Internal, "the request body could not be written as JSON").with_source(error)
     })
 }
@@ -306,7 +306,6 @@ impl fmt::Debug for Transport {
             .field("host", &host)
             .field("port", &self.base.port())
             .field("timeouts", &self.timeouts)
-            .field("tokens", &self.tokens)
             .field("retrier", &self.retrier)
             .finish_non_exhaustive()
     }
