@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Makes every call of a client blocking: also those of [`users`](crate::ShopClient::users),
-/// [`orders`](crate::ShopClient::orders), [`shop`](crate::ShopClient::shop) and [`user`](crate::ShopClient::user).
+/// [`orders`](crate::ShopClient::orders) and [`user`](crate::Shop::user).
 /// [`BlockingStream`] does the same for streams.
 ///
 /// ```no_run
@@ -56,7 +56,7 @@ impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 /// use shop_client::{BlockingStream, NewPurchase, ShopClient};
 ///
 /// fn import(client: &ShopClient, orders: Vec<NewPurchase>) -> usize {
-///     client.shop().buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()
+///     client.buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()
 /// }
 /// ```
 pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {

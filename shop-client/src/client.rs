@@ -1,7 +1,8 @@
 //! The client and its calls for purchases.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -20,30 +21,59 @@ use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::CallState;
 use crate::response::Response;
-use crate::retries::CallLimits;
 use crate::transport::{Call, Transport};
 use crate::{
     ErrorKind, IdempotencyKey, IntoValid, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
-    RequestContext, Result, RetryPolicy, Shop, UserId, UserPurchases,
+    RequestContext, Result, RetryPolicy, Shop,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
 /// token and the retry budget.
 ///
-/// ```no_run
-/// use shop_client::ShopClient;
+/// A client dereferences to a [`Shop`] and has its calls: [`buy`](Shop::buy), [`buy_many`](Shop::buy_many),
+/// [`buy_all`](Shop::buy_all), [`user`](Shop::user), [`user_named`](Shop::user_named) and
+/// [`all_users`](Shop::all_users).
 ///
-/// # async fn example() -> Result<(), shop_client::Error> {
+/// ```no_run
+/// use shop_client::{NewPurchase, ShopClient};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = ShopClient::builder("http://localhost:3000").build()?;
 /// client.check().await?;
+/// let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
+/// let bought = client.buy(order.with_key("order-7")).await?;
+/// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
+///
+/// let spent = client.user("u1").summary().await?;
+/// println!("{} purchases for {}", spent.count, spent.total_spent);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Buys
+/// All attempts of a [`buy`](Shop::buy) send the same key, the purchase's own or one that is generated. The purchase is
+/// recorded once, however often it is sent. What is bought together counts towards
+/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
+///
+/// A buy fails as [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another
+/// purchase, [`Erased`](ErrorKind::Erased) when that was erased, [`Denied`](ErrorKind::Denied),
+/// [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded), also when
+/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight for the whole time, and
+/// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
+/// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
+/// the key to repeat the purchase with.
+///
+/// # Cancel safety
+/// Once polled, a purchase is sent and retried even if the future is dropped, unless it still waits because
+/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. It counts towards them until the
+/// service responds or the retries end.
 #[derive(Debug, Clone)]
 pub struct ShopClient {
     pub(crate) inner: Arc<Inner>,
     correlation: Correlation,
-    pub(crate) limits: CallLimits,
+    pub(crate) retries: RetryPolicy,
+    /// This client as a shop, once it is needed. It contains clones without one.
+    shop: OnceLock<Shop>,
 }
 
 #[derive(Debug)]
@@ -72,13 +102,11 @@ impl ShopClient {
     pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
         let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
-        let limits = CallLimits { retries, timeout: None };
-        Self { inner: Arc::new(inner), correlation: Correlation::default(), limits }
+        let (inner, correlation) = (Arc::new(inner), Correlation::default());
+        Self { inner, correlation, retries, shop: OnceLock::new() }
     }
 
-    /// The service as a [`Shop`], which buys batches and streams and selects other purchases, for code that does not
-    /// depend on the backend. It shares everything with this client. What is bought together counts towards
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
+    /// The service as a [`Shop`], for code that does not depend on the backend. It shares everything with this client.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, Shop, ShopClient};
@@ -97,7 +125,7 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn shop(&self) -> Shop {
-        Shop::of(self.clone(), self.clone()).with_events(self.clone())
+        (**self).clone()
     }
 
     /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
@@ -117,7 +145,7 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
-        Self { correlation: Correlation::new(context), ..self.clone() }
+        Self { correlation: Correlation::new(context), shop: OnceLock::new(), ..self.clone() }
     }
 
     /// A client whose calls are retried by `policy`. Connections, token, limits and the retry budget are those of this
@@ -137,9 +165,9 @@ impl ShopClient {
     /// # }
     /// ```
     #[must_use]
-    pub fn with_retries(&self, policy: RetryPolicy) -> Self {
-        let limits = CallLimits { retries: policy, ..self.limits.clone() };
-        Self { limits, ..self.clone() }
+    pub fn with_retries(&self, mut policy: RetryPolicy) -> Self {
+        policy.timeout = self.retries.timeout;
+        Self { retries: policy, shop: OnceLock::new(), ..self.clone() }
     }
 
     /// A client whose calls take at most `time` each, with all attempts and pauses. It replaces the
@@ -158,53 +186,9 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_timeout(&self, time: Duration) -> Self {
-        let limits = CallLimits { timeout: Some(time), ..self.limits.clone() };
-        Self { limits, ..self.clone() }
-    }
-
-    /// Buys.
-    ///
-    /// All attempts send the same key, the purchase's own or one that is generated here. The purchase is recorded once,
-    /// however often it is sent.
-    ///
-    /// ```no_run
-    /// use shop_client::{NewPurchase, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
-    /// let bought = client.buy(order.with_key("order-7")).await?;
-    /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another purchase,
-    /// [`Erased`](ErrorKind::Erased) when that was erased, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
-    /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight for the whole time, and
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
-    /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
-    /// the key to repeat the purchase with.
-    ///
-    /// # Cancel safety
-    /// Once polled, the purchase is sent and retried even if the future is dropped, unless it still waits because
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. It counts towards them until the
-    /// service responds or the retries end.
-    pub async fn buy(&self, purchase: impl IntoValid<NewPurchase>) -> Result<PublishedPurchase> {
-        self.shop().buy(purchase).await
-    }
-
-    /// The purchases of the user with this id.
-    ///
-    /// ```no_run
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let spent = client.user("u1").summary().await?;
-    /// println!("{} purchases for {}", spent.count, spent.total_spent);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn user(&self, id: impl IntoValid<UserId>) -> UserPurchases {
-        self.shop().user(id)
+        let mut retries = self.retries.clone();
+        retries.timeout = Some(time);
+        Self { retries, shop: OnceLock::new(), ..self.clone() }
     }
 
     /// Sends a purchase. Its key determines its id.
@@ -230,17 +214,17 @@ impl ShopClient {
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
-        let (start, mut limits) = (Instant::now(), self.limits.clone());
-        let total = limits.total_timeout(call.timeout);
+        let (start, mut retries) = (Instant::now(), self.retries.clone());
+        let total = retries.longest(call.timeout);
         let permit = self.inner.admit(call.writes(), total).await.inspect_err(|error| {
             self.inner.transport.observer.report(call.name, 0, start.elapsed(), CallState::Failed(error));
         })?;
-        limits.timeout = Some(total.saturating_sub(start.elapsed()));
+        retries.timeout = Some(total.saturating_sub(start.elapsed()));
         let inner = Arc::clone(&self.inner);
         let correlation = self.correlation.or_of(context).or_current();
         let sending = async move {
             let _permit = permit;
-            inner.transport.answer(&call, &correlation, &limits).await
+            inner.transport.answer(&call, &correlation, &retries).await
         };
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
@@ -253,7 +237,7 @@ impl ShopClient {
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         require_runtime()?;
         let correlation = self.correlation.clone().or_current();
-        self.inner.transport.answer(call, &correlation, &self.limits).await
+        self.inner.transport.answer(call, &correlation, &self.retries).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -366,6 +350,15 @@ impl ShopClient {
         tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
             client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
         })
+    }
+}
+
+/// The client's [`Shop`]: buys, and lists purchases.
+impl Deref for ShopClient {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        self.shop.get_or_init(|| Shop::of(self.clone(), self.clone()).with_events(self.clone()))
     }
 }
 

@@ -61,7 +61,7 @@ pub type Orders = Entities<Order>;
 
 impl ShopClient {
     /// The users of the service, if it has the role of users. They are identified by numbers, and are unrelated to the
-    /// user ids of [purchases](Self::user).
+    /// user ids of [purchases](crate::Shop::user).
     ///
     /// ```no_run
     /// use shop_client::{Insertion, ShopClient};
@@ -153,7 +153,7 @@ impl<E: Resource> Entities<E> {
     /// ```
     ///
     /// # Errors
-    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the
+    /// As a buy of a [`ShopClient`], and [`Unsupported`](crate::ErrorKind::Unsupported) where the
     /// service does not have the role.
     ///
     /// # Cancel safety

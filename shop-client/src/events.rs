@@ -37,7 +37,7 @@ impl PurchaseEvents for ShopClient {
         let (transport, parameters) = (&self.inner.transport, selection(selector));
         let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
         let call = call.streaming(EVENT_STREAM);
-        let (delays, yielded) = (self.limits.retries.delays(), RecentIds::default());
+        let (delays, yielded) = (self.retries.delays(), RecentIds::default());
         let mut events = Events { client: self.clone(), call, last: after, lines: None, delays, yielded };
         let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));
         let rest = stream::try_unfold(events, async |mut events| Ok(Some((events.next().await?, events))));
@@ -63,7 +63,7 @@ impl Events {
         loop {
             let was_connected = self.lines.is_some();
             let read = if was_connected { self.event().await } else { self.connect().await };
-            let retries = &self.client.limits.retries;
+            let retries = &self.client.retries;
             match read {
                 Ok(item) => {
                     if was_connected {

@@ -31,7 +31,7 @@
 //! # Buy, exactly once
 //!
 //! A purchase has an idempotency key: your own, such as an order number, or one that the client generates. All attempts
-//! of a call send the same key, so [`buy`](ShopClient::buy) retries failures and the purchase is still recorded once.
+//! of a call send the same key, so [`buy`](Shop::buy) retries failures and the purchase is still recorded once.
 //! [`RetryPolicy`] sets the total time, the backoff and the budget of the retries.
 //!
 //! The [`Receipt`] has the durability of the purchase and its position in the log. [`buy_all`](Shop::buy_all)
@@ -40,7 +40,7 @@
 //!
 //! # Read purchases
 //!
-//! [`user`](ShopClient::user) and [`user_named`](Shop::user_named) select a user's purchases: all of them [as a
+//! [`user`](Shop::user) and [`user_named`](Shop::user_named) select a user's purchases: all of them [as a
 //! stream](UserPurchases::purchases), one [page](UserPurchases::page), or their [count and
 //! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
 //! purchase, [wait for it](UserPurchases::waiting_for).
@@ -86,8 +86,8 @@
 //!
 //! # Independent of the backend
 //!
-//! [`shop`](ShopClient::shop) is the service as a [`Shop`]. Code that takes a `Shop` runs unchanged over HTTP, on files,
-//! and [in memory](Shop::in_memory).
+//! A client dereferences to a [`Shop`]; [`shop`](ShopClient::shop) is an owned one. Code that takes a `&Shop` runs
+//! unchanged over HTTP, on files, and [in memory](Shop::in_memory).
 //!
 //! ```
 //! use shop_client::{Result, Shop, UserId};
@@ -99,7 +99,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<()> {
-//! // In a test; the program passes `&client.shop()`.
+//! // In a test; the program passes `&client`.
 //! assert!(!is_regular(&Shop::in_memory(), "u1".parse()?).await?);
 //! # Ok(())
 //! # }

@@ -115,7 +115,7 @@ impl RawRequest {
     /// request is not valid.
     ///
     /// # Cancel safety
-    /// As [`ShopClient::buy`], unless the method is safe, such as `GET`.
+    /// As a buy of a [`ShopClient`], unless the method is safe, such as `GET`.
     pub async fn send(self) -> Result<RawResponse> {
         let Self { client, call, body, key } = self;
         let mut call = call?;

@@ -35,6 +35,8 @@ use crate::{Error, Outcome, Result};
 pub struct RetryPolicy {
     /// `None` disables retries.
     total_timeout: Option<Duration>,
+    /// The maximum duration of a call of one client, in place of the total time-out. It enables no retries.
+    pub(crate) timeout: Option<Duration>,
     first_pause: Duration,
     longest_pause: Duration,
     max_attempts: u32,
@@ -51,6 +53,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             total_timeout: Some(Duration::from_secs(20)),
+            timeout: None,
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
             max_attempts: u32::MAX,
@@ -112,6 +115,11 @@ impl RetryPolicy {
         self
     }
 
+    /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
+    pub(crate) fn longest(&self, attempt: Duration) -> Duration {
+        self.timeout.or(self.total_timeout).unwrap_or(attempt)
+    }
+
     pub(crate) const fn is_enabled(&self) -> bool {
         self.total_timeout.is_some()
     }
@@ -123,21 +131,6 @@ impl RetryPolicy {
             .with_max_delay(self.longest_pause.max(self.first_pause))
             .with_max_times(usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX))
             .build()
-    }
-}
-
-/// The limits of a client's calls.
-#[derive(Debug, Clone)]
-pub(crate) struct CallLimits {
-    pub(crate) retries: RetryPolicy,
-    /// The maximum duration of a call, in place of that of `retries`.
-    pub(crate) timeout: Option<Duration>,
-}
-
-impl CallLimits {
-    /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
-    pub(crate) fn total_timeout(&self, attempt: Duration) -> Duration {
-        self.timeout.or(self.retries.total_timeout).unwrap_or(attempt)
     }
 }
 
@@ -159,7 +152,7 @@ impl Retrier {
     /// `attempt` is the time left. `retrying` is called before each pause.
     pub(crate) async fn run<T, A, F>(
         &self,
-        limits: &CallLimits,
+        policy: &RetryPolicy,
         mut attempt: A,
         retrying: impl Fn(&Error, u32, Duration),
     ) -> (Result<T>, u32)
@@ -167,13 +160,13 @@ impl Retrier {
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let (start, total_timeout) = (Instant::now(), limits.total_timeout(Duration::MAX));
-        if !limits.retries.is_enabled() {
+        let (start, total_timeout) = (Instant::now(), policy.longest(Duration::MAX));
+        if !policy.is_enabled() {
             return (attempt(total_timeout).await, 1);
         }
         self.budget.deposit();
         let left = || total_timeout.saturating_sub(start.elapsed());
-        let (mut delays, mut attempts, mut unknown) = (limits.retries.delays(), 0, false);
+        let (mut delays, mut attempts, mut unknown) = (policy.delays(), 0, false);
         loop {
             attempts += 1;
             let error = match attempt(left()).await {
@@ -214,19 +207,19 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, Retry};
 
-    /// A retrier, and the limits of its calls.
-    fn retries(policy: RetryPolicy) -> (Retrier, CallLimits) {
-        (Retrier::new(&policy), CallLimits { retries: policy, timeout: None })
+    /// A retrier, and the policy of its calls.
+    fn retries(policy: RetryPolicy) -> (Retrier, RetryPolicy) {
+        (Retrier::new(&policy), policy)
     }
 
     /// The result of a call whose attempts fail with `errors`, and the number of attempts.
-    async fn call((retrier, limits): &(Retrier, CallLimits), errors: &[Error]) -> (Result<()>, usize) {
+    async fn call((retrier, policy): &(Retrier, RetryPolicy), errors: &[Error]) -> (Result<()>, usize) {
         let mut begun = 0;
         let attempt = |_left| {
             begun += 1;
             std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
         };
-        let (result, attempts) = retrier.run(limits, attempt, |_error, _attempts, _pause| {}).await;
+        let (result, attempts) = retrier.run(policy, attempt, |_error, _attempts, _pause| {}).await;
         assert_eq!(attempts as usize, begun);
         (result, begun)
     }
@@ -259,16 +252,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_timeout_replaces_the_total_timeout_and_enables_nothing() {
         for (timeout, attempts) in [(1, 3..=4), (10, 5..=8)] {
-            let (retrier, mut limits) = retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
-            limits.timeout = Some(Duration::from_secs(timeout));
+            let (retrier, mut policy) = retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
+            policy.timeout = Some(Duration::from_secs(timeout));
             let start = Instant::now();
-            let count = call(&(retrier, limits), &vec![unavailable(); 100]).await.1;
+            let count = call(&(retrier, policy), &vec![unavailable(); 100]).await.1;
             assert!(attempts.contains(&count), "{timeout}: {count}");
             assert!(start.elapsed() <= Duration::from_secs(timeout), "{:?}", start.elapsed());
         }
-        let (retrier, mut limits) = retries(RetryPolicy::none());
-        limits.timeout = Some(Duration::from_secs(60));
-        assert_eq!(call(&(retrier, limits), &[unavailable()]).await.1, 1);
+        let (retrier, mut policy) = retries(RetryPolicy::none());
+        policy.timeout = Some(Duration::from_secs(60));
+        assert_eq!(call(&(retrier, policy), &[unavailable()]).await.1, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,9 +19,9 @@ use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::{CallState, Observer};
 use crate::response::{Response, not_answered};
-use crate::retries::{CallLimits, Retrier};
+use crate::retries::Retrier;
 use crate::tokens::Tokens;
-use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result};
+use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, RetryPolicy};
 
 /// The maximum size of a response that is not a page.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
@@ -125,7 +125,7 @@ impl Transport {
         &self,
         call: &Call,
         correlation: &Correlation,
-        limits: &CallLimits,
+        retries: &RetryPolicy,
     ) -> Result<Response> {
         let id = correlation.request_id();
         let span = tracing::info_span!(
@@ -154,9 +154,9 @@ impl Transport {
                 report(attempts, CallState::Retrying { error, pause });
             };
             let (answer, attempts) = if call.repeats {
-                self.retrier.run(limits, attempt, retrying).await
+                self.retrier.run(retries, attempt, retrying).await
             } else {
-                (attempt(limits.timeout.unwrap_or(Duration::MAX)).await, 1)
+                (attempt(retries.timeout.unwrap_or(Duration::MAX)).await, 1)
             };
             let answer = answer.map(|answer| Response { attempts, is_read, ..answer }).map_err(|error| {
                 let error = error.with_attempts(attempts);

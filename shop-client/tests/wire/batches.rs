@@ -48,12 +48,12 @@ async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
 async fn a_backlog_is_sent_in_few_requests() {
     let (shop, script) = (Shop::new(), Script::default());
     let client = script.before(shop.router).await.build().unwrap();
-    let results = client.shop().buy_all(stream::iter(orders(2_000)), 500).collect().await;
+    let results = client.buy_all(stream::iter(orders(2_000)), 500).collect().await;
     assert_eq!(receipts(results).len(), 2_000);
     assert_eq!(requests(&script), (8, 0));
     // Without a backlog there is nothing to wait for.
     let alone = stream::iter(orders(15)).collect::<Vec<_>>().await;
-    let results = client.shop().buy_all(stream::iter(alone), 500).collect().await;
+    let results = client.buy_all(stream::iter(alone), 500).collect().await;
     assert_eq!(receipts(results).len(), 15);
     assert_eq!(requests(&script), (8, 15));
 }
@@ -64,7 +64,7 @@ async fn a_batch_that_is_too_large_is_halved() {
     options.max_batch_purchases = 100;
     let (shop, script) = (Shop::with(options, &Faults::new()), Script::default());
     let client = script.before(shop.router).await.build().unwrap();
-    let receipts = receipts(client.shop().buy_many(orders(1_000)).await);
+    let receipts = receipts(client.buy_many(orders(1_000)).await);
     assert_eq!(offsets(&receipts), (0..1_000).collect::<Vec<_>>(), "all, once, in order");
     assert_eq!(requests(&script), (31, 0), "15 were refused");
 }
@@ -78,7 +78,7 @@ async fn a_purchase_that_is_too_large_fails_alone() {
     let mut orders = orders(4);
     orders[2].key = Some("x".repeat(255).parse().unwrap());
     orders[2].user_name = "y".repeat(250).parse().unwrap();
-    let results = client.shop().buy_many(orders).await;
+    let results = client.buy_many(orders).await;
     let kinds: Vec<_> = results.iter().map(|result| result.as_ref().err().map(Error::kind)).collect();
     assert_eq!(kinds, [None, None, Some(ErrorKind::TooLarge), None]);
 }
@@ -88,7 +88,7 @@ async fn a_lost_response_is_retried_without_duplicates() {
     for lost in [Turn::Lose, Turn::Cut] {
         let (shop, script) = (Shop::new(), Script::new([lost]));
         let client = script.before(shop.router.clone()).await.build().unwrap();
-        let bought = client.shop().buy_many(orders(100)).await;
+        let bought = client.buy_many(orders(100)).await;
         assert!(bought.iter().all(|result| result.as_ref().is_ok_and(|bought| bought.attempts == 2)));
         assert_eq!(offsets(&receipts(bought)), (0..100).collect::<Vec<_>>());
         assert_eq!(requests(&script), (2, 0));
@@ -107,7 +107,7 @@ async fn only_unknown_purchases_are_repeated() {
     faults.once(Call::Publish, Fault::PartialInsert);
     let mut batch = orders(100);
     batch[7] = ada("7").with_timestamp("2999-01-01T00:00:00Z".parse().unwrap());
-    let mut results = client.shop().buy_many(batch).await;
+    let mut results = client.buy_many(batch).await;
     let rejected = results.remove(7).unwrap_err();
     assert_eq!((rejected.kind(), rejected.outcome()), (ErrorKind::Invalid, Outcome::NotApplied));
     assert_eq!(rejected.status(), Some(422));
@@ -126,14 +126,14 @@ async fn an_unknown_purchase_has_a_key_to_retry_with() {
     let (shop, script) = (Shop::with(HttpOptions::default(), &faults), Script::default());
     let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
     faults.once(Call::Publish, Fault::LoseAnswer);
-    let results = client.shop().buy_many(orders(20)).await;
+    let results = client.buy_many(orders(20)).await;
     let again = results.into_iter().enumerate().map(|(number, result)| {
         let error = result.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         ada(&number.to_string()).with_key(error.idempotency_key().unwrap()).unwrap()
     });
     shop.ingest();
-    let receipts = receipts(client.shop().buy_many(again.collect()).await);
+    let receipts = receipts(client.buy_many(again.collect()).await);
     assert_eq!(stored(&client, receipts.last().unwrap()).await, 20);
 }
 
@@ -144,7 +144,7 @@ async fn an_unreadable_response_leaves_every_purchase_unknown() {
         let script =
             Script::new([Turn::Say(refusal(200, &[("content-type", "application/x-ndjson")], body))]);
         let client = script.before(Shop::new().router).await.retries(RetryPolicy::none()).build().unwrap();
-        for result in client.shop().buy_many(orders(3)).await {
+        for result in client.buy_many(orders(3)).await {
             let error = result.unwrap_err();
             assert_eq!(error.outcome(), Outcome::Unknown, "{body:?}: {error}");
             assert!(error.idempotency_key().is_some());

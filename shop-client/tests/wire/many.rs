@@ -25,7 +25,7 @@ async fn buy_all_keeps_the_order_and_continues_after_an_error() {
         _ => Turn::Pass,
     }));
     let client = script.before(shop.router).await.build().unwrap();
-    let answers: Vec<_> = client.shop().buy_all(stream::iter((0..100).map(order)), 8).collect().await;
+    let answers: Vec<_> = client.buy_all(stream::iter((0..100).map(order)), 8).collect().await;
     assert_eq!(answers.len(), 100);
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
     for (number, answer) in answers.iter().enumerate() {
@@ -49,7 +49,7 @@ async fn buy_all_polls_the_stream_only_as_results_are_read() {
         let orders = stream::iter((0..50).map(order)).inspect(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        let mut answers = pin!(client.shop().buy_all(orders, in_flight));
+        let mut answers = pin!(client.buy_all(orders, in_flight));
         assert_eq!(taken.load(Ordering::Relaxed), 0);
         assert!(poll!(answers.next()).is_pending());
         assert_eq!(taken.load(Ordering::Relaxed), expected);
@@ -87,7 +87,7 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     client.buy(order(100)).await.unwrap();
     assert_eq!(script.seen().len(), 4);
     // A stream may use all of it.
-    let answers: Vec<_> = client.shop().buy_all(stream::iter((0..50).map(order)), 3).collect().await;
+    let answers: Vec<_> = client.buy_all(stream::iter((0..50).map(order)), 3).collect().await;
     assert!(answers.iter().all(Result::is_ok));
     // A limit of zero would make the client useless.
     let narrow = Script::new([]).before(Shop::new().router).await.max_in_flight(0).build().unwrap();
@@ -125,9 +125,9 @@ async fn a_restarted_stream_creates_no_duplicates() {
     let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
     let orders = || stream::iter((0..200).map(order));
     // Interrupted at some point: purchases in flight are bought or not.
-    drop(client.shop().buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);
+    drop(client.buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);
     shop.ingest();
-    let answers: Vec<_> = client.shop().buy_all(orders(), 16).collect().await;
+    let answers: Vec<_> = client.buy_all(orders(), 16).collect().await;
     let mark = client.buy(order(200)).await.unwrap();
     shop.stored_up_to(&mark.receipt).await;
     assert_eq!(shop.store.all().len(), 201);

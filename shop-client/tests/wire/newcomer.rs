@@ -88,7 +88,7 @@ async fn invalid_text_is_the_error_of_the_call() {
     let client = ShopClient::builder("http://127.0.0.1:1").build().unwrap();
     for (error, message) in [
         (client.user("").summary().await.unwrap_err(), "the user id must not be blank"),
-        (client.shop().user_named(" ").summary().await.unwrap_err(), "the user name must not be blank"),
+        (client.user_named(" ").summary().await.unwrap_err(), "the user name must not be blank"),
         (
             client.users().register_new("ada", "Ada").await.unwrap_err(),
             "the email address is not valid: An email address must have an @-sign.",

@@ -38,7 +38,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
 
     let oldest_first: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
     assert_eq!(oldest_first, all);
-    let named: Vec<_> = client.shop().user_named("ada").purchases().try_collect().await.unwrap();
+    let named: Vec<_> = client.user_named("ada").purchases().try_collect().await.unwrap();
     assert_eq!(named.len(), 2_500);
     // The same through the port.
     let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);

@@ -47,7 +47,7 @@ fn blocking_calls_buy_and_list() {
     assert_eq!(user.oldest_first().page().wait().unwrap().items, listed);
     assert_eq!(client.get(&bought.purchase.id).wait().unwrap(), Some(bought.purchase));
     let orders = stream::iter((0..20).map(|_| ada("1")));
-    assert_eq!(client.shop().buy_all(orders, 4).wait_each().filter(Result::is_ok).count(), 20);
+    assert_eq!(client.buy_all(orders, 4).wait_each().filter(Result::is_ok).count(), 20);
     let unknown = client.users().get(UserNumber::new(1)).wait().unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::Unsupported, "the service does not have the role");
     // Used within another runtime.
