@@ -11,7 +11,7 @@ use shop_core::{Clock as _, SystemClock};
 use tokio::sync::oneshot;
 
 use super::archive;
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, CopiedFile};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -22,8 +22,8 @@ pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
         return Err(CliError::new("standard output is a terminal: write to a file or a pipe").usage());
     }
     let scratch = is_stream.then(|| Scratch::new(settings, false));
-    let progress = Progress::begin();
-    progress.show(format!("copying {}", settings.data_dir.display()));
+    let progress = progress();
+    progress.set_message(format!("copying {}", settings.data_dir.display()));
     let folder = scratch.as_ref().map_or(into, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).backup(folder).await?;
     if is_stream {
@@ -38,8 +38,8 @@ pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
 
 pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
     let scratch = (from == Path::new("-")).then(|| Scratch::new(settings, true));
-    let progress = Progress::begin();
-    progress.show(format!("copying {}", from.display()));
+    let progress = progress();
+    progress.set_message(format!("copying {}", from.display()));
     if let Some(Scratch { folder, .. }) = &scratch {
         let folder = folder.clone();
         piped("standard input", move || archive::read(stdin().lock(), &folder)).await?;

@@ -3,6 +3,7 @@
 use std::io::{Write as _, stderr};
 
 use futures_util::TryStreamExt as _;
+use indicatif::ProgressBar;
 use serde_json::json;
 use shop_core::api::DeadLetterBody;
 use shop_core::log::{
@@ -10,7 +11,7 @@ use shop_core::log::{
     resolve_all,
 };
 
-use super::output::{Progress, print, print_report};
+use super::output::{print, print_report, progress};
 use super::{park, text};
 use crate::backend::{self, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
@@ -113,7 +114,7 @@ async fn resolve(
         count += 1;
         at.push(position.to_string());
         if !options.dry_run {
-            progress.show(format!("{count} {done}"));
+            progress.set_message(format!("{count} {done}"));
         } else if printed == Ok(true) {
             let line = if settings.json { line_of_json(dead_letter, topic) } else { text::line(dead_letter) };
             printed = progress.suspend(|| print(&line));
@@ -137,9 +138,9 @@ async fn resolve(
     CliError::if_any(unknown.iter().map(missing).chain(faults).collect())
 }
 
-fn begin() -> Progress {
-    let progress = Progress::begin();
-    progress.show("reading dead-lettered records".to_owned());
+fn begin() -> ProgressBar {
+    let progress = progress();
+    progress.set_message("reading dead-lettered records");
     progress
 }
 

@@ -6,17 +6,18 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
 
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
-    let mut report = Report { json: settings.json, progress: Progress::begin(), purchases: 0, findings: 0 };
+    let mut report = Report { json: settings.json, progress: progress(), purchases: 0, findings: 0 };
     check_files(settings, &mut report).await?;
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
@@ -39,7 +40,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
 /// The findings so far.
 struct Report {
     json: bool,
-    progress: Progress,
+    progress: ProgressBar,
     purchases: u64,
     findings: u64,
 }
@@ -67,7 +68,7 @@ impl Report {
 async fn check_files(settings: &Settings, report: &mut Report) -> Result<()> {
     for file in files(settings) {
         let name = file.display().to_string();
-        report.progress.show(format!("checking {name}"));
+        report.progress.set_message(format!("checking {name}"));
         for line in backend::for_files(settings).damage_of(&file).await? {
             report.found(&UnreadableEntry::new(name.as_str(), line))?;
         }
@@ -91,7 +92,7 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
             Ok(Some(batch)) => {
                 report.purchases += batch.purchases.len() as u64;
                 batch.unreadable.iter().try_for_each(|entry| report.found(entry))?;
-                report.progress.show(format!("{} purchases read", report.purchases));
+                report.progress.set_message(format!("{} purchases read", report.purchases));
             }
             Ok(None) => return Ok(()),
             // The rest of a damaged file cannot be read.

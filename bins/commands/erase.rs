@@ -5,7 +5,7 @@ use shop_core::users::UserNumber;
 
 use super::backup::remove_left_copies;
 use super::open;
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::{self, ProcessRole, Settings};
 use crate::telemetry::AUDIT;
@@ -15,9 +15,9 @@ use crate::{CliError, Result};
 pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
     let settings::Erase::User { user: id, dry_run, vacuum, .. } = command;
     let (keeps_users, _) = settings.keeps();
-    let progress = Progress::begin();
+    let progress = progress();
     let show = |EraseProgress { records, purchases, .. }: EraseProgress| {
-        progress.show(format!("{records} records read, {purchases} purchases erased"));
+        progress.set_message(format!("{records} records read, {purchases} purchases erased"));
     };
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     let erased = async {
@@ -37,7 +37,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
             erased?;
         }
         if *vacuum && !dry_run {
-            progress.show("rewriting the files of purchases and users".to_owned());
+            progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
             backend::for_files(settings).vacuum().await?;
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
 use shop_core::api::RowFormat;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
 use shop_core::{Purchase, UserId};
 
-use super::output::{Progress, print};
+use super::output::{print, progress};
 use crate::backend;
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -18,7 +19,7 @@ pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowF
     // Pages skip what cannot be read, and only the store counts it.
     let skipped = store.port.unreadable.clone().filter(|_| user.is_some()).unwrap_or_default();
     let store = store.map(|store| store.query);
-    let progress = Progress::begin();
+    let progress = progress();
     let written = write_all(Arc::clone(&store.port), user, format, &progress).await;
     drop(progress);
     let name = store.close().await;
@@ -36,7 +37,7 @@ async fn write_all(
     query: Arc<dyn PurchaseQuery>,
     user: Option<&UserId>,
     format: RowFormat,
-    progress: &Progress,
+    progress: &ProgressBar,
 ) -> Result<u64> {
     let mut head = Vec::new();
     format.write_head(&mut head);
@@ -44,7 +45,7 @@ async fn write_all(
     let (mut written, mut unreadable) = (0, 0);
     let mut write = |purchases: Vec<Purchase>| {
         written += purchases.len() as u64;
-        progress.show(format!("{written} purchases exported"));
+        progress.set_message(format!("{written} purchases exported"));
         let mut rows = Vec::with_capacity(purchases.len() * 192);
         format.write(&mut rows, &purchases)?;
         progress.suspend(|| print(&rows))

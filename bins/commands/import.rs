@@ -7,7 +7,7 @@ use std::path::Path;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
 
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -24,10 +24,10 @@ pub(super) async fn run(
     let input = open(file)?;
     let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
     let import = Import::new(format).from_line(from_line).retention(settings.purchase_retention);
-    let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), Progress::begin());
+    let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), progress());
     let show = |report: &ImportReport| {
         let ImportReport { lines, rejected, .. } = report;
-        progress.show(format!("{lines} lines read, {rejected} rejected"));
+        progress.set_message(format!("{lines} lines read, {rejected} rejected"));
     };
     let imported = import.run(&*sink, input, &mut report, show).await;
     drop((sink, progress));

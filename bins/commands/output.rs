@@ -10,37 +10,17 @@ use serde_json::Value;
 
 use crate::{CliError, Result};
 
-/// The refresh interval of [`Progress`].
+/// The refresh interval of a progress line.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A progress line on standard error, if that is a terminal. It is cleared at the end.
-pub(super) struct Progress(ProgressBar);
-
-impl Progress {
-    pub(super) fn begin() -> Self {
-        // It is hidden when standard error is not a terminal.
-        let bar = ProgressBar::new_spinner();
-        // A hidden line needs no thread.
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(TICK);
-        }
-        Self(bar)
+/// A progress line on standard error, if that is a terminal. It is cleared when it is dropped.
+pub(super) fn progress() -> ProgressBar {
+    let progress = ProgressBar::new_spinner();
+    // A hidden line needs no thread.
+    if !progress.is_hidden() {
+        progress.enable_steady_tick(TICK);
     }
-
-    pub(super) fn show(&self, text: String) {
-        self.0.set_message(text);
-    }
-
-    /// Hides the line while `work` prints others.
-    pub(super) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.suspend(work)
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
+    progress
 }
 
 /// Prints a report: its `text`, or as JSON the members of `report` and those of `names`.

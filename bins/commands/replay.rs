@@ -1,13 +1,14 @@
 //! `management replay`: applies all events of a topic to the store of a role again.
 
 use futures_util::TryStreamExt;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use shop_core::log::{Batch, LogAdmin};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
 use super::open;
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, EntityPorts, OpenPort, Topic};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
@@ -41,7 +42,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
 ) -> Result<()> {
     let log = open::log(settings, topic).await?;
     let store = opening.await?.map(|store| store.projection);
-    let progress = Progress::begin();
+    let progress = progress();
     let replayed = match store.port.check().await {
         Ok(()) => apply_all(&*log.port, &*store.port, &progress).await,
         Err(error) => Err(error.into()),
@@ -59,14 +60,14 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
 async fn apply_all<R: Record>(
     log: &dyn LogAdmin,
     store: &dyn RecordStore<R>,
-    progress: &Progress,
+    progress: &ProgressBar,
 ) -> Result<ReplayCounters> {
     let mut batches = log.scan().await?;
     let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {
         apply(store, &batch, &mut counters).await?;
         let ReplayCounters { records, new, .. } = counters;
-        progress.show(format!("{records} records read, {new} of them new"));
+        progress.set_message(format!("{records} records read, {new} of them new"));
     }
     Ok(counters)
 }

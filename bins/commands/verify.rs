@@ -8,7 +8,7 @@ use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
-use super::output::{Progress, print_report};
+use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -54,10 +54,10 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
 }
 
 async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<VerifyReport> {
-    let progress = Progress::begin();
+    let progress = progress();
     let report = |at: VerifyProgress| {
         let VerifyProgress { records, pending: waiting, scanned, .. } = at;
-        progress.show(match (waiting, scanned) {
+        progress.set_message(match (waiting, scanned) {
             (0, 0) => format!("{records} records checked"),
             (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
             _ => format!("{records} records checked, waiting for {waiting} of them"),
