@@ -79,16 +79,8 @@ impl Part {
     }
 }
 
-/// The state of a part without errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Works,
-    /// It is missing, and a service creates it.
-    ToBeMade,
-}
-
-/// The name of an opened part, and its state.
-type Checked = Result<(String, Result<State>)>;
+/// The name of an opened part, and whether it exists, and works then. A service creates it otherwise.
+type Checked = Result<(String, Result<bool>)>;
 
 /// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
 /// and of the settings.
@@ -175,16 +167,13 @@ async fn part(
     file: Option<PathBuf>,
     check: impl Future<Output = Checked> + Send,
 ) -> Part {
-    let checked = match file.as_deref().map_or(Ok(State::Works), usable) {
-        Ok(State::Works) => within(place, check).await,
+    let checked = match file.as_deref().map_or(Ok(true), usable) {
+        Ok(true) => within(place, check).await,
         unopened => Ok((place.to_owned(), unopened)),
     };
     let (name, state) = checked.unwrap_or_else(|failure| (place.to_owned(), Err(failure)));
-    let note = match state {
-        Ok(State::ToBeMade) => " (not there yet: a service makes it)",
-        Ok(State::Works) | Err(_) => "",
-    };
-    let exists = state != Ok(State::ToBeMade);
+    let exists = state != Ok(false);
+    let note = if exists { "" } else { " (not there yet: a service makes it)" };
     let failure = state.err().map(|failure| failure.to_string());
     Part { what, place: place.to_owned(), name: name + note, exists, failure }
 }
@@ -196,8 +185,8 @@ async fn within<T>(what: &str, check: impl Future<Output = Result<T>> + Send) ->
         .unwrap_or_else(|_elapsed| Err(CliError::new(format!("{what}: no answer within {CHECK_TIMEOUT:?}"))))
 }
 
-/// Whether `file` exists and is writable, or can be created.
-fn usable(file: &Path) -> Result<State> {
+/// Whether `file` exists. An error if it is not writable, or cannot be created.
+fn usable(file: &Path) -> Result<bool> {
     let refused = |path: &Path, why: &str| {
         CliError::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
     };
@@ -208,19 +197,18 @@ fn usable(file: &Path) -> Result<State> {
     }
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
-    if !file.exists() {
-        return Ok(State::ToBeMade);
+    if file.exists() {
+        access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
     }
-    access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
-    Ok(State::Works)
+    Ok(file.exists())
 }
 
-/// The state of a part that does not exist yet, or that `check` checks.
-async fn state(to_be_made: bool, check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
-    if to_be_made {
-        return Ok(State::ToBeMade);
+/// Whether a part exists, and then the error of `check`.
+async fn state(to_be_made: bool, check: impl Future<Output = shop_core::Result<()>>) -> Result<bool> {
+    if !to_be_made {
+        check.await?;
     }
-    Ok(check.await.map(|()| State::Works)?)
+    Ok(!to_be_made)
 }
 
 #[cfg(test)]
@@ -231,10 +219,10 @@ mod tests {
     fn a_missing_file_needs_a_writable_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a/b/shop.db");
-        assert_eq!(usable(&file).unwrap(), State::ToBeMade);
+        assert!(!usable(&file).unwrap());
         assert!(!folder.path().join("a").exists());
         std::fs::write(folder.path().join("a"), "").unwrap();
         assert!(usable(&file).unwrap_err().to_string().contains("a file where a folder is needed"));
-        assert_eq!(usable(&folder.path().join("a")).unwrap(), State::Works);
+        assert!(usable(&folder.path().join("a")).unwrap());
     }
 }
