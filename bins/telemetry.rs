@@ -4,12 +4,10 @@
 use std::io::{IsTerminal, Write, stderr};
 
 use shop_http::AccessLog;
-use tracing::{Level, Subscriber};
+use tracing::Level;
 use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::EitherWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
@@ -63,21 +61,21 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let exporter = Exporter::start(settings)?;
     // A command has no access log, and writes its audit lines like the others.
     let is_plain = !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
+    let layer = fmt::layer().with_writer(output);
+    let text_or_json = match is_json {
+        true => layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        false => layer.with_ansi(on_terminal).boxed(),
+    };
     // One filter around everything: filters of single layers cost more per span.
-    let begun = match (is_plain, is_json) {
-        (true, true) => registry().with(json(output)).with(filter).try_init(),
-        (true, false) => registry().with(text(output, on_terminal)).with(filter).try_init(),
-        (false, _) => {
-            let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
-            // Without this hint it would enable every level.
-            let others = filter.and(is_other.with_max_level_hint(Level::TRACE));
-            let records = lines.clone().map(Records);
-            let text_or_json = if is_json { json(output).boxed() } else { text(output, on_terminal).boxed() };
-            let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
-            let traces = exporter.as_ref().map(Exporter::layer);
-            let others = text_or_json.with_filter(others);
-            registry().with(others).with(records.with_filter(access)).with(traces).try_init()
-        }
+    let begun = if is_plain {
+        registry().with(text_or_json).with(filter).try_init()
+    } else {
+        let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
+        // Without this hint it would enable every level.
+        let others = text_or_json.with_filter(filter.and(is_other.with_max_level_hint(Level::TRACE)));
+        let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
+        let records = lines.clone().map(Records).with_filter(access);
+        registry().with(others).with(records).with(exporter.as_ref().map(Exporter::layer)).try_init()
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
@@ -101,17 +99,4 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         );
     }
     Ok(Telemetry { exporter, lines })
-}
-
-fn json<S: Subscriber + for<'a> LookupSpan<'a>>(
-    output: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-) -> impl Layer<S> + Send + Sync {
-    fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(output)
-}
-
-fn text<S: Subscriber + for<'a> LookupSpan<'a>>(
-    output: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-    on_terminal: bool,
-) -> impl Layer<S> + Send + Sync {
-    fmt::layer().with_ansi(on_terminal).with_writer(output)
 }
