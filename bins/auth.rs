@@ -90,16 +90,12 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
         metrics.watch("issuer_keys", &keys);
         all.push(Arc::new(TokenVerifier::new(keys, issuer, audience, clock)));
     }
-    match (all.is_empty(), settings.auth) {
-        (true, Some(AuthMode::Off)) => {
-            tracing::warn!(
-                "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
-            );
-            Ok(None)
-        }
-        (true, _) => Ok(None),
-        (false, _) => Ok(Some(AnyOf::new(all))),
+    if settings.auth == Some(AuthMode::Off) {
+        tracing::warn!(
+            "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
+        );
     }
+    Ok((!all.is_empty()).then(|| AnyOf::new(all)))
 }
 
 /// Reads keys for the first time.

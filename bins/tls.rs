@@ -97,10 +97,8 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
     let mut client =
         reqwest::Client::builder().no_proxy().tls_certs_only([]).tls_danger_accept_invalid_certs(true);
     if settings.tls_client_ca_file.is_some() {
-        let (certificate, key) = match (&settings.service_cert_file, &settings.service_key_file) {
-            (Some(certificate), Some(key)) => (certificate, key),
-            _ => (certificate, key),
-        };
+        let own = settings.service_cert_file.as_ref().zip(settings.service_key_file.as_ref());
+        let (certificate, key) = own.unwrap_or((certificate, key));
         let pem = [read(certificate)?, read(key)?].join(&b'\n');
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(CliError::new)?);
     }

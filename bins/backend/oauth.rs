@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 use shop_core::{Clock as _, Error, ErrorKind, SystemClock, Timestamp};
 use shop_kafka::{OauthToken, OauthTokenProvider};
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::auth::{ISSUER_TIMEOUT, text_of};
-use crate::settings::{Secret, Settings};
+use crate::settings::{Secret, Settings, encoded};
 use crate::{CliError, Result};
 
 /// The lifetime of a token whose endpoint does not say it.
@@ -152,11 +151,6 @@ fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
     let expires_at = SystemClock.now().as_millis().saturating_add(lifetime_millis);
     let expires_at = Timestamp::from_millis(expires_at).unwrap_or(Timestamp::MAX);
     Some((OauthToken::new(token, client_id, expires_at), lifetime))
-}
-
-fn encoded(text: &str) -> String {
-    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
-    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, Reset
 pub(crate) use command_line::InEffect;
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
+#[cfg(feature = "kafka")]
+pub(crate) use environment::encoded;
 pub(crate) use host_port::HostPort;
 pub(crate) use secret::Secret;
 pub use service::ServiceKind;
