@@ -290,7 +290,7 @@ impl Query {
         });
         let limit = self.limit(PageLimit::DEFAULT);
         let filter = DeadLetterFilter::default().reason(reason?).since(since?).after(after?);
-        Some(DeadLetterPage { topic: topic?, filter, limit: limit?.get() })
+        Some((topic?, filter, limit?.get()))
     }
 
     /// Returns the value that was `read` from the parameters, and what the request waits for.

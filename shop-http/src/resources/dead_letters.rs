@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use shop_core::Result;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::json::RawScalar;
 use shop_core::log::{ReasonKind, RecordPosition, Resolution, Resolved};
 use shop_core::ports::Lookup;
+use shop_core::{Invalid, Result};
 
 use crate::auth::{Action, Caller};
 use crate::request::fields::Body;
@@ -74,27 +74,22 @@ pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Reques
 
 /// `POST /v1/dead-letters:park`.
 pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    let (caller, Asked { positions, known, dry_run, reason }) = begin(&service, "park", request).await?;
+    let (caller, asked) = begin(&service, "park", request).await?;
     let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck);
     let stuck: BTreeSet<_> =
         stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset)).collect();
     let mut parked = BTreeSet::new();
-    for position in known.into_iter().filter(|position| stuck.contains(position)) {
-        let reason = reason.as_deref().unwrap_or_default();
-        if query(&service, service.dead_letters.park(&position, reason, dry_run)).await? {
-            parked.insert(position);
+    for position in asked.known.intersection(&stuck) {
+        let reason = asked.reason.as_deref().unwrap_or_default();
+        if query(&service, service.dead_letters.park(position, reason, asked.dry_run)).await? {
+            parked.insert(position.clone());
         }
     }
     caller.note_resolved(parked.len());
-    let result = |text: String| match text.parse::<RecordPosition>() {
-        Ok(position) if parked.contains(&position) => ResolvedBody::new(text, ResolvedStatus::Parked, None),
-        _ => {
-            let detail = "no ingest of this process is stuck at it".to_owned();
-            ResolvedBody::new(text, ResolvedStatus::Refused, Some(detail))
-        }
-    };
-    let results: Vec<_> = positions.into_iter().map(result).collect();
-    Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
+    Ok(asked.answered(|position| match position {
+        Ok(position) if parked.contains(&position) => (ResolvedStatus::Parked, None),
+        _ => (ResolvedStatus::Refused, Some("no ingest of this process is stuck at it".to_owned())),
+    }))
 }
 
 /// Resolves the dead letters of a request. `action` is its name in the audit log, `done` that in a response.
@@ -104,32 +99,27 @@ async fn resolve(
     (action, done): (&'static str, ResolvedStatus),
     request: Request,
 ) -> HttpResult {
-    let (caller, Asked { positions, known, dry_run, .. }) = begin(service, action, request).await?;
+    let (caller, asked) = begin(service, action, request).await?;
     let mut forecast = BTreeMap::new();
-    if let Some(purchases) = service.purchases.as_ref().filter(|_| dry_run)
+    if let Some(purchases) = service.purchases.as_ref().filter(|_| asked.dry_run)
         && resolution == Resolution::Replayed
     {
-        forecast = query(service, service.dead_letters.forecast(&known, purchases)).await?;
+        forecast = query(service, service.dead_letters.forecast(&asked.known, purchases)).await?;
     }
-    let found = query(service, service.dead_letters.resolve(known, resolution, dry_run)).await?;
+    let found =
+        query(service, service.dead_letters.resolve(asked.known.clone(), resolution, asked.dry_run)).await?;
     caller.note_resolved(found.values().filter(|resolved| **resolved == Resolved::Done).count());
-    let result = |text: String| {
-        let position = text.parse::<RecordPosition>();
-        let (status, detail) = match position.map(|position| (found.get(&position), forecast.get(&position)))
-        {
-            Ok((Some(Resolved::Done), Some((status, detail)))) => (*status, Some(detail.clone())),
-            Ok((Some(Resolved::Done), None)) => (done, None),
-            Ok((Some(_), _)) => {
-                let detail = "is a gap: its records are gone, it can only be discarded";
-                (ResolvedStatus::Refused, Some(detail.to_owned()))
-            }
-            Ok((None, _)) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
-            Err(error) => (ResolvedStatus::Unknown, Some(error.to_string())),
-        };
-        ResolvedBody::new(text, status, detail)
-    };
-    let results: Vec<_> = positions.into_iter().map(result).collect();
-    Ok(Json(json!({"dry_run": dry_run, "results": results})).into_response())
+    let outcome = |position: RecordPosition| (found.get(&position), forecast.get(&position));
+    Ok(asked.answered(|position| match position.map(outcome) {
+        Ok((Some(Resolved::Done), Some((status, detail)))) => (*status, Some(detail.clone())),
+        Ok((Some(Resolved::Done), None)) => (done, None),
+        Ok((Some(_), _)) => {
+            let detail = "is a gap: its records are gone, it can only be discarded";
+            (ResolvedStatus::Refused, Some(detail.to_owned()))
+        }
+        Ok((None, _)) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
+        Err(error) => (ResolvedStatus::Unknown, Some(error.to_string())),
+    }))
 }
 
 /// What is asked for.
@@ -140,6 +130,21 @@ struct Asked {
     dry_run: bool,
     /// Why, for the audit log.
     reason: Option<String>,
+}
+
+impl Asked {
+    /// The response with the `outcome` of each position.
+    fn answered(
+        self,
+        outcome: impl Fn(Result<RecordPosition, Invalid>) -> (ResolvedStatus, Option<String>),
+    ) -> Response {
+        let result = |text: String| {
+            let (status, detail) = outcome(text.parse());
+            ResolvedBody::new(text, status, detail)
+        };
+        let results: Vec<_> = self.positions.into_iter().map(result).collect();
+        Json(json!({"dry_run": self.dry_run, "results": results})).into_response()
+    }
 }
 
 /// Checks and reads a request, and notes it for the audit log.

@@ -25,13 +25,8 @@ pub(crate) struct DeadLetterLogs {
     resolving: Arc<Mutex<()>>,
 }
 
-/// Which dead letters are listed.
-#[derive(Debug)]
-pub(crate) struct DeadLetterPage {
-    pub(crate) topic: Option<String>,
-    pub(crate) filter: DeadLetterFilter,
-    pub(crate) limit: usize,
-}
+/// Which dead letters are listed: the topic, the filter and the limit.
+pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
 
 impl DeadLetterLogs {
     pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
@@ -46,27 +41,22 @@ impl DeadLetterLogs {
         self.logs.iter().map(|log| &*log.topic)
     }
 
-    /// The page that `request` selects, in the order of the positions, and the position of its last one if there are
+    /// The page of these dead letters, in the order of the positions, and the position of its last one if there are
     /// more. The dead letters of one position are on one page.
     pub(crate) async fn page(
         &self,
-        request: &DeadLetterPage,
+        (topic, filter, limit): &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in
-            self.logs.iter().filter(|log| request.topic.as_ref().is_none_or(|topic| *topic == log.topic))
-        {
-            for dead_letter in log.admin.dead_letters(&request.filter, request.limit + 1).await? {
+        for log in self.logs.iter().filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic)) {
+            for dead_letter in log.admin.dead_letters(filter, limit + 1).await? {
                 let body = DeadLetterBody::summary(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let more = page.len() > request.limit;
-        while page.len() > request.limit {
-            page.pop_last();
-        }
-        let next = page.last_key_value().filter(|_| more).map(|(last, _)| last.to_string());
-        Ok((page.into_values().flatten().collect(), next))
+        let last = page.keys().take(*limit).last().filter(|_| page.len() > *limit);
+        let next = last.map(ToString::to_string);
+        Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
     /// The first pending dead letter at `position`, with its record.
