@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opentelemetry::global::{self, BoxedTracer};
-use opentelemetry::trace::{SpanBuilder, SpanContext, SpanKind, SpanRef, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::{Error, Purchase, Result};
@@ -64,21 +64,15 @@ impl TracedSink {
 impl PurchaseSink for TracedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let context = self.begin(KeyValue::new("messaging.message.id", purchase.id.to_string()));
-        let span = context.span();
-        let purchase = in_span(purchase, span.span_context());
-        let published = self.sink.publish(&purchase).await;
-        match &published {
-            Ok(receipt) => {
-                if let Some(position) = &receipt.position {
-                    let partition = position.partition.to_string();
-                    span.set_attribute(KeyValue::new("messaging.destination.partition.id", partition));
-                    let offset = i64::try_from(position.offset).unwrap_or(i64::MAX);
-                    span.set_attribute(KeyValue::new("messaging.kafka.offset", offset));
-                }
-            }
-            Err(error) => failed(&span, error),
+        let published = self.sink.publish(&in_span(purchase, &context)).await;
+        if let Ok(Receipt { position: Some(position), .. }) = &published {
+            let offset = i64::try_from(position.offset).unwrap_or(i64::MAX);
+            context.span().set_attributes([
+                KeyValue::new("messaging.destination.partition.id", position.partition.to_string()),
+                KeyValue::new("messaging.kafka.offset", offset),
+            ]);
         }
-        span.end();
+        end(&context, published.as_ref().err());
         published
     }
 
@@ -86,14 +80,9 @@ impl PurchaseSink for TracedSink {
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let count = i64::try_from(purchases.len()).unwrap_or(i64::MAX);
         let context = self.begin(KeyValue::new("messaging.batch.message_count", count));
-        let span = context.span();
-        let purchases: Vec<_> =
-            purchases.iter().map(|purchase| in_span(purchase, span.span_context())).collect();
+        let purchases: Vec<_> = purchases.iter().map(|purchase| in_span(purchase, &context)).collect();
         let published = self.sink.publish_many(&purchases).await;
-        if let Some(error) = published.iter().find_map(|result| result.as_ref().err()) {
-            failed(&span, error);
-        }
-        span.end();
+        end(&context, published.iter().find_map(|result| result.as_ref().err()));
         published
     }
 
@@ -110,21 +99,23 @@ impl PurchaseSink for TracedSink {
     }
 }
 
-/// `purchase` with `span` as its trace context.
-fn in_span(purchase: &Purchase, span: &SpanContext) -> Purchase {
-    let mut purchase = purchase.clone();
+/// `purchase` with the span of `context` as its trace context, by W3C Trace Context.
+fn in_span(purchase: &Purchase, context: &Context) -> Purchase {
+    let (mut purchase, span) = (purchase.clone(), context.span().span_context().clone());
     if span.is_valid() {
-        purchase.context.get_or_insert_default().traceparent = Some(traceparent(span));
+        let traceparent =
+            format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8());
+        purchase.context.get_or_insert_default().traceparent = Some(traceparent);
     }
     purchase
 }
 
-fn failed(span: &SpanRef<'_>, error: &Error) {
-    span.set_attribute(KeyValue::new("error.type", error.kind().as_str()));
-    span.set_status(Status::error(""));
-}
-
-/// The header of a span, by W3C Trace Context.
-fn traceparent(span: &SpanContext) -> String {
-    format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8())
+/// Ends the span of `context`.
+fn end(context: &Context, error: Option<&Error>) {
+    let span = context.span();
+    if let Some(error) = error {
+        span.set_attribute(KeyValue::new("error.type", error.kind().as_str()));
+        span.set_status(Status::error(""));
+    }
+    span.end();
 }
