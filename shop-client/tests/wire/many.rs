@@ -67,10 +67,10 @@ async fn abandoned_buys_count_towards_max_in_flight() {
         .max_in_flight(3)
         .build()
         .unwrap();
-    let other = client.clone();
     for number in 0..3 {
         assert!(poll!(pin!(client.buy(order(number)))).is_pending());
     }
+    let other = client.clone();
     let hurried = other.with_timeout(Duration::from_millis(10));
     for number in 3..100 {
         let error = hurried.buy(order(number)).await.unwrap_err();
