@@ -161,5 +161,5 @@ impl Embedded<'_> {
 }
 
 fn copied(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
-    Ok(files?.into_iter().map(|file| CopiedFile { name: file.name, bytes: file.bytes }).collect())
+    Ok(files?.into_iter().map(|file| (file.name, file.bytes)).collect())
 }

@@ -103,11 +103,8 @@ pub(crate) trait Backend: Send + Sync {
     }
 }
 
-/// A file of a backup.
-pub(crate) struct CopiedFile {
-    pub(crate) name: String,
-    pub(crate) bytes: u64,
-}
+/// The name of a file of a backup, and its size in bytes.
+pub(crate) type CopiedFile = (String, u64);
 
 /// A topic, and the type of its records.
 #[derive(Clone, Copy)]

@@ -26,19 +26,17 @@ impl Backend for Postgres<'_> {
         if self.settings.command.is_some() {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
-        let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        let unreadable = Some(store.unreadable());
+        let (name, unreadable) = (store.name().to_owned(), Some(store.unreadable()));
         // What the standbys have depends on the settings of the server.
         let port = PurchasesStore::new(store, Durability::LocalDisk, unreadable);
-        Ok(opened(port, &name, &found))
+        Ok(opened(name, &found, port))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
         let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
-        let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        Ok(opened(EntityPorts::new(store, |store| store), &name, &found))
+        Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
@@ -48,9 +46,8 @@ impl Backend for Postgres<'_> {
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let store = PostgresOrders::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
-        let name = store.name().to_owned();
         let found = self.found(store.inspect()).await?;
-        Ok(opened(EntityPorts::new(store, |store| store), &name, &found))
+        Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
     }
 }
 
@@ -89,7 +86,7 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T: Send>(port: T, name: &str, found: &Inspection) -> OpenPort<T> {
+fn opened<T: Send>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
     let rows = found.taken_over.map(|rows| format!(", takes over {rows} rows")).unwrap_or_default();
     OpenPort::on_server(port, format!("PostgreSQL, {name}{rows}"), !found.exists)
 }

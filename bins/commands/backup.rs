@@ -28,7 +28,7 @@ pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
     let copied = backend::for_files(settings).backup(folder).await?;
     if is_stream {
         let (folder, names): (_, Vec<_>) =
-            (folder.to_owned(), copied.iter().map(|file| file.name.clone()).collect());
+            (folder.to_owned(), copied.iter().map(|(name, _)| name.clone()).collect());
         let write = move || archive::write(stdout().lock(), &folder, names.iter().map(String::as_str));
         piped("standard output", write).await?;
     }
@@ -109,13 +109,12 @@ fn left_out(settings: &Settings) -> Vec<&'static str> {
 
 /// Prints what was copied into `folder`. Standard output has nothing but an archive.
 fn report(settings: &Settings, folder: &Path, copied: &[CopiedFile], left_out: &[&str]) -> Result<()> {
-    let path = |file: &CopiedFile| folder.join(&file.name).display().to_string();
-    let mut text: Vec<_> =
-        copied.iter().map(|file| format!("{}  {} bytes", path(file), file.bytes)).collect();
+    let copied = copied.iter().map(|(name, bytes)| (folder.join(name).display().to_string(), bytes));
+    let mut text: Vec<_> = copied.clone().map(|(path, bytes)| format!("{path}  {bytes} bytes")).collect();
     if !left_out.is_empty() {
         text.push(format!("on servers, not in the backup: {}", left_out.join(", ")));
     }
-    let files = copied.iter().map(|file| json!({ "path": path(file), "bytes": file.bytes }));
+    let files = copied.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
     let report = json!({ "files": files.collect::<Vec<_>>(), "left_out": left_out });
     if folder != Path::new("-") {
         return print_report(settings.json, &[], text.join("\n"), &report);
