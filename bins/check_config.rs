@@ -125,10 +125,8 @@ fn parts<'a>(settings: &'a Settings, places: &'a Places) -> Vec<BoxFuture<'a, Pa
     add("store", places.store.as_ref(), store.purchases_file(), purchases(settings).boxed());
     let users = async { entities(backend::for_entities(settings).users().await?).await };
     let orders = async { entities(backend::for_entities(settings).orders().await?).await };
-    let has_url = settings.users_url.is_some();
-    add("users", places.users.as_ref().filter(|_| !has_url), rows.store_file("users"), users.boxed());
-    let has_url = settings.orders_url.is_some();
-    add("orders", places.orders.as_ref().filter(|_| !has_url), rows.store_file("orders"), orders.boxed());
+    add("users", places.users.as_ref(), rows.store_file("users"), users.boxed());
+    add("orders", places.orders.as_ref(), rows.store_file("orders"), orders.boxed());
     for (what, url) in
         [("listings", &places.listings), ("users", &settings.users_url), ("orders", &settings.orders_url)]
     {

@@ -69,10 +69,7 @@ impl OauthTokenProvider for TokenEndpoint {
         });
         let unavailable =
             || Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka does not respond");
-        match known {
-            Ok(Ok(known)) => known.clone().ok_or_else(unavailable)?,
-            Ok(Err(_)) | Err(_) => Err(unavailable()),
-        }
+        known.ok().and_then(|known| known.ok()?.clone()).ok_or_else(unavailable)?
     }
 }
 

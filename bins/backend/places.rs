@@ -13,6 +13,7 @@ pub(crate) struct Places {
     pub(crate) store: Option<String>,
     /// The service that lists purchases.
     pub(crate) listings: Option<String>,
+    /// The stores of users and of orders, if other services do not store them.
     pub(crate) users: Option<String>,
     pub(crate) orders: Option<String>,
     pub(crate) user_events: Option<String>,
@@ -40,8 +41,8 @@ impl Places {
             log: has_purchases.then(|| log(Topic::purchases(settings))),
             store: (has_purchases && has_store).then(purchases),
             listings: settings.management_url.clone().filter(|_| has_purchases),
-            users: settings.users_url.clone().or_else(|| keeps_users.then(|| rows("users"))),
-            orders: settings.orders_url.clone().or_else(|| keeps_orders.then(|| rows("orders"))),
+            users: keeps_users.then(|| rows("users")),
+            orders: keeps_orders.then(|| rows("orders")),
             user_events: has_events.then(|| log(Topic::users(settings))),
             order_events: has_events.then(|| log(Topic::orders(settings))),
         }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
+use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
-use shop_core::{Purchase, UserId};
 
 use super::output::{print, progress};
 use crate::backend;
@@ -42,14 +42,7 @@ async fn write_all(
     let mut head = Vec::new();
     format.write_head(&mut head);
     print(head)?;
-    let (mut written, mut unreadable) = (0, 0);
-    let mut write = |purchases: Vec<Purchase>| {
-        written += purchases.len() as u64;
-        progress.set_message(format!("{written} purchases exported"));
-        let mut rows = Vec::with_capacity(purchases.len() * 192);
-        format.write(&mut rows, &purchases)?;
-        progress.suspend(|| print(&rows))
-    };
+    let (mut written, mut unreadable) = (0_u64, 0);
     let mut batches = match user {
         Some(user) => {
             let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
@@ -59,7 +52,11 @@ async fn write_all(
     };
     while let Some((purchases, left_out)) = batches.try_next().await? {
         unreadable += left_out as u64;
-        if !write(purchases)? {
+        written += purchases.len() as u64;
+        progress.set_message(format!("{written} purchases exported"));
+        let mut rows = Vec::with_capacity(purchases.len() * 192);
+        format.write(&mut rows, &purchases)?;
+        if !progress.suspend(|| print(&rows))? {
             break;
         }
     }

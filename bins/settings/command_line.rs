@@ -113,13 +113,8 @@ impl InEffect {
     }
 }
 
-/// Why the arguments are wrong.
-#[derive(Debug)]
-pub(super) struct InvalidArguments {
-    pub(super) fault: String,
-    /// Whether they are those of a command.
-    pub(super) is_command: bool,
-}
+/// Why the arguments are wrong, and whether they are those of a command.
+type InvalidArguments = (String, bool);
 
 /// Parses the arguments, and the values of `environment` that no flag sets; it gets the settings of the file, and the
 /// faults of invalid values. Ends the process when help or the version was requested.
@@ -133,7 +128,7 @@ pub(super) fn parse(
         // A misspelled option or command must not hide that there is one: the exit code depends on it.
         let is_name = |word: &OsString| plain.get_subcommands().any(|command| command.get_name() == word);
         let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
-        InvalidArguments { fault: argument_fault(&error, &plain), is_command }
+        (argument_fault(&error, &plain), is_command)
     };
     let flags = match plain.clone().try_get_matches_from(arguments) {
         // Help shows the defaults, rather than the values of variables.

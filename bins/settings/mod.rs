@@ -118,13 +118,13 @@ impl Settings {
         let Environment { values, mut faults, empty, .. } = environment;
         let is_command = match &parsed {
             Ok(parsed) => parsed.command.is_some(),
-            Err(invalid) => invalid.is_command,
+            Err((_, is_command)) => *is_command,
         };
         let failed = |failure: CliError| if is_command { failure.for_command() } else { failure };
         let Arguments { command, mut variables, mut in_effect } = match parsed {
             Ok(parsed) => parsed,
-            Err(invalid) => {
-                faults.push(invalid.fault);
+            Err((fault, _)) => {
+                faults.push(fault);
                 return Err(failed(CliError::all(faults).usage()));
             }
         };
