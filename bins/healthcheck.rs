@@ -23,8 +23,5 @@ pub(crate) fn client(settings: &Settings, url: &str) -> Result<ShopClientBuilder
     let client = ShopClient::builder(url);
     // The admin listener has no TLS.
     let own = if settings.admin_addr.is_none() { tls::client_of_own_service(settings)? } else { None };
-    Ok(match own {
-        Some(own) => client.http_client(own),
-        None => client,
-    })
+    Ok(own.into_iter().fold(client, ShopClientBuilder::http_client))
 }

@@ -66,10 +66,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let router = routes(ports.parts(service, metrics)?);
-    let router = match authenticator {
-        Some(authenticator) => router.authenticate(authenticator),
-        None => router,
-    };
+    let router = authenticator.into_iter().fold(router, RouterBuilder::authenticate);
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;
     if let Some(exporter) = telemetry.exporter.take() {
@@ -95,10 +92,10 @@ impl Listeners {
     async fn bind(settings: &Settings) -> Result<Self> {
         let HostPort { host, port } = settings.listen();
         let public = bind(&host, port, &format!("SHOP_HOST {host}, SHOP_PORT {port}")).await?;
-        let admin = match &settings.admin_addr {
-            Some(addr) => Some(bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await?),
-            None => None,
-        };
+        let admin = settings.admin_addr.as_ref();
+        let admin =
+            admin.map(async |addr| bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await);
+        let admin = OptionFuture::from(admin).await.transpose()?;
         let name = settings.service.name();
         if let Some(admin) = &admin {
             let address = admin.local_addr().map_err(CliError::new)?;

@@ -43,10 +43,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     let log = open::log(settings, topic).await?;
     let store = opening.await?.map(|store| store.projection);
     let progress = progress();
-    let replayed = match store.port.check().await {
-        Ok(()) => apply_all(&*log.port, &*store.port, &progress).await,
-        Err(error) => Err(error.into()),
-    };
+    let replayed = apply_all(&*log.port, &*store.port, &progress).await;
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
     let counters = replayed?;
@@ -62,6 +59,7 @@ async fn apply_all<R: Record>(
     store: &dyn RecordStore<R>,
     progress: &ProgressBar,
 ) -> Result<ReplayCounters> {
+    store.check().await?;
     let mut batches = log.scan().await?;
     let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {

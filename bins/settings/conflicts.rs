@@ -69,15 +69,13 @@ pub(super) fn conflicts(
     let postgres = given.postgres_url.as_ref().map(ExposeSecret::expose_secret);
     let has_store = mongodb.is_some() || postgres.is_some();
     let mut faults = missing_features(has_kafka, mongodb.is_some(), postgres.is_some());
-    if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
-        faults.push(
-            "SHOP_MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned(),
-        );
-    }
-    if postgres.is_some_and(|url| !url.starts_with("postgresql://") && !url.starts_with("postgres://")) {
-        faults.push(
-            "SHOP_POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned(),
-        );
+    for (name, url, schemes) in [
+        ("SHOP_MONGODB_URI", mongodb, ["mongodb://", "mongodb+srv://"]),
+        ("SHOP_POSTGRES_URL", postgres, ["postgresql://", "postgres://"]),
+    ] {
+        if url.is_some_and(|url| !schemes.iter().any(|scheme| url.starts_with(scheme))) {
+            faults.push(format!("{name} (or DATABASE_URL) must begin with {}", schemes.join(" or ")));
+        }
     }
     if command.is_some() && given.check_config {
         faults.push("--check-config checks a service: leave out the command".to_owned());
