@@ -33,12 +33,11 @@ use crate::service::entity_role::{OrdersRole, UsersRole};
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) async fn post_user(
-    State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
-    mount: Mount,
-    request: Request,
-) -> HttpResult {
+/// What the handlers get of a request.
+type Read = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
+type Write = (State<Arc<Service>>, RequestDialect, Mount, Request);
+
+pub(crate) async fn post_user((State(service), Extension(dialect), mount, request): Write) -> HttpResult {
     let store = &users(&service)?.store;
     let caller = Caller::of(request.extensions());
     service.policy.check(&caller, &Action::RegisterUser)?;
@@ -50,12 +49,7 @@ pub(crate) async fn post_user(
     created(inserted, dialect, &mount)
 }
 
-pub(crate) async fn post_order(
-    State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
-    mount: Mount,
-    request: Request,
-) -> HttpResult {
+pub(crate) async fn post_order((State(service), Extension(dialect), mount, request): Write) -> HttpResult {
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
     let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
@@ -119,13 +113,7 @@ fn created<E: Resource>(insertion: Insertion<E>, dialect: &Dialect, mount: &Moun
     Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
 }
 
-pub(crate) async fn get_user(
-    State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
-    caller: Caller,
-    path: PathText,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn get_user((State(service), Extension(dialect), caller, path, uri): Read) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadUser(id))?;
     let found = service.query_for(Subject::User, store.get(id)).await?;
@@ -134,11 +122,7 @@ pub(crate) async fn get_user(
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
 pub(crate) async fn get_orders_of_user(
-    State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
-    caller: Caller,
-    path: PathText,
-    uri: Uri,
+    (State(service), Extension(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadOrders(id))?;
@@ -147,13 +131,7 @@ pub(crate) async fn get_orders_of_user(
     Ok(Json(UserOrdersBody::new(id, orders)).into_response())
 }
 
-pub(crate) async fn get_order(
-    State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
-    caller: Caller,
-    path: PathText,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn get_order((State(service), Extension(dialect), caller, path, uri): Read) -> HttpResult {
     let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
     let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
     let order = found.ok_or(HttpError::UNKNOWN_ORDER)?;

@@ -19,8 +19,7 @@ use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::server::pools::Slot;
-use crate::service::ServiceKind;
-use crate::service::{Purchases, Visibility};
+use crate::service::{Purchases, ServiceKind, Visibility};
 
 /// Only management lists all users' purchases. The policy decides the rest.
 pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> HttpResult<()> {
@@ -30,13 +29,14 @@ pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Sele
     }
 }
 
+/// What the handlers get of a request.
+type Read = (State<Arc<Purchases>>, Caller, Slot, Uri);
+
 /// The selection of a request and what else is `read` from its parameters, of which these are `known`. Returns when the
 /// purchase that it waits for is visible, or the wait is over.
 async fn selected<T>(
-    purchases: &Purchases,
-    caller: &Caller,
-    slot: &Slot,
-    (uri, known): (&Uri, &[&'static str]),
+    (State(purchases), caller, slot, uri): &Read,
+    known: &[&'static str],
     read: impl FnOnce(&mut Query) -> Option<T>,
 ) -> HttpResult<(Visibility, Selector, T)> {
     let mut query = Query::new(uri, known)?;
@@ -47,16 +47,11 @@ async fn selected<T>(
     Ok((visibility, selector, read))
 }
 
-pub(crate) async fn list(
-    State(purchases): State<Arc<Purchases>>,
-    caller: Caller,
-    slot: Slot,
-    (uri, headers): (Uri, HeaderMap),
-) -> HttpResult {
+pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let format = row_format(&headers)?;
-    let read = if format.is_some() { Query::whole } else { Query::page };
-    let (visibility, selector, request) =
-        selected(&purchases, &caller, &slot, (&uri, Query::LISTING), read).await?;
+    let page = if format.is_some() { Query::whole } else { Query::page };
+    let (visibility, selector, request) = selected(&read, Query::LISTING, page).await?;
+    let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
         None => Json(page).into_response(),
@@ -83,29 +78,19 @@ fn file(format: RowFormat, content: Body) -> Response {
 }
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.
-pub(crate) async fn summary(
-    State(purchases): State<Arc<Purchases>>,
-    caller: Caller,
-    slot: Slot,
-    uri: Uri,
-) -> HttpResult {
-    let (visibility, selector, range) =
-        selected(&purchases, &caller, &slot, (&uri, Query::SUMMARY), Query::range).await?;
-    let whole = purchases.totals(&slot, &selector, &TotalsRequest::of(range, Period::Whole)).await?;
+pub(crate) async fn summary(read: Read) -> HttpResult {
+    let (visibility, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
+    let (State(purchases), _, slot, _) = &read;
+    let whole = purchases.totals(slot, &selector, &TotalsRequest::of(range, Period::Whole)).await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok(visibility.apply(Json(summary).into_response()))
 }
 
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
-pub(crate) async fn totals(
-    State(purchases): State<Arc<Purchases>>,
-    caller: Caller,
-    slot: Slot,
-    uri: Uri,
-) -> HttpResult {
-    let (visibility, selector, request) =
-        selected(&purchases, &caller, &slot, (&uri, Query::TOTALS), Query::totals).await?;
-    let buckets = purchases.totals(&slot, &selector, &request).await?;
+pub(crate) async fn totals(read: Read) -> HttpResult {
+    let (visibility, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
+    let (State(purchases), _, slot, _) = &read;
+    let buckets = purchases.totals(slot, &selector, &request).await?;
     Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
 }
 
@@ -118,12 +103,7 @@ pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Calle
     Ok(Json(purchases.names(&prefix).await?).into_response())
 }
 
-pub(crate) async fn get(
-    State(purchases): State<Arc<Purchases>>,
-    (caller, slot): (Caller, Slot),
-    path: PathText,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathText) -> HttpResult {
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = text.parse::<PurchaseId>();
