@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
 /// The result of polling a body.
@@ -11,14 +12,16 @@ pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 /// A body whose frames pass through `watch`, which is dropped with the body.
 pub(crate) struct WatchedBody<F> {
-    body: Body,
-    watch: F,
+    pub(crate) body: Body,
+    pub(crate) watch: F,
 }
 
-impl<F> WatchedBody<F> {
-    pub(crate) const fn new(body: Body, watch: F) -> Self {
-        Self { body, watch }
-    }
+/// `response`, whose frames pass through `watch`.
+pub(crate) fn watched(
+    response: Response,
+    watch: impl FnMut(Polled) -> Polled + Send + Unpin + 'static,
+) -> Response {
+    response.map(|body| Body::new(WatchedBody { body, watch }))
 }
 
 impl<F: FnMut(Polled) -> Polled + Unpin> HttpBody for WatchedBody<F> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
-use crate::watched_body::{Polled, WatchedBody};
+use crate::watched_body::watched;
 
 /// The route label of a request without a route: its path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
@@ -148,11 +148,9 @@ impl RequestTimer {
             return response;
         }
         self.is_stream = true;
-        response.map(|body| {
-            Body::new(WatchedBody::new(body, move |polled: Polled| {
-                let _until_sent = &self;
-                polled
-            }))
+        watched(response, move |polled| {
+            let _until_sent = &self;
+            polled
         })
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
@@ -18,7 +17,7 @@ use crate::header_names::PURCHASE_ID;
 use crate::metrics::RouteTemplate;
 use crate::options::HttpOptions;
 use crate::server::client::TrustedProxies;
-use crate::watched_body::{Polled, WatchedBody};
+use crate::watched_body::watched;
 
 /// Which requests have a line in the access log (default none).
 ///
@@ -142,18 +141,13 @@ impl Entry {
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase = response.headers().get(PURCHASE_ID).cloned();
-        response.map(|body| {
-            Body::new(WatchedBody::new(body, move |polled: Polled| {
-                self.count(&polled);
-                polled
-            }))
+        watched(response, move |polled| {
+            let entry = &mut self;
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            polled
         })
-    }
-
-    fn count(&mut self, polled: &Polled) {
-        if let Poll::Ready(Some(Ok(frame))) = polled {
-            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
     }
 }
 

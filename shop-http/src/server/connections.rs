@@ -1,6 +1,6 @@
 //! The open connections of a listener, and which of them is closed: when there are too many, or its client does nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
-use crate::server::pools::{Client, HeldBytes, Place, Pool};
+use crate::server::pools::{Client, Place, Pool};
 use crate::watched_body::{Polled, WatchedBody};
 
 /// A connection is idle after this time without a request.
@@ -144,17 +144,17 @@ impl Connection {
     }
 
     /// When it is to be closed if its client does nothing until then, as an age of the listener.
-    fn deadline(&self, timeouts: &Timeouts) -> Option<Duration> {
+    fn deadline(&self, options: &HttpOptions) -> Option<Duration> {
         if self.is_chosen() {
             return None;
         }
         if !self.is_idle() {
-            return Some(self.sending().values().min()?.saturating_add(timeouts.write));
+            return Some(self.sending().values().min()?.saturating_add(options.write_timeout));
         }
         let (since, limit) = match self.head_since.load(Ordering::Relaxed) {
-            0 if self.is_used.load(Ordering::Relaxed) => (&self.idle_since, timeouts.idle),
-            0 => (&self.idle_since, timeouts.first_byte),
-            _ => (&self.head_since, timeouts.head),
+            0 if self.is_used.load(Ordering::Relaxed) => (&self.idle_since, options.idle_timeout),
+            0 => (&self.idle_since, options.first_byte_timeout),
+            _ => (&self.head_since, options.header_read_timeout),
         };
         Some(Duration::from_millis(since.load(Ordering::Relaxed)).saturating_add(limit))
     }
@@ -185,16 +185,16 @@ impl InFlight {
     pub(crate) fn until_sent(self, body: Body) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
         self.set_sending(true);
         let is_streamed = self.stream.is_none() && body.size_hint().exact().is_none();
-        WatchedBody::new(body, move |polled: Polled| {
+        let watch = move |polled: Polled| {
             self.set_sending(polled.is_ready());
             if is_streamed {
                 let is_ended = matches!(polled, Polled::Ready(None));
                 self.connection.is_streaming.store(!is_ended, Ordering::Relaxed);
             }
             let Some(place) = &self.place else { return polled };
-            let hold = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(place)));
-            polled.map_ok(|frame| frame.map_data(hold))
-        })
+            polled.map_ok(|frame| frame.map_data(|bytes| place.held(bytes)))
+        };
+        WatchedBody { body, watch }
     }
 }
 
@@ -213,25 +213,9 @@ pub(crate) struct Connections {
     slots: Arc<Semaphore>,
     /// What each client has of the slots.
     shares: Arc<Pool>,
-    timeouts: Timeouts,
-    /// The maximum of one address.
-    per_client: Option<usize>,
-    open: Mutex<Open>,
-}
-
-/// How long a client may do nothing.
-#[derive(Debug)]
-struct Timeouts {
-    first_byte: Duration,
-    head: Duration,
-    idle: Duration,
-    write: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    last_id: u64,
-    connections: HashMap<u64, (Client, Arc<Connection>)>,
+    options: HttpOptions,
+    /// The open connections by their numbers.
+    open: Mutex<BTreeMap<u64, (Client, Arc<Connection>)>>,
 }
 
 /// An open connection, until it is dropped.
@@ -250,18 +234,12 @@ impl Connections {
             clock: ListenerClock::default(),
             slots: Arc::new(Semaphore::new(options.max_connections)),
             shares: Pool::new(options.max_connections),
-            timeouts: Timeouts {
-                first_byte: options.first_byte_timeout,
-                head: options.header_read_timeout,
-                idle: options.idle_timeout,
-                write: options.write_timeout,
-            },
-            per_client: options.client_connections.and_then(|most| most.get().try_into().ok()),
+            options: options.clone(),
             open: Mutex::default(),
         })
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, (Client, Arc<Connection>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -291,7 +269,7 @@ impl Connections {
                 && !connection.is_chosen()
                 && connection.rank().1.saturating_add(min_idle) <= now
         };
-        let mut idle: Vec<_> = open.connections.values().filter(is_idle).collect();
+        let mut idle: Vec<_> = open.values().filter(is_idle).collect();
         idle.sort_by_cached_key(|(client, connection)| {
             (!self.shares.exceeds_share(*client), connection.rank())
         });
@@ -302,8 +280,9 @@ impl Connections {
     /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
     /// do not read a response over HTTP/2. One task for all of them: a timer for every request is not free.
     pub(crate) async fn close_overdue(&self) -> Infallible {
-        let Timeouts { first_byte, head, idle, write } = self.timeouts;
-        let shortest = first_byte.min(head).min(idle).min(write);
+        let HttpOptions { first_byte_timeout, header_read_timeout, idle_timeout, write_timeout, .. } =
+            self.options;
+        let shortest = first_byte_timeout.min(header_read_timeout).min(idle_timeout).min(write_timeout);
         loop {
             let next = self.close_overdue_now().unwrap_or(shortest).min(shortest);
             sleep(next.max(shortest / PRECISION).max(Duration::from_millis(1))).await;
@@ -314,13 +293,13 @@ impl Connections {
     fn close_overdue_now(&self) -> Option<Duration> {
         let now = self.clock.0.elapsed();
         let left = |connection: &Connection| {
-            let left = connection.deadline(&self.timeouts)?.checked_sub(now).filter(|left| !left.is_zero());
+            let left = connection.deadline(&self.options)?.checked_sub(now).filter(|left| !left.is_zero());
             if left.is_none() {
                 connection.choose();
             }
             left
         };
-        self.open().connections.values().filter_map(|(_, connection)| left(connection)).min()
+        self.open().values().filter_map(|(_, connection)| left(connection)).min()
     }
 
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
@@ -331,18 +310,17 @@ impl Connections {
     ) -> Option<Registered> {
         let mut share = self.shares.nothing(client);
         let is_own = |other: Client| other == client;
-        let own = || self.open().connections.values().filter(|(other, _)| is_own(*other)).count();
-        let has_room =
-            share.add(1) && self.per_client.is_none_or(|limit| client == Client::Unlimited || own() < limit);
+        let own = || self.open().values().filter(|(other, _)| is_own(*other)).count() as u64;
+        let limit = self.options.client_connections.filter(|_| client != Client::Unlimited);
+        let has_room = share.add(1) && limit.is_none_or(|limit| own() < limit.get().into());
         if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
         }
         let idle_since = AtomicU64::new(self.clock.millis());
         let connection = Arc::new(Connection { idle_since, clock: self.clock, ..Connection::default() });
         let mut open = self.open();
-        open.last_id += 1;
-        let id = open.last_id;
-        open.connections.insert(id, (client, Arc::clone(&connection)));
+        let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        open.insert(id, (client, Arc::clone(&connection)));
         drop(open);
         Some(Registered { all: Arc::clone(self), id, connection, _slot: slot, _share: share })
     }
@@ -350,7 +328,7 @@ impl Connections {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.all.open().connections.remove(&self.id);
+        self.all.open().remove(&self.id);
     }
 }
 
@@ -487,7 +465,7 @@ mod tests {
         assert!(opened(&all, HERE).await.is_some());
         assert!(is_evicted(&first), "it was idle");
         drop((first, second));
-        assert!(all.open().connections.is_empty());
+        assert!(all.open().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

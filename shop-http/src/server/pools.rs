@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::FromRequestParts;
 use axum::http::Extensions;
 use axum::http::request::Parts;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
-use crate::watched_body::{Polled, WatchedBody};
+use crate::watched_body::{Polled, watched};
 
 /// A response of known size below this does not count: it is written at once.
 const SMALL: u64 = 16 << 10;
@@ -134,6 +134,11 @@ impl Place {
         all <= pool.size && (all <= pool.size - pool.size / RESERVED || own <= pool.size / SHARE)
     }
 
+    /// `bytes`, which have this place until they are written.
+    pub(crate) fn held(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _place: Arc::clone(self) })
+    }
+
     /// Gives all back.
     pub(crate) fn release(&mut self) {
         self.shrink(self.count);
@@ -211,26 +216,19 @@ impl Pools {
                 let error = axum::Error::new("the client took too long to read the response");
                 return Poll::Ready(Some(Err(error)));
             }
-            let hold = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(&held)));
-            polled.map_ok(|frame| frame.map_data(hold))
+            polled.map_ok(|frame| frame.map_data(|bytes| held.held(bytes)))
         };
-        Ok(response.map(|body| Body::new(WatchedBody::new(body, watch))))
+        Ok(watched(response, watch))
     }
 }
 
 /// Bytes that are counted until they are written.
-pub(crate) struct HeldBytes {
+struct Held {
     bytes: Bytes,
-    _held: Arc<Place>,
+    _place: Arc<Place>,
 }
 
-impl HeldBytes {
-    pub(crate) const fn new(bytes: Bytes, held: Arc<Place>) -> Self {
-        Self { bytes, _held: held }
-    }
-}
-
-impl AsRef<[u8]> for HeldBytes {
+impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -353,6 +351,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use axum::body::Body;
 
     fn pools() -> Arc<Pools> {
         Pools::new(&HttpOptions::default().max_requests(2).max_response_bytes(300 << 10))

@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use shop_core::UserId;
 use shop_core::api::NDJSON;
 use shop_core::json::write_acknowledged;
@@ -24,11 +23,10 @@ use crate::request::Query;
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::{HeldBytes, Place, Slot};
+use crate::server::pools::{Place, Slot};
 use crate::server::rates::Charge;
-use crate::service::Purchases;
-use crate::service::ServiceKind;
 use crate::service::batch::{BatchResult, InBatch};
+use crate::service::{Purchases, ServiceKind};
 
 use lines::Line;
 
@@ -200,7 +198,7 @@ impl Results {
             self.text.push(b']');
         }
         let media = if self.is_ndjson { NDJSON } else { "application/json" };
-        let body = Bytes::from_owner(HeldBytes::new(self.text.into(), Arc::new(held)));
+        let body = Arc::new(held).held(self.text.into());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
         let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
         if let Some(failed_by) = self.failed_by {
