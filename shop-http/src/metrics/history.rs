@@ -57,11 +57,13 @@ pub(super) struct History {
     positions: Mutex<Option<Offsets>>,
 }
 
-impl History {
-    pub(super) fn new() -> Self {
+impl Default for History {
+    fn default() -> Self {
         Self { start: Instant::now(), intervals: Mutex::default(), positions: Mutex::default() }
     }
+}
 
+impl History {
     /// The number of the current interval.
     fn now(&self) -> u64 {
         self.start.elapsed().as_secs() / INTERVAL.as_secs()
@@ -162,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_hour_is_kept_in_intervals_of_ten_seconds() {
-        let history = History::new();
+        let history = History::default();
         history.bought(3);
         history.lags(7);
         assert!(history.body().bought.is_empty(), "the interval has not ended");

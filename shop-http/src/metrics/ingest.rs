@@ -29,18 +29,6 @@ struct Observer {
     freshness: Histogram,
 }
 
-impl Observer {
-    fn new(metrics: &Metrics) -> Self {
-        Self {
-            metrics: metrics.clone(),
-            records: metrics.histogram(names::INGEST_BATCH_RECORDS, &[]),
-            bytes: metrics.histogram(names::INGEST_BATCH_BYTES, &[]),
-            processing: metrics.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
-            freshness: metrics.histogram(names::INGEST_FRESHNESS, &[]),
-        }
-    }
-}
-
 impl IngestObserver for Observer {
     fn batch_completed(&self, batch: &BatchReport) {
         self.records.record(float(batch.records));
@@ -59,7 +47,13 @@ impl Metrics {
     /// process. The other metrics come from its monitor.
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
-        Arc::new(Observer::new(self))
+        Arc::new(Observer {
+            metrics: self.clone(),
+            records: self.histogram(names::INGEST_BATCH_RECORDS, &[]),
+            bytes: self.histogram(names::INGEST_BATCH_BYTES, &[]),
+            processing: self.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            freshness: self.histogram(names::INGEST_FRESHNESS, &[]),
+        })
     }
 }
 

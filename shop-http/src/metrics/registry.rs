@@ -44,7 +44,7 @@ pub struct Metrics {
     pub(super) shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shared {
     /// What is counted between the scrapes.
     registry: Registry,
@@ -96,22 +96,7 @@ impl Metrics {
     /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Shared {
-            registry: Registry::new(),
-            source: Mutex::default(),
-            flask: OnceLock::new(),
-            build: OnceLock::new(),
-            rendering: tokio::sync::Mutex::default(),
-            samples: AtomicUsize::new(0),
-            dead_letters: Mutex::default(),
-            gaps: Mutex::default(),
-            unreadable: OnceLock::new(),
-            dropped_lines: OnceLock::new(),
-            expired: OnceLock::new(),
-            watched: Mutex::default(),
-            history: History::new(),
-        };
-        let metrics = Self { shared: Arc::new(shared) };
+        let metrics = Self { shared: Arc::default() };
         metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
         metrics
     }
@@ -213,7 +198,7 @@ impl Metrics {
 
     /// Starts a scrape.
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape { registry: Registry::new(), metrics: self.clone() }
+        Scrape { registry: Registry::default(), metrics: self.clone() }
     }
 
     pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
@@ -318,9 +303,9 @@ struct Registry {
     handle: PrometheusHandle,
 }
 
-impl Registry {
+impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
-    fn new() -> Self {
+    fn default() -> Self {
         let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
             Kind::Histogram(buckets) => builder
                 .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
@@ -338,7 +323,9 @@ impl Registry {
         }
         Self { handle: recorder.handle(), recorder }
     }
+}
 
+impl Registry {
     fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
         self.recorder.register_counter(&key(name, labels), &METADATA)
     }
