@@ -21,8 +21,7 @@ use crate::dialect::RequestDialect;
 use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
-use crate::service::ServiceKind;
-use crate::service::{Entity, Service, check_with_timeout, is_healthy};
+use crate::service::{Entity, Service, ServiceKind, check_with_timeout, is_healthy};
 
 /// The status in `/health` of a service that needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";
@@ -88,16 +87,6 @@ impl Checks {
         Self { writes, reads, entities }
     }
 
-    /// Checks what readiness depends on. Facing accepts purchases while listings are unavailable.
-    async fn of_readiness(service: &Service) -> Self {
-        match service.kind {
-            ServiceKind::Facing => {
-                Self { writes: sink_is_healthy(service).await, reads: true, entities: Vec::new() }
-            }
-            ServiceKind::Management => Self::run(service).await,
-        }
-    }
-
     /// The parts that requests need, and whether each works: members of `/health` and `/v1`, and labels of
     /// `shop_dependency_up`. A service is degraded while one does not.
     pub(crate) fn parts(&self, service: &Service) -> BTreeMap<&'static str, bool> {
@@ -142,23 +131,25 @@ impl Ports {
     }
 
     async fn check(service: &Service) -> Self {
-        Self::new(service, &Checks::of_readiness(service).await)
+        let checks = match service.kind {
+            // It accepts purchases while listings are unavailable.
+            ServiceKind::Facing => {
+                Checks { writes: sink_is_healthy(service).await, reads: true, entities: Vec::new() }
+            }
+            ServiceKind::Management => Checks::run(service).await,
+        };
+        Self::new(service, &checks)
     }
 
     fn new(service: &Service, checks: &Checks) -> Self {
         let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
         let ingest = !service.ingests().map(IngestMonitor::status).any(needs_operator);
-        match service.kind {
-            ServiceKind::Facing => Self { log: checks.writes, store: true, ingest },
-            ServiceKind::Management => {
-                let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
-                Self {
-                    log,
-                    store: checks.writes && checks.reads && !checks.entities.contains(&false),
-                    ingest,
-                }
-            }
+        if service.kind == ServiceKind::Facing {
+            return Self { log: checks.writes, store: true, ingest };
         }
+        let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
+        let store = checks.writes && checks.reads && !checks.entities.contains(&false);
+        Self { log, store, ingest }
     }
 }
 
@@ -243,6 +234,9 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
     // Without a partition, that of the group is known to another member.
     let lag = lag.filter(|lag| !lag.records.is_empty());
     let IngestStatus { counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } = status;
+    let mut gaps = service.metrics.gaps(&is_its);
+    let lost = gaps.iter().map(Gap::count).sum::<u64>();
+    gaps.truncate(MAX_GAPS);
     let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), error.kind().as_str()));
     known(json!({
         "phase": phase,
@@ -254,7 +248,7 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         // Records that the log no longer had when they were to be read.
         "lost_records": counters.lost,
         // The gaps in its log whose dead letters are pending, if there are any.
-        "gaps": gaps_health(&service.metrics.gaps(is_its)),
+        "gaps": (!gaps.is_empty()).then(|| json!({"records": lost, "pending": gaps})),
         "in_flight": in_flight,
         // The records after the group's committed offset in the partitions assigned to this process, if known.
         "lag": lag.as_ref().map(Lag::total),
@@ -269,17 +263,6 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "stuck": stuck.map(StuckBody::from),
         "stopped_because": failure.map(|error| error.message().to_owned()),
     }))
-}
-
-/// The pending gaps; `null` without any.
-fn gaps_health(gaps: &[Gap]) -> Value {
-    if gaps.is_empty() {
-        return Value::Null;
-    }
-    json!({
-        "records": gaps.iter().map(Gap::count).sum::<u64>(),
-        "pending": gaps.iter().take(MAX_GAPS).collect::<Vec<_>>(),
-    })
 }
 
 /// `body` without its unknown members.
@@ -338,30 +321,22 @@ pub(crate) async fn health(
     let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
     let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
-    match service.kind {
-        ServiceKind::Facing => {
-            body.insert("status".into(), word.into());
-            body.insert("kafkaReady".into(), ports.log.into());
-        }
-        ServiceKind::Management => {
-            let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
-            body.insert("kafkaReady".into(), (ports.log && service.ingests().all(reads)).into());
-            // Users and orders have another store.
-            let has_store = service.purchases.is_some();
-            if has_store {
-                body.insert("mongoReady".into(), ports.store.into());
+    let is_management = service.kind == ServiceKind::Management;
+    let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
+    let reads_log = !is_management || service.ingests().all(reads);
+    body.insert("kafkaReady".into(), (ports.log && reads_log).into());
+    // Users and orders have another store.
+    if is_management && service.purchases.is_some() {
+        body.insert("mongoReady".into(), ports.store.into());
+        if dialect.health.reports_store {
+            let store = if ports.store { "connected" } else { "disconnected" };
+            body.insert("mongodb".into(), store.into());
+            if !ports.store {
+                (word, code) = ("unhealthy", StatusCode::INTERNAL_SERVER_ERROR);
             }
-            if has_store && dialect.health.reports_store {
-                let store = if ports.store { "connected" } else { "disconnected" };
-                body.insert("mongodb".into(), store.into());
-                if !ports.store {
-                    word = "unhealthy";
-                    code = StatusCode::INTERNAL_SERVER_ERROR;
-                }
-            }
-            body.insert("status".into(), word.into());
         }
     }
+    body.insert("status".into(), word.into());
     if service.may_inspect(&caller).is_ok() {
         body.insert("parts".into(), json!(parts));
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
@@ -370,7 +345,10 @@ pub(crate) async fn health(
             body.insert("history".into(), json!(service.metrics.history()));
         }
         body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
-        body.extend(reloads.into_iter().map(|(what, reload)| (what.to_owned(), reload_health(reload))));
+        body.extend(reloads.into_iter().map(|(what, Freshness { age, is_failing, not_after, .. })| {
+            let (age, end) = (age.as_secs(), not_after);
+            (what.to_owned(), known(json!({"age_seconds": age, "failing": is_failing, "not_after": end})))
+        }));
         if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for(&uri, DETAILS) {
             body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
         }
@@ -378,11 +356,6 @@ pub(crate) async fn health(
         body.retain(|member, _| member == "status");
     }
     (code, Json(Value::Object(body))).into_response()
-}
-
-/// The state of keys or of a certificate, which are read again while they are in use.
-fn reload_health(Freshness { age, is_failing, not_after, .. }: Freshness) -> Value {
-    known(json!({"age_seconds": age.as_secs(), "failing": is_failing, "not_after": not_after}))
 }
 
 fn asks_for(uri: &Uri, asked: &str) -> bool {
