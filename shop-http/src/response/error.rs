@@ -76,7 +76,19 @@ const MAX_TEXTS: usize = 8;
 const BODY: &str = "Request body ";
 
 const fn denied(status: StatusCode, text: &'static str) -> HttpError {
-    HttpError::new(status, Some(problem_type(ErrorKind::Denied)), text)
+    of_kind(status, ErrorKind::Denied, text)
+}
+
+const fn of_kind(status: StatusCode, kind: ErrorKind, text: &'static str) -> HttpError {
+    HttpError::new(status, Some(problem_type(kind)), text)
+}
+
+const fn unsupported(text: &'static str) -> HttpError {
+    of_kind(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text)
+}
+
+const fn unknown(problem_type: &'static str, text: &'static str) -> HttpError {
+    HttpError::new(StatusCode::NOT_FOUND, Some(problem_type), text)
 }
 
 impl HttpError {
@@ -94,52 +106,33 @@ impl HttpError {
     pub(crate) const FOREIGN_ORIGIN: Self =
         denied(StatusCode::FORBIDDEN, "Pages of this origin may not write");
     /// The credentials cannot be verified now.
-    pub(crate) const UNVERIFIABLE: Self = Self::new(
+    pub(crate) const UNVERIFIABLE: Self = of_kind(
         StatusCode::SERVICE_UNAVAILABLE,
-        Some(problem_type(ErrorKind::Unavailable)),
+        ErrorKind::Unavailable,
         "Tokens cannot be verified now - please try again",
     );
-    pub(crate) const UNKNOWN_PURCHASE: Self = Self::new(
-        StatusCode::NOT_FOUND,
-        Some(problem::UNKNOWN_PURCHASE),
-        "No purchase with this id is stored",
-    );
+    pub(crate) const UNKNOWN_PURCHASE: Self =
+        unknown(problem::UNKNOWN_PURCHASE, "No purchase with this id is stored");
     pub(crate) const ERASED_PURCHASE: Self =
         Self::new(StatusCode::GONE, Some(problem::ERASED), "The purchase with this id was erased");
-    pub(crate) const UNKNOWN_DEAD_LETTER: Self = Self::new(
-        StatusCode::NOT_FOUND,
-        Some(problem::UNKNOWN_DEAD_LETTER),
-        "There is no pending dead letter at this position",
-    );
+    pub(crate) const UNKNOWN_DEAD_LETTER: Self =
+        unknown(problem::UNKNOWN_DEAD_LETTER, "There is no pending dead letter at this position");
     /// Events cannot continue at this cursor.
     pub(crate) const CURSOR_EXPIRED: Self = Self::new(
         StatusCode::GONE,
         Some(problem::CURSOR_EXPIRED),
         "The log does not continue at this Last-Event-ID: list the purchases, and read the events without it",
     );
-    pub(crate) const NO_EVENTS: Self = Self::new(
-        StatusCode::NOT_IMPLEMENTED,
-        Some(problem_type(ErrorKind::Unsupported)),
-        "This service does not follow a log",
-    );
-    pub(crate) const NO_NAMES: Self = Self::new(
-        StatusCode::NOT_IMPLEMENTED,
-        Some(problem_type(ErrorKind::Unsupported)),
-        "This store finds no names by their beginning",
-    );
+    pub(crate) const NO_EVENTS: Self = unsupported("This service does not follow a log");
+    pub(crate) const NO_NAMES: Self = unsupported("This store finds no names by their beginning");
     /// There is no such user, or its event has not been received yet.
-    pub(crate) const UNKNOWN_USER: Self =
-        Self::new(StatusCode::NOT_FOUND, Some(problem::UNKNOWN_USER), "User not found");
-    pub(crate) const UNKNOWN_ORDER: Self =
-        Self::new(StatusCode::NOT_FOUND, Some(problem::UNKNOWN_ORDER), "Order not found");
+    pub(crate) const UNKNOWN_USER: Self = unknown(problem::UNKNOWN_USER, "User not found");
+    pub(crate) const UNKNOWN_ORDER: Self = unknown(problem::UNKNOWN_ORDER, "Order not found");
     pub(crate) const EMAIL_TAKEN: Self =
         Self::new(StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN), "Email already registered");
     /// A route has panicked.
-    pub(crate) const PANICKED: Self = Self::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        Some(problem_type(ErrorKind::Internal)),
-        "Internal Server Error",
-    );
+    pub(crate) const PANICKED: Self =
+        of_kind(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, "Internal Server Error");
 
     const fn new(status: StatusCode, problem_type: Option<&'static str>, text: &'static str) -> Self {
         Self {
