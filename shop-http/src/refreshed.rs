@@ -194,7 +194,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
         let begun = self.clock.now();
-        let read = self.read_text().await;
+        let read = self.source.read().await.and_then(|text| self.use_text(text));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match read {
             Ok(()) => (state.valid_at, state.failed_at) = (begun, None),
@@ -204,21 +204,16 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         read
     }
 
-    async fn read_text(&self) -> Result<()> {
-        let text = self.source.read().await?;
-        if self.is_known(&text) {
-            return Ok(());
-        }
-        let read = Arc::new((self.parse)(&text)?);
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        (state.value, state.text) = (Some(read), text);
-        Ok(())
-    }
-
-    /// Whether the last valid value was parsed from `text`.
-    fn is_known(&self, text: &str) -> bool {
+    fn use_text(&self, text: String) -> Result<()> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.value.is_some() && state.text == text
+        let is_known = state.value.is_some() && state.text == text;
+        drop(state);
+        if !is_known {
+            let read = Arc::new((self.parse)(&text)?);
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            (state.value, state.text) = (Some(read), text);
+        }
+        Ok(())
     }
 
     /// The last valid value, whether a read is due, because the last one is at least `age` ago, and whether that has failed.
