@@ -18,8 +18,7 @@ use crate::request;
 use crate::request::Query;
 use crate::response::{HttpResult, LegacyPurchase};
 use crate::routes::mount::Mount;
-use crate::service::Purchases;
-use crate::service::ServiceKind;
+use crate::service::{Purchases, ServiceKind};
 
 /// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
 pub(crate) async fn post(

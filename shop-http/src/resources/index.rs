@@ -12,8 +12,7 @@ use crate::resources::page::{Document, is_asked_for};
 use crate::response::HttpResult;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
-use crate::service::Service;
-use crate::service::ServiceKind;
+use crate::service::{Service, ServiceKind};
 
 type Paths = [(&'static str, &'static str)];
 

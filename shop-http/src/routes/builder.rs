@@ -19,9 +19,8 @@ use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::services;
 use crate::server::admission::{Admission, enter};
 use crate::server::layers::{around, within};
-use crate::service::Service;
-use crate::service::ServiceKind;
 use crate::service::parts::Parts;
+use crate::service::{Service, ServiceKind};
 
 /// Starts the router of a service. Without further calls it is [`router`].
 ///

@@ -19,8 +19,7 @@ use crate::response::constant::Constants;
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::mount::Mount;
 use crate::routes::path_router::{Routes, in_context, read};
-use crate::service::ServiceKind;
-use crate::service::{Purchases, Service};
+use crate::service::{Purchases, Service, ServiceKind};
 
 /// The routes of `service`.
 pub(crate) fn routes(service: &Arc<Service>) -> Routes {
@@ -70,9 +69,9 @@ fn shared_routes(
 ) -> Routes {
     let alive =
         of_group(service, RouteGroup::Health, || Routes::new().open("/healthz", get(health::alive_text)));
-    let index = of_group(service, RouteGroup::Page, || Routes::new().open("/", get(index::get)));
-    let assets = of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", get(page::asset)));
-    let index = index.merge(assets);
+    let index = of_group(service, RouteGroup::Page, || {
+        Routes::new().open("/", get(index::get)).open("/page/{name}", get(page::asset))
+    });
     let Some(purchases) = &service.purchases else {
         return with_entities(alive.merge(operations(service)), service).merge(index);
     };

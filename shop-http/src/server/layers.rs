@@ -25,8 +25,7 @@ use crate::server::admission::Admission;
 use crate::server::limits::{Limits, limit};
 use crate::server::observe::{Observer, observe};
 use crate::server::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
-use crate::service::Service;
-use crate::service::ServiceKind;
+use crate::service::{Service, ServiceKind};
 
 /// A service that a layer surrounds.
 pub(crate) trait Inner:
