@@ -80,7 +80,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _missing = fs::remove_dir_all(&self.folder);
+        // A backup that was stopped goes on until it misses the folder.
+        let gone = self.folder.with_extension("gone");
+        let _missing = fs::rename(&self.folder, &gone).and_then(|()| fs::remove_dir_all(gone));
     }
 }
 

@@ -12,6 +12,7 @@ use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use tokio::io::AsyncReadExt as _;
 
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, stored, until};
 use crate::verify::{manage, printed, text};
@@ -178,16 +179,21 @@ async fn a_backup_that_is_stopped_or_killed_leaves_no_copy() {
         names.filter(|name| name.to_string_lossy().starts_with("stream-")).count()
     };
     // The receiver never reads: the archive is larger than a pipe.
-    let stopped = async |how: Signal| {
+    let stopped = async |how: Signal, has_begun: bool| {
         let mut backup = Binary::Management.command(&[("SHOP_DATA_DIR", folder.to_str().unwrap())]);
         let mut backup = backup.args(["backup", "-"]).stdout(Stdio::piped()).spawn().unwrap();
         until("copy", async || copies() == 1).await;
+        if has_begun {
+            soon("write", backup.stdout.as_mut().unwrap().read_exact(&mut [0])).await.unwrap();
+        }
         send(&backup, how);
         soon("end", backup.wait()).await.unwrap();
     };
-    stopped(Signal::TERM).await;
-    assert_eq!(copies(), 0);
-    stopped(Signal::KILL).await;
+    for has_begun in [false, true] {
+        stopped(Signal::TERM, has_begun).await;
+        assert_eq!(copies(), 0, "{has_begun}");
+    }
+    stopped(Signal::KILL, true).await;
     assert_eq!(copies(), 1);
     assert!(manage(folder, &["erase", "user", "u1", "--confirm", "--vacuum"]).await.status.success());
     assert_eq!(copies(), 0);

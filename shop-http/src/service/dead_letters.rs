@@ -54,7 +54,7 @@ impl DeadLetterLogs {
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let last = page.keys().take(*limit).last().filter(|_| page.len() > *limit);
+        let last = page.keys().take(*limit).next_back().filter(|_| page.len() > *limit);
         let next = last.map(ToString::to_string);
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }

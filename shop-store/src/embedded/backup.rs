@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
@@ -44,7 +43,8 @@ pub struct CopiedFile {
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
     let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
-    blocking(move || copy_each(&folder, &into, false)).await
+    let creates = !into.exists();
+    blocking(move || copy_each(&folder, &into, creates, false)).await
 }
 
 /// Copies the files of the backup in `from` into `folder`, which must not have any. A service that is started on `folder`
@@ -58,7 +58,7 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
     let (from, folder) = (from.as_ref().to_owned(), folder.as_ref().to_owned());
-    blocking(move || copy_each(&from, &folder, true)).await
+    blocking(move || copy_each(&from, &folder, true, true)).await
 }
 
 /// The first three bytes of the application ids of our files: `Sho`.
@@ -68,10 +68,12 @@ const PAGES: i32 = 1_024;
 /// The file of purchases is renamed last: a folder with it is complete.
 const LAST: &str = "shop.db";
 
-/// Sets a new generation of the log in the file `path`, if it has one.
+/// Sets a new generation of the log in the file `path`, if it has one, and removes triggers, which may be of others.
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    let triggers = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
+                    FROM sqlite_schema WHERE type = 'trigger'";
+    connection.execute_batch(&connection.query_row(triggers, [], |row| row.get::<_, String>(0))?)?;
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
         connection.execute("UPDATE log SET generation = ?1", [Uuid::now_v7().to_string()])?;
@@ -80,9 +82,12 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
 }
 
 /// Copies the files. Those of a restore are locked and get a new generation.
-fn copy_each(from: &Path, to: &Path, is_restore: bool) -> Result<Vec<CopiedFile>> {
+fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
-    create_folder(to).map_err(|error| from_io(error, to))?;
+    // Not one that was deleted meanwhile.
+    if creates {
+        create_folder(to).map_err(|error| from_io(error, to))?;
+    }
     let refuse =
         |message| Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()));
     // SQLite would apply what is left of another file to the copy.
@@ -351,7 +356,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let embedded = EmbeddedShop::open(path("data")).await.unwrap();
         backup(path("data"), path("backup")).await.unwrap();
-        let hostile = "CREATE TRIGGER a AFTER UPDATE ON log BEGIN DELETE FROM log; END;
+        let hostile = "CREATE TRIGGER \"a \"\" b\" AFTER UPDATE ON log BEGIN DELETE FROM log; END;
                        CREATE TRIGGER b AFTER INSERT ON records BEGIN DELETE FROM records; END;";
         Connection::open(path("backup/shop.db")).unwrap().execute_batch(hostile).unwrap();
         restore(path("backup"), path("restored")).await.unwrap();

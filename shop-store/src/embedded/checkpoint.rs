@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::ffi::{Error as Code, SQLITE_CORRUPT};
+use rusqlite::ffi::{Error as Code, SQLITE_IOERR_SHORT_READ};
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::statvfs;
 
@@ -92,7 +92,7 @@ impl WriteAheadLog {
         }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let message = "another program has cut the write-ahead log: restart this program";
-        Err(rusqlite::Error::SqliteFailure(Code::new(SQLITE_CORRUPT), Some(message.to_owned())))
+        Err(rusqlite::Error::SqliteFailure(Code::new(SQLITE_IOERR_SHORT_READ), Some(message.to_owned())))
     }
 
     /// Checks the log's length, and writes all pages again if a copy has failed whose first part was not synced. The

@@ -200,8 +200,6 @@ impl Database {
             // Set first, so all later statements wait for locks instead of failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(64);
-            // This program has none. Those of a restored file are another one's.
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
             // Plans do not depend on bound values such as a limit. Otherwise a cached statement is compiled on each run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
