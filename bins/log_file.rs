@@ -62,9 +62,12 @@ fn unusable(path: &Path, error: impl Display) -> CliError {
 /// Removes what `written`, the end of `file`, has behind its last whole line. Returns the number of bytes that are left.
 fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
     let half = written.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let end = file.stream_position()?;
+    // A pipe has no position, and keeps what it has taken.
+    let end = if half > 0 { file.stream_position().ok() } else { None };
     // Unless another process has appended.
-    if half > 0 && file.metadata()?.len() == end {
+    if let Some(end) = end
+        && file.metadata()?.len() == end
+    {
         file.set_len(end - half as u64)?;
         return Ok(written.len() - half);
     }

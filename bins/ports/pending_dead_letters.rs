@@ -16,7 +16,7 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval between retries when the log cannot be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Dead letters that are read at once.
-const PAGE: usize = 1_000;
+const PAGE: usize = 50;
 /// A count reads all pending dead letters. The pause after it is this multiple of its duration: 2 % of the time.
 const PAUSE_FACTOR: u32 = 50;
 /// The maximum pause: a count also takes long because the broker is busy.

@@ -194,7 +194,9 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
         let begun = self.clock.now();
-        let read = self.source.read().await.and_then(|text| self.use_text(text));
+        let late = |_elapsed| Err(Error::new(ErrorKind::Unavailable, "it was not read within 5 s"));
+        let text = timeout(READ_TIMEOUT, self.source.read()).await.unwrap_or_else(late);
+        let read = text.and_then(|text| self.use_text(text));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match read {
             Ok(()) => (state.valid_at, state.failed_at) = (begun, None),
@@ -239,6 +241,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_FAILED: Duration = Duration::from_secs(30);
 /// The maximum time that a call waits for a read of a source that has failed, of two.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The maximum duration of a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -68,7 +68,11 @@ impl Health {
     /// writes it before it reads from the topic of that id. No safe call returns the id.
     fn note_topic_id(&self, line: &str) -> Option<()> {
         let (topic, ids) = line.split_once("Topic ")?.1.split_once(" changed id from ")?;
-        let id = ids.split_once(" to ")?.1;
+        // All zeros is the id of a broker that has none.
+        let id = ids.split_once(" to ")?.1.trim_end();
+        if id.starts_with("AAAAAAAAAAAA") {
+            return None;
+        }
         let before = lock(&self.topic_ids).insert(topic.to_owned(), id.into());
         if before.is_some_and(|before| *before != *id) {
             tracing::warn!(log.topic = topic, "the topic was deleted and created again");
@@ -119,6 +123,17 @@ impl<T> Debug for Context<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("health", &self.health).finish_non_exhaustive()
     }
+}
+
+/// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
+const MAX_LINES: usize = 1_000;
+
+/// Delivers the log lines and errors of a client that has no partitions, and so no record.
+pub(crate) fn deliver_events<T>(consumer: &BaseConsumer<Context<T>>)
+where
+    Context<T>: ConsumerContext,
+{
+    (0..MAX_LINES).for_each(|_| drop(consumer.poll(Duration::ZERO)));
 }
 
 /// How long a new client is polled for its request for a token.

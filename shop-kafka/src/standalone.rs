@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::Offsets;
 use shop_core::{ErrorKind, Result};
 
-use crate::client::{Context, authenticate, close_in_background, lock};
+use crate::client::{Context, authenticate, close_in_background, deliver_events, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
@@ -36,8 +36,8 @@ impl Shared {
     pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<Observer> {
         let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), few));
         if let Some(consumer) = idle {
-            // Delivers log lines and requests for a token. No partition is assigned, so there is no record.
-            drop(consumer.poll(Duration::ZERO));
+            // And requests for a token.
+            deliver_events(&consumer);
             return Ok(consumer);
         }
         let mut config = config::observer(&self.options);
@@ -78,7 +78,7 @@ impl Shared {
         let read = move || {
             let _turn = turn;
             let consumer = log.consumer(&group, false)?;
-            let positions = committed(&consumer, &log.topic.name)?;
+            let positions = committed(&consumer, &log)?;
             log.keep(group, false, consumer);
             Ok(positions)
         };
@@ -87,16 +87,21 @@ impl Shared {
     }
 }
 
-fn committed(consumer: &Observer, topic: &str) -> Result<Offsets> {
+fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
+    let topic = &*log.topic.name;
     let mut list = TopicPartitionList::new();
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         list.add_partition(topic, partition);
     }
     let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(from_kafka)?;
-    let mut positions = Offsets::new();
+    let (mut positions, id) = (Offsets::new(), log.health.topic_id(topic));
+    let is_other = |stated: &str| !stated.is_empty() && id.as_ref().is_some_and(|id| **id != *stated);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
-        if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset()) {
+        // That of an earlier topic is none in this one.
+        if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset())
+            && !is_other(element.metadata())
+        {
             positions.insert(index, u64::try_from(next).unwrap_or_default());
         }
     }

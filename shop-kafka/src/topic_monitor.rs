@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use crate::client::{Context, Health, authenticate, close_in_background, start_thread};
+use crate::client::{Context, Health, authenticate, close_in_background, deliver_events, start_thread};
 use crate::error::{from_kafka, kafka_error, not_reached};
 use crate::topic::{Description, State, Topic};
 use crate::{KafkaLogOptions, SaslMechanism, config};
@@ -40,6 +40,7 @@ impl TopicAdmin {
     /// Delivers the log lines and errors of the client, which reads no records. Blocks for 20 ms.
     pub(crate) fn deliver_events(&self) {
         drop(self.observer.poll(Duration::from_millis(20)));
+        deliver_events(&self.observer);
     }
 
     /// Describes a topic, without its settings; `None` if it is missing. Blocks.

@@ -320,7 +320,9 @@ impl FromStr for Total {
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let fraction = fraction.trim_end_matches('0');
         let is_number = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
-        let is_exact = is_number && !digits.is_empty() && fraction.len() <= Price::MAX_DECIMALS as usize;
+        let is_exact = is_number
+            && digits.contains(|c: char| c.is_ascii_digit())
+            && fraction.len() <= Price::MAX_DECIMALS as usize;
         let units = is_exact.then(|| format!("{whole}{fraction:0<8}").parse::<i128>().ok()).flatten();
         let invalid = Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
         units.map(|units| Self(if digits == text { units } else { -units })).ok_or(invalid)

@@ -69,6 +69,10 @@ impl GapCause {
     }
 }
 
+/// The header of a dead letter that was too large: a part of its record is kept.
+#[doc(hidden)]
+pub const CUT: &str = "dead-letter-cut";
+
 /// The headers of a gap's dead letter. All values are text.
 mod header {
     pub(super) const TOPIC: &str = "gap-topic";
@@ -193,14 +197,16 @@ impl DeadLetter {
     /// [`LogAdmin::replay`](super::LogAdmin::replay) first.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if one of them is a gap, whose records are gone.
+    /// [`Invalid`](ErrorKind::Invalid) if one of them is a gap, or has the header [`CUT`].
     #[doc(hidden)]
     pub fn check_replayable(dead_letters: &[Self]) -> Result<()> {
-        let Some(gap) = dead_letters.iter().find(|dead_letter| dead_letter.reason.kind() == ReasonKind::Gap)
-        else {
-            return Ok(());
-        };
-        let message = format!("{} is a gap: its records are gone and cannot be replayed", gap.position());
+        let has_none =
+            |letter: &&Self| letter.reason.kind() == ReasonKind::Gap || letter.record.headers.contains(CUT);
+        let Some(letter) = dead_letters.iter().find(has_none) else { return Ok(()) };
+        let message = format!(
+            "{} is a gap, or was too large to be kept whole: it cannot be replayed",
+            letter.position()
+        );
         Err(Error::new(ErrorKind::Invalid, message).with_origin("log"))
     }
 }

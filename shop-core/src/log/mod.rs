@@ -21,7 +21,7 @@ pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter};
-pub use gap::{Gap, GapCause};
+pub use gap::{CUT, Gap, GapCause};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
 pub use identity::{RecordId, RecordType};
 pub use port::{Log, LogWriter, LogWriterExt};

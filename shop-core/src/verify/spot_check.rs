@@ -54,10 +54,12 @@ impl SpotCheck {
     /// Dropping the future may leave partitions unchecked.
     pub async fn check(&mut self) -> Result<()> {
         for (index, next) in self.log.positions(&self.group).await? {
-            if let Some(gap) = self.absent(index, next).await?.filter(|_| !self.reported.contains(&index)) {
+            if !self.reported.contains(&index)
+                && let Some(gap) = self.absent(index, next).await?
+            {
                 tracing::error!(
                     log.group = self.group,
-                    "{gap}: the store is another one or an older copy: management groups reset stores them again"
+                    "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
                 );
                 self.dead_letters.put(&[gap.dead_letter(SystemClock.now())]).await?;
                 self.reported.insert(index);

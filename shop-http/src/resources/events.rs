@@ -30,6 +30,8 @@ use crate::service::{Purchases, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// How often a reader that catches up checks whether it has: another one waits for its turn.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// A reader is authorized again after this time: a token that is revoked or expires ends its streams.
 const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time a stream ends.
@@ -144,11 +146,18 @@ impl Events {
             let start = Event::default().retry(RETRY).comment("purchases from here on");
             return Some(start.id(self.subscription.position().as_str()));
         }
-        if !self.subscription.is_catching_up() {
-            self.catch_up = None;
-        }
         let comment = Instant::now() + COMMENT_INTERVAL;
-        let next = timeout_at(comment.min(self.ends), self.subscription.next()).await;
+        let next = loop {
+            let mut until = comment.min(self.ends);
+            self.catch_up = self.catch_up.take().filter(|_| self.subscription.is_catching_up());
+            if self.catch_up.is_some() {
+                until = until.min(Instant::now() + CATCH_UP_INTERVAL);
+            }
+            match timeout_at(until, self.subscription.next()).await {
+                Err(_elapsed) if Instant::now() < comment.min(self.ends) => {}
+                next => break next,
+            }
+        };
         if !self.is_authorized().await {
             return None;
         }

@@ -143,10 +143,13 @@ fn http2(max_head: usize) -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// What a head has beside its URI and the names and values of its headers: the request line, and separators.
+const HEAD_SLACK: usize = 4 << 10;
+
 /// The maximum size of a request's head. One below it and above a limit gets a response with a body from the router. A
 /// longer head gets the status 431 without a body.
 const fn max_head(options: &HttpOptions) -> usize {
-    options.max_uri_bytes.saturating_add(options.max_header_bytes)
+    options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_add(HEAD_SLACK)
 }
 
 struct Server {

@@ -13,8 +13,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason, RecordId, RecordType,
-    Resolution, ResolvedDeadLetter,
+    CUT, DeadLetter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason, RecordId,
+    RecordType, Resolution, ResolvedDeadLetter,
 };
 use shop_core::{ErrorKind, Result, Retry};
 use tokio::time::Instant;
@@ -111,6 +111,7 @@ fn head(dead_letter: &DeadLetter) -> DeadLetter {
         if headers.as_bytes().len() > MAX_HEAD {
             *headers = Headers::EMPTY;
         }
+        *headers = headers.with(CUT, Some(size.to_string().as_bytes()));
         let detail = format!(
             "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
             head.reason.detail()

@@ -61,12 +61,15 @@ impl Member {
     }
 
     /// Begins to read the topic that there is now.
-    pub(super) fn note_topic_id(&self) {
-        *lock(&self.topic_id) = self.log.health.topic_id(&self.log.topic.name);
+    pub(super) fn forget_topic_id(&self) {
+        *lock(&self.topic_id) = None;
     }
 
+    /// The id that was known first in this membership: another one ends it.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
-        lock(&self.topic_id).clone()
+        let mut id = lock(&self.topic_id);
+        *id = id.take().or_else(|| self.log.health.topic_id(&self.log.topic.name));
+        id.clone()
     }
 
     /// Commits the positions with the id of their topic: another one of its name has other records at the same offsets.

@@ -7,15 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use shop_core::Result;
 use shop_core::log::{Gap, GapCause};
+use shop_core::{ErrorKind, Result};
 
 use super::membership::Membership;
+use crate::error::kafka_error;
 
 /// The positions of the reader thread.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
     partitions: BTreeMap<u32, Position>,
+    /// The offsets of the next records in an earlier topic of this name. The brokers delete commits with their topic.
+    earlier: BTreeMap<u32, i64>,
     /// When to check partitions again whose brokers did not respond.
     retry_at: Option<Instant>,
 }
@@ -76,6 +79,14 @@ impl Positions {
         gaps
     }
 
+    /// The positions of the next membership, which reads another topic if this one was created again.
+    pub(super) fn ended(&mut self, is_created_again: bool) -> Self {
+        let read = std::mem::take(&mut self.partitions).into_iter();
+        let read = read.filter_map(|(index, position)| Some((index, position.next?)));
+        let earlier = if is_created_again { read.collect() } else { std::mem::take(&mut self.earlier) };
+        Self { earlier, ..Self::default() }
+    }
+
     fn is_known(&self, index: u32, epoch: u64) -> bool {
         self.partitions.get(&index).is_some_and(|position| position.epoch == epoch)
     }
@@ -87,7 +98,8 @@ impl Positions {
         (index, epoch): (u32, u64),
         timeout: Duration,
     ) -> Result<Option<Gap>> {
-        let committed = member.committed(index, timeout)?;
+        let earlier = self.earlier.get(&index).map(|next| (*next, true));
+        let committed = member.committed(index, timeout)?.or(earlier);
         let (low, mut high) = member.watermarks(index, timeout)?;
         let (mut next, mut gap) = (committed.map(|(committed, _)| committed), None);
         match committed {
@@ -124,6 +136,7 @@ impl Positions {
             Some(_) => {}
         }
         self.partitions.insert(index, Position { epoch, next, checked_at: None });
+        self.earlier.remove(&index);
         let gap = gap.and_then(|(from, to, cause)| new_gap(member, (index, epoch), (from, to), cause));
         Ok(gap.map(|gap| gap.followed_by(unsigned(next.unwrap_or_default()))))
     }
@@ -141,6 +154,10 @@ impl Positions {
         let mut gaps = Vec::new();
         if !self.is_known(index, epoch) {
             gaps.extend(self.check(member, (index, epoch), REQUEST_TIMEOUT)?);
+            if gaps.iter().any(|gap| gap.cause == GapCause::Recreated) {
+                // The record was fetched at the position in the earlier topic.
+                return Err(kafka_error(ErrorKind::Unavailable, "the topic was deleted and created again"));
+            }
         }
         let Some(position) = self.partitions.get_mut(&index) else { return Ok(Arrival::InOrder(gaps)) };
         match position.next.replace(offset + 1) {
@@ -202,11 +219,9 @@ fn unsigned(offset: i64) -> u64 {
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use shop_core::ErrorKind;
     use shop_core::log::Partition;
 
     use super::*;
-    use crate::error::kafka_error;
 
     /// A member of a group that owns partition 0, with a log whose watermarks are set.
     #[derive(Debug, Default)]
@@ -347,6 +362,8 @@ mod tests {
                 (gap, format!("{CHECK}, seek 3"))
             );
             assert_eq!(arrive(&mut positions, &member, 3), "in order");
+            // A record that arrives before the check is not delivered.
+            assert!(Positions::default().arrive(&member, (0, 1), 5).is_err());
         }
     }
 

@@ -105,7 +105,8 @@ impl Reader {
     fn leave(&mut self, consumer: Arc<Consumer>) {
         self.member.lose_all();
         self.member.stop_commits();
-        (self.pending, self.positions) = (Pending::default(), Positions::default());
+        let is_created_again = self.member.log.health.topic_changes() != self.topic_changes;
+        (self.pending, self.positions) = (Pending::default(), self.positions.ended(is_created_again));
         (self.has_room, self.paused) = (true, false);
         drop(consumer);
     }
@@ -142,7 +143,7 @@ impl Reader {
     /// Polls until the source is closed. An error ends the membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         self.topic_changes = self.member.log.health.topic_changes();
-        self.member.note_topic_id();
+        self.member.forget_topic_id();
         while !self.member.queue.is_closed() {
             // `join` waits until it is accepted.
             if let Some(error) = self.member.log.topic.refusal() {

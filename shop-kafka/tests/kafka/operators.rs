@@ -203,8 +203,9 @@ async fn of_a_dead_letter_that_is_too_large_the_head_is_kept() {
     log.dead_letters().put(&letters).await.unwrap();
     let kept = soon("list", log.pending_dead_letters()).await.unwrap();
     assert_eq!((&kept[0], kept.len()), (&letters[0], 2));
-    assert_eq!(kept[1].record.value.as_ref().map(|value| value.len()), Some(64 << 10));
+    assert_eq!(kept[1].record.value.as_ref().map(shop_core::Bytes::len), Some(64 << 10));
     assert!(kept[1].reason.detail().contains("; of its 2097"), "{}", kept[1].reason.detail());
+    assert!(log.replay(&kept[..1], OF).await.is_ok() && log.replay(&kept[1..], OF).await.is_err());
 }
 
 /// The dead-letter topic may have been created with several partitions.

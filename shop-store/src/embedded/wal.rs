@@ -56,8 +56,12 @@ pub(super) fn check_idle(file: &Path) -> Result<()> {
 
 /// The format: <https://www.sqlite.org/fileformat2.html#walformat>.
 fn is_damaged(log: &[u8]) -> bool {
+    // The bit of the header that states the byte order may be the one that is damaged.
+    [false, true].into_iter().any(|is_big_endian| is_damaged_in(log, is_big_endian))
+}
+
+fn is_damaged_in(log: &[u8], is_big_endian: bool) -> bool {
     let Some((header, frames)) = log.split_at_checked(HEADER) else { return false };
-    let is_big_endian = header[3] & 1 == 1;
     let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
     // Frames of an earlier generation have other salts.
     let salts = if is_sound { &header[16..24] } else { frames.get(8..16).unwrap_or_default() };
