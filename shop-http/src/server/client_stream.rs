@@ -252,6 +252,7 @@ mod tests {
             }
             drop(server.connection.begin(Version::HTTP_11, None));
         }
+        client.write_all(&[0; 32 << 10]).await.unwrap();
         assert!(server.read_exact(&mut [0; 32 << 10]).now_or_never().is_none_or(|read| read.is_err()));
     }
 

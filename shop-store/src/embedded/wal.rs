@@ -126,17 +126,17 @@ mod tests {
             (0..pages).filter(|page| log[HEADER + page * FRAME + 4..][..4] != [0; 4]).collect();
         let &[.., before_last, last] = &commits[..] else { panic!("{commits:?}") };
         assert_eq!(last, pages - 1);
-        let flipped = |at: usize| {
+        let flipped = |at: usize, bits: u8| {
             let mut flipped = log.clone();
-            flipped[at] ^= 4;
+            flipped[at] ^= bits;
             is_damaged(&flipped)
         };
-        assert!((0..HEADER).all(flipped));
+        assert!((0..HEADER).all(|at| (0..8).all(|bit| flipped(at, 1 << bit))));
         for (page, within) in (0..pages).flat_map(|page| [0, 5, 9, 17, 24, FRAME - 1].map(|at| (page, at))) {
             // The next frame continues this checksum.
             let invalid = page + usize::from(within == 17);
             assert_eq!(
-                flipped(HEADER + page * FRAME + within),
+                flipped(HEADER + page * FRAME + within, 4),
                 invalid < before_last,
                 "byte {within} of {page}"
             );
