@@ -125,6 +125,12 @@ impl<T> Debug for Context<T> {
     }
 }
 
+/// Whether a position, whose commit has this metadata, is one of an earlier topic than that of `id`. Other clients commit
+/// without an id.
+pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
+    !metadata.is_empty() && id.is_some_and(|id| **id != *metadata)
+}
+
 /// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
 const MAX_LINES: usize = 1_000;
 

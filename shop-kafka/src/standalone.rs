@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::Offsets;
 use shop_core::{ErrorKind, Result};
 
-use crate::client::{Context, authenticate, close_in_background, deliver_events, lock};
+use crate::client::{Context, authenticate, close_in_background, deliver_events, is_of_other_topic, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
@@ -95,12 +95,11 @@ fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
     }
     let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(from_kafka)?;
     let (mut positions, id) = (Offsets::new(), log.health.topic_id(topic));
-    let is_other = |stated: &str| !stated.is_empty() && id.as_ref().is_some_and(|id| **id != *stated);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
         // That of an earlier topic is none in this one.
         if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset())
-            && !is_other(element.metadata())
+            && !is_of_other_topic(element.metadata(), id.as_ref())
         {
             positions.insert(index, u64::try_from(next).unwrap_or_default());
         }

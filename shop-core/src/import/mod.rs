@@ -62,7 +62,7 @@ options! {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// Lines that were read and are not blank: the sum of the following.
+    /// Lines that were read and are not blank: the sum of the following, unless the import has failed.
     pub lines: u64,
     /// Acknowledged purchases.
     pub imported: u64,

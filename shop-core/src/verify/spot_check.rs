@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Notices that a store has lost purchases: one that was created again, or an older copy. Its log and group go on as if
 /// nothing had happened.
 ///
-/// Each [`check`](Self::check) looks up about ten records of each partition, at growing distances before the position of the group. A
-/// store that has lost more than three times as many records as were stored since is noticed, if the log still has
-/// them. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
+/// Each [`check`](Self::check) looks up about ten records of each partition, at growing distances before the position of
+/// the group. A store that has lost more than three times as many records as were stored since is noticed, if the log
+/// still has them. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
 #[derive(Debug)]
 pub struct SpotCheck {

@@ -30,11 +30,12 @@ use index::{Index, Place};
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
 ///
-/// A dead letter has the key, value and headers of its record, unchanged (of one that is larger than the topic accepts,
-/// the first 64 KiB of key and value), followed by these text headers in this order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
+/// A dead letter has the key, value and headers of its record, unchanged, followed by these text headers in this
+/// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
 /// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
 /// `dead-letter-attempts`, `dead-letter-version`. A repeated `put` writes a duplicate, which readers recognize by
-/// cluster, topic, partition, offset and time.
+/// cluster, topic, partition, offset and time. Of one that is larger than the topic accepts, the first 64 KiB of key and
+/// value are kept, and the header `dead-letter-cut` has its size: it is not replayed.
 ///
 /// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a record without key
 /// and with an empty value, with the headers `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record`

@@ -8,6 +8,7 @@ use shop_core::log::Partition;
 use shop_core::{ErrorKind, Result};
 
 use super::member::{Consumer, Member};
+use crate::client::is_of_other_topic;
 use crate::error::{from_kafka, kafka_error};
 
 /// A membership in a group, and what it learns from the brokers.
@@ -66,9 +67,7 @@ impl Membership for (&Member, &Consumer) {
         for element in found.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                // Other clients commit without an id.
-                let (id, known) = (element.metadata(), member.topic_id());
-                return Ok(Some((offset, !id.is_empty() && known.is_some_and(|known| *known != *id))));
+                return Ok(Some((offset, is_of_other_topic(element.metadata(), member.topic_id().as_ref()))));
             }
         }
         Ok(None)

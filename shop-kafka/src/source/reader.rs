@@ -105,7 +105,8 @@ impl Reader {
     fn leave(&mut self, consumer: Arc<Consumer>) {
         self.member.lose_all();
         self.member.stop_commits();
-        let is_created_again = self.member.log.health.topic_changes() != self.topic_changes;
+        let log = &self.member.log;
+        let is_created_again = self.member.topic_id() != log.health.topic_id(&log.topic.name);
         (self.pending, self.positions) = (Pending::default(), self.positions.ended(is_created_again));
         (self.has_room, self.paused) = (true, false);
         drop(consumer);
