@@ -149,7 +149,7 @@ impl Purchases {
 
 /// `observer`, with a line per purchase that is stored, in the dialect that has one.
 fn logged(observer: Arc<dyn IngestObserver>, settings: &Settings) -> Arc<dyn IngestObserver> {
-    if settings.dialect.logs_purchases() { Arc::new(Logged(observer)) } else { observer }
+    if settings.dialect.logs_purchases { Arc::new(Logged(observer)) } else { observer }
 }
 
 #[derive(Debug)]

@@ -184,7 +184,7 @@ impl Settings {
     /// logs each purchase that ingest receives keeps the ingest.
     pub(crate) fn stores_at_once(&self) -> bool {
         let is_one_file = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
-        is_one_file && self.ingests() && !self.dialect.logs_purchases()
+        is_one_file && self.ingests() && !self.dialect.logs_purchases
     }
 
     /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
@@ -309,7 +309,8 @@ impl Settings {
 
     /// The origins whose pages may call facing.
     pub(crate) fn cors(&self) -> CorsOrigins {
-        let default = || if self.authenticates() { CorsOrigins::List(Vec::new()) } else { CorsOrigins::Any };
+        let is_open = self.dialect.is_open && !self.authenticates();
+        let default = || if is_open { CorsOrigins::Any } else { CorsOrigins::List(Vec::new()) };
         self.cors_allow_origins.clone().unwrap_or_else(default)
     }
 

@@ -385,6 +385,14 @@ fn another_protocol_of_traces_is_refused() {
 }
 
 #[test]
+fn pages_of_other_origins_may_call_where_the_replaced_system_allowed_it() {
+    for dialect in ["default", "user-buy-list", "scalable-shop", "purchase-tracking", "shopping-system"] {
+        let cors = read(ServiceKind::Facing, &[("SHOP_DIALECT", dialect)]).unwrap().cors();
+        assert_eq!(cors == CorsOrigins::Any, ["default", "user-buy-list"].contains(&dialect), "{dialect}");
+    }
+}
+
+#[test]
 fn bare_names_are_accepted() {
     for (old, new) in [("HOST", "::1"), ("KAFKA_TOPIC", "x"), ("LOG_LEVEL", "warn")] {
         drop(read(ServiceKind::Facing, &[(old, new)]).unwrap());

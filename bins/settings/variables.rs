@@ -262,7 +262,8 @@ pub(crate) struct Variables {
     /// File of the private key of the client certificate, PEM
     #[arg(long, id = "SHOP_SERVICE_KEY_FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
-    /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
+    /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with authentication or in
+    /// some dialects]
     #[arg(long, id = "SHOP_CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except

@@ -32,8 +32,12 @@ pub struct Dialect {
     pub(crate) listing: ListingForm,
     /// The response of `/health`.
     pub(crate) health: HealthForm,
-    /// Whether the log has a line per purchase.
-    pub(super) logs_purchases: bool,
+    /// Whether pages of all origins may call facing by default, and management lists all users' purchases at
+    /// `/purchases`, as not all replaced systems did.
+    pub is_open: bool,
+    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system documents: `Published
+    /// purchase` when facing has published it. The process that runs ingest is to log `Received purchase`.
+    pub logs_purchases: bool,
     /// Whether the durations of requests are also exported as Flask's exporter does.
     pub(crate) has_flask_durations: bool,
     /// The OpenAPI document of the routes of the replaced system, if it had one at `/openapi.json`.
@@ -45,13 +49,6 @@ impl Dialect {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
-    }
-
-    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system documents: `Published
-    /// purchase` when facing has published it. The process that runs ingest is to log `Received purchase`.
-    #[must_use]
-    pub const fn logs_purchases(&self) -> bool {
-        self.logs_purchases
     }
 }
 

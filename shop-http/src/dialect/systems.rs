@@ -51,6 +51,7 @@ const BASE: Dialect = Dialect {
         cap: None,
     },
     health: HealthForm { healthy: "healthy", counts_parts: true, reports_store: true, has_details: true },
+    is_open: true,
     logs_purchases: false,
     has_flask_durations: false,
     document: None,
@@ -79,6 +80,7 @@ pub(super) static NAMED: [&Dialect; 6] = [
     &PURCHASE_TRACKING,
     &Dialect {
         name: "shopping-system",
+        is_open: false,
         document: Some(include_str!("../../openapi/shopping-system.json")),
         ..BASE
     },
@@ -108,6 +110,7 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     },
     item: ItemForm { price: PriceForm::Text, ..BASE.item },
     errors: Errors::StatusAndMessage,
+    is_open: false,
     timestamps: Timestamps::LenientOrReceipt,
     listing: ListingForm {
         view: View::Owner,
@@ -158,6 +161,7 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
         ..BASE.listing
     },
     health: HealthForm { has_details: false, ..BASE.health },
+    is_open: false,
     logs_purchases: true,
     has_flask_durations: true,
     ..BASE

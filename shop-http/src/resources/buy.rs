@@ -28,7 +28,7 @@ pub(crate) async fn post(
     request: Request,
 ) -> HttpResult {
     let bought = buy(&purchases, dialect, dialect.timestamps, request).await?;
-    if dialect.logs_purchases() && !bought.replayed {
+    if dialect.logs_purchases && !bought.replayed {
         let Purchase { id, user_id, .. } = &bought.purchase;
         tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
     }

@@ -51,9 +51,12 @@ pub(crate) async fn buy_list(request: Request, path: PathText) -> HttpResult {
     list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
-/// `GET /purchases`: an array in every dialect, newest first.
+/// `GET /purchases`: an array, newest first, in the dialects that have it.
 pub(crate) async fn list_all(request: Request) -> HttpResult {
     let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
+    if !dialect.is_open {
+        return Err(HttpError::NO_ROUTE);
+    }
     let form = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,

@@ -46,6 +46,8 @@ enum Rule {
     Status,
     /// A token of any scope.
     Token,
+    /// A token. The dialect has no such path.
+    Absent,
 }
 
 /// The rule of a route. A new route without one fails the test.
@@ -76,6 +78,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") => {
             Rule::Own("purchases:read")
         }
+        ("GET", "/purchases") if is_by_name => Rule::Absent,
         ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("observe"),
         ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/events") => Rule::Own("purchases:read"),
@@ -255,7 +258,7 @@ impl RouteUnderTest<'_> {
             Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
             Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
             Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
-            Rule::Open | Rule::Status | Rule::Token | Rule::OwnByLine(_) => unreachable!(),
+            Rule::Open | Rule::Status | Rule::Token | Rule::Absent | Rule::OwnByLine(_) => unreachable!(),
         };
         let none = self.send(OWN, "").await;
         assert_eq!(none.status, hidden, "{case}: {none:?}");
@@ -328,6 +331,9 @@ async fn every_route_requires_its_scope() {
             }
             match rule {
                 Rule::OwnByLine(scope) => route.requires_scope_of_lines(scope).await,
+                Rule::Absent => {
+                    assert_eq!(route.send(OWN, "operate").await.status, StatusCode::NOT_FOUND, "{case}");
+                }
                 Rule::Token => assert_eq!(route.send(OWN, "").await.status, StatusCode::OK, "{case}"),
                 _ => route.requires_scope(rule).await,
             }

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
+use shop_http::Dialect;
 
 use super::{BUY, assert_response, list_without_store, of_joe, shop_in_dialect, two};
 use crate::shop::{JSON, NOW, Shop, get, post, request, send};
@@ -62,6 +63,10 @@ async fn purchases_of_all_users_are_an_array_of_at_most_500() {
         ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"];
     for name in every {
         let shop = shop_in_dialect(name);
+        if !Dialect::from_name(name).unwrap().is_open {
+            assert_eq!(get(&shop.management, "/purchases").await.status, 404, "{name} had no such path");
+            continue;
+        }
         assert_response(&get(&shop.management, "/purchases").await, 200, &json!([]));
         shop.stored(
             &(1..=520).map(|number| of_joe(number, "1", i64::try_from(number).unwrap())).collect::<Vec<_>>(),
