@@ -109,11 +109,7 @@ impl Pool {
 impl Place {
     /// Takes `count` more, if there is room. Returns whether there was.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
-        let fits = self.add(count);
-        if !fits {
-            self.shrink(count);
-        }
-        fits
+        self.take(count, false)
     }
 
     /// Takes `count` more for a write.
@@ -126,12 +122,21 @@ impl Place {
 
     /// Takes `count` more. Returns whether there is room for it.
     pub(crate) fn add(&mut self, count: usize) -> bool {
-        let pool = &self.pool;
-        let all = pool.taken.fetch_add(count, Ordering::Relaxed) + count;
-        let of_client = |counter: &AtomicUsize| counter.fetch_add(count, Ordering::Relaxed) + count;
-        let own = pool.counter(self.client).map_or(0, of_client);
-        self.count += count;
-        all <= pool.size && (all <= pool.size - pool.size / RESERVED || own <= pool.size / SHARE)
+        self.take(count, true)
+    }
+
+    fn take(&mut self, count: usize, must: bool) -> bool {
+        let (pool, own) = (&self.pool, self.pool.counter(self.client));
+        let of_client = own.map_or(0, |own| own.fetch_add(count, Ordering::Relaxed) + count);
+        let most = if of_client <= pool.size / SHARE { pool.size } else { pool.size - pool.size / RESERVED };
+        // What is not taken is never part of the sum: it would refuse others meanwhile.
+        let grown = |all: usize| all.checked_add(count).filter(|all| must || *all <= most);
+        let before = pool.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
+        match (before, own) {
+            (Ok(_), _) => self.count += count,
+            (Err(_), own) => own.iter().for_each(|own| _ = own.fetch_sub(count, Ordering::Relaxed)),
+        }
+        before.is_ok_and(|before| before + count <= most)
     }
 
     /// `bytes`, which have this place until they are written.
@@ -345,6 +350,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Slot {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::atomic::AtomicBool;
 
     use axum::http::StatusCode;
     use futures_util::stream;
@@ -385,6 +391,21 @@ mod tests {
         let pool = Pool::new(2);
         let places: Vec<_> = std::iter::from_fn(|| pool.take(greedy, 1)).collect();
         assert_eq!(places.len(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_refuses_nothing_that_does() {
+        let (pool, ended) = (Pool::new(10), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    assert!(pool.take(Client::Unlimited, 11).is_none());
+                }
+            });
+            let refused = (0..1_000_000).filter(|_| pool.take(Client::Unlimited, 1).is_none()).count();
+            ended.store(true, Ordering::Relaxed);
+            assert_eq!((refused, taken(&pool)), (0, 0));
+        });
     }
 
     #[tokio::test]
