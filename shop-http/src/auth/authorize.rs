@@ -52,13 +52,9 @@ impl Principal {
     /// is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
-        let subject = subject.into();
-        Self(Some(Arc::new(Identity {
-            name: subject.clone(),
-            owner: subject.clone(),
-            subject: Some(subject),
-            scopes: BTreeSet::new(),
-        })))
+        let (subject, scopes) = (subject.into(), BTreeSet::new());
+        let (name, owner) = (subject.clone(), subject.clone());
+        Self(Some(Arc::new(Identity { name, owner, subject: Some(subject), scopes })))
     }
 
     /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.

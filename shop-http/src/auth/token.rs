@@ -22,7 +22,7 @@ use crate::refreshed::Refreshed;
 /// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the
 /// audience; has the `typ` of an access token (`JWT`, `at+jwt`) or none, and no `crit`; and is used between `nbf` and
 /// `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its scopes are those in `scope` and
-/// `scp`.
+/// `scp`. Without a subject it is the service of the client in `client_id` or `azp`.
 ///
 /// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with unknown keys are
 /// rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
@@ -53,6 +53,9 @@ const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
+    /// The client, of tokens without a user. Some issuers write `azp`.
+    client_id: Option<String>,
+    azp: Option<String>,
     exp: Option<f64>,
     /// Only one: a list is not an issuer.
     #[serde(rename = "iss")]
@@ -114,7 +117,7 @@ impl TokenVerifier {
         validation.set_audience(&[&self.audience]);
         // Compared below, with the clock of this service.
         validation.validate_exp = false;
-        let Claims { sub, exp, nbf, scope, scp, .. } =
+        let Claims { sub, client_id, azp, exp, nbf, scope, scp, .. } =
             decode::<Claims>(token, &key.key, &validation).map_err(|error| rejection(error.kind()))?.claims;
         let exp = exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
         #[expect(
@@ -130,7 +133,9 @@ impl TokenVerifier {
             return Err(Rejection::invalid("is not valid yet"));
         }
         let scopes: BTreeSet<_> = scope.into_scopes().into_iter().chain(scp.into_scopes()).collect();
-        let principal = sub.map_or_else(|| Principal::service("token"), Principal::new);
+        // No API key has such a name: it has no spaces.
+        let service = || format!("token of {}", client_id.or(azp).as_deref().unwrap_or("no client"));
+        let principal = sub.map_or_else(|| Principal::service(service()), Principal::new);
         Ok((principal.with_scopes(scopes), until))
     }
 }
@@ -160,13 +165,14 @@ const fn rejection(error: &ErrorKind) -> Rejection {
 #[async_trait]
 impl Authenticate for TokenVerifier {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        // Before the keys, which may be unavailable: what is no token is never valid, such as an API key that was removed.
+        let Header { kid, typ, crit, .. } =
+            decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
         if let Some(principal) = self.remembered(&keys, token, now) {
             return Ok(principal);
         }
-        let Header { kid, typ, crit, .. } =
-            decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         if crit.is_some() {
             return Err(Rejection::invalid("has extensions that are not supported (crit)"));
         }

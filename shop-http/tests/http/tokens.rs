@@ -16,7 +16,7 @@ use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
-use shop_http::{DeadLetterLog, OrdersRole, Parts, UsersRole, routes};
+use shop_http::{Authenticate, DeadLetterLog, OrdersRole, Parts, Principal, Rejection, UsersRole, routes};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -462,6 +462,28 @@ async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
     for _minute in 0..30 {
         services.issuer.clock.advance(Duration::from_secs(60));
         assert_eq!(status(&services, "first").await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn only_tokens_may_be_valid_while_the_issuer_was_never_readable() {
+    let issuer = Issuer::new(SigningKey::ed());
+    issuer.published.is_unavailable.store(true, Ordering::Relaxed);
+    let verifier = issuer.verifier();
+    assert_eq!(verifier.principal(&issuer.token(OWN, "")).await, Err(Rejection::Unavailable));
+    let removed = verifier.principal("an API key").await;
+    assert!(matches!(removed, Err(Rejection::Invalid(_))), "its streams of events end: {removed:?}");
+}
+
+#[tokio::test]
+async fn clients_without_a_subject_are_different_services() {
+    let issuer = Issuer::new(SigningKey::ed());
+    let verifier = issuer.verifier();
+    for (claim, client) in [("client_id", "a"), ("azp", "b")] {
+        let mut claims = issuer.claims(OWN, "");
+        (claims["sub"], claims[claim]) = (Value::Null, json!(client));
+        let found = verifier.principal(&issuer.sign("first", &claims)).await;
+        assert_eq!(found, Ok(Principal::service(format!("token of {client}"))));
     }
 }
 
