@@ -27,10 +27,12 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
 /// Returns the output, as text and as JSON.
 async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Value)> {
     let usage = log.usage().await?.ok_or_else(|| CliError::new("the groups of this log are not known"))?;
+    // An unknown group would get the file of a lock.
+    let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
     let (group, next_offset) = match action {
         GroupsAction::Ls => return Ok((list(&usage), json!(usage))),
         GroupsAction::Forget { group } => {
-            found(log.forget_group(group).await?, group)?;
+            found(is_known(group) && log.forget_group(group).await?, group)?;
             tracing::info!(target: AUDIT, action = "forget_group", group);
             return Ok((format!("{group} forgotten"), json!({ "forgotten": group })));
         }
@@ -43,7 +45,7 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
         GroupsAction::Reset { group, to: ResetTo { to_end: true, .. } } => (group, usage.next_offset),
         GroupsAction::Reset { group, to } => (group, to.to_offset.unwrap_or_else(|| log.first_offset())),
     };
-    found(log.reset_group(group, next_offset).await?, group)?;
+    found(is_known(group) && log.reset_group(group, next_offset).await?, group)?;
     tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
     // Records before the first one do not exist any more.
     let groups = log.usage().await?.map(|usage| usage.groups).unwrap_or_default();

@@ -59,6 +59,8 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     assert!(code == Some(3) && printed.contains("active consumer"), "{printed}");
     let (code, printed) = groups(folder, &["forget", "klingons"]).await;
     assert!(code == Some(3) && printed.contains("no group"), "{printed}");
+    let locks = ["rehearsal", "klingons"].map(|group| folder.join(format!("{group}.consumer.lock")).exists());
+    assert_eq!(locks, [true, false]);
     assert_eq!(groups(folder, &["forget", "rehearsal"]).await, (Some(0), "rehearsal forgotten\n".to_owned()));
     assert!(facing.terminate().await.success());
     let bytes = || folder.join("shop.db").metadata().unwrap().len();
