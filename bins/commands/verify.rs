@@ -44,7 +44,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let differs = verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
     let what = if differs {
         "the store differs from the log"
-    } else if verified.gaps.count > 0 {
+    } else if verified.gaps.count + verified.compacted > 0 {
         "the log has lost records"
     } else {
         "the log was not read to its end"
@@ -90,6 +90,7 @@ fn json(report: &VerifyReport) -> Value {
         "gaps": report.gaps.count,
         "lost": report.lost,
         "unstable": report.unstable,
+        "compacted": report.compacted,
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
         "missing_records": records(&report.missing),
         "mismatched_records": records(&report.mismatched),
@@ -100,7 +101,8 @@ fn json(report: &VerifyReport) -> Value {
 
 /// The report as text. `first_offset` is the first offset that a partition ever had.
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
-    let VerifyReport { dead_lettered, conflicts, lost, unstable, resolved, erased, expired, .. } = verified;
+    let VerifyReport { dead_lettered, conflicts, lost, unstable, compacted, .. } = verified;
+    let VerifyReport { resolved, erased, expired, .. } = verified;
     let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
     let beyond = verified.written.map_or(0, |written| verified.purchases.saturating_sub(written));
     let notes = [
@@ -114,6 +116,7 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
             *unstable,
             format!("not read {unstable}: offsets behind a transaction of another producer that is open"),
         ),
+        (*compacted, format!("without a record {compacted}: a compacted topic, or aborted transactions")),
         (*resolved, format!("resolved dead letters {resolved}")),
         (deleted, format!("erased {erased}, older than the retention {expired}")),
         (unreadable, format!("unreadable {unreadable}: `management doctor` names them")),

@@ -91,7 +91,7 @@ impl KafkaLog {
             Batch::new(partition, batch.records)
         });
         let mut tail = Tail::new(of, spans, batches.boxed());
-        tail.unstable = unstable;
+        (tail.unstable, tail.is_sparse) = (unstable, true);
         tail.generation = shared.health.topic_id(&shared.topic.name);
         Ok(tail)
     }

@@ -53,6 +53,8 @@ pub struct Tail {
     /// The number of offsets behind these ends, by partition: other producers had not ended their transactions.
     /// Partitions without any are absent.
     pub unstable: BTreeMap<u32, u64>,
+    /// Whether offsets may have no record though none was deleted: those of the markers of transactions, for example.
+    pub is_sparse: bool,
     /// Batches of one partition each, with epoch 0, as soon as they are in the log.
     pub batches: BoxStream<'static, Result<Batch>>,
 }
@@ -67,8 +69,8 @@ impl Tail {
         batches: BoxStream<'static, Result<Batch>>,
     ) -> Self {
         let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
-        let (start, end) = spans.unzip();
-        Self { cluster, topic, generation: None, start, end, unstable: BTreeMap::new(), batches }
+        let ((start, end), unstable) = (spans.unzip(), Offsets::new());
+        Self { cluster, topic, generation: None, start, end, unstable, is_sparse: false, batches }
     }
 }
 

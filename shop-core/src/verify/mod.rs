@@ -52,6 +52,7 @@ pub use spot_check::SpotCheck;
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
 /// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an operator has discarded
 ///   the dead letter of the gap.
+/// - The log was not [compacted](VerifyReport::compacted).
 ///
 /// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
 /// are not found are looked up again until none of them has appeared for the
@@ -144,6 +145,9 @@ pub struct VerifyReport {
     /// The number of offsets at the ends of the partitions that could not be read: other producers did not end their
     /// transactions until the [`quiet_period`](VerifyOptions::quiet_period) after the scan.
     pub unstable: u64,
+    /// The number of offsets without a record, if they are more than transactions explain: the log was compacted, or
+    /// other producers aborted most of their transactions. Otherwise 0.
+    pub compacted: u64,
 }
 
 impl VerifyReport {
@@ -157,7 +161,7 @@ impl VerifyReport {
     #[must_use]
     pub const fn has_findings(&self) -> bool {
         let found = self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
-        found + self.unstable > 0
+        found + self.unstable + self.compacted > 0
     }
 }
 

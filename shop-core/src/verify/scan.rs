@@ -20,6 +20,10 @@ use crate::{ErrorKind, Purchase, PurchaseId, Result};
 /// The first pause before records are looked up again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The maximum number of offsets without a record beyond the number of records. A transaction has a record and one marker
+/// in each of its partitions, so there are fewer markers than records, except for those of aborted transactions and of
+/// transactions whose records retention has deleted.
+const MAX_UNEXPLAINED: u64 = 100;
 
 pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
@@ -32,7 +36,11 @@ pub(super) struct LogScan<'a, T> {
     report: VerifyReport,
     /// The end of each partition at the start, and the number of offsets behind it, if there are any.
     unstable: BTreeMap<u32, (u64, u64)>,
+    holes: Holes,
 }
+
+/// The start of each partition of a sparse log, the next offset, and the number of those without a record.
+type Holes = BTreeMap<u32, (u64, u64, u64)>;
 
 /// A record to look up.
 #[derive(Debug)]
@@ -54,10 +62,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         progress: &'a T,
     ) -> Result<LogScan<'a, T>> {
         let mut report = VerifyReport::default();
-        let unstable = read_bounds(log, &mut report).await?;
+        let (unstable, holes) = read_bounds(log, &mut report).await?;
         let dead_letters = DeadLetterIndex::read(log).await?;
         let (pending, missing) = (Vec::new(), BTreeSet::new());
-        Ok(LogScan { verify, log, progress, dead_letters, pending, missing, report, unstable })
+        Ok(LogScan { verify, log, progress, dead_letters, pending, missing, report, unstable, holes })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -68,6 +76,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         }
         for record in &batch.records {
             self.report.records += 1;
+            if let Some((_, next, holes)) = self.holes.get_mut(&batch.partition.index) {
+                *holes += record.offset.saturating_sub(*next);
+                *next = (*next).max(record.offset + 1);
+            }
             if record.is_erased() {
                 self.report.erased += 1;
                 continue;
@@ -96,6 +108,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     pub(super) async fn end(mut self) -> Result<VerifyReport> {
         self.wait().await?;
         self.count_unstable().await?;
+        self.count_compacted().await?;
         for gap in self.dead_letters.gaps() {
             self.report.lost += gap.count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
@@ -181,6 +194,19 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         Ok(())
     }
 
+    /// Counts the offsets without a record, unless transactions explain them.
+    async fn count_compacted(&mut self) -> Result<()> {
+        let holes = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
+        let explained = self.report.records + MAX_UNEXPLAINED;
+        if holes(&self.holes) > explained {
+            let starts = self.log.tail(&TailStart::At(Offsets::new())).await?.start;
+            // Retention may have deleted records before they were scanned.
+            self.holes.retain(|partition, (start, ..)| starts.get(partition) == Some(start));
+            self.report.compacted = Some(holes(&self.holes)).filter(|holes| *holes > explained).unwrap_or(0);
+        }
+        Ok(())
+    }
+
     fn take_dead_lettered(&mut self) {
         for record in std::mem::take(&mut self.pending) {
             let chosen = record.differs && self.dead_letters.was_replayed(&record.id);
@@ -207,19 +233,26 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 }
 
 /// Reads the first offset of each partition, and the number of offsets that were ever assigned. A log that cannot be
-/// followed has the offset of the first record that is scanned. Returns the ends with offsets behind them.
-async fn read_bounds(log: &dyn LogAdmin, report: &mut VerifyReport) -> Result<BTreeMap<u32, (u64, u64)>> {
+/// followed has the offset of the first record that is scanned. Returns the ends with offsets behind them, and the
+/// starts of a sparse log.
+async fn read_bounds(
+    log: &dyn LogAdmin,
+    report: &mut VerifyReport,
+) -> Result<(BTreeMap<u32, (u64, u64)>, Holes)> {
     let bounds = match log.tail(&TailStart::At(Offsets::new())).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Default::default()),
         bounds => bounds?,
     };
     let (topic, first) = (bounds.topic, log.first_offset());
+    let skipped = bounds.start.iter().filter(|_| bounds.is_sparse);
+    let holes = skipped.map(|(partition, start)| (*partition, (*start, *start, 0))).collect();
     report.written = Some(bounds.end.values().map(|end| end.saturating_sub(first)).sum());
     let used = |partition: &u32| bounds.end.get(partition).is_some_and(|end| *end > first);
     let starts = bounds.start.into_iter().filter(|(partition, _)| used(partition));
     report.first_offsets = starts.map(|(index, start)| ((topic.to_string(), index), start)).collect();
     let end = |partition| bounds.end.get(&partition).copied().unwrap_or_default();
-    Ok(bounds.unstable.into_iter().map(|(partition, count)| (partition, (end(partition), count))).collect())
+    let unstable = bounds.unstable.into_iter().map(|(partition, count)| (partition, (end(partition), count)));
+    Ok((unstable.collect(), holes))
 }
 
 /// What the store has of a record.

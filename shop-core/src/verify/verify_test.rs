@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -216,15 +216,22 @@ async fn conflicts_are_counted_among_dead_letters() {
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 4");
 }
 
-/// A log whose retention has deleted the first three records of the longest partition.
+/// A log without the first records of the longest partition.
 #[derive(Debug)]
 struct Truncated {
     log: InMemoryLog,
+    gone: usize,
+    /// By how much the partitions start later with each call of `tail`, and where they start at the next one.
+    deleted: (u64, AtomicU64),
     /// The number of calls of `tail` until another producer's transaction ends. `None` if the log cannot be followed.
     open: Option<AtomicUsize>,
 }
 
 impl Truncated {
+    fn new(world: &World, gone: usize, open: Option<usize>) -> Self {
+        Self { log: world.log.clone(), gone, deleted: Default::default(), open: open.map(AtomicUsize::new) }
+    }
+
     async fn longest(&self) -> Result<u32> {
         let batches: Vec<_> = self.log.scan().await?.try_collect().await?;
         Ok(batches.iter().max_by_key(|batch| batch.records.len()).unwrap().partition.index)
@@ -234,10 +241,10 @@ impl Truncated {
 #[async_trait]
 impl LogAdmin for Truncated {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        let longest = self.longest().await?;
+        let (longest, gone) = (self.longest().await?, self.gone);
         let batches = self.log.scan().await?.map_ok(move |mut batch| {
             if batch.partition.index == longest {
-                batch.records.drain(..3);
+                batch.records.drain(..gone);
             }
             batch
         });
@@ -251,8 +258,10 @@ impl LogAdmin for Truncated {
         let is_open =
             open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         let end = if is_open { 10 } else { 13 };
-        let mut tail =
-            Tail::new(("cluster".into(), "purchases".into()), [(0, (0, end))], stream::empty().boxed());
+        let start = self.deleted.1.fetch_add(self.deleted.0, Ordering::Relaxed);
+        let spans = (0..3).map(|index| (index, (start, end)));
+        let mut tail = Tail::new(("cluster".into(), "purchases".into()), spans, stream::empty().boxed());
+        tail.is_sparse = true;
         tail.unstable.extend(is_open.then_some((0, 2)));
         Ok(tail)
     }
@@ -288,7 +297,7 @@ async fn the_report_contains_first_offsets() {
     let verified = world.verify().await;
     assert!(!verified.first_offsets.is_empty(), "{verified:?}");
     assert!(verified.first_offsets.values().all(|first| *first == 0), "{verified:?}");
-    let truncated = Truncated { log: world.log.clone(), open: None };
+    let truncated = Truncated::new(&world, 3, None);
     let longest = truncated.longest().await.unwrap();
     let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
     let verified = verify.run(&truncated, |_| ()).await.unwrap();
@@ -301,10 +310,30 @@ async fn the_report_contains_first_offsets() {
 async fn a_transaction_that_ends_meanwhile_is_no_finding() {
     let world = World::new().await;
     for (calls, unstable) in [(1, 0), (5, 0), (usize::MAX, 2)] {
-        let log = Truncated { log: world.log.clone(), open: Some(AtomicUsize::new(calls)) };
+        let log = Truncated::new(&world, 3, Some(calls));
         let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
         let verified = verify.run(&log, |_| ()).await.unwrap();
         assert_eq!((verified.unstable, verified.has_findings()), (unstable, unstable > 0), "{calls} calls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_compacted_is_a_finding() {
+    let world = World::new().await;
+    // One in three users, whose partition is the longest.
+    for number in (100..1_000).filter(|number| number % 3 == 0) {
+        world.publish(&purchase(number)).await;
+        world.insert(purchase(number)).await;
+    }
+    let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
+    let all = world.verify().await.records;
+    for (gone, deleted, is_found) in [(all / 2 + 60, 0, true), (all / 2, 0, false), (all / 2 + 60, 1, false)]
+    {
+        let mut log = Truncated::new(&world, usize::try_from(gone).unwrap(), Some(0));
+        log.deleted.0 = deleted;
+        let verified = verify.run(&log, |_| ()).await.unwrap();
+        let expected = if is_found { gone } else { 0 };
+        assert_eq!((verified.compacted, verified.is_clean()), (expected, !is_found), "{gone} {deleted}");
     }
 }
 

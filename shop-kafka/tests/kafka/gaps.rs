@@ -98,6 +98,9 @@ async fn transactions_leave_no_gap() {
     let gap = event.unwrap_err();
     assert_eq!((gap.from, gap.to), (3, 5));
     assert_eq!(read(&*source, 1).await.1, [8]);
+    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 150)).await.unwrap();
+    assert_eq!(verify(&fixture).await.compacted, 0);
 }
 
 /// A producer with an open transaction, in which it has written a record.
