@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{FeedOptions, PurchaseFeed, Subscription};
-use crate::log::{IngestPositions, Offsets};
-use crate::memory::{InMemoryLog, InMemoryStore};
+use crate::log::{IngestPositions, LogRecord, Offsets};
+use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseSink, PurchaseStore, Selector};
 use crate::{ErrorKind, Purchase, Result, Timestamp};
 
@@ -101,4 +101,23 @@ async fn the_log_is_read_only_while_there_are_subscriptions() {
     let mut again = feed.subscribe(Selector::All, None).await.unwrap();
     fixture.buy(&purchase(1)).await;
     assert_eq!(next(&mut again).await, Some(purchase(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_added_is_read() {
+    let log = || InMemoryLog::new(InMemoryLogOptions::default().partitions(64));
+    let added = log().sink().publish(&purchase(1)).await.unwrap().position.unwrap().partition;
+    // The positions are read while there is something to wait for.
+    for (is_waiting, seconds) in [(true, 2), (false, 31)] {
+        let fixture = Fixture { log: log(), ..Fixture::default() };
+        fixture.log.shared.state.lock().unwrap().partitions.remove(&added).unwrap();
+        let mut all = fixture.feed(FeedOptions::default()).subscribe(Selector::All, None).await.unwrap();
+        let begun = Instant::now();
+        fixture.buy(&purchase(1)).await;
+        if is_waiting {
+            assert_ne!(fixture.log.append(LogRecord::new(0, Timestamp::MIN, None)).partition, added);
+        }
+        assert_eq!(next(&mut all).await, Some(purchase(1)));
+        assert!(begun.elapsed() <= Duration::from_secs(seconds), "{:?}", begun.elapsed());
+    }
 }

@@ -22,7 +22,7 @@ use crate::{Clock, Result, SystemClock};
 /// Clones share the log.
 #[derive(Debug, Clone)]
 pub struct InMemoryLog {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 options! {
@@ -49,18 +49,18 @@ options! {
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) options: InMemoryLogOptions,
     pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
-    pub(super) state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
     /// Notified after every change that is relevant to readers.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) partitions: BTreeMap<u32, PartitionRecords>,
+pub(crate) struct State {
+    pub(crate) partitions: BTreeMap<u32, PartitionRecords>,
     pub(super) groups: BTreeMap<String, Group>,
     /// In the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
@@ -70,7 +70,7 @@ pub(super) struct State {
 
 /// The records of one partition.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PartitionRecords {
+pub(crate) struct PartitionRecords {
     /// The offset of the first record; that of the next one if there is none.
     pub(super) first: u64,
     pub(super) records: Vec<LogRecord>,
