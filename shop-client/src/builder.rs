@@ -50,8 +50,7 @@ pub struct ShopClientBuilder {
     user_agent: Option<String>,
     headers: Vec<(String, String)>,
     connect_timeout: Duration,
-    /// `None` for those of the environment.
-    proxies: Option<Vec<Proxy>>,
+    proxies: Vec<Proxy>,
     #[cfg(feature = "rustls")]
     ca: Option<Vec<u8>>,
     /// The client's certificate and its key.
@@ -95,7 +94,7 @@ impl ShopClient {
             user_agent: None,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(2),
-            proxies: Some(Vec::new()),
+            proxies: Vec::new(),
             #[cfg(feature = "rustls")]
             ca: None,
             #[cfg(feature = "rustls")]
@@ -146,14 +145,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends requests through the proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
-    /// By default no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
-    pub fn system_proxy(mut self) -> Self {
-        self.proxies = None;
-        self
-    }
-
-    /// Sends requests through this proxy, if it is for the address of the service. The first that is applies.
+    /// Sends requests through this proxy, if it is for the address of the service. The first that is applies. By default
+    /// no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
     ///
     /// ```
     /// use shop_client::{ShopClient, reqwest::Proxy};
@@ -166,7 +159,7 @@ impl ShopClientBuilder {
     /// # example().unwrap();
     /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.proxies.get_or_insert_default().push(proxy);
+        self.proxies.push(proxy);
         self
     }
 
@@ -319,10 +312,8 @@ impl ShopClientBuilder {
             .tcp_nodelay(true);
         #[cfg(feature = "gzip")]
         let builder = builder.gzip(self.gzip);
-        let builder = match self.proxies.take() {
-            Some(proxies) => proxies.into_iter().fold(builder.no_proxy(), ClientBuilder::proxy),
-            None => builder,
-        };
+        let builder =
+            std::mem::take(&mut self.proxies).into_iter().fold(builder.no_proxy(), ClientBuilder::proxy);
         self.with_tls(builder, base)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
                            apt-get install ca-certificates), or pass a client of your own";

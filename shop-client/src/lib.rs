@@ -23,7 +23,7 @@
 //! [`with_timeout`](ShopClient::with_timeout) are clones for other calls, such as a batch beside requests of users.
 //!
 //! Plain http needs no certificates on the machine; https uses those of the system. No proxy is used unless you
-//! [choose](ShopClientBuilder::proxy) one or those of the [environment](ShopClientBuilder::system_proxy).
+//! [choose](ShopClientBuilder::proxy) one.
 //!
 //! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime they fail as
 //! [`Unsupported`](ErrorKind::Unsupported); `BlockingFuture` of the feature `blocking` has its own.
