@@ -144,7 +144,6 @@ mod auth;
 mod dialect;
 mod header_names;
 mod metrics;
-mod openapi;
 mod options;
 mod refreshed;
 mod request;

@@ -1,19 +1,17 @@
 //! Bearer tokens: identifies the sender of a request before its body is read.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 
 use super::authorize::Principal;
-use super::trail::Trail;
 use crate::response::{HttpError, HttpResult};
-use crate::server::layers::Inner;
+use crate::routes::matched::Matched;
+use crate::routes::route::{Access, Class};
 
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
@@ -102,25 +100,14 @@ impl Authenticate for AnyOf {
 /// The longest token that is looked at, in bytes. Tokens with many claims have 2 to 4 KiB.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// Requires a token of the requests to `inner`. `/health` without a token is answered as well: it has the status alone then.
-pub(crate) async fn require_token<S: Inner>(
-    authenticate: Arc<dyn Authenticate>,
-    mut inner: S,
-    mut request: Request,
-) -> Result<Response, Infallible> {
-    match identify(&authenticate, &mut request).await {
-        Ok(()) => inner.call(request).await,
-        Err(error) => Ok(error.into_response()),
-    }
-}
-
-/// Adds the sender to `request`.
-async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut Request) -> HttpResult<()> {
+/// Adds the sender to `request`. A route with [`Access::Partial`] needs none.
+pub(crate) async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut Request) -> HttpResult<()> {
     let invalid = |reason: Cow<'static, str>| {
         HttpError::unauthenticated("Bearer error=\"invalid_token\"", format!("The token {reason}"))
     };
+    let matched = Matched::of(request.extensions())?;
     let principal = match bearer(request.headers()) {
-        None if request.uri().path() == "/health" => return Ok(()),
+        None if matched.access == Access::Partial => return Ok(()),
         None => {
             let text = "Authentication is required: send Authorization: Bearer with a token or an API key";
             return Err(HttpError::unauthenticated("Bearer", text));
@@ -131,10 +118,10 @@ async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut Request) -
             Rejection::Unavailable => HttpError::UNVERIFIABLE,
         })?,
     };
-    if let Some(trail) = request.extensions().get::<Arc<Trail>>() {
+    if let Some(trail) = &matched.trail {
         trail.identify(&principal);
     }
-    if request.uri().path().ends_with("/events")
+    if matched.class == Class::Stream
         && let Some(header) = request.headers().get(header::AUTHORIZATION).cloned()
     {
         let credential = Credential { authenticate: Arc::clone(authenticate), header };

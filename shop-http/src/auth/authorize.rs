@@ -2,13 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
-use axum::http::Extensions;
-use axum::http::request::Parts;
 use shop_core::UserId;
 use shop_core::ports::Selector;
 use shop_core::users::UserNumber;
@@ -242,14 +238,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The sender of the request with these extensions.
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        Self { principal: extensions.get().cloned(), trail: extensions.get().cloned() }
-    }
-
-    /// This sender, without a record for the access log.
-    pub(crate) const fn unlogged(principal: Principal) -> Self {
-        Self { principal: Some(principal), trail: None }
+    pub(crate) const fn new(principal: Option<Principal>, trail: Option<Arc<Trail>>) -> Self {
+        Self { principal, trail }
     }
 
     /// The name of the principal, unless it is anonymous.
@@ -316,14 +306,6 @@ impl Caller {
         let trail = self.trail.as_deref()?;
         self.principal.iter().for_each(|sender| trail.identify(sender));
         Some(trail)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.extensions))
     }
 }
 

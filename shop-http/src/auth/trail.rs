@@ -6,7 +6,7 @@ use shop_core::ports::Selector;
 
 use super::authorize::{Action, Principal};
 
-/// What the routes find out about a request. It is an extension of requests that are logged.
+/// What the routes find out about a request.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     principal: OnceLock<Principal>,

@@ -17,5 +17,6 @@ pub(crate) use forms::{
 };
 pub(crate) use systems::V1;
 
-/// The dialect of a request, inserted by the limits layer.
-pub(crate) type RequestDialect = axum::Extension<&'static Dialect>;
+/// The dialect of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestDialect(pub(crate) &'static Dialect);

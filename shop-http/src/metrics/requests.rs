@@ -1,10 +1,9 @@
 //! Metrics of requests, by template of their route.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::HttpBody;
-use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
@@ -21,39 +20,68 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HasPanicked;
 
-/// The template of the route of a request, below the prefix of outer routers.
-#[derive(Debug, Clone)]
-pub(crate) struct RouteTemplate {
-    matched: MatchedPath,
-    length: usize,
+/// Which metrics have the requests of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Measured {
+    #[default]
+    Everywhere,
+    /// Only those of Flask, as in the replaced systems.
+    InFlask,
+    Nowhere,
 }
 
-impl RouteTemplate {
-    /// `None` if the request has no route.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
-        let matched = request.extensions().get::<MatchedPath>()?.clone();
-        let template = matched.as_str();
-        // `nest_service` appends the root of what is mounted to `/shop` and to `/shop/`.
-        let is_mounted = request.uri().path() == "/" && template != "/";
-        let length = if is_mounted { template.trim_end_matches('/') } else { template }.len();
-        Some(Self { matched, length })
+/// What the metrics know about one route. The default is for all requests without one.
+#[derive(Default)]
+pub(crate) struct RouteSeries {
+    /// The template of the path, below the prefix of outer routers.
+    path: Option<String>,
+    measured: Measured,
+    /// There are few: comparing is cheaper than hashing.
+    known: RwLock<Vec<(Labels, Arc<Series>)>>,
+}
+
+/// The template of the prefix of outer routers, the method, and the status.
+type Labels = (String, &'static str, StatusCode);
+
+impl RouteSeries {
+    pub(crate) fn new(path: &str, measured: Measured) -> Arc<Self> {
+        Arc::new(Self { path: Some(path.to_owned()), measured, known: RwLock::default() })
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.matched.as_str()[..self.length]
+    /// The template of the whole path below the prefix `outer`; `None` without a route.
+    pub(crate) fn template(&self, outer: &str) -> Option<Cow<'_, str>> {
+        let path = self.path.as_deref()?;
+        Some(match (outer, path) {
+            ("", path) => path.into(),
+            // What is mounted at `/shop` has its root there.
+            (outer, "/") => outer.to_owned().into(),
+            (outer, path) => format!("{outer}{path}").into(),
+        })
+    }
+
+    fn get(&self, metrics: &Metrics, outer: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
+        let is_wanted = |((prefix, of, code), _): &&(Labels, Arc<Series>)| {
+            *code == status && *of == method && prefix == outer
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, series)) = known.iter().find(is_wanted) {
+            return Arc::clone(series);
+        }
+        drop(known);
+        let route = self.template(outer).unwrap_or(UNMATCHED.into());
+        let made = Arc::new(Series::new(metrics, &route, method, status, self.measured));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.push(((outer.to_owned(), method, status), Arc::clone(&made)));
+        made
     }
 }
 
-/// Counts and measures requests. Each series is looked up once and cached: there is one per route, method and status.
+/// Counts and measures requests.
+#[derive(Clone)]
 pub(crate) struct Requests {
     metrics: Metrics,
     in_flight: Gauge,
-    /// By route.
-    series: RwLock<BTreeMap<String, OfRoute>>,
 }
-
-/// By method and status. There are few: comparing is cheaper than hashing.
-type OfRoute = BTreeMap<(&'static str, StatusCode), Arc<Series>>;
 
 /// The metrics of requests with one route, method and status.
 struct Series {
@@ -64,41 +92,27 @@ struct Series {
 
 impl Requests {
     /// The metrics of one service.
-    pub(crate) fn new(metrics: &Metrics) -> Arc<Self> {
-        let in_flight = metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]);
-        Arc::new(Self { metrics: metrics.clone(), in_flight, series: RwLock::default() })
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self { metrics: metrics.clone(), in_flight: metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]) }
     }
 
-    /// Starts measuring a request.
-    pub(crate) fn begin(self: Arc<Self>, route: Option<RouteTemplate>, method: &Method) -> RequestTimer {
-        let measuring = RequestTimer {
-            requests: self,
-            route,
-            method: word(method),
-            begun: Instant::now(),
-            answered: None,
-            is_stream: false,
-        };
-        if is_work(measuring.route()) {
-            measuring.requests.in_flight.increment(1.0);
+    /// Starts measuring a request of `route`, below the prefix `outer`, at `begun`.
+    pub(crate) fn begin(
+        &self,
+        (route, outer): (Arc<RouteSeries>, String),
+        method: &Method,
+        begun: Instant,
+    ) -> RequestTimer {
+        if route.measured == Measured::Everywhere {
+            self.in_flight.increment(1.0);
         }
-        measuring
-    }
-
-    fn series(&self, route: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
-        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = known.get(route).and_then(|of_route| of_route.get(&(method, status))) {
-            return Arc::clone(series);
-        }
-        drop(known);
-        let made = Arc::new(Series::new(&self.metrics, route, method, status));
-        let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(route.to_owned()).or_default().entry((method, status)).or_insert(made))
+        let (requests, method) = (self.clone(), word(method));
+        RequestTimer { requests, route, outer, method, begun, answered: None, is_stream: false }
     }
 }
 
 impl Series {
-    fn new(metrics: &Metrics, route: &str, method: &str, status: StatusCode) -> Self {
+    fn new(metrics: &Metrics, route: &str, method: &str, status: StatusCode, measured: Measured) -> Self {
         let (method, status) = (("method", method), ("status", status.as_str()));
         let (route, path) = (("route", route), ("path", route));
         let of_work = || {
@@ -110,22 +124,16 @@ impl Series {
             let durations = || metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]);
             (requests, has_durations.then(durations))
         };
-        Self { of_work: is_work(route.1).then(of_work), flask: metrics.flask().map(flask) }
+        let is_work = measured == Measured::Everywhere;
+        Self { of_work: is_work.then(of_work), flask: metrics.flask().map(flask) }
     }
-}
-
-fn is_work(route: &str) -> bool {
-    !route.ends_with("/health") && !is_of_metrics(route)
-}
-
-fn is_of_metrics(route: &str) -> bool {
-    route.ends_with("/metrics")
 }
 
 /// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
-    requests: Arc<Requests>,
-    route: Option<RouteTemplate>,
+    requests: Requests,
+    route: Arc<RouteSeries>,
+    outer: String,
     method: &'static str,
     begun: Instant,
     /// The status once it is known, and whether the handler panicked.
@@ -135,10 +143,6 @@ pub(crate) struct RequestTimer {
 }
 
 impl RequestTimer {
-    fn route(&self) -> &str {
-        self.route.as_ref().map_or(UNMATCHED, RouteTemplate::as_str)
-    }
-
     /// Measures until `response` was sent, or the client disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
@@ -157,13 +161,15 @@ impl RequestTimer {
 
 impl Drop for RequestTimer {
     fn drop(&mut self) {
-        let (requests, method, route) = (&self.requests, self.method, self.route());
-        if is_work(route) {
+        let (requests, method, measured) = (&self.requests, self.method, self.route.measured);
+        if measured == Measured::Everywhere {
             requests.in_flight.decrement(1.0);
         }
         // A client that disconnected earlier got no response. Scrapes of the metrics are not counted.
-        let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
-        let series = requests.series(route, method, status);
+        let Some((status, has_panicked)) = self.answered.filter(|_| measured != Measured::Nowhere) else {
+            return;
+        };
+        let series = self.route.get(&requests.metrics, &self.outer, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
         if series.of_work.is_some() {
             let (seconds, is_error) = ((!self.is_stream).then_some(seconds), status.is_server_error());

@@ -1,6 +1,6 @@
 //! The requests that create users and orders: validated strictly under `/v1`, and like the replaced system elsewhere.
 
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::Bytes;
@@ -103,13 +103,13 @@ pub(crate) fn number(
 ) -> HttpResult<i64> {
     if dialect.is_strict {
         let mut query = Query::new(uri, &[])?;
-        let number = path.ok().and_then(|Path(text)| strict::parsed_integer(&text));
+        let number = path.0.and_then(|text| strict::parsed_integer(&text));
         let number = number.ok_or_else(|| Location::Path(parameter).invalid(strict::INTEGER));
         let number = query.note(number);
         return query.finish(number).map(|(number, _)| number);
     }
     // Invalid UTF-8 is shown as Python shows it.
-    let text = path.map_or_else(|_not_utf8| "\u{fffd}".to_owned(), |Path(text)| text);
+    let text = path.0.unwrap_or_else(|| "\u{fffd}".to_owned());
     pydantic::integer_of_text(&text).map_err(|(kind, words)| {
         let input = serde_json::Value::from(text).to_string();
         ValidationError { location: Location::Path(parameter), kind, text: words, input }.into()

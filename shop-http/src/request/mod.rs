@@ -11,8 +11,5 @@ mod strict;
 
 pub(crate) use query::Query;
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
-
-/// The parameter of a path that has one; an error if it is not UTF-8.
-pub(crate) type PathText = Result<Path<String>, PathRejection>;
+/// The parameter of a path; `None` if it is not UTF-8.
+pub(crate) struct PathText(pub(crate) Option<String>);

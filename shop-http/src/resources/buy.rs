@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use shop_core::{PublishedPurchase, Purchase, PurchaseId};
@@ -23,7 +23,7 @@ use crate::service::{Purchases, ServiceKind};
 /// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
 pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,
-    Extension(dialect): RequestDialect,
+    RequestDialect(dialect): RequestDialect,
     mount: Mount,
     request: Request,
 ) -> HttpResult {
@@ -38,7 +38,7 @@ pub(crate) async fn post(
 /// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
 pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
-    Extension(dialect): RequestDialect,
+    RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> HttpResult {
     let PublishedPurchase { purchase, replayed, .. } =

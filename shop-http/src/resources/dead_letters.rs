@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -46,7 +46,7 @@ pub(crate) async fn get(
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&uri)?;
-    let text = path.map(|Path(text)| text).unwrap_or_default();
+    let text = path.0.unwrap_or_default();
     let position = text.parse::<RecordPosition>();
     let position = position
         .map_err(|error| Location::Path("position").invalid(format!("is not valid: {}", error.reason())))?;

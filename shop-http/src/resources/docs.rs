@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Redirect;
 use utoipa_swagger_ui::Config;
@@ -41,7 +40,7 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
 
 /// `GET /docs/{file}`: a file of the page.
 pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
-    let file = path.ok().and_then(|Path(name)| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
+    let file = path.0.and_then(|name| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
     file.map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 

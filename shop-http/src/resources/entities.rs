@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
-use axum::{Extension, Json};
 use serde::Serialize;
 use shop_core::Result as PortResult;
 use shop_core::api::UserOrdersBody;
@@ -37,7 +37,9 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 type Read = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
 type Write = (State<Arc<Service>>, RequestDialect, Mount, Request);
 
-pub(crate) async fn post_user((State(service), Extension(dialect), mount, request): Write) -> HttpResult {
+pub(crate) async fn post_user(
+    (State(service), RequestDialect(dialect), mount, request): Write,
+) -> HttpResult {
     let store = &users(&service)?.store;
     let caller = Caller::of(request.extensions());
     service.policy.check(&caller, &Action::RegisterUser)?;
@@ -49,7 +51,9 @@ pub(crate) async fn post_user((State(service), Extension(dialect), mount, reques
     created(inserted, dialect, &mount)
 }
 
-pub(crate) async fn post_order((State(service), Extension(dialect), mount, request): Write) -> HttpResult {
+pub(crate) async fn post_order(
+    (State(service), RequestDialect(dialect), mount, request): Write,
+) -> HttpResult {
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
     let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
@@ -113,7 +117,9 @@ fn created<E: Resource>(insertion: Insertion<E>, dialect: &Dialect, mount: &Moun
     Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
 }
 
-pub(crate) async fn get_user((State(service), Extension(dialect), caller, path, uri): Read) -> HttpResult {
+pub(crate) async fn get_user(
+    (State(service), RequestDialect(dialect), caller, path, uri): Read,
+) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadUser(id))?;
     let found = service.query_for(Subject::User, store.get(id)).await?;
@@ -122,7 +128,7 @@ pub(crate) async fn get_user((State(service), Extension(dialect), caller, path, 
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
 pub(crate) async fn get_orders_of_user(
-    (State(service), Extension(dialect), caller, path, uri): Read,
+    (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadOrders(id))?;
@@ -131,7 +137,9 @@ pub(crate) async fn get_orders_of_user(
     Ok(Json(UserOrdersBody::new(id, orders)).into_response())
 }
 
-pub(crate) async fn get_order((State(service), Extension(dialect), caller, path, uri): Read) -> HttpResult {
+pub(crate) async fn get_order(
+    (State(service), RequestDialect(dialect), caller, path, uri): Read,
+) -> HttpResult {
     let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
     let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
     let order = found.ok_or(HttpError::UNKNOWN_ORDER)?;

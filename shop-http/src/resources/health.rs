@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use shop_core::ErrorKind;
@@ -299,7 +299,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
 /// `GET /health`: the state of the service, for people and dashboards. All parts are checked concurrently.
 pub(crate) async fn health(
     State(service): State<Arc<Service>>,
-    Extension(dialect): RequestDialect,
+    RequestDialect(dialect): RequestDialect,
     uri: Uri,
     caller: Caller,
 ) -> Response {

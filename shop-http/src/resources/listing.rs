@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use shop_core::Invalid;
@@ -41,19 +40,19 @@ struct ListingRequest {
 }
 
 pub(crate) async fn get(request: Request, path: PathText) -> HttpResult {
-    let Extension(dialect) = request.1;
+    let RequestDialect(dialect) = request.1;
     list_user(request, dialect.listing, path).await
 }
 
 /// `GET /buyList/{username}`.
 pub(crate) async fn buy_list(request: Request, path: PathText) -> HttpResult {
-    let Extension(dialect) = request.1;
+    let RequestDialect(dialect) = request.1;
     list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
 }
 
 /// `GET /purchases`: an array, newest first, in the dialects that have it.
 pub(crate) async fn list_all(request: Request) -> HttpResult {
-    let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
     if !dialect.is_open {
         return Err(HttpError::NO_ROUTE);
     }
@@ -70,8 +69,8 @@ pub(crate) async fn list_all(request: Request) -> HttpResult {
 }
 
 async fn list_user(request: Request, form: ListingForm, path: PathText) -> HttpResult {
-    let (State(purchases), Extension(dialect), caller, _, OriginalUri(uri)) = &request;
-    let Path(who) = path.map_err(|_not_utf8| Location::Path("userid").invalid("must be UTF-8 text"))?;
+    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
+    let who = path.0.ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let mut query = Query::legacy(uri)?;
     let by = query.by();
     let listing = ListingRequest::new(form, dialect.item, &mut query)?;

@@ -12,6 +12,7 @@ pub(crate) mod index;
 pub(crate) mod listing;
 mod listing_stream;
 pub(crate) mod metrics;
+pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod problems;
 mod script;

@@ -1,6 +1,5 @@
 //! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -107,7 +106,7 @@ impl Document {
 
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
-    let Path(name) = name.map_err(|_invalid| HttpError::NO_ROUTE)?;
+    let name = name.0.ok_or(HttpError::NO_ROUTE)?;
     FILES.get(&name, || made(&name)).map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 

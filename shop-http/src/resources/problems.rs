@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
@@ -33,7 +32,7 @@ static PROBLEMS: LazyLock<Vec<Problem>> =
 /// `GET /problems/{name}`.
 pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
     let known = |name: String| PROBLEMS.iter().find(|known| known.name == name);
-    let known = path.ok().and_then(|Path(name)| known(name)).ok_or(HttpError::NO_ROUTE);
+    let known = path.0.and_then(known).ok_or(HttpError::NO_ROUTE);
     known.map(|problem| (POLICY, Html(page(problem))))
 }
 

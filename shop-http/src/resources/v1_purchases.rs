@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
@@ -104,7 +104,7 @@ pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Calle
 }
 
 pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathText) -> HttpResult {
-    let text = path.map(|Path(text)| text).unwrap_or_default();
+    let text = path.0.unwrap_or_default();
     let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = text.parse::<PurchaseId>();
     let id = query

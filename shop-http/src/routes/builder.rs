@@ -9,16 +9,12 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::Route;
-use tower::layer::layer_fn;
-use tower::util::Either;
 use tower::{Layer, Service as TowerService};
 
-use crate::auth::{Authenticate, Authorize, Policy, Scopes, require_token};
+use crate::auth::{Authenticate, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
-use crate::routes::services;
-use crate::server::admission::{Admission, enter};
-use crate::server::layers::{around, within};
+use crate::routes::site::{self, Guard};
 use crate::service::parts::Parts;
 use crate::service::{Service, ServiceKind};
 
@@ -46,16 +42,8 @@ pub struct RouterBuilder {
     options: HttpOptions,
     groups: BTreeSet<RouteGroup>,
     policy: Policy,
+    authenticate: Option<Arc<dyn Authenticate>>,
     guards: Vec<Guard>,
-}
-
-/// Adds a layer around the routes that are not open to all. The innermost one lets the requests in.
-type Guard = Arc<dyn Fn(Router, Option<&Arc<Admission>>) -> Router + Send + Sync>;
-
-/// `router`, with requests let in here.
-fn entered(router: Router, admission: Option<&Arc<Admission>>) -> Router {
-    let Some(admission) = admission.cloned() else { return router };
-    router.layer(layer_fn(move |route: Route| within(enter, &admission, route)))
 }
 
 impl fmt::Debug for RouterBuilder {
@@ -71,6 +59,7 @@ impl RouterBuilder {
             options: HttpOptions::default(),
             groups: RouteGroup::ALL.into(),
             policy: Policy::default(),
+            authenticate: None,
             guards: Vec::new(),
         }
     }
@@ -145,17 +134,7 @@ impl RouterBuilder {
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
-        let authenticate = Arc::new(authenticate) as Arc<dyn Authenticate>;
-        self.guards.push(Arc::new(move |router, admission| {
-            let (authenticate, admission) = (Arc::clone(&authenticate), admission.cloned());
-            // One layer for both: each is boxed for every request.
-            router.layer(layer_fn(move |route: Route| match &admission {
-                Some(admission) => {
-                    Either::Left(within(require_token, &authenticate, within(enter, admission, route)))
-                }
-                None => Either::Right(within(require_token, &authenticate, route)),
-            }))
-        }));
+        self.authenticate = Some(Arc::new(authenticate));
         self
     }
 
@@ -196,7 +175,7 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Arc::new(move |router, admission| entered(router, admission).layer(layer.clone())));
+        self.guards.push(Arc::new(move |router| router.layer(layer.clone())));
         self
     }
 
@@ -206,8 +185,8 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        let Self { parts, options, groups, policy, guards } = self;
-        guarded(Service::new(parts, options, policy, groups), &guards)
+        let Self { parts, options, groups, policy, authenticate, guards } = self;
+        site::router(Service::new(parts, options, policy, groups), authenticate, &guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
@@ -216,7 +195,8 @@ impl RouterBuilder {
     pub fn paths(&self) -> Vec<String> {
         let Self { parts, options, groups, policy, .. } = self.clone();
         let service = Arc::new(Service::new(parts, options, policy, groups));
-        services::routes(&service).paths().to_vec()
+        site::listed(&service);
+        service.listed.get().map(|listed| listed.paths.clone()).unwrap_or_default()
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.
@@ -251,7 +231,7 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
-        let Self { parts, options, groups, policy, guards } = self;
+        let Self { parts, options, groups, policy, authenticate, guards } = self;
         let requires_token = policy.requires_token;
         let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
         let is_management = parts.kind == ServiceKind::Management;
@@ -263,26 +243,8 @@ impl RouterBuilder {
         let hosts = options.hosts.clone().or_local();
         let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
         admin.listener = Listener::Admin;
-        (guarded(public, &guards), guarded(admin, &guards))
+        (site::router(public, authenticate.clone(), &guards), site::router(admin, authenticate, &guards))
     }
-}
-
-fn guarded(service: Service, guards: &[Guard]) -> Router {
-    let service = Arc::new(service);
-    let source = Arc::downgrade(&service);
-    service.metrics.read_from(source);
-    if service.has(RouteGroup::Dialects) {
-        service.metrics.enable_flask(service.options.dialect.has_flask_durations);
-    }
-    let authenticates = !guards.is_empty();
-    let admission = Admission::new(&service.options, authenticates);
-    let guarded = |router| {
-        let with_guard =
-            |router, (position, guard): (usize, &Guard)| guard(router, (position == 0).then_some(&admission));
-        guards.iter().enumerate().fold(router, with_guard)
-    };
-    let router = services::routes(&service).into_router(Arc::clone(&service), guarded);
-    around(router, &service, &admission, authenticates)
 }
 
 /// The router of a service: of facing, which accepts purchases into a log and serves listings, or of management, the

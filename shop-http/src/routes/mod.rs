@@ -1,7 +1,9 @@
-//! The routers of the two services, and their builder.
+//! The table of routes, the way of a request through it, and the builder of routers.
 
 pub(crate) mod builder;
 pub(crate) mod groups;
+pub(crate) mod matched;
 pub(crate) mod mount;
-pub(crate) mod path_router;
-pub(crate) mod services;
+pub(crate) mod route;
+mod site;
+mod table;

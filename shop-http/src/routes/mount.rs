@@ -1,11 +1,9 @@
 //! The prefix below which an outer router has mounted these routes.
 
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, OriginalUri, Request};
-use axum::http::request::Parts;
+use axum::extract::{OriginalUri, Request};
 
 /// The prefix below which an outer router has mounted these routes, as the client has sent it; empty without one.
 #[derive(Debug, Clone, Default)]
@@ -37,15 +35,6 @@ impl Mount {
     /// The path of a resource as a client sees it.
     pub(crate) fn path(&self, path: impl Display) -> String {
         format!("{}{path}", self.prefix())
-    }
-}
-
-/// Inserted by the limits layer into requests that are mounted.
-impl<S: Send + Sync> FromRequestParts<S> for Mount {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Principal, Trail};
 use crate::header_names::PURCHASE_ID;
-use crate::metrics::RouteTemplate;
+use crate::metrics::RouteSeries;
 use crate::options::HttpOptions;
 use crate::server::client::TrustedProxies;
 use crate::watched_body::watched;
@@ -83,36 +83,35 @@ pub(crate) struct AccessLogger {
 
 impl AccessLogger {
     /// `None` if there is no access log.
-    pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
+    pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
         let one_in = match options.access_log {
             AccessLog::Off => return None,
             AccessLog::All => NonZeroU64::MIN,
             AccessLog::OneIn(number) => number,
         };
         let proxies = options.trusted_proxies.clone();
-        Some(Arc::new(Self { one_in, requests: AtomicU64::new(0), proxies }))
+        Some(Self { one_in, requests: AtomicU64::new(0), proxies })
     }
 
-    /// Begins the entry of `request`, whose id is `id`.
+    /// Begins the entry of `request`, whose id is `id`, at `begun`.
     pub(crate) fn begin(
         &self,
-        request: &mut Request,
-        route: Option<RouteTemplate>,
+        request: &Request,
+        (route, outer): (Arc<RouteSeries>, String),
         id: &HeaderValue,
+        begun: Instant,
     ) -> Entry {
         let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
-        let trail = Arc::<Trail>::default();
         let client = self.proxies.client_of(request);
-        let extensions = request.extensions_mut();
-        extensions.insert(Arc::clone(&trail));
         Entry {
-            trail,
+            trail: Arc::default(),
             is_sampled,
             id: id.clone(),
             method: request.method().clone(),
             route,
+            outer,
             client,
-            begun: Instant::now(),
+            begun,
             status: None,
             purchase: None,
             bytes: 0,
@@ -121,13 +120,13 @@ impl AccessLogger {
 }
 
 /// The lines of one request, written when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Entry {
-    trail: Arc<Trail>,
+    pub(crate) trail: Arc<Trail>,
     is_sampled: bool,
     id: HeaderValue,
     method: Method,
-    route: Option<RouteTemplate>,
+    route: Arc<RouteSeries>,
+    outer: String,
     client: Option<IpAddr>,
     begun: Instant,
     /// `None` if the client disconnected before the response.
@@ -171,7 +170,7 @@ impl Drop for Entry {
                 subject,
                 client.address = client.as_deref(),
                 http.method = self.method.as_str(),
-                http.route = self.route.as_ref().map(RouteTemplate::as_str),
+                http.route = self.route.template(&self.outer).as_deref(),
                 http.status = self.status,
                 bytes = self.bytes,
                 duration_ms = micros / 1_000.0,

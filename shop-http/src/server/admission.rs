@@ -1,20 +1,18 @@
 //! The rate of a client, and its place among the others.
 
-use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 
 use crate::auth::Principal;
 use crate::options::HttpOptions;
-use crate::response::HttpResult;
+use crate::response::{HttpError, HttpResult};
+use crate::routes::matched::Matched;
+use crate::routes::route::Class;
 use crate::server::client::{TrustedProxies, network};
-use crate::server::layers::Inner;
-use crate::server::limits::IsOperation;
 use crate::server::pools::{Client, Pools, Slot};
 use crate::server::rates::{Charge, Rates};
 
@@ -28,8 +26,6 @@ pub(crate) struct Admission {
     rates: Option<Arc<Rates>>,
     proxies: TrustedProxies,
     hasher: RandomState,
-    /// Whether a request enters inside of an authentication layer, so that its principal is known.
-    pub(crate) is_inner: bool,
 }
 
 /// Marks the response to a request that counts for the rate of its principal.
@@ -37,14 +33,13 @@ pub(crate) struct Admission {
 struct IsCounted;
 
 impl Admission {
-    pub(crate) fn new(options: &HttpOptions, is_inner: bool) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(options: &HttpOptions) -> Self {
+        Self {
             pools: Pools::new(options),
             rates: Rates::new(options),
             proxies: options.trusted_proxies.clone(),
             hasher: RandomState::new(),
-            is_inner,
-        })
+        }
     }
 
     /// The address of a client; `None` if that of its connection is unknown.
@@ -53,7 +48,7 @@ impl Admission {
         Some(self.hasher.hash_one(address))
     }
 
-    /// Counts a request that has not [entered](enter), such as one that authentication has rejected: for the rate of its
+    /// Counts a request that was not [admitted](Self::admit), such as one that authentication has rejected: for the rate of its
     /// address. Valid tokens from the same address are not affected. The response to a write that was accepted stays, also if
     /// a layer of the embedder has removed the mark.
     pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
@@ -78,10 +73,11 @@ impl Admission {
     where
         F: Future<Output = HttpResult>,
     {
-        let writes = *request.method() == Method::POST;
-        let (mut response, left) = match self.enter(&mut request, writes) {
+        let class = Matched::of(request.extensions())?.class;
+        let writes = class.writes();
+        let (mut response, left) = match self.enter(&mut request, class) {
             Ok((slot, left)) => {
-                let response = inner(request).await?;
+                let response = inner(request).await.unwrap_or_else(IntoResponse::into_response);
                 (if writes { response } else { self.pools.hold(response, &slot)? }, left)
             }
             Err(failure) => (failure.into_response(), None),
@@ -94,7 +90,7 @@ impl Admission {
     }
 
     /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
-    fn enter(&self, request: &mut Request, writes: bool) -> HttpResult<(Slot, Option<u32>)> {
+    fn enter(&self, request: &mut Request, class: Class) -> HttpResult<(Slot, Option<u32>)> {
         let principal =
             request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
         let (id, is_for_others) = match principal {
@@ -104,34 +100,24 @@ impl Admission {
             ),
             None => (self.address(request), false),
         };
-        let mut left = None;
+        let (mut left, mut charge) = (None, None);
         if let Some(rates) = &self.rates {
             let id = id.unwrap_or_default();
-            left = rates.check(id, writes)?;
+            left = rates.check(id, class.writes())?;
             // What is left is known when the batch was read.
-            if request.uri().path().ends_with(":batch") {
-                request.extensions_mut().insert(Charge::new(rates, id));
+            if class == Class::Batch {
+                charge = Some(Charge::new(rates, id));
                 left = None;
             }
         }
         let client = id.filter(|_| !is_for_others).map_or(Client::Unlimited, Client::Limited);
         let slot = Slot::new(&self.pools, client);
         // The slot of a write is taken when its body is read.
-        if !writes && request.extensions().get::<IsOperation>().is_none() {
+        if !class.writes() {
             slot.read()?;
         }
-        request.extensions_mut().insert(slot.clone());
+        let matched = request.extensions_mut().get_mut::<Matched>().ok_or(HttpError::PANICKED)?;
+        (matched.slot, matched.charge) = (Some(slot.clone()), charge);
         Ok((slot, left))
     }
-}
-
-/// Lets a request in: the layer inside of authentication.
-pub(crate) async fn enter<S: Inner>(
-    admission: Arc<Admission>,
-    mut inner: S,
-    request: Request,
-) -> Result<Response, Infallible> {
-    let call = async |request| inner.call(request).await.map_err(|never| match never {});
-    let response = admission.admit(request, call).await;
-    Ok(response.unwrap_or_else(IntoResponse::into_response))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderMap, StatusCode, Version, header};
 use shop_core::ErrorKind;
 
 use crate::options::{InvalidList, list};
@@ -58,7 +58,7 @@ impl Hosts {
     fn allows(&self, host: Option<&Authority>) -> bool {
         let hosts = match self {
             Self::Any => return true,
-            Self::Local(_) if host.is_none_or(is_local) => return true,
+            Self::Local(_) if host.is_none_or(|host| is_local(host.host())) => return true,
             Self::List(hosts) | Self::Local(hosts) => hosts,
         };
         // The root of DNS may be written.
@@ -71,9 +71,17 @@ impl Hosts {
 }
 
 /// Whether `host` is an address, or a name that resolves to this machine alone (RFC 6761, section 6.3).
-fn is_local(host: &Authority) -> bool {
-    let name = host.host().trim_matches(['[', ']']).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+fn is_local(host: &str) -> bool {
+    let is_name = |name: String| name == "localhost" || name.ends_with(".localhost");
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() || is_name(host.to_ascii_lowercase())
+}
+
+/// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are, and need no parser.
+fn plain(host: &str) -> Option<&str> {
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+    (!name.is_empty() && name.bytes().all(is_name) && port.bytes().all(|byte| byte.is_ascii_digit()))
+        .then_some(name)
 }
 
 /// A host with an optional port.
@@ -87,16 +95,15 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
     if let Some(HeadFault(error)) = request.extensions().get() {
         return Err(error.clone());
     }
-    if *hosts == Hosts::Any || is_exempt || hosts.allows(host(request).as_ref()) {
+    if is_exempt || matches!(hosts, Hosts::Any) {
         return Ok(());
     }
-    Err(HttpError::UNKNOWN_HOST)
-}
-
-/// The host that `request` names.
-fn host(request: &Request) -> Option<Authority> {
-    let of_header = || parsed(request.headers().get(header::HOST)?.to_str().ok()?);
-    request.uri().authority().cloned().or_else(of_header)
+    let text = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_plain_local = || matches!(hosts, Hosts::Local(_)) && text.and_then(plain).is_some_and(is_local);
+    let named = || request.uri().authority().cloned().or_else(|| text.and_then(parsed));
+    let is_allowed =
+        (request.uri().authority().is_none() && is_plain_local()) || hosts.allows(named().as_ref());
+    if is_allowed { Ok(()) } else { Err(HttpError::UNKNOWN_HOST) }
 }
 
 /// A fault in the head of a request that came over a connection. It is an extension of the request: the router responds
@@ -109,10 +116,9 @@ impl HeadFault {
     pub(crate) fn find(version: Version, headers: &HeaderMap) -> Option<Self> {
         let fault = |status, kind, text| Some(Self(HttpError::of(status, kind, text)));
         let mut hosts = headers.get_all(header::HOST).iter();
-        let is_valid =
-            |host: &HeaderValue| host.is_empty() || host.to_str().is_ok_and(|host| parsed(host).is_some());
+        let is_valid = |host: &str| host.is_empty() || plain(host).is_some() || parsed(host).is_some();
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_valid(host) => {}
+            (Some(host), None) if host.to_str().is_ok_and(is_valid) => {}
             (None, _) if version != Version::HTTP_11 => {}
             _ => {
                 let text = "Host must be sent once, with a host and an optional port";

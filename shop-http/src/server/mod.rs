@@ -1,13 +1,12 @@
-//! The layers around every route, and the listener that serves them.
+//! What is around every route, and the listener that serves them.
 
 pub(crate) mod access_log;
 pub(crate) mod admission;
+pub(crate) mod browsers;
 pub(crate) mod client;
 mod client_stream;
 mod connections;
 pub(crate) mod gate;
-pub(crate) mod layers;
-pub(crate) mod limits;
 pub(crate) mod observe;
 pub(crate) mod pools;
 pub(crate) mod rates;

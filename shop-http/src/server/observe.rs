@@ -1,22 +1,22 @@
-//! The outermost layer: request ids, log, metrics.
+//! What every request gets first, and loses last: its id, its lines in the log, and its metrics.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::Response;
 use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::Span;
 use tracing::level_filters::LevelFilter;
-use tracing::{Instrument, Span};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::header_names::{CORRELATION_ID, REQUEST_ID};
-use crate::metrics::{HasPanicked, Requests, RouteTemplate};
+use crate::metrics::{HasPanicked, RequestTimer, Requests, RouteSeries};
 use crate::response::FailureLog;
-use crate::server::access_log::AccessLogger;
-use crate::server::layers::{Inner, add_default_headers};
+use crate::routes::matched::{Matched, outer_template};
+use crate::server::access_log::{AccessLogger, Entry};
 #[cfg(feature = "otel")]
 use crate::server::traces;
 use crate::service::Service;
@@ -26,23 +26,26 @@ const MAX_ID_BYTES: usize = 128;
 
 /// What observes the requests of a router.
 pub(crate) struct Observer {
-    requests: Arc<Requests>,
+    requests: Requests,
+    /// Of requests without a route.
+    unrouted: Arc<RouteSeries>,
     failures: FailureLog,
-    access_log: Option<Arc<AccessLogger>>,
+    access_log: Option<AccessLogger>,
     #[cfg(feature = "otel")]
     has_traces: bool,
 }
 
 impl Observer {
     /// Records to the metrics of `service`.
-    pub(crate) fn new(service: &Service) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(service: &Service) -> Self {
+        Self {
             requests: Requests::new(&service.metrics),
+            unrouted: Arc::default(),
             failures: FailureLog::default(),
             access_log: AccessLogger::new(&service.options),
             #[cfg(feature = "otel")]
             has_traces: traces::is_set_up(),
-        })
+        }
     }
 
     /// The span of `request`, if spans are exported or the log has the level `debug`. At other levels most requests log
@@ -51,10 +54,10 @@ impl Observer {
         not(feature = "otel"),
         expect(unused_variables, reason = "the span of a trace has more of it")
     )]
-    fn span(&self, request: &Request, route: Option<&RouteTemplate>, head: &Head) -> Span {
+    fn span(&self, request: &Request, (route, outer): (&RouteSeries, &str), head: &Head) -> Span {
         #[cfg(feature = "otel")]
         if self.has_traces {
-            return traces::span(request, route.map(RouteTemplate::as_str), &head.id);
+            return traces::span(request, route.template(outer).as_deref(), &head.id);
         }
         // `enabled!` is always true where layers have filters.
         if LevelFilter::current() >= LevelFilter::DEBUG { head.span() } else { Span::none() }
@@ -93,39 +96,49 @@ impl Head {
     }
 }
 
-/// Gives each request its id, which its response repeats and the log lines about it contain, and measures the request.
-pub(crate) async fn observe<S: Inner>(
-    observer: Arc<Observer>,
-    mut inner: S,
-    mut request: Request,
-) -> Result<Response, Infallible> {
-    let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
-    let id = identify(request.headers_mut(), correlation.as_ref());
-    let head = Head { method: request.method().clone(), uri: request.uri().clone(), id };
-    let route = RouteTemplate::of(&request);
-    let span = observer.span(&request, route.as_ref(), &head);
-    let logger = observer.access_log.as_ref();
-    let entry = logger.map(|logger| logger.begin(&mut request, route.clone(), &head.id));
-    let timer = Arc::clone(&observer.requests).begin(route, &head.method);
+/// A request that is observed.
+pub(crate) struct Observed {
+    head: Head,
+    correlation: Option<HeaderValue>,
+    pub(crate) span: Span,
+    timer: RequestTimer,
+    entry: Option<Entry>,
+}
 
-    let mut response = inner.call(request).instrument(span.clone()).await?;
+impl Observer {
+    /// Gives a request its id, which the log lines about it contain, and begins to measure it.
+    pub(crate) fn begin(&self, request: &mut Request, matched: &mut Matched) -> Observed {
+        let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
+        let id = identify(request.headers_mut(), correlation.as_ref());
+        let head = Head { method: request.method().clone(), uri: request.uri().clone(), id };
+        let series = matched.route.as_ref().map_or(&self.unrouted, |route| &route.series);
+        let outer = outer_template(request);
+        let (span, begun) = (self.span(request, (series, outer), &head), Instant::now());
+        let route = || (Arc::clone(series), outer.to_owned());
+        let logger = self.access_log.as_ref();
+        let entry = logger.map(|logger| logger.begin(request, route(), &head.id, begun));
+        let timer = self.requests.begin(route(), &head.method, begun);
+        matched.trail = entry.as_ref().map(|entry| Arc::clone(&entry.trail));
+        Observed { head, correlation, span, timer, entry }
+    }
 
-    observer.note(&response, &span, &head);
-    #[cfg(feature = "otel")]
-    if span.has_field(traces::KIND) {
-        traces::answered(&span, response.status());
+    /// The response to a request with its id, measured until it is sent.
+    pub(crate) fn end(&self, observed: Observed, mut response: Response) -> Response {
+        let Observed { head, correlation, span, timer, entry } = observed;
+        self.note(&response, &span, &head);
+        #[cfg(feature = "otel")]
+        if span.has_field(traces::KIND) {
+            traces::answered(&span, response.status());
+        }
+        tracing::debug!(parent: &span, http.status = response.status().as_u16(), "answered");
+        response.headers_mut().insert(REQUEST_ID, head.id);
+        response.headers_mut().extend(correlation.map(|id| (CORRELATION_ID, id)));
+        let response = timer.until_sent(response);
+        match entry {
+            Some(entry) => entry.until_sent(response),
+            None => response,
+        }
     }
-    tracing::debug!(parent: &span, http.status = response.status().as_u16(), "answered");
-    add_default_headers(&mut response);
-    response.headers_mut().insert(REQUEST_ID, head.id);
-    if let Some(correlation) = correlation {
-        response.headers_mut().insert(CORRELATION_ID, correlation);
-    }
-    let response = timer.until_sent(response);
-    Ok(match entry {
-        Some(entry) => entry.until_sent(response),
-        None => response,
-    })
 }
 
 /// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.

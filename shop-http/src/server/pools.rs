@@ -7,9 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use axum::extract::FromRequestParts;
-use axum::http::Extensions;
-use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -239,7 +236,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The place of a request. It is an extension of each request: a read has a place from the beginning, but not while it
+/// The place of a request: a read has a place from the beginning, but not while it
 /// waits for a purchase; a write once its body is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot(Arc<Occupied>);
@@ -255,12 +252,6 @@ impl Slot {
     /// A slot without a place.
     pub(crate) fn new(pools: &Arc<Pools>, client: Client) -> Self {
         Self(Arc::new(Occupied { pools: Arc::clone(pools), client, place: Mutex::default() }))
-    }
-
-    /// The slot of the request with these extensions.
-    pub(crate) fn of(extensions: &Extensions) -> HttpResult<Self> {
-        // Each request has one.
-        extensions.get().cloned().ok_or(HttpError::PANICKED)
     }
 
     fn occupy(&self, place: Place) {
@@ -335,15 +326,6 @@ impl Waiting {
         let mut place = pools.reads.nothing(*client);
         place.add(1);
         self.slot.occupy(place);
-    }
-}
-
-/// Inserted by [`enter`](super::admission::enter).
-impl<S: Send + Sync> FromRequestParts<S> for Slot {
-    type Rejection = HttpError;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> HttpResult<Self> {
-        Self::of(&parts.extensions)
     }
 }
 

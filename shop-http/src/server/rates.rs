@@ -65,7 +65,7 @@ impl Rates {
     }
 }
 
-/// What a batch counts as, besides one write. It is an extension of requests with a rate of writes.
+/// What a batch counts as, besides one write.
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
     rates: Arc<Rates>,

@@ -16,7 +16,7 @@ pub(crate) use waiting::Visibility;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -31,8 +31,10 @@ use tokio::time::timeout;
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
+use crate::response::constant::Constants;
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::groups::{Listener, RouteGroup};
+use crate::routes::route::Listed;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::Parts;
@@ -52,6 +54,10 @@ pub(crate) struct Service {
     pub(crate) policy: Policy,
     pub(crate) listener: Listener,
     groups: BTreeSet<RouteGroup>,
+    /// Set once its routes exist, whose handlers have the service.
+    pub(crate) listed: OnceLock<Listed>,
+    /// The OpenAPI documents, by prefix.
+    pub(crate) documents: Constants,
 }
 
 impl Service {
@@ -83,6 +89,8 @@ impl Service {
             policy,
             listener: Listener::default(),
             groups,
+            listed: OnceLock::new(),
+            documents: Constants::new(),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::request::Query;
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
+use crate::routes::matched::Matched;
 use crate::server::pools::{Place, Slot};
 use crate::server::rates::Charge;
 use crate::service::batch::{BatchResult, InBatch};
@@ -58,7 +59,7 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
     slot.write(WRITES)?;
     Query::refuse(&uri)?;
-    let charge = extensions.get::<Charge>();
+    let charge = Matched::of(&extensions)?.charge.as_ref();
     let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
     let split = || if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) };
     let lines = aside(body.len(), split)?;

@@ -1,17 +1,20 @@
 //! The API as an OpenAPI 3.1 document: `docs/openapi.json`, restricted to the routes of the service.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::response::constant::Constant;
+use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 
 /// `/v1`, as it is with all roles on both services.
-const V1: &str = include_str!("../openapi.json");
+const V1: &str = include_str!("../../openapi.json");
 
 /// The document of a service.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ pub(crate) struct Document {
 
 impl Document {
     /// The document of `service`, whose routes are at `paths`.
-    pub(crate) fn new(service: &Service, paths: &[String]) -> Self {
+    pub(crate) fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
         if let Some(routes_of_system) = service.options.dialect.document {
             document.extend(Self::parse(routes_of_system));
@@ -37,7 +40,8 @@ impl Document {
         let kind = service.kind.name();
         document.info.insert("title".to_owned(), format!("Purchase tracking: {kind}").into());
         document.info.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
-        document.paths.retain(|path, _| paths.contains(path));
+        let listed = service.listed.get();
+        document.paths.retain(|path, _| listed.is_some_and(|listed| listed.paths.contains(path)));
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
             let operations = document.paths.values_mut().flat_map(BTreeMap::values_mut);
@@ -68,6 +72,12 @@ impl Document {
         let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Some(Constant::new([json], serde_json::to_vec(&self).ok()?.into()))
     }
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn get(State(service): State<Arc<Service>>, mount: Mount, request: HeaderMap) -> HttpResult {
+    let document = service.documents.get(mount.prefix(), || Document::new(&service).at(&mount));
+    document.map(|document| document.respond(&request)).ok_or(HttpError::NO_ROUTE)
 }
 
 /// In the order in which `/docs` shows them.

@@ -1,0 +1,260 @@
+//! A row of the table of routes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{OriginalUri, Request};
+use axum::handler::Handler;
+use axum::http::{HeaderValue, Method, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use shop_core::RequestContext;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::compression::CompressionLayer;
+
+use crate::dialect::Dialect;
+use crate::metrics::{Measured, RouteSeries};
+use crate::request;
+use crate::response::HttpError;
+use crate::routes::groups::RouteGroup;
+
+/// How requests are limited, and what they take of the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Served even at the limit of concurrent requests.
+    Probe,
+    /// Has a separate pool, whose requests wait for each other: they query servers, or render all metrics.
+    Operation,
+    Read,
+    /// A read that may outlive its token.
+    Stream,
+    Write,
+    /// A write that counts as many purchases.
+    Batch,
+}
+
+impl Class {
+    pub(crate) const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Batch)
+    }
+
+    /// That of a request without a route.
+    pub(crate) fn of(method: &Method) -> Self {
+        if *method == Method::POST { Self::Write } else { Self::Read }
+    }
+}
+
+/// Who reaches a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Requests that authentication accepts.
+    Guarded,
+    /// These, and requests without a token, whose response is shorter.
+    Partial,
+    /// All.
+    Open,
+}
+
+/// Handles a request.
+type Call = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// The handler of one method of a route.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// `None` for all methods.
+    method: Option<Method>,
+    pub(crate) class: Class,
+    call: Call,
+    /// What it does, for the index. Empty: the index does not have it.
+    about: &'static str,
+}
+
+impl Endpoint {
+    pub(crate) fn call(&self, request: Request) -> BoxFuture<'static, Response> {
+        (self.call)(request)
+    }
+}
+
+/// A handler that boxes its future, as async functions do.
+pub(crate) trait Handles<T, S>: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync {}
+
+impl<T, S, H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync> Handles<T, S> for H {}
+
+/// Makes routes whose handlers have this state.
+#[derive(Clone)]
+pub(crate) struct To<S>(pub(crate) S);
+
+impl<S: Clone + Send + Sync + 'static> To<S> {
+    /// A route for `GET` within the context of the request: other services that it calls get the same request id and trace.
+    /// Responses are compressed if the client accepts that.
+    pub(crate) fn read<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
+        let called = self.called(handler);
+        let handled = service_fn(move |request| called(request).map(Ok::<Response, Infallible>));
+        let compressed = CompressionLayer::new().layer(handled);
+        let call = move |request: Request| {
+            let context = request::purchase::context(request.headers());
+            let response = compressed.clone().oneshot(request);
+            async move {
+                let response = match context {
+                    Some(context) => Arc::<RequestContext>::from(context).scope(response).await,
+                    None => response.await,
+                };
+                response.map_or_else(|never| match never {}, |response| response.map(Body::new))
+            }
+            .boxed()
+        };
+        Route::new(row, Endpoint { method: Some(Method::GET), class: row.2, call: Arc::new(call), about })
+    }
+
+    /// A route for `GET` whose response is small, or not worth compressing.
+    pub(crate) fn plain<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
+        let (method, call) = (Some(Method::GET), self.called(handler));
+        Route::new(row, Endpoint { method, class: row.2, call, about })
+    }
+
+    /// A route for `POST`. Its responses are short: compressing them costs more than it saves.
+    pub(crate) fn write<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
+        let (method, call) = (Some(Method::POST), self.called(handler));
+        Route::new(row, Endpoint { method, class: row.2, call, about })
+    }
+
+    fn called<T>(&self, handler: impl Handles<T, S>) -> Call {
+        let state = self.0.clone();
+        Arc::new(move |request| handler.clone().call(request, state.clone()))
+    }
+}
+
+/// The group of a route, its path, and the class of its requests.
+pub(crate) type Row = (RouteGroup, &'static str, Class);
+
+/// A path, and all that is known about it before a request.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) group: RouteGroup,
+    /// With at most one parameter, below the prefix of outer routers.
+    pub(crate) path: String,
+    pub(crate) access: Access,
+    pub(crate) measured: Measured,
+    /// That of its errors and bodies.
+    pub(crate) dialect: &'static Dialect,
+    /// The path in the index, where that is another one.
+    listed_as: Option<&'static str>,
+    endpoints: Vec<Endpoint>,
+    pub(crate) series: Arc<RouteSeries>,
+}
+
+impl Route {
+    /// A route for requests that authentication accepts, in the dialect [`Dialect::DEFAULT`].
+    fn new((group, path, _): Row, endpoint: Endpoint) -> Self {
+        Self {
+            group,
+            path: path.to_owned(),
+            access: Access::Guarded,
+            measured: Measured::Everywhere,
+            dialect: Dialect::DEFAULT,
+            listed_as: None,
+            endpoints: vec![endpoint],
+            series: Arc::default(),
+        }
+    }
+
+    /// The same route, with the endpoints of another one for other methods.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.endpoints.extend(other.endpoints);
+        self
+    }
+
+    /// The same route, open to all.
+    pub(crate) fn open(self) -> Self {
+        self.with(Access::Open, Measured::Everywhere)
+    }
+
+    pub(crate) fn with(self, access: Access, measured: Measured) -> Self {
+        Self { access, measured, ..self }
+    }
+
+    pub(crate) fn listed_as(self, path: &'static str) -> Self {
+        Self { listed_as: Some(path), ..self }
+    }
+
+    pub(crate) fn at(self, path: String) -> Self {
+        Self { path, ..self }
+    }
+
+    /// The same route below `prefix`, which the index does not have.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        // The root of a prefix has no slash.
+        let path = if self.path == "/" { prefix.to_owned() } else { format!("{prefix}{}", self.path) };
+        let mut route = Self { path, ..self.clone() };
+        route.endpoints.iter_mut().for_each(|endpoint| endpoint.about = "");
+        route
+    }
+
+    /// The same route without `prefix`, in another group.
+    pub(crate) fn outside_of(&self, prefix: &str, group: RouteGroup) -> Self {
+        let path = self.path.strip_prefix(prefix).unwrap_or(&self.path).to_owned();
+        Self { group, path, ..self.clone() }
+    }
+
+    /// The route with a slash at its end, which redirects to the one without. The client repeats its method and body there.
+    pub(crate) fn with_slash(&self) -> Self {
+        let redirect = async |OriginalUri(uri): OriginalUri| {
+            let path = uri.path().trim_end_matches('/');
+            let path = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+            Redirect::temporary(&path)
+        };
+        let mut route = To(()).plain((self.group, "", Class::Read), "", redirect).open();
+        route.path = format!("{}/", self.path);
+        route.endpoints.iter_mut().for_each(|endpoint| endpoint.method = None);
+        route
+    }
+
+    /// The endpoint for `method`.
+    pub(crate) fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
+        let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+        self.endpoints.iter().find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
+    }
+
+    /// The response to other methods than those of the endpoints.
+    pub(crate) fn not_allowed(&self) -> Response {
+        let methods = self.endpoints.iter().filter_map(|endpoint| endpoint.method.as_ref());
+        let names: Vec<_> =
+            methods.map(|method| if *method == Method::GET { "GET,HEAD" } else { method.as_str() }).collect();
+        let mut response = HttpError::METHOD_NOT_ALLOWED.into_response();
+        let allowed = HeaderValue::try_from(names.join(",")).ok();
+        response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+        response
+    }
+}
+
+/// What a service tells about its routes.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The paths, without those that redirect.
+    pub(crate) paths: Vec<String>,
+    /// What they are for.
+    pub(crate) index: Vec<(String, &'static str)>,
+}
+
+impl Listed {
+    pub(crate) fn new(routes: &[Route]) -> Self {
+        let mut listed = Self { paths: Vec::new(), index: Vec::new() };
+        for Route { group, path, listed_as, endpoints, .. } in routes {
+            if endpoints.iter().any(|endpoint| endpoint.method.is_some()) {
+                listed.paths.push(path.clone());
+            }
+            let path = listed_as.unwrap_or(path);
+            for Endpoint { method, about, .. } in
+                endpoints.iter().filter(|endpoint| !endpoint.about.is_empty())
+            {
+                // Those of the replaced systems have no method, as they had it.
+                let method = method.as_ref().filter(|_| *group == RouteGroup::V1);
+                let path = method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"));
+                listed.index.push((path, about));
+            }
+        }
+        listed
+    }
+}

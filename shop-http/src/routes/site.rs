@@ -1,0 +1,242 @@
+//! The way of every request: it is matched, observed, limited, authenticated, admitted and handled.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tower::{ServiceExt, service_fn};
+use tracing::{Instrument, Span};
+
+use crate::auth::{Authenticate, identify};
+use crate::metrics::HasPanicked;
+use crate::options::HttpOptions;
+use crate::response::{HttpError, HttpResult};
+use crate::routes::groups::RouteGroup;
+use crate::routes::matched::Matched;
+use crate::routes::route::{Access, Class, Listed, Route};
+use crate::routes::table;
+use crate::server::admission::Admission;
+use crate::server::browsers::Browsers;
+use crate::server::gate;
+use crate::server::observe::Observer;
+use crate::server::pools::Slot;
+use crate::service::Service;
+
+/// Adds a layer of the embedder around the routes that are not open to all.
+pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
+
+/// The routes of a service, with what is around all of them.
+struct Site {
+    options: Arc<HttpOptions>,
+    routes: matchit::Router<Arc<Route>>,
+    observer: Observer,
+    browsers: Browsers,
+    gate: Arc<Gate>,
+    /// The layers of the embedder, around [`Gate::enter`].
+    guarded: Option<Router>,
+}
+
+/// What is inside of the layers of the embedder.
+struct Gate {
+    admission: Admission,
+    authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+/// The router of `service`, with `guards` and the tokens of `authenticate` around the routes that are not open to all.
+pub(crate) fn router(
+    service: Service,
+    authenticate: Option<Arc<dyn Authenticate>>,
+    guards: &[Guard],
+) -> Router {
+    let service = Arc::new(service);
+    let source = Arc::downgrade(&service);
+    service.metrics.read_from(source);
+    if service.has(RouteGroup::Dialects) {
+        service.metrics.enable_flask(service.options.dialect.has_flask_durations);
+    }
+    let mut routes = matchit::Router::new();
+    for route in listed(&service) {
+        // A test builds each service: no path is there twice.
+        let path = route.path.clone();
+        drop(routes.insert(path, Arc::new(route)));
+    }
+    let authenticates = authenticate.is_some() || !guards.is_empty();
+    let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
+    let guarded = (!guards.is_empty()).then(|| {
+        let gate = Arc::clone(&gate);
+        let entered = service_fn(move |request| {
+            let gate = Arc::clone(&gate);
+            async move { Ok::<_, Infallible>(gate.enter(request).await.into_response()) }
+        });
+        guards.iter().fold(Router::new().fallback_service(entered), |router, guard| guard(router))
+    });
+    let (observer, browsers) = (Observer::new(&service), Browsers::new(&service, authenticates));
+    let options = Arc::clone(&service.options);
+    let site = Arc::new(Site { options, routes, observer, browsers, gate, guarded });
+    Router::new().fallback_service(service_fn(move |request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(site.respond(request).await) }
+    }))
+}
+
+/// The routes of `service`, which lists them from now on.
+pub(crate) fn listed(service: &Arc<Service>) -> Vec<Route> {
+    let routes = table::routes(service);
+    service.listed.get_or_init(|| Listed::new(&routes));
+    routes
+}
+
+impl Site {
+    async fn respond(&self, mut request: Request) -> Response {
+        let mut matched = Matched::new(&request, &self.routes, self.options.dialect);
+        let observed = self.observer.begin(&mut request, &mut matched);
+        let (dialect, is_head) = (matched.dialect, *request.method() == Method::HEAD);
+        let class = matched.class;
+        request.extensions_mut().insert(matched);
+        let span = observed.span.clone();
+        let mut response = async {
+            if let Some(preflight) = self.browsers.preflight(&request) {
+                return preflight;
+            }
+            let asked = self.browsers.asked(&request);
+            let response = self.limited(request, class).await.unwrap_or_else(IntoResponse::into_response);
+            let mut response = dialect.render(response);
+            self.browsers.add_headers(&mut response, &asked);
+            response
+        }
+        .instrument(span)
+        .await;
+        if is_head {
+            response = without_body(response);
+        }
+        self.observer.end(observed, response)
+    }
+
+    /// The response to a request within its limits.
+    async fn limited(&self, request: Request, class: Class) -> HttpResult {
+        self.check_head(&request, class)?;
+        self.browsers.check(&request)?;
+        let admission = &self.gate.admission;
+        let (address, deadline) = (admission.counted_address(&request), self.options.request_timeout);
+        let response = async {
+            let _turn = match class {
+                // It is never closed.
+                Class::Operation => admission.pools.operations.acquire().await.ok(),
+                _ => None,
+            };
+            self.guarded(request).await
+        };
+        if class == Class::Probe {
+            return response.await;
+        }
+        let late = |_elapsed| Err(HttpError::timed_out(deadline, class.writes()));
+        let response = timeout(deadline, response).await.unwrap_or_else(late)?;
+        if class == Class::Operation {
+            return Ok(response);
+        }
+        Ok(admission.count(address, class.writes(), response))
+    }
+
+    fn check_head(&self, request: &Request, class: Class) -> HttpResult<()> {
+        let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+        if uri > self.options.max_uri_bytes {
+            let text = format!("Path and query must not have more than {} bytes", self.options.max_uri_bytes);
+            return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
+        }
+        if size(request.headers()) > self.options.max_header_bytes {
+            let limit = self.options.max_header_bytes;
+            let text = format!("Headers must not have more than {limit} bytes together");
+            return Err(HttpError::too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+        }
+        gate::check(request, &self.options.hosts, matches!(class, Class::Probe | Class::Operation))
+    }
+
+    /// The response within the layers of the embedder.
+    async fn guarded(&self, request: Request) -> HttpResult {
+        match &self.guarded {
+            Some(guarded) if Matched::of(request.extensions())?.access != Access::Open => {
+                Ok(guarded.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+            }
+            _ => self.gate.enter(request).await,
+        }
+    }
+}
+
+impl Gate {
+    /// The response to a request that has a valid token, where it needs one, and a place among the others.
+    async fn enter(&self, mut request: Request) -> HttpResult {
+        let matched = Matched::of(request.extensions())?;
+        let class = matched.class;
+        if let Some(authenticate) = self.authenticate.as_ref().filter(|_| matched.access != Access::Open) {
+            identify(authenticate, &mut request).await?;
+        }
+        match class {
+            Class::Probe | Class::Operation => handled(request).await,
+            _ => self.admission.admit(request, handled).await,
+        }
+    }
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// The response of the handler, unless it panics. The panic hook of the process logs a panic.
+async fn handled(request: Request) -> HttpResult {
+    let Matched { route, class, slot, .. } = Matched::of(request.extensions())?;
+    let route = route.clone().ok_or(HttpError::NO_ROUTE)?;
+    let Some(endpoint) = route.endpoint(request.method()) else { return Ok(route.not_allowed()) };
+    let slot = slot.clone().filter(|_| class.writes());
+    let mut work = Work { rest: endpoint.call(request).fuse(), slot };
+    let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
+    response.or_else(|_panic| {
+        work.slot = None;
+        Ok((Extension(HasPanicked), HttpError::PANICKED).into_response())
+    })
+}
+
+/// What a handler does. A write that has begun continues in a separate task when it is dropped: neither a client that
+/// disconnects nor a time-out cancels it.
+struct Work {
+    rest: Fuse<BoxFuture<'static, Response>>,
+    /// The slot of a write.
+    slot: Option<Slot>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // Without a runtime the process is about to end.
+        if let Some(slot) = self.slot.take()
+            && !self.rest.is_terminated()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let rest = std::mem::replace(&mut self.rest, Fuse::terminated());
+            let rest = async move {
+                rest.await;
+                drop(slot);
+            };
+            drop(runtime.spawn(rest.instrument(Span::current())));
+        }
+    }
+}
+
+/// The response to `HEAD`.
+fn without_body(mut response: Response) -> Response {
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    if let Some(length) = length
+        && !headers.contains_key(header::CONTENT_LENGTH)
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_body| Body::empty())
+}

@@ -1,0 +1,169 @@
+//! What browsers ask for and are told in headers: which pages may read and write, and the defaults of their security.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::response::Response;
+use futures_util::FutureExt;
+use tower::util::ServiceFn;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+use crate::header_names::{
+    CORRELATION_ID, FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID,
+};
+use crate::options::CorsOrigins;
+use crate::response::{HttpError, HttpResult};
+use crate::routes::groups::Listener;
+use crate::server::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
+use crate::service::{self, ServiceKind};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Pages of other origins may not embed a response, whatever CORS allows their scripts to read.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// The headers of browsers' security, in responses that do not have them.
+static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+];
+/// How long a browser remembers what it may send: Chromium's maximum.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
+
+/// The rules for browsers of one service. Programs send no headers that these read.
+#[derive(Debug)]
+pub(crate) struct Browsers {
+    /// On facing.
+    cors: Option<CorsLayer>,
+    /// What responses have: the defaults, and the headers of CORS where they depend on nothing.
+    constant: HeaderMap,
+    /// Whether the headers of CORS depend on the origin.
+    depends: bool,
+    /// Refuses writes by pages of other origins than the service's and those that CORS allows.
+    protection: Option<CsrfLayer>,
+}
+
+impl Browsers {
+    /// `authenticates` says whether some routes need credentials.
+    pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
+        let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
+        let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
+        let depends = has_cors && service.options.cors != CorsOrigins::Any;
+        let mut constant = HeaderMap::from_iter(DEFAULTS.clone());
+        if let Some(cors) = cors.as_ref().filter(|_| !depends) {
+            constant.extend(response(cors, Request::default()).into_parts().0.headers);
+        }
+        Self { cors, constant, depends, protection: cross_site_protection(service) }
+    }
+
+    /// The response to a preflight request.
+    pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
+        let cors = self.cors.as_ref().filter(|_| *request.method() == Method::OPTIONS)?;
+        let mut preflight = response(cors, head(request));
+        preflight.headers_mut().extend(DEFAULTS.clone());
+        Some(preflight)
+    }
+
+    /// The headers of CORS in the response to `request`, where they depend on it.
+    pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
+        let cors = self.cors.as_ref().filter(|_| self.depends);
+        cors.map(|cors| response(cors, head(request)).into_parts().0.headers).unwrap_or_default()
+    }
+
+    /// Refuses a write by a page of another origin.
+    pub(crate) fn check(&self, request: &Request) -> HttpResult<()> {
+        let Some(protection) = &self.protection else { return Ok(()) };
+        if !request.headers().contains_key(SEC_FETCH_SITE) && !request.headers().contains_key(header::ORIGIN)
+        {
+            return Ok(());
+        }
+        match response(protection, head(request)).extensions().get::<ProtectionError>() {
+            Some(_) => Err(HttpError::FOREIGN_ORIGIN),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
+    pub(crate) fn add_headers(&self, response: &mut Response, asked: &HeaderMap) {
+        let own = std::mem::replace(response.headers_mut(), self.constant.clone());
+        let varies = own.contains_key(header::VARY).then(|| self.constant.get(header::VARY)).flatten();
+        let headers = response.headers_mut();
+        headers.extend(own);
+        for (name, value) in asked.iter().chain(varies.map(|value| (&header::VARY, value))) {
+            if *name == header::VARY {
+                headers.append(name, value.clone());
+            } else {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+}
+
+/// The response of `layer` around a service that responds with nothing. No part of it waits.
+fn response<L, S>(layer: &L, request: Request) -> Response
+where
+    L: Layer<Nothing, Service = S>,
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let nothing: Nothing = service_fn(|_request| ready(Ok(Response::default())));
+    layer.layer(nothing).oneshot(request).now_or_never().and_then(Result::ok).unwrap_or_default()
+}
+
+type Nothing = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>>;
+
+/// A request with what CORS and cross-site protection look at.
+fn head(request: &Request) -> Request {
+    let mut head = Request::default();
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    let asked = [header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_REQUEST_HEADERS];
+    for name in [header::ORIGIN, header::HOST, SEC_FETCH_SITE].into_iter().chain(asked) {
+        for value in request.headers().get_all(&name) {
+            head.headers_mut().append(&name, value.clone());
+        }
+    }
+    head
+}
+
+/// The site responds to a refused request in its dialect.
+fn cross_site_protection(service: &service::Service) -> Option<CsrfLayer> {
+    let trusted = match (service.kind, &service.options.cors) {
+        (ServiceKind::Facing, CorsOrigins::Any) => return None,
+        (ServiceKind::Facing, CorsOrigins::List(origins)) => &origins[..],
+        (ServiceKind::Management, _) => &[],
+    };
+    let trusted = trusted.iter().filter_map(|origin| origin.to_str().ok());
+    Some(trusted.fold(CsrfLayer::new(), |layer, origin| {
+        // What is not an origin is never sent as one.
+        layer.clone().add_trusted_origin(origin).unwrap_or(layer)
+    }))
+}
+
+fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
+    let origins = match origins {
+        CorsOrigins::Any => AllowOrigin::from(Any),
+        CorsOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
+    };
+    // `*` does not include `Authorization`.
+    let headers = if authenticates { AllowHeaders::mirror_request() } else { AllowHeaders::from(Any) };
+    let cors = CorsLayer::new().allow_origin(origins).allow_methods(Any).allow_headers(headers);
+    cors.max_age(PREFLIGHT_MAX_AGE).expose_headers([
+        PURCHASE_ID,
+        PENDING,
+        REQUEST_ID,
+        CORRELATION_ID,
+        IDEMPOTENCY_KEY,
+        REPLAYED,
+        FOUND_BY,
+        header::LINK,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        RATE_LIMIT,
+        RATE_LIMIT_POLICY,
+    ])
+}
