@@ -110,7 +110,7 @@ impl Site {
             let asked = self.browsers.asked(&request);
             let response = self.limited(request, class).await.unwrap_or_else(IntoResponse::into_response);
             let mut response = dialect.render(response);
-            self.browsers.add_headers(&mut response, &asked);
+            self.browsers.add_headers(&mut response, asked);
             response
         }
         .instrument(span)

@@ -40,10 +40,8 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
 pub(crate) struct Browsers {
     /// On facing.
     cors: Option<CorsLayer>,
-    /// What responses have: the defaults, and the headers of CORS where they depend on nothing.
+    /// What all responses have: the defaults, and the headers of CORS.
     constant: HeaderMap,
-    /// Whether the headers of CORS depend on the origin.
-    depends: bool,
     /// Refuses writes by pages of other origins than the service's and those that CORS allows.
     protection: Option<CsrfLayer>,
 }
@@ -53,12 +51,11 @@ impl Browsers {
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
-        let depends = has_cors && service.options.cors != CorsOrigins::Any;
         let mut constant = HeaderMap::from_iter(DEFAULTS.clone());
-        if let Some(cors) = cors.as_ref().filter(|_| !depends) {
+        if let Some(cors) = &cors {
             constant.extend(response(cors, Request::default()).into_parts().0.headers);
         }
-        Self { cors, constant, depends, protection: cross_site_protection(service) }
+        Self { cors, constant, protection: cross_site_protection(service) }
     }
 
     /// The response to a preflight request.
@@ -69,9 +66,9 @@ impl Browsers {
         Some(preflight)
     }
 
-    /// The headers of CORS in the response to `request`, where they depend on it.
+    /// The headers of CORS for the origin of `request`.
     pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
-        let cors = self.cors.as_ref().filter(|_| self.depends);
+        let cors = self.cors.as_ref().filter(|_| request.headers().contains_key(header::ORIGIN));
         cors.map(|cors| response(cors, head(request)).into_parts().0.headers).unwrap_or_default()
     }
 
@@ -89,17 +86,16 @@ impl Browsers {
     }
 
     /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
-    pub(crate) fn add_headers(&self, response: &mut Response, asked: &HeaderMap) {
+    pub(crate) fn add_headers(&self, response: &mut Response, mut asked: HeaderMap) {
+        // That is constant, and handlers have others.
+        asked.remove(header::VARY);
         let own = std::mem::replace(response.headers_mut(), self.constant.clone());
         let varies = own.contains_key(header::VARY).then(|| self.constant.get(header::VARY)).flatten();
         let headers = response.headers_mut();
         headers.extend(own);
-        for (name, value) in asked.iter().chain(varies.map(|value| (&header::VARY, value))) {
-            if *name == header::VARY {
-                headers.append(name, value.clone());
-            } else {
-                headers.insert(name, value.clone());
-            }
+        headers.extend(asked);
+        if let Some(origin) = varies {
+            headers.append(header::VARY, origin.clone());
         }
     }
 }
@@ -116,17 +112,12 @@ where
 
 type Nothing = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>>;
 
-/// A request with what CORS and cross-site protection look at.
+/// The head of `request`.
 fn head(request: &Request) -> Request {
     let mut head = Request::default();
     *head.method_mut() = request.method().clone();
     *head.uri_mut() = request.uri().clone();
-    let asked = [header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_REQUEST_HEADERS];
-    for name in [header::ORIGIN, header::HOST, SEC_FETCH_SITE].into_iter().chain(asked) {
-        for value in request.headers().get_all(&name) {
-            head.headers_mut().append(&name, value.clone());
-        }
-    }
+    *head.headers_mut() = request.headers().clone();
     head
 }
 
