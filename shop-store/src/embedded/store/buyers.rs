@@ -52,7 +52,7 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
 /// The buyers of a user's id or name.
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = condition(selector);
-    let sql = format!("SELECT buyer, userid, username FROM buyers WHERE {condition}");
+    let sql = ["SELECT buyer, userid, username FROM buyers WHERE ", condition].concat();
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map([value], |row| {
         Ok(Buyer { key: row.get(0)?, user_id: parsed(row, 1)?, user_name: parsed(row, 2)? })

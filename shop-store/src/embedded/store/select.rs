@@ -1,12 +1,15 @@
 //! Keyset pagination: each page continues on an index after the last purchase of the previous page.
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
-use shop_core::ports::{ListOrder, Lookup, PageBounds, Selector};
+use shop_core::ports::{ListOrder, Lookup, PageBounds, PageLimit, Selector};
 use shop_core::{Purchase, PurchaseId, Timestamp};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, IdColumn};
+
+/// The purchases of a page of the usual size, and of the next one.
+const TYPICAL: usize = PageLimit::DEFAULT.get() + 1;
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
 pub(super) fn page(
@@ -16,7 +19,7 @@ pub(super) fn page(
     bounds: &PageBounds,
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
-    let mut page = Page { order, bounds, limit, purchases: Vec::new() };
+    let mut page = Page { order, bounds, limit, purchases: Vec::with_capacity(limit.min(TYPICAL)) };
     if *selector == Selector::All {
         page.read(connection, None)?;
     } else {
@@ -86,26 +89,19 @@ impl Page<'_> {
 
 /// The statement of a page of one buyer or of all.
 fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
-    let selection = match of_buyer {
-        true => "timestamp, id, price FROM purchases WHERE buyer = :buyer".to_owned(),
-        false => {
-            format!("{COLUMNS} FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true")
-        }
+    let (columns, selection) = match of_buyer {
+        true => ("timestamp, id, price", " FROM purchases WHERE buyer = :buyer"),
+        false => (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true"),
     };
-    let from = if bounds.from.is_some() { "AND timestamp >= :from" } else { "" };
-    let to = if bounds.to.is_some() { "AND timestamp < :to" } else { "" };
-    let (direction, operator) = match order {
-        ListOrder::OldestFirst => ("ASC", ">"),
-        _ => ("DESC", "<"),
+    let from = if bounds.from.is_some() { " AND timestamp >= :from" } else { "" };
+    let to = if bounds.to.is_some() { " AND timestamp < :to" } else { "" };
+    let (after, order) = match order {
+        ListOrder::OldestFirst => (" AND (timestamp, id) > (:timestamp, :id)", "timestamp ASC, id ASC"),
+        _ => (" AND (timestamp, id) < (:timestamp, :id)", "timestamp DESC, id DESC"),
     };
-    let after = match bounds.after {
-        Some(_) => format!("AND (timestamp, id) {operator} (:timestamp, :id)"),
-        None => String::new(),
-    };
-    format!(
-        "SELECT {selection} {from} {to} {after}
-         ORDER BY timestamp {direction}, id {direction} LIMIT :limit"
-    )
+    let after = if bounds.after.is_some() { after } else { "" };
+    // Cheaper than to format it.
+    ["SELECT ", columns, selection, from, to, after, " ORDER BY ", order, " LIMIT :limit"].concat()
 }
 
 /// Returns the purchase with this id.
@@ -129,7 +125,7 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
 #[cfg(test)]
 mod tests {
     use shop_core::Price;
-    use shop_core::ports::{Cursor, PageLimit, PageRequest, TimeRange};
+    use shop_core::ports::{Cursor, PageRequest, TimeRange};
 
     use super::*;
     use crate::embedded::database::Database;
