@@ -197,19 +197,16 @@ impl Query {
 
     /// The selected purchases. Exactly one of the three parameters must be given.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let id = self.get("userid").map(|id| {
-            let id = id.parse().map(Selector::User);
-            ("userid", id.map_err(|error: Invalid| invalid_parameter("userid", error.reason())))
+        let given = ["userid", "username", "everyone"].into_iter().filter_map(|name| {
+            let text = self.get(name)?;
+            let selector = match name {
+                "userid" => text.parse().map(Selector::User).map_err(|error: Invalid| error.reason()),
+                "username" => text.parse().map(Selector::Name).map_err(|error: Invalid| error.reason()),
+                _ => (text == "true").then_some(Selector::All).ok_or("must be true"),
+            };
+            Some((name, selector.map_err(|problem| invalid_parameter(name, problem))))
         });
-        let name = self.get("username").map(|name| {
-            let name = name.parse().map(Selector::Name);
-            ("username", name.map_err(|error: Invalid| invalid_parameter("username", error.reason())))
-        });
-        let all = self.get("everyone").map(|everyone| {
-            let all = (everyone == "true").then_some(Selector::All);
-            ("everyone", all.ok_or_else(|| invalid_parameter("everyone", "must be true")))
-        });
-        let (names, mut selectors): (Vec<_>, Vec<_>) = [id, name, all].into_iter().flatten().unzip();
+        let (names, mut selectors): (Vec<_>, Vec<_>) = given.unzip();
         match (&names[..], selectors.pop()) {
             ([_], Some(selector)) => self.note(selector),
             ([], _) => {
