@@ -10,7 +10,7 @@ use crate::{PurchaseId, Timestamp};
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// The result of one purchase of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchResultBody {
     /// The index of the element, or of the line, from 0.
@@ -47,7 +47,7 @@ pub struct BatchResultBody {
 }
 
 /// The outcome of a purchase of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchStatus {
@@ -56,25 +56,14 @@ pub enum BatchStatus {
     /// It is invalid, and is not recorded.
     Rejected,
     /// It may have been recorded: repeat it with its key.
+    #[default]
     Unknown,
 }
 
 impl BatchResultBody {
     /// A result without any details.
     #[must_use]
-    pub const fn new(line: usize, status: BatchStatus) -> Self {
-        Self {
-            line,
-            status,
-            id: None,
-            timestamp: None,
-            receipt: None,
-            replayed: false,
-            key: None,
-            problem_type: None,
-            detail: None,
-            outcome: None,
-            errors: Vec::new(),
-        }
+    pub fn new(line: usize, status: BatchStatus) -> Self {
+        Self { line, status, ..Self::default() }
     }
 }
