@@ -143,7 +143,8 @@ impl TryFrom<Decimal> for Price {
         if value.is_sign_negative() {
             return Err(invalid(InvalidKind::Negative));
         }
-        if value > Self::MAX.0 {
+        // A price of so few units is in range at any scale. To compare values costs much more.
+        if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
         if value.scale() <= Self::MAX_DECIMALS {
@@ -159,10 +160,11 @@ impl FromStr for Price {
 
     /// Parses decimal text, with or without an exponent: `29.99`, `1e2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(['e', 'E']) {
-            None => plain(without_spare_zeros(text)).and_then(Self::try_from),
-            Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent).and_then(Self::try_from),
-        }
+        let value = plain(without_spare_zeros(text)).or_else(|error| match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent),
+            None => Err(error),
+        });
+        value?.try_into()
     }
 }
 
@@ -171,21 +173,29 @@ const MAX_WHOLE_DIGITS: usize = 16;
 
 /// `text` without zeros after its eighth decimal, which do not change the value.
 fn without_spare_zeros(text: &str) -> &str {
-    let first = text.find('.').map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
+    const AFTER_POINT: usize = 1 + Price::MAX_DECIMALS as usize;
+    if text.len() <= AFTER_POINT {
+        return text;
+    }
+    let first = text.find('.').map_or(text.len(), |point| point + AFTER_POINT);
     let spare = text.get(first..).unwrap_or_default();
     &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
 }
 
 /// Parses decimal text without an exponent.
 fn plain(text: &str) -> Result<Decimal, Invalid> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let mut points = 0;
     // The parser below would also accept `1_000`.
-    if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
+    let is_valid = number.bytes().all(|byte| {
+        points += usize::from(byte == b'.');
+        byte.is_ascii_digit() || byte == b'.'
+    });
+    if !is_valid || points > 1 || number.len() == points {
         return Err(invalid(InvalidKind::NotANumber));
     }
     Decimal::from_str_exact(text).map_err(|_too_many_digits| {
+        let whole = number.split('.').next().unwrap_or_default();
         if text.starts_with('-') {
             invalid(InvalidKind::Negative)
         } else if whole.trim_start_matches('0').len() > MAX_WHOLE_DIGITS {
