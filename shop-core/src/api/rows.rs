@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::NDJSON;
+use crate::json::WriteJson;
 use crate::macros::named_enum;
 use crate::{Error, ErrorKind, Purchase, Result};
 
@@ -63,12 +64,16 @@ impl RowFormat {
     /// [`Internal`](ErrorKind::Internal) when one of them cannot be written, which would be a defect.
     pub fn write(self, file: &mut Vec<u8>, purchases: &[Purchase]) -> Result<()> {
         match self {
-            Self::Csv => write_csv(file, purchases).map_err(unwritable),
-            Self::Ndjson => purchases.iter().try_for_each(|purchase| {
-                serde_json::to_writer(&mut *file, purchase).map_err(unwritable)?;
-                file.push(b'\n');
-                Ok(())
+            Self::Csv => write_csv(file, purchases).map_err(|error| {
+                Error::new(ErrorKind::Internal, "a purchase cannot be written").with_source(error)
             }),
+            Self::Ndjson => {
+                for purchase in purchases {
+                    purchase.write_json(file);
+                    file.push(b'\n');
+                }
+                Ok(())
+            }
         }
     }
 
@@ -110,10 +115,6 @@ fn cells(text: &str) -> impl Iterator<Item = &str> {
 fn is_formula(cell: &str) -> bool {
     let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     cell.trim_start_matches(['\'', '"']).starts_with(formula)
-}
-
-fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Internal, "a purchase cannot be written").with_source(error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The primary key of a purchase.
 
-use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -23,7 +22,10 @@ use crate::macros::format_as;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PurchaseId(Form);
 
-format_as!(PurchaseId: |this| Debug = Display(this));
+format_as!(
+    PurchaseId: |this| Display = Display(this.encode(&mut [0; PurchaseId::MAX_BYTES])),
+    Debug = Display(this)
+);
 
 // The order of the variants is the order of the ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,8 +84,8 @@ impl PurchaseId {
         self.as_uuid().filter(|_| self.is_random()).map(|uuid| (*uuid).into())
     }
 
-    /// Writes the text into `buffer`, without an allocation.
-    pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
+    /// Writes the text into the beginning of `buffer`, without an allocation.
+    pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8]) -> &'a str {
         match &self.0 {
             Form::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
             Form::Object(bytes) => data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24]),
@@ -124,15 +126,6 @@ impl FromStr for PurchaseId {
                 }
             }
             _ => Err(INVALID),
-        }
-    }
-}
-
-impl fmt::Display for PurchaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Form::Uuid(uuid) => fmt::Display::fmt(&uuid.hyphenated(), f),
-            Form::Object(bytes) => fmt::Display::fmt(&data_encoding::HEXLOWER.encode_display(bytes), f),
         }
     }
 }

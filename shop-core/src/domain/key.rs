@@ -45,7 +45,7 @@ impl FromStr for IdempotencyKey {
 impl From<Uuid> for IdempotencyKey {
     /// The text of the UUID.
     fn from(id: Uuid) -> Self {
-        Self(compact_str::format_compact!("{}", id.hyphenated()))
+        Self((&*id.hyphenated().encode_lower(&mut [0; 36])).into())
     }
 }
 

@@ -1,11 +1,9 @@
 //! When a purchase was made.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::Invalid;
-use super::price::write_digits;
 use crate::macros::format_as;
 
 /// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
@@ -21,7 +19,10 @@ use crate::macros::format_as;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
-format_as!(Timestamp: |this| Debug = Display(this));
+format_as!(
+    Timestamp: |this| Display = Display(str::from_utf8(&this.encode()[1..25]).unwrap_or_default()),
+    Debug = Display(this)
+);
 
 impl Timestamp {
     /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 representation.
@@ -133,28 +134,28 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// The number of bytes of the text.
-    pub(crate) const BYTES: usize = "0000-00-00T00:00:00.000Z".len();
-
-    /// Writes the text into `buffer`, without the cost of formatting.
-    pub(crate) fn encode(self, buffer: &mut [u8; Self::BYTES]) -> &str {
-        *buffer = *b"0000-00-00T00:00:00.000Z";
+    /// The text in quotes, without the cost of formatting.
+    pub(crate) fn encode(self) -> [u8; 26] {
+        let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
         // Every instant of the range has a civil time in UTC.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         let at = jiff::tz::Offset::UTC.to_datetime(instant);
-        for (end, number, digits) in [
-            (4, i32::from(at.year()), 4),
-            (7, at.month().into(), 2),
-            (10, at.day().into(), 2),
-            (13, at.hour().into(), 2),
-            (16, at.minute().into(), 2),
-            (19, at.second().into(), 2),
-            (23, at.millisecond().into(), 3),
-        ] {
-            write_digits(buffer, end, u64::try_from(number).unwrap_or_default(), digits);
+        let [year, millis] = [at.year(), at.millisecond()].map(i16::unsigned_abs);
+        let [month, day, hour, minute, second] = [at.month(), at.day(), at.hour(), at.minute(), at.second()]
+            .map(|part| part.unsigned_abs().into());
+        let pairs = [year / 100, year % 100, month, day, hour, minute, second, millis / 10];
+        for (start, pair) in [1, 3, 6, 9, 12, 15, 18, 21].into_iter().zip(pairs) {
+            text[start] = digit(pair / 10);
+            text[start + 1] = digit(pair % 10);
         }
-        std::str::from_utf8(buffer).unwrap_or_default()
+        text[23] = digit(millis % 10);
+        text
     }
+}
+
+/// The digit of a number below 10.
+fn digit(number: u16) -> u8 {
+    b'0' + u8::try_from(number).unwrap_or_default()
 }
 
 impl FromStr for Timestamp {
@@ -170,12 +171,6 @@ impl FromStr for Timestamp {
             naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
         });
         instant.map_err(|_malformed| Self::INVALID).and_then(Self::try_from)
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.encode(&mut [0; Self::BYTES]))
     }
 }
 

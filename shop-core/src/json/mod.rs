@@ -10,4 +10,4 @@ mod written_test;
 pub use members::{Members, without_mark};
 pub use scalar::RawScalar;
 pub use serde_with::{number, text};
-pub use written::{write_acknowledged, write_members};
+pub use written::{WriteJson, write_acknowledged, write_member, write_members};

@@ -1,10 +1,26 @@
-//! Purchases and receipts as JSON, without the cost of formatting.
+//! Purchases, and what has them, as JSON.
 
 use bytes::BufMut;
 use compact_str::ToCompactString;
 
-use crate::ports::PublishedPurchase;
+use crate::log::RecordPosition;
+use crate::ports::{Cursor, Page, PublishedPurchase, Receipt};
 use crate::{Price, Purchase, PurchaseId, Timestamp};
+
+/// What is written as JSON without the cost of formatting: the same bytes as by its `Serialize`. Only the texts of a client
+/// are escaped.
+#[doc(hidden)]
+pub trait WriteJson {
+    /// Appends the value to `json`.
+    fn write_json(&self, json: &mut impl BufMut);
+}
+
+/// Appends a member: what precedes its value, such as `,"price":`, and the value.
+#[doc(hidden)]
+pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson + ?Sized)) {
+    json.put_slice(start.as_bytes());
+    value.write_json(json);
+}
 
 /// Appends `purchase` as a JSON object with `username`, `userid`, `price` and `timestamp`, in this order. Only the texts of a
 /// client are escaped, so it costs less than a derived implementation.
@@ -17,54 +33,100 @@ use crate::{Price, Purchase, PurchaseId, Timestamp};
 /// let id = PurchaseId::from_uuid(Uuid::from_u128(1));
 /// let purchase = Purchase::new(id, "u1".parse()?, "ada".parse()?, "29.90".parse()?, Timestamp::from_millis(0)?);
 /// let mut json = Vec::new();
-/// write_members(&purchase, &mut json)?;
+/// write_members(&purchase, &mut json);
 /// let expected = r#"{"username":"ada","userid":"u1","price":29.90,"timestamp":"1970-01-01T00:00:00.000Z"}"#;
 /// assert_eq!(str::from_utf8(&json)?, expected);
 /// # Ok(())
 /// # }
 /// ```
-///
-/// # Errors
-/// Those of writing a text as JSON.
-pub fn write_members(purchase: &Purchase, to: &mut impl BufMut) -> Result<(), serde_json::Error> {
-    to.put_slice(b"{\"username\":");
-    serde_json::to_writer((&mut *to).writer(), purchase.user_name.as_str())?;
-    to.put_slice(b",\"userid\":");
-    serde_json::to_writer((&mut *to).writer(), purchase.user_id.as_str())?;
-    to.put_slice(b",\"price\":");
-    to.put_slice(purchase.price.encode(&mut [0; Price::MAX_BYTES]).as_bytes());
-    to.put_slice(b",\"timestamp\":\"");
-    to.put_slice(purchase.timestamp.encode(&mut [0; Timestamp::BYTES]).as_bytes());
-    to.put_slice(b"\"}");
-    Ok(())
+pub fn write_members(purchase: &Purchase, to: &mut impl BufMut) {
+    write_from_name(purchase, to, "{\"username\":");
+}
+
+/// Appends the object of a purchase from its name on, which follows `start`.
+fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
+    write_member(json, start, purchase.user_name.as_str());
+    write_member(json, ",\"userid\":", purchase.user_id.as_str());
+    write_member(json, ",\"price\":", &purchase.price);
+    write_member(json, ",\"timestamp\":", &purchase.timestamp);
+    json.put_u8(b'}');
 }
 
 /// Appends the result of the purchase at `line` of a batch, as that of a
 /// [`BatchResultBody`](crate::api::BatchResultBody).
-///
-/// # Errors
-/// Those of writing the name of a topic as JSON.
-pub fn write_acknowledged(
-    line: usize,
-    published: &PublishedPurchase,
-    to: &mut Vec<u8>,
-) -> Result<(), serde_json::Error> {
+pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
     let PublishedPurchase { purchase, receipt, replayed, .. } = published;
-    let (mut id, mut time) = ([0; PurchaseId::MAX_BYTES], [0; Timestamp::BYTES]);
-    let (id, time) = (receipt.id.encode(&mut id), purchase.timestamp.encode(&mut time));
-    let ((durability, replicas), line) = (receipt.durability.name(), line.to_compact_string());
-    let acknowledged =
-        ["{\"line\":", &line, ",\"status\":\"acknowledged\",\"id\":\"", id, "\",\"timestamp\":\"", time];
-    let proof = ["\",\"receipt\":{\"id\":\"", id, "\",\"durability\":\"", durability, "\""];
-    acknowledged.iter().chain(&proof).for_each(|part| to.put_slice(part.as_bytes()));
-    if let Some(replicas) = replicas {
-        to.put_slice(b",\"replicas\":");
-        to.put_slice(replicas.to_compact_string().as_bytes());
-    }
-    if let Some(position) = &receipt.position {
-        to.put_slice(b",\"position\":");
-        serde_json::to_writer(&mut *to, position)?;
-    }
-    to.put_slice(if *replayed { b"},\"replayed\":true}" } else { b"}}" });
-    Ok(())
+    write_member(to, "{\"line\":", &(line as u64));
+    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
+    write_member(to, ",\"timestamp\":", &purchase.timestamp);
+    write_member(to, ",\"receipt\":", receipt);
+    to.put_slice(if *replayed { b",\"replayed\":true}" } else { b"}" });
+}
+
+/// Implements [`WriteJson`].
+macro_rules! write_json {
+    ($($type:ty: |$this:ident, $json:ident| $write:expr;)+) => {
+        $(impl WriteJson for $type {
+            fn write_json(&self, $json: &mut impl BufMut) {
+                let $this = self;
+                $write
+            }
+        })+
+    };
+}
+
+write_json! {
+    Purchase: |purchase, json| {
+        write_member(json, "{\"id\":", &purchase.id);
+        write_from_name(purchase, json, ",\"username\":");
+    };
+    PublishedPurchase: |published, json| {
+        write_member(json, "{\"purchase\":", &published.purchase);
+        write_member(json, ",\"receipt\":", &published.receipt);
+        json.put_u8(b'}');
+    };
+    Receipt: |receipt, json| {
+        let (durability, replicas) = receipt.durability.name();
+        write_member(json, "{\"id\":", &receipt.id);
+        write_member(json, ",\"durability\":", durability);
+        if let Some(replicas) = replicas {
+            write_member(json, ",\"replicas\":", &u64::from(replicas));
+        }
+        if let Some(RecordPosition { topic, partition, offset }) = &receipt.position {
+            write_member(json, ",\"position\":{\"topic\":", &**topic);
+            write_member(json, ",\"partition\":", &u64::from(*partition));
+            write_member(json, ",\"offset\":", offset);
+            json.put_u8(b'}');
+        }
+        json.put_u8(b'}');
+    };
+    Page: |page, json| {
+        json.put_slice(b"{\"items\":[");
+        for (position, purchase) in page.items.iter().enumerate() {
+            write_member(json, if position > 0 { "," } else { "" }, purchase);
+        }
+        write_member(json, "],\"next\":", &page.next.as_ref().map(Cursor::as_str));
+        json.put_u8(b'}');
+    };
+    Option<&str>: |text, json| match text {
+        Some(text) => text.write_json(json),
+        None => json.put_slice(b"null"),
+    };
+    str: |text, json| {
+        let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        if text.bytes().any(is_special) {
+            return json.put_slice(serde_json::Value::from(text).to_string().as_bytes());
+        }
+        json.put_u8(b'"');
+        json.put_slice(text.as_bytes());
+        json.put_u8(b'"');
+    };
+    u64: |number, json| json.put_slice(number.to_compact_string().as_bytes());
+    Price: |price, json| json.put_slice(price.encode(&mut [0; Price::MAX_BYTES]));
+    PurchaseId: |id, json| {
+        let mut text = [b'"'; PurchaseId::MAX_BYTES + 2];
+        let length = id.encode(&mut text[1..]).len();
+        json.put_slice(&text[..length + 2]);
+    };
+    Timestamp: |time, json| json.put_slice(&time.encode());
 }

@@ -7,9 +7,7 @@ use bytes::BytesMut;
 use super::{SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
-use crate::{
-    Clock as _, Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp,
-};
+use crate::{Clock as _, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp};
 
 /// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,9 +140,7 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     buffer.extend_from_slice(purchase.user_id.as_str().as_bytes());
     let key = buffer.split().freeze();
     let (headers, mut buffer) = headers(purchase, buffer).build_and_split();
-    write_members(purchase, &mut buffer).map_err(|error| {
-        Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
-    })?;
+    write_members(purchase, &mut buffer);
     let value = buffer.freeze();
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value)).with_key(Some(key)).with_headers(headers))
 }

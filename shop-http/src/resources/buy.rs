@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use shop_core::json::write_member;
 use shop_core::{PublishedPurchase, Purchase, PurchaseId};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
+use crate::dialect::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
-use crate::response::{HttpResult, LegacyPurchase};
+use crate::response::legacy_purchase::write_purchase;
+use crate::response::{HttpResult, JsonText, PURCHASE_BYTES};
 use crate::routes::mount::Mount;
 use crate::service::{Purchases, ServiceKind};
 
@@ -43,8 +42,9 @@ pub(crate) async fn post_into_store(
 ) -> HttpResult {
     let PublishedPurchase { purchase, replayed, .. } =
         buy(&purchases, dialect, Timestamps::Lenient, request).await?;
-    let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
-    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
+    let mut stored = Vec::with_capacity(PURCHASE_BYTES);
+    write_purchase(&mut stored, &purchase, dialect.item);
+    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, JsonText(stored)))
 }
 
 async fn buy(
@@ -88,40 +88,30 @@ fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Resp
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
             let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
-            ([(header::LOCATION, location)], accepted(StatusCode::CREATED, id, replayed, bought))
+            let body = JsonText::of(bought, 2 * PURCHASE_BYTES);
+            ([(header::LOCATION, location)], accepted(StatusCode::CREATED, id, replayed, body))
                 .into_response()
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
-            let purchase = LegacyPurchase::four_members(&bought.purchase, dialect.item);
-            accepted(code, id, replayed, Recorded { status, message, purchase_as, purchase })
+            let (mut json, form) = (Vec::with_capacity(2 * PURCHASE_BYTES), dialect.item);
+            if let Some(status) = status {
+                write_member(&mut json, "{\"status\":", status);
+            }
+            let start = if status.is_some() { ",\"message\":" } else { "{\"message\":" };
+            write_member(&mut json, start, message);
+            for name in purchase_as {
+                write_member(&mut json, ",", *name);
+                json.push(b':');
+                write_purchase(&mut json, &bought.purchase, ItemForm { extras: Extras::None, ..form });
+            }
+            json.push(b'}');
+            accepted(code, id, replayed, JsonText(json))
         }
     }
 }
 
 /// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
-fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, body: impl Serialize) -> Response {
+fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, body: JsonText) -> Response {
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    (code, [(PURCHASE_ID, id.to_string())], replayed, Json(body)).into_response()
-}
-
-/// The texts about a purchase, and the purchase under each of these names.
-struct Recorded<'a> {
-    status: Option<&'static str>,
-    message: &'static str,
-    purchase_as: &'static [&'static str],
-    purchase: LegacyPurchase<'a>,
-}
-
-impl Serialize for Recorded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut members = serializer.serialize_map(None)?;
-        if let Some(status) = self.status {
-            members.serialize_entry("status", status)?;
-        }
-        members.serialize_entry("message", self.message)?;
-        for name in self.purchase_as {
-            members.serialize_entry(name, &self.purchase)?;
-        }
-        members.end()
-    }
+    (code, [(PURCHASE_ID, id.to_string())], replayed, body).into_response()
 }

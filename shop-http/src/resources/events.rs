@@ -15,6 +15,7 @@ use futures_util::stream;
 use shop_core::Invalid;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
+use shop_core::json::WriteJson;
 use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,7 +25,7 @@ use crate::auth::{Action, Caller, Credential};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES};
 use crate::server::pools::{Place, Slot};
 use crate::service::{Purchases, within};
 
@@ -162,7 +163,7 @@ impl Events {
             return None;
         }
         match next {
-            Ok(item) => event(item?),
+            Ok(item) => Some(event(item?)),
             Err(_elapsed) if self.ends <= comment => None,
             Err(_elapsed) => {
                 let comment = Event::default().comment("no purchase");
@@ -189,7 +190,8 @@ impl Events {
     }
 }
 
-fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Option<Event> {
-    let data = Event::default().event("purchase").id(cursor.as_str()).json_data(purchase);
-    data.inspect_err(|error| tracing::error!(%error, "an event could not be written as JSON")).ok()
+fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Event {
+    let mut json = Vec::with_capacity(PURCHASE_BYTES);
+    purchase.write_json(&mut json);
+    Event::default().event("purchase").id(cursor.as_str()).data(String::from_utf8_lossy(&json))
 }

@@ -154,7 +154,7 @@ async fn list(
             None => purchases.summary(&selector).await?,
         };
         page.next = page.next.map(|next| if counts { with_sums(&next, summary) } else { next });
-        page_body(&listing.envelope, &page, summary)
+        Ok(page_body(&listing.envelope, &page, summary))
     } else {
         let (purchases, request) = (Arc::clone(purchases), listing.request.clone());
         listing_stream::whole(purchases, StreamForm::Envelope(listing.envelope), selector, request, &page)

@@ -84,9 +84,9 @@ impl Writer {
         match &self.form {
             StreamForm::Envelope(envelope) => {
                 if self.is_first {
-                    write_head(&mut text, envelope)?;
+                    write_head(&mut text, envelope);
                 }
-                write_items(&mut text, envelope, &page.items, self.is_first)?;
+                write_items(&mut text, envelope, &page.items, self.is_first);
                 add(&mut self.summary, page)?;
             }
             StreamForm::Rows(format) => {
@@ -106,7 +106,7 @@ impl Writer {
             self.request.limit = u16::try_from(fitting)
                 .map_or(PageLimit::MAX, |fitting| PageLimit::new(fitting).unwrap_or(PageLimit::MAX));
         } else if let StreamForm::Envelope(envelope) = &self.form {
-            write_trailer(&mut text, envelope, self.summary, None)?;
+            write_trailer(&mut text, envelope, self.summary, None);
         }
         Ok((text.into(), more))
     }

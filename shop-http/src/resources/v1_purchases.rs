@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
 use shop_core::api::{RowFormat, TotalsBody};
@@ -17,7 +17,7 @@ use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::validation_error::Location;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, JsonText, PURCHASE_BYTES};
 use crate::server::pools::Slot;
 use crate::service::{Purchases, ServiceKind, Visibility};
 
@@ -54,7 +54,7 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
-        None => Json(page).into_response(),
+        None => JsonText::of(&page, 100 + page.items.len() * PURCHASE_BYTES).into_response(),
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
             let body = listing_stream::whole(all, form, selector, request, &page);
@@ -115,7 +115,7 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-            (StatusCode::OK, Json(purchase)).into_response()
+            JsonText::of(&purchase, PURCHASE_BYTES).into_response()
         }
         Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
             HttpError::ERASED_PURCHASE.into_response()

@@ -1,12 +1,13 @@
 //! The body of a listing outside of `/v1`.
 
 use axum::body::Body;
-use serde::Serialize;
-use shop_core::ports::{Page, Summary};
-use shop_core::{Error, ErrorKind, Purchase, Total};
+use shop_core::Purchase;
+use shop_core::json::write_member;
+use shop_core::ports::{Cursor, Page, Summary};
 
 use crate::dialect::{By, ItemForm, View};
-use crate::response::legacy_purchase::LegacyPurchase;
+use crate::response::PURCHASE_BYTES;
+use crate::response::legacy_purchase::write_purchase;
 
 /// The members around the purchases.
 #[derive(Debug, Clone)]
@@ -21,73 +22,41 @@ pub(crate) struct Envelope {
     pub(crate) found: Option<By>,
 }
 
-/// The members after the purchases.
-#[derive(Serialize)]
-struct Trailer<'a> {
-    count: u64,
-    total_spent: Total,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    matched_by: Option<Option<&'static str>>,
-    /// Of a page only; `null` on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<Option<&'a str>>,
-}
-
 /// One page of a listing, with the count and the sum of the whole.
-pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> Result<Body, Error> {
+pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> Body {
     let mut json = Vec::new();
-    write_head(&mut json, envelope)?;
-    write_items(&mut json, envelope, &page.items, true)?;
-    let next = page.next.as_ref().map(shop_core::ports::Cursor::as_str);
-    write_trailer(&mut json, envelope, summary, Some(next))?;
-    Ok(json.into())
+    write_head(&mut json, envelope);
+    write_items(&mut json, envelope, &page.items, true);
+    write_trailer(&mut json, envelope, summary, Some(page.next.as_ref().map(Cursor::as_str)));
+    json.into()
 }
 
-pub(crate) fn write_head(json: &mut Vec<u8>, envelope: &Envelope) -> Result<(), Error> {
-    let (userid, username) = match envelope.found {
-        Some(By::UserName) => (None, Some(&envelope.who)),
-        _ => (Some(&envelope.who), None),
-    };
+pub(crate) fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
+    let who = envelope.who.as_str();
     match envelope.view {
-        View::Everything => write_members(json, &[("userid", userid), ("username", username)]),
+        View::Everything => {
+            let is_name = envelope.found == Some(By::UserName);
+            write_member(json, "{\"userid\":", &(!is_name).then_some(who));
+            write_member(json, ",\"username\":", &is_name.then_some(who));
+        }
         View::Summary | View::Owner => {
-            let name = envelope.found.unwrap_or(envelope.requested).name();
-            write_members(json, &[(name, Some(&envelope.who))])
+            write_member(json, "{", envelope.found.unwrap_or(envelope.requested).name());
+            write_member(json, ":", who);
         }
-        View::Status => write_members(json, &[("status", Some(&"Ok!".to_owned()))]),
-        View::List => {
-            json.push(b'[');
-            Ok(())
-        }
+        View::Status => json.extend_from_slice(b"{\"status\":\"Ok!\""),
+        View::List => return json.push(b'['),
     }
+    json.extend_from_slice(b",\"purchases\":[");
 }
 
-/// The start of an object, up to its purchases.
-fn write_members(json: &mut Vec<u8>, members: &[(&str, Option<&String>)]) -> Result<(), Error> {
-    json.push(b'{');
-    for (name, value) in members {
-        write(json, name)?;
-        json.push(b':');
-        write(json, value)?;
-        json.push(b',');
-    }
-    json.extend_from_slice(b"\"purchases\":[");
-    Ok(())
-}
-
-pub(crate) fn write_items(
-    json: &mut Vec<u8>,
-    envelope: &Envelope,
-    purchases: &[Purchase],
-    is_first: bool,
-) -> Result<(), Error> {
+pub(crate) fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], is_first: bool) {
+    json.reserve(purchases.len() * PURCHASE_BYTES);
     for (position, purchase) in purchases.iter().enumerate() {
         if position > 0 || !is_first {
             json.push(b',');
         }
-        write(json, &LegacyPurchase::in_listing(purchase, envelope.item))?;
+        write_purchase(json, purchase, envelope.item);
     }
-    Ok(())
 }
 
 pub(crate) fn write_trailer(
@@ -95,30 +64,19 @@ pub(crate) fn write_trailer(
     envelope: &Envelope,
     summary: Summary,
     next: Option<Option<&str>>,
-) -> Result<(), Error> {
+) {
     json.push(b']');
-    if !envelope.view.counts() {
-        if envelope.view != View::List {
-            json.push(b'}');
-        }
-        return Ok(());
+    if envelope.view.counts() {
+        let (count, sum) = (summary.count, summary.total_spent.rounded());
+        json.extend_from_slice(format!(",\"count\":{count},\"total_spent\":{sum}").as_bytes());
     }
-    let (count, total_spent) = (summary.count, summary.total_spent.rounded());
-    let trailer = match envelope.view {
-        View::Everything => {
-            Trailer { count, total_spent, matched_by: Some(envelope.found.map(By::name)), next }
+    if envelope.view == View::Everything {
+        write_member(json, ",\"matched_by\":", &envelope.found.map(By::name));
+        if let Some(next) = next {
+            write_member(json, ",\"next\":", &next);
         }
-        _ => Trailer { count, total_spent, matched_by: None, next: None },
-    };
-    let start = json.len();
-    write(json, &trailer)?;
-    // The trailer's members continue the object that the head has opened.
-    json[start] = b',';
-    Ok(())
-}
-
-fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
-    serde_json::to_writer(json, value).map_err(|error| {
-        Error::new(ErrorKind::Internal, "a listing could not be written as JSON").with_source(error)
-    })
+    }
+    if envelope.view != View::List {
+        json.push(b'}');
+    }
 }

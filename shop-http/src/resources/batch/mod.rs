@@ -172,7 +172,7 @@ impl Results {
         if !self.is_ndjson && self.text.len() > 1 {
             self.text.push(b',');
         }
-        let written = match result {
+        match result {
             Some(Ok(published)) => write_acknowledged(line, &published, &mut self.text),
             Some(Err(failure)) => {
                 self.failed_by = self.failed_by.take().or_else(|| failure.cause());
@@ -182,11 +182,10 @@ impl Results {
                     result.errors.clear();
                     result.detail = result.detail.map(|detail| detail.chars().take(SHORT_DETAIL).collect());
                 }
-                serde_json::to_writer(&mut self.text, &result)
+                serde_json::to_writer(&mut self.text, &result).map_err(|_defect| HttpError::PANICKED)?;
             }
             None => return Err(HttpError::PANICKED),
-        };
-        written.map_err(|_defect| HttpError::PANICKED)?;
+        }
         if self.is_ndjson {
             self.text.push(b'\n');
         }
