@@ -125,9 +125,7 @@ fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize)
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (f.width(), f.precision()) {
-            (None, None) => {
-                f.write_str(str::from_utf8(self.encode(&mut [0; Self::MAX_BYTES])).unwrap_or_default())
-            }
+            (None, None) => f.write_str(&String::from_utf8_lossy(self.encode(&mut [0; Self::MAX_BYTES]))),
             _ => fmt::Display::fmt(&self.0, f),
         }
     }
@@ -162,9 +160,9 @@ impl FromStr for Price {
 
     /// Parses decimal text, with or without an exponent: `29.99`, `1e2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let value = plain(without_spare_zeros(text)).or_else(|error| match text.split_once(['e', 'E']) {
+        let value = plain(text).or_else(|_special| match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent),
-            None => Err(error),
+            None => plain(without_spare_zeros(text)),
         });
         value?.try_into()
     }
@@ -175,11 +173,7 @@ const MAX_WHOLE_DIGITS: usize = 16;
 
 /// `text` without zeros after its eighth decimal, which do not change the value.
 fn without_spare_zeros(text: &str) -> &str {
-    const AFTER_POINT: usize = 1 + Price::MAX_DECIMALS as usize;
-    if text.len() <= AFTER_POINT {
-        return text;
-    }
-    let first = text.find('.').map_or(text.len(), |point| point + AFTER_POINT);
+    let first = text.find('.').map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
     let spare = text.get(first..).unwrap_or_default();
     &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
 }

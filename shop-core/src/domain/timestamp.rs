@@ -20,7 +20,7 @@ use crate::macros::format_as;
 pub struct Timestamp(i64);
 
 format_as!(
-    Timestamp: |this| Display = Display(str::from_utf8(&this.encode()[1..25]).unwrap_or_default()),
+    Timestamp: |this| Display = Display(String::from_utf8_lossy(&this.encode()[1..25])),
     Debug = Display(this)
 );
 
