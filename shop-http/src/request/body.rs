@@ -58,11 +58,8 @@ pub(crate) async fn read_up_to(
     options: &HttpOptions,
     received: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    if headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
         return Err(HttpError::media_type((header::ACCEPT_ENCODING, "identity"), text.to_owned()));

@@ -21,17 +21,11 @@ pub(crate) struct FailedBy {
     pub(crate) operation: &'static str,
 }
 
-/// The last line of each cause: there are as many causes as operations and kinds together.
+/// The lines of each cause: there are as many causes as operations and kinds together.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLog {
-    causes: Mutex<HashMap<(&'static str, ErrorKind), Cause>>,
-}
-
-#[derive(Debug)]
-struct Cause {
-    logged: Instant,
-    /// The number of failures since then.
-    suppressed: u64,
+    /// When the next line may be logged, and the number of failures since the last one.
+    causes: Mutex<HashMap<(&'static str, ErrorKind), (Instant, u64)>>,
 }
 
 impl FailureLog {
@@ -53,20 +47,13 @@ impl FailureLog {
     fn due(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
         let now = Instant::now();
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
-        match causes.get_mut(&(operation, kind)) {
-            Some(cause) if now < cause.logged + INTERVAL => {
-                cause.suppressed += 1;
-                None
-            }
-            Some(cause) => {
-                cause.logged = now;
-                Some(std::mem::take(&mut cause.suppressed))
-            }
-            None => {
-                causes.insert((operation, kind), Cause { logged: now, suppressed: 0 });
-                Some(0)
-            }
+        let (due, suppressed) = causes.entry((operation, kind)).or_insert((now, 0));
+        if now < *due {
+            *suppressed += 1;
+            return None;
         }
+        *due = now + INTERVAL;
+        Some(std::mem::take(suppressed))
     }
 }
 
