@@ -15,7 +15,7 @@ use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
 use crate::response::legacy_purchase::write_purchase;
-use crate::response::{HttpResult, JsonText, PURCHASE_BYTES};
+use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
 use crate::service::{Purchases, ServiceKind};
 
@@ -44,7 +44,7 @@ pub(crate) async fn post_into_store(
         buy(&purchases, dialect, Timestamps::Lenient, request).await?;
     let mut stored = Vec::with_capacity(PURCHASE_BYTES);
     write_purchase(&mut stored, &purchase, dialect.item);
-    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, JsonText(stored)))
+    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
 }
 
 async fn buy(
@@ -88,12 +88,14 @@ fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Resp
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
             let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
-            let body = JsonText::of(bought, 2 * PURCHASE_BYTES);
+            let body = written(bought, 2 * PURCHASE_BYTES);
             ([(header::LOCATION, location)], accepted(StatusCode::CREATED, id, replayed, body))
                 .into_response()
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
-            let (mut json, form) = (Vec::with_capacity(2 * PURCHASE_BYTES), dialect.item);
+            let form = ItemForm { extras: Extras::None, ..dialect.item };
+            let [mut json, mut purchase] = [3, 1].map(|count| Vec::with_capacity(count * PURCHASE_BYTES));
+            write_purchase(&mut purchase, &bought.purchase, form);
             if let Some(status) = status {
                 write_member(&mut json, "{\"status\":", status);
             }
@@ -102,16 +104,16 @@ fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Resp
             for name in purchase_as {
                 write_member(&mut json, ",", *name);
                 json.push(b':');
-                write_purchase(&mut json, &bought.purchase, ItemForm { extras: Extras::None, ..form });
+                json.extend_from_slice(&purchase);
             }
             json.push(b'}');
-            accepted(code, id, replayed, JsonText(json))
+            accepted(code, id, replayed, json)
         }
     }
 }
 
 /// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
-fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, body: JsonText) -> Response {
+fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, json: Vec<u8>) -> Response {
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    (code, [(PURCHASE_ID, id.to_string())], replayed, body).into_response()
+    (code, [(PURCHASE_ID, id.to_string())], replayed, respond_json(json)).into_response()
 }

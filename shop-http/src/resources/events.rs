@@ -15,7 +15,6 @@ use futures_util::stream;
 use shop_core::Invalid;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
-use shop_core::json::WriteJson;
 use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,7 +24,7 @@ use crate::auth::{Action, Caller, Credential};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES};
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, written};
 use crate::server::pools::{Place, Slot};
 use crate::service::{Purchases, within};
 
@@ -191,7 +190,6 @@ impl Events {
 }
 
 fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Event {
-    let mut json = Vec::with_capacity(PURCHASE_BYTES);
-    purchase.write_json(&mut json);
+    let json = written(&purchase, PURCHASE_BYTES);
     Event::default().event("purchase").id(cursor.as_str()).data(String::from_utf8_lossy(&json))
 }

@@ -17,7 +17,7 @@ use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
 use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::validation_error::Location;
-use crate::response::{HttpError, HttpResult, JsonText, PURCHASE_BYTES};
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
 use crate::service::{Purchases, ServiceKind, Visibility};
 
@@ -54,7 +54,7 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
-        None => JsonText::of(&page, 100 + page.items.len() * PURCHASE_BYTES).into_response(),
+        None => respond_json(written(&page, 100 + page.items.len() * PURCHASE_BYTES)),
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
             let body = listing_stream::whole(all, form, selector, request, &page);
@@ -115,7 +115,7 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-            JsonText::of(&purchase, PURCHASE_BYTES).into_response()
+            respond_json(written(&purchase, PURCHASE_BYTES))
         }
         Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
             HttpError::ERASED_PURCHASE.into_response()

@@ -29,10 +29,8 @@ fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
         TimestampForm::IsoWithoutZone => {
             let iso = time.to_string();
             let local = iso.trim_end_matches('Z');
-            match local.strip_suffix(".000") {
-                Some(whole) => whole.write_json(json),
-                None => format!("{local}000").write_json(json),
-            }
+            let whole = local.strip_suffix(".000").map(str::to_owned);
+            whole.unwrap_or_else(|| format!("{local}000")).write_json(json);
         }
         TimestampForm::Seconds => {
             let millis = time.as_millis();

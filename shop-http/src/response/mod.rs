@@ -20,21 +20,14 @@ pub(crate) type HttpResult<T = Response> = Result<T, HttpError>;
 /// The usual size of a purchase in JSON.
 pub(crate) const PURCHASE_BYTES: usize = 160;
 
-/// A body of JSON.
-pub(crate) struct JsonText(pub(crate) Vec<u8>);
-
-impl JsonText {
-    /// The JSON of `value`, whose usual size is so many bytes.
-    pub(crate) fn of(value: &impl WriteJson, bytes: usize) -> Self {
-        let mut text = Vec::with_capacity(bytes);
-        value.write_json(&mut text);
-        Self(text)
-    }
+/// The JSON of `value`, whose usual size is so many bytes.
+pub(crate) fn written(value: &impl WriteJson, bytes: usize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(bytes);
+    value.write_json(&mut json);
+    json
 }
 
-impl IntoResponse for JsonText {
-    fn into_response(self) -> Response {
-        let media_type = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, media_type)], self.0).into_response()
-    }
+/// A response with the body `json`.
+pub(crate) fn respond_json(json: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
 }
