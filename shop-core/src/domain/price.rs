@@ -97,10 +97,12 @@ impl Price {
     /// Writes the text into `buffer`, without the cost of formatting.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
         let (units, decimals) = (self.0.mantissa().unsigned_abs(), self.0.scale() as usize);
-        let one = 10_u128.pow(self.0.scale());
-        // Both are far below 2^64.
-        let [whole, fraction] =
-            [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default());
+        let one = 10_u64.pow(self.0.scale());
+        let [whole, fraction] = match (u64::try_from(units), u128::from(one)) {
+            (Ok(units), _) => [units / one, units % one],
+            // Both are far below 2^64.
+            (_, one) => [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default()),
+        };
         let mut start = buffer.len();
         if decimals > 0 {
             start = write_digits(buffer, start, fraction, decimals) - 1;

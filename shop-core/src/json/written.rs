@@ -113,8 +113,11 @@ write_json! {
         None => json.put_slice(b"null"),
     };
     str: |text, json| {
-        let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-        if text.bytes().any(is_special) {
+        // Eight bytes are compared at once.
+        let (eights, rest) = text.as_bytes().as_chunks::<8>();
+        let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+        let has_special = |eight: &[u8; 8]| eight.iter().fold(false, |found, byte| found | is_special(byte));
+        if eights.iter().any(has_special) || rest.iter().any(is_special) {
             return json.put_slice(serde_json::Value::from(text).to_string().as_bytes());
         }
         json.put_u8(b'"');
