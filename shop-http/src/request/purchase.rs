@@ -235,8 +235,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<Idempote
 pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let traceparent = text(&TRACEPARENT).filter(|text| is_traceparent(text));
-    let request_id = text(&REQUEST_ID);
-    let context = RequestContext::new(request_id, traceparent);
+    let context = RequestContext::new(text(&REQUEST_ID), traceparent);
     (context != RequestContext::default()).then(|| Box::new(context))
 }
 
@@ -244,9 +243,10 @@ pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
 /// not zero, and the version is not ff.
 fn is_traceparent(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
-    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let is_zero = |group: &&str| group.bytes().all(|digit| digit == b'0');
     let is_valid = !text.starts_with("ff") && !groups.iter().skip(1).take(2).any(is_zero);
-    lengths == [2, 32, 16, 2] && is_valid && groups.iter().all(|group| group.bytes().all(hex))
+    groups.iter().map(|group| group.len()).eq([2, 32, 16, 2])
+        && is_valid
+        && groups.iter().all(|group| group.bytes().all(hex))
 }

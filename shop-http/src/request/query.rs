@@ -177,10 +177,9 @@ impl Query {
         let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
         let limit = limit.get().to_string();
         let pairs = [by, view, order, ("limit", Some(&*limit)), ("cursor", Some(cursor.as_str()))];
-        let pairs = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", utf8_percent_encode(value?, &RESERVED))));
-        pairs.collect::<Vec<_>>().join("&")
+        let encoded = |value| utf8_percent_encode(value, &RESERVED);
+        let pairs = pairs.map(|(name, value)| Some(format!("{name}={}", encoded(value?))));
+        pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 
     fn wait(&mut self) -> Option<Wait> {

@@ -1,6 +1,6 @@
 //! Responses that do not change: compressed once, with a validator.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,17 +70,16 @@ impl Constant {
 
 /// Constants by name, made when they are first requested.
 #[derive(Debug, Default)]
-pub(crate) struct Constants(Mutex<Option<HashMap<String, Arc<Constant>>>>);
+pub(crate) struct Constants(Mutex<BTreeMap<String, Arc<Constant>>>);
 
 impl Constants {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(BTreeMap::new()))
     }
 
     /// The constant with this name, if `make` knows one.
     pub(crate) fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.get_or_insert_default();
         if let Some(known) = kept.get(name) {
             return Some(Arc::clone(known));
         }
