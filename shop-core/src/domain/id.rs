@@ -22,10 +22,8 @@ use crate::macros::format_as;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PurchaseId(Form);
 
-format_as!(
-    PurchaseId: |this| Display = Display(this.encode(&mut [0; PurchaseId::MAX_BYTES])),
-    Debug = Display(this)
-);
+format_as!(PurchaseId: |this| Debug = Display(this));
+format_as!(PurchaseId: |this| Display = Display(this.encode(&mut [0; PurchaseId::MAX_BYTES])));
 
 // The order of the variants is the order of the ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

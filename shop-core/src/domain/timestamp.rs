@@ -19,10 +19,8 @@ use crate::macros::format_as;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
-format_as!(
-    Timestamp: |this| Display = Display(String::from_utf8_lossy(&this.encode()[1..25])),
-    Debug = Display(this)
-);
+format_as!(Timestamp: |this| Debug = Display(this));
+format_as!(Timestamp: |this| Display = Display(String::from_utf8_lossy(&this.encode()[1..25])));
 
 impl Timestamp {
     /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 representation.

@@ -21,11 +21,14 @@ pub(crate) struct FailedBy {
     pub(crate) operation: &'static str,
 }
 
+/// An operation, and the kind of its error.
+type Cause = (&'static str, ErrorKind);
+
 /// The lines of each cause: there are as many causes as operations and kinds together.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLog {
     /// When the next line may be logged, and the number of failures since the last one.
-    causes: Mutex<HashMap<(&'static str, ErrorKind), (Instant, u64)>>,
+    causes: Mutex<HashMap<Cause, (Instant, u64)>>,
 }
 
 impl FailureLog {

@@ -8,9 +8,6 @@ use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, IdColumn};
 
-/// The purchases of a page of the usual size, and of the next one.
-const TYPICAL: usize = PageLimit::DEFAULT.get() + 1;
-
 /// Reads at most `limit` purchases of `selector` within `bounds`.
 pub(super) fn page(
     connection: &Connection,
@@ -19,7 +16,8 @@ pub(super) fn page(
     bounds: &PageBounds,
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
-    let mut page = Page { order, bounds, limit, purchases: Vec::with_capacity(limit.min(TYPICAL)) };
+    let mut page =
+        Page { order, bounds, limit, purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)) };
     if *selector == Selector::All {
         page.read(connection, None)?;
     } else {
