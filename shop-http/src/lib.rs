@@ -135,13 +135,13 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
-// `openapi`: the document, of the routes that a service has. `resources`: a handler per resource. `request`:
-// parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every
-// route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values
-// that are read again when their files change. `response`: bodies, and failures in every dialect.
+// In the order in which a request passes them; each imports only those below it. `routes`: the table of routes, the way of a
+// request through it, and the builder. `resources`: a handler per resource. `request`: parsed and validated requests. `auth`:
+// senders, and what they may do. `server`: the listener, and what is around every route. `service`: the roles behind the
+// routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values that are read again when their files
+// change. `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
 mod auth;
-mod dialect;
+mod compat;
 mod header_names;
 mod metrics;
 mod options;
@@ -161,7 +161,7 @@ pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Reje
 pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
-pub use dialect::{Dialect, UnknownDialect};
+pub use compat::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidList};
 pub use refreshed::{FileSource, Refreshed, TextSource};

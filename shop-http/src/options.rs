@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use crate::dialect::Dialect;
+use crate::compat::Dialect;
 use crate::server::access_log::AccessLog;
 use crate::server::client::TrustedProxies;
 use crate::server::gate::Hosts;

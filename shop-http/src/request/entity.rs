@@ -9,10 +9,11 @@ use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, RequestContext};
 
-use crate::dialect::Dialect;
+use crate::compat::Dialect;
+use crate::compat::pydantic;
 use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
-use crate::request::{PathText, body, purchase, pydantic, strict};
+use crate::request::{PathText, body, purchase, strict};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::service::Service;

@@ -5,7 +5,6 @@ pub(crate) mod body;
 pub(crate) mod entity;
 pub(crate) mod fields;
 pub(crate) mod purchase;
-pub(crate) mod pydantic;
 pub(crate) mod query;
 mod strict;
 

@@ -11,7 +11,7 @@ use shop_core::{
     Timestamp, UserId, UserName,
 };
 
-use crate::dialect::{Dialect, MissingFields, Timestamps};
+use crate::compat::{Dialect, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::request::strict;

@@ -14,7 +14,7 @@ use shop_core::ports::{
 };
 use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
-use crate::dialect::{By, View};
+use crate::compat::{By, View};
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
 use crate::response::{HttpError, HttpResult};
 use crate::service::dead_letters::DeadLetterPage;

@@ -10,11 +10,11 @@ use shop_core::json::write_member;
 use shop_core::{PublishedPurchase, Purchase, PurchaseId};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, Timestamps};
+use crate::compat::purchase::write_purchase;
+use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
-use crate::response::legacy_purchase::write_purchase;
 use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
 use crate::service::{Purchases, ServiceKind};

@@ -18,7 +18,7 @@ use shop_core::users::{User, UserNumber};
 use tokio::time::{Instant, sleep};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{Dialect, RequestDialect};
+use crate::compat::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
 use crate::request::PathText;

@@ -17,7 +17,7 @@ use shop_core::ports::PurchaseSink;
 use shop_core::shop::LocalPorts;
 
 use crate::auth::Caller;
-use crate::dialect::RequestDialect;
+use crate::compat::RequestDialect;
 use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;

@@ -10,7 +10,7 @@ use shop_core::Invalid;
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::auth::{Action, Caller};
-use crate::dialect::{By, ItemForm, ListingForm, RequestDialect, View};
+use crate::compat::{By, ItemForm, ListingForm, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::query::Wait;
 use crate::request::{PathText, Query};

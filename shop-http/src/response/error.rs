@@ -16,7 +16,7 @@ use crate::response::validation_error::{ValidationError, texts};
 use crate::service::ServiceKind;
 
 /// The error of a request, as `/v1` reports it. A response that is made of it has no body:
-/// [`Dialect::render`](crate::dialect::Dialect::render) writes it, in the form of the path.
+/// [`Dialect::render`](crate::compat::Dialect::render) writes it, in the form of the path.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,

@@ -5,9 +5,9 @@ use shop_core::Purchase;
 use shop_core::json::write_member;
 use shop_core::ports::{Cursor, Page, Summary};
 
-use crate::dialect::{By, ItemForm, View};
+use crate::compat::purchase::write_purchase;
+use crate::compat::{By, ItemForm, View};
 use crate::response::PURCHASE_BYTES;
-use crate::response::legacy_purchase::write_purchase;
 
 /// The members around the purchases.
 #[derive(Debug, Clone)]

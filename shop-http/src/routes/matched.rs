@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use crate::auth::{Caller, Trail};
-use crate::dialect::{Dialect, RequestDialect};
+use crate::compat::{Dialect, RequestDialect};
 use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;

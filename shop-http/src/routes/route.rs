@@ -14,7 +14,7 @@ use shop_core::RequestContext;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 
-use crate::dialect::Dialect;
+use crate::compat::Dialect;
 use crate::metrics::{Measured, RouteSeries};
 use crate::request;
 use crate::response::HttpError;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::dialect::{Dialect, INGRESS_PREFIXES};
+use crate::compat::{Dialect, INGRESS_PREFIXES};
 use crate::metrics::{Measured, RouteSeries};
 #[cfg(feature = "docs")]
 use crate::resources::docs;

@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
-use crate::dialect::V1;
+use crate::compat::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
 use crate::request::Query;

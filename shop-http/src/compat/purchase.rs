@@ -3,7 +3,7 @@
 use shop_core::json::{WriteJson, write_member};
 use shop_core::{Purchase, Timestamp};
 
-use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
+use crate::compat::{Extras, ItemForm, PriceForm, TimestampForm};
 
 /// Appends the four members that every replaced system has, and the extra members of a listing in `form`.
 pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: ItemForm) {
