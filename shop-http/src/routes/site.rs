@@ -1,6 +1,7 @@
 //! The way of every request: it is matched, observed, limited, authenticated, admitted and handled.
 
 use std::convert::Infallible;
+use std::mem::take;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -34,7 +35,8 @@ use crate::service::Service;
 /// Adds a layer of the embedder around the routes that are not open to all.
 pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
-/// The routes of a service, with what is around all of them.
+/// The routes of a service, with what is around all of them. Its functions borrow a request: each that owned it would store
+/// it once more in the future of the request.
 struct Site {
     options: Arc<HttpOptions>,
     routes: matchit::Router<Arc<Route>>,
@@ -73,9 +75,9 @@ pub(crate) fn router(
     let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
     let guarded = (!guards.is_empty()).then(|| {
         let gate = Arc::clone(&gate);
-        let entered = service_fn(move |request| {
+        let entered = service_fn(move |mut request: Request| {
             let gate = Arc::clone(&gate);
-            async move { Ok::<_, Infallible>(gate.enter(request).await.into_response()) }
+            async move { Ok::<_, Infallible>(gate.enter(&mut request).await.into_response()) }
         });
         guards.iter().fold(Router::new().fallback_service(entered), |router, guard| guard(router))
     });
@@ -108,7 +110,8 @@ impl Site {
                 return preflight;
             }
             let asked = self.browsers.asked(&request);
-            let response = self.limited(request, class).await.unwrap_or_else(IntoResponse::into_response);
+            let response =
+                self.limited(&mut request, class).await.unwrap_or_else(IntoResponse::into_response);
             let mut response = dialect.render(response);
             self.browsers.add_headers(&mut response, asked);
             response
@@ -122,11 +125,11 @@ impl Site {
     }
 
     /// The response to a request within its limits.
-    async fn limited(&self, request: Request, class: Class) -> HttpResult {
-        self.check_head(&request, class)?;
-        self.browsers.check(&request)?;
+    async fn limited(&self, request: &mut Request, class: Class) -> HttpResult {
+        self.check_head(request, class)?;
+        self.browsers.check(request)?;
         let admission = &self.gate.admission;
-        let (address, deadline) = (admission.counted_address(&request), self.options.request_timeout);
+        let (address, deadline) = (admission.counted_address(request), self.options.request_timeout);
         let response = async {
             let _turn = match class {
                 // It is never closed.
@@ -161,10 +164,10 @@ impl Site {
     }
 
     /// The response within the layers of the embedder.
-    async fn guarded(&self, request: Request) -> HttpResult {
+    async fn guarded(&self, request: &mut Request) -> HttpResult {
         match &self.guarded {
             Some(guarded) if Matched::of(request.extensions())?.access != Access::Open => {
-                Ok(guarded.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+                Ok(guarded.clone().oneshot(take(request)).await.unwrap_or_else(|never| match never {}))
             }
             _ => self.gate.enter(request).await,
         }
@@ -173,14 +176,14 @@ impl Site {
 
 impl Gate {
     /// The response to a request that has a valid token, where it needs one, and a place among the others.
-    async fn enter(&self, mut request: Request) -> HttpResult {
+    async fn enter(&self, request: &mut Request) -> HttpResult {
         let matched = Matched::of(request.extensions())?;
         let class = matched.class;
         if let Some(authenticate) = self.authenticate.as_ref().filter(|_| matched.access != Access::Open) {
-            identify(authenticate, &mut request).await?;
+            identify(authenticate, request).await?;
         }
         match class {
-            Class::Probe | Class::Operation => handled(request).await,
+            Class::Probe | Class::Operation => Ok(handled(request).await),
             _ => self.admission.admit(request, handled).await,
         }
     }
@@ -191,16 +194,17 @@ fn size(headers: &HeaderMap) -> usize {
 }
 
 /// The response of the handler, unless it panics. The panic hook of the process logs a panic.
-async fn handled(request: Request) -> HttpResult {
-    let Matched { route, class, slot, .. } = Matched::of(request.extensions())?;
-    let route = route.clone().ok_or(HttpError::NO_ROUTE)?;
-    let Some(endpoint) = route.endpoint(request.method()) else { return Ok(route.not_allowed()) };
-    let slot = slot.clone().filter(|_| class.writes());
-    let mut work = Work { rest: endpoint.call(request).fuse(), slot };
+async fn handled(request: &mut Request) -> Response {
+    let Ok(Matched { route: Some(route), class, slot, .. }) = Matched::of(request.extensions()) else {
+        return HttpError::NO_ROUTE.into_response();
+    };
+    let (route, slot) = (Arc::clone(route), slot.clone().filter(|_| class.writes()));
+    let Some(endpoint) = route.endpoint(request.method()) else { return route.not_allowed() };
+    let mut work = Work { rest: endpoint.call(take(request)).fuse(), slot };
     let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
-    response.or_else(|_panic| {
+    response.unwrap_or_else(|_panic| {
         work.slot = None;
-        Ok((Extension(HasPanicked), HttpError::PANICKED).into_response())
+        (Extension(HasPanicked), HttpError::PANICKED).into_response()
     })
 }
 

@@ -68,16 +68,17 @@ impl Admission {
         self.rates.as_ref().and_then(|_| self.address(request))
     }
 
-    /// Calls `inner` if the rate of the client and the pools have room for the request.
-    pub(crate) async fn admit<F>(&self, mut request: Request, inner: impl FnOnce(Request) -> F) -> HttpResult
-    where
-        F: Future<Output = HttpResult>,
-    {
+    /// The response that `handle` makes of a request, if the rate of its client and the pools have room for it.
+    pub(crate) async fn admit(
+        &self,
+        request: &mut Request,
+        handle: impl AsyncFnOnce(&mut Request) -> Response,
+    ) -> HttpResult {
         let class = Matched::of(request.extensions())?.class;
         let writes = class.writes();
-        let (mut response, left) = match self.enter(&mut request, class) {
+        let (mut response, left) = match self.enter(request, class) {
             Ok((slot, left)) => {
-                let response = inner(request).await.unwrap_or_else(IntoResponse::into_response);
+                let response = handle(request).await;
                 (if writes { response } else { self.pools.hold(response, &slot)? }, left)
             }
             Err(failure) => (failure.into_response(), None),
