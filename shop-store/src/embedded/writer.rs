@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
-use super::delay::GroupCommitDelay;
+use super::delay::gather;
 use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
 use super::thread::{self, Jobs, closed};
 
@@ -232,9 +232,9 @@ enum Failed {
 
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, transactions: &impl Transactions) {
-        let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
+        let (mut group, mut sizes) = (Vec::new(), [0; 2]);
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
-            delay.add(&mut group, MAX_BATCH, &mut waiting);
+            gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, transactions) {
                     Err(Failed::One(position, error)) => {
