@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_log_restarts_unless_a_reader_needs_it() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::start(database(folder.path()), 100, || ()).await.unwrap();
+        let writer = Writer::start(database(folder.path()), 100, |_| ()).await.unwrap();
         let mut observer = database(folder.path()).reader().unwrap();
         let pages = |observer: &Connection| checkpoint(observer, LOOK).unwrap().0;
         writer.write(|connection| fill(connection, PAGES)).await.unwrap();

@@ -19,6 +19,7 @@
 //! Files have the mode 600, and folders are created with 700: all processes run as one user.
 
 mod backup;
+mod bulk;
 #[cfg(test)]
 mod byte_faults_test;
 mod checkpoint;

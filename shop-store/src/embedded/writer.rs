@@ -1,11 +1,12 @@
 //! The writer thread of a file, one for each process. It commits queued writes in groups.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
@@ -15,7 +16,10 @@ use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::gather;
 use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
+use super::log::{Publish, publish};
+use super::store::Buyers;
 use super::thread::{self, Jobs, closed};
+use shop_core::ports::Receipt;
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
@@ -42,9 +46,16 @@ type Health = watch::Sender<Option<Error>>;
 
 /// A queued write. It may be applied more than once, each time after a rollback.
 pub(super) trait Job: Send {
-    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
-    fn kind(&self) -> JobKind;
+    fn kind(&self) -> JobKind {
+        JobKind::Write
+    }
+
+    /// The publish, if it is one. Those that follow each other are applied together.
+    fn publish(&mut self) -> Option<&mut Write<Publish, Result<Receipt>>> {
+        None
+    }
 }
 
 /// What the outcome of a job means.
@@ -56,11 +67,25 @@ pub(super) enum JobKind {
     Check,
 }
 
-struct Write<F, T> {
+/// A job with the result of its work, once that is applied.
+pub(super) struct Write<W, T> {
     kind: JobKind,
-    work: F,
-    result: Option<T>,
+    pub(super) work: W,
+    pub(super) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
+}
+
+impl<W, T> Write<W, T> {
+    pub(super) fn new(kind: JobKind, work: W) -> (Box<Self>, PendingWrite<T>) {
+        let (reply, pending) = oneshot::channel();
+        (Box::new(Self { kind, work, result: None, reply }), pending)
+    }
+
+    pub(super) fn reply(self, outcome: Result<()>) {
+        let not_applied = || Error::new(ErrorKind::Internal, "a write was completed before it was applied");
+        // The caller may have been cancelled. The write is committed nevertheless.
+        let _caller_gone = self.reply.send(outcome.and_then(|()| self.result.ok_or_else(not_applied)));
+    }
 }
 
 impl<F, T> Job for Write<F, T>
@@ -68,7 +93,11 @@ where
     F: Fn(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
 {
-    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+        if self.kind == JobKind::Write {
+            // It may remove buyers.
+            buyers.clear();
+        }
         self.result = Some((self.work)(connection)?);
         Ok(())
     }
@@ -78,33 +107,7 @@ where
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
-        let not_applied = || Error::new(ErrorKind::Internal, "a write was completed before it was applied");
-        let Self { result, reply, .. } = *self;
-        // The caller may have been cancelled. The write is committed nevertheless.
-        let _caller_gone = reply.send(outcome.and_then(|()| result.ok_or_else(not_applied)));
-    }
-}
-
-/// What else happens in each transaction of a file, on its writer thread.
-pub(super) trait Transactions: Send + 'static {
-    /// A transaction has begun. An earlier one may have been rolled back.
-    fn begun(&self) {}
-
-    /// Completes a transaction in which all writes were applied.
-    ///
-    /// # Errors
-    /// Then the transaction is rolled back.
-    fn before_commit(&self, _connection: &Connection) -> rusqlite::Result<()> {
-        Ok(())
-    }
-
-    /// The transaction is durable, under this lock.
-    fn committed(&self, lock: &WriteLock);
-}
-
-impl<F: Fn() + Send + 'static> Transactions for F {
-    fn committed(&self, _lock: &WriteLock) {
-        self();
+        self.reply(outcome);
     }
 }
 
@@ -117,11 +120,11 @@ pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
 }
 
 impl Writer {
-    /// Starts the thread, which opens the file.
+    /// Starts the thread, which opens the file. It calls `committed` after each transaction with a write.
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
-        transactions: impl Transactions,
+        committed: impl Fn(&WriteLock) + Send + 'static,
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
@@ -133,8 +136,9 @@ impl Writer {
             Ok((connection, lock)) => {
                 drop(ready.send(Ok(())));
                 let (path, wal) = (opening.path(), WriteAheadLog::new(opening.wal_path()));
-                let writer = WriterThread { connection, lock, path, wal, health: thread_health };
-                writer.run(waiting, &transactions);
+                let (health, buyers) = (thread_health, Buyers::default());
+                let writer = WriterThread { connection, lock, path, wal, health, buyers };
+                writer.run(waiting, committed);
             }
         })?;
         // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
@@ -160,33 +164,25 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        written(self.enqueue(JobKind::Write, work)?).await
+        let (job, pending) = Write::new(JobKind::Write, work);
+        self.enqueue(job)?;
+        written(pending).await
     }
 
-    /// Enqueues a write as soon as the queue has room.
-    pub(super) async fn enqueue_when_free<T: Send + 'static>(
-        &self,
-        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<PendingWrite<T>> {
-        let (reply, result) = oneshot::channel();
-        let job = Write { kind: JobKind::Write, work, result: None, reply };
-        self.jobs.sender()?.send(Box::new(job)).await.map(|()| result).map_err(|_closed| closed())
+    /// Enqueues a job as soon as the queue has room.
+    pub(super) async fn enqueue_when_free(&self, job: Box<dyn Job>) -> Result<()> {
+        self.jobs.sender()?.send(job).await.map_err(|_closed| closed())
     }
 
-    fn enqueue<T: Send + 'static>(
-        &self,
-        kind: JobKind,
-        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<PendingWrite<T>> {
-        let (reply, result) = oneshot::channel();
-        let job = Write { kind, work, result: None, reply };
-        match self.jobs.sender()?.try_send(Box::new(job)) {
-            Ok(()) => Ok(result),
-            Err(TrySendError::Full(_)) => {
-                Err(database_error(ErrorKind::Overloaded, "the write queue is full"))
-            }
-            Err(TrySendError::Closed(_)) => Err(closed()),
-        }
+    /// Enqueues a job.
+    ///
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
+    pub(super) fn enqueue(&self, job: Box<dyn Job>) -> Result<()> {
+        self.jobs.sender()?.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the write queue is full"),
+            TrySendError::Closed(_) => closed(),
+        })
     }
 
     /// Checks that writes can succeed: the thread runs, the file is not locked, and every table can be read. If the
@@ -198,10 +194,11 @@ impl Writer {
         }
         let (kind, failure) = (self.database.kind(), self.health.borrow().clone());
         let has_failed = failure.is_some();
-        let checked = self.enqueue(JobKind::Check, move |connection| {
+        let (job, checked) = Write::new(JobKind::Check, move |connection: &Connection| {
             kind.check(connection)?;
             if has_failed { write_nothing(connection) } else { Ok(()) }
-        })?;
+        });
+        self.enqueue(job)?;
         written(checked).await?;
         failure.filter(is_damage).map_or(Ok(()), Err)
     }
@@ -220,25 +217,31 @@ struct WriterThread {
     path: PathBuf,
     wal: WriteAheadLog,
     health: Health,
+    buyers: Buyers,
 }
 
 /// Why a group of writes was not committed.
 enum Failed {
-    /// The write at this position cannot be applied. The others can.
-    One(usize, Error),
+    /// The write at this position cannot be applied, or one of those that were applied together. The others can.
+    Some(Range<usize>, Error),
     /// The file cannot be written.
     All(Error),
 }
 
 impl WriterThread {
-    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, transactions: &impl Transactions) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
         let (mut group, mut sizes) = (Vec::new(), [0; 2]);
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
+            let mut joins = true;
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group, transactions) {
-                    Err(Failed::One(position, error)) => {
-                        self.reject(group.remove(position), error);
+                let outcome = match self.commit(&mut group, joins) {
+                    Err(Failed::Some(jobs, error)) => {
+                        // Alone, the one that cannot be applied is found.
+                        joins = false;
+                        if jobs.len() == 1 {
+                            self.reject(group.remove(jobs.start), error);
+                        }
                         continue;
                     }
                     Err(Failed::All(error)) => {
@@ -249,7 +252,7 @@ impl WriterThread {
                 };
                 self.record_outcome(&outcome, &group);
                 if outcome.is_ok() && group.iter().any(|job| job.kind() == JobKind::Write) {
-                    transactions.committed(&self.lock);
+                    committed(&self.lock);
                 }
                 for job in group.drain(..) {
                     job.complete(outcome.clone());
@@ -305,36 +308,67 @@ impl WriterThread {
     }
 
     /// Commits all of the group or nothing.
-    fn commit(&mut self, group: &mut [Box<dyn Job>], transactions: &impl Transactions) -> Result<(), Failed> {
-        let Self { connection, lock, path, wal, .. } = self;
+    fn commit(&mut self, group: &mut [Box<dyn Job>], joins: bool) -> Result<(), Failed> {
+        let Self { connection, lock, path, wal, buyers, .. } = self;
         let _guard = lock.lock().map_err(Failed::All)?;
-        let mended = wal.mend(connection);
-        let started =
-            mended.and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
-        let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
-        wal.rewrite().map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
-        transactions.begun();
-        for (position, job) in group.iter_mut().enumerate() {
-            // The transaction is rolled back when it is dropped.
-            let applied = catch_unwind(AssertUnwindSafe(|| job.apply(&transaction)));
-            let error = match applied {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => from_sqlite(error, path),
-                Err(_panic) => {
-                    database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
-                }
-            };
-            let is_about_job =
-                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
-            return Err(if is_about_job { Failed::One(position, error) } else { Failed::All(error) });
+        let begun = wal.mend(connection).and_then(|()| execute(connection, "BEGIN IMMEDIATE"));
+        begun.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        buyers.begin(connection);
+        let rewritten = wal.rewrite().map_err(|error| from_io(error, path).with_outcome(Outcome::NotApplied));
+        let applied =
+            rewritten.map_err(Failed::All).and_then(|()| apply(connection, buyers, group, joins, path));
+        let committed = applied.and_then(|()| {
+            execute(connection, "COMMIT").map_err(|failed| {
+                let outcome = outcome_of_commit(&failed);
+                Failed::All(from_sqlite(failed, path).with_outcome(outcome))
+            })
+        });
+        buyers.end(connection, committed.is_ok());
+        // Some errors have ended the transaction.
+        if committed.is_err() && !connection.is_autocommit() {
+            drop(execute(connection, "ROLLBACK"));
         }
-        let completed = transactions.before_commit(&transaction);
-        completed.map_err(|error| Failed::All(from_sqlite(error, path).with_outcome(Outcome::NotApplied)))?;
-        transaction.commit().map_err(|failed| {
-            let outcome = outcome_of_commit(&failed);
-            Failed::All(from_sqlite(failed, path).with_outcome(outcome))
-        })
+        committed
     }
+}
+
+/// Applies the group within a transaction.
+fn apply(
+    connection: &Connection,
+    buyers: &mut Buyers,
+    group: &mut [Box<dyn Job>],
+    joins: bool,
+    path: &Path,
+) -> Result<(), Failed> {
+    let mut next = 0;
+    while next < group.len() {
+        let most = if joins { MAX_BATCH } else { 1 };
+        let joined = group[next..].iter_mut().take(most).map_while(|job| job.publish()).count();
+        let jobs = next..next + joined.max(1);
+        let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
+            [job] => job.apply(connection, buyers),
+            jobs => publish(connection, buyers, jobs.iter_mut().filter_map(|job| job.publish()).collect()),
+        }));
+        let error = match applied {
+            Ok(Ok(())) => {
+                next = jobs.end;
+                continue;
+            }
+            Ok(Err(error)) => from_sqlite(error, path),
+            Err(_panic) => {
+                database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
+            }
+        };
+        let is_about_job =
+            matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
+        return Err(if is_about_job { Failed::Some(jobs, error) } else { Failed::All(error) });
+    }
+    Ok(())
+}
+
+/// Runs a statement, which is compiled once.
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 #[cfg(test)]
@@ -366,7 +400,7 @@ mod tests {
     async fn every_write_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, || ()).await.unwrap();
+        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         let mode = |connection: &Connection| {
             connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
         };
@@ -378,7 +412,7 @@ mod tests {
     async fn check_fails_after_damage_until_a_write_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, || ()).await.unwrap();
+        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
@@ -397,7 +431,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let (announced, announcements) = std::sync::mpsc::channel();
-        let writer = Writer::start(database, 100, move || announced.send(()).unwrap()).await.unwrap();
+        let writer = Writer::start(database, 100, move |_| announced.send(()).unwrap()).await.unwrap();
         writer.check().await.unwrap();
         writer.write(insert(1)).await.unwrap();
         assert_eq!(announcements.try_iter().count(), 1);
@@ -410,7 +444,7 @@ mod tests {
         for (suffix, how) in cases.into_iter().flatten().chain([("db-wal", "cut")]) {
             let folder = tempfile::tempdir().unwrap();
             let database = Database::new(&KIND, folder.path(), "test", None);
-            let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
+            let writer = Writer::start(database.clone(), 100, |_| ()).await.unwrap();
             writer.write(insert(1)).await.unwrap();
             let path = folder.path().join(format!("test.{suffix}"));
             let file = std::fs::read(&path).unwrap();
@@ -441,7 +475,7 @@ mod tests {
     async fn a_failed_write_does_not_fail_its_group() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
+        let writer = Writer::start(database.clone(), 100, |_| ()).await.unwrap();
         writer.write(insert(5)).await.unwrap();
         // While another process holds the lock, the writes are collected into one group.
         let lock = std::fs::File::open(folder.path().join("test.lock")).unwrap();

@@ -14,7 +14,7 @@ use shop_core::{Result, Timestamp};
 
 use super::log::Shared;
 use super::position::signed;
-use super::{rows, sink};
+use super::{publish, rows};
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
 #[derive(Debug, Clone)]
@@ -147,7 +147,9 @@ pub(super) fn resolve_all(
             continue;
         }
         if resolution == Resolution::Replayed {
-            sink::insert(connection, &dead_letter.replay_record(record_type), now)?;
+            let mut record = dead_letter.replay_record(record_type);
+            record.time = now;
+            publish::append(connection, &[&record])?;
         }
         count += 1;
     }

@@ -1,8 +1,7 @@
 //! [`EmbeddedLog`], and the state that its ports share.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
@@ -18,7 +17,7 @@ use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
 use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::writer::{Transactions, Writer};
+use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
 /// Maximum number of queued reads.
@@ -61,51 +60,6 @@ pub(super) struct Shared {
     /// What the last restore of the file has set.
     pub(super) generation: Option<Arc<str>>,
     pub(super) notifier: CommitNotifier,
-    /// The records that the current transaction has appended with their purchases.
-    pub(super) stored: Arc<StoredRun>,
-}
-
-/// What happens in the transactions of a log.
-#[derive(Debug, Clone, Default)]
-struct LogTransactions {
-    notifier: CommitNotifier,
-    stored: Arc<StoredRun>,
-}
-
-impl Transactions for LogTransactions {
-    fn begun(&self) {
-        drop(self.stored.take());
-    }
-
-    fn before_commit(&self, connection: &Connection) -> rusqlite::Result<()> {
-        self.stored.take().map_or(Ok(()), |(group, run)| position::pass(connection, &group, &run))
-    }
-
-    fn committed(&self, lock: &WriteLock) {
-        lock.announce();
-        self.notifier.notify();
-    }
-}
-
-/// The consecutive records that a transaction has appended with their purchases, for a group.
-#[derive(Debug, Default)]
-pub(super) struct StoredRun(Mutex<Option<(Arc<str>, Range<u64>)>>);
-
-impl StoredRun {
-    /// Adds the record at `offset`. After another record or another group in the same transaction, the rest is left to
-    /// the group's consumer.
-    pub(super) fn add(&self, group: &Arc<str>, offset: u64) {
-        let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *run {
-            Some((of, range)) if of == group && range.end == offset => range.end += 1,
-            Some(_) => {}
-            None => *run = Some((Arc::clone(group), offset..offset + 1)),
-        }
-    }
-
-    fn take(&self) -> Option<(Arc<str>, Range<u64>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 impl Shared {
@@ -156,9 +110,13 @@ impl EmbeddedLog {
         let kind = if options.file == FILE { &SHOP } else { &LOG };
         let database =
             Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
-        let transactions = LogTransactions::default();
-        let LogTransactions { notifier, stored } = transactions.clone();
-        let writer = Writer::start(database.clone(), options.queue_capacity, transactions).await?;
+        let notifier = CommitNotifier::default();
+        let committed = notifier.clone();
+        let committed = move |lock: &WriteLock| {
+            lock.announce();
+            committed.notify();
+        };
+        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
         let file = StoreFile { readers: Readers::start(&database, &writer, 1, READ_QUEUE)?, writer };
         let now = options.clock.now();
         let (cluster, generation) = match options.create {
@@ -170,7 +128,7 @@ impl EmbeddedLog {
         };
         let (topic, cluster) = (options.topic.as_str().into(), cluster.into());
         let generation = generation.map(Into::into);
-        let shared = Shared { options, database, folder, topic, file, cluster, generation, notifier, stored };
+        let shared = Shared { options, database, folder, topic, file, cluster, generation, notifier };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shop_core::log::{CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent};
-use shop_core::ports::PurchaseSink;
+use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Selector};
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
 use super::{EmbeddedLog, EmbeddedLogOptions};
+use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
 /// A clock that the test sets.
 #[derive(Debug, Default)]
@@ -301,4 +302,46 @@ async fn a_closed_source_has_released_the_lock_of_its_group() {
         source.close(Duration::from_secs(20)).await.unwrap();
         lock.try_lock().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let sink = log.storing_sink("group").await.unwrap();
+    let options = EmbeddedStoreOptions::default();
+    // The second has its own writer, like a process.
+    let stores =
+        [log.store(&options).await.unwrap(), EmbeddedStore::open(folder.path(), options).await.unwrap()];
+    let user = "u1".parse().unwrap();
+    for (number, store) in (1..).zip(&stores) {
+        sink.publish(&purchase(number)).await.unwrap();
+        assert_eq!(store.erase(&user, 10).await.unwrap(), 1);
+    }
+    // While another process holds the lock, the writes are collected into one group, of which the last one fails.
+    let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
+    lock.lock().unwrap();
+    let published = tokio::spawn(async move { sink.publish_many(&[purchase(3), purchase(4)]).await });
+    tokio::task::yield_now().await;
+    let failed = log.shared.file.writer.write(|_| Err::<(), _>(rusqlite::Error::QueryReturnedNoRows));
+    let (failed, ()) = tokio::join!(failed, async { lock.unlock().unwrap() });
+    failed.unwrap_err();
+    assert!(published.await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(stores[0].summary(&Selector::User(user)).await.unwrap().count, 2);
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_rejects_rejects_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let reject = "CREATE TRIGGER reject BEFORE INSERT ON records WHEN new.key = x'7533'
+                  BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+    log.shared.file.writer.write(|connection| connection.execute_batch(reject)).await.unwrap();
+    let mut purchases: Vec<_> = (0..10).map(purchase).collect();
+    purchases[3].user_id = "u3".parse().unwrap();
+    let receipts = log.storing_sink("group").await.unwrap().publish_many(&purchases).await;
+    let rejected: Vec<_> = (0..10).filter(|number| receipts[*number].is_err()).collect();
+    assert_eq!(rejected, [3]);
+    assert_eq!(receipts[3].as_ref().unwrap_err().outcome(), Outcome::NotApplied);
+    assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 10);
 }

@@ -1,21 +1,20 @@
 //! [`EmbeddedSink`]: publishes purchases to the log.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use shop_core::log::{LogRecord, LogWriter, RecordPosition};
-use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, Receipt, publish_each};
+use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::record::encode;
-use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
+use shop_core::{Error, ErrorKind, Purchase, Result};
 
 use super::EmbeddedLog;
 use super::log::Shared;
-use crate::embedded::store;
-use crate::embedded::thread::closed;
-use crate::embedded::writer::written;
+use super::publish::{Publish, append};
+use crate::embedded::writer::{Job, JobKind, PendingWrite, Write, written};
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
 /// [`storing_sink`](EmbeddedLog::storing_sink).
@@ -27,16 +26,6 @@ pub struct EmbeddedSink {
     closed: AtomicBool,
 }
 
-/// A purchase that was published: the outcome, and the offset of its record.
-enum Published {
-    /// Only appended, or appended and stored.
-    Appended(u64),
-    /// Its id is in use. With the purchase that has it, if that has the same content.
-    Known(InsertOutcome, Option<Box<Purchase>>),
-}
-
-/// The maximum number of rows that a batch of purchases adds to a transaction with one write.
-const MAX_ROWS: usize = 1_024;
 /// The pause before a close retries on a full queue.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
@@ -52,92 +41,40 @@ impl EmbeddedSink {
         Ok(())
     }
 
-    fn receipt(&self, purchase: &Purchase, published: Published) -> Result<Receipt> {
-        match published {
-            Published::Appended(offset) => {
-                let receipt = Receipt::new(purchase.id, self.durability());
-                Ok(receipt.with_position(self.log.position(offset)))
-            }
-            Published::Known(outcome, first) => {
-                let mut receipt = outcome.into_receipt(purchase.id, self.durability())?;
-                receipt.first = first;
-                Ok(receipt)
-            }
-        }
-    }
-
-    /// The write that appends `purchases`, and stores them if this sink does.
-    fn write(
-        &self,
-        purchases: &[Purchase],
-    ) -> Result<impl Fn(&Connection) -> rusqlite::Result<Vec<Published>> + Send + 'static> {
-        let records = purchases.iter().map(encode).collect::<Result<Vec<_>>>()?;
-        let storing = self.group.clone().map(|group| (group, purchases.to_vec()));
-        let (clock, stored) = (Arc::clone(&self.log.options.clock), Arc::clone(&self.log.stored));
-        Ok(move |connection: &Connection| match &storing {
-            None => {
-                let offsets = insert_all(connection, &records, clock.now())?;
-                Ok(offsets.into_iter().map(Published::Appended).collect())
-            }
-            Some((group, purchases)) => {
-                let outcomes = store::insert(connection, purchases)?;
-                let append =
-                    |((outcome, record), purchase): ((InsertOutcome, &LogRecord), &Purchase)| match outcome {
-                        InsertOutcome::Inserted => {
-                            let offset = insert(connection, record, clock.now())?;
-                            stored.add(group, offset);
-                            Ok(Published::Appended(offset))
-                        }
-                        InsertOutcome::Duplicate => {
-                            let first = store::by_id(connection, &purchase.id)?;
-                            Ok(Published::Known(outcome, first.map(Box::new)))
-                        }
-                        _ => Ok(Published::Known(outcome, None)),
-                    };
-                outcomes.into_iter().zip(&records).zip(purchases).map(append).collect()
-            }
-        })
+    /// The job that appends `purchase`, and stores it if this sink does.
+    fn job(&self, purchase: &Purchase) -> Result<(Box<dyn Job>, PendingWrite<Result<Receipt>>)> {
+        self.open()?;
+        let mut record = encode(purchase)?;
+        record.time = self.log.options.clock.now();
+        let (purchase, topic, group) = (purchase.clone(), Arc::clone(&self.log.topic), self.group.clone());
+        let (job, pending) = Write::new(JobKind::Write, Publish { purchase, record, topic, group });
+        Ok((job, pending))
     }
 }
 
 #[async_trait]
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        self.open()?;
-        let published = self.log.file.writer.write(self.write(std::slice::from_ref(purchase))?).await?;
-        self.receipt(purchase, published.into_iter().next().ok_or_else(closed)?)
+        let (job, pending) = self.job(purchase)?;
+        self.log.file.writer.enqueue(job)?;
+        written(pending).await?
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // All are enqueued before the first is awaited, in their order.
-        let mut writes = Vec::new();
-        for rows in purchases.chunks(MAX_ROWS) {
-            let write = match self.open().and_then(|()| self.write(rows)) {
-                Ok(write) => self.log.file.writer.enqueue_when_free(write).await,
+        let mut writes = Vec::with_capacity(purchases.len());
+        for purchase in purchases {
+            writes.push(match self.job(purchase) {
+                Ok((job, pending)) => self.log.file.writer.enqueue_when_free(job).await.map(|()| pending),
                 Err(error) => Err(error),
-            };
-            writes.push((rows, write));
+            });
         }
         let mut receipts = Vec::with_capacity(purchases.len());
-        for (rows, write) in writes {
-            let written = match write {
-                Ok(write) => written(write).await,
+        for write in writes {
+            receipts.push(match write {
+                Ok(pending) => written(pending).await.flatten(),
                 Err(error) => Err(error),
-            };
-            match written {
-                Ok(all) => {
-                    let published = rows.iter().zip(all);
-                    receipts.extend(published.map(|(purchase, published)| self.receipt(purchase, published)));
-                }
-                // The database rejects one of the rows.
-                Err(error)
-                    if rows.len() > 1
-                        && matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Internal) =>
-                {
-                    receipts.extend(publish_each(self, rows).await);
-                }
-                Err(error) => receipts.extend(rows.iter().map(|_| Err(error.clone()))),
-            }
+            });
         }
         receipts
     }
@@ -191,58 +128,13 @@ impl LogWriter for EmbeddedLog {
 }
 
 impl Shared {
-    async fn append(&self, record: LogRecord) -> Result<u64> {
-        let clock = Arc::clone(&self.options.clock);
-        self.file.writer.write(move |connection| insert(connection, &record, clock.now())).await
+    async fn append(&self, mut record: LogRecord) -> Result<u64> {
+        record.time = self.options.clock.now();
+        let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);
+        self.file.writer.write(append).await
     }
 
     fn position(&self, offset: u64) -> RecordPosition {
         RecordPosition::new(Arc::clone(&self.topic), 0, offset)
     }
-}
-
-/// The number of records in a statement. SQLite maintains the offset of the newest record once for each statement.
-const ROWS: usize = 16;
-
-/// The statement that inserts [`ROWS`] records.
-static INSERT_ROWS: LazyLock<String> = LazyLock::new(|| {
-    let rows = vec!["(?, ?, ?, ?)"; ROWS].join(", ");
-    format!("INSERT INTO records (time, key, headers, value) VALUES {rows}")
-});
-
-/// Inserts `records`. Returns their offsets.
-fn insert_all(connection: &Connection, records: &[LogRecord], now: Timestamp) -> rusqlite::Result<Vec<u64>> {
-    let (chunks, rest) = records.as_chunks::<ROWS>();
-    let mut offsets = Vec::with_capacity(records.len());
-    let mut statement = connection.prepare_cached(&INSERT_ROWS)?;
-    for chunk in chunks {
-        for (row, LogRecord { key, headers, value, .. }) in chunk.iter().enumerate() {
-            let first = row * 4;
-            statement.raw_bind_parameter(first + 1, now.as_millis())?;
-            statement.raw_bind_parameter(first + 2, key.as_deref())?;
-            statement.raw_bind_parameter(first + 3, &headers.as_bytes()[..])?;
-            statement.raw_bind_parameter(first + 4, value.as_deref())?;
-        }
-        statement.raw_execute()?;
-        // The offsets of a statement are consecutive.
-        let next = newest(connection) + 1;
-        offsets.extend(next - ROWS as u64..next);
-    }
-    for record in rest {
-        offsets.push(insert(connection, record, now)?);
-    }
-    Ok(offsets)
-}
-
-/// The offset of the newest record. Rowids start at 1.
-fn newest(connection: &Connection) -> u64 {
-    connection.last_insert_rowid().unsigned_abs()
-}
-
-pub(super) fn insert(connection: &Connection, record: &LogRecord, now: Timestamp) -> rusqlite::Result<u64> {
-    let sql = "INSERT INTO records (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
-    let LogRecord { key, headers, value, .. } = record;
-    let row = params![now.as_millis(), key.as_deref(), &headers.as_bytes()[..], value.as_deref()];
-    connection.prepare_cached(sql)?.execute(row)?;
-    Ok(newest(connection))
 }

@@ -1,6 +1,8 @@
 //! Buyers: pairs of a user's id and name, interned to one integer.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, FileControl, OptionalExtension, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
@@ -22,15 +24,61 @@ pub(super) struct Buyer {
     pub(super) user_name: UserName,
 }
 
-/// The integer of the buyer of `purchase`, who is added if missing.
-pub(super) fn intern(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<i64> {
-    let row = params![purchase.user_id.as_str(), purchase.user_name.as_str()];
-    let sql = "SELECT buyer FROM buyers WHERE userid = ?1 AND username = ?2";
-    if let Some(buyer) = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()? {
-        return Ok(buyer);
+/// The maximum number of known buyers. With usual texts, they take 7 MB.
+const MAX_KNOWN: usize = 100_000;
+
+/// The integers of buyers by id, each for the name that the id was last used with.
+#[derive(Debug, Default)]
+pub(in crate::embedded) struct Buyers {
+    known: HashMap<UserId, (UserName, i64)>,
+    /// The version of the file that they are of. Each commit changes it, of any connection.
+    version: Option<u32>,
+}
+
+impl Buyers {
+    /// A transaction has begun. They are forgotten if another connection has changed the file.
+    pub(in crate::embedded) fn begin(&mut self, connection: &Connection) {
+        if self.version.is_none() || self.version != version(connection) {
+            self.clear();
+        }
     }
-    let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.insert(row)
+
+    /// The transaction has ended.
+    pub(in crate::embedded) fn end(&mut self, connection: &Connection, is_committed: bool) {
+        self.version = version(connection).filter(|_| is_committed);
+    }
+
+    /// Forgets them: some may have been removed.
+    pub(in crate::embedded) fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// The integer of the buyer of `purchase`, who is added if missing.
+    pub(super) fn intern(&mut self, connection: &Connection, purchase: &Purchase) -> rusqlite::Result<i64> {
+        let (id, name) = (&purchase.user_id, &purchase.user_name);
+        if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {
+            return Ok(*buyer);
+        }
+        let row = params![id.as_str(), name.as_str()];
+        let sql = "SELECT buyer FROM buyers WHERE userid = ?1 AND username = ?2";
+        let found = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+        let insert = || {
+            let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.insert(row)
+        };
+        let buyer = found.map_or_else(insert, Ok)?;
+        if self.known.len() >= MAX_KNOWN {
+            self.clear();
+        }
+        self.known.insert(id.clone(), (name.clone(), buyer));
+        Ok(buyer)
+    }
+}
+
+/// The version of the file that this connection has read.
+fn version(connection: &Connection) -> Option<u32> {
+    let mut version = 0;
+    connection.file_control(None::<&str>, FileControl::DataVersion(&mut version)).ok().map(|()| version)
 }
 
 /// Removes a buyer without purchases: the row has personal data.

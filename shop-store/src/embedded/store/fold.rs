@@ -4,13 +4,17 @@
 //! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`Unfolded`]).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef::{Integer, Text};
 use shop_core::Purchase;
 use shop_core::ports::{Selector, Summary};
 
 use super::buyers::{self, ALL};
+use super::insert::NewRow;
 use super::sums::{ADD, Sums};
+use crate::embedded::bulk::BulkInsert;
 use crate::embedded::error::parsed;
 
 /// The number of purchases that are folded together. More are slower to read after a start.
@@ -28,11 +32,17 @@ pub(super) const fn day_start(day: i64) -> i64 {
     day.saturating_mul(DAY_MILLIS)
 }
 
-/// Adds an inserted purchase to the sums.
-pub(super) fn add(connection: &Connection, buyer: i64, timestamp: i64, price: &str) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO unfolded (buyer, timestamp, price) VALUES (?1, ?2, ?3)";
-    let sequence = connection.prepare_cached(sql)?.insert(params![buyer, timestamp, price])?;
-    if sequence % FOLD_AFTER == 0 { fold(connection) } else { Ok(()) }
+static UNFOLDED: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, price)"));
+
+/// Adds inserted purchases to the sums.
+pub(super) fn add(connection: &Connection, rows: &[NewRow]) -> rusqlite::Result<()> {
+    UNFOLDED.insert(connection, rows, |row| {
+        [Integer(row.buyer), Integer(row.timestamp), Text(row.price.as_bytes())]
+    })?;
+    let newest = connection.last_insert_rowid();
+    let is_due = !rows.is_empty() && newest % FOLD_AFTER < rows.len() as i64;
+    if is_due { fold(connection) } else { Ok(()) }
 }
 
 /// Adds what is not folded yet to the sums. The newest row stays, as the watermark.

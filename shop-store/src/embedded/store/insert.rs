@@ -1,42 +1,65 @@
 //! Inserts purchases whose id is not stored yet.
 
+use std::sync::LazyLock;
+
+use rusqlite::Connection;
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
-use rusqlite::{Connection, params};
+use rusqlite::types::ValueRef::{Blob, Integer, Text};
 use shop_core::Purchase;
 use shop_core::ports::InsertOutcome;
 
+use super::buyers::{self, Buyers};
 use super::erase::{has_marks, is_marked};
-use super::rows::IdColumn;
+use super::fold;
+use super::rows::id_bytes;
 use super::select::by_id;
-use super::{buyers, fold};
+use crate::embedded::bulk::BulkInsert;
 
-/// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase.
-pub(in crate::embedded) fn insert(
-    connection: &Connection,
-    batch: &[Purchase],
-) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let has_marks = has_marks(connection)?;
-    let outcome = |purchase: &Purchase| {
-        if has_marks && is_marked(connection, &purchase.id)? {
-            return Ok(InsertOutcome::Erased);
-        }
-        insert_one(connection, purchase)
-    };
-    batch.iter().map(outcome).collect()
+static PURCHASES: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price)"));
+
+/// The columns of a purchase, with its position in the batch.
+pub(super) struct NewRow {
+    position: usize,
+    pub(super) buyer: i64,
+    pub(super) timestamp: i64,
+    id: Vec<u8>,
+    pub(super) price: String,
 }
 
-fn insert_one(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
-    let sql = "INSERT INTO purchases (buyer, timestamp, id, price) VALUES (?1, ?2, ?3, ?4)
-               ON CONFLICT DO NOTHING";
-    let buyer = buyers::intern(connection, purchase)?;
-    let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
-    let row = params![buyer, timestamp, IdColumn(purchase.id), price];
-    if connection.prepare_cached(sql)?.execute(row)? == 1 {
-        fold::add(connection, buyer, timestamp, &price)?;
-        return Ok(InsertOutcome::Inserted);
+/// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be cleared when
+/// that is rolled back.
+pub(in crate::embedded) fn insert(
+    connection: &Connection,
+    buyers: &mut Buyers,
+    batch: &[&Purchase],
+) -> rusqlite::Result<Vec<InsertOutcome>> {
+    let has_marks = has_marks(connection)?;
+    let (mut outcomes, mut rows) =
+        (vec![InsertOutcome::Inserted; batch.len()], Vec::with_capacity(batch.len()));
+    for (position, purchase) in batch.iter().enumerate() {
+        if has_marks && is_marked(connection, &purchase.id)? {
+            outcomes[position] = InsertOutcome::Erased;
+            continue;
+        }
+        let buyer = buyers.intern(connection, purchase)?;
+        let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
+        rows.push(NewRow { position, buyer, timestamp, id: id_bytes(purchase.id), price });
     }
-    buyers::remove_unused(connection, buyer)?;
-    compare(connection, purchase)
+    // Most ids ascend with time. A smaller one behind a greater one splits pages of the index again and again. Of equal
+    // ids, the first stays the first.
+    rows.sort_by(|one, other| one.id.cmp(&other.id));
+    let conflicts = PURCHASES.insert(connection, &rows, |row| {
+        [Integer(row.buyer), Integer(row.timestamp), Blob(&row.id), Text(row.price.as_bytes())]
+    })?;
+    for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
+        buyers::remove_unused(connection, *buyer)?;
+        buyers.clear();
+        outcomes[*position] = compare(connection, batch[*position])?;
+    }
+    rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
+    fold::add(connection, &rows)?;
+    Ok(outcomes)
 }
 
 /// Compares `purchase` with the stored purchase of the same id.

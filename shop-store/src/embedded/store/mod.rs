@@ -14,6 +14,7 @@ mod store;
 mod store_test;
 mod sums;
 
+pub(super) use buyers::Buyers;
 pub(super) use fold::fold;
 pub(super) use insert::insert;
 pub(super) use select::by_id;

@@ -13,11 +13,16 @@ pub(super) struct IdColumn(pub(super) PurchaseId);
 const UUID: u8 = 1;
 const OBJECT_ID: u8 = 2;
 
+/// The bytes of the column.
+pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
+    let uuid = id.as_uuid().map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
+    let object_id = || id.as_object_id().map(|bytes| [&[OBJECT_ID], &bytes[..]].concat());
+    uuid.or_else(object_id).unwrap_or_default()
+}
+
 impl ToSql for IdColumn {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let uuid = self.0.as_uuid().map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
-        let object_id = || self.0.as_object_id().map(|bytes| [&[OBJECT_ID], &bytes[..]].concat());
-        Ok(uuid.or_else(object_id).unwrap_or_default().into())
+        Ok(id_bytes(self.0).into())
     }
 }
 

@@ -11,6 +11,7 @@ use shop_core::ports::{
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
+use super::buyers::Buyers;
 use super::fold::Unfolded;
 use super::{buyers, erase, insert, periods, scan, select};
 use crate::embedded::clock::{self, Deletions};
@@ -77,7 +78,7 @@ impl EmbeddedStore {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database =
             Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes).with_create(options.create);
-        let writer = Writer::start(database.clone(), options.queue_capacity, || ()).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
         Self::beside(&database, &writer, &options)
     }
 
@@ -111,7 +112,10 @@ impl RecordStore<Purchase> for EmbeddedStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.file.writer.write(move |connection| insert::insert(connection, &batch)).await
+        let insert = move |connection: &Connection| {
+            insert::insert(connection, &mut Buyers::default(), &batch.iter().collect::<Vec<_>>())
+        };
+        self.file.writer.write(insert).await
     }
 
     async fn check(&self) -> Result<()> {
