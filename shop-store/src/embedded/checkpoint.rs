@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{Error as Code, SQLITE_IOERR_SHORT_READ};
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::statvfs;
 
@@ -33,13 +34,14 @@ pub(super) struct WriteAheadLog {
     is_on_disk: bool,
     /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy again.
     is_torn: bool,
+    /// The length of a page in the file, once it is read.
+    page_bytes: u64,
     /// The length in pages at which it is copied.
     limit: u32,
 }
 
 /// A mode of SQLite's checkpoints.
 pub(super) type Mode = &'static str;
-const LOOK: Mode = "NOOP";
 /// The log is written from its beginning afterwards.
 const RESTART: Mode = "RESTART";
 /// Its file is emptied too.
@@ -47,7 +49,7 @@ const TRUNCATE: Mode = "TRUNCATE";
 
 impl WriteAheadLog {
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, is_on_disk: false, is_torn: false, limit: PAGES }
+        Self { path, is_on_disk: false, is_torn: false, page_bytes: 0, limit: PAGES }
     }
 
     /// Writes the log again, within a transaction that writes, if it may not be on the disk: another process may have
@@ -82,12 +84,15 @@ impl WriteAheadLog {
     /// # Errors
     /// If the log is shorter: another program has cut it. Then it is not copied either, also when the file is closed:
     /// the file would get a part of its pages.
-    fn pages(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
-        let (pages, copied) = checkpoint(connection, LOOK)?;
+    fn pages(&mut self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+        let (pages, copied) = look(connection)?;
         let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
-        let mut page_bytes = connection.prepare_cached("PRAGMA page_size")?;
-        let page_bytes: u64 = page_bytes.query_row([], |row| row.get::<_, u32>(0))?.into();
-        if pages == 0 || HEADER_BYTES + u64::from(pages) * (page_bytes + 24) <= bytes {
+        if self.page_bytes == 0 {
+            // SQLite compiles a PRAGMA each time.
+            self.page_bytes =
+                connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
+        }
+        if pages == 0 || HEADER_BYTES + u64::from(pages) * (self.page_bytes + 24) <= bytes {
             return Ok((pages, copied));
         }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -109,7 +114,7 @@ impl WriteAheadLog {
 
     /// Whether the log must be copied now, because it is long or the disk is nearly full.
     pub(super) fn due(&self, connection: &Connection) -> rusqlite::Result<Option<Mode>> {
-        let (pages, copied) = checkpoint(connection, LOOK)?;
+        let (pages, copied) = look(connection)?;
         let free = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free = free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         Ok(if pages == copied {
@@ -172,6 +177,12 @@ impl WriteAheadLog {
     }
 }
 
+/// Returns the number of pages in the log, and how many of them are copied.
+fn look(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+    let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), CheckpointMode::NOOP)?;
+    Ok((pages.unsigned_abs(), copied.unsigned_abs()))
+}
+
 /// Runs a checkpoint. Returns the number of pages in the log, and how many of them are copied.
 fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<(u32, u32)> {
     let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
@@ -217,7 +228,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writer = Writer::start(database(folder.path()), 100, |_| ()).await.unwrap();
         let mut observer = database(folder.path()).reader().unwrap();
-        let pages = |observer: &Connection| checkpoint(observer, LOOK).unwrap().0;
+        let pages = |observer: &Connection| look(observer).unwrap().0;
         writer.write(|connection| fill(connection, PAGES)).await.unwrap();
         writer.write(|connection| fill(connection, 1)).await.unwrap();
         assert!((1..20).contains(&pages(&observer)), "{}", pages(&observer));
@@ -269,10 +280,10 @@ mod tests {
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
         wal.copy(&connection, TRUNCATE).unwrap();
         wal.mend(&connection).unwrap();
-        assert_eq!(checkpoint(&connection, LOOK).unwrap().0, 0);
+        assert_eq!(look(&connection).unwrap().0, 0);
         wal.tear(&connection).unwrap();
         wal.mend(&connection).unwrap();
-        assert!(checkpoint(&connection, LOOK).unwrap().0 > 10);
+        assert!(look(&connection).unwrap().0 > 10);
         drop(connection);
         assert!(!wal.path.exists(), "the file has all of it");
     }
