@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
@@ -16,10 +16,9 @@ use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::gather;
 use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
-use super::log::{Publish, publish};
+use super::log::{PublishJob, publish};
 use super::store::Buyers;
 use super::thread::{self, Jobs, closed};
-use shop_core::ports::Receipt;
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
@@ -53,7 +52,7 @@ pub(super) trait Job: Send {
     }
 
     /// The publish, if it is one. Those that follow each other are applied together.
-    fn publish(&mut self) -> Option<&mut Write<Publish, Result<Receipt>>> {
+    fn publish(&mut self) -> Option<&mut PublishJob> {
         None
     }
 }
@@ -96,7 +95,7 @@ where
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
         if self.kind == JobKind::Write {
             // It may remove buyers.
-            buyers.clear();
+            *buyers = Buyers::default();
         }
         self.result = Some((self.work)(connection)?);
         Ok(())
@@ -311,64 +310,43 @@ impl WriterThread {
     fn commit(&mut self, group: &mut [Box<dyn Job>], joins: bool) -> Result<(), Failed> {
         let Self { connection, lock, path, wal, buyers, .. } = self;
         let _guard = lock.lock().map_err(Failed::All)?;
-        let begun = wal.mend(connection).and_then(|()| execute(connection, "BEGIN IMMEDIATE"));
-        begun.map_err(|error| Failed::All(from_sqlite(error, path)))?;
-        buyers.begin(connection);
-        let rewritten = wal.rewrite().map_err(|error| from_io(error, path).with_outcome(Outcome::NotApplied));
-        let applied =
-            rewritten.map_err(Failed::All).and_then(|()| apply(connection, buyers, group, joins, path));
-        let committed = applied.and_then(|()| {
-            execute(connection, "COMMIT").map_err(|failed| {
-                let outcome = outcome_of_commit(&failed);
-                Failed::All(from_sqlite(failed, path).with_outcome(outcome))
-            })
-        });
-        buyers.end(connection, committed.is_ok());
-        // Some errors have ended the transaction.
-        if committed.is_err() && !connection.is_autocommit() {
-            drop(execute(connection, "ROLLBACK"));
+        let mended = wal.mend(connection);
+        let started =
+            mended.and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
+        let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        wal.rewrite().map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
+        // Forgotten if the transaction is rolled back, when it is dropped.
+        let mut known = std::mem::take(buyers).checked(&transaction);
+        let mut next = 0;
+        while next < group.len() {
+            let most = if joins { MAX_BATCH } else { 1 };
+            let joined = group[next..].iter_mut().take(most).map_while(|job| job.publish()).count();
+            let jobs = next..next + joined.max(1);
+            let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
+                [job] => job.apply(&transaction, &mut known),
+                jobs => publish(&transaction, &mut known, jobs.iter_mut().filter_map(|job| job.publish())),
+            }));
+            let error = match applied {
+                Ok(Ok(())) => {
+                    next = jobs.end;
+                    continue;
+                }
+                Ok(Err(error)) => from_sqlite(error, path),
+                Err(_panic) => {
+                    database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
+                }
+            };
+            let is_about_job =
+                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
+            return Err(if is_about_job { Failed::Some(jobs, error) } else { Failed::All(error) });
         }
-        committed
+        transaction.commit().map_err(|failed| {
+            let outcome = outcome_of_commit(&failed);
+            Failed::All(from_sqlite(failed, path).with_outcome(outcome))
+        })?;
+        *buyers = known.committed(connection);
+        Ok(())
     }
-}
-
-/// Applies the group within a transaction.
-fn apply(
-    connection: &Connection,
-    buyers: &mut Buyers,
-    group: &mut [Box<dyn Job>],
-    joins: bool,
-    path: &Path,
-) -> Result<(), Failed> {
-    let mut next = 0;
-    while next < group.len() {
-        let most = if joins { MAX_BATCH } else { 1 };
-        let joined = group[next..].iter_mut().take(most).map_while(|job| job.publish()).count();
-        let jobs = next..next + joined.max(1);
-        let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
-            [job] => job.apply(connection, buyers),
-            jobs => publish(connection, buyers, jobs.iter_mut().filter_map(|job| job.publish()).collect()),
-        }));
-        let error = match applied {
-            Ok(Ok(())) => {
-                next = jobs.end;
-                continue;
-            }
-            Ok(Err(error)) => from_sqlite(error, path),
-            Err(_panic) => {
-                database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
-            }
-        };
-        let is_about_job =
-            matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
-        return Err(if is_about_job { Failed::Some(jobs, error) } else { Failed::All(error) });
-    }
-    Ok(())
-}
-
-/// Runs a statement, which is compiled once.
-fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod source;
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
-pub(super) use publish::{Publish, publish};
+pub(super) use publish::{PublishJob, publish};
 pub(super) use schema::LOG;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

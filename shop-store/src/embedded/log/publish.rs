@@ -24,11 +24,11 @@ pub(in crate::embedded) struct Publish {
 }
 
 /// A publish with its receipt, or why the store does not accept the purchase.
-type PublishJob = Write<Publish, Result<Receipt>>;
+pub(in crate::embedded) type PublishJob = Write<Publish, Result<Receipt>>;
 
 impl Job for PublishJob {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
-        publish(connection, buyers, vec![self])
+        publish(connection, buyers, [self])
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
@@ -41,11 +41,12 @@ impl Job for PublishJob {
 }
 
 /// Applies `jobs` within the caller's transaction.
-pub(in crate::embedded) fn publish(
+pub(in crate::embedded) fn publish<'a>(
     connection: &Connection,
     buyers: &mut Buyers,
-    mut jobs: Vec<&mut PublishJob>,
+    jobs: impl IntoIterator<Item = &'a mut PublishJob>,
 ) -> rusqlite::Result<()> {
+    let mut jobs: Vec<_> = jobs.into_iter().collect();
     for jobs in jobs.chunk_by_mut(|one, next| one.work.group == next.work.group) {
         let purchases: Vec<_> = jobs.iter().map(|job| &job.work.purchase).collect();
         let outcomes = match jobs[0].work.group {

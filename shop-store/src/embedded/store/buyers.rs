@@ -36,21 +36,14 @@ pub(in crate::embedded) struct Buyers {
 }
 
 impl Buyers {
-    /// A transaction has begun. They are forgotten if another connection has changed the file.
-    pub(in crate::embedded) fn begin(&mut self, connection: &Connection) {
-        if self.version.is_none() || self.version != version(connection) {
-            self.clear();
-        }
+    /// Those that are still valid in a transaction: all, unless another connection has changed the file.
+    pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
+        if self.version.is_some() && self.version == version(connection) { self } else { Self::default() }
     }
 
-    /// The transaction has ended.
-    pub(in crate::embedded) fn end(&mut self, connection: &Connection, is_committed: bool) {
-        self.version = version(connection).filter(|_| is_committed);
-    }
-
-    /// Forgets them: some may have been removed.
-    pub(in crate::embedded) fn clear(&mut self) {
-        self.known.clear();
+    /// Those that are valid after the transaction.
+    pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
+        Self { version: version(connection), ..self }
     }
 
     /// The integer of the buyer of `purchase`, who is added if missing.
@@ -68,14 +61,14 @@ impl Buyers {
         };
         let buyer = found.map_or_else(insert, Ok)?;
         if self.known.len() >= MAX_KNOWN {
-            self.clear();
+            self.known.clear();
         }
         self.known.insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)
     }
 }
 
-/// The version of the file that this connection has read.
+/// The version of the file that this connection has read. SQLite has one of each.
 fn version(connection: &Connection) -> Option<u32> {
     let mut version = 0;
     connection.file_control(None::<&str>, FileControl::DataVersion(&mut version)).ok().map(|()| version)

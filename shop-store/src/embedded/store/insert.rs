@@ -27,7 +27,7 @@ pub(super) struct NewRow {
     pub(super) price: String,
 }
 
-/// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be cleared when
+/// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be forgotten when
 /// that is rolled back.
 pub(in crate::embedded) fn insert(
     connection: &Connection,
@@ -46,15 +46,12 @@ pub(in crate::embedded) fn insert(
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
         rows.push(NewRow { position, buyer, timestamp, id: id_bytes(purchase.id), price });
     }
-    // Most ids ascend with time. A smaller one behind a greater one splits pages of the index again and again. Of equal
-    // ids, the first stays the first.
-    rows.sort_by(|one, other| one.id.cmp(&other.id));
     let conflicts = PURCHASES.insert(connection, &rows, |row| {
         [Integer(row.buyer), Integer(row.timestamp), Blob(&row.id), Text(row.price.as_bytes())]
     })?;
     for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
         buyers::remove_unused(connection, *buyer)?;
-        buyers.clear();
+        *buyers = Buyers::default();
         outcomes[*position] = compare(connection, batch[*position])?;
     }
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
