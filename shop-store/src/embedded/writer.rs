@@ -47,8 +47,9 @@ type Health = watch::Sender<Option<Error>>;
 pub(super) trait Job: Send {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
-    fn kind(&self) -> JobKind {
-        JobKind::Write
+    /// Whether it is a health check. Its success does not prove that writes succeed.
+    fn is_check(&self) -> bool {
+        false
     }
 
     /// The publish, if it is one. Those that follow each other are applied together.
@@ -57,27 +58,18 @@ pub(super) trait Job: Send {
     }
 }
 
-/// What the outcome of a job means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JobKind {
-    /// The write is durable.
-    Write,
-    /// A health check has passed. Its success does not prove that other writes succeed.
-    Check,
-}
-
 /// A job with the result of its work, once that is applied.
 pub(super) struct Write<W, T> {
-    kind: JobKind,
+    is_check: bool,
     pub(super) work: W,
     pub(super) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<W, T> Write<W, T> {
-    pub(super) fn new(kind: JobKind, work: W) -> (Box<Self>, PendingWrite<T>) {
+    pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
         let (reply, pending) = oneshot::channel();
-        (Box::new(Self { kind, work, result: None, reply }), pending)
+        (Box::new(Self { is_check: false, work, result: None, reply }), pending)
     }
 
     pub(super) fn reply(self, outcome: Result<()>) {
@@ -93,7 +85,7 @@ where
     T: Send,
 {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
-        if self.kind == JobKind::Write {
+        if !self.is_check {
             // It may remove buyers.
             *buyers = Buyers::default();
         }
@@ -101,8 +93,8 @@ where
         Ok(())
     }
 
-    fn kind(&self) -> JobKind {
-        self.kind
+    fn is_check(&self) -> bool {
+        self.is_check
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
@@ -163,7 +155,7 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (job, pending) = Write::new(JobKind::Write, work);
+        let (job, pending) = Write::new(work);
         self.enqueue(job)?;
         written(pending).await
     }
@@ -193,10 +185,11 @@ impl Writer {
         }
         let (kind, failure) = (self.database.kind(), self.health.borrow().clone());
         let has_failed = failure.is_some();
-        let (job, checked) = Write::new(JobKind::Check, move |connection: &Connection| {
+        let (mut job, checked) = Write::new(move |connection: &Connection| {
             kind.check(connection)?;
             if has_failed { write_nothing(connection) } else { Ok(()) }
         });
+        job.is_check = true;
         self.enqueue(job)?;
         written(checked).await?;
         failure.filter(is_damage).map_or(Ok(()), Err)
@@ -250,7 +243,7 @@ impl WriterThread {
                     Ok(()) => Ok(()),
                 };
                 self.record_outcome(&outcome, &group);
-                if outcome.is_ok() && group.iter().any(|job| job.kind() == JobKind::Write) {
+                if outcome.is_ok() && !group.iter().all(|job| job.is_check()) {
                     committed(&self.lock);
                 }
                 for job in group.drain(..) {
@@ -300,7 +293,7 @@ impl WriterThread {
 
     /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
     fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>]) {
-        let are_checks = outcome.is_ok() && group.iter().all(|job| job.kind() == JobKind::Check);
+        let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
         if !(are_checks && self.health.borrow().as_ref().is_some_and(is_damage)) {
             self.health.send_replace(outcome.as_ref().err().cloned());
         }

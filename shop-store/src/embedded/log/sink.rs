@@ -14,7 +14,7 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use super::EmbeddedLog;
 use super::log::Shared;
 use super::publish::{Publish, append};
-use crate::embedded::writer::{Job, JobKind, PendingWrite, Write, written};
+use crate::embedded::writer::{Job, PendingWrite, Write, written};
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
 /// [`storing_sink`](EmbeddedLog::storing_sink).
@@ -47,7 +47,7 @@ impl EmbeddedSink {
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
         let (purchase, topic, group) = (purchase.clone(), Arc::clone(&self.log.topic), self.group.clone());
-        let (job, pending) = Write::new(JobKind::Write, Publish { purchase, record, topic, group });
+        let (job, pending) = Write::new(Publish { purchase, record, topic, group });
         Ok((job, pending))
     }
 }

@@ -202,11 +202,11 @@ impl Reader {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let (from, read) = self.read_batch(epoch, next).await?;
-            let has_passed = from > next;
-            next = from;
+            let before = next;
+            let read;
+            (next, read) = self.read_batch(epoch, next).await?;
             if read.is_empty() {
-                if has_passed {
+                if next > before {
                     // Purchases that were stored with their records: each commit would wake it for nothing.
                     sleep(PASS_PAUSE).await;
                 }
