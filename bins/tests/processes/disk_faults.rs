@@ -111,3 +111,11 @@ async fn survive(library: &Path, fault: DiskFault) -> usize {
     assert!(verified.status.success(), "{fault:?}: {}", text(&verified.stdout));
     outcomes.iter().filter(|outcome| *outcome != "acknowledged").count()
 }
+
+/// Of the flags, this is the one that SQLite lists. The other makes it sync by fdatasync.
+#[test]
+fn the_flags_of_sqlite_reach_its_build() {
+    let used = "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0')";
+    let database = rusqlite::Connection::open_in_memory().unwrap();
+    assert!(database.query_row(used, [], |row| row.get::<_, bool>(0)).unwrap(), ".cargo/config.toml");
+}
