@@ -4,12 +4,12 @@ use rusqlite::Connection;
 use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-/// The number of statements. Each inserts twice as many rows as the one before.
-const SIZES: usize = 6;
+/// The maximum number of rows of a statement.
+const MAX_ROWS: usize = 16;
 
-/// The statements that insert 1, 2, 4 … 32 rows into a table. SQLite opens the table and its indexes once for each.
+/// The statements that insert 1 to 16 rows into a table. SQLite opens the table and its indexes once for each.
 #[derive(Debug)]
-pub(super) struct BulkInsert([String; SIZES]);
+pub(super) struct BulkInsert([String; MAX_ROWS]);
 
 impl BulkInsert {
     /// Inserts into the table and columns `into`, such as `records (time, key)`.
@@ -19,7 +19,7 @@ impl BulkInsert {
         let sql = |rows| {
             format!("INSERT OR FAIL INTO {into} VALUES {}", vec![format!("({values})"); rows].join(", "))
         };
-        Self(std::array::from_fn(|size| sql(1 << size)))
+        Self(std::array::from_fn(|index| sql(index + 1)))
     }
 
     /// Inserts `rows` in their order. Returns the positions of those that were not inserted, because a unique index has
@@ -30,22 +30,22 @@ impl BulkInsert {
         rows: &[T],
         values: impl Fn(&T) -> [ValueRef<'_>; N],
     ) -> rusqlite::Result<Vec<usize>> {
-        let (mut conflicts, mut done, mut limit) = (Vec::new(), 0, SIZES - 1);
-        while let Some(size) = (rows.len() - done).checked_ilog2() {
-            let size = limit.min(size as usize);
-            let mut statement = connection.prepare_cached(&self.0[size])?;
-            for (index, value) in rows[done..][..1 << size].iter().flat_map(&values).enumerate() {
+        let (mut conflicts, mut done, mut limit) = (Vec::new(), 0, MAX_ROWS);
+        while done < rows.len() {
+            let size = limit.min(rows.len() - done);
+            let mut statement = connection.prepare_cached(&self.0[size - 1])?;
+            for (index, value) in rows[done..][..size].iter().flat_map(&values).enumerate() {
                 statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value))?;
             }
-            limit = (size + 1).min(SIZES - 1);
+            limit = MAX_ROWS.min(size * 2);
             match statement.raw_execute() {
-                Ok(_) => done += 1 << size,
+                Ok(_) => done += size,
                 Err(error) if is_conflict(&error) => {
                     done += usize::try_from(connection.changes()).unwrap_or_default();
                     conflicts.push(done);
                     done += 1;
                     // The next one is likely too: a redelivered batch has many.
-                    limit = 0;
+                    limit = 1;
                 }
                 Err(error) => return Err(error),
             }

@@ -202,7 +202,8 @@ impl Database {
         self.sqlite(opened.and_then(|connection| {
             // Set first, so all later statements wait for locks instead of failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.set_prepared_statement_cache_capacity(64);
+            // A writer has 48 for rows alone.
+            connection.set_prepared_statement_cache_capacity(128);
             // Plans do not depend on bound values such as a limit. Otherwise a cached statement is compiled on each run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
