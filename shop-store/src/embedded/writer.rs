@@ -228,12 +228,13 @@ impl WriterThread {
             let mut joins = true;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, joins) {
-                    Err(Failed::Some(jobs, error)) => {
+                    Err(Failed::Some(jobs, error)) if jobs.len() == 1 => {
+                        self.reject(group.remove(jobs.start), error);
+                        continue;
+                    }
+                    Err(Failed::Some(..)) => {
                         // Alone, the one that cannot be applied is found.
                         joins = false;
-                        if jobs.len() == 1 {
-                            self.reject(group.remove(jobs.start), error);
-                        }
                         continue;
                     }
                     Err(Failed::All(error)) => {

@@ -12,7 +12,7 @@ use shop_core::{Purchase, Result};
 use super::position;
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::store::{self, Buyers};
-use crate::embedded::writer::{Job, Write};
+use crate::embedded::writer::{Job, PendingWrite, Write};
 
 /// A purchase that is appended, and stored if there is a group.
 pub(in crate::embedded) struct Publish {
@@ -25,6 +25,7 @@ pub(in crate::embedded) struct Publish {
 
 /// A publish with its receipt, or why the store does not accept the purchase.
 pub(in crate::embedded) type PublishJob = Write<Publish, Result<Receipt>>;
+pub(super) type PendingReceipt = PendingWrite<Result<Receipt>>;
 
 impl Job for PublishJob {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {

@@ -13,8 +13,8 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 
 use super::EmbeddedLog;
 use super::log::Shared;
-use super::publish::{Publish, append};
-use crate::embedded::writer::{Job, PendingWrite, Write, written};
+use super::publish::{PendingReceipt, Publish, PublishJob, append};
+use crate::embedded::writer::{Write, written};
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
 /// [`storing_sink`](EmbeddedLog::storing_sink).
@@ -42,13 +42,12 @@ impl EmbeddedSink {
     }
 
     /// The job that appends `purchase`, and stores it if this sink does.
-    fn job(&self, purchase: &Purchase) -> Result<(Box<dyn Job>, PendingWrite<Result<Receipt>>)> {
+    fn job(&self, purchase: &Purchase) -> Result<(Box<PublishJob>, PendingReceipt)> {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
         let (purchase, topic, group) = (purchase.clone(), Arc::clone(&self.log.topic), self.group.clone());
-        let (job, pending) = Write::new(Publish { purchase, record, topic, group });
-        Ok((job, pending))
+        Ok(Write::new(Publish { purchase, record, topic, group }))
     }
 }
 
