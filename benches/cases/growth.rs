@@ -79,9 +79,9 @@ async fn dead_letters(
         |name: &str| format!("{name} among {} dead letters, {on}: processor time", thousands(as_f64(count)));
     let row = Row::new(what("a page of 50"), pages.await, Unit::Milliseconds, "");
     let page = row.with_goal(Goal::AtMost(10.0));
-    let only = BTreeSet::from([middle]);
+    let only = DeadLetterFilter::default().positions(BTreeSet::from([middle]));
     let one = processor(scale.pairs(), || async {
-        assert_eq!(admin.dead_letters_at(&only).await.unwrap().len(), 1);
+        assert_eq!(admin.dead_letters(&only, PAGE).await.unwrap().len(), 1);
     });
     [page, Row::new(what("one"), one.await, Unit::Milliseconds, "").with_goal(Goal::AtMost(2.0))]
 }

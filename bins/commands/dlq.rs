@@ -2,17 +2,17 @@
 
 use std::io::{Write as _, stderr};
 
-use futures_util::TryStreamExt as _;
-use indicatif::ProgressBar;
 use serde_json::json;
 use shop_core::api::DeadLetterBody;
 use shop_core::log::{
-    DeadLetter, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution, ResolveOptions, Resolved,
-    resolve_all,
+    DeadLetter, Log, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution, ResolveOptions,
+    resolve,
 };
+use shop_core::ports::{Lookup, PurchaseQuery};
+use shop_core::record::decode;
 
 use super::output::{print, print_report, progress};
-use super::{park, text};
+use super::text;
 use crate::backend::{self, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
@@ -25,22 +25,20 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
     let topic = named_topic(settings, command.topic.as_deref())?;
     let log = backend::for_log(settings).log(topic).await?;
     let admin = log.port.log.admin();
+    let each =
+        async |selection, options, show| each(settings, &*admin, topic, selection, options, show).await;
     let done = match &command.action {
-        DlqAction::Ls(selection) => {
-            list(settings, &*admin, topic, selection, |letter, _| text::line(letter)).await
-        }
-        DlqAction::Show(selection) => list(settings, &*admin, topic, selection, text::whole).await,
+        DlqAction::Ls(selection) => each(selection, None, text::line).await,
+        DlqAction::Show(selection) => each(selection, None, text::whole).await,
         DlqAction::Replay { dry_run, rate, selection, .. } => {
             let options = ResolveOptions::new(Resolution::Replayed).dry_run(*dry_run).rate(*rate);
-            resolve(settings, &*admin, topic, selection, &options).await
+            each(selection, Some(options), text::line).await
         }
         DlqAction::Drop { dry_run, selection, .. } => {
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
-            resolve(settings, &*admin, topic, selection, &options).await
+            each(selection, Some(options), text::line).await
         }
-        DlqAction::Park { positions, note } => {
-            park::run(settings, &*log.port.log, topic, positions, note).await
-        }
+        DlqAction::Park { positions, note } => park(settings, &*log.port.log, topic, positions, note).await,
     };
     drop(admin);
     log.close().await;
@@ -61,93 +59,133 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
     })
 }
 
-async fn list(
-    settings: &Settings,
-    log: &dyn LogAdmin,
-    topic: Topic<'_>,
-    selection: &Selection,
-    show: fn(&DeadLetter, RecordType) -> String,
-) -> Result<()> {
-    let progress = begin();
-    let mut unknown = selection.positions();
-    let mut selected = log.select_dead_letters(&selection.filter(), &unknown).await?;
-    let mut is_empty = unknown.is_empty();
-    while let Some(dead_letter) = selected.try_next().await? {
-        unknown.remove(&dead_letter.position());
-        is_empty = false;
-        let text = match settings.json {
-            true => line_of_json(&dead_letter, topic),
-            false => show(&dead_letter, topic.record),
-        };
-        if !progress.suspend(|| print(&text))? {
-            return Ok(());
-        }
-    }
-    if is_empty {
-        // Not on standard output, which is read by programs.
-        writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
-    }
-    CliError::if_any(unknown.iter().map(missing).collect())
-}
+/// The text of a dead letter about a record of this type.
+type Show = fn(&DeadLetter, RecordType) -> String;
 
-/// Replays or drops the selected dead letters; a dry run lists them.
-async fn resolve(
+/// Resolves the selected dead letters. A dry run, and a listing without `options`, show them.
+async fn each(
     settings: &Settings,
     log: &dyn LogAdmin,
     topic: Topic<'_>,
     selection: &Selection,
-    options: &ResolveOptions,
+    options: Option<ResolveOptions>,
+    show: Show,
 ) -> Result<()> {
-    let done = options.resolution.as_str();
-    let progress = begin();
-    let positions = selection.positions();
-    let (mut unknown, mut faults, mut at) = (positions.clone(), Vec::new(), Vec::new());
-    let (mut count, mut printed) = (0_u64, Ok(true));
-    let selected = log.select_dead_letters(&selection.filter(), &positions).await?;
-    let resolved = resolve_all(log, topic.record, selected, options, |dead_letter, resolved| {
+    let progress = progress();
+    progress.set_message("reading dead-lettered records");
+    let (is_list, filter) = (options.is_none(), selection.filter());
+    let options = options.unwrap_or_else(|| ResolveOptions::new(Resolution::Dropped).dry_run(true));
+    let (done, mut unknown) = (options.resolution.as_str(), filter.positions.clone());
+    let (mut faults, mut at, mut count, mut printed) = (Vec::new(), Vec::new(), 0_u64, Ok(true));
+    let selected = log.select_dead_letters(filter).await?;
+    let resolved = resolve(log, topic.record, selected, &options, |dead_letter, refused| {
         let position = dead_letter.position();
         unknown.remove(&position);
-        if resolved == Resolved::IsGap {
-            let gap = "is a gap: its records are gone and cannot be replayed, only dropped";
-            return faults.push(format!("{position} {gap}"));
+        if let Some(why) = refused {
+            faults.push(format!("{position} {why}"));
+            return true;
         }
         count += 1;
-        at.push(position.to_string());
-        if !options.dry_run {
+        if options.dry_run {
+            let shown = match settings.json {
+                true => format!("{}\n", json!(DeadLetterBody::whole(&dead_letter, topic.record))),
+                false => show(&dead_letter, topic.record),
+            };
+            printed = progress.suspend(|| print(&shown));
+        } else {
             progress.set_message(format!("{count} {done}"));
-        } else if printed == Ok(true) {
-            let line = if settings.json { line_of_json(dead_letter, topic) } else { text::line(dead_letter) };
-            printed = progress.suspend(|| print(&line));
+            at.extend((at.len() < MAX_AUDITED).then(|| position.to_string()));
         }
+        matches!(printed, Ok(true))
     });
     let ended = resolved.await;
     if !options.dry_run {
-        let positions = at[..at.len().min(MAX_AUDITED)].join(" ");
         let action = if options.resolution == Resolution::Replayed { "replay" } else { "discard" };
-        tracing::info!(target: AUDIT, action, topic = topic.name, positions, resolved = count);
+        tracing::info!(target: AUDIT, action, topic = topic.name, positions = at.join(" "), resolved = count);
     }
-    ended.map_err(|error| {
+    if is_list {
+        ended?;
+    } else if let Err(error) = ended {
         let chain = error.chain();
-        CliError::new(format!("{count} {done}, then: {chain}. The others are unchanged: run it again"))
-    })?;
+        let message = format!("{count} {done}, then: {chain}. The others are unchanged: run it again");
+        return Err(CliError::new(message));
+    }
     drop(progress);
-    printed?;
-    let would = if options.dry_run { "would be " } else { "" };
-    let report = json!({ "dry_run": options.dry_run, done: count });
-    print_report(settings.json, &[], format!("{count} {would}{done}"), &report)?;
+    if !printed? {
+        return Ok(());
+    }
+    if !is_list {
+        let would = if options.dry_run { "would be " } else { "" };
+        let report = json!({ "dry_run": options.dry_run, done: count });
+        print_report(settings.json, &[], format!("{count} {would}{done}"), &report)?;
+    } else if count == 0 && unknown.is_empty() {
+        // Not on standard output, which is read by programs.
+        writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
+    }
+    let missing = |position| format!("there is no dead-lettered record at {position}");
     CliError::if_any(unknown.iter().map(missing).chain(faults).collect())
 }
 
-fn begin() -> ProgressBar {
-    let progress = progress();
-    progress.set_message("reading dead-lettered records");
-    progress
+/// Dead-letters the selected records of `topic`, which the store does not accept: all of them, or none if one does not
+/// exist or needs no dead letter.
+async fn park(
+    settings: &Settings,
+    log: &dyn Log,
+    topic: Topic<'_>,
+    positions: &[RecordPosition],
+    note: &str,
+) -> Result<()> {
+    let others = positions.iter().filter(|position| *position.topic != *topic.name);
+    let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
+    CliError::if_any(others.collect()).map_err(CliError::usage)?;
+    // Events have no id by which a store could be asked.
+    let store =
+        if topic.is_events { None } else { Some(backend::for_purchases(settings).purchases().await?) };
+    let query = store.as_ref().map(|store| &*store.port.query);
+    let found = async {
+        let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
+        let committed = admin.positions(topic.group).await?;
+        for position in positions {
+            let Some(dead_letter) = admin.parked(position, note).await? else {
+                faults.push(format!("there is no record at {position}"));
+                continue;
+            };
+            let is_passed = committed.get(&position.partition).is_some_and(|next| position.offset < *next);
+            match outcome(log, query, &dead_letter).await?.or(is_passed.then_some("processed")) {
+                Some(outcome) => faults.push(format!("{position} is {outcome}")),
+                None => dead_letters.push(dead_letter),
+            }
+        }
+        CliError::if_any(faults)?;
+        Ok::<_, CliError>(log.dead_letters().put(&dead_letters).await?)
+    }
+    .await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    found?;
+    let at = positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let parked = positions.len();
+    tracing::info!(
+        target: AUDIT, action = "park", topic = topic.name, positions = at, resolved = parked, reason = note
+    );
+    print_report(settings.json, &[], format!("{parked} parked"), &json!({ "parked": parked }))
 }
 
-fn missing(position: &RecordPosition) -> String {
-    format!("there is no dead-lettered record at {position}")
-}
-
-fn line_of_json(dead_letter: &DeadLetter, topic: Topic<'_>) -> String {
-    format!("{}\n", json!(DeadLetterBody::whole(dead_letter, topic.record)))
+/// Why the record of `dead_letter` needs none; `None` if it needs one.
+async fn outcome(
+    log: &dyn Log,
+    store: Option<&dyn PurchaseQuery>,
+    dead_letter: &DeadLetter,
+) -> Result<Option<&'static str>> {
+    let DeadLetter { record, partition, .. } = dead_letter;
+    if log.dead_letters().contains(record, partition).await? {
+        return Ok(Some("dead-lettered already, or was replayed or dropped"));
+    }
+    let (Some(store), Ok(purchase)) = (store, decode(record, partition)) else { return Ok(None) };
+    Ok(match store.look_up(&purchase.id).await? {
+        Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
+        Lookup::Erased => Some("erased"),
+        _ => None,
+    })
 }

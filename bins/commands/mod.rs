@@ -11,7 +11,6 @@ mod groups;
 mod import;
 mod open;
 mod output;
-mod park;
 mod replay;
 mod status;
 mod text;

@@ -173,7 +173,7 @@ impl TopicStatus {
             partitions,
             retention_seconds: log.retention().map(|kept| kept.as_secs()),
             dead_letters: dead_letters.into_iter().map(|(reason, count)| (reason.as_str(), count)).collect(),
-            gaps: Gap::merge(gaps),
+            gaps,
         })
     }
 

@@ -11,7 +11,7 @@ const LISTED: usize = 60;
 const DECODED: usize = 4 * LISTED;
 
 /// One line: position, time, reason, the beginning of the value.
-pub(super) fn line(dead_letter: &DeadLetter) -> String {
+pub(super) fn line(dead_letter: &DeadLetter, _of: RecordType) -> String {
     let gap = || dead_letter.gap().map_or("no value".to_owned(), |gap| format!("{gap}"));
     let value = dead_letter.record.value.as_deref().map_or_else(gap, beginning);
     let (place, time) = (dead_letter.position(), dead_letter.record.time);
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn line_is_one_line_for_any_value() {
         let long = "ü\u{1b}[2J\n".repeat(100);
-        let line = line(&dead_letter(long.as_bytes()));
+        let line = line(&dead_letter(long.as_bytes()), OF);
         assert!(line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "), "{line}");
         assert!(
             line.ends_with("…\n") && line.matches('\n').count() == 1 && !line.contains('\u{1b}'),

@@ -50,7 +50,7 @@ pub(crate) async fn count(
             Ok((counts, gaps)) => {
                 has_failed = false;
                 metrics.note_dead_letters_waiting(&topic, &counts);
-                metrics.note_gaps(&topic, Gap::merge(gaps));
+                metrics.note_gaps(&topic, gaps);
             }
             // The last count stays.
             Err(error) => {
@@ -80,13 +80,13 @@ const fn kept(status: &IngestStatus) -> (u64, u64) {
     (status.counters.dead_lettered, status.counters.lost)
 }
 
-/// The pending dead letters by reason, and the gaps among them.
+/// The pending dead letters by reason, and the gaps among them, merged.
 pub(crate) async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
     let (mut counts, mut gaps, mut pending) = (BTreeMap::new(), Vec::new(), DeadLetterFilter::default());
     // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
     loop {
         let page = log.dead_letters(&pending, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((counts, gaps)) };
+        let Some(last) = page.last() else { return Ok((counts, Gap::merge(gaps))) };
         pending.after = Some(last.position());
         for dead_letter in &page {
             *counts.entry(dead_letter.reason.kind()).or_default() += 1;

@@ -1,6 +1,5 @@
 //! The commands of management, as clap parses them. The settings are parsed beside them: see `command_line`.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -321,14 +320,9 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// The positions; none for all.
-    pub(crate) fn positions(&self) -> BTreeSet<RecordPosition> {
-        self.positions.iter().cloned().collect()
-    }
-
-    /// The other criteria.
     pub(crate) fn filter(&self) -> DeadLetterFilter {
-        DeadLetterFilter::default().reason(self.reason).since(self.since).until(self.until)
+        let filter = DeadLetterFilter::default().reason(self.reason).since(self.since).until(self.until);
+        filter.positions(self.positions.iter().cloned().collect())
     }
 }
 

@@ -15,13 +15,17 @@
 //! ```
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
 use crate::json::{Members, text};
-use crate::log::{DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType};
+use crate::log::{
+    DeadLetterFilter, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition, RecordType,
+    Resolution, ResolveOptions, resolve,
+};
 use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
 use crate::record::{self, Record as _};
 use crate::users::{User, UserNumber};
@@ -227,24 +231,14 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         of: RecordType,
         is_about: &IsAbout<'_>,
     ) -> Result<()> {
-        let mut all = log.scan_dead_letters().await?;
-        let mut selected: Vec<DeadLetter> = Vec::new();
-        loop {
-            let state = all.try_next().await?;
-            let is_end = state.is_none();
-            let pending = state.and_then(DeadLetterState::into_pending);
-            selected.extend(pending.filter(|letter| is_about(&letter.record, &letter.partition)));
-            if selected.len() >= BATCH || is_end {
-                self.report.dead_letters += match self.report.dry_run {
-                    true => selected.len() as u64,
-                    false => log.discard(&selected, of).await?,
-                };
-                selected.clear();
-            }
-            if is_end {
-                return Ok(());
-            }
-        }
+        let all = log.select_dead_letters(DeadLetterFilter::default()).await?;
+        let about = all.try_filter(|letter| ready(is_about(&letter.record, &letter.partition)));
+        let options = ResolveOptions::new(Resolution::Dropped).dry_run(self.report.dry_run);
+        let count = |_, _| {
+            self.report.dead_letters += 1;
+            true
+        };
+        resolve(log, of, about, &options, count).await
     }
 }
 
@@ -286,7 +280,7 @@ impl fmt::Display for EraseReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{DeadLetters as _, LogAdminExt as _, Reason};
+    use crate::log::{DeadLetter, DeadLetters as _, Reason};
     use crate::memory::{InMemoryLog, InMemoryStore};
     use crate::ports::{Lookup, PurchaseSink as _, PurchaseStore as _};
     use crate::{NewPurchase, Uuid};

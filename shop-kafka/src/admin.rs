@@ -1,6 +1,5 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
-    RecordPosition, RecordType, Resolution, Tail, TailStart,
+    RecordType, Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result};
 
@@ -60,17 +59,14 @@ impl LogAdmin for KafkaLog {
         Self::dead_letters(self).select(|index| index.page(filter, limit)).await
     }
 
-    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
-        Self::dead_letters(self).select(|index| index.at(positions)).await
-    }
-
-    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        DeadLetter::check_replayable(dead_letters)?;
-        Self::dead_letters(self).replay(dead_letters, record_type).await
-    }
-
-    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        Self::dead_letters(self).mark_resolved(dead_letters, record_type, Resolution::Dropped).await
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        resolution.check(dead_letters)?;
+        Self::dead_letters(self).resolve(dead_letters, of, resolution).await
     }
 }
 

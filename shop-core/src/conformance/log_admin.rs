@@ -16,8 +16,8 @@ pub use super::log_tail::{
 use super::sample::{at, purchases};
 use crate::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt,
-    LogRecord, Reason, ReasonKind, RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter,
-    resolve,
+    LogRecord, Reason, ReasonKind, RecordPosition, RecordType, Resolution, ResolveOptions,
+    ResolvedDeadLetter, resolve,
 };
 use crate::record::{Record, decode};
 use crate::users::User;
@@ -134,30 +134,45 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
 }
 
+/// Resolves the dead letters at `positions`. Returns these for each, and whether it was resolved.
+async fn resolved(
+    fixture: &dyn LogFixture,
+    positions: &BTreeSet<RecordPosition>,
+    (resolution, dry_run): (Resolution, bool),
+) -> Vec<(RecordPosition, bool)> {
+    let (admin, mut found) = (fixture.log().admin(), Vec::new());
+    let filter = DeadLetterFilter::default().positions(positions.clone());
+    let selected = soon("select", admin.select_dead_letters(filter)).await.expect("select");
+    let options = ResolveOptions::new(resolution).dry_run(dry_run);
+    let done = resolve(&*admin, OF, selected, &options, |letter, refused| {
+        found.push((letter.position(), refused.is_none()));
+        true
+    });
+    soon("resolve", done).await.expect("resolve");
+    found
+}
+
 /// [`resolve`] resolves only the dead letters at the given positions, and leaves out positions without
 /// one. A dry run changes nothing, and a repetition finds nothing.
 pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     let all = put(fixture, &[ADA, "poison", ""], OF).await;
-    let admin = fixture.log().admin();
-    let run = async |resolution, positions: &BTreeSet<_>, dry_run| {
-        soon("resolve", resolve(&*admin, OF, positions, resolution, dry_run)).await.expect("resolve")
-    };
+    let (replay, drop) = (Resolution::Replayed, Resolution::Dropped);
     let of =
         |dead_letters: &[DeadLetter]| dead_letters.iter().map(DeadLetter::position).collect::<BTreeSet<_>>();
     let done = |dead_letters: &[DeadLetter]| {
-        of(dead_letters).into_iter().map(|position| (position, Resolved::Done)).collect::<BTreeMap<_, _>>()
+        of(dead_letters).into_iter().map(|position| (position, true)).collect::<Vec<_>>()
     };
     let mut asked = of(&all[..1]);
     asked.insert(RecordPosition::new("elsewhere", 0, 7));
-    for resolution in [Resolution::Replayed, Resolution::Dropped] {
-        assert_eq!(run(resolution, &asked, true).await, done(&all[..1]));
+    for resolution in [replay, drop] {
+        assert_eq!(resolved(fixture, &asked, (resolution, true)).await, done(&all[..1]));
     }
     assert_eq!(states(fixture).await, (all.clone(), vec![]), "a dry run changes nothing");
-    assert_eq!(run(Resolution::Replayed, &asked, false).await, done(&all[..1]));
-    assert_eq!(run(Resolution::Replayed, &asked, false).await, BTreeMap::new(), "a record is replayed once");
-    assert_eq!(run(Resolution::Dropped, &of(&all), false).await, done(&all[1..]));
+    assert_eq!(resolved(fixture, &asked, (replay, false)).await, done(&all[..1]));
+    assert_eq!(resolved(fixture, &asked, (replay, false)).await, [], "a record is replayed once");
+    assert_eq!(resolved(fixture, &of(&all), (drop, false)).await, done(&all[1..]));
     assert_eq!(states(fixture).await.0, []);
-    let records: usize = scan(&*admin).await.iter().map(|batch| batch.records.len()).sum();
+    let records: usize = scan(&*fixture.log().admin()).await.iter().map(|batch| batch.records.len()).sum();
     assert_eq!(records, 4, "one was published again");
 }
 
@@ -188,8 +203,9 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
     let none = DeadLetterFilter::default().until(Some(Timestamp::MIN));
     assert_eq!(soon("list", admin.dead_letters(&none, 3)).await.expect("a page"), []);
     let positions = BTreeSet::from([all[1].position(), RecordPosition::new("elsewhere", 0, 7)]);
-    assert_eq!(soon("find", admin.dead_letters_at(&positions)).await.expect("found"), all[1..2]);
-    let selected = admin.select_dead_letters(&none.until(None), &positions).await.expect("select");
+    let at = DeadLetterFilter::default().positions(positions);
+    assert_eq!(soon("find", admin.dead_letters(&at, 3)).await.expect("found"), all[1..2]);
+    let selected = admin.select_dead_letters(at).await.expect("select");
     assert_eq!(soon("select", selected.try_collect::<Vec<_>>()).await.expect("select"), all[1..2]);
 }
 
@@ -338,15 +354,15 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
     soon("discard", log.admin().discard(&all[..1], OF)).await.expect("discard");
     assert_eq!(pending().await, ids(&[rest, &all[1..]]), "the others stay");
 
-    let (admin, position) = (log.admin(), first.position());
-    let chosen = BTreeSet::from([position.clone()]);
+    let chosen = BTreeSet::from([first.position()]);
     let run = async |resolution: Resolution| {
-        soon("resolve", resolve(&*admin, OF, &chosen, resolution, false)).await.expect("resolve")
+        let all = resolved(fixture, &chosen, (resolution, false)).await;
+        all.into_iter().map(|(_, done)| done).collect::<Vec<_>>()
     };
-    assert_eq!(run(Resolution::Replayed).await, BTreeMap::from([(position.clone(), Resolved::Done)]));
+    assert_eq!(run(Resolution::Replayed).await, [false, false, true]);
     assert_eq!(pending().await, ids(&[rest, &gaps]), "no gap is replayed");
-    assert_eq!(run(Resolution::Replayed).await, BTreeMap::from([(position.clone(), Resolved::IsGap)]));
-    assert_eq!(run(Resolution::Dropped).await, BTreeMap::from([(position, Resolved::Done)]));
+    assert_eq!(run(Resolution::Replayed).await, [false; 2]);
+    assert_eq!(run(Resolution::Dropped).await, [true; 2]);
     assert_eq!(pending().await, ids(&[rest]));
     soon("put", log.dead_letters().put(&all)).await.expect("put");
     assert_eq!(pending().await, ids(&[rest, &gaps]), "the same offsets may be lost again");

@@ -15,7 +15,9 @@ use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
-use crate::log::{Batch, DeadLetter, Headers, LogRecord, Reason, ReasonKind, RecordPosition};
+use crate::log::{
+    Batch, DeadLetter, Headers, LogAdminExt as _, LogRecord, Reason, ReasonKind, RecordPosition,
+};
 use crate::ports::Selector;
 use crate::record::{Record, decode, header};
 use crate::verify::{Verify, VerifyOptions};

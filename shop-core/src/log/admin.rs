@@ -1,6 +1,5 @@
 //! Administrative access to a log, outside of any consumer group.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::ready;
 use std::time::Duration;
@@ -10,10 +9,9 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
-use super::dead_letter_page::{self, DeadLetterFilter};
 use super::{
-    Batch, DeadLetter, DeadLetterState, LogRecord, Offsets, Partition, RecordPosition, RecordType, Tail,
-    TailStart,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogRecord, Offsets, Partition, Reason,
+    RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -50,12 +48,12 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged
 ///   (`log_admin::pending_dead_letters_are_listed_once`), per partition in the order in which they were put
 ///   (`log_admin::pending_dead_letters_keep_their_order`).
-/// - `dead_letters` yields them by position, page by page, and `dead_letters_at` those at given positions
+/// - `dead_letters` yields them by position, page by page, and those at given positions
 ///   (`log_admin::dead_letters_are_found_by_position`).
 /// - Dead letters that are put after a listing began are excluded from it
 ///   (`log_admin::a_listing_excludes_later_dead_letters`), even one that was yielded, replayed and dead-lettered again
 ///   (`log_admin::a_listing_does_not_repeat_a_replayed_dead_letter`).
-/// - `replay` publishes the original records: key, headers and value are unchanged, and each record keeps its id
+/// - A replay publishes the original records: key, headers and value are unchanged, and each record keeps its id
 ///   (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
 ///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
@@ -131,38 +129,30 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`scan_dead_letters`](Self::scan_dead_letters).
     async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
-        dead_letter_page::page(self, filter, limit).await
+        let selected = |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
+        let all = self.scan_dead_letters().await?.try_filter_map(|state| ready(Ok(selected(state))));
+        let mut all: Vec<_> = all.try_collect().await?;
+        all.sort_by_key(DeadLetter::position);
+        let positions = all.chunk_by(|one, next| one.position() == next.position());
+        Ok(positions.take(limit).flatten().cloned().collect())
     }
 
-    /// The pending dead letters at `positions`. By default all are scanned.
+    /// Replays or drops `dead_letters`, whose records are of type `of`: publishes the records again, or not, and marks the
+    /// dead letters as resolved. Returns their number. The bytes of dropped ones may be deleted.
     ///
     /// # Errors
-    /// As [`scan_dead_letters`](Self::scan_dead_letters).
-    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
-        dead_letter_page::at(self, positions).await
-    }
-
-    /// Publishes the records of `dead_letters`, which are of type `of`, and marks them as replayed. Returns their
-    /// number.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if one of them is a gap: see [`DeadLetter::check_replayable`]. Otherwise
+    /// [`Invalid`](crate::ErrorKind::Invalid) if one of them cannot be replayed: see [`Resolution::check`]. Otherwise
     /// as [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may have been published while
-    /// their dead letters are still pending. Replaying all of them again is safe, because each record keeps its id.
+    /// their dead letters are still pending. Resolving all of them again is safe, because each record keeps its id.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave some of the dead letters replayed; the others stay pending.
-    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
-
-    /// Marks `dead_letters`, whose records are of type `of`, as discarded. Returns their number. Their bytes may be
-    /// deleted.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Retrying is safe.
-    ///
-    /// # Cancel safety
-    /// Dropping the future may leave some of the dead letters discarded.
-    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64>;
 
     /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
     /// number of records that were not erased before.
@@ -225,25 +215,48 @@ pub trait LogAdminExt: LogAdmin {
         all.try_filter_map(|state| ready(Ok(state.into_pending()))).try_collect().await
     }
 
-    /// The pending dead letters that `filter` selects, and of these only those at `positions` if there are any. Dead
-    /// letters that are put later are excluded, so that they can be resolved while they are read.
+    /// The pending dead letters that `filter` selects. Dead letters that are put later are excluded, so that they can be
+    /// resolved while they are read.
     ///
     /// # Errors
     /// As [`LogAdmin::scan_dead_letters`].
     async fn select_dead_letters(
         &self,
-        filter: &DeadLetterFilter,
-        positions: &BTreeSet<RecordPosition>,
+        filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
-        let filter = filter.clone();
-        let all = match positions.is_empty() {
-            true => {
-                let all = self.scan_dead_letters().await?;
-                all.try_filter_map(|state| ready(Ok(state.into_pending()))).boxed()
-            }
-            false => stream::iter(self.dead_letters_at(positions).await?.into_iter().map(Ok)).boxed(),
-        };
-        Ok(all.try_filter(move |dead_letter| ready(filter.selects(dead_letter))).boxed())
+        if !filter.positions.is_empty() {
+            return Ok(
+                stream::iter(self.dead_letters(&filter, usize::MAX).await?.into_iter().map(Ok)).boxed()
+            );
+        }
+        let selected = move |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
+        let all = self.scan_dead_letters().await?;
+        Ok(all.try_filter_map(move |state| ready(Ok(selected(state)))).boxed())
+    }
+
+    /// The dead letter that parks the record at `position`, with this `note`; `None` if the log has no such record.
+    ///
+    /// # Errors
+    /// As [`LogAdmin::find`].
+    async fn parked(&self, position: &RecordPosition, note: &str) -> Result<Option<DeadLetter>> {
+        let found = self.find(position.partition, position.offset).await?;
+        Ok(found.map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
+    }
+
+    /// Publishes the records of `dead_letters` again: see [`LogAdmin::resolve`].
+    ///
+    /// # Errors
+    /// As [`LogAdmin::resolve`].
+    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, of, Resolution::Replayed).await
+    }
+
+    /// Drops `dead_letters`: see [`LogAdmin::resolve`].
+    ///
+    /// # Errors
+    /// As [`LogAdmin::resolve`].
+    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, of, Resolution::Dropped).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
+use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, Resolution};
 use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -193,21 +193,31 @@ impl DeadLetter {
         }
     }
 
-    /// Checks that all of `dead_letters` have a record that can be replayed. To be called by every
-    /// [`LogAdmin::replay`](super::LogAdmin::replay) first.
+    /// Why it can only be dropped; `None` if its record can be replayed.
+    #[must_use]
+    pub fn unreplayable(&self) -> Option<&'static str> {
+        match self.reason.kind() {
+            ReasonKind::Gap => Some("is a gap: its records are gone, it can only be discarded"),
+            _ if self.record.headers.contains(CUT) => {
+                Some("was too large to be kept whole: it can only be discarded")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Resolution {
+    /// Checks that `dead_letters` can be resolved so: none is replayed that has not its whole record. To be called by
+    /// every [`LogAdmin::resolve`](super::LogAdmin::resolve) first.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if one of them is a gap, or has the header [`CUT`].
-    #[doc(hidden)]
-    pub fn check_replayable(dead_letters: &[Self]) -> Result<()> {
-        let has_none =
-            |letter: &&Self| letter.reason.kind() == ReasonKind::Gap || letter.record.headers.contains(CUT);
-        let Some(letter) = dead_letters.iter().find(has_none) else { return Ok(()) };
-        let message = format!(
-            "{} is a gap, or was too large to be kept whole: it cannot be replayed",
-            letter.position()
-        );
-        Err(Error::new(ErrorKind::Invalid, message).with_origin("log"))
+    /// [`Invalid`](ErrorKind::Invalid) with the first that is [unreplayable](DeadLetter::unreplayable).
+    pub fn check(self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let fault = |one: &DeadLetter| one.unreplayable().map(|why| format!("{} {why}", one.position()));
+        match dead_letters.iter().find_map(fault).filter(|_| self == Self::Replayed) {
+            Some(fault) => Err(Error::new(ErrorKind::Invalid, fault).with_origin("log")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -242,7 +252,7 @@ mod tests {
         for other in [gap(2, 6), gap(1, 5)] {
             assert_ne!(first.record_id(), other.dead_letter(Timestamp::MIN).record_id(), "it has grown");
         }
-        assert!(DeadLetter::check_replayable(&[first]).is_err());
+        assert!(Resolution::Replayed.check(&[first]).is_err());
     }
 
     #[test]

@@ -41,5 +41,5 @@ pub use tail::{Offsets, Tail, TailStart};
 pub use {
     admin::{GroupPosition, LogAdminExt, LogUsage},
     positions::{GroupPositions, IngestPositions},
-    resolve::{ResolveOptions, Resolved, resolve, resolve_all},
+    resolve::{ResolveOptions, resolve},
 };

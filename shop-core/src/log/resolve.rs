@@ -1,31 +1,20 @@
 //! Resolves dead letters.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, TryStreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{DeadLetter, LogAdmin, ReasonKind, RecordPosition, RecordType, Resolution};
+use super::{DeadLetter, LogAdmin, RecordType, Resolution};
 use crate::{Result, options};
 
 /// The maximum number of dead letters, and about the number of their bytes, that are resolved together.
 const MAX_BATCH: u32 = 100;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// The outcome of a dead letter in [`resolve_all`], or of a position in [`resolve`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Resolved {
-    /// It was resolved, or would be. Of a position: each dead letter at it; a gap among several is not replayed.
-    Done,
-    /// It is a gap: its records are gone and cannot be replayed, only discarded.
-    IsGap,
-}
-
 options! {
-    /// How [`resolve_all`] resolves.
+    /// How [`resolve`] resolves.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ResolveOptions {
         /// Whether they are replayed or dropped.
@@ -40,61 +29,35 @@ options! {
     pub fn new(resolution: Resolution);
 }
 
-/// Resolves the pending dead letters of `log` at `positions`, whose records are of type `of`; with `dry_run`, only finds
-/// them. Returns the outcome of each position at which there is one.
+/// Resolves `dead_letters` of `log`, whose records are of type `of`, in batches. Calls `each` for each of them when it is
+/// resolved, or would be, and for each that is [not replayed](DeadLetter::unreplayable), with the reason. Ends when that
+/// returns false.
 ///
 /// # Errors
-/// As [`resolve_all`].
-///
-/// # Cancel safety
-/// As [`resolve_all`].
-pub async fn resolve(
-    log: &dyn LogAdmin,
-    of: RecordType,
-    positions: &BTreeSet<RecordPosition>,
-    resolution: Resolution,
-    dry_run: bool,
-) -> Result<BTreeMap<RecordPosition, Resolved>> {
-    let mut found = BTreeMap::new();
-    let all = stream::iter(log.dead_letters_at(positions).await?.into_iter().map(Ok));
-    let options = ResolveOptions::new(resolution).dry_run(dry_run);
-    resolve_all(log, of, all, &options, |dead_letter, resolved| match resolved {
-        Resolved::Done => drop(found.insert(dead_letter.position(), resolved)),
-        Resolved::IsGap => drop(found.entry(dead_letter.position()).or_insert(resolved)),
-    })
-    .await?;
-    Ok(found)
-}
-
-/// Resolves `dead_letters` of `log`, whose records are of type `of`, in batches. `progress` is called for each of them
-/// when it is resolved, and for each that cannot be.
-///
-/// # Errors
-/// Those of the stream, and as [`LogAdmin::replay`] and [`LogAdmin::discard`]. Some may have been resolved; the others are
-/// unchanged. Repeating it is safe.
+/// Those of the stream, and of [`LogAdmin::resolve`]. Some may have been resolved; the others are unchanged.
+/// Repeating it is safe.
 ///
 /// # Cancel safety
 /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
-pub async fn resolve_all(
+pub async fn resolve(
     log: &dyn LogAdmin,
     of: RecordType,
     dead_letters: impl Stream<Item = Result<DeadLetter>> + Send,
     options: &ResolveOptions,
-    mut progress: impl FnMut(&DeadLetter, Resolved) + Send,
+    mut each: impl FnMut(DeadLetter, Option<&'static str>) -> bool + Send,
 ) -> Result<()> {
     let mut dead_letters = std::pin::pin!(dead_letters);
     let (mut pace, mut batch, mut bytes) = (RateLimiter::new(options.rate), Vec::new(), 0);
     loop {
-        let next = dead_letters.next().await.transpose()?;
+        let next = dead_letters.try_next().await?;
         let is_end = next.is_none();
         if let Some(dead_letter) = next {
-            let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
-            if options.resolution == Resolution::Replayed && is_gap {
-                progress(&dead_letter, Resolved::IsGap);
-                continue;
-            }
-            if options.dry_run {
-                progress(&dead_letter, Resolved::Done);
+            let is_replay = options.resolution == Resolution::Replayed;
+            let refused = dead_letter.unreplayable().filter(|_| is_replay);
+            if refused.is_some() || options.dry_run {
+                if !each(dead_letter, refused) {
+                    return Ok(());
+                }
                 continue;
             }
             bytes += dead_letter.record.value.as_ref().map_or(0, bytes::Bytes::len);
@@ -102,12 +65,11 @@ pub async fn resolve_all(
         }
         if batch.len() >= pace.batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
             pace.wait().await;
-            match options.resolution {
-                Resolution::Replayed => log.replay(&batch, of).await?,
-                Resolution::Dropped => log.discard(&batch, of).await?,
-            };
-            batch.drain(..).for_each(|dead_letter| progress(&dead_letter, Resolved::Done));
+            log.resolve(&batch, of, options.resolution).await?;
             bytes = 0;
+            if !batch.drain(..).all(|dead_letter| each(dead_letter, None)) {
+                return Ok(());
+            }
         }
         if is_end {
             return Ok(());
@@ -144,6 +106,25 @@ impl RateLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{CUT, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason};
+    use crate::memory::InMemoryLog;
+    use crate::record::Record as _;
+    use crate::{Purchase, Timestamp};
+
+    #[tokio::test]
+    async fn a_dead_letter_without_its_whole_record_does_not_stop_a_replay() {
+        let log = InMemoryLog::default();
+        let letter = |offset, headers| {
+            let record = LogRecord::new(offset, Timestamp::MIN, None).with_headers(headers);
+            DeadLetter::new(record, Partition::new("c".into(), "t".into(), 0, 0), Reason::parked("x"), 1)
+        };
+        let all = [letter(1, Headers::EMPTY.with(CUT, None)), letter(2, Headers::EMPTY)];
+        log.dead_letters().put(&all).await.unwrap();
+        let pending = log.select_dead_letters(Default::default()).await.unwrap();
+        let options = ResolveOptions::new(Resolution::Replayed);
+        resolve(&log, Purchase::TYPE, pending, &options, |_, _| true).await.unwrap();
+        assert_eq!(log.pending_dead_letters().await.unwrap(), all[..1]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn rate_limiter_does_not_exceed_the_rate() {

@@ -65,28 +65,6 @@ impl DeadLetters for InMemoryDeadLetters {
     }
 }
 
-impl InMemoryLog {
-    /// Resolves those of `dead_letters` that are pending. Replayed records become visible at once.
-    fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, resolution: Resolution) -> u64 {
-        let mut guard = lock(&self.shared.state);
-        let state = &mut *guard;
-        let mut count = 0;
-        for dead_letter in dead_letters {
-            let id = dead_letter.record_id();
-            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else { continue };
-            state.dead_letters.remove(pending);
-            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), resolution));
-            if resolution == Resolution::Replayed {
-                self.shared.append_to(state, dead_letter.replay_record(of));
-            }
-            count += 1;
-        }
-        drop(guard);
-        self.shared.changed.notify_waiters();
-        count
-    }
-}
-
 impl Shared {
     /// The records of one partition from `next` on, which then is behind them; `None` if there are no more.
     fn next_batch(&self, next: &mut Offsets) -> Option<Batch> {
@@ -167,13 +145,29 @@ impl LogAdmin for InMemoryLog {
         Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
     }
 
-    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        DeadLetter::check_replayable(dead_letters)?;
-        Ok(self.resolve(dead_letters, of, Resolution::Replayed))
-    }
-
-    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        Ok(self.resolve(dead_letters, of, Resolution::Dropped))
+    /// Resolves those that are pending. Replayed records become visible at once.
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        resolution.check(dead_letters)?;
+        let mut guard = lock(&self.shared.state);
+        let (state, mut count) = (&mut *guard, 0);
+        for dead_letter in dead_letters {
+            let id = dead_letter.record_id();
+            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else { continue };
+            state.dead_letters.remove(pending);
+            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), resolution));
+            if resolution == Resolution::Replayed {
+                self.shared.append_to(state, dead_letter.replay_record(of));
+            }
+            count += 1;
+        }
+        drop(guard);
+        self.shared.changed.notify_waiters();
+        Ok(count)
     }
 
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {

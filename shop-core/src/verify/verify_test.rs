@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Partition, Reason, RecordPosition,
-    RecordType, Tail, TailStart,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord, Partition,
+    Reason, RecordPosition, RecordType, Resolution, Tail, TailStart,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -282,12 +282,8 @@ impl LogAdmin for Truncated {
         self.log.scan_dead_letters().await
     }
 
-    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.log.replay(dead_letters, of).await
-    }
-
-    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.log.discard(dead_letters, of).await
+    async fn resolve(&self, all: &[DeadLetter], of: RecordType, resolution: Resolution) -> Result<u64> {
+        self.log.resolve(all, of, resolution).await
     }
 }
 

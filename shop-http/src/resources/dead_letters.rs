@@ -1,6 +1,6 @@
 //! `/v1/dead-letters`: lists, shows, replays and discards dead letters, and parks stuck records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::json::RawScalar;
-use shop_core::log::{ReasonKind, RecordPosition, Resolution, Resolved};
+use shop_core::log::{ReasonKind, RecordPosition, Resolution, ResolveOptions};
 use shop_core::ports::Lookup;
 use shop_core::{Invalid, Result};
 
@@ -19,6 +19,7 @@ use crate::request::fields::Body;
 use crate::request::{self, PathText, Query};
 use crate::response::validation_error::{Kind, Location};
 use crate::response::{HttpError, HttpResult, Subject};
+use crate::service::dead_letters::{Outcome, Outcomes};
 use crate::service::{Service, within};
 
 /// The maximum number of positions in a request.
@@ -64,61 +65,43 @@ pub(crate) async fn get(
 
 /// `POST /v1/dead-letters:replay`.
 pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    resolve(&service, Resolution::Replayed, ("replay", ResolvedStatus::Replayed), request).await
+    resolve(&service, Resolution::Replayed, "replay", request).await
 }
 
 /// `POST /v1/dead-letters:discard`.
 pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    resolve(&service, Resolution::Dropped, ("discard", ResolvedStatus::Discarded), request).await
+    resolve(&service, Resolution::Dropped, "discard", request).await
 }
 
 /// `POST /v1/dead-letters:park`.
 pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     let (caller, asked) = begin(&service, "park", request).await?;
     let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck);
-    let stuck: BTreeSet<_> =
-        stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset)).collect();
-    let mut parked = BTreeSet::new();
-    for position in asked.known.intersection(&stuck) {
-        let reason = asked.reason.as_deref().unwrap_or_default();
-        if query(&service, service.dead_letters.park(position, reason, asked.dry_run)).await? {
-            parked.insert(position.clone());
-        }
-    }
-    caller.note_resolved(parked.len());
-    Ok(asked.answered(|position| match position {
-        Ok(position) if parked.contains(&position) => (ResolvedStatus::Parked, None),
-        _ => (ResolvedStatus::Refused, Some("no ingest of this process is stuck at it".to_owned())),
-    }))
+    let stuck = stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset));
+    let stuck: BTreeSet<_> = stuck.filter(|position| asked.known.contains(position)).collect();
+    let reason = asked.reason.as_deref().unwrap_or_default();
+    let parked = query(&service, service.dead_letters.park(stuck, reason, asked.dry_run)).await?;
+    let other = "no ingest of this process is stuck at it".to_owned();
+    Ok(asked.answered(&caller, &parked, |_| (ResolvedStatus::Refused, Some(other.clone()))))
 }
 
-/// Resolves the dead letters of a request. `action` is its name in the audit log, `done` that in a response.
+/// Resolves the dead letters of a request. `action` is its name in the audit log.
 async fn resolve(
     service: &Service,
     resolution: Resolution,
-    (action, done): (&'static str, ResolvedStatus),
+    action: &'static str,
     request: Request,
 ) -> HttpResult {
     let (caller, asked) = begin(service, action, request).await?;
-    let mut forecast = BTreeMap::new();
-    if let Some(purchases) = service.purchases.as_ref().filter(|_| asked.dry_run)
-        && resolution == Resolution::Replayed
-    {
-        forecast = query(service, service.dead_letters.forecast(&asked.known, purchases)).await?;
-    }
-    let found =
-        query(service, service.dead_letters.resolve(asked.known.clone(), resolution, asked.dry_run)).await?;
-    caller.note_resolved(found.values().filter(|resolved| **resolved == Resolved::Done).count());
-    let outcome = |position: RecordPosition| (found.get(&position), forecast.get(&position));
-    Ok(asked.answered(|position| match position.map(outcome) {
-        Ok((Some(Resolved::Done), Some((status, detail)))) => (*status, Some(detail.clone())),
-        Ok((Some(Resolved::Done), None)) => (done, None),
-        Ok((Some(_), _)) => {
-            let detail = "is a gap: its records are gone, it can only be discarded";
-            (ResolvedStatus::Refused, Some(detail.to_owned()))
-        }
-        Ok((None, _)) => (ResolvedStatus::Unknown, Some("there is no pending dead letter".to_owned())),
-        Err(error) => (ResolvedStatus::Unknown, Some(error.to_string())),
+    let options = ResolveOptions::new(resolution).dry_run(asked.dry_run);
+    let is_forecast = asked.dry_run && resolution == Resolution::Replayed;
+    let store = service.purchases.clone().filter(|_| is_forecast);
+    let resolved = service.dead_letters.resolve(asked.known.clone(), options, store);
+    let resolved = query(service, resolved).await?;
+    Ok(asked.answered(&caller, &resolved, |invalid| {
+        let detail =
+            invalid.map_or("there is no pending dead letter".to_owned(), |invalid| invalid.to_string());
+        (ResolvedStatus::Unknown, Some(detail))
     }))
 }
 
@@ -133,13 +116,20 @@ struct Asked {
 }
 
 impl Asked {
-    /// The response with the `outcome` of each position.
+    /// The response with the outcome of each position: of those without one, `other`.
     fn answered(
         self,
-        outcome: impl Fn(Result<RecordPosition, Invalid>) -> (ResolvedStatus, Option<String>),
+        caller: &Caller,
+        outcomes: &Outcomes,
+        other: impl Fn(Option<Invalid>) -> Outcome,
     ) -> Response {
+        let is_done = |(status, _): &&Outcome| *status != ResolvedStatus::Refused;
+        caller.note_resolved(outcomes.values().filter(is_done).count());
         let result = |text: String| {
-            let (status, detail) = outcome(text.parse());
+            let (status, detail) = match text.parse() {
+                Ok(position) => outcomes.get(&position).cloned().unwrap_or_else(|| other(None)),
+                Err(invalid) => other(Some(invalid)),
+            };
             ResolvedBody::new(text, status, detail)
         };
         let results: Vec<_> = self.positions.into_iter().map(result).collect();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use shop_core::api::{DeadLetterBody, ResolvedStatus};
-use shop_core::log::{DeadLetter, DeadLetterFilter, Reason, RecordPosition, Resolution, Resolved, resolve};
+use shop_core::log::{
+    DeadLetter, DeadLetterFilter, LogAdminExt as _, Reason, RecordPosition, Resolution, ResolveOptions,
+    resolve,
+};
 use shop_core::ports::Lookup;
 use shop_core::record::{Record as _, decode};
 use shop_core::shop::DeadLetterLog;
@@ -27,6 +30,11 @@ pub(crate) struct DeadLetterLogs {
 
 /// Which dead letters are listed: the topic, the filter and the limit.
 pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
+
+/// What became of the dead letters at a position, and why.
+pub(crate) type Outcome = (ResolvedStatus, Option<String>);
+/// By position.
+pub(crate) type Outcomes = BTreeMap<RecordPosition, Outcome>;
 
 impl DeadLetterLogs {
     pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
@@ -59,70 +67,81 @@ impl DeadLetterLogs {
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
+    /// The log of the topic of `position`.
+    fn of(&self, position: &RecordPosition) -> Option<&DeadLetterLog> {
+        self.logs.iter().find(|log| *log.topic == *position.topic)
+    }
+
     /// The first pending dead letter at `position`, with its record.
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
-        let positions = BTreeSet::from([position.clone()]);
-        for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
-            if let Some(dead_letter) = log.admin.dead_letters_at(&positions).await?.first() {
-                return Ok(Some(DeadLetterBody::whole(dead_letter, log.record_type)));
-            }
-        }
-        Ok(None)
+        let Some(log) = self.of(position) else { return Ok(None) };
+        let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
+        let found = log.admin.dead_letters(&filter, 1).await?;
+        Ok(found.first().map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
     }
 
-    /// Dead-letters the record at `position`, on which an ingest is stuck, so that it continues. Returns false where there
+    /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue. Leaves out where there
     /// is no such record, or records are not parked.
-    pub(crate) async fn park(&self, position: &RecordPosition, reason: &str, dry_run: bool) -> Result<bool> {
-        for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
-            let Some(dead_letters) = &log.parking else { continue };
-            let found = log.admin.find(position.partition, position.offset).await?;
-            let Some((partition, record)) = found else { continue };
-            if !dry_run {
-                let dead_letter = DeadLetter::new(record, partition, Reason::parked(reason), 0);
-                dead_letters.put(&[dead_letter]).await?;
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// What a replay cannot change of the purchases at `positions`: which of them ingest would dead-letter again, and why.
-    pub(crate) async fn forecast(
+    pub(crate) async fn park(
         &self,
-        positions: &BTreeSet<RecordPosition>,
-        purchases: &Purchases,
-    ) -> Result<BTreeMap<RecordPosition, (ResolvedStatus, String)>> {
-        let mut forecast = BTreeMap::new();
-        for log in self.logs.iter().filter(|log| log.record_type.name == Purchase::TYPE.name) {
-            let dead_letters = log.admin.dead_letters_at(positions).await?;
-            let faults = stream::iter(dead_letters).map(async |dead_letter| {
-                let fault = fault(&dead_letter, purchases).await;
-                fault.map(|fault| (dead_letter.position(), fault))
-            });
-            let faults: Vec<_> = faults.buffered(LOOKUPS).collect().await;
-            forecast.extend(faults.into_iter().flatten());
+        positions: BTreeSet<RecordPosition>,
+        reason: &str,
+        dry_run: bool,
+    ) -> Result<Outcomes> {
+        let mut outcomes = Outcomes::new();
+        for position in positions {
+            if let Some(DeadLetterLog { admin, parking: Some(dead_letters), .. }) = self.of(&position)
+                && let Some(dead_letter) = admin.parked(&position, reason).await?
+            {
+                if !dry_run {
+                    dead_letters.put(&[dead_letter]).await?;
+                }
+                outcomes.insert(position, (ResolvedStatus::Parked, None));
+            }
         }
-        Ok(forecast)
+        Ok(outcomes)
     }
 
-    /// As [`resolve`], in all logs. A caller that stops waiting does not stop it.
+    /// Resolves the dead letters at `positions`, in all logs. A caller that stops waiting does not stop it. With a store to
+    /// compare with, states what a replay cannot change: which purchases ingest would dead-letter again, and why.
     pub(crate) async fn resolve(
         &self,
         positions: BTreeSet<RecordPosition>,
-        resolution: Resolution,
-        dry_run: bool,
-    ) -> Result<BTreeMap<RecordPosition, Resolved>> {
+        options: ResolveOptions,
+        compared_with: Option<Arc<Purchases>>,
+    ) -> Result<Outcomes> {
         let this = self.clone();
         let resolved = tokio::spawn(async move {
             let _only = this.resolving.lock().await;
-            let mut found = BTreeMap::new();
+            let (mut outcomes, mut compared) = (Outcomes::new(), Vec::new());
+            let is_replay = options.resolution == Resolution::Replayed;
+            let done = if is_replay { ResolvedStatus::Replayed } else { ResolvedStatus::Discarded };
             for log in this.logs.iter() {
-                if positions.iter().any(|position| *position.topic == *log.topic) {
-                    let of = log.record_type;
-                    found.extend(resolve(&*log.admin, of, &positions, resolution, dry_run).await?);
+                if !positions.iter().any(|position| *position.topic == *log.topic) {
+                    continue;
                 }
+                let filter = DeadLetterFilter::default().positions(positions.clone());
+                let selected = log.admin.select_dead_letters(filter).await?;
+                let each = |dead_letter: DeadLetter, refused: Option<&str>| {
+                    let position = dead_letter.position();
+                    if let Some(why) = refused {
+                        outcomes.entry(position).or_insert((ResolvedStatus::Refused, Some(why.to_owned())));
+                        return true;
+                    }
+                    outcomes.insert(position, (done, None));
+                    if compared_with.is_some() && log.record_type.name == Purchase::TYPE.name {
+                        compared.push(dead_letter);
+                    }
+                    true
+                };
+                resolve(&*log.admin, log.record_type, selected, &options, each).await?;
             }
-            Ok::<_, Error>(found)
+            if let Some(purchases) = &compared_with {
+                let faults = stream::iter(compared).map(|dead_letter| fault(dead_letter, purchases));
+                let faults: Vec<_> = faults.buffered(LOOKUPS).collect().await;
+                outcomes.extend(faults.into_iter().flatten());
+            }
+            Ok::<_, Error>(outcomes)
         });
         resolved.await.unwrap_or_else(|panicked| {
             Err(Error::new(ErrorKind::Internal, "resolving dead letters panicked").with_source(panicked))
@@ -131,22 +150,20 @@ impl DeadLetterLogs {
 }
 
 /// Why the replayed record would be a dead letter again. It is decoded and compared as ingest does it.
-async fn fault(dead_letter: &DeadLetter, purchases: &Purchases) -> Option<(ResolvedStatus, String)> {
-    if dead_letter.gap().is_some() {
-        return None;
-    }
-    let purchase = match decode(&dead_letter.record, &dead_letter.partition) {
-        Ok(purchase) => purchase,
-        Err(error) => return Some((ResolvedStatus::DeadLetter, Reason::from(error).to_string())),
+async fn fault(dead_letter: DeadLetter, purchases: &Purchases) -> Option<(RecordPosition, Outcome)> {
+    let again = |reason: Reason| (ResolvedStatus::DeadLetter, Some(reason.to_string()));
+    let outcome = match decode(&dead_letter.record, &dead_letter.partition) {
+        Err(error) => again(Reason::from(error)),
+        Ok(purchase) => match purchases.look_up(&purchase.id).await {
+            Ok(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
+                again(Reason::conflict(Purchase::TYPE))
+            }
+            Ok(_) => return None,
+            Err(_) => {
+                let detail = "not compared with the store, which does not answer";
+                (ResolvedStatus::Replayed, Some(detail.to_owned()))
+            }
+        },
     };
-    match purchases.look_up(&purchase.id).await {
-        Ok(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
-            Some((ResolvedStatus::DeadLetter, Reason::conflict(Purchase::TYPE).to_string()))
-        }
-        Ok(_) => None,
-        Err(_) => {
-            let detail = "not compared with the store, which does not answer";
-            Some((ResolvedStatus::Replayed, detail.to_owned()))
-        }
-    }
+    Some((dead_letter.position(), outcome))
 }

@@ -75,27 +75,18 @@ impl Index {
         &self.resolved
     }
 
-    /// Where all pending dead letters are.
-    pub(crate) fn places(&self) -> BTreeSet<Place> {
-        self.positions.values().flatten().filter_map(|id| Some(self.first(*id)?.0)).collect()
-    }
-
     /// Where the dead letters are that `filter` selects, of the first `limit` positions.
     pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<Place> {
-        let after = filter.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let selected = |id: &RecordId| {
             let (place, entry) = self.first(*id)?;
             filter.selects_at(&entry.position, entry.kind, entry.time).then_some(place)
         };
-        let pages = self.positions.range((after, Bound::Unbounded));
-        let pages = pages.map(|(_, ids)| ids.iter().filter_map(selected).collect::<Vec<_>>());
+        let after = (filter.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let all = filter.positions.is_empty().then(|| self.positions.range(after).map(|(_, ids)| ids));
+        let chosen = filter.positions.iter().filter_map(|position| self.positions.get(position));
+        let pages = all.into_iter().flatten().chain(chosen);
+        let pages = pages.map(|ids| ids.iter().filter_map(selected).collect::<Vec<_>>());
         pages.filter(|places| !places.is_empty()).take(limit).flatten().collect()
-    }
-
-    /// Where the dead letters at `positions` are.
-    pub(crate) fn at(&self, positions: &BTreeSet<RecordPosition>) -> BTreeSet<Place> {
-        let ids = positions.iter().filter_map(|position| self.positions.get(position)).flatten();
-        ids.filter_map(|id| Some(self.first(*id)?.0)).collect()
     }
 
     /// The first copy of the dead letter `id`.

@@ -13,8 +13,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    CUT, DeadLetter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason, RecordId,
-    RecordType, Resolution, ResolvedDeadLetter,
+    CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason,
+    RecordId, RecordType, Resolution, ResolvedDeadLetter,
 };
 use shop_core::{ErrorKind, Result, Retry};
 use tokio::time::Instant;
@@ -155,7 +155,9 @@ impl KafkaDeadLetters {
     /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
     /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        let (places, resolved) = self.indexed(|index| (index.places(), index.resolved().clone())).await?;
+        let (places, resolved) = self
+            .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved().clone()))
+            .await?;
         let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?;
         let pending = batches.map_ok(move |ScanBatch { partition, records }| {
             let pending = records.iter().filter(|record| places.contains(&(partition, record.offset)));
@@ -191,30 +193,27 @@ impl KafkaDeadLetters {
         Ok(read(&index))
     }
 
-    /// Publishes the records of `dead_letters`, then marks them as replayed. Returns their number.
-    pub(crate) async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        self.log.topic.ready(self.log.options.publish_timeout).await?;
-        let records: Vec<LogRecord> =
-            dead_letters.iter().map(|dead_letter| dead_letter.replay_record(record_type)).collect();
-        deliver(&self.log, records.len(), |index| self.log.enqueue(&records[index])).await?;
-        self.mark_resolved(dead_letters, record_type, Resolution::Replayed).await
-    }
-
-    /// Writes a marker for each dead letter to every partition of the topic. A topic that was created with several
-    /// partitions may have copies of a dead letter in more than one.
-    pub(crate) async fn mark_resolved(
+    /// Publishes the records of `dead_letters` if they are replayed, then writes a marker for each to every partition of
+    /// the topic. A topic that was created with several partitions may have copies of a dead letter in more than one.
+    pub(crate) async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        record_type: RecordType,
+        of: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
+        if resolution == Resolution::Replayed {
+            self.log.topic.ready(self.log.options.publish_timeout).await?;
+            let records: Vec<_> =
+                dead_letters.iter().map(|dead_letter| dead_letter.replay_record(of)).collect();
+            deliver(&self.log, records.len(), |index| self.log.enqueue(&records[index])).await?;
+        }
         self.topic.ready(self.log.options.publish_timeout).await?;
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let partitions = tokio::task::spawn_blocking(move || log.producer.partitions(&topic)).await;
         let aborted = |error| kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error);
         for partition in partitions.map_err(aborted)?? {
             let enqueue = |index: usize| {
-                let headers = marker(&dead_letters[index], record_type, resolution);
+                let headers = marker(&dead_letters[index], of, resolution);
                 let outgoing =
                     OutgoingRecord { topic: &self.topic.name, key: None, value: Some(&[]), headers };
                 self.log.producer.enqueue_to(Some(partition), outgoing)

@@ -1,6 +1,5 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,22 +66,26 @@ impl LogAdmin for EmbeddedLog {
     }
 
     async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
-        let filter = filter.clone();
-        self.read_dead_letters(move |connection, of| dead_letters::page(connection, of, &filter, limit)).await
+        let (cluster, filter) = (Arc::clone(&self.shared.cluster), filter.clone());
+        let read = move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
+        self.shared.file.readers.read(read).await
     }
 
-    async fn dead_letters_at(&self, positions: &BTreeSet<RecordPosition>) -> Result<Vec<DeadLetter>> {
-        let positions = positions.clone();
-        self.read_dead_letters(move |connection, of| dead_letters::at(connection, of, &positions)).await
-    }
-
-    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        DeadLetter::check_replayable(dead_letters)?;
-        self.resolve(dead_letters, record_type, Resolution::Replayed).await
-    }
-
-    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        self.resolve(dead_letters, record_type, Resolution::Dropped).await
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        resolution.check(dead_letters)?;
+        let (clock, all) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
+        let resolve = move |connection: &Connection| {
+            all.iter().try_fold(0, |count, dead_letter| {
+                let resolved = dead_letters::resolve(connection, dead_letter, of, resolution, clock.now())?;
+                Ok(count + u64::from(resolved))
+            })
+        };
+        self.shared.file.writer.write(resolve).await
     }
 
     /// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part.
@@ -134,28 +137,6 @@ impl EmbeddedLog {
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
         self.shared.file.writer.write(write).await
-    }
-
-    /// Reads dead letters. `read` gets the log's id.
-    async fn read_dead_letters(
-        &self,
-        read: impl FnOnce(&Connection, &Arc<str>) -> rusqlite::Result<Vec<DeadLetter>> + Send + 'static,
-    ) -> Result<Vec<DeadLetter>> {
-        let cluster = Arc::clone(&self.shared.cluster);
-        self.shared.file.readers.read(move |connection| read(connection, &cluster)).await
-    }
-
-    async fn resolve(
-        &self,
-        dead_letters: &[DeadLetter],
-        record_type: RecordType,
-        resolution: Resolution,
-    ) -> Result<u64> {
-        let (clock, dead_letters) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
-        let resolve = move |connection: &Connection| {
-            dead_letters::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
-        };
-        self.shared.file.writer.write(resolve).await
     }
 }
 

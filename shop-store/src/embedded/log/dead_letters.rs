@@ -1,6 +1,5 @@
 //! Dead letters and their resolutions, in tables of the log's file.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -90,78 +89,45 @@ pub(super) fn page(
     filter: &DeadLetterFilter,
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
-    let first = RecordPosition::new("", 0, 0);
-    let RecordPosition { topic, partition, offset, .. } = filter.after.as_ref().unwrap_or(&first);
+    // After every topic.
+    let (first, end) = (RecordPosition::new("", 0, 0), RecordPosition::new("\u{10ffff}", 0, 0));
+    let ranges = match filter.positions.is_empty() {
+        true => vec![(filter.after.as_ref().unwrap_or(&first), &end)],
+        false => filter.positions.iter().map(|position| (position, position)).collect(),
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) > (?1, ?2, ?3)
-         ORDER BY topic, partition, offset"
+        "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) >= (?1, ?2, ?3)
+         AND (topic, partition, offset) <= (?4, ?5, ?6) ORDER BY topic, partition, offset"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![&**topic, partition, signed(*offset)])?;
     let (mut page, mut last, mut positions) = (Vec::new(), None, 0);
-    while let Some(row) = rows.next()? {
-        let dead_letter = from_row(row, cluster)?;
-        if filter.selects(&dead_letter) {
-            let position = Some(dead_letter.position());
-            positions += usize::from(position != last);
-            if positions > limit {
-                break;
+    for (from, to) in ranges {
+        let (from_topic, to_topic) = (&*from.topic, &*to.topic);
+        let (from_offset, to_offset) = (signed(from.offset), signed(to.offset));
+        let range = params![from_topic, from.partition, from_offset, to_topic, to.partition, to_offset];
+        for dead_letter in statement.query_map(range, |row| from_row(row, cluster))? {
+            let dead_letter = dead_letter?;
+            if filter.selects(&dead_letter) {
+                let position = Some(dead_letter.position());
+                positions += usize::from(position != last);
+                if positions > limit {
+                    return Ok(page);
+                }
+                last = position;
+                page.push(dead_letter);
             }
-            last = position;
-            page.push(dead_letter);
         }
     }
     Ok(page)
 }
 
-/// Reads the dead letters at `positions`.
-pub(super) fn at(
-    connection: &Connection,
-    cluster: &Arc<str>,
-    positions: &BTreeSet<RecordPosition>,
-) -> rusqlite::Result<Vec<DeadLetter>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3");
-    let (mut statement, mut found) = (connection.prepare_cached(&sql)?, Vec::new());
-    for RecordPosition { topic, partition, offset, .. } in positions {
-        let rows = statement
-            .query_map(params![&**topic, partition, signed(*offset)], |row| from_row(row, cluster))?;
-        for dead_letter in rows {
-            found.push(dead_letter?);
-        }
-    }
-    Ok(found)
-}
-
-/// Resolves the pending ones of `dead_letters`, and returns their number. Replayed records get the timestamp `now`.
-pub(super) fn resolve_all(
-    connection: &Connection,
-    dead_letters: &[DeadLetter],
-    record_type: RecordType,
-    resolution: Resolution,
-    now: Timestamp,
-) -> rusqlite::Result<u64> {
-    let mut count = 0;
-    for dead_letter in dead_letters {
-        if !resolve(connection, dead_letter, record_type, resolution)? {
-            continue;
-        }
-        if resolution == Resolution::Replayed {
-            let mut record = dead_letter.replay_record(record_type);
-            record.time = now;
-            publish::append(connection, &[&record])?;
-        }
-        count += 1;
-    }
-    Ok(count)
-}
-
-/// Resolves one dead letter. Returns false if it was not pending.
-fn resolve(
+/// Resolves one dead letter. Returns false if it was not pending. A replayed record gets the timestamp `now`.
+pub(super) fn resolve(
     connection: &Connection,
     dead_letter: &DeadLetter,
     record_type: RecordType,
     resolution: Resolution,
+    now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let (topic, partition) = (&*dead_letter.partition.topic, dead_letter.partition.index);
     let offset = signed(dead_letter.record.offset);
@@ -184,6 +150,11 @@ fn resolve(
         resolution.as_str()
     ];
     connection.prepare_cached(sql)?.execute(row)?;
+    if resolution == Resolution::Replayed {
+        let mut record = dead_letter.replay_record(record_type);
+        record.time = now;
+        publish::append(connection, &[&record])?;
+    }
     Ok(true)
 }
 
