@@ -65,20 +65,10 @@ impl Correlation {
 /// The current span, as the program's own propagator writes it.
 #[cfg(feature = "otel")]
 fn current_span(head: &mut HeaderMap) {
-    use opentelemetry::propagation::Injector;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
-
-    struct Head<'a>(&'a mut HeaderMap);
-
-    impl Injector for Head<'_> {
-        fn set(&mut self, name: &str, value: String) {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok();
-            self.0.extend(name.zip(HeaderValue::try_from(value).ok()));
-        }
-    }
 
     let context = tracing::Span::current().context();
     opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Head(head));
+        propagator.inject_context(&context, &mut opentelemetry_http::HeaderInjector(head));
     });
 }

@@ -1,10 +1,10 @@
 //! The spans of requests for exported traces.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use opentelemetry::global::get_text_map_propagator;
-use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::Status;
+use opentelemetry_http::HeaderExtractor;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -27,7 +27,8 @@ pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> 
         http.path = path,
         request.id = id.to_str().unwrap_or_default()
     );
-    let parent = get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
+    let parent =
+        get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(request.headers())));
     // An error says that no layer exports spans.
     drop(span.set_parent(parent));
     span.set_attribute("http.request.method", method.to_owned());
@@ -43,17 +44,5 @@ pub(crate) fn answered(span: &Span, status: StatusCode) {
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         span.set_status(Status::error(""));
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
     }
 }
