@@ -1,7 +1,6 @@
 //! The ports of purchases, by the settings.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
@@ -13,6 +12,7 @@ use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
+use tracing::Span;
 
 use super::{Background, dead_letters, note};
 use crate::backend::{self, Backend, Closed, PurchasesStore, Topic, TopicLog, client};
@@ -73,8 +73,7 @@ pub(super) async fn open(
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),
         };
-    let sink = (settings.service == ServiceKind::Facing)
-        .then(|| traces::sink_with_spans((log.sink)(), &log.topic, settings));
+    let sink = (settings.service == ServiceKind::Facing).then(|| (log.sink)());
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
     let retained = store.as_ref().filter(|_| settings.purchase_retention.is_some());
@@ -128,8 +127,11 @@ impl Purchases {
                 self.log.log.dead_letters(),
                 settings.ingest_options(),
             );
-            let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);
-            let ingest = ingest.with_observer(logged(observer, settings));
+            let ingest = ingest.with_observer(Arc::new(Observer {
+                metrics: metrics.ingest_observer(),
+                logs_purchases: settings.dialect.logs_purchases,
+                traced: settings.messaging_system().map(|system| (system, settings.kafka_group_id.clone())),
+            }));
             // A store in the file of its log is lost with it.
             let is_apart = settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
             let (group, query) = (settings.kafka_group_id.clone(), Arc::clone(&store.query));
@@ -147,23 +149,30 @@ impl Purchases {
     }
 }
 
-/// `observer`, with a line per purchase that is stored, in the dialect that has one.
-fn logged(observer: Arc<dyn IngestObserver>, settings: &Settings) -> Arc<dyn IngestObserver> {
-    if settings.dialect.logs_purchases { Arc::new(Logged(observer)) } else { observer }
+/// Measures ingest.
+#[derive(Debug)]
+struct Observer {
+    metrics: Arc<dyn IngestObserver>,
+    /// Whether there is a line per purchase that is stored, as in the dialect that has one.
+    logs_purchases: bool,
+    /// The system of the log and the group that reads it, if spans are exported.
+    traced: Option<(&'static str, String)>,
 }
 
-#[derive(Debug)]
-struct Logged(Arc<dyn IngestObserver>);
-
-impl IngestObserver for Logged {
+impl IngestObserver for Observer {
     fn batch_completed(&self, batch: &BatchReport) {
-        self.0.batch_completed(batch);
+        self.metrics.batch_completed(batch);
     }
 
-    fn records_durable(&self, batch: &Batch, duration: Duration) {
-        self.0.records_durable(batch, duration);
+    fn spans(&self, batch: &Batch) -> Vec<Span> {
+        let traced = self.traced.as_ref();
+        traced.map(|(system, group)| traces::spans(batch, system, group)).unwrap_or_default()
+    }
+
+    fn records_durable(&self, batch: &Batch) {
+        let logged = if self.logs_purchases { &*batch.records } else { &[] };
         // Dead letters have separate lines.
-        let purchases = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
+        let purchases = logged.iter().filter_map(|record| decode(record, &batch.partition).ok());
         for Purchase { id, user_id, .. } in purchases {
             tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
         }

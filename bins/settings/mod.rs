@@ -267,6 +267,9 @@ impl Settings {
         options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
+        // Management publishes to its store.
+        let system = self.messaging_system().filter(|_| self.service == ServiceKind::Facing);
+        options.traced_topic = system.map(|system| (system, self.kafka_topic.clone()));
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes =
             self.kafka_bootstrap_servers.is_none() && self.has_local_store() && !self.stores_at_once();
@@ -302,9 +305,10 @@ impl Settings {
         self.serves() && self.has_traces() && cfg!(feature = "otel")
     }
 
-    /// The system of the log, as traces name it.
-    pub(crate) const fn messaging_system(&self) -> &'static str {
-        if self.variables.kafka_bootstrap_servers.is_some() { "kafka" } else { "shop_embedded" }
+    /// The system of the log, as traces name it, if this process exports traces.
+    pub(crate) fn messaging_system(&self) -> Option<&'static str> {
+        let is_kafka = self.kafka_bootstrap_servers.is_some();
+        self.exports_traces().then_some(if is_kafka { "kafka" } else { "shop_embedded" })
     }
 
     /// The origins whose pages may call facing.

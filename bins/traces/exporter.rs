@@ -33,22 +33,22 @@ impl Exporter {
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(settings));
         let provider = provider.build();
         global::set_text_map_propagator(TraceContextPropagator::new());
-        global::set_tracer_provider(provider.clone());
         Ok(Some(Self(provider)))
     }
 
-    /// Exports the spans of our crates.
+    /// Exports the spans that have a kind: those of our crates.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(
         &self,
     ) -> impl Layer<S> + Send + Sync + use<S> {
-        let is_ours = |target: &str| target.starts_with("shop_http") || target.starts_with("shop_client");
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("shop"))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_target(false)
-            .with_filter(filter_fn(move |metadata| metadata.is_span() && is_ours(metadata.target())))
+            .with_filter(filter_fn(|metadata| {
+                metadata.is_span() && metadata.fields().field("otel.kind").is_some()
+            }))
     }
 
     /// Exports what is queued, for at most five seconds.

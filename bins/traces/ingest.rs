@@ -1,92 +1,46 @@
 //! A span per stored record.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::str;
 
-use opentelemetry::global::{self, BoxedTracer};
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt, Tracer};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use shop_core::ingest::{BatchReport, IngestObserver};
-use shop_core::log::{Batch, Headers, LogRecord};
+use opentelemetry::global::get_text_map_propagator;
+use opentelemetry::trace::TraceContextExt;
+use shop_core::log::{Batch, LogRecord};
 use shop_core::record::header;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::settings::Settings;
-
-/// `observer`, with a span per stored record of a trace, if traces are exported.
-pub(crate) fn with_spans(observer: Arc<dyn IngestObserver>, settings: &Settings) -> Arc<dyn IngestObserver> {
-    if !settings.exports_traces() {
-        return observer;
-    }
-    Arc::new(TracedIngest {
-        observer,
-        tracer: global::tracer("shop"),
-        propagator: TraceContextPropagator::new(),
-        system: settings.messaging_system(),
-        group: settings.kafka_group_id.clone(),
-    })
-}
-
-#[derive(Debug)]
-struct TracedIngest {
-    observer: Arc<dyn IngestObserver>,
-    tracer: BoxedTracer,
-    propagator: TraceContextPropagator,
-    system: &'static str,
-    group: String,
-}
-
-impl IngestObserver for TracedIngest {
-    fn batch_completed(&self, batch: &BatchReport) {
-        self.observer.batch_completed(batch);
-    }
-
-    fn records_durable(&self, batch: &Batch, duration: Duration) {
-        self.observer.records_durable(batch, duration);
-        let end = opentelemetry::time::now();
-        let start = end.checked_sub(duration).unwrap_or(end);
-        for record in &batch.records {
-            let sender = self.propagator.extract_with_context(&Context::new(), &OfRecord(&record.headers));
-            // Without a trace of the sender there is nothing to continue.
-            if sender.span().span_context().is_sampled() {
-                let span = SpanBuilder::from_name(format!("process {}", batch.partition.topic))
-                    .with_kind(SpanKind::Consumer)
-                    .with_start_time(start)
-                    .with_attributes(self.attributes(batch, record));
-                self.tracer.build_with_context(span, &sender).end_with_timestamp(end);
-            }
+/// A span for each record of `batch` that belongs to a trace. `group` has read it from `system`.
+pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
+    let span = |record: &LogRecord| {
+        let text = |value| str::from_utf8(value).ok();
+        let headers = record.headers.iter().filter_map(|(name, value)| Some((name, value.and_then(text)?)));
+        let headers: HashMap<_, _> =
+            headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let sender = get_text_map_propagator(|propagator| propagator.extract(&headers));
+        // Without a trace of the sender there is nothing to continue.
+        if !sender.span().span_context().is_sampled() {
+            return None;
         }
-    }
-}
-
-impl TracedIngest {
-    fn attributes(&self, batch: &Batch, record: &LogRecord) -> Vec<KeyValue> {
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let id = record.headers.get(header::PURCHASE_ID).and_then(|id| std::str::from_utf8(id).ok());
-        let mut attributes = vec![
-            KeyValue::new("messaging.system", self.system),
-            KeyValue::new("messaging.operation.name", "process"),
-            KeyValue::new("messaging.operation.type", "process"),
-            KeyValue::new("messaging.destination.name", batch.partition.topic.to_string()),
-            KeyValue::new("messaging.destination.partition.id", batch.partition.index.to_string()),
-            KeyValue::new("messaging.consumer.group.name", self.group.clone()),
-            KeyValue::new("messaging.kafka.offset", number(record.offset)),
-            KeyValue::new("messaging.batch.message_count", number(batch.records.len() as u64)),
-        ];
-        attributes.extend(id.map(|id| KeyValue::new("messaging.message.id", id.to_owned())));
-        attributes
-    }
-}
-
-struct OfRecord<'a>(&'a Headers);
-
-impl Extractor for OfRecord<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.0.get(name)?).ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name).collect()
-    }
+        let span = tracing::info_span!(
+            parent: None,
+            "process",
+            otel.kind = "consumer",
+            otel.name = format!("process {}", batch.partition.topic),
+            otel.status_code = tracing::field::Empty,
+            messaging.system = system,
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = %batch.partition.topic,
+            messaging.destination.partition.id = %batch.partition.index,
+            messaging.consumer.group.name = group,
+            messaging.kafka.offset = record.offset.cast_signed(),
+            messaging.batch.message_count = i64::try_from(batch.records.len()).ok(),
+            messaging.message.id = headers.get(header::PURCHASE_ID),
+        );
+        // An error says that no layer exports spans.
+        drop(span.set_parent(sender));
+        Some(span)
+    };
+    batch.records.iter().filter_map(span).collect()
 }

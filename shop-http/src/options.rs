@@ -112,6 +112,10 @@ shop_core::options! {
         pub read_your_writes: bool = false,
         /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
         pub purchase_retention: Option<Duration> = None,
+        /// The system of the log and the topic that facing publishes to, as the spans of publishes name them (default
+        /// none: then publishes have no spans).
+        #[doc(hidden)]
+        pub traced_topic: Option<(&'static str, String)> = None,
         /// How long an order of an unknown user waits for the event of this user, at most
         /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
         pub unknown_user_wait: Duration = Duration::ZERO,

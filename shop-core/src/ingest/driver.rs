@@ -156,17 +156,21 @@ impl<R: Record> Driver<R> {
         let stop = self.stops.entry(work.partition().clone()).or_default().clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
         let job = Job::new(number, work, &*worker.options.clock, stop, events);
-        let observer = self.observer.clone();
+        let observer = self.observer.clone().filter(|_| job.gap.is_none());
         tokio::spawn(async move {
+            let spans = observer.as_ref().map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
-            if let (Some(observer), Some(outcome)) = (observer, &outcome)
-                && job.gap.is_none()
-                && matches!(outcome.state, BatchState::Durable(_))
-            {
-                notify(&*observer, |observer| observer.records_durable(&job.batch, job.read.elapsed()));
+            let is_durable =
+                outcome.as_ref().is_some_and(|outcome| matches!(outcome.state, BatchState::Durable(_)));
+            for span in spans.iter().flatten().filter(|_| !is_durable) {
+                span.record("otel.status_code", "error");
+            }
+            drop(spans);
+            if let Some(observer) = observer.filter(|_| is_durable) {
+                notify(&*observer, |observer| observer.records_durable(&job.batch));
             }
             job.report(BatchEvent::Finished(outcome)).await;
         });

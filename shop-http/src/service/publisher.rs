@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
-use shop_core::{Purchase, Result, async_trait};
+use shop_core::{Purchase, PurchaseId, Result, async_trait};
 use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::{Empty, display};
 
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
@@ -22,11 +24,75 @@ pub(crate) struct Publisher {
     pub(super) recent: Option<LastPurchases>,
 }
 
+impl Publisher {
+    /// The span of a publish of the purchase `id`, or of `count` purchases, if publishes have spans. It is not entered:
+    /// lines of the log belong to the request.
+    fn span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
+        let Some((system, topic)) = &self.options.traced_topic else { return Span::none() };
+        tracing::info_span!(
+            "send",
+            otel.kind = "producer",
+            otel.name = format!("send {topic}"),
+            otel.status_code = Empty,
+            error.type = Empty,
+            messaging.system = system,
+            messaging.operation.name = "send",
+            messaging.operation.type = "send",
+            messaging.destination.name = topic,
+            messaging.destination.partition.id = Empty,
+            messaging.kafka.offset = Empty,
+            messaging.batch.message_count = count,
+            messaging.message.id = id.map(display),
+        )
+    }
+}
+
+/// `purchases` with `span` as their trace context, if it is exported.
+#[cfg(feature = "otel")]
+fn in_trace(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+    use std::collections::HashMap;
+
+    use opentelemetry::global::get_text_map_propagator;
+    use shop_core::api::header::TRACEPARENT;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    span.id()?;
+    let mut headers = HashMap::new();
+    get_text_map_propagator(|propagator| propagator.inject_context(&span.context(), &mut headers));
+    let traceparent = headers.remove(TRACEPARENT)?;
+    let mut purchases = purchases.to_vec();
+    for purchase in &mut purchases {
+        purchase.context.get_or_insert_default().traceparent = Some(traceparent.clone());
+    }
+    Some(purchases)
+}
+
+#[cfg(not(feature = "otel"))]
+const fn in_trace(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+    None
+}
+
+/// Records in `span` the position of a single record, or the first error.
+fn ended(span: &Span, results: &[Result<Receipt>]) {
+    if let [Ok(Receipt { position: Some(position), .. })] = results {
+        span.record("messaging.destination.partition.id", display(position.partition));
+        span.record("messaging.kafka.offset", position.offset.cast_signed());
+    }
+    if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+        span.record("error.type", error.kind().as_str());
+        span.record("otel.status_code", "error");
+    }
+}
+
 #[async_trait]
 impl PurchaseSink for Publisher {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let begun = Instant::now();
+        let span = self.span(Some(&purchase.id), None);
+        let traced = in_trace(&span, std::slice::from_ref(purchase));
+        let purchase = traced.as_ref().and_then(|traced| traced.first()).unwrap_or(purchase);
         let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
+        ended(&span, std::slice::from_ref(&published));
         self.publishing.ended(begun, std::slice::from_ref(&published));
         let receipt = published?;
         if let Some(recent) = &self.recent {
@@ -37,10 +103,14 @@ impl PurchaseSink for Publisher {
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let begun = Instant::now();
+        let span = self.span(None, i64::try_from(purchases.len()).ok());
+        let traced = in_trace(&span, purchases);
+        let purchases = traced.as_deref().unwrap_or(purchases);
         // The sink may wait for room as long as for the publish itself.
         let timeout = self.options.publish_timeout.saturating_mul(2);
         let published = within(timeout, async { Ok(self.port.publish_many(purchases).await) }).await;
         let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
+        ended(&span, &results);
         self.publishing.ended(begun, &results);
         if let Some(recent) = &self.recent {
             let all = purchases.iter().zip(&results);
