@@ -115,7 +115,7 @@ impl KafkaLog {
     /// reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
         let exists = self.shared.topic.exists(self.shared.options.publish_timeout).await;
-        exists.map_err(|error| self.shared.monitor.explain(error))
+        exists.map_err(|error| self.shared.health.explain(error))
     }
 
     /// Returns a new sink, whose first publish does not wait for a connection.

@@ -152,9 +152,9 @@ impl Scan {
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
         // Before the stable ends, which are behind them unless a transaction is open.
-        let unstable_ends = match log.monitor.observer().filter(|_| range.follows()) {
-            Some(observer) => spans(observer, &topic, &ScanRange::All)?,
-            None => BTreeMap::new(),
+        let unstable_ends = match range.follows() {
+            true => spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?,
+            false => BTreeMap::new(),
         };
         for (partition, (start, end)) in spans(&consumer, &topic, range)? {
             let offset = Offset::Offset(start);

@@ -15,7 +15,6 @@ use crate::batch::BatchRoom;
 use crate::error::{closed, kafka_error, not_reached, too_late};
 use crate::log::Shared;
 use crate::producer::PendingDelivery;
-use crate::topic::State;
 
 /// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
 ///
@@ -113,19 +112,19 @@ impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
         let delivery = match self.log.topic.state() {
-            State::Failed(error) => return Err(error),
-            State::Unknown => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
-            State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
+            Some(Err(error)) => return Err(error),
+            None => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
+            Some(Ok(_)) => self.log.enqueue(&encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, delivery, || self.log.enqueue(&encode(purchase)?)).await
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let failed = match (self.open(), self.log.topic.state()) {
-            (Err(error), _) | (Ok(()), State::Failed(error)) => error,
+            (Err(error), _) | (Ok(()), Some(Err(error))) => error,
             // Shortly after the start. Each waits for Kafka's first response.
-            (Ok(()), State::Unknown) => return publish_each(self, purchases).await,
-            (Ok(()), State::Ready(_)) => return self.batch_room.publish(&self.log, purchases).await,
+            (Ok(()), None) => return publish_each(self, purchases).await,
+            (Ok(()), Some(Ok(_))) => return self.batch_room.publish(&self.log, purchases).await,
         };
         purchases.iter().map(|_| Err(failed.clone())).collect()
     }

@@ -29,15 +29,9 @@ pub(crate) struct Topic {
     last_ping: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum State {
-    /// Not checked yet.
-    Unknown,
-    /// The topic existed at the last check. It is not checked before each use.
-    Ready(Description),
-    /// The topic has never been available, or must not be used.
-    Failed(Error),
-}
+/// `None` before the first check. A topic that existed at the last check is not checked before each use; the error is of
+/// one that was never available, or must not be used.
+type State = Option<Result<Description>>;
 
 impl Topic {
     /// The topic of the log.
@@ -64,7 +58,7 @@ impl Topic {
     ) -> Self {
         // With three or more replicas, two must have a record before it is acknowledged.
         config.extend((options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())));
-        let state = watch::Sender::new(State::Unknown);
+        let state = watch::Sender::new(None);
         Self { name, partitions, config, options: options.clone(), state, last_ping: Default::default() }
     }
 
@@ -72,39 +66,40 @@ impl Topic {
         self.state.borrow().clone()
     }
 
+    /// What is known of the topic, if it exists.
+    pub(crate) fn known(&self) -> Option<Description> {
+        self.state()?.ok()
+    }
+
     /// The reason why the topic must not be used, if an operator has to change something first.
     pub(crate) fn refusal(&self) -> Option<Error> {
-        match &*self.state.borrow() {
-            State::Failed(error) if !error.is_retryable() => Some(error.clone()),
-            _ => None,
-        }
+        self.state()?.err().filter(|error| !error.is_retryable())
     }
 
     /// Returns how many brokers have a record at least when it is acknowledged, if that is known.
     pub(crate) fn guaranteed_replicas(&self) -> Option<u32> {
-        let State::Ready(found) = &*self.state.borrow() else { return None };
+        let found = self.known()?;
         // Brokers take the smaller one.
         u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
     }
 
     /// Returns how long the topic keeps a record, if that is limited and known.
     pub(crate) fn retention(&self) -> Option<Duration> {
-        let State::Ready(found) = &*self.state.borrow() else { return None };
-        found.settings.retention
+        self.known()?.settings.retention
     }
 
     /// Waits until the topic exists, at most for `timeout`. A check that failed is repeated, unless an operator has to act.
     pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
         let is_final = |state: &State| match state {
-            State::Failed(error) => !error.is_retryable() || is_missing(error),
-            state => !matches!(state, State::Unknown),
+            Some(Err(error)) => !error.is_retryable() || is_missing(error),
+            state => state.is_some(),
         };
         self.known_by(timeout, is_final).await
     }
 
     /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
     pub(crate) async fn checked(&self, timeout: Duration) -> Result<()> {
-        self.known_by(timeout, |state| !matches!(state, State::Unknown)).await
+        self.known_by(timeout, Option::is_some).await
     }
 
     /// Waits for a state that `is_final`, at most for `timeout`. Returns an error unless the topic exists.
@@ -112,11 +107,7 @@ impl Topic {
         // After the time, the last state decides.
         let _elapsed =
             tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final)).await.is_err();
-        match self.state() {
-            State::Unknown => Err(not_reached()),
-            State::Failed(error) => Err(error),
-            State::Ready(_) => Ok(()),
-        }
+        self.state().unwrap_or_else(|| Err(not_reached())).map(drop)
     }
 
     /// Waits until the topic exists or is missing, at most for `timeout`. Returns whether it exists.
@@ -150,7 +141,7 @@ impl Topic {
         match self.check(admin) {
             Ok(found) => {
                 admin.health.clear();
-                self.set(State::Ready(found));
+                self.set(Ok(found));
             }
             Err(error) => {
                 // Such as a rejected login, which explains why no broker has responded.
@@ -192,10 +183,7 @@ impl Topic {
     /// [`Denied`](ErrorKind::Denied) if the topic is compacted; a retryable error if the broker does not respond and
     /// no settings are known.
     fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
-        let known = match &*self.state.borrow() {
-            State::Ready(known) => Some(known.settings),
-            State::Unknown | State::Failed(_) => None,
-        };
+        let known = self.known().map(|known| known.settings);
         // Each request creates a client, so known settings are not read again while a leader is missing.
         if let Some(known) = known.filter(|_| !found.has_all_leaders()) {
             return Ok(known);
@@ -239,42 +227,38 @@ impl Topic {
     /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
     /// "unavailable".
     fn fail(&self, error: Error) {
-        let was_ready = matches!(*self.state.borrow(), State::Ready(_));
-        if was_ready && error.is_retryable() {
+        if self.known().is_some() && error.is_retryable() {
             tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
             return;
         }
         let error = error.with_outcome(Outcome::NotApplied).with_context("topic", &self.name);
-        self.set(State::Failed(error));
+        self.set(Err(error));
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, found: Result<Description>) {
         self.state.send_if_modified(|known| {
-            let is_changed = match (&*known, &state) {
-                (State::Ready(old), State::Ready(new)) => old != new,
-                (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
+            let is_changed = match (&*known, &found) {
+                (Some(Ok(old)), Ok(new)) => old != new,
+                (Some(Err(old)), Err(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
             if is_changed {
-                self.report(&state);
-                *known = state;
+                self.report(&found);
+                *known = Some(found);
             }
             is_changed
         });
     }
 
-    fn report(&self, state: &State) {
+    fn report(&self, found: &Result<Description>) {
         let topic = &*self.name;
-        let Description { replicas, leaderless, settings, .. } = match state {
-            State::Unknown => return,
-            State::Ready(found) => found,
-            State::Failed(error) if error.is_retryable() => {
-                tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
-                return;
+        let Description { replicas, leaderless, settings, .. } = match found {
+            Ok(found) => found,
+            Err(error) if error.is_retryable() => {
+                return tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
             }
-            State::Failed(error) => {
-                tracing::error!(kafka.topic = topic, error = %error.chain(), "topic refused");
-                return;
+            Err(error) => {
+                return tracing::error!(kafka.topic = topic, error = %error.chain(), "topic refused");
             }
         };
         let min_in_sync = settings.min_in_sync;
@@ -462,7 +446,7 @@ mod tests {
         let accepted = topic.state();
         topic.fail(kafka_error(ErrorKind::Denied, "compacted"));
         while !next().await.is_err_and(|error| error.kind() == ErrorKind::Denied) {}
-        topic.set(accepted);
+        topic.set(accepted.unwrap());
         append().await;
         while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
     }
@@ -473,10 +457,10 @@ mod tests {
         let patience = Duration::from_secs(3_600);
         topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
         assert!(topic.checked(patience).await.is_err() && topic.ready(Duration::ZERO).await.is_err());
-        let later = async { topic.set(State::Ready(Description::default())) };
+        let later = async { topic.set(Ok(Description::default())) };
         tokio::join!(topic.ready(patience), later).0.unwrap();
         for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
-            topic.set(State::Failed(error));
+            topic.set(Err(error));
             topic.ready(patience).await.unwrap_err();
         }
     }

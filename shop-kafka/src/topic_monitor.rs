@@ -14,7 +14,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::client::{Context, Health, authenticate, close_in_background, deliver_events, start_thread};
 use crate::error::{from_kafka, kafka_error, not_reached};
-use crate::topic::{Description, State, Topic};
+use crate::topic::{Description, Topic};
 use crate::{KafkaLogOptions, SaslMechanism, config};
 
 /// A client for metadata requests.
@@ -85,8 +85,8 @@ impl TopicAdmin {
 
 /// Keeps the state of topics current until it is dropped.
 pub(crate) struct TopicMonitor {
-    /// `None` while it is dropped.
-    admin: Option<TopicAdmin>,
+    pub(crate) admin: TopicAdmin,
+    /// Dropped last: the thread then ends, and closes the client, which blocks.
     added: Sender<Arc<Topic>>,
 }
 
@@ -106,7 +106,7 @@ impl TopicMonitor {
         let (added, topics) = channel();
         let monitored = admin.clone();
         start_thread("shop-kafka-topics", move || monitor(&monitored, &topics))?;
-        Ok(Self { admin: Some(admin), added })
+        Ok(Self { admin, added })
     }
 
     /// Starts to monitor `topic`.
@@ -117,41 +117,18 @@ impl TopicMonitor {
 
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
     pub(crate) fn cluster(&self) -> Option<Arc<str>> {
-        self.admin.as_ref()?.cluster.get().cloned()
-    }
-
-    /// Returns the client for metadata requests, to which no transaction is open.
-    pub(crate) fn observer(&self) -> Option<&Observer> {
-        self.admin.as_ref().map(|admin| &*admin.observer)
+        self.admin.cluster.get().cloned()
     }
 
     /// Checks that Kafka is available and serves `topic`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
-        let Some(admin) = &self.admin else { return Ok(()) };
         let checked = async {
             topic.checked(CHECK_TIMEOUT).await?;
-            topic.ping(admin).await
+            topic.ping(&self.admin).await
         };
         let result =
             tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
-        result.map_err(|error| self.explain(error).with_outcome(Outcome::NotApplied))
-    }
-
-    /// Returns the known cause of `error`: a failed login looks like a broker that does not respond.
-    pub(crate) fn explain(&self, error: Error) -> Error {
-        match &self.admin {
-            Some(admin) => admin.health.explain(error),
-            None => error,
-        }
-    }
-}
-
-impl Drop for TopicMonitor {
-    fn drop(&mut self) {
-        // Closing a client blocks until its threads have ended: not in an async task.
-        if let Some(admin) = self.admin.take() {
-            close_in_background(admin, |_| {});
-        }
+        result.map_err(|error| self.admin.health.explain(error).with_outcome(Outcome::NotApplied))
     }
 }
 
@@ -180,8 +157,8 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
             *due = Instant::now() + interval(admin, topic);
         }
         admin.deliver_events();
-        let is_ready = |(topic, _): &(Arc<Topic>, Instant)| matches!(topic.state(), State::Ready(_));
-        let are_ready = topics.iter().all(is_ready) && admin.cluster.get().is_some();
+        let are_ready =
+            topics.iter().all(|(topic, _)| topic.known().is_some()) && admin.cluster.get().is_some();
         match added.recv_timeout(if are_ready { READY_POLL_PAUSE } else { Duration::ZERO }) {
             Ok(topic) => topics.push((topic, Instant::now())),
             Err(RecvTimeoutError::Timeout) => {}
@@ -194,9 +171,9 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
 fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
     let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {
-        State::Ready(found) if is_cluster_known && found.has_all_leaders() => READY_INTERVAL,
-        State::Ready(_) if is_cluster_known => LEADERLESS_INTERVAL,
-        State::Failed(error) if !error.is_retryable() => LEADERLESS_INTERVAL,
+        Some(Ok(found)) if is_cluster_known && found.has_all_leaders() => READY_INTERVAL,
+        Some(Ok(_)) if is_cluster_known => LEADERLESS_INTERVAL,
+        Some(Err(error)) if !error.is_retryable() => LEADERLESS_INTERVAL,
         _ => MISSING_INTERVAL,
     }
 }

@@ -16,7 +16,7 @@ use super::pending::{BatchBuilder, Limits, Pending};
 use super::positions::{Arrival, Positions};
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
-use crate::topic::{State, check_served};
+use crate::topic::check_served;
 
 pub(super) struct Reader {
     member: Arc<Member>,
@@ -118,15 +118,14 @@ impl Reader {
         let mut reported_at = None::<Instant>;
         while !queue.is_closed() {
             let error = match log.topic.state() {
-                State::Ready(_) if log.monitor.cluster().is_some() => {
+                Some(Ok(_)) if log.monitor.cluster().is_some() => {
                     return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
                 }
-                State::Ready(_) => {
+                Some(Ok(_)) => {
                     let no_id = "the cluster reports no id, and record ids are derived from it";
                     Some(kafka_error(ErrorKind::Unavailable, no_id))
                 }
-                State::Failed(error) => Some(error),
-                State::Unknown => None,
+                failed_or_unknown => failed_or_unknown.and_then(Result::err),
             };
             if let Some(error) = error
                 && reported_at.is_none_or(|at| at.elapsed() > REPORT_INTERVAL)
