@@ -165,8 +165,7 @@ impl IngestObserver for Observer {
     }
 
     fn spans(&self, batch: &Batch) -> Vec<Span> {
-        let traced = self.traced.as_ref();
-        traced.map(|(system, group)| traces::spans(batch, system, group)).unwrap_or_default()
+        self.traced.iter().flat_map(|(system, group)| traces::spans(batch, system, group)).collect()
     }
 
     fn records_durable(&self, batch: &Batch) {

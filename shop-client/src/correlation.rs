@@ -5,6 +5,11 @@ use std::sync::Arc;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use shop_core::api::header;
 use shop_core::{Clock, RequestContext, SystemClock};
+#[cfg(feature = "otel")]
+use {
+    opentelemetry::global::get_text_map_propagator, opentelemetry_http::HeaderInjector, tracing::Span,
+    tracing_opentelemetry::OpenTelemetrySpanExt,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
@@ -52,7 +57,10 @@ impl Correlation {
         // The current span belongs to the trace of the current request.
         #[cfg(feature = "otel")]
         if given.is_none() || self.is_ambient {
-            current_span(head);
+            // As the program's own propagator writes it.
+            get_text_map_propagator(|propagator| {
+                propagator.inject_context(&Span::current().context(), &mut HeaderInjector(head));
+            });
         }
         if let Some(given) = given
             && !head.contains_key(TRACEPARENT)
@@ -60,15 +68,4 @@ impl Correlation {
             put(head, TRACEPARENT, given);
         }
     }
-}
-
-/// The current span, as the program's own propagator writes it.
-#[cfg(feature = "otel")]
-fn current_span(head: &mut HeaderMap) {
-    use tracing_opentelemetry::OpenTelemetrySpanExt;
-
-    let context = tracing::Span::current().context();
-    opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut opentelemetry_http::HeaderInjector(head));
-    });
 }
