@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::kafka_error;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
+use shop_core::Result;
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
     RecordType, Resolution, Tail, TailStart,
 };
-use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLog;
 use crate::scan::{ScanRange, scan_spans};
@@ -74,11 +73,7 @@ impl KafkaLog {
     async fn scan_range(&self, range: ScanRange) -> Result<Tail> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_timeout).await?;
-        let no_cluster_id = || {
-            let message = "the cluster reports no id, and record ids are derived from it";
-            kafka_error(ErrorKind::Unavailable, message)
-        };
-        let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
+        let cluster = shared.monitor.cluster()?;
         let topic = Arc::clone(&shared.topic.name);
         let ((spans, unstable), batches) = scan_spans(shared, &topic, range).await?;
         let of = (Arc::clone(&cluster), Arc::clone(&topic));

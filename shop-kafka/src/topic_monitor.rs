@@ -116,8 +116,9 @@ impl TopicMonitor {
     }
 
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
-    pub(crate) fn cluster(&self) -> Option<Arc<str>> {
-        self.admin.cluster.get().cloned()
+    pub(crate) fn cluster(&self) -> Result<Arc<str>> {
+        let message = "the cluster reports no id, and record ids are derived from it";
+        self.admin.cluster.get().cloned().ok_or_else(|| kafka_error(ErrorKind::Unavailable, message))
     }
 
     /// Checks that Kafka is available and serves `topic`.

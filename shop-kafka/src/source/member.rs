@@ -128,7 +128,7 @@ impl Member {
 
     /// Returns partition `index` with `epoch`; `None` while the cluster's id is unknown and nothing was delivered.
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
-        let cluster = self.log.monitor.cluster()?;
+        let cluster = self.log.monitor.cluster().ok()?;
         Some(Partition::new(cluster, Arc::clone(&self.log.topic.name), index, epoch))
     }
 

@@ -117,17 +117,11 @@ impl Reader {
         let (log, queue) = (&self.member.log, &self.member.queue);
         let mut reported_at = None::<Instant>;
         while !queue.is_closed() {
-            let error = match log.topic.state() {
-                Some(Ok(_)) if log.monitor.cluster().is_some() => {
-                    return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
-                }
-                Some(Ok(_)) => {
-                    let no_id = "the cluster reports no id, and record ids are derived from it";
-                    Some(kafka_error(ErrorKind::Unavailable, no_id))
-                }
-                failed_or_unknown => failed_or_unknown.and_then(Result::err),
-            };
-            if let Some(error) = error
+            let ready = log.topic.state().map(|known| known.and_then(|_| log.monitor.cluster()));
+            if let Some(Ok(_)) = ready {
+                return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
+            }
+            if let Some(Err(error)) = ready
                 && reported_at.is_none_or(|at| at.elapsed() > REPORT_INTERVAL)
             {
                 reported_at = Some(Instant::now());
