@@ -133,7 +133,7 @@ fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeErr
 /// assigns offset and timestamp.
 ///
 /// # Errors
-/// [`Internal`](ErrorKind::Internal) when a purchase cannot be encoded, which would be a defect of this crate.
+/// None today: the result is for records that a later version may refuse.
 pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     // One buffer for all parts. Its capacity is enough for usual lengths.
     let mut buffer = BytesMut::with_capacity(TYPICAL_BYTES);
