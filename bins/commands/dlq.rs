@@ -59,9 +59,6 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
     })
 }
 
-/// The text of a dead letter about a record of this type.
-type Show = fn(&DeadLetter, RecordType) -> String;
-
 /// Resolves the selected dead letters. A dry run, and a listing without `options`, show them.
 async fn each(
     settings: &Settings,
@@ -69,7 +66,7 @@ async fn each(
     topic: Topic<'_>,
     selection: &Selection,
     options: Option<ResolveOptions>,
-    show: Show,
+    show: fn(&DeadLetter, RecordType) -> String,
 ) -> Result<()> {
     let progress = progress();
     progress.set_message("reading dead-lettered records");

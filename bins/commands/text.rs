@@ -1,8 +1,6 @@
 //! Text of dead-lettered records. Their bytes may be anything: only text reaches the terminal as it is.
 
-use std::fmt::Write as _;
-
-use shop_core::api::BytesBody;
+use shop_core::api::{BytesBody, DeadLetterBody};
 use shop_core::log::{DeadLetter, RecordType};
 
 /// The number of characters of a value in a listing.
@@ -29,35 +27,25 @@ fn beginning(value: &[u8]) -> String {
 
 /// The whole record of the type `of`, in several lines.
 pub(super) fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
-    let mut text = format!("{}\n", dead_letter.position());
-    let mut field = |name: &str, value: &str| {
-        // Writing into a String does not fail.
-        let _infallible = writeln!(text, "  {name:<9} {value}");
-    };
-    let record = &dead_letter.record;
-    field("time", &record.time.to_string());
-    // The reason may quote the record.
-    field("reason", &readable(dead_letter.reason.to_string().as_bytes()));
-    field(
-        "attempts",
-        &format!("{}, by version {}", dead_letter.attempts, readable(dead_letter.version.as_bytes())),
-    );
-    field("cluster", &dead_letter.partition.cluster);
-    if let Some(id) = dead_letter.id(of) {
-        field(of.name, &id);
+    let body = DeadLetterBody::whole(dead_letter, of);
+    // The bytes as text, or as base64 if they are not text.
+    let readable = |bytes: Option<BytesBody>| bytes.map_or("none".to_owned(), BytesBody::into_line);
+    let mut fields = vec![
+        ("time", body.time.to_string()),
+        ("reason", body.detail.into_line()),
+        ("attempts", format!("{}, by version {}", body.attempts, body.version.into_line())),
+        ("cluster", body.cluster),
+    ];
+    fields.extend(body.id.map(|id| (of.name, id)));
+    if let Some(record) = body.record {
+        fields.push(("key", readable(record.key)));
+        for header in record.headers {
+            fields.push(("header", format!("{}: {}", header.name.into_line(), readable(header.value))));
+        }
+        fields.push(("value", readable(record.value)));
     }
-    field("key", &record.key.as_deref().map_or("none".to_owned(), readable));
-    for (name, value) in record.headers.iter() {
-        let value = value.map_or("none".to_owned(), readable);
-        field("header", &format!("{}: {value}", readable(name.as_bytes())));
-    }
-    field("value", &record.value.as_deref().map_or("none".to_owned(), readable));
-    text
-}
-
-/// The bytes as text, or as base64 if they are not text.
-fn readable(bytes: &[u8]) -> String {
-    BytesBody::from(bytes).into_line()
+    let line = |(name, value)| format!("  {name:<9} {value}\n");
+    format!("{}\n{}", body.position, fields.into_iter().map(line).collect::<String>())
 }
 
 #[cfg(test)]

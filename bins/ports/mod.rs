@@ -118,7 +118,7 @@ impl Ports {
 
 /// The dead letters of `log`, whose records are of type `of`.
 fn dead_letters(log: &TopicLog, of: RecordType) -> DeadLetterLog {
-    DeadLetterLog::new(&*log.topic, of, log.log.admin()).with_parking(log.log.dead_letters())
+    DeadLetterLog::new(&*log.topic, of, Arc::clone(&log.log))
 }
 
 /// Returns the opened port, and adds its completion to `closed`.

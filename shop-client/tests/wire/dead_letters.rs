@@ -37,7 +37,7 @@ async fn management() -> (InMemoryLog, Router) {
     let gap = Gap::new(partition(), 10, 13, GapCause::Deleted).dead_letter(Timestamp::MIN);
     Log::dead_letters(&log).put(&[parked(1), parked(2), parked(3), gap]).await.unwrap();
     let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
-    parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Log::admin(&log))];
+    parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log.clone()))];
     (log, router(parts, HttpOptions::default()))
 }
 

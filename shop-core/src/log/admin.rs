@@ -211,8 +211,7 @@ pub trait LogAdminExt: LogAdmin {
     /// # Errors
     /// As [`LogAdmin::scan_dead_letters`].
     async fn pending_dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        let all = self.scan_dead_letters().await?;
-        all.try_filter_map(|state| ready(Ok(state.into_pending()))).try_collect().await
+        self.select_dead_letters(DeadLetterFilter::default()).await?.try_collect().await
     }
 
     /// The pending dead letters that `filter` selects. Dead letters that are put later are excluded, so that they can be

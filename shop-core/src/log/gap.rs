@@ -192,32 +192,29 @@ impl DeadLetter {
             _ => None,
         }
     }
-
-    /// Why it can only be dropped; `None` if its record can be replayed.
-    #[must_use]
-    pub fn unreplayable(&self) -> Option<&'static str> {
-        match self.reason.kind() {
-            ReasonKind::Gap => Some("is a gap: its records are gone, it can only be discarded"),
-            _ if self.record.headers.contains(CUT) => {
-                Some("was too large to be kept whole: it can only be discarded")
-            }
-            _ => None,
-        }
-    }
 }
 
 impl Resolution {
-    /// Checks that `dead_letters` can be resolved so: none is replayed that has not its whole record. To be called by
-    /// every [`LogAdmin::resolve`](super::LogAdmin::resolve) first.
+    /// Why `dead_letter` cannot be resolved so; `None` if it can. It is not replayed without its whole record.
+    #[must_use]
+    pub fn refuses(self, dead_letter: &DeadLetter) -> Option<&'static str> {
+        let is_cut = dead_letter.record.headers.contains(CUT);
+        match dead_letter.reason.kind() {
+            _ if self == Self::Dropped => None,
+            ReasonKind::Gap => Some("is a gap: its records are gone, it can only be discarded"),
+            _ => is_cut.then_some("was too large to be kept whole: it can only be discarded"),
+        }
+    }
+
+    /// Checks that `dead_letters` can be resolved so. To be called by every
+    /// [`LogAdmin::resolve`](super::LogAdmin::resolve) first.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) with the first that is [unreplayable](DeadLetter::unreplayable).
+    /// [`Invalid`](ErrorKind::Invalid) with the first that it [refuses](Self::refuses).
     pub fn check(self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let fault = |one: &DeadLetter| one.unreplayable().map(|why| format!("{} {why}", one.position()));
-        match dead_letters.iter().find_map(fault).filter(|_| self == Self::Replayed) {
-            Some(fault) => Err(Error::new(ErrorKind::Invalid, fault).with_origin("log")),
-            None => Ok(()),
-        }
+        let fault = |one: &DeadLetter| self.refuses(one).map(|why| format!("{} {why}", one.position()));
+        let Some(fault) = dead_letters.iter().find_map(fault) else { return Ok(()) };
+        Err(Error::new(ErrorKind::Invalid, fault).with_origin("log"))
     }
 }
 

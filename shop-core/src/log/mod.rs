@@ -1,7 +1,6 @@
 //! The log: its records, and the ports to append, read, dead-letter and administer them.
 
 mod admin;
-mod dead_letter_page;
 mod dead_letters;
 mod gap;
 mod headers;
@@ -17,10 +16,11 @@ mod tail;
 pub use admin::LogAdmin;
 #[cfg(feature = "mock")]
 pub use admin::MockLogAdmin;
-pub use dead_letter_page::DeadLetterFilter;
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
-pub use dead_letters::{DeadLetter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter};
+pub use dead_letters::{
+    DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
+};
 pub use gap::{CUT, Gap, GapCause};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
 pub use identity::{RecordId, RecordType};

@@ -30,7 +30,7 @@ options! {
 }
 
 /// Resolves `dead_letters` of `log`, whose records are of type `of`, in batches. Calls `each` for each of them when it is
-/// resolved, or would be, and for each that is [not replayed](DeadLetter::unreplayable), with the reason. Ends when that
+/// resolved, or would be, and for each that is [refused](Resolution::refuses), with the reason. Ends when that
 /// returns false.
 ///
 /// # Errors
@@ -52,8 +52,7 @@ pub async fn resolve(
         let next = dead_letters.try_next().await?;
         let is_end = next.is_none();
         if let Some(dead_letter) = next {
-            let is_replay = options.resolution == Resolution::Replayed;
-            let refused = dead_letter.unreplayable().filter(|_| is_replay);
+            let refused = options.resolution.refuses(&dead_letter);
             if refused.is_some() || options.dry_run {
                 if !each(dead_letter, refused) {
                     return Ok(());

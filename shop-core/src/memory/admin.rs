@@ -18,14 +18,10 @@ use crate::log::{
 /// The dead letters of an [`InMemoryLog`], without duplicates.
 #[derive(Debug, Clone)]
 pub struct InMemoryDeadLetters {
-    log: Arc<Shared>,
+    pub(super) log: Arc<Shared>,
 }
 
 impl InMemoryDeadLetters {
-    pub(super) const fn new(log: Arc<Shared>) -> Self {
-        Self { log }
-    }
-
     /// All dead letters, ordered by partition and offset.
     #[must_use]
     pub fn all(&self) -> Vec<DeadLetter> {

@@ -140,7 +140,7 @@ impl InMemoryLog {
     /// The dead letters of this log.
     #[must_use]
     pub fn dead_letters(&self) -> InMemoryDeadLetters {
-        InMemoryDeadLetters::new(Arc::clone(&self.shared))
+        InMemoryDeadLetters { log: Arc::clone(&self.shared) }
     }
 
     /// Appends a raw record, as another producer would. Its offset and timestamp are assigned.

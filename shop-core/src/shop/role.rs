@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::feed::PurchaseFeed;
 use crate::ingest::IngestMonitor;
-use crate::log::{DeadLetters, LogAdmin, RecordType};
+use crate::log::{Log, RecordType};
 use crate::ports::{PurchaseQuery, PurchaseSink};
 
 /// The purchases of a service: where they are published and listed, and what else this process has of their backend.
@@ -59,9 +59,7 @@ pub struct DeadLetterLog {
     /// The type of its records.
     pub record_type: RecordType,
     /// The log.
-    pub admin: Arc<dyn LogAdmin>,
-    /// Where stuck records are parked, if that is served.
-    pub parking: Option<Arc<dyn DeadLetters>>,
+    pub log: Arc<dyn Log>,
 }
 
 impl PurchasesRole {
@@ -83,14 +81,7 @@ impl LocalPorts {
 impl DeadLetterLog {
     /// The log of `topic`, whose records are of type `record_type`.
     #[must_use]
-    pub fn new(topic: impl Into<String>, record_type: RecordType, admin: Arc<dyn LogAdmin>) -> Self {
-        Self { topic: topic.into(), record_type, admin, parking: None }
-    }
-
-    /// The same, whose stuck records may be parked in `dead_letters`: those of the ingest.
-    #[must_use]
-    pub fn with_parking(mut self, dead_letters: Arc<dyn DeadLetters>) -> Self {
-        self.parking = Some(dead_letters);
-        self
+    pub fn new(topic: impl Into<String>, record_type: RecordType, log: Arc<dyn Log>) -> Self {
+        Self { topic: topic.into(), record_type, log }
     }
 }

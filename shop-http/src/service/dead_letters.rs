@@ -57,13 +57,12 @@ impl DeadLetterLogs {
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
         for log in self.logs.iter().filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic)) {
-            for dead_letter in log.admin.dead_letters(filter, limit + 1).await? {
+            for dead_letter in log.log.admin().dead_letters(filter, limit + 1).await? {
                 let body = DeadLetterBody::summary(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let last = page.keys().take(*limit).next_back().filter(|_| page.len() > *limit);
-        let next = last.map(ToString::to_string);
+        let next = page.keys().nth(limit - 1).filter(|_| page.len() > *limit).map(ToString::to_string);
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
@@ -76,12 +75,12 @@ impl DeadLetterLogs {
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
         let Some(log) = self.of(position) else { return Ok(None) };
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        let found = log.admin.dead_letters(&filter, 1).await?;
+        let found = log.log.admin().dead_letters(&filter, 1).await?;
         Ok(found.first().map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
     }
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue. Leaves out where there
-    /// is no such record, or records are not parked.
+    /// is no such record.
     pub(crate) async fn park(
         &self,
         positions: BTreeSet<RecordPosition>,
@@ -90,11 +89,11 @@ impl DeadLetterLogs {
     ) -> Result<Outcomes> {
         let mut outcomes = Outcomes::new();
         for position in positions {
-            if let Some(DeadLetterLog { admin, parking: Some(dead_letters), .. }) = self.of(&position)
-                && let Some(dead_letter) = admin.parked(&position, reason).await?
+            if let Some(DeadLetterLog { log, .. }) = self.of(&position)
+                && let Some(dead_letter) = log.admin().parked(&position, reason).await?
             {
                 if !dry_run {
-                    dead_letters.put(&[dead_letter]).await?;
+                    log.dead_letters().put(&[dead_letter]).await?;
                 }
                 outcomes.insert(position, (ResolvedStatus::Parked, None));
             }
@@ -121,7 +120,8 @@ impl DeadLetterLogs {
                     continue;
                 }
                 let filter = DeadLetterFilter::default().positions(positions.clone());
-                let selected = log.admin.select_dead_letters(filter).await?;
+                let admin = log.log.admin();
+                let selected = admin.select_dead_letters(filter).await?;
                 let each = |dead_letter: DeadLetter, refused: Option<&str>| {
                     let position = dead_letter.position();
                     if let Some(why) = refused {
@@ -134,7 +134,7 @@ impl DeadLetterLogs {
                     }
                     true
                 };
-                resolve(&*log.admin, log.record_type, selected, &options, each).await?;
+                resolve(&*admin, log.record_type, selected, &options, each).await?;
             }
             if let Some(purchases) = &compared_with {
                 let faults = stream::iter(compared).map(|dead_letter| fault(dead_letter, purchases));

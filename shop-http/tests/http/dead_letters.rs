@@ -68,7 +68,7 @@ impl Operated {
         let users = Arc::new(InMemoryLog::default());
         parts.dead_letters = vec![
             DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log.clone())),
-            DeadLetterLog::new("user_created", User::TYPE, Log::admin(&*users)),
+            DeadLetterLog::new("user_created", User::TYPE, Arc::clone(&users) as _),
         ];
         Log::dead_letters(&*users).put(&[dead_letter("user_created", 5, b"no user")]).await.unwrap();
         Self { log, management: router(parts, HttpOptions::default()), ingest: monitor }

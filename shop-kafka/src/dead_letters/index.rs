@@ -31,7 +31,7 @@ pub(crate) struct Index {
     pending: BTreeMap<(RecordId, u32), Entry>,
     /// Their records, by position: a gap may start at the offset of a record.
     positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
-    resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
+    pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
 
 #[derive(Debug)]
@@ -69,10 +69,6 @@ impl Index {
     /// Whether `id` is or was among the dead letters.
     pub(crate) fn contains(&self, id: RecordId) -> bool {
         self.resolved.contains_key(&id) || self.first(id).is_some()
-    }
-
-    pub(crate) const fn resolved(&self) -> &BTreeMap<RecordId, ResolvedDeadLetter> {
-        &self.resolved
     }
 
     /// Where the dead letters are that `filter` selects, of the first `limit` positions.

@@ -87,21 +87,6 @@ impl DeadLetters for KafkaDeadLetters {
     }
 }
 
-impl KafkaDeadLetters {
-    async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let enqueue = |index: usize| {
-            let DeadLetter { record, .. } = &dead_letters[index];
-            self.log.producer.enqueue(OutgoingRecord {
-                topic: &self.topic.name,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: codec::headers(&dead_letters[index]),
-            })
-        };
-        deliver(&self.log, dead_letters.len(), enqueue).await
-    }
-}
-
 /// The part of a large dead letter that is kept: a few kilobytes that are compressed may be more than a topic accepts.
 fn head(dead_letter: &DeadLetter) -> DeadLetter {
     let (mut head, size) = (dead_letter.clone(), dead_letter.record.size());
@@ -152,11 +137,24 @@ const RECORD_ID: &str = "dead-letter-place";
 const ID: &str = "dead-letter-purchase";
 
 impl KafkaDeadLetters {
+    async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let enqueue = |index: usize| {
+            let DeadLetter { record, .. } = &dead_letters[index];
+            self.log.producer.enqueue(OutgoingRecord {
+                topic: &self.topic.name,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                headers: codec::headers(&dead_letters[index]),
+            })
+        };
+        deliver(&self.log, dead_letters.len(), enqueue).await
+    }
+
     /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
     /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let (places, resolved) = self
-            .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved().clone()))
+            .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved.clone()))
             .await?;
         let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?;
         let pending = batches.map_ok(move |ScanBatch { partition, records }| {

@@ -130,8 +130,7 @@ impl EmbeddedShop {
         let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
         role.local = LocalPorts::new(true, true);
         (role.ingest, role.feed) = (Some(self.monitor()), Some(self.feed.clone()));
-        let log = DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log);
-        role.log = Some(log.with_parking(Arc::new(self.log.dead_letters())));
+        role.log = Some(DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log));
         role
     }
 
