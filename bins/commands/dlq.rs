@@ -26,7 +26,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
     let log = backend::for_log(settings).log(topic).await?;
     let admin = log.port.log.admin();
     let each =
-        async |selection, options, show| each(settings, &*admin, topic, selection, options, show).await;
+        async |selection, options, show| each(settings, (&*admin, topic), selection, options, show).await;
     let done = match &command.action {
         DlqAction::Ls(selection) => each(selection, None, text::line).await,
         DlqAction::Show(selection) => each(selection, None, text::whole).await,
@@ -62,8 +62,7 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 /// Resolves the selected dead letters. A dry run, and a listing without `options`, show them.
 async fn each(
     settings: &Settings,
-    log: &dyn LogAdmin,
-    topic: Topic<'_>,
+    (log, topic): (&dyn LogAdmin, Topic<'_>),
     selection: &Selection,
     options: Option<ResolveOptions>,
     show: fn(&DeadLetter, RecordType) -> String,

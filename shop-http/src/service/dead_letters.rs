@@ -122,16 +122,14 @@ impl DeadLetterLogs {
                 let filter = DeadLetterFilter::default().positions(positions.clone());
                 let admin = log.log.admin();
                 let selected = admin.select_dead_letters(filter).await?;
+                let is_compared = compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
                 let each = |dead_letter: DeadLetter, refused: Option<&str>| {
+                    let refuse = |why: &str| (ResolvedStatus::Refused, Some(why.to_owned()));
                     let position = dead_letter.position();
-                    if let Some(why) = refused {
-                        outcomes.entry(position).or_insert((ResolvedStatus::Refused, Some(why.to_owned())));
-                        return true;
-                    }
-                    outcomes.insert(position, (done, None));
-                    if compared_with.is_some() && log.record_type.name == Purchase::TYPE.name {
-                        compared.push(dead_letter);
-                    }
+                    // A gap among several at a position is left out.
+                    let known = outcomes.remove(&position).filter(|(status, _)| *status == done);
+                    outcomes.insert(position, known.unwrap_or_else(|| refused.map_or((done, None), refuse)));
+                    compared.extend((is_compared && refused.is_none()).then_some(dead_letter));
                     true
                 };
                 resolve(&*admin, log.record_type, selected, &options, each).await?;
