@@ -111,7 +111,8 @@ impl Admission {
                 left = None;
             }
         }
-        let client = id.filter(|_| !is_for_others).map_or(Client::Unlimited, Client::Limited);
+        let of = if is_for_others { Client::ForOthers } else { Client::Limited };
+        let client = id.map_or(Client::Unlimited, of);
         let slot = Slot::new(&self.pools, client);
         // The slot of a write is taken when its body is read.
         if !class.writes() {

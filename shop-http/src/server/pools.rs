@@ -39,17 +39,24 @@ const COUNTERS: usize = 1 << 10;
 /// Who has a share of the pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// Requests on behalf of others, or of an unknown address. Only the size of a pool limits them.
+    /// Of an unknown address. Only the size of a pool limits its requests.
     Unlimited,
+    /// The hash of a service that sends requests on behalf of others. It has turns, and no share of a pool.
+    ForOthers(u64),
     /// The hash of a principal or an address.
     Limited(u64),
 }
 
 impl Client {
-    /// Its counter among those of all clients, if it has one.
-    fn counter<T>(self, counters: &[T]) -> Option<&T> {
-        let Self::Limited(hash) = self else { return None };
-        counters.get(usize::try_from(hash % COUNTERS as u64).ok()?)
+    /// Its share among those of all clients, if it has one.
+    fn share<T>(self, shares: &[T]) -> Option<&T> {
+        if matches!(self, Self::Limited(_)) { self.of(shares) } else { None }
+    }
+
+    /// What is its own among what all clients have.
+    fn of<T>(self, all: &[T]) -> Option<&T> {
+        let (Self::Limited(hash) | Self::ForOthers(hash)) = self else { return None };
+        all.get(usize::try_from(hash % COUNTERS as u64).ok()?)
     }
 }
 
@@ -99,7 +106,7 @@ impl Pool {
     }
 
     fn counter(&self, client: Client) -> Option<&AtomicUsize> {
-        client.counter(&self.by_client)
+        client.share(&self.by_client)
     }
 }
 
@@ -289,7 +296,7 @@ impl Slot {
     /// Waits for a turn of the client, which it has until the result is dropped.
     pub(crate) async fn turn(&self, of: fn(&Pools) -> &Turns) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        Arc::clone(self.0.client.counter(of(&self.0.pools))?).acquire_owned().await.ok()
+        Arc::clone(self.0.client.of(of(&self.0.pools))?).acquire_owned().await.ok()
     }
 
     /// Takes a place among the waits, in place of that of a read.
