@@ -142,7 +142,7 @@ impl Embedded<'_> {
         if !topic.is_events {
             options.retention = self.0.log_retention.unwrap_or(options.retention);
             options.max_file_bytes = self.0.log_max_size;
-            options.feeds = self.0.store_address().unwrap_or(options.feeds);
+            options.feeds = self.0.fed_store().unwrap_or(options.feeds);
         }
         topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();

@@ -192,6 +192,13 @@ impl Settings {
         self.mongodb_uri.as_ref().or(self.postgres_url.as_ref()).map(|url| Self::address(url.expose_secret()))
     }
 
+    /// What the log of this folder feeds, if that is not in the folder. The URI of MongoDB need not name the database.
+    pub(crate) fn fed_store(&self) -> Option<String> {
+        let (address, collection) = (self.store_address()?, &self.mongodb_collection);
+        let database = self.mongodb_database.as_deref().unwrap_or("default");
+        Some(if self.mongodb_uri.is_some() { format!("{address} {database}.{collection}") } else { address })
+    }
+
     /// `text`, and if it is a URL, without its login and query.
     pub(crate) fn address(text: &str) -> String {
         let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
