@@ -71,3 +71,15 @@ async fn check_detects_damage_in_every_table_and_index() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_write_ahead_log_without_its_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("shop.db-wal");
+    std::fs::write(&log, "what the file had").unwrap();
+    let refused = open_store(folder.path()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert_eq!(std::fs::read(&log).unwrap(), b"what the file had");
+    std::fs::write(&log, "").unwrap();
+    open_store(folder.path()).await.unwrap();
+}

@@ -125,6 +125,12 @@ impl Database {
                 "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
+        // It may hold all that the missing file had, and SQLite would begin it again.
+        if !path.exists() && self.wal_path().metadata().is_ok_and(|log| log.len() > 0) {
+            let message =
+                "the write-ahead log is there without its file: put the file back, or move the log away";
+            return Err(self.corrupt(message).with_context("wal", self.wal_path().display()));
+        }
         if self.create {
             create_file(&path).map_err(|error| from_io(error, &path))?;
         } else if !path.try_exists().map_err(|error| from_io(error, &path))? {
