@@ -22,9 +22,21 @@ impl BulkInsert {
         Self(std::array::from_fn(|index| sql(index + 1)))
     }
 
-    /// Inserts `rows` in their order. Returns the positions of those that were not inserted, because a unique index has
-    /// their values. After an error, the transaction must be rolled back.
+    /// Inserts all `rows` in their order. After an error, the transaction must be rolled back.
     pub(super) fn insert<T, const N: usize>(
+        &self,
+        connection: &Connection,
+        rows: &[T],
+        values: impl Fn(&T) -> [ValueRef<'_>; N],
+    ) -> rusqlite::Result<()> {
+        match &*self.insert_new(connection, rows, values)? {
+            [] => Ok(()),
+            conflicts => Err(rusqlite::Error::StatementChangedRows(rows.len() - conflicts.len())),
+        }
+    }
+
+    /// The same for rows of which a unique index may have the values already. Returns the positions of these.
+    pub(super) fn insert_new<T, const N: usize>(
         &self,
         connection: &Connection,
         rows: &[T],
@@ -69,7 +81,7 @@ mod tests {
         connection.execute_batch("CREATE TABLE texts (id INTEGER PRIMARY KEY, text UNIQUE)").unwrap();
         let texts = BulkInsert::new("texts (id, text)");
         let insert = |ids: &[i64]| {
-            texts.insert(&connection, ids, |id| [ValueRef::Integer(*id), ValueRef::Integer(-id)]).unwrap()
+            texts.insert_new(&connection, ids, |id| [ValueRef::Integer(*id), ValueRef::Integer(-id)]).unwrap()
         };
         assert_eq!(insert(&[]), [0; 0]);
         assert_eq!(insert(&(100..200).collect::<Vec<_>>()), [0; 0]);
@@ -78,5 +90,6 @@ mod tests {
         assert_eq!(insert(&ids), [70, 71, 112, 113, 114]);
         let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
         assert_eq!(count.unwrap() as usize, 100 + ids.len() - 5);
+        texts.insert(&connection, &[0_i64; 1], |id| [ValueRef::Integer(*id), ValueRef::Null]).unwrap_err();
     }
 }

@@ -10,7 +10,8 @@ const MAX_DELAY: Duration = Duration::from_millis(1);
 const STEP: Duration = Duration::from_micros(100);
 
 /// Adds queued writes to `group`, up to `max`. Waits until there are as many as in the larger of the two groups before,
-/// which had these `sizes`: their callers are likely to write again. A single write is not delayed.
+/// which had these `sizes`: their callers are likely to write again. A step that brings none ends the wait. A single write is
+/// not delayed.
 #[expect(clippy::disallowed_methods, reason = "a dedicated thread without other work")]
 pub(super) fn gather<T>(
     group: &mut Vec<T>,
@@ -19,13 +20,19 @@ pub(super) fn gather<T>(
     waiting: &mut mpsc::Receiver<T>,
 ) {
     let (until, expected) = (Instant::now() + MAX_DELAY, sizes[0].max(sizes[1]));
-    while group.len() > 1 && group.len() + waiting.len() < expected && Instant::now() < until {
+    loop {
+        while group.len() < max
+            && let Ok(job) = waiting.try_recv()
+        {
+            group.push(job);
+        }
+        if group.len() < 2 || group.len() >= expected.min(max) || Instant::now() >= until {
+            break;
+        }
         std::thread::sleep(STEP);
-    }
-    while group.len() < max
-        && let Ok(job) = waiting.try_recv()
-    {
-        group.push(job);
+        if waiting.is_empty() {
+            break;
+        }
     }
     *sizes = [sizes[1], group.len()];
 }
@@ -43,10 +50,10 @@ mod tests {
             let (mut group, begun) = (vec![(); first], Instant::now());
             gather(&mut group, 50, &mut sizes, &mut waiting);
             assert_eq!(sizes[1], group.len());
-            (group.len(), begun.elapsed() >= MAX_DELAY)
+            (group.len(), begun.elapsed() >= STEP)
         };
         assert_eq!(gathered(1, 0, [9, 9]).0, 1, "a single write is not delayed");
-        assert_eq!(gathered(2, 3, [2, 9]), (5, true), "until the delay ends");
+        assert_eq!(gathered(2, 3, [2, 9]), (5, true), "a step more");
         assert_eq!(gathered(2, 8, [9, 2]).0, 10);
         assert_eq!(gathered(2, 60, [0, 0]).0, 50);
     }

@@ -274,6 +274,21 @@ async fn a_full_queue_rejects_at_once() {
 }
 
 #[tokio::test]
+async fn a_batch_leaves_room_in_the_queue_to_single_purchases() {
+    let folder = tempfile::tempdir().unwrap();
+    let narrow = EmbeddedLogOptions { queue_capacity: 4, ..EmbeddedLogOptions::default() };
+    let sink = EmbeddedLog::open(folder.path(), narrow).await.unwrap().sink();
+    let batch: Vec<_> = (0..200).map(purchase).collect();
+    let single = async {
+        for number in 1_000..1_020 {
+            sink.publish(&purchase(number)).await.unwrap();
+        }
+    };
+    let (receipts, ()) = tokio::join!(sink.publish_many(&batch), single);
+    assert!(receipts.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
 async fn every_check_fails_without_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();

@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef::{Blob, Integer};
 use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::ports::{Durability, InsertOutcome, Receipt};
 use shop_core::{Purchase, Result};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::position;
 use crate::embedded::bulk::BulkInsert;
@@ -21,6 +22,8 @@ pub(in crate::embedded) struct Publish {
     pub(super) topic: Arc<str>,
     /// The group whose position passes the records of stored purchases.
     pub(super) group: Option<Arc<str>>,
+    /// Of a batch: its place in the queue.
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// A publish with its receipt, or why the store does not accept the purchase.

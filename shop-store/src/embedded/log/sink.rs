@@ -10,6 +10,7 @@ use shop_core::log::{LogRecord, LogWriter, RecordPosition};
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbeddedLog;
 use super::log::Shared;
@@ -23,6 +24,8 @@ pub struct EmbeddedSink {
     log: Arc<Shared>,
     /// The group whose records it stores, if it does.
     group: Option<Arc<str>>,
+    /// Half of the queue. The other half is left to single purchases.
+    batch_room: Arc<Semaphore>,
     closed: AtomicBool,
 }
 
@@ -30,8 +33,9 @@ pub struct EmbeddedSink {
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
 impl EmbeddedSink {
-    pub(super) const fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
-        Self { log, group, closed: AtomicBool::new(false) }
+    pub(super) fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
+        let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
+        Self { log, group, batch_room, closed: AtomicBool::new(false) }
     }
 
     fn open(&self) -> Result<()> {
@@ -42,19 +46,23 @@ impl EmbeddedSink {
     }
 
     /// The job that appends `purchase`, and stores it if this sink does.
-    fn job(&self, purchase: &Purchase) -> Result<(Box<PublishJob>, PendingReceipt)> {
+    fn job(
+        &self,
+        purchase: &Purchase,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(Box<PublishJob>, PendingReceipt)> {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
         let (purchase, topic, group) = (purchase.clone(), Arc::clone(&self.log.topic), self.group.clone());
-        Ok(Write::new(Publish { purchase, record, topic, group }))
+        Ok(Write::new(Publish { purchase, record, topic, group, _room: room }))
     }
 }
 
 #[async_trait]
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (job, pending) = self.job(purchase)?;
+        let (job, pending) = self.job(purchase, None)?;
         self.log.file.writer.enqueue(job)?;
         written(pending).await?
     }
@@ -63,7 +71,9 @@ impl PurchaseSink for EmbeddedSink {
         // All are enqueued before the first is awaited, in their order.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            writes.push(match self.job(purchase) {
+            // It is never closed.
+            let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
+            writes.push(match self.job(purchase, room) {
                 Ok((job, pending)) => self.log.file.writer.enqueue_when_free(job).await.map(|()| pending),
                 Err(error) => Err(error),
             });

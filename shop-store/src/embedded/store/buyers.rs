@@ -24,13 +24,15 @@ pub(super) struct Buyer {
     pub(super) user_name: UserName,
 }
 
-/// The maximum number of known buyers. With usual texts, they take 7 MB.
-const MAX_KNOWN: usize = 100_000;
+/// The maximum size of the texts of known buyers, in bytes: of 100,000 with usual texts.
+const MAX_KNOWN_BYTES: usize = 4 << 20;
 
 /// The integers of buyers by id, each for the name that the id was last used with.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct Buyers {
     known: HashMap<UserId, (UserName, i64)>,
+    /// The size of the texts that were added.
+    bytes: usize,
     /// The version of the file that they are of. Each commit changes it, of any connection.
     version: Option<u32>,
 }
@@ -60,8 +62,9 @@ impl Buyers {
             connection.prepare_cached(sql)?.insert(row)
         };
         let buyer = found.map_or_else(insert, Ok)?;
-        if self.known.len() >= MAX_KNOWN {
-            self.known.clear();
+        self.bytes += id.as_str().len() + name.as_str().len();
+        if self.bytes > MAX_KNOWN_BYTES {
+            *self = Self { version: self.version, ..Self::default() };
         }
         self.known.insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)

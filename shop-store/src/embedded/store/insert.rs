@@ -46,7 +46,7 @@ pub(in crate::embedded) fn insert(
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
         rows.push(NewRow { position, buyer, timestamp, id: id_bytes(purchase.id), price });
     }
-    let conflicts = PURCHASES.insert(connection, &rows, |row| {
+    let conflicts = PURCHASES.insert_new(connection, &rows, |row| {
         [Integer(row.buyer), Integer(row.timestamp), Blob(&row.id), Text(row.price.as_bytes())]
     })?;
     for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
