@@ -169,6 +169,7 @@ impl IngestObserver for Observer {
     }
 
     fn records_durable(&self, batch: &Batch) {
+        self.metrics.records_durable(batch);
         let logged = if self.logs_purchases { &*batch.records } else { &[] };
         // Dead letters have separate lines.
         let purchases = logged.iter().filter_map(|record| decode(record, &batch.partition).ok());

@@ -163,13 +163,13 @@ impl<R: Record> Driver<R> {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
-            let is_durable =
-                outcome.as_ref().is_some_and(|outcome| matches!(outcome.state, BatchState::Durable(_)));
-            for span in spans.iter().flatten().filter(|_| !is_durable) {
+            // `None` if it was stopped: the next consumer of the partition has its records.
+            let is_durable = outcome.as_ref().map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
+            for span in spans.iter().flatten().filter(|_| is_durable == Some(false)) {
                 span.record("otel.status_code", "error");
             }
             drop(spans);
-            if let Some(observer) = observer.filter(|_| is_durable) {
+            if let Some(observer) = observer.filter(|_| is_durable == Some(true)) {
                 notify(&*observer, |observer| observer.records_durable(&job.batch));
             }
             job.report(BatchEvent::Finished(outcome)).await;
