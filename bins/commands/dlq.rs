@@ -134,7 +134,7 @@ async fn park(
     let others = positions.iter().filter(|position| *position.topic != *topic.name);
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
-    // Events have no id by which a store could be asked.
+    // Events have no id by which a store could be queried.
     let store =
         if topic.is_events { None } else { Some(backend::for_purchases(settings).purchases().await?) };
     let query = store.as_ref().map(|store| &*store.port.query);

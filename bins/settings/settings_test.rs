@@ -491,10 +491,8 @@ fn shown_addresses_have_no_login_and_no_query() {
 
 #[test]
 fn a_log_feeds_one_collection_of_one_database() {
-    let fed = |more: &[(&str, &str)]| {
-        let pairs = [&[("MONGODB_URI", "mongodb://u:p@h/a")], more].concat();
-        read(ServiceKind::Facing, &pairs).unwrap().fed_store().unwrap()
-    };
+    let uri = ("MONGODB_URI", "mongodb://u:p@h/a");
+    let fed = |more: &[_]| read(ServiceKind::Facing, &[&[uri], more].concat()).unwrap().fed_store().unwrap();
     assert_eq!(fed(&[]), "mongodb://h/a default.purchases");
     assert_eq!(fed(&[("SHOP_MONGODB_DATABASE", "b")]), "mongodb://h/a b.purchases");
     assert_eq!(fed(&[("SHOP_MONGODB_COLLECTION", "c")]), "mongodb://h/a default.c");

@@ -1,7 +1,8 @@
-//! The tests of following a log: [`LogAdmin::tail`](crate::log::LogAdmin::tail) and
-//! [`LogAdmin::positions`](crate::log::LogAdmin::positions).
+//! The tests of following a log, and of its groups: [`LogAdmin::tail`](crate::log::LogAdmin::tail),
+//! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and [`LogAdmin::usage`](crate::log::LogAdmin::usage).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
@@ -11,6 +12,9 @@ use super::log_calls::{commit, expected, ids, positions, publish, read};
 use super::sample::purchases;
 use crate::log::{Batch, Offsets, Tail, TailStart};
 use crate::{ErrorKind, PurchaseId};
+
+const GROUP: &str = "group";
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The ids of the next `count` records of `tail`.
 async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
@@ -86,4 +90,44 @@ pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFix
         assert_eq!(found, expected);
     }
     assert_eq!(of("another").await.expect("the positions"), Offsets::new());
+}
+
+/// A group is listed with its position, cannot be changed while it is consumed, and can be reset and forgotten. Or a
+/// server manages the groups.
+pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..15)).await;
+    let (log, source) = (fixture.log(), fixture.source(GROUP).await);
+    let consumed = read(&*source, 15).await;
+    commit(&*source, &positions(&consumed[..1])).await;
+    let admin = log.admin();
+    let change = |result: crate::Result<bool>| result.map_err(|error| error.kind());
+    let forget = async |group: &str| change(soon("forget", admin.forget_group(group)).await);
+    let reset =
+        async |group: &str, offset: u64| change(soon("reset", admin.reset_group(group, offset)).await);
+    let first = admin.first_offset();
+    if soon("usage", admin.usage()).await.expect("usage").is_none() {
+        assert_eq!(forget(GROUP).await, Err(ErrorKind::Unsupported));
+        assert_eq!(reset(GROUP, first).await, Err(ErrorKind::Unsupported));
+        return;
+    }
+    let groups = async || -> Vec<(String, u64, u64)> {
+        let usage = soon("usage", admin.usage()).await.expect("usage").expect("this log manages its groups");
+        assert_eq!(usage.next_offset, first + 15);
+        usage.groups.into_iter().map(|group| (group.name, group.next_offset, group.behind)).collect()
+    };
+    let next = positions(&consumed[..1])[0].next_offset;
+    assert_eq!(groups().await, [(GROUP.to_owned(), next, first + 15 - next)]);
+    assert_eq!(forget(GROUP).await, Err(ErrorKind::Conflict));
+    assert_eq!(reset(GROUP, first).await, Err(ErrorKind::Conflict));
+    soon("close", source.close(DEADLINE)).await.expect("close");
+
+    assert_eq!((reset("another", first).await, forget("another").await), (Ok(false), Ok(false)));
+    assert_eq!(reset(GROUP, first + 5).await, Ok(true));
+    assert_eq!(groups().await, [(GROUP.to_owned(), first + 5, 10)]);
+    let source = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*source, 10).await), expected(5..15));
+    soon("close", source.close(DEADLINE)).await.expect("close");
+    assert_eq!((forget(GROUP).await, forget(GROUP).await), (Ok(true), Ok(false)));
+    assert_eq!(groups().await, []);
+    assert_eq!(ids(&read(&*fixture.source(GROUP).await, 15).await), expected(0..15));
 }

@@ -1,4 +1,4 @@
-//! What browsers ask for and are told in headers: which pages may read and write, and the defaults of their security.
+//! The headers for browsers: which pages may read and write, and the defaults of their security.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

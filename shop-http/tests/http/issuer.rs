@@ -15,7 +15,7 @@ use aws_lc_rs::signature::{
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use shop_http::{KeySet, Refreshed, TextSource, TokenVerifier};
+use shop_http::{Authenticate as _, KeySet, Principal, Refreshed, Rejection, TextSource, TokenVerifier};
 use uuid::Uuid;
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
@@ -215,4 +215,26 @@ impl Issuer {
 
 fn message(header: &Value, claims: &Value) -> String {
     format!("{}.{}", encoded(header.to_string().as_bytes()), encoded(claims.to_string().as_bytes()))
+}
+
+#[tokio::test]
+async fn only_tokens_may_be_valid_while_the_issuer_was_never_readable() {
+    let issuer = Issuer::new(SigningKey::ed());
+    issuer.published.is_unavailable.store(true, Ordering::Relaxed);
+    let verifier = issuer.verifier();
+    assert_eq!(verifier.principal(&issuer.token("1", "")).await, Err(Rejection::Unavailable));
+    let removed = verifier.principal("an API key").await;
+    assert!(matches!(removed, Err(Rejection::Invalid(_))), "its streams of events end: {removed:?}");
+}
+
+#[tokio::test]
+async fn clients_without_a_subject_are_different_services() {
+    let issuer = Issuer::new(SigningKey::ed());
+    let verifier = issuer.verifier();
+    for (claim, client) in [("client_id", "a"), ("azp", "b")] {
+        let mut claims = issuer.claims("1", "");
+        (claims["sub"], claims[claim]) = (Value::Null, json!(client));
+        let found = verifier.principal(&issuer.sign("first", &claims)).await;
+        assert_eq!(found, Ok(Principal::service(format!("token of {client}"))));
+    }
 }
