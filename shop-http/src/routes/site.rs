@@ -180,7 +180,10 @@ impl Gate {
         let matched = Matched::of(request.extensions())?;
         let class = matched.class;
         if let Some(authenticate) = self.authenticate.as_ref().filter(|_| matched.access != Access::Open) {
-            identify(authenticate, request).await?;
+            // A response, as a rejection counts for the rate of its address.
+            if let Err(rejected) = identify(authenticate, request).await {
+                return Ok(rejected.into_response());
+            }
         }
         match class {
             Class::Probe | Class::Operation => Ok(handled(request).await),
