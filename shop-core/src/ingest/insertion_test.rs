@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::logged::Logged;
+use super::logged_test::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestMonitor, IngestOptions};
 use crate::conformance::fault::{Call, Fault, Faults};

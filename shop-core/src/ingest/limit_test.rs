@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::logged::Logged;
+use super::logged_test::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::conformance::fault::{Call, Fault, Faults};

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::logged::Logged;
+use super::logged_test::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, IngestStatus, Phase};
 use crate::log::{

@@ -34,7 +34,7 @@ mod insertion_test;
 #[cfg(test)]
 mod limit_test;
 #[cfg(test)]
-mod logged;
+mod logged_test;
 #[cfg(test)]
 mod misbehaving_source_test;
 mod observer;
