@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::Route;
 use tower::{Layer, Service as TowerService};
 
-use crate::auth::{Authenticate, Authorize, Policy, Scopes};
+use crate::auth::{Authenticate, Authorize, Policy, Scopes, identify};
 use crate::options::HttpOptions;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::site::{self, Guard};
@@ -134,8 +135,25 @@ impl RouterBuilder {
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
-        self.authenticate = Some(Arc::new(authenticate));
-        self
+        let authenticate: Arc<dyn Authenticate> = Arc::new(authenticate);
+        if self.authenticate.is_none() && self.guards.is_empty() {
+            self.authenticate = Some(authenticate);
+            return self;
+        }
+        // Around what was added before, as each further layer.
+        let layer = from_fn_with_state(
+            authenticate,
+            async |State(authenticate), mut request: Request, next: Next| match identify(
+                &authenticate,
+                &mut request,
+            )
+            .await
+            {
+                Ok(()) => next.run(request).await,
+                Err(error) => error.into_response(),
+            },
+        );
+        self.auth_layer(layer)
     }
 
     /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`, such as an

@@ -49,7 +49,7 @@ impl Matched {
         let endpoint = route.as_ref().and_then(|route| route.endpoint(method));
         Self {
             access: endpoint.and(route.as_ref()).map_or(Access::Open, |route| route.access),
-            class: endpoint.map_or_else(|| Class::of(method), |endpoint| endpoint.class),
+            class: route.as_ref().map_or_else(|| Class::of(method), |route| route.class(method)),
             dialect: route
                 .as_ref()
                 .map_or_else(|| Dialect::from_path(path, configured), |route| route.dialect),

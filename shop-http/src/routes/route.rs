@@ -217,6 +217,13 @@ impl Route {
         self.endpoints.iter().find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
     }
 
+    /// The class of requests with `method`, also where no endpoint has it: a probe is never limited.
+    pub(crate) fn class(&self, method: &Method) -> Class {
+        let unlimited =
+            || self.endpoints.iter().find(|it| matches!(it.class, Class::Probe | Class::Operation));
+        self.endpoint(method).or_else(unlimited).map_or_else(|| Class::of(method), |endpoint| endpoint.class)
+    }
+
     /// The response to other methods than those of the endpoints.
     pub(crate) fn not_allowed(&self) -> Response {
         let methods = self.endpoints.iter().filter_map(|endpoint| endpoint.method.as_ref());

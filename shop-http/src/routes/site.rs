@@ -65,11 +65,11 @@ pub(crate) fn router(
     if service.has(RouteGroup::Dialects) {
         service.metrics.enable_flask(service.options.dialect.has_flask_durations);
     }
+    let table: Vec<_> = listed(&service).into_iter().map(Arc::new).collect();
     let mut routes = matchit::Router::new();
-    for route in listed(&service) {
-        // A test builds each service: no path is there twice.
-        let path = route.path.clone();
-        drop(routes.insert(path, Arc::new(route)));
+    for route in &table {
+        // axum panics below if a path is there twice.
+        drop(routes.insert(route.path.clone(), Arc::clone(route)));
     }
     let authenticates = authenticate.is_some() || !guards.is_empty();
     let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
@@ -84,10 +84,13 @@ pub(crate) fn router(
     let (observer, browsers) = (Observer::new(&service), Browsers::new(&service, authenticates));
     let options = Arc::clone(&service.options);
     let site = Arc::new(Site { options, routes, observer, browsers, gate, guarded });
-    Router::new().fallback_service(service_fn(move |request| {
+    let served = service_fn(move |request| {
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(site.respond(request).await) }
-    }))
+    });
+    // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
+    let router = Router::new().fallback_service(served.clone());
+    table.iter().fold(router, |router, route| router.route_service(&route.path, served.clone()))
 }
 
 /// The routes of `service`, which lists them from now on.
@@ -127,23 +130,26 @@ impl Site {
     /// The response to a request within its limits.
     async fn limited(&self, request: &mut Request, class: Class) -> HttpResult {
         self.check_head(request, class)?;
-        self.browsers.check(request)?;
         let admission = &self.gate.admission;
         let (address, deadline) = (admission.counted_address(request), self.options.request_timeout);
+        if let Err(refused) = self.browsers.check(request) {
+            return Ok(admission.count(address, class.writes(), refused.into_response()));
+        }
         let response = async {
             let _turn = match class {
                 // It is never closed.
                 Class::Operation => admission.pools.operations.acquire().await.ok(),
                 _ => None,
             };
-            self.guarded(request).await
+            AssertUnwindSafe(self.guarded(request)).catch_unwind().await.unwrap_or_else(|_| Ok(panicked()))
         };
         if class == Class::Probe {
             return response.await;
         }
         let late = |_elapsed| Err(HttpError::timed_out(deadline, class.writes()));
         let response = timeout(deadline, response).await.unwrap_or_else(late)?;
-        if class == Class::Operation {
+        // Keys must not be tried without limit.
+        if class == Class::Operation && response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         Ok(admission.count(address, class.writes(), response))
@@ -196,7 +202,12 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// The response of the handler, unless it panics. The panic hook of the process logs a panic.
+/// The response to a request whose handler or authentication has panicked. The panic hook of the process logs a panic.
+fn panicked() -> Response {
+    (Extension(HasPanicked), HttpError::PANICKED).into_response()
+}
+
+/// The response of the handler, unless it panics.
 async fn handled(request: &mut Request) -> Response {
     let Ok(Matched { route: Some(route), class, slot, .. }) = Matched::of(request.extensions()) else {
         return HttpError::NO_ROUTE.into_response();
@@ -207,7 +218,7 @@ async fn handled(request: &mut Request) -> Response {
     let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
     response.unwrap_or_else(|_panic| {
         work.slot = None;
-        (Extension(HasPanicked), HttpError::PANICKED).into_response()
+        panicked()
     })
 }
 
@@ -236,14 +247,10 @@ impl Drop for Work {
     }
 }
 
-/// The response to `HEAD`.
+/// The response to `HEAD`, with the length of the body if it is known.
 fn without_body(mut response: Response) -> Response {
-    let length = response.body().size_hint().exact();
-    let headers = response.headers_mut();
-    if let Some(length) = length
-        && !headers.contains_key(header::CONTENT_LENGTH)
-    {
-        headers.insert(header::CONTENT_LENGTH, length.into());
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     response.map(|_body| Body::empty())
 }

@@ -135,7 +135,7 @@ fn add_prefixes(service: &Service, to: &To<Arc<Service>>, all: &mut Vec<Route>, 
     all.extend(in_v1);
     all.extend(own.iter().chain([&described]).map(|route| route.below("/api")));
     all.push(described.at("/api/".to_owned()));
-    let unprefixed = all.clone();
+    let unprefixed: Vec<_> = all.iter().filter(|route| route.group != Docs).cloned().collect();
     for prefix in INGRESS_PREFIXES {
         all.extend(unprefixed.iter().map(|route| route.below(prefix)));
         all.push(to.plain((Page, "", Read), "", index::get).open().at(format!("{prefix}/")));

@@ -53,7 +53,7 @@ impl Browsers {
         let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
         let mut constant = HeaderMap::from_iter(DEFAULTS.clone());
         if let Some(cors) = &cors {
-            constant.extend(response(cors, Request::default()).into_parts().0.headers);
+            constant.extend(of_cors(cors, Request::default()).into_parts().0.headers);
         }
         Self { cors, constant, protection: cross_site_protection(service) }
     }
@@ -61,7 +61,7 @@ impl Browsers {
     /// The response to a preflight request.
     pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
         let cors = self.cors.as_ref().filter(|_| *request.method() == Method::OPTIONS)?;
-        let mut preflight = response(cors, head(request));
+        let mut preflight = of_cors(cors, head(request));
         preflight.headers_mut().extend(DEFAULTS.clone());
         Some(preflight)
     }
@@ -69,7 +69,7 @@ impl Browsers {
     /// The headers of CORS for the origin of `request`.
     pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
         let cors = self.cors.as_ref().filter(|_| request.headers().contains_key(header::ORIGIN));
-        cors.map(|cors| response(cors, head(request)).into_parts().0.headers).unwrap_or_default()
+        cors.map(|cors| of_cors(cors, head(request)).into_parts().0.headers).unwrap_or_default()
     }
 
     /// Refuses a write by a page of another origin.
@@ -79,10 +79,9 @@ impl Browsers {
         {
             return Ok(());
         }
-        match response(protection, head(request)).extensions().get::<ProtectionError>() {
-            Some(_) => Err(HttpError::FOREIGN_ORIGIN),
-            None => Ok(()),
-        }
+        let passed = passed(protection, head(request));
+        let is_refused = passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some());
+        if is_refused { Err(HttpError::FOREIGN_ORIGIN) } else { Ok(()) }
     }
 
     /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
@@ -100,14 +99,18 @@ impl Browsers {
     }
 }
 
-/// The response of `layer` around a service that responds with nothing. No part of it waits.
-fn response<L, S>(layer: &L, request: Request) -> Response
+/// The response of `layer` around a service that responds with nothing; `None` if it waits, which it does not.
+fn passed<L, S>(layer: &L, request: Request) -> Option<Response>
 where
     L: Layer<Nothing, Service = S>,
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let nothing: Nothing = service_fn(|_request| ready(Ok(Response::default())));
-    layer.layer(nothing).oneshot(request).now_or_never().and_then(Result::ok).unwrap_or_default()
+    layer.layer(nothing).oneshot(request).now_or_never()?.ok()
+}
+
+fn of_cors(cors: &CorsLayer, request: Request) -> Response {
+    passed(cors, request).unwrap_or_default()
 }
 
 type Nothing = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>>;

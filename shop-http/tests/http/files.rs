@@ -1,7 +1,7 @@
 //! `GET /v1/purchases` as a file: CSV and NDJSON.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -127,4 +127,19 @@ async fn files_are_streamed_page_by_page() {
     // The status is sent: an error breaks the connection.
     shop.faults.always(Call::Query, Fault::unavailable());
     assert!(body.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_head_has_the_length_of_its_response_or_none() {
+    let shop = Shop::new();
+    shop.stored(&(0..100).map(|number| purchase("u1", number)).collect::<Vec<_>>()).await;
+    let csv = ("/v1/purchases?userid=u1", ("accept", CSV));
+    let gzip = ("/getAllUserBuys/u1", ("accept-encoding", "gzip"));
+    for (path, header) in [csv, gzip, ("/openapi.json", ("accept", "*/*"))] {
+        let head = send(&shop.facing, request(Method::HEAD, path, &[header], Body::empty())).await;
+        let whole = shop.facing.clone().oneshot(request(Method::GET, path, &[header], Body::empty()));
+        let length =
+            HttpBody::size_hint(whole.await.unwrap().body()).exact().map(|length| length.to_string());
+        assert_eq!((head.header("content-length"), &*head.text), (length.as_deref(), ""), "{path}");
+    }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use axum::middleware::{Next, from_fn};
 use http_body_util::BodyExt;
 use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, Timestamp};
-use shop_http::{Dialect, HttpOptions, Parts, router};
+use shop_http::{Dialect, HttpOptions, Parts, router, routes};
 use tower::ServiceExt;
 
+use crate::rates::NoToken;
 use crate::shop::{JSON, Shop, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -223,4 +225,15 @@ async fn a_panic_in_a_route_is_a_500_with_a_request_id() {
         (response.json(), response.header("x-request-id")),
         (json!({"error": "Internal Server Error"}), Some("mine-7"))
     );
+}
+
+#[tokio::test]
+async fn a_panic_in_an_authentication_is_a_500() {
+    let parts = || Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let layer = from_fn(async |_: Request<Body>, _: Next| -> StatusCode { panic!("on purpose") });
+    for router in [routes(parts()).authenticate(NoToken).build(), routes(parts()).auth_layer(layer).build()] {
+        let with_token = [("authorization", "Bearer panic")];
+        let list = request(Method::GET, "/v1/summary?userid=u1", &with_token, Body::empty());
+        assert_eq!(send(&router, list).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

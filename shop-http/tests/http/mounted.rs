@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::routing::any;
 use serde_json::{Value, json};
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
@@ -16,6 +19,7 @@ use shop_store::embedded::EmbeddedShop;
 use crate::dead_letters::dead_letter;
 use crate::events::follow;
 use crate::metrics::value;
+use crate::rates::NoToken;
 use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -250,4 +254,27 @@ async fn metrics_merge_into_those_of_the_program() {
     let here = routes(self::parts().await).build();
     let text = get(&here, "/metrics").await.text;
     assert!(text.contains("\nprocess_open_fds ") && text.contains("\nflask_exporter_info{"), "{text}");
+}
+
+#[tokio::test]
+async fn layers_and_routes_of_the_program_do_not_pass_by_ours() {
+    let closed = from_fn(async |_: Request, _: Next| StatusCode::UNAUTHORIZED);
+    let labelled = from_fn(async |path: MatchedPath, _: Request, _: Next| path.as_str().to_owned());
+    let (inner, ours) = (routes(parts().await).auth_layer(labelled).build(), routes(parts().await).build());
+    assert_eq!(get(&inner, "/v1/purchases/7").await.text, "/v1/purchases/{id}");
+    let covered = Router::new().nest(PREFIX, ours.clone()).route_layer(closed);
+    assert_eq!(get(&covered, "/shop/v1/summary?userid=u1").await.status, StatusCode::UNAUTHORIZED);
+    let page = any(async || "page");
+    let beside = Router::new().nest(PREFIX, ours.clone()).route("/{*rest}", page.clone());
+    assert_eq!(post(&beside, "/shop/buy", BUY).await.status, StatusCode::CREATED);
+    let merged = ours.fallback(async || "page");
+    assert_eq!(post(&merged, "/buy", BUY).await.status, StatusCode::CREATED);
+    assert_eq!(get(&merged, "/nowhere").await.text, "page");
+}
+
+#[tokio::test]
+async fn a_layer_that_is_added_later_is_outside() {
+    let inner = from_fn(async |_: Request, _: Next| StatusCode::IM_A_TEAPOT);
+    let router = routes(parts().await).auth_layer(inner).authenticate(NoToken).build();
+    assert_eq!(get(&router, "/v1/summary?userid=u1").await.status, StatusCode::UNAUTHORIZED);
 }

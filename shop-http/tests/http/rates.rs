@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{HttpOptions, Parts, Principal, routes};
+use shop_http::{Authenticate, HttpOptions, Parts, Principal, Rejection, async_trait, routes};
 use uuid::Uuid;
 
 use crate::shop::{JSON, Shop, TestResponse, get, request, send};
@@ -224,4 +224,28 @@ async fn waiting_reads_hold_no_request_slot() {
     let pending = responses.iter().map(|response| response.as_ref().unwrap());
     let pending = pending.filter(|response| response.header("x-purchase-pending") == Some("true")).count();
     assert_eq!(pending, 100, "each has queried, two concurrently");
+}
+
+/// Rejects or panics.
+#[derive(Debug)]
+pub(crate) struct NoToken;
+
+#[async_trait]
+impl Authenticate for NoToken {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        assert_ne!(token, "panic", "on purpose");
+        Err(Rejection::invalid("is unknown"))
+    }
+}
+
+#[tokio::test]
+async fn rejected_tokens_count_for_their_address() {
+    for path in ["/v1/summary?userid=u1", "/metrics"] {
+        let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+        let router = routes(parts).options(options()).authenticate(NoToken).build();
+        let tried =
+            (0..100).map(|_| send_from(&router, HERE, &[("authorization", "Bearer x")], Method::GET, path));
+        let limited = join_all(tried).await.iter().any(|tried| tried.status == StatusCode::TOO_MANY_REQUESTS);
+        assert!(limited, "{path}");
+    }
 }
