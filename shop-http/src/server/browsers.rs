@@ -51,7 +51,9 @@ impl Browsers {
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
-        let mut constant = HeaderMap::from_iter(DEFAULTS.clone());
+        // With room for those of a response.
+        let mut constant = HeaderMap::with_capacity(24);
+        constant.extend(DEFAULTS.clone());
         if let Some(cors) = &cors {
             constant.extend(of_cors(cors, Request::default()).into_parts().0.headers);
         }

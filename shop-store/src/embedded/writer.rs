@@ -334,7 +334,11 @@ impl WriterThread {
                 matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
             return Err(if is_about_job { Failed::Some(jobs, error) } else { Failed::All(error) });
         }
-        transaction.commit().map_err(|failed| {
+        // `Transaction::commit` compiles the statement each time.
+        let committed = transaction.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        // Rolls back what is not committed.
+        drop(transaction);
+        committed.map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
             Failed::All(from_sqlite(failed, path).with_outcome(outcome))
         })?;
