@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, OFlags, access};
 
 use crate::{CliError, Result};
 
@@ -52,7 +52,9 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    // A named pipe without a reader is an error, and nothing waits for one that does not read.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
 }
 
 fn unusable(path: &Path, error: impl Display) -> CliError {
@@ -108,6 +110,8 @@ impl Write for LogFile {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     #[test]
@@ -127,6 +131,14 @@ mod tests {
         // Without the folder, lines go to the file that is open.
         fs::remove_dir_all(&folder).unwrap();
         log.write_all(b"four\n").unwrap();
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert!(LogFile::open(&path).unwrap_err().to_string().starts_with("SHOP_LOG_FILE: "));
     }
 
     #[test]
