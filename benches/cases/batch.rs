@@ -22,7 +22,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let mut cases = vec![
         ("embedded log", &on_kafka[..1], Some(250_000.0)),
         (on_embedded, &on_kafka[..0], None),
-        ("Kafka", &on_kafka[..], Some(300_000.0)),
+        ("Kafka", &on_kafka[..], Some(320_000.0)),
     ];
     if brokers.is_empty() {
         eprintln!("POST /v1/purchases:batch on Kafka: skipped, SHOP_TEST_KAFKA is not set");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::IngestOptions;
@@ -82,6 +82,30 @@ async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
         .whole
 }
 
+/// The statements that store a purchase.
+pub(super) struct BareInserts<'a> {
+    buyer: CachedStatement<'a>,
+    purchase: CachedStatement<'a>,
+}
+
+impl<'a> BareInserts<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        let sql = "INSERT OR IGNORE INTO buyers (userid, username) VALUES (?1, ?2)";
+        let buyer = connection.prepare_cached(sql).unwrap();
+        let sql = "INSERT INTO purchases (buyer, timestamp, id, price)
+                   SELECT buyer, ?3, ?4, ?5 FROM buyers WHERE userid = ?1 AND username = ?2";
+        Self { buyer, purchase: connection.prepare_cached(sql).unwrap() }
+    }
+
+    pub(super) fn insert(&mut self, purchase: &Purchase) {
+        let id = [&[1], &purchase.id.as_uuid().unwrap().as_bytes()[..]].concat();
+        let (user, name) = (purchase.user_id.as_str(), purchase.user_name.as_str());
+        self.buyer.execute([user, name]).unwrap();
+        let row = params![user, name, purchase.timestamp.as_millis(), id, purchase.price.to_string()];
+        self.purchase.execute(row).unwrap();
+    }
+}
+
 /// The ceiling of the embedded store: the same rows from memory, with a prepared statement, in transactions of 1,000,
 /// with the same durability.
 fn bare_inserts(all: &[Purchase]) -> Duration {
@@ -95,18 +119,8 @@ fn bare_inserts(all: &[Purchase]) -> Duration {
     let start = Instant::now();
     for batch in all.chunks(1_000) {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let sql = "INSERT OR IGNORE INTO buyers (userid, username) VALUES (?1, ?2)";
-        let mut buyer = connection.prepare_cached(sql).unwrap();
-        let sql = "INSERT INTO purchases (buyer, timestamp, id, price)
-                   SELECT buyer, ?3, ?4, ?5 FROM buyers WHERE userid = ?1 AND username = ?2";
-        let mut statement = connection.prepare_cached(sql).unwrap();
-        for purchase in batch {
-            let id = [&[1], &purchase.id.as_uuid().unwrap().as_bytes()[..]].concat();
-            let (user, name) = (purchase.user_id.as_str(), purchase.user_name.as_str());
-            buyer.execute([user, name]).unwrap();
-            let row = params![user, name, purchase.timestamp.as_millis(), id, purchase.price.to_string()];
-            statement.execute(row).unwrap();
-        }
+        let mut inserts = BareInserts::new(&connection);
+        batch.iter().for_each(|purchase| inserts.insert(purchase));
         connection.execute_batch("COMMIT").unwrap();
     }
     start.elapsed()
