@@ -28,7 +28,6 @@ use crate::log::{
 };
 use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
 use crate::record::{self, Record as _};
-use crate::users::{User, UserNumber};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 /// The number of purchases or dead letters that are erased together.
@@ -94,7 +93,7 @@ pub struct KeptRecords {
 }
 
 /// Whether a record is about the user.
-type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
+pub(crate) type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
 
 impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// An erasure of `user`, which calls `progress` after each batch.
@@ -109,12 +108,6 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.report.dry_run = dry_run;
         self
-    }
-
-    /// The number of the user, if the id is the text of one: the id of a registered user.
-    pub fn user_number(&self) -> Option<UserNumber> {
-        let number = self.report.user.as_str().parse().ok().map(UserNumber::new)?;
-        (number.to_string() == self.report.user.as_str()).then_some(number)
     }
 
     /// Erases the user's purchases from the store behind `query` and `store`, and the records about them from `log`, which
@@ -149,29 +142,12 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         self.dead_letters(log, Purchase::TYPE, &is_about).await
     }
 
-    /// Erases the events about the registered user `number` from `log`, which is `name` in the report. Its row must have
-    /// been erased before: otherwise its outbox may publish another event.
-    ///
-    /// # Errors
-    /// As [`purchases`](Self::purchases).
-    ///
-    /// # Cancel safety
-    /// As [`purchases`](Self::purchases).
-    pub async fn user_events(&mut self, name: &str, log: &dyn LogAdmin, number: UserNumber) -> Result<()> {
-        let is_about = |record: &LogRecord, partition: &Partition| match User::decode(record, partition) {
-            Ok(user) => user.id == number,
-            Err(_) => has_key(record, &number.to_string()),
-        };
-        self.records(name, log, &is_about, None).await?;
-        self.dead_letters(log, User::TYPE, &is_about).await
-    }
-
     fn show(&self) {
         (self.progress)(EraseProgress { records: self.scanned, purchases: self.report.purchases });
     }
 
     /// Erases the records about the user, or notes those that the log keeps. Purchases are marked in `marks`.
-    async fn records(
+    pub(crate) async fn records(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
@@ -225,7 +201,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     }
 
     /// Discards the dead letters about the user, whose records are of type `of`.
-    async fn dead_letters(
+    pub(crate) async fn dead_letters(
         &mut self,
         log: &dyn LogAdmin,
         of: RecordType,
@@ -254,7 +230,7 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     has_key(record, user.as_str()) || named().unwrap_or_default()
 }
 
-fn has_key(record: &LogRecord, key: &str) -> bool {
+pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
     record.key.as_deref() == Some(key.as_bytes())
 }
 
@@ -318,7 +294,7 @@ mod tests {
             (counts, erase)
         };
         let (counts, counted) = erase(true).await;
-        assert_eq!((counts, counted.user_number()), ((1, 1), Some(UserNumber::new(1))));
+        assert_eq!(counts, (1, 1));
         assert!(counted.report.to_string().ends_with(": would be erased"), "{}", counted.report);
         let (counts, erased) = erase(false).await;
         assert_eq!(counts, (1, 1));

@@ -68,9 +68,8 @@
 //! # Your own records
 //!
 //! [`Ingest`](ingest::Ingest) applies every type that implements [`Record`](record::Record) to a
-//! [`RecordStore`](ports::RecordStore) of it. Rows that have to be published as events are written with their event
-//! into an [outbox], and a [`Relay`](outbox::Relay) publishes it. The [users] and [orders] of this crate are made of
-//! the same parts.
+//! [`RecordStore`](ports::RecordStore) of it. With the feature `accounts`, rows that have to be published as events are
+//! written with their event into an `outbox`, and its `Relay` publishes it; `users` and `orders` are made of these parts.
 //!
 //! # Errors
 //!
@@ -82,6 +81,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `accounts` | users and orders, and the outbox whose relay publishes their events |
 //! | `api` | what `shop-http` and `shop-client` share of the HTTP API |
 //! | `csv` | to these the rows of CSV and NDJSON |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection |
@@ -92,6 +92,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "accounts")]
+mod accounts;
 #[cfg(feature = "api")]
 #[doc(hidden)]
 pub mod api;
@@ -99,7 +101,6 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod domain;
-pub mod entity;
 #[doc(hidden)]
 pub mod erase;
 mod error;
@@ -114,17 +115,16 @@ pub mod json;
 pub mod log;
 mod macros;
 pub mod memory;
-pub mod orders;
-pub mod outbox;
 pub mod ports;
 pub mod record;
 #[doc(hidden)]
 pub mod retention;
 pub mod shop;
-pub mod users;
 #[doc(hidden)]
 pub mod verify;
 
+#[cfg(feature = "accounts")]
+pub use accounts::{entity, orders, outbox, users};
 /// The macro for implementations of the ports.
 pub use async_trait::async_trait;
 /// The crate of the keys and values of records.

@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, EraseFixture, LogFixture, MemoryEntities, MemoryFixture, OrdersOfUsers, OutboxOfOrders,
-    OutboxOfUsers, PurchaseRecords, ShopOnLog, ShopOnStore, StoreFixture, UsersOfOrders, erase_suite,
-    erase_users_suite, feed_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    record_store_suite, shop_suite, store_suite, users_suite,
+    Capabilities, EraseFixture, LogFixture, MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore,
+    StoreFixture, erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite,
+    shop_suite, store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
-use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
-use shop_core::users::{UserErase, UserStore};
 
 fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
     let mut options = InMemoryLogOptions::default();
@@ -94,11 +91,6 @@ impl StoreFixture for Boxed {
     }
 }
 
-/// The same macro forwards the ports of users and orders.
-const _: fn(Box<dyn UserStore>) -> Arc<dyn UserStore> = |users| Arc::new(users);
-const _: fn(Box<dyn UserErase>) -> Arc<dyn UserErase> = |erase| Arc::new(erase);
-const _: fn(Box<dyn Outbox>) -> Arc<dyn Outbox> = |outbox| Arc::new(outbox);
-
 log_suite!(one_partition, async { MemoryFixture::default() });
 log_suite!(five_partitions, async { partitions(5, Rebalancing::Cooperative) });
 log_suite!(five_partitions_eager, async { partitions(5, Rebalancing::Eager) });
@@ -108,7 +100,6 @@ log_admin_suite!(admin_of_five_partitions, async { partitions(5, Rebalancing::Co
 log_admin_suite!(boxed_admin, async { Boxed::default() });
 erase_suite!(memory_erase, async { MemoryFixture::default() });
 erase_suite!(boxed_erase, async { Boxed::default() });
-erase_users_suite!(erase_users, async { MemoryEntities::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 store_suite!(boxed_store, async { Boxed::default() });
 pipeline_suite!(pipeline_one_partition, async { (MemoryFixture::default(), MemoryFixture::default()) });
@@ -121,14 +112,33 @@ feed_suite!(feed_five_partitions, async {
     (partitions(5, Rebalancing::Cooperative), MemoryFixture::default())
 });
 pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });
-users_suite!(users, async { MemoryEntities::default() });
-orders_suite!(orders, async { MemoryEntities::default() });
-outbox_suite!(outbox, async { MemoryEntities::default() });
-outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryEntities::default()) });
-outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryEntities::default()) });
 record_store_suite!(purchase_records, async { PurchaseRecords(MemoryFixture::default()) });
-record_store_suite!(orders_of_users, async { OrdersOfUsers(MemoryEntities::default()) });
-record_store_suite!(users_of_orders, async { UsersOfOrders(MemoryEntities::default()) });
 shop_suite!(shop_on_store, async { ShopOnStore(MemoryFixture::default()) });
 shop_suite!(shop_on_log, ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()));
 shop_suite!(shop_on_boxed, ShopOnLog::new(Boxed::default(), Boxed::default()));
+
+#[cfg(feature = "accounts")]
+mod accounts {
+    use shop_core::conformance::{
+        MemoryEntities, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, UsersOfOrders, erase_users_suite,
+        orders_suite, outbox_suite, record_store_suite, users_suite,
+    };
+    use shop_core::outbox::Outbox;
+    use shop_core::users::{UserErase, UserStore};
+
+    use super::Arc;
+
+    /// The same macro forwards the ports of users and orders.
+    const _: fn(Box<dyn UserStore>) -> Arc<dyn UserStore> = |users| Arc::new(users);
+    const _: fn(Box<dyn UserErase>) -> Arc<dyn UserErase> = |erase| Arc::new(erase);
+    const _: fn(Box<dyn Outbox>) -> Arc<dyn Outbox> = |outbox| Arc::new(outbox);
+
+    erase_users_suite!(erase_users, async { MemoryEntities::default() });
+    users_suite!(users, async { MemoryEntities::default() });
+    orders_suite!(orders, async { MemoryEntities::default() });
+    outbox_suite!(outbox, async { MemoryEntities::default() });
+    outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryEntities::default()) });
+    outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryEntities::default()) });
+    record_store_suite!(orders_of_users, async { OrdersOfUsers(MemoryEntities::default()) });
+    record_store_suite!(users_of_orders, async { UsersOfOrders(MemoryEntities::default()) });
+}

@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::log::Offsets;
-use crate::orders::OrderNumber;
 use crate::ports::{Bucket, Summary};
-use crate::users::UserNumber;
 use crate::{Timestamp, Total};
 
 /// The totals of a selection per period.
@@ -79,24 +77,6 @@ impl From<Offsets> for PositionsBody {
 impl From<PositionsBody> for Offsets {
     fn from(body: PositionsBody) -> Self {
         body.positions.into_iter().map(|position| (position.partition, position.next_offset)).collect()
-    }
-}
-
-/// The known orders of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct UserOrdersBody {
-    /// The user's number.
-    pub user_id: UserNumber,
-    /// The numbers of the orders in ascending order.
-    pub orders: Vec<OrderNumber>,
-}
-
-impl UserOrdersBody {
-    /// The orders of `user`.
-    #[must_use]
-    pub const fn new(user_id: UserNumber, orders: Vec<OrderNumber>) -> Self {
-        Self { user_id, orders }
     }
 }
 

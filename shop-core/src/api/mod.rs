@@ -12,13 +12,15 @@ pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
 
+#[cfg(feature = "accounts")]
+pub use crate::accounts::UserOrdersBody;
 #[cfg(feature = "csv")]
 pub(crate) use lines::ends_line;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
     batch::{BatchResultBody, BatchStatus, NDJSON},
-    bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody, UserOrdersBody},
+    bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody},
     dead_letters::{
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,

@@ -180,7 +180,7 @@ impl Capabilities {
 }
 
 /// Prints that a test is skipped because the backend does not support it.
-pub(super) fn declared(can: bool, what: &str) -> bool {
+pub(crate) fn declared(can: bool, what: &str) -> bool {
     if !can {
         eprintln!("skipped: this backend declares that it does not support {what}");
     }
@@ -191,7 +191,7 @@ pub(super) fn declared(can: bool, what: &str) -> bool {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The result of `future`, which must complete.
-pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
         panic!("{what}: did not happen within {PATIENCE:?}")
     };

@@ -21,12 +21,12 @@ use crate::log::{
     ResolvedDeadLetter, resolve,
 };
 use crate::record::{Record, decode};
-use crate::users::User;
 use crate::{ErrorKind, Purchase, Timestamp};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
 const OF: RecordType = Purchase::TYPE;
+const EVENT: RecordType = RecordType::new("record");
 
 /// Appends raw records with `values` and without an id, as another producer would.
 async fn append(fixture: &dyn LogFixture, values: &[&'static str]) {
@@ -282,10 +282,10 @@ pub async fn a_replayed_record_keeps_its_id(fixture: &dyn LogFixture) {
 
 /// An event, whose type has no id header, is replayed unchanged.
 pub async fn a_replayed_event_is_unchanged(fixture: &dyn LogFixture) {
-    let dead_letters = put(fixture, &["no user"], User::TYPE).await;
+    let dead_letters = put(fixture, &["no user"], EVENT).await;
     let replayed = fixture.log().admin();
-    assert_eq!(soon("replay", replayed.replay(&dead_letters, User::TYPE)).await.expect("replay"), 1);
-    let records = as_dead_letters(fixture, User::TYPE).await;
+    assert_eq!(soon("replay", replayed.replay(&dead_letters, EVENT)).await.expect("replay"), 1);
+    let records = as_dead_letters(fixture, EVENT).await;
     let [first, second] = &records[..] else { panic!("two records: {records:?}") };
     assert_eq!(first.record.headers, second.record.headers);
     assert_eq!((&first.record.key, &first.record.value), (&second.record.key, &second.record.value));

@@ -23,13 +23,11 @@
     reason = "this is test code: a broken promise ends the test"
 )]
 
-mod entities;
 pub mod erase;
-pub mod erase_users;
 pub mod events;
 pub mod fault;
 pub mod feed;
-mod fixture;
+pub(crate) mod fixture;
 pub mod log;
 pub mod log_admin;
 mod log_batches;
@@ -38,8 +36,6 @@ mod log_gaps;
 mod log_many;
 mod log_tail;
 mod memory;
-pub mod orders;
-pub mod outbox;
 pub mod pipeline;
 mod pipeline_calls;
 #[cfg(test)]
@@ -52,20 +48,17 @@ pub mod shop;
 mod skip;
 pub mod store;
 mod suites;
-pub mod users;
 
-pub use entities::{
-    EntityStores, MemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders, OutboxOfUsers,
-    PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
-};
 pub use erase::EraseFixture;
-pub use erase_users::EraseUsersFixture;
 pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited};
 pub use memory::MemoryFixture;
+pub use record_store::{PurchaseRecords, RecordStoreFixture};
 pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};
 pub use skip::skip;
 
+#[cfg(feature = "accounts")]
+pub use crate::accounts::conformance::*;
 pub use crate::{
-    erase_suite, erase_users_suite, feed_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
-    pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
+    erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite, shop_suite,
+    store_suite,
 };

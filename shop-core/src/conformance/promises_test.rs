@@ -11,9 +11,9 @@ const PORTS: [&str; 11] = [
     include_str!("../log/dead_letters.rs"),
     include_str!("../log/admin.rs"),
     include_str!("../log/port.rs"),
-    include_str!("../users/mod.rs"),
-    include_str!("../entity.rs"),
-    include_str!("../outbox/mod.rs"),
+    include_str!("../accounts/users/mod.rs"),
+    include_str!("../accounts/entity.rs"),
+    include_str!("../accounts/outbox/mod.rs"),
 ];
 
 /// The lines of every `# Behavior`, continuations joined.
@@ -73,11 +73,11 @@ fn written() -> BTreeSet<String> {
         ("query", include_str!("query.rs")),
         ("query", include_str!("query_names.rs")),
         ("erase", include_str!("erase.rs")),
-        ("erase_users", include_str!("erase_users.rs")),
+        ("erase_users", include_str!("../accounts/conformance/erase_users.rs")),
         ("events", include_str!("events.rs")),
-        ("users", include_str!("users.rs")),
-        ("orders", include_str!("orders.rs")),
-        ("outbox", include_str!("outbox.rs")),
+        ("users", include_str!("../accounts/conformance/users.rs")),
+        ("orders", include_str!("../accounts/conformance/orders.rs")),
+        ("outbox", include_str!("../accounts/conformance/outbox.rs")),
     ];
     sources.iter().flat_map(|(suite, source)| functions(suite, source)).collect()
 }
@@ -95,7 +95,8 @@ fn every_promise_names_a_function_that_exists() {
 /// `suite::case` of every case that the macros run.
 fn run() -> BTreeSet<String> {
     let mut run = BTreeSet::new();
-    for call in include_str!("suites.rs").split("conformance_cases!(").skip(1) {
+    let suites = concat!(include_str!("suites.rs"), include_str!("../accounts/conformance/suites.rs"));
+    for call in suites.split("conformance_cases!(").skip(1) {
         let (head, cases) = call.split_once(';').expect("the cases of a suite");
         let suite = head.split(", ").nth(2).expect("a suite");
         if suite == "$suite" {

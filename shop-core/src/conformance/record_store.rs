@@ -1,16 +1,57 @@
 //! The tests of every [`RecordStore`].
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::RecordStoreFixture;
+use super::StoreFixture;
 use super::fixture::{declared, poll_once, soon};
-use super::store::outcome_codes;
+use super::sample::purchase;
+use super::store::{contradicting, outcome_codes};
+use crate::Purchase;
 use crate::ports::RecordStore;
 use crate::record::Record;
+
+/// A fresh store of records.
+#[async_trait]
+pub trait RecordStoreFixture: Debug + Send + Sync {
+    /// The record type.
+    type Record: Record;
+
+    /// The store.
+    async fn store(&self) -> Arc<dyn RecordStore<Self::Record>>;
+
+    /// Record `number`, from 1. The same number gives the same record.
+    fn record(&self, number: i64) -> Self::Record;
+
+    /// A record with the id of record `number` and other content. `None` where the store keeps ids only.
+    fn contradicting(&self, number: i64) -> Option<Self::Record>;
+}
+
+/// A store of purchases as a store of records.
+#[derive(Debug)]
+pub struct PurchaseRecords<F>(pub F);
+
+#[async_trait]
+impl<F: StoreFixture> RecordStoreFixture for PurchaseRecords<F> {
+    type Record = Purchase;
+
+    async fn store(&self) -> Arc<dyn RecordStore<Purchase>> {
+        self.0.store().await
+    }
+
+    fn record(&self, number: i64) -> Purchase {
+        purchase(number.unsigned_abs())
+    }
+
+    fn contradicting(&self, number: i64) -> Option<Purchase> {
+        Some(contradicting(&self.record(number)))
+    }
+}
 
 fn records<F: RecordStoreFixture>(fixture: &F, numbers: Range<i64>) -> Vec<F::Record> {
     numbers.map(|number| fixture.record(number)).collect()

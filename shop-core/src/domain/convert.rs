@@ -3,44 +3,32 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, UserId, UserName};
-use crate::feed::FeedCursor;
-use crate::log::RecordPosition;
-use crate::orders::{Product, TotalPrice};
-use crate::ports::UtcOffset;
-use crate::users::{Email, PersonName};
 
 /// `TryFrom` of text, by `FromStr`, and `From` of a reference: what arguments take.
 macro_rules! try_from_text {
-    ([$($type:ident),+]) => {
-        $(
-            impl From<&$type> for $type {
-                fn from(value: &$type) -> Self {
-                    Clone::clone(value)
-                }
+    ($($type:ident),+) => {$(
+        impl From<&$type> for $type {
+            fn from(value: &$type) -> Self {
+                Clone::clone(value)
             }
-        )+
-    };
-    (@ $text:ty => [$($type:ident),+]) => {
-        $(
-            impl TryFrom<$text> for $type {
-                type Error = Invalid;
+        }
 
-                fn try_from(text: $text) -> Result<Self, Invalid> {
-                    text.parse()
-                }
+        $crate::domain::try_from_text!(@ $type: &str, &String, String);
+    )+};
+    (@ $type:ident: $($text:ty),+) => {$(
+        impl TryFrom<$text> for $type {
+            type Error = $crate::Invalid;
+
+            fn try_from(text: $text) -> Result<Self, $crate::Invalid> {
+                text.parse()
             }
-        )+
-    };
-    ($($text:ty),+ => $types:tt) => {
-        try_from_text!($types);
-        $(try_from_text!(@ $text => $types);)+
-    };
+        }
+    )+};
 }
 
-try_from_text!(&str, &String, String => [
-    UserId, UserName, IdempotencyKey, PurchaseId, Price, Timestamp, UtcOffset, Email, PersonName, Product, TotalPrice,
-    RecordPosition, FeedCursor
-]);
+pub(crate) use try_from_text;
+
+try_from_text!(IdempotencyKey, PurchaseId, Price, Timestamp);
 
 /// Comparison with text.
 macro_rules! eq_text {

@@ -63,7 +63,7 @@ impl PurchaseId {
     }
 
     /// Whether it is a UUID of version 4 or 7, which cannot be guessed.
-    pub(super) fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         self.as_uuid().is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
     }
 

@@ -14,30 +14,6 @@ use super::{IdempotencyKey, PurchaseId, UserId};
 /// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 
-/// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
-const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
-
-impl IdempotencyKey {
-    /// The key that stands for this one of `owner` in a store of all owners. A UUID of version 4 or 7 stays: it cannot
-    /// be guessed. Every other key becomes a UUIDv5.
-    ///
-    /// ```
-    /// use shop_core::IdempotencyKey;
-    ///
-    /// let key: IdempotencyKey = "order-7".parse()?;
-    /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
-    /// # Ok::<(), shop_core::Invalid>(())
-    /// ```
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_owner(&self, owner: &str) -> Self {
-        match self.as_str().parse::<PurchaseId>() {
-            Ok(id) if id.is_random() => self.clone(),
-            _ => hashed(OWNED, &[owner.as_bytes(), self.as_str().as_bytes()]).into(),
-        }
-    }
-}
-
 /// The id of a purchase with an idempotency key.
 ///
 /// A UUID of version 4 or 7 is the id, for every user, so that a client can repeat a purchase by its id. It cannot be

@@ -7,23 +7,23 @@ mod id;
 mod identity;
 mod invalid;
 mod key;
-mod number;
 mod price;
 mod purchase;
 mod serialize;
-mod text;
+pub(crate) mod text;
 mod timestamp;
 
 pub use context::RequestContext;
+pub(crate) use convert::try_from_text;
 pub use draft::NewPurchaseDraft;
 pub use id::PurchaseId;
 pub(crate) use identity::hashed;
 pub use identity::id_from_key;
 pub use invalid::{IntoValid, Invalid, InvalidKind};
 pub use key::IdempotencyKey;
-pub(crate) use number::row_number;
 pub use price::{Price, Total, TotalOverflow};
 pub use purchase::{NewPurchase, Purchase};
+pub(crate) use serialize::form;
 pub use text::{UserId, UserName};
-pub(crate) use text::{short, text_type};
+
 pub use timestamp::Timestamp;

@@ -3,34 +3,29 @@
 //! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, also read from numeric
 //! text; that needs `serde_json`, outside of `flatten` and `untagged`. In a binary format they are text.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::{IdempotencyKey, Price, PurchaseId, Timestamp, Total, UserId, UserName};
-use crate::json::{number, text};
-use crate::orders::Product;
-use crate::users::{Email, PersonName};
+use super::{IdempotencyKey, Price, PurchaseId, Timestamp, Total};
 
 /// The form of a type: that of all formats, or of those for people and of binary ones.
 macro_rules! form {
     ($form:ident: $($type:ident),+) => {
-        form!($form, $form: $($type),+);
+        $crate::domain::form!($form, $form: $($type),+);
     };
     ($readable:ident, $binary:ident: $($type:ident),+) => {
         $(
-            impl Serialize for $type {
-                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            impl serde::Serialize for $type {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                     match serializer.is_human_readable() {
-                        true => $readable::serialize(self, serializer),
-                        false => $binary::serialize(self, serializer),
+                        true => $crate::json::$readable::serialize(self, serializer),
+                        false => $crate::json::$binary::serialize(self, serializer),
                     }
                 }
             }
 
-            impl<'de> Deserialize<'de> for $type {
-                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            impl<'de> serde::Deserialize<'de> for $type {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                     match deserializer.is_human_readable() {
-                        true => $readable::deserialize(deserializer),
-                        false => $binary::deserialize(deserializer),
+                        true => $crate::json::$readable::deserialize(deserializer),
+                        false => $crate::json::$binary::deserialize(deserializer),
                     }
                 }
             }
@@ -38,11 +33,14 @@ macro_rules! form {
     };
 }
 
-form!(text: UserId, UserName, IdempotencyKey, PurchaseId, Timestamp, Email, PersonName, Product);
+pub(crate) use form;
+
+form!(text: IdempotencyKey, PurchaseId, Timestamp);
 form!(number, text: Price, Total);
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -50,7 +48,7 @@ mod tests {
     use crate::ports::{
         Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector, Summary,
     };
-    use crate::{NewPurchase, Purchase};
+    use crate::{NewPurchase, Purchase, UserId};
 
     const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"ada","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
 

@@ -24,6 +24,8 @@ impl FeedCursor {
     }
 }
 
+crate::domain::try_from_text!(FeedCursor);
+
 impl FromStr for FeedCursor {
     type Err = Invalid;
 

@@ -210,10 +210,10 @@ mod tests {
     use super::*;
     use crate::log::Headers;
     use crate::record::{Record, decode, header};
-    use crate::users::User;
     use crate::{Purchase, PurchaseId};
 
     const OF: RecordType = Purchase::TYPE;
+    const EVENT: RecordType = RecordType::new("record");
 
     fn purchase_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
         dead_letter.id(OF).map(|id| id.parse().unwrap())
@@ -258,11 +258,11 @@ mod tests {
     fn an_event_has_no_id_and_is_replayed_as_it_is() {
         let dead_letter = dead_letter(Headers::builder().with(header::SCHEMA, Some(b"1")).build());
         assert_eq!(
-            (dead_letter.id(User::TYPE), dead_letter.replay_record(User::TYPE)),
+            (dead_letter.id(EVENT), dead_letter.replay_record(EVENT)),
             (None, dead_letter.record.clone())
         );
         let conflict = |of| Reason::conflict(of).detail().to_owned();
-        assert_eq!(conflict(User::TYPE), "the id is taken by a record with other content");
+        assert_eq!(conflict(EVENT), "the id is taken by a record with other content");
         assert_eq!(conflict(OF), "the id is taken by a purchase with other content");
     }
 }

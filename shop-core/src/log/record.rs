@@ -100,6 +100,8 @@ impl RecordPosition {
     }
 }
 
+crate::domain::try_from_text!(RecordPosition);
+
 impl FromStr for RecordPosition {
     type Err = Invalid;
 

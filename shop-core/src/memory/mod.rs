@@ -5,25 +5,24 @@
 //! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
 
 mod admin;
-mod entities;
 mod group;
 mod log;
-mod outbox;
 mod sink;
 mod source;
 mod store;
 
 pub use admin::InMemoryDeadLetters;
-pub use entities::{InMemoryEntities, InMemoryOrders, InMemoryUsers};
 pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions};
-pub use outbox::InMemoryOutbox;
 pub use sink::InMemorySink;
 pub use source::InMemorySource;
 pub use store::InMemoryStore;
 
+#[cfg(feature = "accounts")]
+pub use crate::accounts::memory::{InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers};
+
 /// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
 /// made whole before anything can panic.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

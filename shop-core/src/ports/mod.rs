@@ -1,5 +1,5 @@
 //! The ports of purchases and of typed records. Those of the log are in [`log`](crate::log), those of
-//! [`users`](crate::users), [`orders`](crate::orders) and the [`outbox`](crate::outbox) in their modules.
+//! users, orders and the outbox in their modules.
 //!
 //! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`; `Arc` and `Box` of a port implement the port.
 //! Dynamic dispatch happens per batch or request, never per record.

@@ -104,6 +104,8 @@ impl UtcOffset {
     }
 }
 
+crate::domain::try_from_text!(UtcOffset);
+
 impl FromStr for UtcOffset {
     type Err = Invalid;
 

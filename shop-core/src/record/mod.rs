@@ -3,13 +3,12 @@
 mod codec;
 #[cfg(test)]
 mod formats_test;
-mod typed;
+pub(crate) mod typed;
 
 pub use codec::DecodeError;
 #[doc(hidden)]
 pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
-pub(crate) use typed::{decode_event, encode_event};
 
 /// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
 /// is in headers, so those consumers can still read the value.

@@ -105,7 +105,7 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// To publish an event exactly when its row is written, use an [outbox](crate::outbox).
+/// To publish an event exactly when its row is written, use an outbox (feature `accounts`).
 pub trait Event: Record {
     /// The topic of these events.
     const TOPIC: &'static str;

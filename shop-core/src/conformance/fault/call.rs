@@ -27,9 +27,9 @@ pub enum Call {
     Check,
     /// [`LogWriter::append`](crate::log::LogWriter::append).
     Append,
-    /// [`Outbox::pending`](crate::outbox::Outbox::pending).
+    /// `Outbox::pending`.
     Pending,
-    /// [`Outbox::delete`](crate::outbox::Outbox::delete).
+    /// `Outbox::delete`.
     Delete,
     /// `close` of any port.
     Close,

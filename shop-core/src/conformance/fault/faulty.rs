@@ -12,7 +12,6 @@ use crate::log::{
     CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
     Partition, SourceEvent,
 };
-use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
     Bucket, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
     PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
@@ -22,19 +21,23 @@ use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext,
 
 /// A port whose calls have the faults of a script. Implements the same port.
 #[derive(Debug)]
-pub(super) struct Faulty<P: ?Sized> {
-    port: Arc<P>,
+pub(crate) struct Faulty<P: ?Sized> {
+    pub(crate) port: Arc<P>,
     faults: Faults,
 }
 
 impl<P: ?Sized> Faulty<P> {
-    pub(super) fn new(port: Arc<P>, faults: &Faults) -> Arc<Self> {
+    pub(crate) fn new(port: Arc<P>, faults: &Faults) -> Arc<Self> {
         Arc::new(Self { port, faults: faults.clone() })
     }
 }
 
 impl<P: ?Sized + Send + Sync> Faulty<P> {
-    async fn call<T>(&self, call: Call, made: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    pub(crate) async fn call<T>(
+        &self,
+        call: Call,
+        made: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         inject(self.faults.take(call), made).await
     }
 
@@ -220,12 +223,5 @@ faulty!(LogSource {
     }
 );
 
-faulty!(Outbox {
-    Pending: pending(limit: usize) -> Vec<OutboxEntry>;
-    Delete: delete(ids: &[i64]) -> ();
-    Query: backlog() -> Backlog;
-}
-    async fn wait_for_entries(&self) {
-        self.port.wait_for_entries().await;
-    }
-);
+#[cfg(feature = "accounts")]
+pub(crate) use faulty;

@@ -18,7 +18,7 @@
 //! ```
 
 mod call;
-mod faulty;
+pub(crate) mod faulty;
 mod script;
 #[cfg(test)]
 mod script_test;

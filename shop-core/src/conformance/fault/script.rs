@@ -7,7 +7,6 @@ use super::call::{Call, Fault};
 use super::faulty::Faulty;
 use super::source::FaultySource;
 use crate::log::{DeadLetters, LogSource, LogWriter};
-use crate::outbox::Outbox;
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// A script of faults, shared by all ports that it wraps. Cheap to clone.
@@ -102,7 +101,6 @@ impl Faults {
         query: dyn PurchaseQuery,
         dead_letters: dyn DeadLetters,
         writer: dyn LogWriter,
-        outbox: dyn Outbox,
     }
 
     /// `source` with the faults of this script.

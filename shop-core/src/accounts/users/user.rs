@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::Email;
-use crate::domain::{row_number, short, text_type};
-use crate::entity::Entity;
+use crate::accounts::entity::Entity;
+use crate::accounts::number::row_number;
+use crate::accounts::orders::Order;
+use crate::domain::text::{short, text_type};
 use crate::log::{LogRecord, Partition};
-use crate::orders::Order;
-use crate::record::{DecodeError, Event, Record, decode_event, encode_event};
+use crate::record::typed::{decode_event, encode_event};
+use crate::record::{DecodeError, Event, Record};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
@@ -128,5 +130,18 @@ impl Entity for User {
 
     fn reference(order: &Order) -> (i64, Option<i64>) {
         (order.id.get(), Some(order.user_id.get()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_length_of_a_name_counts() {
+        for text in ["", " ", "a\nb", &*"ä".repeat(256)] {
+            assert_eq!(text.parse::<PersonName>().unwrap().as_str(), text);
+        }
+        assert!("ä".repeat(257).parse::<PersonName>().is_err());
     }
 }

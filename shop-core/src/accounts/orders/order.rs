@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::TotalPrice;
-use crate::domain::{row_number, short, text_type};
-use crate::entity::Entity;
+use crate::accounts::entity::Entity;
+use crate::accounts::number::row_number;
+use crate::accounts::users::{User, UserNumber};
+use crate::domain::text::{short, text_type};
 use crate::json::{number, text};
 use crate::log::{LogRecord, Partition};
-use crate::record::{DecodeError, Event, Record, decode_event, encode_event};
-use crate::users::{User, UserNumber};
+use crate::record::typed::{decode_event, encode_event};
+use crate::record::{DecodeError, Event, Record};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {

@@ -1,4 +1,4 @@
-//! Users, and ports of the [store](crate::entity::EntityStore) that owns them. The store publishes `user_created`, from
+//! Users, and ports of the [store](crate::accounts::entity::EntityStore) that owns them. The store publishes `user_created`, from
 //! which other services learn of users.
 
 mod email;
@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::Result;
-use crate::entity::EntityStore;
-use crate::orders::OrderNumber;
+use crate::accounts::entity::EntityStore;
+use crate::accounts::orders::OrderNumber;
 
 pub use email::Email;
 pub use user::{NewUser, PersonName, User, UserNumber};

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::{InMemoryOutbox, lock};
-use crate::entity::{Entity, EntityStore, Insertion};
-use crate::orders::{Order, OrderNumber};
-use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use super::InMemoryOutbox;
+use crate::accounts::entity::{Entity, EntityStore, Insertion};
+use crate::accounts::orders::{Order, OrderNumber};
+use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::accounts::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
+use crate::memory::lock;
 use crate::ports::{InsertOutcome, RecordStore};
-use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 use crate::{IdempotencyKey, Result};
 
 /// An in-memory store of users, with the ids of their orders.

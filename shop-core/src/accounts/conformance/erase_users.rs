@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::UsersFixture;
 use super::entities::{EntityStores, new_user};
-use super::fixture::soon;
-use crate::entity::Insertion;
-use crate::users::{NewUser, User, UserErase, UserNumber};
+use crate::accounts::entity::Insertion;
+use crate::accounts::users::{NewUser, User, UserErase, UserNumber};
+use crate::conformance::fixture::soon;
 
 /// A fresh store from which users can be erased.
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Orders. Their [store](crate::entity::EntityStore) learns of users from `user_created` events, and publishes
+//! Orders. Their [store](crate::accounts::entity::EntityStore) learns of users from `user_created` events, and publishes
 //! `order_created`.
 
 mod order;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::lock;
+use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogRecord;
-use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::memory::lock;
 use crate::{Clock, Result, SystemClock};
 
 /// An in-memory outbox of pending events.

@@ -61,6 +61,8 @@ impl TotalPrice {
     }
 }
 
+crate::domain::try_from_text!(TotalPrice);
+
 impl FromStr for TotalPrice {
     type Err = Invalid;
 

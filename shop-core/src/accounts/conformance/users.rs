@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 
 use super::UsersFixture;
 use super::entities::{new_order, new_user};
-use super::fixture::{declared, soon};
-use crate::entity::{Entity as _, Insertion};
+use crate::accounts::entity::{Entity as _, Insertion};
+use crate::accounts::orders::{Order, OrderNumber};
+use crate::accounts::outbox::Outbox;
+use crate::accounts::users::{NewUser, User, UserNumber, UserStore};
+use crate::conformance::fixture::{declared, soon};
 use crate::log::LogRecord;
-use crate::orders::{Order, OrderNumber};
-use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
-use crate::users::{NewUser, User, UserNumber, UserStore};
 use crate::{RequestContext, Uuid};
 
 async fn register(users: &dyn UserStore, new: &NewUser) -> Insertion<User> {

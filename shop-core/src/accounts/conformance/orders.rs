@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 
 use super::OrdersFixture;
 use super::entities::{new_order, user};
-use super::fixture::{declared, soon};
-use crate::entity::{Entity as _, EntityStore, Insertion};
+use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
+use crate::accounts::orders::{NewOrder, Order, OrderNumber};
+use crate::accounts::outbox::Outbox;
+use crate::accounts::users::UserNumber;
+use crate::conformance::fixture::{declared, soon};
 use crate::log::LogRecord;
-use crate::orders::{NewOrder, Order, OrderNumber};
-use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
-use crate::users::UserNumber;
 use crate::{IdempotencyKey, RequestContext, Uuid};
 
 async fn place(orders: &dyn EntityStore<Order>, new: &NewOrder) -> Insertion<Order> {

@@ -1,4 +1,4 @@
-//! Fixtures for tests of users, orders, records and outboxes.
+//! Fixtures for tests of users, orders and outboxes.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,18 +8,14 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::sample::purchase;
-use super::store::contradicting;
-use super::{Capabilities, StoreFixture};
-use crate::Purchase;
-use crate::entity::{Entity as _, EntityStore, Insertion};
+use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
+use crate::accounts::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
+use crate::accounts::orders::{NewOrder, Order, OrderNumber};
+use crate::accounts::outbox::Outbox;
+use crate::accounts::users::{NewUser, User, UserNumber, UserStore};
+use crate::conformance::{Capabilities, RecordStoreFixture};
 use crate::log::LogRecord;
-use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
-use crate::orders::{NewOrder, Order, OrderNumber};
-use crate::outbox::Outbox;
 use crate::ports::RecordStore;
-use crate::record::Record;
-use crate::users::{NewUser, User, UserNumber, UserStore};
 
 /// A fresh store of users with its ports.
 #[async_trait]
@@ -79,22 +75,6 @@ pub trait OutboxFixture: Debug + Send + Sync {
     }
 }
 
-/// A fresh store of records.
-#[async_trait]
-pub trait RecordStoreFixture: Debug + Send + Sync {
-    /// The record type.
-    type Record: Record;
-
-    /// The store.
-    async fn store(&self) -> Arc<dyn RecordStore<Self::Record>>;
-
-    /// Record `number`, from 1. The same number gives the same record.
-    fn record(&self, number: i64) -> Self::Record;
-
-    /// A record with the id of record `number` and other content. `None` where the store keeps ids only.
-    fn contradicting(&self, number: i64) -> Option<Self::Record>;
-}
-
 /// A store of users that applies the events of orders.
 #[derive(Debug)]
 pub struct OrdersOfUsers<F>(pub F);
@@ -134,27 +114,6 @@ impl<F: OrdersFixture> RecordStoreFixture for UsersOfOrders<F> {
 
     fn contradicting(&self, _number: i64) -> Option<User> {
         None
-    }
-}
-
-/// A store of purchases as a store of records.
-#[derive(Debug)]
-pub struct PurchaseRecords<F>(pub F);
-
-#[async_trait]
-impl<F: StoreFixture> RecordStoreFixture for PurchaseRecords<F> {
-    type Record = Purchase;
-
-    async fn store(&self) -> Arc<dyn RecordStore<Purchase>> {
-        self.0.store().await
-    }
-
-    fn record(&self, number: i64) -> Purchase {
-        purchase(number.unsigned_abs())
-    }
-
-    fn contradicting(&self, number: i64) -> Option<Purchase> {
-        Some(contradicting(&self.record(number)))
     }
 }
 

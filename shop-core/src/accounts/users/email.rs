@@ -26,6 +26,9 @@ impl Email {
     }
 }
 
+crate::domain::try_from_text!(Email);
+crate::domain::form!(text: Email);
+
 impl FromStr for Email {
     type Err = Invalid;
 

@@ -3,13 +3,39 @@
 use std::fmt::{Debug, Display};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
+use crate::domain::hashed;
 use crate::log::LogRecord;
 use crate::record::{Event, Record};
-use crate::{IdempotencyKey, RequestContext, Result};
+use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
 
-/// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or an
-/// [`Order`](crate::orders::Order).
+/// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
+const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
+
+impl IdempotencyKey {
+    /// The key that stands for this one of `owner` in a store of all owners. A UUID of version 4 or 7 stays: it cannot
+    /// be guessed. Every other key becomes a UUIDv5.
+    ///
+    /// ```
+    /// use shop_core::IdempotencyKey;
+    ///
+    /// let key: IdempotencyKey = "order-7".parse()?;
+    /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
+    /// # Ok::<(), shop_core::Invalid>(())
+    /// ```
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_owner(&self, owner: &str) -> Self {
+        match self.as_str().parse::<PurchaseId>() {
+            Ok(id) if id.is_random() => self.clone(),
+            _ => hashed(OWNED, &[owner.as_bytes(), self.as_str().as_bytes()]).into(),
+        }
+    }
+}
+
+/// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::accounts::users::User) or an
+/// [`Order`](crate::accounts::orders::Order).
 #[doc(hidden)]
 pub trait Entity: Event + PartialEq {
     /// Its number: from 1, without gaps.

@@ -12,13 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
 use super::entities::new_user;
-use super::fixture::{declared, soon};
+use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
+use crate::accounts::users::{User, UserNumber};
 use crate::conformance::fault::{Call, Fault, Faults};
+use crate::conformance::fixture::{declared, soon};
 use crate::log::{Headers, LogAdmin, LogRecord};
 use crate::memory::InMemoryLog;
-use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
 use crate::record::Event;
-use crate::users::{User, UserNumber};
 
 async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
     soon("pending", outbox.pending(limit)).await.expect("pending")
