@@ -2,9 +2,10 @@
 //!
 //! | backend | log | stores | feature |
 //! |---|---|---|---|
-//! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore), [`EmbeddedUsers`](embedded::EmbeddedUsers), [`EmbeddedOrders`](embedded::EmbeddedOrders) | `embedded` (default) |
+//! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore) | `embedded` (default) |
 //! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore) | `mongodb` |
-//! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore), [`PostgresUsers`](postgres::PostgresUsers), [`PostgresOrders`](postgres::PostgresOrders) | `postgres` |
+//! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
+//! | users and orders | none | `EmbeddedUsers`, `EmbeddedOrders`, `PostgresUsers`, `PostgresOrders` | `accounts` |
 //!
 //! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can exchange them.
 //!
@@ -68,7 +69,7 @@
 //! # Users and orders
 //!
 //! The stores of both entities number their rows from 1 and write each row with its event in one transaction. They are
-//! an [`Outbox`](shop_core::outbox::Outbox): a [`Relay`](shop_core::outbox::Relay) publishes the events.
+//! an `Outbox`, whose events a `Relay` of `shop-core` publishes.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guide links to all backends.

@@ -1,11 +1,13 @@
 //! The kit on the embedded log and store, and on MongoDB and PostgreSQL if there are servers.
 
 use shop_core::conformance::{
-    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, ShopOnLog, UsersOfOrders,
-    erase_suite, erase_users_suite, feed_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
-    pipeline_suite, record_store_suite, shop_suite, store_suite, users_suite,
+    MemoryFixture, PurchaseRecords, ShopOnLog, erase_suite, feed_suite, log_admin_suite, log_suite,
+    pipeline_suite, record_store_suite, shop_suite, store_suite,
 };
 
+#[cfg(feature = "accounts")]
+#[path = "support/accounts.rs"]
+mod accounts;
 #[path = "support/container.rs"]
 mod container;
 #[path = "support/embedded.rs"]
@@ -21,29 +23,21 @@ mod postgres_tls;
 #[path = "support/properties.rs"]
 mod properties;
 
-use embedded::{EmbeddedEntitiesFixture, EmbeddedFixture, OneFile, OpenShop, OwnDatabase};
+use embedded::{EmbeddedFixture, OneFile, OpenShop};
 use mongo::MongoFixture;
-use postgres::{OwnTable, PostgresEntitiesFixture, PostgresFixture};
+use postgres::PostgresFixture;
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
 erase_suite!(embedded_erase, EmbeddedFixture::new());
-erase_users_suite!(embedded_erase_users, EmbeddedEntitiesFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
 feed_suite!(embedded_feed, OneFile::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
 
-users_suite!(embedded_users, EmbeddedEntitiesFixture::new());
-orders_suite!(embedded_orders, EmbeddedEntitiesFixture::new());
-outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedEntitiesFixture::new().await) });
-outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedEntitiesFixture::new().await) });
-outbox_suite!(sqlite_outbox, OwnDatabase::new());
 record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
-record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedEntitiesFixture::new().await) });
-record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedEntitiesFixture::new().await) });
 
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());
@@ -66,24 +60,6 @@ shop_suite!(postgres_shop, if async {
 record_store_suite!(postgres_purchase_records, if async {
     PostgresFixture::on_test_server().await.map(PurchaseRecords)
 });
-
-users_suite!(postgres_users, if PostgresEntitiesFixture::on_test_server());
-orders_suite!(postgres_orders, if PostgresEntitiesFixture::on_test_server());
-erase_users_suite!(postgres_erase_users, if PostgresEntitiesFixture::on_test_server());
-outbox_suite!(postgres_outbox_of_users, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfUsers::new)
-});
-outbox_suite!(postgres_outbox_of_orders, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfOrders)
-});
-record_store_suite!(postgres_orders_of_users, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OrdersOfUsers)
-});
-record_store_suite!(postgres_users_of_orders, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(UsersOfOrders)
-});
-
-outbox_suite!(postgres_outbox, if OwnTable::on_test_server());
 
 record_store_suite!(mongo_purchase_records, if async {
     MongoFixture::on_test_server().await.map(PurchaseRecords)

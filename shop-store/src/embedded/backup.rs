@@ -10,7 +10,6 @@ use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::database::Database;
-use super::entities::USERS;
 use super::error::{database_error, from_io, from_sqlite, is_damage};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
@@ -247,7 +246,11 @@ fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Dropping the future does not cancel it.
 pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
-    let files = [(&SHOP, FILE), (&USERS, "users")];
+    let files = [
+        (&SHOP, FILE),
+        #[cfg(feature = "accounts")]
+        (&super::accounts::USERS, "users"),
+    ];
     let files = files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
     let vacuum = move || files.iter().filter(|file| file.path().exists()).try_for_each(Database::vacuum);
     blocking(vacuum).await
@@ -262,7 +265,6 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
-    use super::super::entities::ORDERS;
     use super::super::log::LOG;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
@@ -390,7 +392,14 @@ mod tests {
     #[test]
     fn files_of_an_earlier_version_are_migrated_by_a_service() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, kind) in [("log", &LOG), ("users", &USERS), ("orders", &ORDERS)] {
+        let kinds = [
+            ("log", &LOG),
+            #[cfg(feature = "accounts")]
+            ("users", &super::super::accounts::USERS),
+            #[cfg(feature = "accounts")]
+            ("orders", &super::super::accounts::ORDERS),
+        ];
+        for (name, kind) in kinds {
             let path = folder.path().join(format!("{name}.db"));
             let file = Connection::open(&path).unwrap();
             let first = format!("{} PRAGMA application_id = {};", kind.migrations[0], kind.application_id);

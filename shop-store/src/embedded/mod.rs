@@ -18,6 +18,8 @@
 //!
 //! Files have the mode 600, and folders are created with 700: all processes run as one user.
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod backup;
 mod bulk;
 #[cfg(test)]
@@ -28,11 +30,9 @@ mod clock;
 mod damage_test;
 mod database;
 mod delay;
-mod entities;
 mod error;
 mod lock;
 mod log;
-mod outbox;
 mod permissions;
 mod readers;
 mod schema;
@@ -44,11 +44,11 @@ mod thread;
 mod wal;
 mod writer;
 
+#[cfg(feature = "accounts")]
+pub use accounts::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
 pub use backup::{CopiedFile, backup, check_integrity, restore, vacuum};
-pub use entities::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-pub use outbox::SqliteOutbox;
-/// The crate of the connections and transactions that [`SqliteOutbox`] takes.
+/// The crate of the connections and transactions that `SqliteOutbox` takes.
 pub use rusqlite;
 pub use schema::FILE;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};

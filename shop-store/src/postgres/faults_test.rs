@@ -9,10 +9,11 @@ use shop_core::ports::{
     InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
 };
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
+use tokio_postgres::Client;
 
 use super::connection::Connection;
-use super::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session, with_option};
-use super::{PostgresStore, PostgresStoreOptions, PostgresUsers, schema};
+use super::fixture::{PostgresFixture, fresh_schema, session, with_option};
+use super::{PostgresStore, PostgresStoreOptions, schema};
 
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
@@ -333,12 +334,16 @@ async fn connections_are_limited_and_closed_when_idle() {
 }
 
 /// The URL of a new role that may use the schema at `url`, and its name.
-async fn of_new_role(url: &str) -> (String, String) {
+pub(super) async fn of_new_role(url: &str) -> (String, String) {
     let role = format!("role_{}", shop_core::Uuid::now_v7().simple());
     let schema = url.rsplit_once("search_path%3D").unwrap().1;
     let sql = format!("create role {role}; grant usage on schema {schema} to {role}");
     session(url).await.batch_execute(&sql).await.unwrap();
     (url.replace("options=", &format!("options=-c%20role%3D{role}%20")), role)
+}
+
+pub(super) async fn drop_role(owner: &Client, role: &str) {
+    owner.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
 }
 
 #[tokio::test]
@@ -405,29 +410,7 @@ async fn an_inspection_finds_each_missing_right() {
     let error = PostgresStore::open(options(&as_role)).await.unwrap().inspect().await.unwrap_err();
     let missing = error.context("missing").unwrap();
     assert!(missing.starts_with("CREATE on schema") && !missing.contains(','), "{error}");
-
-    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
-    let (as_role, other) = of_new_role(entities.url()).await;
-    let owner_of_users = session(entities.url()).await;
-    let sql = format!(
-        "grant all on users, cached_orders, users_keys to {other}; grant select on shop_schema to {other}"
-    );
-    owner_of_users.batch_execute(&sql).await.unwrap();
-    let users = PostgresUsers::open(options(&as_role)).await.unwrap();
-    let error = users.inspect().await.unwrap_err();
-    let missing = error.context("missing").unwrap();
-    for right in ["INSERT on users_outbox", "UPDATE on shop_numbers", "users_id_seq"] {
-        assert!(missing.contains(right), "{error}");
-    }
-    assert!(!missing.contains("CREATE") && !missing.contains("users_keys"), "{error}");
-    let sql = format!(
-        "grant all on users_outbox, shop_numbers to {other}; grant update on sequence users_id_seq to {other}"
-    );
-    owner_of_users.batch_execute(&sql).await.unwrap();
-    assert!(users.inspect().await.unwrap().exists);
-    for (session, role) in [(owner, role), (owner_of_users, other)] {
-        session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
-    }
+    drop_role(&owner, &role).await;
 }
 
 #[tokio::test]

@@ -11,8 +11,7 @@
 //! | `select` | the port for queries; keyset pagination, reads by id, and of the whole table in the order of the primary key |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
-//! | `outbox` | the outbox in a database of your own, and of users and orders |
-//! | `entities` | users and orders |
+//! | `accounts` | users and orders, and the outbox, also in a database of your own |
 //! | `sqlstate` | classification of the server's error codes |
 //! | `error` | mapping of the driver's errors |
 //!
@@ -40,8 +39,9 @@
 //! Writes are acknowledged by the server's `synchronous_commit`, but never at a lower level than `on`: `off`, `local` and
 //! `remote_write` are raised to `on` in the transaction of each write, also behind a pooler of transactions. With `synchronous_standby_names`, `on` includes the standby.
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod connection;
-mod entities;
 mod erase;
 mod error;
 #[cfg(test)]
@@ -53,9 +53,6 @@ mod insert;
 mod inspect;
 #[cfg(test)]
 mod outage_test;
-mod outbox;
-#[cfg(test)]
-mod outbox_test;
 #[cfg(test)]
 mod plans_test;
 mod rows;
@@ -70,11 +67,11 @@ mod store;
 mod tls;
 mod totals;
 
+#[cfg(feature = "accounts")]
+pub use accounts::{PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers};
 pub use connection::PostgresStoreOptions;
-pub use entities::{PostgresEntities, PostgresOrders, PostgresUsers};
 pub use inspect::Inspection;
-pub use outbox::PostgresOutbox;
 pub use store::PostgresStore;
 
-/// The driver, whose transactions [`PostgresOutbox::write`] takes.
+/// The driver, whose transactions `PostgresOutbox::write` takes.
 pub use tokio_postgres;

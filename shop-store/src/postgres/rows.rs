@@ -26,11 +26,6 @@ pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
     Ok(Purchase::new(id, user_id, user_name, price, time(row)?))
 }
 
-/// Reads an integer column of any size.
-pub(super) fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
-    column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
-}
-
 pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {
     Timestamp::try_from(column::<SystemTime>(row, "timestamp")?)
         .map_err(|error| not_valid("timestamp", &error))

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use shop_core::conformance::EntityStores as _;
-use shop_core::entity::{EntityStore as _, Insertion};
-use shop_core::outbox::Outbox as _;
 use shop_core::ports::{InsertOutcome, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector};
-use shop_core::users::{NewUser, UserNumber};
 use shop_core::{Clock as _, ErrorKind, SystemClock};
 use tokio_postgres::Client;
 
 use super::faults_test::purchases;
-use super::fixture::{OwnTable, PostgresEntitiesFixture, PostgresFixture, event, session};
-use super::{PostgresOutbox, PostgresStore, PostgresStoreOptions};
+use super::fixture::{PostgresFixture, session};
+use super::{PostgresStore, PostgresStoreOptions};
 
 /// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that returns null.
-async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
+pub(super) async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
     let sql = format!(
         "create or replace function skip() returns trigger language plpgsql as 'begin return null; end';
          create or replace trigger skip before {operation} on {table} for each row when ({of}) execute function skip()"
@@ -63,36 +59,6 @@ async fn a_skipped_erasure_is_an_error() {
     skip(&client, "delete", "purchases", "true").await;
     store.delete_before(SystemClock.now(), 100).await.unwrap_err();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 5);
-}
-
-#[tokio::test]
-async fn a_skipped_user_takes_no_number() {
-    for table in ["users", "users_keys", "users_outbox"] {
-        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else { return };
-        let client = session(fixture.url()).await;
-        let new = |name: &str| {
-            let email = format!("{name}@example.com").parse().unwrap();
-            NewUser::new(name.parse().unwrap(), email, name.parse().unwrap())
-        };
-        skip(&client, "insert", table, "true").await;
-        let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
-        assert!(error.chain().to_string().contains("a trigger has skipped"), "{table}: {}", error.chain());
-        client.batch_execute(&format!("drop trigger skip on {table}")).await.unwrap();
-        let inserted = fixture.user_store().insert(&new("ada")).await.unwrap();
-        let Insertion::Inserted(user) = inserted else { panic!("{table}: {inserted:?}") };
-        assert_eq!(user.id, UserNumber::new(1), "{table}");
-    }
-}
-
-#[tokio::test]
-async fn a_skipped_event_fails_its_transaction() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
-    // Waits for the table.
-    own.outbox.pending(1).await.unwrap();
-    let mut client = session(own.url()).await;
-    skip(&client, "insert", "outbox", "true").await;
-    let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap_err();
 }
 
 #[tokio::test]

@@ -10,22 +10,14 @@
 pub(crate) mod server;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use shop_core::Uuid;
-use shop_core::conformance::{EntityStores, EraseFixture, OutboxFixture, StoreFixture, skip};
-use shop_core::log::LogRecord;
-use shop_core::outbox::Outbox;
+use shop_core::conformance::{EraseFixture, StoreFixture, skip};
 use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
-use shop_core::record::Event;
-use shop_core::users::{User, UserNumber};
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
-use shop_store::postgres::{
-    PostgresOrders, PostgresOutbox, PostgresStore, PostgresStoreOptions, PostgresUsers,
-};
+use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 use crate::container;
 use server::Cluster;
@@ -50,14 +42,14 @@ pub(crate) fn skipped(why: &str) {
 
 /// The server of the tests, as long as this lives.
 #[derive(Debug)]
-struct TestServer {
-    url: String,
+pub(crate) struct TestServer {
+    pub(crate) url: String,
     _container: Option<Arc<container::Container>>,
 }
 
 impl TestServer {
     /// See [`PostgresFixture::on_test_server`].
-    async fn find() -> Option<Self> {
+    pub(crate) async fn find() -> Option<Self> {
         if let Some(url) = environment("SHOP_TEST_POSTGRES_URL") {
             return Some(Self { url, _container: None });
         }
@@ -162,121 +154,5 @@ impl StoreFixture for PostgresFixture {
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
-    }
-}
-
-/// Users and orders, side by side in one schema.
-#[derive(Debug)]
-pub(crate) struct PostgresEntitiesFixture {
-    users: PostgresUsers,
-    orders: PostgresOrders,
-    url: String,
-    _server: TestServer,
-}
-
-impl PostgresEntitiesFixture {
-    /// Empty stores on the server of [`PostgresFixture::on_test_server`].
-    pub(crate) async fn on_test_server() -> Option<Self> {
-        Self::after("").await
-    }
-
-    /// Stores in a schema where `sql` was run before.
-    pub(crate) async fn after(sql: &str) -> Option<Self> {
-        let server = TestServer::find().await?;
-        let url = fresh_schema(&server.url).await;
-        session(&url).await.batch_execute(sql).await.expect("valid SQL");
-        let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4).adopt_tables(true);
-        let users = PostgresUsers::open(options()).await.expect("a URL of PostgreSQL");
-        let orders = PostgresOrders::open(options()).await.expect("a URL of PostgreSQL");
-        // Calls wait for the first attempt to create the tables.
-        let created = async {
-            while users.inspect().await.and(orders.inspect().await).is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let created = tokio::time::timeout(Duration::from_secs(60), created);
-        created.await.expect("a PostgreSQL server");
-        Some(Self { users, orders, url, _server: server })
-    }
-
-    /// The URL of their schema.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl EntityStores for PostgresEntitiesFixture {
-    type Users = PostgresUsers;
-    type Orders = PostgresOrders;
-
-    fn user_store(&self) -> &PostgresUsers {
-        &self.users
-    }
-
-    fn order_store(&self) -> &PostgresOrders {
-        &self.orders
-    }
-}
-
-/// A table of an embedder, and the outbox beside it.
-#[derive(Debug)]
-pub(crate) struct OwnTable {
-    pub(crate) outbox: PostgresOutbox,
-    url: String,
-    written: AtomicI64,
-    server: TestServer,
-}
-
-impl OwnTable {
-    /// An empty schema on the server of [`PostgresFixture::on_test_server`].
-    pub(crate) async fn on_test_server() -> Option<Self> {
-        let server = TestServer::find().await?;
-        let url = fresh_schema(&server.url).await;
-        let table =
-            "create table refunds (number bigint generated always as identity, user_id bigint not null)";
-        session(&url).await.batch_execute(table).await.expect("a table");
-        let outbox = PostgresOutbox::open(PostgresStoreOptions::new(url.as_str())).await.expect("an outbox");
-        Some(Self { outbox, url, written: AtomicI64::new(0), server })
-    }
-
-    /// The URL of its schema.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The URL of the server's database.
-    pub(crate) fn server_url(&self) -> &str {
-        &self.server.url
-    }
-}
-
-/// An event with the key `number`.
-pub(crate) fn event(number: i64, name: &str) -> User {
-    let email = format!("{name}@example.com").parse().expect("an email");
-    User::new(UserNumber::new(number), email, name.parse().expect("a name"))
-}
-
-#[async_trait]
-impl OutboxFixture for OwnTable {
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.outbox.clone())
-    }
-
-    /// All events have the same key.
-    async fn write(&self) -> LogRecord {
-        let event = event(1, &format!("user-{}", self.written.fetch_add(1, Ordering::SeqCst)));
-        self.write_event(&event, ready(()).boxed()).await;
-        event.encode().expect("a record")
-    }
-
-    async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
-        let mut client = session(&self.url).await;
-        let transaction = client.transaction().await.expect("a transaction");
-        let row = "insert into refunds (user_id) values ($1)";
-        transaction.execute(row, &[&event.id.get()]).await.expect("a row");
-        PostgresOutbox::write(&transaction, event).await.expect("an event");
-        before_commit.await;
-        transaction.commit().await.expect("a commit");
-        self.outbox.notify();
     }
 }

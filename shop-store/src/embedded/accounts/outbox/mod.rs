@@ -13,8 +13,8 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
 use tokio::sync::Notify;
 
-use super::error::from_sqlite;
-use super::thread::blocking;
+use crate::embedded::error::from_sqlite;
+use crate::embedded::thread::blocking;
 
 /// How long the outbox waits for another connection's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

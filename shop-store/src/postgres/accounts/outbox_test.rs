@@ -16,8 +16,10 @@ use shop_core::{Bytes, ErrorKind, Outcome};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::fixture::{OwnTable, event, fresh_schema, session};
-use super::{PostgresOutbox, PostgresStoreOptions};
+use super::PostgresOutbox;
+use super::fixture::{OwnTable, event};
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::fixture::{fresh_schema, session};
 
 /// Writes an event first, and then its place in the order of the commits, which fails if another transaction of the key is
 /// open.

@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
-use super::PostgresStoreOptions;
-use super::connection::{Connection, DURABLE, Statement};
-use super::error::{from_driver, postgres_error};
-use super::rows::cell;
-use super::schema::Definition;
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::connection::{Connection, DURABLE, Statement};
+use crate::postgres::error::{from_driver, postgres_error};
+use crate::postgres::rows::cell;
+use crate::postgres::schema::Definition;
 
 const OUTBOX: Definition = Definition {
     name: "outbox",

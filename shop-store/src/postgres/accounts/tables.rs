@@ -13,7 +13,7 @@ use super::store::{PostgresEntities, Table};
 use crate::postgres::connection::{Parameter, Statement};
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
-use crate::postgres::rows::{column, number, parsed};
+use crate::postgres::rows::{column, parsed};
 use crate::postgres::schema::Definition;
 use crate::unreadable::{Unreadable, not_valid};
 
@@ -57,6 +57,11 @@ pub(super) const USERS: Definition = Definition {
 /// # }
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
+
+/// Reads an integer column of any size.
+fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
+    column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
+}
 
 impl Table for User {
     const DEFINITION: &'static Definition = &USERS;

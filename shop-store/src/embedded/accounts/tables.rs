@@ -7,10 +7,10 @@ use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
+use super::outbox::table;
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::{parsed, unreadable};
-use crate::embedded::outbox::table;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const USERS: Kind = Kind {

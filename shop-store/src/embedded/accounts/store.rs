@@ -13,9 +13,9 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
+use super::outbox::table;
 use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::{Database, Kind};
-use crate::embedded::outbox::table;
 use crate::embedded::readers::{Readers, StoreFile};
 use crate::embedded::writer::Writer;
 

@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::outbox::{PostgresOutbox, with_event};
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
-use crate::postgres::outbox::{PostgresOutbox, with_event};
 use crate::postgres::schema::Definition;
 use crate::postgres::sqlstate;
 use crate::postgres::{Inspection, PostgresStoreOptions};

@@ -13,12 +13,12 @@ use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as 
 use shop_core::{ErrorKind, Outcome, Uuid};
 use tokio::time::timeout;
 
+use super::fixture::PostgresEntitiesFixture;
 use super::store::Reference;
-use super::{PostgresOrders, PostgresUsers, tables};
+use super::{PostgresOrders, PostgresUsers, outbox, tables};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
-use crate::postgres::fixture::{PostgresEntitiesFixture, PostgresFixture, fresh_schema, session};
-use crate::postgres::outbox;
+use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
 use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.

@@ -1,0 +1,67 @@
+//! Rows that a trigger skips, and rights that are missing.
+
+use shop_core::conformance::EntityStores as _;
+use shop_core::entity::{EntityStore as _, Insertion};
+use shop_core::outbox::Outbox as _;
+use shop_core::users::{NewUser, UserNumber};
+
+use super::fixture::{OwnTable, PostgresEntitiesFixture, event};
+use super::{PostgresOutbox, PostgresUsers};
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::faults_test::{drop_role, of_new_role};
+use crate::postgres::fixture::session;
+use crate::postgres::skipped_test::skip;
+
+#[tokio::test]
+async fn a_skipped_user_takes_no_number() {
+    for table in ["users", "users_keys", "users_outbox"] {
+        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else { return };
+        let client = session(fixture.url()).await;
+        let new = |name: &str| {
+            let email = format!("{name}@example.com").parse().unwrap();
+            NewUser::new(name.parse().unwrap(), email, name.parse().unwrap())
+        };
+        skip(&client, "insert", table, "true").await;
+        let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
+        assert!(error.chain().to_string().contains("a trigger has skipped"), "{table}: {}", error.chain());
+        client.batch_execute(&format!("drop trigger skip on {table}")).await.unwrap();
+        let inserted = fixture.user_store().insert(&new("ada")).await.unwrap();
+        let Insertion::Inserted(user) = inserted else { panic!("{table}: {inserted:?}") };
+        assert_eq!(user.id, UserNumber::new(1), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_skipped_event_fails_its_transaction() {
+    let Some(own) = OwnTable::on_test_server().await else { return };
+    // Waits for the table.
+    own.outbox.pending(1).await.unwrap();
+    let mut client = session(own.url()).await;
+    skip(&client, "insert", "outbox", "true").await;
+    let transaction = client.transaction().await.unwrap();
+    PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn missing_rights_on_users_are_named() {
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let (as_role, role) = of_new_role(entities.url()).await;
+    let owner = session(entities.url()).await;
+    let sql = format!(
+        "grant all on users, cached_orders, users_keys to {role}; grant select on shop_schema to {role}"
+    );
+    owner.batch_execute(&sql).await.unwrap();
+    let users = PostgresUsers::open(PostgresStoreOptions::new(&*as_role).create_schema(false)).await.unwrap();
+    let error = users.inspect().await.unwrap_err();
+    let missing = error.context("missing").unwrap();
+    for right in ["INSERT on users_outbox", "UPDATE on shop_numbers", "users_id_seq"] {
+        assert!(missing.contains(right), "{error}");
+    }
+    assert!(!missing.contains("CREATE") && !missing.contains("users_keys"), "{error}");
+    let sql = format!(
+        "grant all on users_outbox, shop_numbers to {role}; grant update on sequence users_id_seq to {role}"
+    );
+    owner.batch_execute(&sql).await.unwrap();
+    assert!(users.inspect().await.unwrap().exists);
+    drop_role(&owner, &role).await;
+}
