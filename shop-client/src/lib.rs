@@ -57,25 +57,10 @@
 //!
 //! # Users and orders
 //!
-//! A service may have two more roles. [`users`](ShopClient::users) registers and finds users,
-//! [`orders`](ShopClient::orders) places and finds orders. Both kinds of write have a key and are retried like a buy.
+//! A service may have two more roles, with the feature `accounts`. `users` registers and finds users, `orders` places and
+//! finds orders. Both kinds of write have a key and are retried like a buy.
 //! An email address that is already registered, or a user that the service does not know yet, is an outcome and not an
 //! error.
-//!
-//! ```no_run
-//! use shop_client::{Insertion, ShopClient};
-//!
-//! # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-//! let registration = client.users().register_new("ada@example.com", "Ada").await?;
-//! if let Insertion::Inserted(user) = registration {
-//!     match client.orders().place_new(user.id, "Notebook", 2, "50.00").await? {
-//!         Insertion::Inserted(order) => println!("order {}: {}", order.id, order.total_price),
-//!         other => println!("{other:?}"),
-//!     }
-//! }
-//! # Ok(())
-//! # }
-//! ```
 //!
 //! # Handle errors
 //!
@@ -105,8 +90,8 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and [`Users`] and [`Orders`]
-//! are an [`EntityStore`]: the ports of [`shop_core`].
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and `Users` and `Orders` are an
+//! `EntityStore`: the ports of [`shop_core`].
 //!
 //! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and
 //! `MockUserOrders`, for tests that need a specific error or count calls.
@@ -123,6 +108,7 @@
 //!
 //! | feature | default | contents |
 //! |---|---|---|
+//! | `accounts` | | users and orders |
 //! | `rustls` | yes | https, with rustls and aws-lc-rs |
 //! | `gzip` | yes | compressed responses |
 //! | `blocking` | | `BlockingFuture` and `BlockingStream`: every call without a Tokio runtime |
@@ -136,7 +122,7 @@
 
 // `builder`: the builder and its options
 // `blocking`: calls of programs without a runtime
-// `client`, `dead_letters`, `entities`, `export`, `health`, `request`: the calls
+// `client`, `dead_letters`, `accounts`, `export`, `health`, `request`: the calls
 // `error`: the error, and the problem that a service reports
 // `retries`: retries: total time, backoff, budget
 // `tokens`: bearer tokens
@@ -145,6 +131,8 @@
 // `correlation`: request ids and trace contexts
 // `observer`: the observer of calls
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod batch;
 #[cfg(feature = "blocking")]
 mod blocking;
@@ -152,7 +140,6 @@ mod builder;
 mod client;
 mod correlation;
 mod dead_letters;
-mod entities;
 mod error;
 mod events;
 mod export;
@@ -167,12 +154,13 @@ mod retries;
 mod tokens;
 mod transport;
 
+#[cfg(feature = "accounts")]
+pub use accounts::*;
 #[cfg(feature = "blocking")]
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
 pub use dead_letters::DeadLetters;
-pub use entities::{Entities, Orders, Users};
 pub use error::{HttpErrorExt, Problem};
 pub use export::Export;
 pub use health::{EntityHealth, GapsHealth, Health, IngestHealth};
@@ -188,22 +176,15 @@ pub use shop_core::api::{
     BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody, ResolvedBody,
     ResolvedStatus, StuckBody,
 };
-#[cfg(feature = "mock")]
-pub use shop_core::entity::MockEntityStore;
-pub use shop_core::entity::{EntityStore, Insertion};
 pub use shop_core::feed::{FeedCursor, FeedItem};
 pub use shop_core::log::{ReasonKind, RecordPosition};
 pub use shop_core::memory;
-pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
 pub use shop_core::ports::{
     Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents,
     PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, UtcOffset,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseEvents, MockPurchaseQuery, MockPurchaseSink};
-#[cfg(feature = "mock")]
-pub use shop_core::users::MockUserOrders;
-pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
 pub use shop_core::{
     Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Outcome, Price,
     PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId,

@@ -128,6 +128,7 @@
 //!
 //! | feature | adds | default |
 //! |---|---|---|
+//! | `accounts` | users and orders | no |
 //! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
 //! | `otel` | traces with the global OpenTelemetry propagator | no |
@@ -140,6 +141,8 @@
 // senders, and what they may do. `server`: the listener, and what is around every route. `service`: the roles behind the
 // routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values that are read again when their files
 // change. `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
+#[cfg(feature = "accounts")]
+mod accounts;
 mod auth;
 mod compat;
 mod header_names;
@@ -154,6 +157,8 @@ mod server;
 mod service;
 mod watched_body;
 
+#[cfg(feature = "accounts")]
+pub use accounts::role::{EntityRole, OrdersRole, UsersRole};
 /// The macro for implementations of [`Authenticate`].
 pub use async_trait::async_trait;
 pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Rejection, Scopes};
@@ -175,7 +180,6 @@ pub use server::serve::serve;
 pub use server::serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
-pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
 pub use service::parts::{Parts, ServiceKind};
 pub use shop_core::ports::StoreSink;
 pub use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use shop_core::UserId;
 use shop_core::ports::Selector;
-use shop_core::users::UserNumber;
 
 use super::trail::{Audited, Trail, described};
 use crate::response::{HttpError, HttpResult};
@@ -119,12 +118,12 @@ pub enum Action<'a> {
     ReadPositions,
     /// Register a user.
     RegisterUser,
-    /// Read this user.
-    ReadUser(UserNumber),
-    /// Place an order for this user.
-    PlaceOrder(UserNumber),
-    /// Read orders of this user.
-    ReadOrders(UserNumber),
+    /// Read the user with this number.
+    ReadUser(i64),
+    /// Place an order for the user with this number.
+    PlaceOrder(i64),
+    /// Read orders of the user with this number.
+    ReadOrders(i64),
     /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also what a replay or a discard
     /// of them would do.
     Observe,
@@ -155,9 +154,9 @@ impl Action<'_> {
         }
     }
 
-    /// The registered user whom, or whose orders, the action concerns. The number is unrelated to the ids of purchases.
+    /// The number of the registered user whom, or whose orders, the action concerns. It is unrelated to the ids of purchases.
     #[must_use]
-    pub const fn user_number(&self) -> Option<UserNumber> {
+    pub const fn user_number(&self) -> Option<i64> {
         match self {
             Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => Some(*number),
             _ => None,
@@ -232,7 +231,7 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Caller {
     /// The principal, if an authentication layer has inserted one.
-    principal: Option<Principal>,
+    pub(crate) principal: Option<Principal>,
     /// The record for the access log, if there is one.
     trail: Option<Arc<Trail>>,
 }
@@ -250,11 +249,6 @@ impl Caller {
     /// The user id of the principal, if it is a user.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.principal.as_ref()?.subject()
-    }
-
-    /// The owner of what the principal writes, unless it is anonymous.
-    pub(crate) fn owner(&self) -> Option<&str> {
-        self.principal.as_ref()?.owner()
     }
 
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.

@@ -79,14 +79,13 @@ const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
 #[cfg(test)]
 mod tests {
     use shop_core::UserId;
-    use shop_core::users::UserNumber;
 
     use super::*;
 
     #[test]
     fn own_scopes_are_for_the_subject_alone() {
         let (own, other): (UserId, UserId) = ("7".parse().unwrap(), "8".parse().unwrap());
-        let (own_number, other_number) = (UserNumber::new(7), UserNumber::new(8));
+        let (own_number, other_number) = (7, 8);
         let selectors = [&own, &other].map(|user| Selector::User(user.clone()));
         for (scope, own, other) in [
             ("purchases:write", Action::Buy(&own), Action::Buy(&other)),

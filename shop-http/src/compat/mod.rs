@@ -7,7 +7,6 @@ mod choice;
 mod errors;
 mod forms;
 pub(crate) mod purchase;
-pub(crate) mod pydantic;
 mod systems;
 
 pub(crate) use choice::INGRESS_PREFIXES;

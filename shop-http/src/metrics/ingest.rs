@@ -9,7 +9,6 @@ use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
 use shop_core::log::{Gap, Lag, LogUsage, Offsets, ReasonKind};
-use shop_core::outbox::{Backlog, RelayMonitor};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;
@@ -155,19 +154,20 @@ impl Scrape {
         }
     }
 
-    /// Exports the state of the relay of `role`; its `backlog` was queried before.
-    pub(crate) fn note_relay(
+    /// Exports the state of the outbox of `role`; the number of its pending events and the time of the oldest were
+    /// queried before.
+    pub(crate) fn note_outbox(
         &self,
         role: &str,
-        relay: &RelayMonitor,
-        backlog: Option<&Backlog>,
+        published: u64,
+        pending: Option<(u64, Option<Timestamp>)>,
         now: Timestamp,
     ) {
         let labels = [("role", role)];
-        self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(relay.status().published);
-        if let Some(backlog) = backlog {
-            let oldest = backlog.oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
-            self.gauge(names::OUTBOX_PENDING, &labels).set(approximately(backlog.entries));
+        self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(published);
+        if let Some((entries, oldest)) = pending {
+            let oldest = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
+            self.gauge(names::OUTBOX_PENDING, &labels).set(approximately(entries));
             self.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
         }
     }

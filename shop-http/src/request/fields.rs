@@ -23,7 +23,7 @@ impl<'a, const N: usize> Body<'a, N> {
         Ok(Self::new(text, members))
     }
 
-    pub(super) const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
+    pub(crate) const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
         Self { text, members, errors: Vec::new() }
     }
 

@@ -2,11 +2,10 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
-pub(crate) mod entity;
 pub(crate) mod fields;
 pub(crate) mod purchase;
 pub(crate) mod query;
-mod strict;
+pub(crate) mod strict;
 
 pub(crate) use query::Query;
 

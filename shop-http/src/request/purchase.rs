@@ -192,7 +192,7 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String
 }
 
 /// Whether it is a JSON number, or text that would be one: not `"+5"`, `" 5 "`, `".5"` or `"05"`.
-pub(super) fn is_json_number(value: RawScalar<'_>) -> bool {
+pub(crate) fn is_json_number(value: RawScalar<'_>) -> bool {
     value.is_number()
         || value.text().is_some_and(|text| {
             let number = serde_json::from_str::<RawScalar<'_>>(&text);

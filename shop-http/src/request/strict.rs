@@ -3,23 +3,18 @@
 use std::str::FromStr;
 
 use shop_core::json::RawScalar;
-use shop_core::orders::TotalPrice;
-use shop_core::users::Email;
-use shop_core::{Decimal, Invalid, UserName};
+use shop_core::{Invalid, UserName};
 
-use crate::request::purchase::{self, is_json_number};
+use crate::request::purchase;
 use crate::response::validation_error::Kind;
 
-/// The error of a value in a path or a body that is not an integer.
-pub(super) const INTEGER: &str = "must be an integer";
-
 /// A text.
-pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+pub(crate) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
     purchase::text(value, false)
 }
 
 /// A text that looks like what it is: a name, an id or a product.
-pub(super) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
     let line = text(value)?;
     // All of these follow the rules of user names.
     let visible: UserName = text(value)?;
@@ -40,69 +35,12 @@ const fn is_invisible(character: char) -> bool {
     )
 }
 
-/// An email address, with nothing around it.
-pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
-    text::<String>(value)?
-        .parse()
-        .map_err(|why: Invalid| (Kind::Value, format!("is not valid: {}", why.reason())))
-}
-
-/// An integer within its bounds, without a fraction or an exponent.
-pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
-    let bits = 8 * size_of::<T>();
-    let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| (Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
-}
-
-/// The quantity of an order.
-pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, (Kind, String)> {
-    let quantity = integer(value)?;
-    if quantity > 0 { Ok(quantity) } else { Err((Kind::Value, "must be at least 1".to_owned())) }
-}
-
-/// The integer in a text that is a valid JSON integer.
-pub(super) fn parsed_integer(text: &str) -> Option<i64> {
-    text.parse().ok().filter(|number: &i64| number.to_string() == text)
-}
-
-/// A price, from a number or its text. It is not negative, and not rounded.
-pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
-    let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
-    let Some(digits) = digits.filter(|_| is_json_number(value)) else {
-        return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
-    };
-    let price: TotalPrice = digits.parse().map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
-    if price.cents() < 0 {
-        return Err((Kind::Value, "must not be negative".to_owned()));
-    }
-    let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
-    if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
-        Ok(price)
-    } else {
-        Err((Kind::Value, "must not have more than 2 decimals".to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use shop_core::orders::Product;
-
     use super::*;
 
     fn scalar(json: &str) -> RawScalar<'_> {
         serde_json::from_str(json).unwrap()
-    }
-
-    #[test]
-    fn integers_are_decimal_and_within_bounds() {
-        assert_eq!(integer::<i32>(scalar("-7")).unwrap(), -7);
-        assert_eq!(integer::<i64>(scalar("9223372036854775807")).unwrap(), i64::MAX);
-        for json in ["2147483648", "1.0", "1e3", "\"1\"", "true", "null", "-0"] {
-            assert!(integer::<i32>(scalar(json)).is_err(), "{json}");
-        }
-        for text in ["+1", "01", " 1", "", "9223372036854775808"] {
-            assert_eq!(parsed_integer(text), None, "{text}");
-        }
     }
 
     #[test]
@@ -113,21 +51,6 @@ mod tests {
         }
         for json in [r#""""#, r#"" ""#, r#""a\n""#, r#""a\u200b""#, r#""\u202eada""#, r#""\ufeffu1""#, "7"] {
             assert!(line::<UserName>(scalar(json)).is_err(), "{json}");
-            assert!(line::<Product>(scalar(json)).is_err(), "{json}");
-        }
-    }
-
-    #[test]
-    fn prices_are_exact() {
-        for (json, cents) in
-            [("50", 5_000), ("\"0.50\"", 50), ("1e2", 10_000), ("1.500", 150), ("99999999.99", 9_999_999_999)]
-        {
-            assert_eq!(total_price(scalar(json)).unwrap().cents(), cents, "{json}");
-        }
-        for json in
-            ["-0.01", "0.005", "1e-3", "100000000", "\" 5 \"", "\"NaN\"", "\"+5\"", "true", "null", "[]"]
-        {
-            assert!(total_price(scalar(json)).is_err(), "{json}");
         }
     }
 }

@@ -186,5 +186,5 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
 /// letters and takes longer than a query of a store.
 async fn query<T>(service: &Service, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
     let done = within(service.options.request_timeout, call).await;
-    done.map_err(|error| HttpError::query(error, Subject::DeadLetter))
+    done.map_err(|error| HttpError::query(error, Subject::DEAD_LETTER))
 }

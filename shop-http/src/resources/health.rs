@@ -21,7 +21,7 @@ use crate::compat::RequestDialect;
 use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
-use crate::service::{Entity, Service, ServiceKind, check_with_timeout, is_healthy};
+use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
 /// The status in `/health` of a service that needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";
@@ -54,13 +54,13 @@ pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Resp
     let LocalPorts { log, store, .. } = service.local();
     // The sink of management is its store.
     let sink = if service.kind == ServiceKind::Facing { log } else { store };
-    let entities = service.entities().filter(|entity| entity.is_local);
-    let (sink, query, entities) = tokio::join!(
+    let others = service.other_roles().into_iter().filter(|role| role.is_local);
+    let (sink, query, others) = tokio::join!(
         async { !sink || sink_is_healthy(&service).await },
         async { !store || query_is_healthy(&service).await },
-        join_all(entities.map(|entity| is_healthy(entity.check)))
+        join_all(others.map(|role| is_healthy(role.check)))
     );
-    let is_ready = sink && query && !entities.contains(&false);
+    let is_ready = sink && query && !others.contains(&false);
     probed(is_ready, json!({"status": if is_ready { "ready" } else { "not ready" }}))
 }
 
@@ -74,17 +74,17 @@ fn probed(is_ready: bool, body: Value) -> Response {
 pub(crate) struct Checks {
     writes: bool,
     reads: bool,
-    /// Users and orders, in this order, if the service has them.
-    entities: Vec<bool>,
+    /// The other roles, in the order of [`Service::other_roles`].
+    others: Vec<bool>,
 }
 
 impl Checks {
     /// Checks all ports concurrently.
     pub(crate) async fn run(service: &Service) -> Self {
-        let entities = service.entities().map(|entity| is_healthy(entity.check));
-        let (writes, reads, entities) =
-            tokio::join!(sink_is_healthy(service), query_is_healthy(service), join_all(entities));
-        Self { writes, reads, entities }
+        let others = service.other_roles().into_iter().map(|role| is_healthy(role.check));
+        let (writes, reads, others) =
+            tokio::join!(sink_is_healthy(service), query_is_healthy(service), join_all(others));
+        Self { writes, reads, others }
     }
 
     /// The parts that requests need, and whether each works: members of `/health` and `/v1`, and labels of
@@ -105,11 +105,11 @@ impl Checks {
             needs("store", !fails(Component::Store));
             needs("ingest", status.phase == Phase::Running && status.stuck.is_none());
         }
-        for (entity, is_healthy) in service.entities().zip(&self.entities) {
+        for (role, is_healthy) in service.other_roles().iter().zip(&self.others) {
             let runs = |status: IngestStatus| status.phase == Phase::Running && status.errors.is_empty();
-            let consumes = entity.ingest.is_none_or(|ingest| runs(ingest.status()));
-            let publishes = entity.relay.is_none_or(|relay| relay.status().last_error.is_none());
-            needs(entity.name, *is_healthy && consumes && publishes);
+            let consumes = role.ingest.is_none_or(|ingest| runs(ingest.status()));
+            let publishes = role.outbox.as_ref().is_none_or(|outbox| outbox.waits_for.is_none());
+            needs(role.name, *is_healthy && consumes && publishes);
         }
         parts
     }
@@ -134,7 +134,7 @@ impl Ports {
         let checks = match service.kind {
             // It accepts purchases while listings are unavailable.
             ServiceKind::Facing => {
-                Checks { writes: sink_is_healthy(service).await, reads: true, entities: Vec::new() }
+                Checks { writes: sink_is_healthy(service).await, reads: true, others: Vec::new() }
             }
             ServiceKind::Management => Checks::run(service).await,
         };
@@ -148,7 +148,7 @@ impl Ports {
             return Self { log: checks.writes, store: true, ingest };
         }
         let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
-        let store = checks.writes && checks.reads && !checks.entities.contains(&false);
+        let store = checks.writes && checks.reads && !checks.others.contains(&false);
         Self { log, store, ingest }
     }
 }
@@ -194,12 +194,9 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
 /// `GET /v1`: the roles of the service, whether it is ready, and its parts, for clients. It exists wherever `/v1` does:
 /// the other paths may be on an admin listener alone.
 pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
-    let roles = [
-        ("purchases", service.purchases.is_some()),
-        ("users", service.users.is_some()),
-        ("orders", service.orders.is_some()),
-    ];
-    let roles: Vec<_> = roles.into_iter().filter_map(|(name, is_served)| is_served.then_some(name)).collect();
+    let purchases = service.purchases.as_ref().map(|_| "purchases");
+    let roles: Vec<_> =
+        purchases.into_iter().chain(service.other_roles().iter().map(|role| role.name)).collect();
     let checks = Checks::run(&service).await;
     let is_ready = Ports::new(&service, &checks).are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
@@ -273,27 +270,23 @@ fn known(mut body: Value) -> Value {
     body
 }
 
-/// The name and the state of users, or of orders, in this process.
-async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value) {
-    let outbox = async {
-        let backlog = check_with_timeout(entity.relay?.backlog()).await.ok()?;
-        Some(backlog.entries)
-    };
-    let events = async {
-        Some(ingest_health(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
-    };
-    let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
-    let relay_error = entity.relay.and_then(|relay| relay.status().last_error);
+/// The name and the state of another role in this process.
+async fn role_health(service: &Service, role: OtherRole<'_>) -> (String, Value) {
+    let waits_for = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
+    let outbox = async { Some(check_with_timeout(role.outbox?.backlog).await.ok()?.0) };
+    let events =
+        async { Some(ingest_health(service, role.ingest?, |topic| topic == role.subscribed_topic).await) };
+    let (store, outbox, events) = tokio::join!(is_healthy(role.check), outbox, events);
     // Whether the store responds, the kind of error that keeps events in the outbox, and the ingest of the other role's
     // events.
     let mut health = known(json!({
         "store": store,
-        "outbox_waits_for": relay_error.map(|error| error.kind().as_str()),
+        "outbox_waits_for": waits_for.map(ErrorKind::as_str),
         "events": events,
     }));
     // The number of unpublished events; `null` if unknown.
     health["outbox"] = json!(outbox);
-    (entity.name.to_owned(), health)
+    (role.name.to_owned(), health)
 }
 
 /// `GET /health`: the state of the service, for people and dashboards. All parts are checked concurrently.
@@ -303,11 +296,11 @@ pub(crate) async fn health(
     uri: Uri,
     caller: Caller,
 ) -> Response {
-    let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
+    let events: Vec<_> = service.other_roles().iter().map(|role| role.subscribed_topic.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
-    let entities = join_all(service.own_entities().map(|entity| entity_health(&service, entity)));
-    let (checks, ingest, entities) = tokio::join!(Checks::run(&service), ingest, entities);
+    let others = join_all(service.own_roles().map(|role| role_health(&service, role)));
+    let (checks, ingest, others) = tokio::join!(Checks::run(&service), ingest, others);
     let (ports, parts) = (Ports::new(&service, &checks), checks.parts(&service));
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
@@ -340,7 +333,7 @@ pub(crate) async fn health(
     if service.may_inspect(&caller).is_ok() {
         body.insert("parts".into(), json!(parts));
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
-        body.extend(entities);
+        body.extend(others);
         if asks_for(&uri, HISTORY) {
             body.insert("history".into(), json!(service.metrics.history()));
         }

@@ -13,26 +13,26 @@ use crate::metrics::{Scrape, Source};
 use crate::resources::health::Checks;
 use crate::response::HttpResult;
 use crate::routes::mount::Mount;
-use crate::service::{Entity, Service, check_with_timeout};
+use crate::service::{OtherRole, Service, check_with_timeout};
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Exports the current state of users, or of orders.
-async fn note(scrape: &Scrape, service: &Service, entity: Entity<'_>) {
-    let relay = async {
-        if let Some(relay) = entity.relay {
-            let backlog = check_with_timeout(relay.backlog()).await.ok();
-            scrape.note_relay(entity.name, relay, backlog.as_ref(), service.clock.now());
+/// Exports the current state of another role.
+async fn note(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
+    let outbox = async {
+        if let Some(outbox) = role.outbox {
+            let pending = check_with_timeout(outbox.backlog).await.ok();
+            scrape.note_outbox(role.name, outbox.published, pending, service.clock.now());
         }
     };
     let events = async {
-        if let Some(events) = entity.ingest {
+        if let Some(events) = role.ingest {
             let lag = check_with_timeout(events.lag()).await.ok();
-            scrape.note_events(entity.subscribed_topic, events, lag.as_ref(), service.clock.now());
+            scrape.note_events(role.subscribed_topic, events, lag.as_ref(), service.clock.now());
         }
     };
-    tokio::join!(relay, events);
+    tokio::join!(outbox, events);
 }
 
 #[async_trait]
@@ -45,9 +45,9 @@ impl Source for Service {
                 scrape.note_ingest(ingest, lag.as_ref(), self.clock.now());
             }
         };
-        let entities = join_all(self.own_entities().map(|entity| note(scrape, self, entity)));
+        let roles = join_all(self.own_roles().map(|role| note(scrape, self, role)));
         let parts = async { scrape.note_dependencies(&Checks::run(self).await.parts(self)) };
-        tokio::join!(purchases, entities, parts);
+        tokio::join!(purchases, roles, parts);
     }
 }
 

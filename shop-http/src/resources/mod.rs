@@ -5,7 +5,6 @@ pub(crate) mod buy;
 pub(crate) mod dead_letters;
 #[cfg(feature = "docs")]
 pub(crate) mod docs;
-pub(crate) mod entities;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;

@@ -49,19 +49,19 @@ pub(crate) struct FailedCall {
 pub(crate) enum Subject {
     /// Purchases, in a service of this kind.
     Purchase(ServiceKind),
-    User,
-    Order,
-    DeadLetter,
+    /// Another one: the noun, and the names of a failed write and a failed query in the log.
+    Other([&'static str; 3]),
 }
 
 impl Subject {
+    pub(crate) const DEAD_LETTER: Self =
+        Self::Other(["dead letter", "resolve dead letters", "query dead letters"]);
+
     /// The noun, and the names of a failed write and a failed query in the log.
     const fn words(self) -> [&'static str; 3] {
         match self {
             Self::Purchase(_) => ["purchase", "write purchase", "query purchases"],
-            Self::User => ["user", "write user", "query users"],
-            Self::Order => ["order", "write order", "query orders"],
-            Self::DeadLetter => ["dead letter", "resolve dead letters", "query dead letters"],
+            Self::Other(words) => words,
         }
     }
 }
@@ -87,7 +87,7 @@ const fn unsupported(text: &'static str) -> HttpError {
     of_kind(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text)
 }
 
-const fn unknown(problem_type: &'static str, text: &'static str) -> HttpError {
+pub(crate) const fn unknown(problem_type: &'static str, text: &'static str) -> HttpError {
     HttpError::new(StatusCode::NOT_FOUND, Some(problem_type), text)
 }
 
@@ -125,16 +125,15 @@ impl HttpError {
     );
     pub(crate) const NO_EVENTS: Self = unsupported("This service does not follow a log");
     pub(crate) const NO_NAMES: Self = unsupported("This store finds no names by their beginning");
-    /// There is no such user, or its event has not been received yet.
-    pub(crate) const UNKNOWN_USER: Self = unknown(problem::UNKNOWN_USER, "User not found");
-    pub(crate) const UNKNOWN_ORDER: Self = unknown(problem::UNKNOWN_ORDER, "Order not found");
-    pub(crate) const EMAIL_TAKEN: Self =
-        Self::new(StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN), "Email already registered");
     /// A route has panicked.
     pub(crate) const PANICKED: Self =
         of_kind(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, "Internal Server Error");
 
-    const fn new(status: StatusCode, problem_type: Option<&'static str>, text: &'static str) -> Self {
+    pub(crate) const fn new(
+        status: StatusCode,
+        problem_type: Option<&'static str>,
+        text: &'static str,
+    ) -> Self {
         Self {
             status,
             problem_type,
@@ -195,12 +194,6 @@ impl HttpError {
     pub(crate) fn unauthenticated(challenge: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let error = Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text);
         Self { wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))), ..error }
-    }
-
-    /// The key was used for another one of these.
-    pub(crate) fn key_taken(subject: Subject) -> Self {
-        let text = key_taken(subject).into();
-        Self { text, ..Self::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "") }
     }
 
     /// There are too many concurrent requests; this one was not processed.
@@ -379,7 +372,7 @@ impl IntoResponse for HttpError {
 }
 
 /// The text for a key that was used for another one.
-fn key_taken(subject: Subject) -> String {
+pub(crate) fn key_taken(subject: Subject) -> String {
     format!("The Idempotency-Key was used for another {}", subject.words()[0])
 }
 

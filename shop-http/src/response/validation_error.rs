@@ -48,6 +48,7 @@ pub(crate) enum Kind {
     /// JSON of another type than an object.
     NoObject,
     /// Another one, whose text is that of pydantic, with the parameter of the text.
+    #[cfg_attr(not(feature = "accounts"), expect(dead_code))]
     Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
 

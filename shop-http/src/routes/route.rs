@@ -192,12 +192,6 @@ impl Route {
         route
     }
 
-    /// The same route without `prefix`, in another group.
-    pub(crate) fn outside_of(&self, prefix: &str, group: RouteGroup) -> Self {
-        let path = self.path.strip_prefix(prefix).unwrap_or(&self.path).to_owned();
-        Self { group, path, ..self.clone() }
-    }
-
     /// The route with a slash at its end, which redirects to the one without. The client repeats its method and body there.
     pub(crate) fn with_slash(&self) -> Self {
         let redirect = async |OriginalUri(uri): OriginalUri| {

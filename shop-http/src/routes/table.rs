@@ -8,8 +8,8 @@ use crate::metrics::{Measured, RouteSeries};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, entities, events, health, index, listing, metrics, openapi, page, problems,
-    v1_purchases, whoami,
+    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems, v1_purchases,
+    whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
@@ -27,7 +27,9 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     own.push(
         to.plain((Health, "/healthz", Probe), "Whether the process is alive", health::alive_text).open(),
     );
-    let mut all = [own.clone(), of_all(&to), accounts(service, &to)].concat();
+    let mut all = [own.clone(), of_all(&to)].concat();
+    #[cfg(feature = "accounts")]
+    all.extend(crate::accounts::routes(service, &to));
     if let Some(role) = &service.purchases {
         all.extend(purchases(service, &To(Arc::clone(role))));
         if service.has(Dialects) {
@@ -102,24 +104,6 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
         all.push(to.read((V1, "/v1/usernames", Read), "The names of users that begin with prefix, in any case", v1_purchases::names));
     }
     all
-}
-
-/// Users and orders, if the service has them: in the native API, and as in the replaced system.
-#[rustfmt::skip]
-fn accounts(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
-    let mut v1 = Vec::new();
-    if service.users.is_some() {
-        v1.push(to.write((V1, "/v1/users", Write), "Registers: email, name", entities::post_user));
-        v1.push(to.read((V1, "/v1/users/{user_id}", Read), "One user", entities::get_user));
-        v1.push(to.read((V1, "/v1/users/{user_id}/orders", Read), "The numbers of a user's known orders", entities::get_orders_of_user));
-    }
-    if service.orders.is_some() {
-        v1.push(to.write((V1, "/v1/orders", Write), "Orders: user_id, product, quantity, total_price", entities::post_order));
-        v1.push(to.read((V1, "/v1/orders/{order_id}", Read), "One order", entities::get_order));
-    }
-    let own: Vec<_> = v1.iter().map(|route| route.outside_of("/v1", Dialects)).collect();
-    let slashes = own.iter().map(Route::with_slash).collect();
-    [v1, own, slashes].concat()
 }
 
 /// Adds the routes below the prefixes of the replaced systems: those of `own` below `/api` and, but for the probe and what

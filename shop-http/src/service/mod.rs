@@ -2,15 +2,15 @@
 
 pub(crate) mod batch;
 pub(crate) mod dead_letters;
-pub(crate) mod entity_role;
 mod names;
+pub(crate) mod other_role;
 pub(crate) mod parts;
 pub(crate) mod publisher;
 pub(crate) mod purchases;
 pub(crate) mod recent;
 pub(crate) mod waiting;
 
-pub(crate) use entity_role::Entity;
+pub(crate) use other_role::OtherRole;
 pub(crate) use purchases::Purchases;
 pub(crate) use waiting::Visibility;
 
@@ -21,22 +21,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
-use shop_core::orders::Order;
-use shop_core::record::Event;
 use shop_core::shop::LocalPorts;
-use shop_core::users::User;
-use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
+use shop_core::{Clock, Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
+use crate::response::HttpResult;
 use crate::response::constant::Constants;
-use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::route::Listed;
 use crate::service::dead_letters::DeadLetterLogs;
-use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::Parts;
 pub(crate) use crate::service::parts::ServiceKind;
 
@@ -45,8 +41,8 @@ pub(crate) use crate::service::parts::ServiceKind;
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
     pub(crate) purchases: Option<Arc<Purchases>>,
-    pub(crate) users: Option<UsersRole>,
-    pub(crate) orders: Option<OrdersRole>,
+    #[cfg(feature = "accounts")]
+    pub(crate) accounts: crate::accounts::role::Accounts,
     pub(crate) dead_letters: DeadLetterLogs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -68,7 +64,7 @@ impl Service {
         policy: Policy,
         groups: BTreeSet<RouteGroup>,
     ) -> Self {
-        let Parts { kind, purchases, users, orders, dead_letters, clock, metrics } = parts;
+        let Parts { kind, purchases, dead_letters, clock, metrics, .. } = parts;
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
@@ -80,8 +76,8 @@ impl Service {
         Self {
             kind,
             purchases,
-            users,
-            orders,
+            #[cfg(feature = "accounts")]
+            accounts: crate::accounts::role::Accounts { users: parts.users, orders: parts.orders },
             dead_letters,
             clock,
             metrics,
@@ -117,53 +113,23 @@ impl Service {
         self.purchases.as_ref().map(|purchases| purchases.local).unwrap_or_default()
     }
 
-    /// The result of a query of a store of these, if it completes in time.
-    pub(crate) async fn query_for<T>(
-        &self,
-        subject: Subject,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> HttpResult<T> {
-        within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
-            // The backend does not have this role.
-            ErrorKind::Unsupported => HttpError::NO_ROUTE,
-            _ => HttpError::query(error, subject),
-        })
-    }
-
-    /// The outcome of a write with `key` to a store of these, if it is known in time.
-    pub(crate) async fn write<T>(
-        &self,
-        subject: Subject,
-        key: &IdempotencyKey,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> HttpResult<T> {
-        let written = within(self.options.publish_timeout, call).await;
-        written.map_err(|error| match error.kind() {
-            // The backend does not have this role.
-            ErrorKind::Unsupported => HttpError::NO_ROUTE,
-            _ => HttpError::write(error, subject, key.clone()),
-        })
-    }
-
-    /// The roles users and orders, if this service has them.
-    pub(crate) fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
-        let users = self.users.iter();
-        let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check()));
-        let orders = self.orders.iter();
-        users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check())))
+    /// The roles beside purchases.
+    pub(crate) fn other_roles(&self) -> Vec<OtherRole<'_>> {
+        #[cfg(feature = "accounts")]
+        return self.accounts.roles();
+        #[cfg(not(feature = "accounts"))]
+        Vec::new()
     }
 
     /// All ingests of this process: of purchases and of events.
     pub(crate) fn ingests(&self) -> impl Iterator<Item = &IngestMonitor> {
-        let users = self.users.iter().filter_map(|role| role.ingest.as_ref());
-        let orders = self.orders.iter().filter_map(|role| role.ingest.as_ref());
-        self.ingest().into_iter().chain(users).chain(orders)
+        self.ingest().into_iter().chain(self.other_roles().into_iter().filter_map(|role| role.ingest))
     }
 
-    /// The roles whose tasks run in this process.
-    pub(crate) fn own_entities(&self) -> impl Iterator<Item = Entity<'_>> {
-        let runs = |entity: &Entity<'_>| entity.ingest.is_some() || entity.relay.is_some();
-        self.entities().filter(move |entity| self.kind == ServiceKind::Management || runs(entity))
+    /// The other roles whose tasks run in this process.
+    pub(crate) fn own_roles(&self) -> impl Iterator<Item = OtherRole<'_>> {
+        let runs = |role: &OtherRole<'_>| role.ingest.is_some() || role.outbox.is_some();
+        self.other_roles().into_iter().filter(move |role| self.kind == ServiceKind::Management || runs(role))
     }
 }
 

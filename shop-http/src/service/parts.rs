@@ -6,8 +6,9 @@ use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, S
 use shop_core::shop::{DeadLetterLog, PurchasesRole};
 use shop_core::{Clock, SystemClock};
 
+#[cfg(feature = "accounts")]
+use crate::accounts::role::{OrdersRole, UsersRole};
 use crate::metrics::Metrics;
-use crate::service::entity_role::{OrdersRole, UsersRole};
 
 /// Which of the two services this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,10 @@ impl ServiceKind {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-/// use shop_http::{OrdersRole, Parts, UsersRole};
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::Parts;
 ///
-/// let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
-/// parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
-/// parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+/// let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -49,8 +48,10 @@ pub struct Parts {
     /// Purchases. Without them their routes do not exist, and there is no page for browsers.
     pub purchases: Option<PurchasesRole>,
     /// Users.
+    #[cfg(feature = "accounts")]
     pub users: Option<UsersRole>,
     /// Orders.
+    #[cfg(feature = "accounts")]
     pub orders: Option<OrdersRole>,
     /// The logs whose dead letters are served (default: that of the purchases, if they have one).
     pub dead_letters: Vec<DeadLetterLog>,
@@ -73,7 +74,17 @@ impl Parts {
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
         let (clock, metrics, purchases) = (Arc::new(SystemClock), Metrics::new(), purchases.into());
         let dead_letters = purchases.iter().filter_map(|role| role.log.clone()).collect();
-        Self { kind, purchases, users: None, orders: None, dead_letters, clock, metrics }
+        Self {
+            kind,
+            purchases,
+            #[cfg(feature = "accounts")]
+            users: None,
+            #[cfg(feature = "accounts")]
+            orders: None,
+            dead_letters,
+            clock,
+            metrics,
+        }
     }
 
     /// Facing, which publishes purchases to `sink` and lists them from `query`.

@@ -9,11 +9,12 @@ use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, RequestContext};
 
+use super::{pydantic, strict};
 use crate::compat::Dialect;
-use crate::compat::pydantic;
 use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
-use crate::request::{PathText, body, purchase, strict};
+use crate::request::strict::line;
+use crate::request::{PathText, body, purchase};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::service::Service;
@@ -48,7 +49,7 @@ impl CreateRequest {
     pub(crate) fn user(self) -> HttpResult<NewUser> {
         let mut body = self.body(["email", "name"])?;
         let (email, name) = if self.dialect.is_strict {
-            (body.read("email", strict::email), body.read("name", strict::line))
+            (body.read("email", strict::email), body.read("name", line))
         } else {
             let name = |value: RawScalar<'_>| pydantic::short_text(value, PersonName::MAX_CHARS);
             (body.read("email", pydantic::email), body.read("name", name))
@@ -62,7 +63,7 @@ impl CreateRequest {
         let mut body = self.body(["user_id", "product", "quantity", "total_price"])?;
         let (user, product, quantity, price) = if self.dialect.is_strict {
             let user = body.read("user_id", strict::integer::<i64>);
-            let product = body.read("product", strict::line);
+            let product = body.read("product", line);
             let quantity = body.read("quantity", strict::quantity);
             (user, product, quantity, body.read("total_price", strict::total_price))
         } else {

@@ -7,8 +7,11 @@ use shop_core::Result;
 use shop_core::entity::EntityStore;
 use shop_core::ingest::IngestMonitor;
 use shop_core::orders::Order;
-use shop_core::outbox::RelayMonitor;
-use shop_core::users::UserStore;
+use shop_core::outbox::{RelayMonitor, RelayStatus};
+use shop_core::record::Event as _;
+use shop_core::users::{User, UserStore};
+
+use crate::service::other_role::{OtherRole, Outbox};
 
 /// The role users. It consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
@@ -52,29 +55,33 @@ impl<S> EntityRole<S> {
     }
 }
 
-/// The state of one of the two roles.
-pub(crate) struct Entity<'a> {
-    /// The name in `/health` and in metrics.
-    pub(crate) name: &'static str,
-    /// The topic that it consumes.
-    pub(crate) subscribed_topic: &'a str,
-    pub(crate) ingest: Option<&'a IngestMonitor>,
-    pub(crate) relay: Option<&'a RelayMonitor>,
-    /// Whether its store is a file of this process.
-    pub(crate) is_local: bool,
-    /// Checks whether its store is healthy.
-    pub(crate) check: BoxFuture<'a, Result<()>>,
+/// The roles users and orders, if a service has them.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    pub(crate) users: Option<UsersRole>,
+    pub(crate) orders: Option<OrdersRole>,
 }
 
-impl<'a> Entity<'a> {
-    pub(super) fn new<S>(
-        name: &'static str,
-        own_topic: &'static str,
-        role: &'a EntityRole<S>,
-        check: BoxFuture<'a, Result<()>>,
-    ) -> Self {
-        let subscribed_topic = role.subscribed_topic.as_deref().unwrap_or(own_topic);
-        let (ingest, relay) = (role.ingest.as_ref(), role.relay.as_ref());
-        Self { name, subscribed_topic, ingest, relay, is_local: role.is_local, check }
+impl Accounts {
+    /// The state of both.
+    pub(crate) fn roles(&self) -> Vec<OtherRole<'_>> {
+        let users = self.users.iter().map(|role| state("users", Order::TOPIC, role, role.store.check()));
+        let orders = self.orders.iter().map(|role| state("orders", User::TOPIC, role, role.store.check()));
+        users.chain(orders).collect()
     }
+}
+
+fn state<'a, S>(
+    name: &'static str,
+    topic: &'static str,
+    role: &'a EntityRole<S>,
+    check: BoxFuture<'a, Result<()>>,
+) -> OtherRole<'a> {
+    let outbox = role.relay.as_ref().map(|relay| {
+        let RelayStatus { published, last_error, .. } = relay.status();
+        let backlog = async { relay.backlog().await.map(|backlog| (backlog.entries, backlog.oldest)) };
+        Outbox { published, waits_for: last_error.map(|error| error.kind()), backlog: Box::pin(backlog) }
+    });
+    let subscribed_topic = role.subscribed_topic.as_deref().unwrap_or(topic);
+    OtherRole { name, subscribed_topic, ingest: role.ingest.as_ref(), outbox, is_local: role.is_local, check }
 }

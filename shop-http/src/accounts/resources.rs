@@ -9,29 +9,38 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use shop_core::Result as PortResult;
-use shop_core::api::UserOrdersBody;
+use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::failpoints;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::{User, UserNumber};
+use shop_core::{ErrorKind, IdempotencyKey, Result as PortResult};
 use tokio::time::{Instant, sleep};
 
-use crate::auth::{Action, Caller};
+use super::request::{CreateRequest, number};
+use super::role::{OrdersRole, UsersRole};
+use crate::auth::{Action, Caller, Principal};
 use crate::compat::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
 use crate::request::PathText;
-use crate::request::entity::{CreateRequest, number};
+use crate::response::error::{key_taken, unknown};
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::mount::Mount;
-use crate::service::Service;
-use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::{Service, within};
 
 /// The bounds of the pauses between two attempts to place an order of an unknown user: short at first, as the user's
 /// event usually is in flight.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+const USER: Subject = Subject::Other(["user", "write user", "query users"]);
+const ORDER: Subject = Subject::Other(["order", "write order", "query orders"]);
+/// There is no such user, or its event has not been received yet.
+const UNKNOWN_USER: HttpError = unknown(problem::UNKNOWN_USER, "User not found");
+const UNKNOWN_ORDER: HttpError = unknown(problem::UNKNOWN_ORDER, "Order not found");
+const EMAIL_TAKEN: HttpError =
+    HttpError::new(StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN), "Email already registered");
 
 /// What the handlers get of a request.
 type Read = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
@@ -45,9 +54,13 @@ pub(crate) async fn post_user(
     service.policy.check(&caller, &Action::RegisterUser)?;
     let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
     // Anonymous callers share their keys.
-    let own = caller.owner().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let own = caller
+        .principal
+        .as_ref()
+        .and_then(Principal::owner)
+        .map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
-    let inserted = service.write(Subject::User, &key, failpoints("row", store.insert(&new))).await?;
+    let inserted = service.write(USER, &key, failpoints("row", store.insert(&new))).await?;
     created(inserted, dialect, &mount)
 }
 
@@ -57,9 +70,39 @@ pub(crate) async fn post_order(
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
     let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
-    service.policy.check(&caller, &Action::PlaceOrder(new.user_id))?;
+    service.policy.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
     let placing = place(&**store, &new, &service.options);
-    created(service.write(Subject::Order, &new.key, placing).await?, dialect, &mount)
+    created(service.write(ORDER, &new.key, placing).await?, dialect, &mount)
+}
+
+impl Service {
+    /// The result of a query of a store of these, if it completes in time.
+    async fn query_for<T>(
+        &self,
+        subject: Subject,
+        call: impl Future<Output = PortResult<T>> + Send,
+    ) -> HttpResult<T> {
+        within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
+            // The backend does not have this role.
+            ErrorKind::Unsupported => HttpError::NO_ROUTE,
+            _ => HttpError::query(error, subject),
+        })
+    }
+
+    /// The outcome of a write with `key` to a store of these, if it is known in time.
+    async fn write<T>(
+        &self,
+        subject: Subject,
+        key: &IdempotencyKey,
+        call: impl Future<Output = PortResult<T>> + Send,
+    ) -> HttpResult<T> {
+        let written = within(self.options.publish_timeout, call).await;
+        written.map_err(|error| match error.kind() {
+            // The backend does not have this role.
+            ErrorKind::Unsupported => HttpError::NO_ROUTE,
+            _ => HttpError::write(error, subject, key.clone()),
+        })
+    }
 }
 
 /// Places an order, with retries while its user is unknown and there is time.
@@ -93,14 +136,14 @@ trait Resource: Entity + Serialize {
 
 impl Resource for User {
     const PATH: &'static str = "/v1/users";
-    const SUBJECT: Subject = Subject::User;
-    const REFUSED: HttpError = HttpError::EMAIL_TAKEN;
+    const SUBJECT: Subject = USER;
+    const REFUSED: HttpError = EMAIL_TAKEN;
 }
 
 impl Resource for Order {
     const PATH: &'static str = "/v1/orders";
-    const SUBJECT: Subject = Subject::Order;
-    const REFUSED: HttpError = HttpError::UNKNOWN_USER;
+    const SUBJECT: Subject = ORDER;
+    const REFUSED: HttpError = UNKNOWN_USER;
 }
 
 /// The response to an insert. Under `/v1` it has a location, and says whether the key was used before.
@@ -108,7 +151,11 @@ fn created<E: Resource>(insertion: Insertion<E>, dialect: &Dialect, mount: &Moun
     let (row, is_replayed) = match insertion {
         Insertion::Inserted(row) => (row, false),
         Insertion::AlreadyInserted(row) => (row, true),
-        Insertion::KeyTaken => return Err(HttpError::key_taken(E::SUBJECT)),
+        Insertion::KeyTaken => {
+            let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
+            error.text = key_taken(E::SUBJECT).into();
+            return Err(error);
+        }
         Insertion::Refused => return Err(E::REFUSED),
     };
     let location = || [(header::LOCATION, mount.path(format_args!("{}/{}", E::PATH, row.number())))];
@@ -121,9 +168,9 @@ pub(crate) async fn get_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-    service.policy.check(&caller, &Action::ReadUser(id))?;
-    let found = service.query_for(Subject::User, store.get(id)).await?;
-    Ok(Json(found.ok_or(HttpError::UNKNOWN_USER)?).into_response())
+    service.policy.check(&caller, &Action::ReadUser(id.get()))?;
+    let found = service.query_for(USER, store.get(id)).await?;
+    Ok(Json(found.ok_or(UNKNOWN_USER)?).into_response())
 }
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
@@ -131,9 +178,9 @@ pub(crate) async fn get_orders_of_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-    service.policy.check(&caller, &Action::ReadOrders(id))?;
-    let found = service.query_for(Subject::User, store.orders_of(id)).await?;
-    let orders = found.ok_or(HttpError::UNKNOWN_USER)?;
+    service.policy.check(&caller, &Action::ReadOrders(id.get()))?;
+    let found = service.query_for(USER, store.orders_of(id)).await?;
+    let orders = found.ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody::new(id, orders)).into_response())
 }
 
@@ -141,20 +188,20 @@ pub(crate) async fn get_order(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
-    let found = service.query_for(Subject::Order, store.get(OrderNumber::new(id))).await?;
-    let order = found.ok_or(HttpError::UNKNOWN_ORDER)?;
-    let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
+    let found = service.query_for(ORDER, store.get(OrderNumber::new(id))).await?;
+    let order = found.ok_or(UNKNOWN_ORDER)?;
+    let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id.get()));
     // A client does not learn which orders of others exist.
-    may.map_err(|_denied| HttpError::UNKNOWN_ORDER)?;
+    may.map_err(|_denied| UNKNOWN_ORDER)?;
     Ok(Json(order).into_response())
 }
 
 /// The role exists wherever its routes do.
 fn users(service: &Service) -> HttpResult<&UsersRole> {
-    service.users.as_ref().ok_or(HttpError::NO_ROUTE)
+    service.accounts.users.as_ref().ok_or(HttpError::NO_ROUTE)
 }
 
 /// The role exists wherever its routes do.
 fn orders(service: &Service) -> HttpResult<&OrdersRole> {
-    service.orders.as_ref().ok_or(HttpError::NO_ROUTE)
+    service.accounts.orders.as_ref().ok_or(HttpError::NO_ROUTE)
 }

@@ -1,4 +1,4 @@
-//! Users and orders of a service: creates them, and finds them by their number.
+//! Users and orders of a service: creates them, and finds them by their number. Feature `accounts`.
 
 use std::marker::PhantomData;
 
@@ -8,15 +8,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_core::api::UserOrdersBody;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
-use shop_core::entity::{Entity, EntityStore, Insertion};
-use shop_core::users::{MAX_LISTED_ORDERS, UserOrders};
+use shop_core::entity::Entity;
+use shop_core::users::MAX_LISTED_ORDERS;
 
 use crate::client::generate_key;
 use crate::response::Response;
-use crate::{
-    Email, Error, IntoValid, NewOrder, NewUser, Order, OrderNumber, PersonName, Product, Result, ShopClient,
-    TotalPrice, User, UserNumber,
-};
+use crate::{Error, IntoValid, Result, ShopClient};
+
+#[cfg(feature = "mock")]
+pub use shop_core::entity::MockEntityStore;
+pub use shop_core::entity::{EntityStore, Insertion};
+pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
+#[cfg(feature = "mock")]
+pub use shop_core::users::MockUserOrders;
+pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
 
 /// The entities of one type that a service owns: [`Users`] or [`Orders`].
 #[derive(Debug, Clone)]
