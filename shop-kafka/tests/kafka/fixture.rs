@@ -6,9 +6,7 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-#[path = "container.rs"]
-mod container;
-
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -24,8 +22,6 @@ use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-pub(crate) use container::KafkaContainer;
-
 /// A variable of the test environment.
 #[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
 pub(crate) fn environment(name: &str) -> Option<String> {
@@ -39,8 +35,8 @@ pub(crate) struct KafkaFixture {
     topic: String,
     addresses: String,
     cluster: Option<InProcessCluster>,
-    /// Runs as long as the fixture.
-    _container: Option<Arc<KafkaContainer>>,
+    /// The server that runs as long as the fixture.
+    pub(crate) server: Option<Arc<dyn Debug + Send + Sync>>,
 }
 
 /// The partitions of a fixture's topic.
@@ -77,31 +73,17 @@ impl KafkaFixture {
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
         let (topic, addresses) = (options.topic.clone(), options.brokers.clone());
         let log = KafkaLog::open(options).await.expect("a log");
-        Self { log, topic, addresses, cluster, _container: None }
+        Self { log, topic, addresses, cluster, server: None }
     }
 
-    /// On the brokers that `SHOP_TEST_KAFKA` names, or on one in a container of the image `TEST_KAFKA_IMAGE`. `None`
-    /// without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `kafka`.
+    /// On the brokers that `SHOP_TEST_KAFKA` names. `None` without, which is logged; a panic when `SHOP_TEST_REQUIRE` asks
+    /// for `kafka`.
     pub(crate) async fn on_test_server() -> Option<Self> {
-        Self::on_test_server_with(|_| {}).await
-    }
-
-    /// As [`on_test_server`](Self::on_test_server), with the default options as modified by `change`.
-    pub(crate) async fn on_test_server_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<Self> {
-        if let Some(address) = environment("SHOP_TEST_KAFKA") {
-            return Some(Self::on_brokers_with(&address, change).await);
-        }
-        match KafkaContainer::shared(environment("TEST_KAFKA_IMAGE").as_deref()).await {
-            Ok(container) => {
-                let fixture = Self::on_brokers_with(&container.address, change).await;
-                Some(Self { _container: Some(container), ..fixture })
-            }
-            Err(why) => {
-                let why = format!("SHOP_TEST_KAFKA names no broker, and {why}");
-                skip("kafka", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
-                None
-            }
-        }
+        let Some(address) = environment("SHOP_TEST_KAFKA") else {
+            skip("kafka", environment("SHOP_TEST_REQUIRE").as_deref(), "SHOP_TEST_KAFKA names no broker");
+            return None;
+        };
+        Some(Self::on_brokers(&address).await)
     }
 
     /// The log.

@@ -11,7 +11,6 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-use crate::servers;
 use crate::support::{publish_with_retries, purchase, read_all, soon};
 
 /// librdkafka repeats a failed request for a producer id after 500 ms, and asks for a missing leader each second.
@@ -219,9 +218,6 @@ async fn a_record_that_is_too_large_is_rejected() {
     // The cluster in the process knows no limit; librdkafka's own is 10 MiB here.
     let in_process = KafkaFixture::in_process().await;
     refuses(in_process.log(), 11 << 20).await;
-    let Some(fixture) = servers::on_broker().await else { return };
-    // The brokers' default is 1 MiB and a little.
-    refuses(fixture.log(), 2 << 20).await;
 }
 
 async fn refuses(log: &KafkaLog, bytes: usize) {

@@ -3,6 +3,8 @@
 //! The protocol: <https://kafka.apache.org/protocol#protocol_messages>, the records:
 //! <https://kafka.apache.org/documentation/#recordbatch>.
 
+#![allow(dead_code, reason = "each test takes its part")]
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -2,17 +2,15 @@
 
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::{Durability, PurchaseSink as _};
-use shop_core::{ErrorKind, Outcome, Timestamp};
+use shop_core::{ErrorKind, Timestamp};
 use shop_kafka::{Compression, KafkaLog};
+#[cfg(not(feature = "tls"))]
+use shop_kafka::{KafkaLogOptions, SaslMechanism};
 
 use crate::raw;
-use crate::servers::on_broker;
 use crate::support::{purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,71 +22,6 @@ async fn a_receipt_has_no_replicas_without_a_guarantee() {
     assert_eq!(receipt.durability, Durability::Broker { replicas: None });
     assert_eq!(sink.durability(), receipt.durability);
     assert!(receipt.position.is_some());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_has_the_required_number_of_replicas() {
-    let Some(fixture) = on_broker().await else { return };
-    let sink = fixture.log().sink();
-    // The default of a topic, once it was queried.
-    let known = Durability::Broker { replicas: Some(1) };
-    let last = async {
-        loop {
-            let receipt = sink.publish(&purchase(1)).await.unwrap();
-            if receipt.durability == known {
-                return;
-            }
-            assert_eq!(receipt.durability, Durability::Broker { replicas: None });
-        }
-    };
-    soon("learn it", last).await;
-    assert_eq!(sink.durability(), known);
-}
-
-/// An administrator of the brokers of `fixture`, and its topic's name with a suffix.
-fn administrator(fixture: &KafkaFixture) -> (AdminClient<DefaultClientContext>, String) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", fixture.addresses());
-    (config.create().unwrap(), format!("{}.other", fixture.topic()))
-}
-
-/// A log on a new topic with one replica and this setting.
-async fn log_on_topic(fixture: &KafkaFixture, (name, value): (&str, &str)) -> KafkaLog {
-    let (admin, topic) = administrator(fixture);
-    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set(name, value);
-    admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    let mut options = KafkaFixture::options(fixture.addresses());
-    options.topic = topic;
-    KafkaLog::open(options).await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_has_at_most_the_replicas_of_the_topic() {
-    let Some(fixture) = on_broker().await else { return };
-    let log = log_on_topic(&fixture, ("min.insync.replicas", "2")).await;
-    let receipt = soon("publish", log.sink().publish(&purchase(1))).await.unwrap();
-    assert_eq!(receipt.durability, Durability::Broker { replicas: Some(1) });
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compacted_topic_is_rejected() {
-    let Some(fixture) = on_broker().await else { return };
-    let log = log_on_topic(&fixture, ("cleanup.policy", "compact,delete")).await;
-    let (sink, purchases) = (log.sink(), [purchase(1), purchase(2)]);
-    let mut errors: Vec<_> = vec![soon("publish", sink.publish(&purchases[0])).await.unwrap_err()];
-    errors.extend(soon("publish", sink.publish_many(&purchases)).await.into_iter().map(Result::unwrap_err));
-    errors.push(soon("check", sink.check()).await.unwrap_err());
-    let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"{}")));
-    errors.push(soon("append", log.append(record)).await.unwrap_err());
-    let (admin, topic) = administrator(&fixture);
-    for error in errors {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied), "{error}");
-        assert!(error.to_string().contains(&topic) && error.to_string().contains("compact"), "{error}");
-    }
-    let topic = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "delete");
-    admin.alter_configs([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    soon("notice it", async { while sink.check().await.is_err() {} }).await;
-    soon("publish", sink.publish(&purchases[0])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,4 +77,22 @@ async fn properties_reach_the_clients_of_the_log() {
     let source = open("fetch.error.backoff.ms", "100").await.unwrap().source("group").unwrap();
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     assert_eq!(batch.records.len(), 1);
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn open_rejects_options_that_require_openssl() {
+    let scram = |options: &mut KafkaLogOptions| {
+        options.username = Some("somebody".into());
+        options.password = Some("secret".to_owned().into());
+        options.mechanism = SaslMechanism::ScramSha512;
+    };
+    let changes: [fn(&mut KafkaLogOptions); 2] = [scram, |options| options.tls = true];
+    for change in changes {
+        let mut options = KafkaLogOptions::new("localhost:9092");
+        change(&mut options);
+        let error = KafkaLog::open(options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains("feature tls"), "{error}");
+    }
 }

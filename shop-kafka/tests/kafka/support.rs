@@ -1,13 +1,20 @@
 //! Helpers: purchases, publishing, and reading.
 
+#![allow(dead_code, reason = "each test takes its part")]
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use shop_core::log::{LogSource, SourceEvent};
+use futures_util::TryStreamExt as _;
+use shop_core::log::{
+    DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType, Resolution,
+    SourceEvent,
+};
 use shop_core::ports::PurchaseSink;
-use shop_core::record::decode;
-use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock};
+use shop_core::record::{Record as _, decode};
+use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock, Timestamp};
+use shop_kafka::KafkaLog;
 
 /// Only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,4 +54,37 @@ pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseI
         }
     }
     found
+}
+
+pub(crate) const OF: RecordType = Purchase::TYPE;
+
+pub(crate) fn record(key: Option<&str>, value: &str) -> LogRecord {
+    LogRecord::new(0, Timestamp::MIN, Some(value.to_owned().into()))
+        .with_key(key.map(|key| key.to_owned().into()))
+}
+
+/// The records of the log, each as a dead letter.
+pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
+    let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect()).await.unwrap();
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    for shop_core::log::Batch { partition, records, .. } in batches {
+        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
+        letters.extend(records.into_iter().map(letter));
+    }
+    letters.sort_by_key(DeadLetter::position);
+    letters
+}
+
+pub(crate) async fn dead_letter_states(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
+    let all = async { log.scan_dead_letters().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
+    let (mut pending, mut resolved) = (Vec::new(), Vec::new());
+    for dead_letter_states in soon("read dead letters", all).await {
+        match dead_letter_states {
+            DeadLetterState::Pending(letter) => pending.push(letter),
+            DeadLetterState::Resolved(letter) => resolved.push(letter.resolution),
+            other => panic!("{other:?}"),
+        }
+    }
+    pending.sort_by_key(DeadLetter::position);
+    (pending, resolved)
 }

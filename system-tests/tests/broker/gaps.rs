@@ -191,7 +191,7 @@ async fn records_deleted_during_reads_are_delivered_or_a_gap() {
         options.partitions = 1;
         options.consumer_queue_bytes = 16 << 10;
     };
-    let Some(fixture) = KafkaFixture::on_test_server_with(one_partition).await else { return };
+    let Some(fixture) = servers::on_broker_with(one_partition).await else { return };
     let sink = fixture.log().sink();
     let purchases: Vec<_> = (0..COUNT).map(purchase).collect();
     for purchases in purchases.chunks(200) {

@@ -3,19 +3,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::fixture::{KafkaContainer, KafkaFixture, environment};
+use crate::fixture::{KafkaFixture, environment};
+use crate::kafka_container::KafkaContainer;
 use shop_core::conformance::skip;
 use shop_kafka::KafkaLogOptions;
 
-/// A log on the test broker, in a container if none is configured. Without one the test is skipped with a
-/// report; `SHOP_TEST_REQUIRE` makes that a failure.
+/// A log on the test broker: the one that `SHOP_TEST_KAFKA` names, or one in a container of the image
+/// `TEST_KAFKA_IMAGE`. Without one the test is skipped with a report; `SHOP_TEST_REQUIRE` makes that a failure.
 pub(crate) async fn on_broker() -> Option<KafkaFixture> {
-    KafkaFixture::on_test_server().await
+    on_broker_with(|_| {}).await
 }
 
 /// The same with other options.
 pub(crate) async fn on_broker_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<KafkaFixture> {
-    KafkaFixture::on_test_server_with(change).await
+    if let Some(address) = environment("SHOP_TEST_KAFKA") {
+        return Some(KafkaFixture::on_brokers_with(&address, change).await);
+    }
+    let container = in_container("kafka", "SHOP_TEST_KAFKA names no broker").await?;
+    let mut fixture = KafkaFixture::on_brokers_with(&container.address, change).await;
+    fixture.server = Some(container);
+    Some(fixture)
 }
 
 /// The address of a broker with logins, and its container.
@@ -26,6 +33,10 @@ pub(crate) struct Logins {
 }
 
 impl Logins {
+    fn of(container: Arc<KafkaContainer>) -> Self {
+        Self { address: container.login_address.clone(), container: Some(container) }
+    }
+
     /// The address without authentication, if known.
     pub(crate) fn anybody(&self) -> Option<&str> {
         self.container.as_ref().map(|container| container.address.as_str())
@@ -36,21 +47,19 @@ impl Logins {
 pub(crate) async fn logins() -> Option<Logins> {
     match environment("SHOP_TEST_KAFKA_SASL") {
         Some(address) => Some(Logins { address, container: None }),
-        None => incontainer("kafka", "SHOP_TEST_KAFKA_SASL names no broker").await,
+        None => in_container("kafka", "SHOP_TEST_KAFKA_SASL names no broker").await.map(Logins::of),
     }
 }
 
 /// A broker with known users, which log in with `PLAIN`. Only one in a container is such a broker, so it is
 /// another server to `SHOP_TEST_REQUIRE`: `docker`.
 pub(crate) async fn plain_logins() -> Option<Logins> {
-    incontainer("docker", "this test needs a broker with users of its own").await
+    in_container("docker", "this test needs a broker with users of its own").await.map(Logins::of)
 }
 
-async fn incontainer(server: &str, first: &str) -> Option<Logins> {
+async fn in_container(server: &str, first: &str) -> Option<Arc<KafkaContainer>> {
     match KafkaContainer::shared(environment("TEST_KAFKA_IMAGE").as_deref()).await {
-        Ok(container) => {
-            Some(Logins { address: container.login_address.clone(), container: Some(container) })
-        }
+        Ok(container) => Some(container),
         Err(why) => {
             report_skipped(server, &format!("{first}, and {why}"));
             None
@@ -61,8 +70,8 @@ async fn incontainer(server: &str, first: &str) -> Option<Logins> {
 /// A broker with SCRAM, and a login. It has to be configured, and the build must support SCRAM.
 /// `SHOP_TEST_REQUIRE` knows it as `scram`.
 pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
-    if !cfg!(feature = "tls") {
-        report_skipped("scram", "this test was built without the feature tls");
+    if !cfg!(feature = "kafka-tls") {
+        report_skipped("scram", "this test was built without the feature kafka-tls");
         return None;
     }
     let named = (
@@ -84,8 +93,8 @@ pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
 /// folder with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS.
 /// `SHOP_TEST_REQUIRE` knows it as `scram`, like the other logins that need it.
 pub(crate) fn tls() -> Option<Tls> {
-    if !cfg!(feature = "tls") {
-        report_skipped("scram", "this test was built without the feature tls");
+    if !cfg!(feature = "kafka-tls") {
+        report_skipped("scram", "this test was built without the feature kafka-tls");
         return None;
     }
     let named = (

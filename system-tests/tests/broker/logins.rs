@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::fixture::{KafkaContainer, KafkaFixture};
+use crate::fixture::KafkaFixture;
+use crate::kafka_container::KafkaContainer;
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{DeadLetters as _, LogSource as _};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{Error, ErrorKind};
-#[cfg(not(feature = "tls"))]
-use shop_kafka::KafkaLogOptions;
 use shop_kafka::{KafkaLog, SaslMechanism};
 
 use crate::raw::{self, Right};
@@ -122,22 +121,4 @@ async fn a_login_with_scram_works_and_a_wrong_one_is_denied() {
     works(&as_user(&logins, (&name, &password), SaslMechanism::ScramSha256).await).await;
     let fixture = as_user(&logins, (&name, WRONG), SaslMechanism::ScramSha256).await;
     is_denied(&fixture, "KAFKA_PASSWORD").await;
-}
-
-#[cfg(not(feature = "tls"))]
-#[tokio::test]
-async fn open_rejects_options_that_require_openssl() {
-    let scram = |options: &mut KafkaLogOptions| {
-        options.username = Some("somebody".into());
-        options.password = Some("secret".to_owned().into());
-        options.mechanism = SaslMechanism::ScramSha512;
-    };
-    let changes: [fn(&mut KafkaLogOptions); 2] = [scram, |options| options.tls = true];
-    for change in changes {
-        let mut options = KafkaLogOptions::new("localhost:9092");
-        change(&mut options);
-        let error = KafkaLog::open(options).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-        assert!(error.message().contains("feature tls"), "{error}");
-    }
 }

@@ -122,7 +122,7 @@ async fn rows_of_the_replaced_system_are_migrated_in_both_directions() {
     let Some(cluster) = cluster() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rehearse-ecommerce");
     let mut command = Command::new(script);
-    command.args([&cluster.url(), env!("CARGO_BIN_EXE_management")]).kill_on_drop(true);
+    command.arg(cluster.url()).arg(Binary::Management.path()).kill_on_drop(true);
     let output = within(3 * PATIENCE, "the rehearsal", command.output()).await.unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);

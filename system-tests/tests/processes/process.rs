@@ -25,10 +25,10 @@ pub(crate) enum Binary {
 impl Binary {
     /// The binary of this build, or the one in the folder `SHOP_BINARIES`.
     #[expect(clippy::disallowed_methods, reason = "the binaries of another profile")]
-    fn path(self) -> PathBuf {
+    pub(crate) fn path(self) -> PathBuf {
         let (name, built) = match self {
-            Self::Facing => ("facing", env!("CARGO_BIN_EXE_facing")),
-            Self::Management => ("management", env!("CARGO_BIN_EXE_management")),
+            Self::Facing => ("facing", env!("CARGO_BIN_EXE_facing-with-failpoints")),
+            Self::Management => ("management", env!("CARGO_BIN_EXE_management-with-failpoints")),
         };
         std::env::var_os("SHOP_BINARIES").map_or(built.into(), |folder| Path::new(&folder).join(name))
     }

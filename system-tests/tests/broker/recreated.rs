@@ -11,6 +11,7 @@ use shop_core::log::{CommitOffset, GapCause, LogAdmin as _, LogSource, SourceEve
 use shop_core::ports::PurchaseSink as _;
 
 use crate::fixture::KafkaFixture;
+use crate::servers;
 use crate::support::{purchase, soon};
 
 const BEFORE: u64 = 20;
@@ -70,7 +71,7 @@ async fn publish(fixture: &KafkaFixture, count: u64) {
 }
 
 async fn fixture() -> Option<KafkaFixture> {
-    let fixture = KafkaFixture::on_test_server_with(|options| options.partitions = 1).await?;
+    let fixture = servers::on_broker_with(|options| options.partitions = 1).await?;
     publish(&fixture, BEFORE).await;
     Some(fixture)
 }
