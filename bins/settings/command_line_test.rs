@@ -98,6 +98,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
         ("m verify --wait x", "invalid value 'x' for '--wait <WAIT>': must be a whole number of 0 or more"),
         ("m --port 99999", "invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535"),
         ("m dlq replay --rate 0", "invalid value '0' for '--rate <RATE>': must be 1 or more"),
+        ("m --auth x", "invalid value 'x' for '--auth <AUTH>': must be one of off, jwt, keys"),
         (
             "m --completions tcsh",
             "invalid value 'tcsh' for '--completions <COMPLETIONS>': must be one of bash, elvish, fish, powershell, zsh",
@@ -139,13 +140,6 @@ fn wrong_values_are_reported_without_types_and_titles() {
     for line in ["m dlq drop --all --reason conflict", "m erase user u1 --dry-run --confirm"] {
         let text = wrong(line).0;
         assert!(text.contains("cannot be used with"), "{line}: {text}");
-    }
-    for (line, expected) in [
-        ("m --port 99999", "invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535"),
-        ("m --auth x", "invalid value 'x' for '--auth <AUTH>': must be one of off, jwt, keys"),
-        ("m version", "unknown command `version`; did you mean `--version`?"),
-    ] {
-        assert_eq!(wrong(line).0, expected);
     }
 }
 

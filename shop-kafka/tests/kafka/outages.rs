@@ -134,37 +134,6 @@ async fn a_purchase_abandoned_by_a_close_before_the_first_response_is_not_applie
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_producer_is_replaced() {
-    let (cluster, options) = one_broker();
-    let log = KafkaLog::open(options).await.unwrap();
-    let sink = log.sink();
-    sink.publish(&purchase(1)).await.unwrap();
-    cluster.fail_producers(3);
-    let broken = purchase(2);
-    publish_with_retries(&sink, &broken).await;
-    sink.publish(&purchase(3)).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pending_retry_has_an_unknown_outcome_when_the_producer_fails() {
-    let (cluster, mut options) = one_broker();
-    options.publish_timeout = Duration::from_secs(20);
-    let log = KafkaLog::open(options).await.unwrap();
-    let sink = log.sink();
-    sink.publish(&purchase(0)).await.unwrap();
-    // Records of several partitions are several writes: all but the last are written and wait to be sent again.
-    let purchases: Vec<_> = (1..=7).map(purchase).collect();
-    cluster.write_and_fail_producers(2);
-    let published = futures_util::future::join_all(purchases.iter().map(|purchase| sink.publish(purchase)));
-    let published = soon("publish", published).await;
-    let failed: Vec<_> = published.into_iter().filter_map(Result::err).collect();
-    assert!(!failed.is_empty(), "the producer is broken");
-    for error in failed {
-        assert_eq!(error.outcome(), Outcome::Unknown, "{}", error.chain());
-    }
-}
-
 /// A broker that knows no batch of the producer accepts the second batch of a partition although it has rejected the
 /// first one. librdkafka then reports both as delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,8 +36,7 @@ async fn probes_and_metrics_are_only_on_the_admin_listener() {
 
 #[tokio::test]
 async fn operator_routes_are_only_on_the_admin_listener_of_management() {
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[ADMIN]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[ADMIN]).await;
     for path in ["/v1/purchases", "/purchases"] {
         assert_eq!(post_status(&management.path(path)).await, 403, "{path}");
         assert_eq!(post_status(&management.admin_path(path)).await, 201, "{path}");
@@ -54,30 +53,12 @@ async fn operator_routes_are_only_on_the_admin_listener_of_management() {
 }
 
 #[tokio::test]
-async fn a_loopback_address_answers_no_names_of_other_sites() {
-    let folder = tempfile::tempdir().unwrap();
-    let status = async |process: &Process, host: &str| {
-        let request = plain().get(process.path("/v1/purchases?userid=u1")).header("host", host);
-        soon("answer", request.send()).await.unwrap().status().as_u16()
-    };
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let chosen = Process::start(Binary::Facing, folder.path(), &[("SHOP_HOSTS", "shop.example")]).await;
-    for (host, of_default, of_chosen) in
-        [("localhost", 200, 421), ("shop.example", 421, 200), ("evil.example", 421, 421)]
-    {
-        assert_eq!(status(&facing, host).await, of_default, "{host}");
-        assert_eq!(status(&chosen, host).await, of_chosen, "{host}");
-    }
-}
-
-#[tokio::test]
 async fn a_public_admin_address_requires_a_choice() {
     let admin = ("SHOP_ADMIN_ADDR", "0.0.0.0:0");
     let output = Binary::Facing.run(&[], &[admin]).await;
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && printed.contains("SHOP_ADMIN_ADDR 0.0.0.0"), "{printed}");
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(Binary::Facing, folder.path(), &[admin, ("SHOP_AUTH", "off")]).await;
+    let (_folder, process) = Process::fresh(Binary::Facing, &[admin, ("SHOP_AUTH", "off")]).await;
     let port = process.admin.as_ref().and_then(|url| url.rsplit_once(':')).unwrap().1.to_owned();
     let settings = [("SHOP_ADMIN_ADDR", format!("0.0.0.0:{port}"))];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -121,24 +122,30 @@ async fn open_request(address: &str, request: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
+/// A client that opens a connection for each request.
+fn unpooled() -> reqwest::Client {
+    reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap()
+}
+
 fn address(process: &Process) -> String {
     process.url.strip_prefix("http://").unwrap().to_owned()
 }
 
-async fn facing(folder: &tempfile::TempDir) -> (Process, reqwest::Client, Duration) {
-    let process = Process::start(Binary::Facing, folder.path(), &[ADMIN]).await;
+/// A facing, unless this process may not open that many files, a client of it, and the time of a purchase.
+async fn facing(files: u64) -> Option<(TempDir, Process, reqwest::Client, Duration)> {
+    if !may_open(files) {
+        skipped("nofile", &format!("this process may not open {files} files"));
+        return None;
+    }
+    let (folder, process) = Process::fresh(Binary::Facing, &[ADMIN]).await;
     let http = plain();
     let quiet = buys(&process, &http, purchases()).await;
-    (process, http, quiet)
+    Some((folder, process, http, quiet))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_reads_do_not_stop_buying() {
-    if !may_open(4_096) {
-        return skipped("nofile", "this process may not open 4,096 files");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
     let address = address(&process);
     let attack = Attack::start(1_200, move |begun| {
         let address = address.clone();
@@ -164,8 +171,7 @@ async fn busy_connections_of_one_address_are_served() {
     if !may_open(2_048) {
         return skipped("nofile", "this process may not open 2,048 files");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, process) = Process::fresh(Binary::Facing, &[]).await;
     let (address, key) = (address(&process), Uuid::new_v4());
     let path = format!("/v1/purchases?userid=eve&limit=1&wait=10&wait_for={key}");
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -186,16 +192,11 @@ async fn busy_connections_of_one_address_are_served() {
     for response in waits.join_all().await {
         assert!(response.starts_with("HTTP/1.1 200 ") && response.contains(&key.to_string()), "{response}");
     }
-    assert!(process.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_do_not_stop_buying() {
-    if !may_open(4_096) {
-        return skipped("nofile", "this process may not open 4,096 files");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
     // A listing of 4 MB, more than the buffers of a connection.
     let name = "\u{1f600}".repeat(256);
     let body = format!(r#"{{"username":"{name}","userid":"eve","price":1}}"#);
@@ -230,17 +231,13 @@ async fn slow_readers_do_not_stop_buying() {
     // A short listing is still served. On new connections: an idle one is closed when a client needs its slot.
     let short = || plain().get(process.path("/v1/summary?userid=grace")).send();
     until("list", async || short().await.is_ok_and(|response| response.status() == 200)).await;
-    let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
+    let http = unpooled();
     attack.buy_during("1,030 slow readers", &process, &http, quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_sockets_do_not_stop_buying() {
-    if !may_open(8_000) {
-        return skipped("nofile", "this process may not open 8,000 files");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (process, _, quiet) = facing(&folder).await;
+    let Some((_folder, process, _, quiet)) = facing(8_000).await else { return };
     let address = address(&process);
     let attack = Attack::start(6_000, move |begun| {
         let address = address.clone();
@@ -252,7 +249,7 @@ async fn idle_sockets_do_not_stop_buying() {
     });
     attack.started(6_000).await;
     // Every purchase on a new connection, like a new client.
-    let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
+    let http = unpooled();
     attack.buy_during("6,000 idle sockets", &process, &http, quiet).await;
 }
 
@@ -263,18 +260,13 @@ async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
 
 /// The same. With a `pause`, the clients wait for it before they send the last bytes, and between two reads.
 async fn buy_beside_slow(name: &str, count: usize, request: impl Into<Arc<[u8]>>, pause: Option<Duration>) {
-    if !may_open(4_096) {
-        return skipped("nofile", "this process may not open 4,096 files");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
     let attack = requests(&process, count, request.into(), pause);
     attack.started(count).await;
     let begun = Instant::now();
     assert_eq!(get(&process.admin_path("/livez")).await.0, 200);
     println!("{name}: /livez of the admin listener in {:?}", begun.elapsed());
     attack.buy_during(name, &process, &http, quiet).await;
-    assert!(process.terminate().await.success());
 }
 
 fn requests(process: &Process, count: usize, request: Arc<[u8]>, pause: Option<Duration>) -> Attack {
@@ -360,8 +352,7 @@ async fn readers_of_events_do_not_stop_buying() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_old_events_do_not_stop_buying() {
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
+    let Some((_folder, process, http, quiet)) = facing(1_024).await else { return };
     let mut events = open_request(&address(&process), EVENTS).await.unwrap();
     let mut read = String::new();
     while !read.contains("\nid: ") || !read.ends_with("\n\r\n") {
@@ -388,11 +379,7 @@ async fn readers_of_old_events_do_not_stop_buying() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_streams_of_http_2_do_not_stop_buying() {
-    if !may_open(2_048) {
-        return skipped("nofile", "this process may not open 2,048 files");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
+    let Some((_folder, process, http, quiet)) = facing(2_048).await else { return };
     let url = process.path("/openapi.json");
     let attack = Attack::start(200, move |begun| {
         let url = url.clone();
@@ -413,8 +400,7 @@ async fn unread_streams_of_http_2_do_not_stop_buying() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_in_a_loop_do_not_stop_buying() {
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, process) = Process::fresh(Binary::Facing, &[]).await;
     let http = plain();
     let quiet = buys(&process, &http, purchases()).await;
     let url = process.path("/metrics");
@@ -435,36 +421,4 @@ async fn metrics_in_a_loop_do_not_stop_buying() {
     );
     assert!(peak < MEMORY, "{peak} MiB");
     attack.clients.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn conflicts_do_not_stop_buying() {
-    let folder = tempfile::tempdir().unwrap();
-    let (process, http, quiet) = facing(&folder).await;
-    let client = http.clone();
-    let url = process.path("/v1/purchases");
-    // A purchase, and a conflict with it.
-    let attack = Attack::start(8, move |begun| {
-        let (client, url) = (client.clone(), url.clone());
-        async move {
-            let buy = |price: u32| {
-                let body = format!(r#"{{"username":"eve","userid":"eve","price":{price}}}"#);
-                client.post(&url).header("content-type", "application/json").body(body)
-            };
-            let bought = buy(1).send().await.ok()?;
-            let id = bought.headers().get("x-purchase-id")?.to_str().ok()?.to_owned();
-            let conflict = buy(2).header("idempotency-key", id).send().await.ok()?;
-            assert!(matches!(conflict.status().as_u16(), 201 | 409), "{conflict:?}");
-            begun.fetch_add(1, Ordering::Relaxed);
-            Some(())
-        }
-    });
-    attack.started(1_001).await;
-    attack.buy_during("2,002 conflicts", &process, &http, quiet).await;
-    let health = get(&process.admin_path("/health")).await.1;
-    assert_eq!(
-        (&health["status"], &health["ingest"]["phase"]),
-        (&"healthy".into(), &"running".into()),
-        "{health}"
-    );
 }

@@ -35,27 +35,6 @@ async fn list_status(process: &Process, user: &str, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn a_public_address_requires_a_choice() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let settings = [("SHOP_DATA_DIR", data.to_str().unwrap()), ("HOST", "0.0.0.0"), ("PORT", "0")];
-    for (binary, arguments) in
-        [(Binary::Facing, [].as_slice()), (Binary::Management, &[]), (Binary::Facing, &["--check-config"])]
-    {
-        let output = binary.run(arguments, &settings).await;
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
-        assert_eq!(output.status.code(), Some(1), "{text}");
-        let parts = ["0.0.0.0", "SHOP_AUTH=jwt", "SHOP_AUTH=keys", "SHOP_AUTH=off"];
-        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
-        assert!(!data.exists(), "nothing is created");
-    }
-    let facing = Process::start(Binary::Facing, &data, &[("HOST", "0.0.0.0"), ("SHOP_AUTH", "off")]).await;
-    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);
-    assert!(facing.terminate().await.success());
-}
-
-#[tokio::test]
 async fn an_issuer_that_is_away_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
@@ -79,7 +58,6 @@ async fn an_issuer_that_is_away_is_seen() {
     .await;
     let metrics = plain().get(facing.admin_path("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("shop_reload_age_seconds{what=\"issuer_keys\"}"), "{metrics}");
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
@@ -112,30 +90,4 @@ async fn facing_calls_management_with_its_own_key() {
     let without = Process::start(Binary::Facing, &data, &[keys, url]).await;
     assert_eq!(list_status(&without, "u1", "secret").await, 503);
     assert_eq!(buy(&facing, "{").await.0, 401);
-    assert!(without.terminate().await.success() && facing.terminate().await.success());
-}
-
-#[tokio::test]
-async fn keys_are_replaced_while_serving() {
-    let folder = tempfile::tempdir().unwrap();
-    let keys = write(folder.path(), &[ADA]);
-    let data = folder.path().join("data");
-    let facing = Process::start(Binary::Facing, &data, &[("SHOP_API_KEYS_FILE", &keys)]).await;
-    assert_eq!(
-        [list_status(&facing, "u1", "secret").await, list_status(&facing, "u1", "operator").await],
-        [200, 401]
-    );
-    write(folder.path(), &[FACING]);
-    until("use the new keys", async || {
-        [list_status(&facing, "u1", "secret").await, list_status(&facing, "u1", "operator").await]
-            == [401, 200]
-    })
-    .await;
-    // An invalid file changes nothing.
-    write(folder.path(), &["ada"]);
-    for _ in 0..20 {
-        assert_eq!(list_status(&facing, "u1", "operator").await, 200);
-        crate::process::pause().await;
-    }
-    assert!(facing.terminate().await.success());
 }

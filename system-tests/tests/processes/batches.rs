@@ -7,11 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 use crate::kills::{Random, seed};
-use crate::process::{Binary, Process, plain, soon, stored, until};
+use crate::process::{Binary, Process, plain, stored, until};
 use crate::verify::{manage, text};
 
 const BATCH: usize = 500;
@@ -100,7 +99,6 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
     let printed = verified(folder.path()).await;
     assert!(printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
     assert_eq!(exported(folder.path(), &[]).await.len(), BATCH * BATCHES);
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
@@ -108,8 +106,7 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     let seed = seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let file = folder.path().join("purchases.ndjson");
     // A third without id and key, some of them equal, and an invalid line.
     let line = |number: usize| match number % 3 {
@@ -154,7 +151,6 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     for user in ["u1", "u2", "u3"] {
         assert_eq!(stored(&facing, user).await, lines as u64 / 3);
     }
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
@@ -188,66 +184,4 @@ async fn exports_are_imported_unchanged() {
         assert_eq!(exported(&folder, &[]).await, all, "{format}");
         assert!(other.terminate().await.success());
     }
-    assert!(facing.terminate().await.success());
-}
-
-#[tokio::test]
-async fn invalid_import_files_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let file = folder.path().join("wrong.csv");
-    let import = async |content: &str, words: &[&str]| {
-        std::fs::write(&file, content).unwrap();
-        let output = manage(folder.path(), &[&["import", file.to_str().unwrap()], words].concat()).await;
-        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
-    };
-    let (code, printed) = import("userid,username\nu1,ada\n", &[]).await;
-    assert!(code == Some(2) && printed.contains("\"price\" is missing"), "{printed}");
-    let (code, printed) = import("userid,username,price,currency\n", &[]).await;
-    assert!(code == Some(2) && printed.contains("\"currency\" is unknown"), "{printed}");
-    let rows = "userid,username,price,timestamp\nu1,ada,1,\nu1,ada,x,\nu1,,1,\nu1,ada\nu1,ada,1,2999-01-01T00:00:00Z\n";
-    let (code, printed) = import(rows, &[]).await;
-    assert!(
-        code == Some(1) && printed.contains("lines 5: imported 1, repeated 0, rejected 4\n"),
-        "{printed}"
-    );
-    for line in ["line 3: ", "line 4: ", "line 5: ", "line 6: "] {
-        assert!(printed.contains(line), "{printed}");
-    }
-    let (code, printed) = import(rows, &["--from-line", "6", "--json"]).await;
-    let printed: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
-    assert_eq!(
-        (code, &printed["imported"], &printed["rejected"]),
-        (Some(1), &Value::from(0), &Value::from(1))
-    );
-    let missing = manage(folder.path(), &["import", "nowhere.ndjson"]).await;
-    assert_eq!(missing.status.code(), Some(3));
-    assert!(facing.terminate().await.success());
-}
-
-#[tokio::test]
-async fn oversized_and_slow_batches_do_not_block_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let http = plain();
-    let line = "{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}\n";
-    assert_eq!(send(&http, &facing, &line.repeat(10_001)).await.unwrap().0, 413);
-    assert_eq!(send(&http, &facing, &" ".repeat((8 << 20) + 1)).await.unwrap().0, 413);
-    // Clients that send a part of a large body and then stall.
-    let mut slow = Vec::new();
-    for _ in 0..20 {
-        let mut client = TcpStream::connect(facing.url.trim_start_matches("http://")).await.unwrap();
-        let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: 8000000\r\n\r\n";
-        client.write_all(head.as_bytes()).await.unwrap();
-        client.write_all(&vec![b' '; 1 << 20]).await.unwrap();
-        slow.push(client);
-    }
-    let (status, results) = send(&http, &facing, &batch(0)).await.unwrap();
-    assert!(status == 200 && results.iter().all(|result| result["status"] == "acknowledged"));
-    let mut response = String::new();
-    soon("time out", slow.remove(0).read_to_string(&mut response)).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
-    assert!(facing.peak_memory() < 256, "{} MiB", facing.peak_memory());
-    drop(slow);
-    assert!(facing.terminate().await.success());
 }

@@ -91,8 +91,7 @@ async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_rejects_a_reused_key() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, first) = Process::fresh(Binary::Facing, &[]).await;
     let second = Process::start(Binary::Facing, folder.path(), &[]).await;
     key_with_other_content_is_rejected(&first, &second).await;
     conflicts_do_not_stop_ingest(&first, &second, &first).await;

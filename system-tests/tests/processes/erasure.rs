@@ -102,7 +102,6 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     assert_eq!(dead_lettered(&facing).await, 0);
     assert_eq!(buy(&facing, OF_ADA).await.0, 201);
     until("store the new one", async || stored(&facing, "1").await == 1).await;
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,5 +280,4 @@ async fn purchases_older_than_the_retention_are_deleted() {
         output.status.success() && printed.contains("erased 0, older than the retention 2\n"),
         "{printed}"
     );
-    assert!(facing.terminate().await.success());
 }

@@ -40,8 +40,7 @@ const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
 async fn locked_log_is_a_503_until_unlocked() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
     let connection = Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -50,8 +50,7 @@ fn watches(process: &Process) -> bool {
 
 #[tokio::test]
 async fn facing_opens_only_what_is_used_and_sleeps() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     buy(&facing, ADA).await;
     until("be stored", async || stored(&facing, "u1").await == 1).await;
     for path in ["/health", "/metrics", "/readyz", "/-/ready"] {
@@ -66,13 +65,11 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     let switches = voluntary_switches(&facing) - before;
     let seconds = started.elapsed().as_secs() + 1;
     assert!(switches / seconds < 100, "{switches} in {seconds} s");
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
 async fn two_processes_share_the_files_of_users_and_orders() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
     assert_eq!(get(&management.path("/users/1")).await.0, 404);
     assert_eq!(post(&facing, "/users", USER).await.0, 201);
@@ -81,13 +78,11 @@ async fn two_processes_share_the_files_of_users_and_orders() {
     assert_eq!(get(&management.path("/orders/1")).await.0, 200);
     let all = ["log-order_created.db", "log-user_created.db", "orders.db", "shop.db", "users.db"];
     assert_eq!(databases(&facing), all);
-    assert!(facing.terminate().await.success() && management.terminate().await.success());
 }
 
 #[tokio::test]
 async fn management_stores_what_facing_publishes_by_a_watch_on_the_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_INGEST", "off")]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[("SHOP_INGEST", "off")]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     until("watch the log", async || watches(&management)).await;
     for count in 1..=10 {

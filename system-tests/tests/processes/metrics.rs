@@ -1,9 +1,6 @@
 //! The metrics of real processes.
 
-use serde_json::{Value, json};
-
-use crate::process::{Binary, Process, buy, get, plain, stored, until};
-use crate::verify::{append, manage};
+use crate::process::{Binary, Process, buy, plain, stored, until};
 
 /// The value of one series.
 async fn value(process: &Process, series: &str) -> Option<f64> {
@@ -22,8 +19,7 @@ async fn all(process: &Process, expected: &[(&str, f64)]) {
 
 #[tokio::test]
 async fn each_service_exposes_its_metrics() {
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let url = [("MANAGEMENT_URL", management.url.as_str())];
     let facing = Process::start(Binary::Facing, folder.path(), &url).await;
     for price in ["1", "2", "rubbish"] {
@@ -59,60 +55,4 @@ async fn each_service_exposes_its_metrics() {
         let build = concat!("\napp_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
         assert!(text.contains(build) && !text.contains("commit=\"\""), "{text}");
     }
-}
-
-#[tokio::test]
-async fn of_the_processes_on_a_folder_one_runs_ingest() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    let count = async |phase: &str| {
-        let series = format!("shop_ingest_phase{{phase=\"{phase}\"}}");
-        value(&facing, &series).await.unwrap() + value(&management, &series).await.unwrap()
-    };
-    until("have one active and one waiting ingest", async || {
-        count("running").await == 1.0 && count("standby").await == 1.0
-    })
-    .await;
-    let mut lags = Vec::new();
-    for process in [&facing, &management] {
-        let health = get(&process.path("/health")).await.1;
-        assert_eq!(health["status"], "healthy");
-        lags.extend(health["ingest"]["lag"].as_u64());
-    }
-    assert_eq!(lags, [0], "only the active one knows the lag");
-}
-
-/// The pending dead letters, by the metrics and by the health response.
-async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
-    let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
-    let health = get(&process.path("/health")).await.1;
-    (value(process, &series).await, health["ingest"]["dead_letters_waiting"].clone())
-}
-
-#[tokio::test]
-async fn pending_dead_letter_is_counted_until_resolved_across_restarts() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
-    until("count none", async || waiting(&facing, "undecodable").await == (Some(0.0), json!(0))).await;
-    append(folder, "poison").await;
-    until("count it", async || waiting(&facing, "undecodable").await == (Some(1.0), json!(1))).await;
-    assert!(facing.terminate().await.success());
-
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
-    until("count it again", async || waiting(&facing, "undecodable").await == (Some(1.0), json!(1))).await;
-    assert_eq!(get(&facing.path("/health")).await.1["ingest"]["dead_lettered"], 0);
-    assert!(manage(folder, &["dlq", "drop", "--all"]).await.status.success());
-    // The next dead letter starts a new count.
-    append(folder, r#"{"username":"ada","userid":"u1"}"#).await;
-    until("count the next", async || {
-        get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1
-            && waiting(&facing, "undecodable").await == (Some(1.0), json!(1))
-    })
-    .await;
-    assert!(manage(folder, &["dlq", "drop", "--all"]).await.status.success());
-    assert!(facing.terminate().await.success());
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
-    until("count none", async || waiting(&facing, "undecodable").await == (Some(0.0), json!(0))).await;
 }

@@ -8,11 +8,8 @@ use shop_core::log::{LogAdminExt as _, LogRecord};
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{Binary, Process, get, until};
 
-const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
-/// One of the records is poison.
-const RECORDS: usize = 10_000;
 /// Poison records only: more than the batches in flight have.
 const POISON: usize = 10_000;
 
@@ -41,20 +38,6 @@ async fn letters(folder: &Path) -> Vec<String> {
 
 async fn ingest(process: &Process) -> Value {
     get(&process.path("/health")).await.1["ingest"].clone()
-}
-
-#[tokio::test]
-async fn one_poison_record_in_ten_thousand_does_not_affect_the_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let poison = "\u{1}{\"username\": poison";
-    let value = |number| if number == RECORDS / 3 { poison } else { GOOD };
-    fill(folder.path(), (0..RECORDS).map(|number| value(number).to_owned())).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let good = RECORDS as u64 - 1;
-    until("store the others", async || stored(&facing, "u1").await == good).await;
-    assert_eq!(ingest(&facing).await["phase"], "running");
-    assert!(facing.terminate().await.success());
-    assert_eq!(letters(folder.path()).await, [poison]);
 }
 
 #[tokio::test]

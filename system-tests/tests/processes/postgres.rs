@@ -114,7 +114,6 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
     let service = facing(folder.path(), &url).await;
     until("store them again", async || count(&service).await == 40).await;
     assert_eq!(get(&service.path("/health")).await.1["status"], "healthy");
-    assert!(service.terminate().await.success());
 }
 
 #[tokio::test]
@@ -189,7 +188,6 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     assert!(code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
     assert_eq!(ingest().await["phase"], "running");
     assert_eq!(post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await.0, 201);
-    assert!(service.terminate().await.success());
 }
 
 #[tokio::test]
@@ -262,5 +260,4 @@ async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let sql = "select count(*) from pg_stat_activity where application_name = 'shop'";
     let connections: i64 = session.query_one(sql, &[]).await.unwrap().get(0);
     assert!((1..=12).contains(&connections), "{connections}");
-    assert!(facing.terminate().await.success());
 }

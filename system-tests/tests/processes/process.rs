@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shop_client::{RetryPolicy, ShopClient};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -100,7 +101,14 @@ impl Process {
         started.unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
     }
 
-    /// The same. The error is the log of a binary that has ended. The binary is killed on drop.
+    /// The same, on a folder that is deleted with the first value.
+    pub(crate) async fn fresh(binary: Binary, settings: &[(&str, &str)]) -> (TempDir, Self) {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Self::start(binary, folder.path(), settings).await;
+        (folder, process)
+    }
+
+    /// As `start`. The error is the log of a binary that has ended. The binary is killed on drop.
     pub(crate) async fn try_start(
         binary: Binary,
         folder: &Path,

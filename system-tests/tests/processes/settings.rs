@@ -11,51 +11,6 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn wrong_settings_are_reported_in_one_message() {
-    for binary in [Binary::Facing, Binary::Management] {
-        let settings = [
-            ("PORT", "http"),
-            ("KAFKA_BROKER", "a:1"),
-            ("KAFKA_BROKERS", "b:1"),
-            ("SHOP_DIALECT", "klingon"),
-            ("DATABASE_URL", "mysql://u:hunter2@db/x"),
-        ];
-        let start = Instant::now();
-        let output = binary.run(&[], &settings).await;
-        let printed = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{printed}");
-        for name in ["PORT", "KAFKA_BROKER and KAFKA_BROKERS", "SHOP_DIALECT", "DATABASE_URL"] {
-            assert!(printed.contains(name), "{name}: {printed}");
-        }
-        assert!(!printed.contains("hunter2"), "{printed}");
-        println!("{binary:?} reported its faults after {:?}", start.elapsed());
-    }
-}
-
-#[tokio::test]
-async fn help_lists_every_setting() {
-    let output = Binary::Facing.run(&["--help"], &[]).await;
-    let printed = text(&output.stdout);
-    assert!(output.status.success());
-    for name in [
-        "--port",
-        "PORT",
-        "APP_PORT",
-        "SHOP_DATA_DIR",
-        "KAFKA_CONSUMER_GROUP",
-        "MONGODB_URI",
-        "CM_API_HOSTNAME",
-        "--check-config",
-    ] {
-        assert!(printed.contains(name), "{name}: {printed}");
-    }
-    let version = Binary::Management.run(&["--version"], &[("PORT", "http")]).await;
-    assert!(text(&version.stdout).starts_with(concat!("management ", env!("CARGO_PKG_VERSION"), " (")));
-    let completions = Binary::Facing.run(&["--completions", "bash"], &[]).await;
-    assert!(completions.status.success() && text(&completions.stdout).contains("--purchases-topic"));
-}
-
-#[tokio::test]
 async fn check_config_prints_settings_and_checks_them() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
@@ -81,7 +36,7 @@ async fn check_config_prints_settings_and_checks_them() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the check creates nothing");
     // It does not disturb a running service, and reports unavailable services.
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let _facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let settings = [("SHOP_DATA_DIR", data), ("MANAGEMENT_URL", "http://127.0.0.1:1")];
     let output = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = [text(&output.stdout), text(&output.stderr)].concat();
@@ -92,7 +47,6 @@ async fn check_config_prints_settings_and_checks_them() {
             && printed.contains("cannot be reached"),
         "{printed}"
     );
-    assert!(facing.terminate().await.success());
 }
 
 #[tokio::test]
@@ -117,87 +71,41 @@ async fn check_config_names_each_cause_once_within_seconds() {
 }
 
 #[tokio::test]
-async fn check_config_has_the_settings_of_a_file_and_their_origins() {
+async fn check_config_names_the_origins_of_settings_and_why_kafka_refuses_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shop.toml");
-    std::fs::write(&file, "data_dir = '/dev/null/shop'\nlog_level = 'warn'\n[purchases]\ntopic = 'sold'")
-        .unwrap();
+    std::fs::write(&file, "data_dir = '/dev/null/shop'\n[purchases]\ntopic = 'sold'").unwrap();
     let file = file.to_str().unwrap();
-    let settings = [("LOG_LEVEL", "error"), ("KAFKA_BROKERS", "")];
-    let output = Binary::Facing.run(&["--check-config", "--json", "--config", file], &settings).await;
+    let output = Binary::Facing.run(&["--check-config", "--json", "--config", file], &[]).await;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    for (name, value, origin) in [
-        ("shop_config", file, "flag"),
-        ("shop_purchases_topic", "sold", "file"),
-        ("shop_log_level", "error", "environment"),
-        ("shop_drain_timeout", "20s", "default"),
-    ] {
-        assert_eq!(
-            (&report["settings"][name], &report["origins"][name]),
-            (&value.into(), &origin.into()),
-            "{name}"
-        );
+    for (name, value, origin) in [("shop_config", file, "flag"), ("shop_purchases_topic", "sold", "file")] {
+        let found = (&report["settings"][name], &report["origins"][name]);
+        assert_eq!(found, (&value.into(), &origin.into()), "{name}");
     }
-    assert!(
-        report["warnings"][0].as_str().unwrap().starts_with("KAFKA_BROKERS is set, but empty"),
-        "{report}"
-    );
     let why = "there is a file where a folder is needed: /dev/null";
     let expected = format!("log, store: the data folder (SHOP_DATA_DIR) cannot be used: {why}");
     assert_eq!(report["faults"], serde_json::json!([expected]));
-    // A service does not start.
-    let output = Binary::Facing.run(&["--config", "/nowhere/shop.toml"], &[]).await;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("/nowhere/shop.toml (--config): cannot be read"));
-}
 
-#[tokio::test]
-async fn check_config_prints_properties_of_kafka_and_why_one_is_refused() {
-    let settings = |name| {
-        [
-            ("KAFKA_BROKERS", "127.0.0.1:1"),
-            ("MANAGEMENT_URL", "http://127.0.0.1:1"),
-            ("KAFKA_PROPERTY_SSL_KEY_PASSWORD", "hunter2"),
-            (name, "eu-1a"),
-        ]
-    };
-    for (name, said) in [
-        (
-            "KAFKA_PROPERTY_ACKS",
-            "acks (an acknowledged record could be lost, or be written twice); ssl.key.password (it has no effect",
-        ),
-        (
-            "KAFKA_PROPERTY_COMPRESSION_TYPE",
-            "compression.type (use SHOP_KAFKA_COMPRESSION); ssl.key.password (it has no effect without TLS)",
-        ),
-        ("KAFKA_PROPERTY_CLIENT_RACK", "ssl.key.password (it has no effect without TLS)"),
-        ("KAFKA_PROPERTY_CLIENT_ROCK", "ssl.key.password (it has no effect without TLS)"),
-    ] {
-        let output = Binary::Facing.run(&["--check-config"], &settings(name)).await;
-        let (printed, faults) = (text(&output.stdout), text(&output.stderr));
+    let settings = [
+        ("KAFKA_BROKERS", "127.0.0.1:1"),
+        ("MANAGEMENT_URL", "http://127.0.0.1:1"),
+        ("KAFKA_PROPERTY_ACKS", "1"),
+        ("KAFKA_PROPERTY_SSL_KEY_PASSWORD", "hunter2"),
+    ];
+    for words in [&["--check-config"][..], &[]] {
+        let output = Binary::Facing.run(words, &settings).await;
+        let printed = [text(&output.stdout), text(&output.stderr)].concat();
         assert_eq!(output.status.code(), Some(1), "{printed}");
-        assert!(printed.contains(name) && printed.contains("eu-1a") && printed.contains("***"), "{printed}");
         assert!(
-            faults.contains(said) && ![&printed, &faults].iter().any(|text| text.contains("hunter2")),
-            "{faults}"
+            printed.contains("acks (an acknowledged record could be lost") && !printed.contains("hunter2"),
+            "{printed}"
         );
     }
-    // A service does not start.
-    let unknown =
-        [("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1"), ("KAFKA_PROPERTY_X", "hunter2")];
-    let output = Binary::Facing.run(&[], &unknown).await;
-    let faults = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{faults}");
-    assert!(
-        faults.contains("No such configuration property: \"x\"") && !faults.contains("hunter2"),
-        "{faults}"
-    );
 }
 
 #[tokio::test]
 async fn healthcheck_fails_when_the_service_does_not_listen() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let port = facing.url.rsplit(':').next().unwrap().to_owned();
     // As in an image, in which management might run: facing itself would need the URL of management.
     let settings = [("HOST", "0.0.0.0"), ("PORT", port.as_str()), ("KAFKA_BOOTSTRAP_SERVERS", "localhost:1")];
@@ -212,8 +120,7 @@ async fn healthcheck_fails_when_the_service_does_not_listen() {
 
 #[tokio::test]
 async fn a_port_in_use_is_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let port = facing.url.rsplit(':').next().unwrap();
     let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("PORT", port)];
     let output = Binary::Management.run(&[], &settings).await;

@@ -53,8 +53,7 @@ async fn a_management_without_ingest_only_reads() {
 
 #[tokio::test]
 async fn processes_on_one_folder_survive_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     for process in [&facing, &management] {
         // With or without the lock of the group.
@@ -85,8 +84,7 @@ fn new(user: &str) -> shop_client::NewPurchase {
 /// A process that is stopped while it writes blocks the writes of others, which report its id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_lock_holder_is_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     let is_free = || lock.try_lock().is_ok_and(|()| lock.unlock().is_ok());
@@ -121,22 +119,4 @@ async fn a_frozen_lock_holder_is_reported() {
     facing.signal(Signal::CONT);
     until("publish", async || log.sink().publish(&purchase).await.is_ok()).await;
     until("store it", async || stored(&facing, "u2").await == 1).await;
-}
-
-#[tokio::test]
-async fn facing_lists_purchases_through_management() {
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
-    let id = facing.client().buy(new("..%2Fhealth / ü")).await.unwrap().purchase.id;
-    let path = format!("/getAllUserBuys/..%252Fhealth%20%2F%20%C3%BC?wait_for={id}&wait=10");
-    let (status, body) = get(&facing.path(&path)).await;
-    assert_eq!((status, &body["count"], &body["userid"]), (200, &json!(1), &json!("..%2Fhealth / ü")));
-    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management runs ingest");
-
-    // Without management, listings fail with a remedy, and purchases are accepted.
-    management.kill().await;
-    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
-    assert_eq!(buy(&facing, ADA).await.0, 201);
-    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
 }

@@ -23,8 +23,7 @@ fn request(user: &str) -> (Vec<u8>, Vec<u8>) {
 
 #[tokio::test]
 async fn sigterm_completes_requests_in_flight_and_commits() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let client = facing.client();
     for _ in 0..200 {
         client.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
@@ -69,8 +68,7 @@ async fn second_signal_ends_the_process_at_once() {
 
 #[tokio::test]
 async fn locked_log_does_not_delay_shutdown() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_TIMEOUT", "3s")]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[("SHOP_DRAIN_TIMEOUT", "3s")]).await;
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut stream = connect(&facing).await;
@@ -102,8 +100,7 @@ async fn process_waiting_for_the_lock_can_be_stopped() {
 
 #[tokio::test]
 async fn endless_request_delays_shutdown_until_the_drain_timeout() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_TIMEOUT", "1s")]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[("SHOP_DRAIN_TIMEOUT", "1s")]).await;
     let mut stream = connect(&facing).await;
     stream.write_all(&request("u1").0).await.unwrap();
     get(&facing.path("/-/ready")).await;

@@ -9,8 +9,7 @@ use crate::process::{ALL_ROLES, Binary, Process, soon};
 
 /// Runs `deploy/smoke.sh` on facing in the dialect `spoken`, and compares with the responses of `expected`.
 async fn smoke(spoken: &str, expected: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES, ("SHOP_DIALECT", spoken)]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES, ("SHOP_DIALECT", spoken)]).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/smoke.sh");
     let mut command = Command::new("sh");
     command.arg(script).args([&facing.url, expected]).kill_on_drop(true);

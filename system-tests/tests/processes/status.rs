@@ -1,23 +1,19 @@
 //! `management status`.
 
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::{DeadLetters as _, LogAdmin as _};
-use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::kafka;
 use crate::postgres;
-use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, until};
 use crate::servers::Servers;
 use crate::verify::{append, text};
 
@@ -101,68 +97,6 @@ async fn status_of_the_embedded_default_with_services_and_without() {
     assert!(report["files"].as_array().unwrap().iter().all(|file| file["bytes"].as_u64() > Some(4_096)));
 }
 
-#[tokio::test]
-async fn status_names_a_stuck_record() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let store = Connection::open(folder.path().join("shop.db")).unwrap();
-    let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
-                BEGIN SELECT RAISE(ABORT, 'not eve'); END";
-    store.execute_batch(rule).unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    for name in ["eve", "ada"] {
-        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
-        log.sink().publish_new(purchase, None).await.unwrap();
-    }
-    drop(log);
-    until("store the other one", async || stored(&facing, "u1").await == 1).await;
-    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("PORT", port(&facing))];
-    until("name it", async || {
-        let output = status(&settings).await;
-        let printed = text(&output.stdout);
-        output.status.code() == Some(1)
-            && printed.contains("  - service: /health is degraded\n")
-            && printed.contains("  - purchases-0-1 has been stuck for ")
-            && printed.contains("management dlq park purchases-0-1\n")
-    })
-    .await;
-    assert!(facing.terminate().await.success());
-}
-
-#[tokio::test]
-async fn status_without_servers_takes_seconds() {
-    // Ports that refuse connections, and a server that accepts them and is silent.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent = silent.local_addr().unwrap().to_string();
-    let stores =
-        ["mongodb://127.0.0.1:1/", "postgres://u@127.0.0.1:1/shop", &format!("postgres://u@{silent}/shop")];
-    let check = async |store: &str| {
-        let (began, name) =
-            (Instant::now(), if store.starts_with('m') { "MONGODB_URI" } else { "POSTGRES_URL" });
-        // MongoDB has no users and orders.
-        let roles = if name == "MONGODB_URI" { ("SHOP_ROLES", "purchases") } else { ALL_ROLES };
-        let output = status(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"), (name, store), roles]).await;
-        assert_eq!(output.status.code(), Some(3), "{output:?}");
-        let printed = lines(&output);
-        let parts =
-            if name == "MONGODB_URI" { &["log", "store"][..] } else { &["log", "store", "events of users"] };
-        for part in parts {
-            assert!(
-                printed.iter().any(|line| line.starts_with(&format!("{part} unavailable"))),
-                "{printed:#?}"
-            );
-            // One finding for all parts with a cause.
-            let named = printed.iter().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
-            assert!(
-                named.flat_map(|(parts, _)| parts.split(", ")).any(|named| named == *part),
-                "{printed:#?}"
-            );
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    };
-    join_all(stores.iter().map(|store| check(store))).await;
-}
-
 /// A topic with a record that is unread for more than half of the retention.
 async fn an_old_unread_record_is_a_finding(servers: &Servers, settings: &[(&str, &str)]) {
     let topic = servers.name("unread");
@@ -223,8 +157,7 @@ async fn status_on_kafka() {
 
     // Another group, with the store in PostgreSQL: nothing is consumed yet.
     let (group, url) = (servers.name("status"), cluster.url());
-    let folder = tempfile::tempdir().unwrap();
-    let store = Process::start(Binary::Facing, folder.path(), &[("POSTGRES_URL", &url)]).await;
+    let (_folder, store) = Process::fresh(Binary::Facing, &[("POSTGRES_URL", &url)]).await;
     assert!(store.terminate().await.success());
     settings.retain(|(name, _)| !name.starts_with("MONGODB"));
     settings.extend([("KAFKA_GROUP_ID", &*group), ("POSTGRES_URL", &url)]);

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use reqwest::tls::TlsInfo;
 use shop_client::{RetryPolicy, ShopClient};
 use shop_core::NewPurchase;
 
@@ -161,34 +160,4 @@ async fn facing_calls_management_with_replaced_certificates() {
     proxy.cut().await;
     proxy.restore();
     until("list with the new certificates", lists).await;
-}
-
-#[tokio::test]
-async fn purchases_continue_while_the_certificate_is_replaced() {
-    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let authority = Authority::new(certificates.path());
-    authority.sign("facing");
-    let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
-    let settings = [
-        ("SHOP_TLS_CERT_FILE", certificate.as_str()),
-        ("SHOP_TLS_KEY_FILE", key.as_str()),
-        ("SHOP_ADMIN_ADDR", "127.0.0.1:0"),
-    ];
-    let facing = Process::start(Binary::Facing, data.path(), &settings).await;
-    // Probes need no certificate.
-    assert_eq!(get(&facing.admin_path("/readyz")).await.0, 200);
-    let roots = [reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()];
-    // Each request is the first on its connection.
-    let client = reqwest::Client::builder().tls_certs_only(roots).tls_info(true).pool_max_idle_per_host(0);
-    let client = client.build().unwrap();
-    let buy = async || {
-        let request = client.post(facing.path("/buy")).header("content-type", "application/json");
-        let response = request.body(r#"{"username":"ada","userid":"u1","price":1}"#).send().await.unwrap();
-        assert_eq!(response.status(), 201);
-        response.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
-    };
-    let first = buy().await;
-    authority.sign("facing");
-    until("present the new certificate", async || buy().await != first).await;
-    assert!(facing.terminate().await.success());
 }

@@ -96,29 +96,3 @@ async fn one_trace_shows_a_purchase_from_its_request_to_its_insert() {
     }
     assert_eq!(process["messaging.consumer.group.name"], "purchase-group");
 }
-
-#[tokio::test]
-async fn request_id_and_trace_are_propagated_to_management() {
-    let (address, spans) = collector().await;
-    let folder = tempfile::tempdir().unwrap();
-    let traces = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*format!("{address}/v1/traces"))];
-    let settings =
-        [&traces[..], &[("OTEL_SERVICE_NAME", "ledger"), ("OTEL_BSP_SCHEDULE_DELAY", "50")]].concat();
-    let management = Process::start(Binary::Management, folder.path(), &settings).await;
-    // It exports no traces.
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
-    for (id, path) in
-        [("r-1", "/getAllUserBuys/u1"), ("r-2", "/v1/summary?userid=u1"), ("r-3", "/v1/purchases?userid=u1")]
-    {
-        let request = plain().get(facing.path(path)).header("x-request-id", id);
-        let request = request.header("traceparent", format!("00-{TRACE}-{SENDER}-01"));
-        assert_eq!(request.send().await.unwrap().status(), 200);
-        until(&format!("export the span of {path}"), async || {
-            spans.lock().unwrap().iter().any(|(service, span)| {
-                let is_child = hex(&span.trace_id) == TRACE && hex(&span.parent_span_id) == SENDER;
-                service == "ledger" && is_child && attributes(span)["request.id"] == id
-            })
-        })
-        .await;
-    }
-}

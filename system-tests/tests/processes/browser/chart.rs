@@ -4,18 +4,13 @@ use serde_json::json;
 use thirtyfour::{By, Key};
 
 use super::driver::Browser;
-use super::{layout, open_as};
-use crate::process::{Binary, Process, buy, until};
-
-const TICKS: &str = "
-    const texts = [...document.querySelectorAll('.labels text')];
-    return ['end', 'middle'].map((anchor) => texts.filter((one) => one.getAttribute('text-anchor') === anchor).length)";
+use super::open_as;
+use crate::process::{Binary, Process, buy};
 
 #[tokio::test]
 async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let buy_at = async |day: &str, price: u32| {
         let body = json!({"username": "ada", "userid": "u1", "price": price.to_string(), "timestamp": format!("{day}T12:00:00Z")});
         assert_eq!(buy(&facing, &body.to_string()).await.0, 201);
@@ -68,67 +63,6 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
     browser.shows("bar", "Feb 3, 2024: 13.00, 1 purchase").await;
     assert_eq!(browser.run(top).await, place, "the list stays in its place");
 
-    draws_weeks(&browser).await;
     browser.was_quiet(&facing.url).await;
-    browser.end().await;
-}
-
-/// Weeks are sums of days, and begin on Monday.
-async fn draws_weeks(browser: &Browser) {
-    browser.driver.find(By::LinkText("Weeks")).await.unwrap().click().await.unwrap();
-    until("draw weeks", async || browser.texts("figcaption > span").await == ["Spent per week"]).await;
-    let rows = "return [...document.querySelectorAll('figure tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))";
-    assert_eq!(
-        browser.run(rows).await,
-        json!([
-            ["Week of Jan 29, 2024", "4", "50.00"],
-            ["Week of Feb 5, 2024", "7", "126.00"],
-            ["Week of Feb 12, 2024", "7", "1,000,151.00"],
-            ["Week of Feb 19, 2024", "2", "59.00"],
-        ])
-    );
-    // The choice is in the address.
-    browser.driver.refresh().await.unwrap();
-    until("draw weeks", async || browser.texts("figcaption > span").await == ["Spent per week"]).await;
-}
-
-#[tokio::test]
-async fn every_range_has_3_to_5_ticks_on_both_axes() {
-    let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    for (time, price) in [("1999-07-01", "12.50"), ("2023-12-05", "1234.50"), ("2024-02-10", "0.03")] {
-        let body = json!({"username": "ada", "userid": "u1", "price": price, "timestamp": format!("{time}T12:00:00Z")});
-        assert_eq!(buy(&facing, &body.to_string()).await.0, 201);
-    }
-    open_as(&browser, &facing, "u1", "ada").await;
-    for width in [1400, 320] {
-        browser.set_size(width, 800).await;
-        for (range, per) in [
-            ("from=2024-02-08&to=2024-02-14", "day"),
-            ("from=2024-02-01&to=2024-02-29", "day"),
-            ("from=2023-12-01&to=2024-02-29", "day"),
-            ("from=2023-03-01&to=2024-02-29&per=week", "week"),
-            ("from=2023-03-01&to=2024-02-29", "month"),
-            ("from=1900-01-01&to=2024-02-29", "year"),
-            ("range=all", "year"),
-        ] {
-            // The chart of the range before is not taken for the one of this range.
-            let go = format!(
-                "document.querySelector('figure')?.setAttribute('data-old', ''); location.hash = '#purchases?{range}'"
-            );
-            browser.run(&go).await;
-            let (what, caption) = (format!("{range} at {width}"), format!("Spent per {per}"));
-            until(&what, async || {
-                browser.texts("figure:not([data-old]) figcaption > span").await == [&*caption]
-                    && browser.run(TICKS).await[0] != json!(0)
-            })
-            .await;
-            let ticks: [usize; 2] = serde_json::from_value(browser.run(TICKS).await).unwrap();
-            assert!(ticks.iter().all(|count| (3..=5).contains(count)), "{what}: {ticks:?}");
-            assert_eq!(browser.run(layout::OVERLAPS).await, json!([]), "{what}");
-        }
-        browser.is_accessible().await;
-    }
     browser.end().await;
 }

@@ -31,8 +31,7 @@ async fn go(browser: &Browser, view: &str) {
 #[tokio::test]
 async fn the_overview_follows_the_pipeline() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
     // Without ingest in facing, management ingests everything.
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for number in 0..3 {
@@ -116,8 +115,7 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
 #[tokio::test]
 async fn the_last_hour_survives_a_reload() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     browser.open(&management.path("/")).await;
     browser.shows("today", "0.00").await;
@@ -138,8 +136,7 @@ async fn the_last_hour_survives_a_reload() {
 #[tokio::test]
 async fn views_show_loading_stale_failed_and_empty_states() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (_folder, management) = Process::fresh(Binary::Management, &[]).await;
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
     assert_eq!(browser.run(PIPELINE).await, json!("shown"));
@@ -179,8 +176,7 @@ async fn views_show_loading_stale_failed_and_empty_states() {
 #[tokio::test]
 async fn listings_of_all_users_and_of_one_have_urls() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for number in 0..30 {
         let body = format!(r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#, number % 2);

@@ -23,8 +23,7 @@ async fn enter(browser: &Browser, price: &str) {
 #[tokio::test]
 async fn a_purchase_can_be_undone_until_it_is_sent() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
     stop_time(&browser).await;
     enter(&browser, "3.20").await;
@@ -66,8 +65,7 @@ async fn a_purchase_can_be_undone_until_it_is_sent() {
 #[tokio::test]
 async fn a_price_of_zero_is_confirmed() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
     for leave in ["document.getElementById('buy-undo').click()", "location.reload()"] {
         enter(&browser, "0").await;
@@ -89,8 +87,7 @@ async fn a_price_of_zero_is_confirmed() {
 #[tokio::test]
 async fn customers_are_remembered_and_asked_for_their_name() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     assert_eq!(buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#).await.0, 201);
     open_as(&browser, &facing, "u9", "x").await;
     assert_eq!(browser.run(FOCUS).await, json!("price"));
@@ -130,8 +127,7 @@ async fn customers_are_remembered_and_asked_for_their_name() {
 #[tokio::test]
 async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let (_, port) = management.url.rsplit_once(':').unwrap();
     let port = port.to_owned();
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
@@ -177,8 +173,7 @@ async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
 #[tokio::test]
 async fn a_wrong_range_is_said_and_an_export_is_cancelled() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     buy(&facing, r#"{"username":"ada","userid":"u1","price":"0.125"}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("total", "0.12").await;

@@ -211,8 +211,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
 #[tokio::test]
 async fn conflicts_that_are_replayed_come_back() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     conflict(folder.path(), &facing, 50).await;
     browser.open(&management.path("/#dead-letters")).await;

@@ -13,8 +13,7 @@ const FOCUS: &str = "return document.activeElement.id";
 #[tokio::test]
 async fn user_and_order_are_created_and_shown() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES, WAIT]).await;
+    let (_folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES, WAIT]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
 
@@ -66,8 +65,7 @@ async fn user_and_order_are_created_and_shown() {
 #[tokio::test]
 async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
+    let (_folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
     browser.fill(&[("new-email", "ada@example.com"), ("new-name", "Ada")]).await;
@@ -117,8 +115,7 @@ async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
 #[tokio::test]
 async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
+    let (_folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
     browser.open(&management.path("/#entities")).await;
     until("show the form", async || browser.texts("#register").await.len() == 1).await;
     browser.lose_responses().await;

@@ -48,8 +48,7 @@ async fn a_file_is_imported_once_with_a_result_per_line() {
 #[tokio::test]
 async fn an_import_is_cancelled_and_its_failed_lines_are_saved() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (_folder, management) = Process::fresh(Binary::Management, &[]).await;
     browser.open(&management.path("/#import")).await;
     until("show the form", async || !browser.texts("#import-text").await.is_empty()).await;
     let paste = async |text: &str| {

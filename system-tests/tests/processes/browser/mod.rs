@@ -58,8 +58,7 @@ async fn buy_for(browser: &Browser, price: &str) {
 #[tokio::test]
 async fn purchases_are_bought_and_seen() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     open_as(&browser, &facing, "u1", NASTY).await;
     until("be empty", async || state(&browser).await == "empty").await;
     buy_for(&browser, "0,1").await;
@@ -107,8 +106,7 @@ async fn purchases_are_bought_and_seen() {
 #[tokio::test]
 async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
     browser.lose_responses().await;
     buy_for(&browser, "29.99").await;
@@ -136,8 +134,7 @@ async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
 #[tokio::test]
 async fn forms_show_errors_by_field() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let focus = "return document.activeElement.id";
     browser.open(&facing.path("/")).await;
     until("ask for the customer", async || !browser.texts("#identify").await.is_empty()).await;

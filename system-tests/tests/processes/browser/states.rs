@@ -24,8 +24,7 @@ pub(super) async fn hold(browser: &Browser, path: &str) {
 #[tokio::test]
 async fn the_list_shows_one_state_at_a_time() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
     until("show it", async || state(&browser).await == "shown").await;
@@ -64,8 +63,7 @@ async fn the_list_shows_one_state_at_a_time() {
 #[tokio::test]
 async fn an_outage_of_management_is_shown_until_it_is_over() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     let (_, port) = management.url.rsplit_once(':').unwrap();
@@ -123,8 +121,7 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
 #[tokio::test]
 async fn a_refused_purchase_is_shown_at_once() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     open_as(&browser, &facing, "u1", "ada").await;
     // The first attempt is rejected, the second one gets no response.
     let refused = "window.sent = 0; window.fetch = (path, options) => {
@@ -146,8 +143,7 @@ async fn a_refused_purchase_is_shown_at_once() {
 #[tokio::test]
 async fn the_pages_work_below_a_prefix() {
     let Some(browser) = Browser::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     browser.open(&management.path("/scalable-shop-cm-server/")).await;
     browser.shows("state", "Healthy").await;

@@ -32,8 +32,7 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_serves_the_documented_calls() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
     call(&Place::Files(folder.path()), &facing, &facing).await;
     facing.kill().await;
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;

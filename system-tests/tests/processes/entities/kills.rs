@@ -9,7 +9,7 @@ use crate::kills::{Random, chosen, seed};
 use crate::process::{Binary, Process, pause, soon, until};
 use crate::servers::Servers;
 
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 4;
 const USERS: u64 = 25;
 const ORDERS: u64 = 100;
 const CALLERS: u64 = 8;

@@ -55,12 +55,6 @@ fn two() -> Script {
     unknown.place(1, 1).place(2, 2)
 }
 
-#[track_caller]
-fn assert_found(script: &Script, what: &str) {
-    let violations = script.0.judge().violations;
-    assert!(violations.iter().any(|violation| violation.contains(what)), "{what}: {violations:?}");
-}
-
 #[test]
 fn correct_histories_pass() {
     let again = two().register(1, 1).place(1, 1).orders(&[]).orders(&[1]).orders(&[1, 2]).find(1, Some(1));
@@ -70,30 +64,26 @@ fn correct_histories_pass() {
 }
 
 #[test]
-fn wrong_numbers_are_found() {
-    assert_found(&two().register(2, 1), "user-2 has the number of");
-    assert_found(&two().register(2, 3), "user 3 of 2");
-    assert_found(&Script::default().place(1, 2).place(2, 1), "order 1 was requested after");
-    assert_found(&two().place(1, 3), "was acknowledged again as");
-}
-
-#[test]
-fn changed_and_missing_rows_are_found() {
+fn violations_are_found() {
     let other = user(2).with_id(UserNumber::new(2));
-    assert_found(&two().call(Call::Register(user(3)), Outcome::Registered(other)), "has become");
-    assert_found(&two().find(1, None), "user 1 was not found");
-    assert_found(&two().find(1, Some(2)), "user 1 was found as");
-    assert_found(&two().find(2, Some(2)), "but not requested");
-    let number = OrderNumber::new(1);
-    assert_found(&two().call(Call::FindOrder(number), Outcome::FoundOrder(None)), "order 1 was not found");
-    assert_found(&two().call(Call::Place(order(3)), Outcome::Unexpected("KeyTaken".to_owned())), "KeyTaken");
-}
-
-#[test]
-fn forgotten_users_and_orders_are_found() {
-    assert_found(&two().call(Call::Place(order(3)), Outcome::UnknownUser), "has ordered, but was not known");
-    assert_found(&Script::default().place(1, 1), "was not registered");
-    assert_found(&two().orders(&[1, 2]).orders(&[2]), "order 1 of user 1 was not listed again");
-    let other = Call::OrdersOf(UserNumber::new(2));
-    assert_found(&two().call(other, Outcome::OrdersFound(vec![OrderNumber::new(1)])), "for user 2");
+    let (number, order_of_other) = (OrderNumber::new(1), vec![OrderNumber::new(1)]);
+    for (script, what) in [
+        (two().register(2, 1), "user-2 has the number of"),
+        (two().register(2, 3), "user 3 of 2"),
+        (Script::default().place(1, 2).place(2, 1), "order 1 was requested after"),
+        (two().place(1, 3), "was acknowledged again as"),
+        (two().call(Call::Register(user(3)), Outcome::Registered(other)), "has become"),
+        (two().find(1, None), "user 1 was not found"),
+        (two().find(1, Some(2)), "user 1 was found as"),
+        (two().find(2, Some(2)), "but not requested"),
+        (two().call(Call::FindOrder(number), Outcome::FoundOrder(None)), "order 1 was not found"),
+        (two().call(Call::Place(order(3)), Outcome::Unexpected("KeyTaken".to_owned())), "KeyTaken"),
+        (two().call(Call::Place(order(3)), Outcome::UnknownUser), "has ordered, but was not known"),
+        (Script::default().place(1, 1), "was not registered"),
+        (two().orders(&[1, 2]).orders(&[2]), "order 1 of user 1 was not listed again"),
+        (two().call(Call::OrdersOf(UserNumber::new(2)), Outcome::OrdersFound(order_of_other)), "for user 2"),
+    ] {
+        let violations = script.0.judge().violations;
+        assert!(violations.iter().any(|violation| violation.contains(what)), "{what}: {violations:?}");
+    }
 }

@@ -108,8 +108,6 @@ pub(super) struct State {
     limit: usize,
     /// Planted defect: the names of files whose syncs are omitted.
     left_out: Option<String>,
-    /// The number of syncs of each file.
-    syncs: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -138,7 +136,6 @@ impl Disk {
             ignores_repairs: false,
             limit: usize::MAX,
             left_out,
-            syncs: BTreeMap::new(),
         };
         Self { state: Mutex::new(state), booted: Condvar::new(), cut_off: watch::Sender::new(false) }
     }
@@ -282,11 +279,6 @@ impl Disk {
         state.sync_names(folder);
         Ok(())
     }
-
-    /// How often each file was synced, by name.
-    pub(super) fn syncs(&self) -> BTreeMap<String, u64> {
-        self.state.lock().unwrap().syncs.clone()
-    }
 }
 
 impl State {
@@ -410,7 +402,6 @@ impl State {
             *self.failed.entry(title.clone()).or_default() += 1;
             self.broken = self.breaks.then_some(node);
         }
-        *self.syncs.entry(title).or_default() += 1;
         if is_left_out {
             return Some(());
         }

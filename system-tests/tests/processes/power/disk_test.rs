@@ -66,41 +66,6 @@ fn writes_are_torn_between_sectors() {
 }
 
 #[test]
-fn syncs_can_be_left_out() {
-    let disk = written(Some("a"));
-    cut(&disk, Survival::Nothing);
-    assert_eq!(contents(&disk, "a").unwrap(), [0; 0]);
-    let disk = written(Some("/"));
-    cut(&disk, Survival::Nothing);
-    assert_eq!(contents(&disk, "a"), None);
-    assert_eq!(disk.syncs(), [("/".to_owned(), 1), ("a".to_owned(), 1)].into());
-}
-
-#[test]
-fn requests_of_an_earlier_boot_fail() {
-    let disk = written(None);
-    let boot = disk.boot();
-    cut(&disk, Survival::Nothing);
-    assert!(disk.enter(boot).is_none());
-    assert!(disk.enter(disk.boot()).is_some());
-}
-
-#[test]
-fn power_is_cut_before_the_chosen_sync() {
-    let disk = std::sync::Arc::new(written(None));
-    let (boot, file) = (disk.boot(), with(&disk, |state| state.find(ROOT, name("a"))).unwrap());
-    disk.arm(Moment::of(Operation::Sync, "a", 1));
-    let syncing = std::thread::spawn({
-        let disk = std::sync::Arc::clone(&disk);
-        move || disk.sync(boot, file)
-    });
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(disk.until_cut_off());
-    disk.forget(Survival::Nothing, &mut Random::new(7));
-    assert_eq!(syncing.join().unwrap(), None);
-    assert_eq!(contents(&disk, "a").unwrap(), [1; 1_536]);
-}
-
-#[test]
 fn a_failed_sync_is_forgotten() {
     let disk = written(None);
     let file = with(&disk, |state| state.find(ROOT, name("a"))).unwrap();
@@ -113,15 +78,4 @@ fn a_failed_sync_is_forgotten() {
     assert_eq!(contents(&disk, "a").unwrap()[..1_024], [[2; 512], [3; 512]].concat());
     cut(&disk, Survival::Everything);
     assert_eq!(contents(&disk, "a").unwrap(), [[1; 512], [3; 512], [1; 512]].concat());
-}
-
-#[test]
-fn a_disk_is_full_at_its_limit() {
-    let disk = written(None);
-    disk.limit(100);
-    let file = with(&disk, |state| state.find(ROOT, name("a"))).unwrap();
-    with(&disk, |state| state.write(file, 1_536, &[3; 60])).unwrap();
-    assert_eq!(with(&disk, |state| state.room()), 40);
-    with(&disk, |state| state.resize(file, 0)).unwrap();
-    assert_eq!(with(&disk, |state| state.room()), 1_636);
 }
