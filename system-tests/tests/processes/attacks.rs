@@ -25,7 +25,7 @@ const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
 
 /// More in nightly runs: during some attacks, each waits seconds for a slot.
 fn purchases() -> usize {
-    if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 16 }
+    if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 8 }
 }
 
 /// Buys with `http` repeatedly; each purchase succeeds. Returns the 99th percentile of the durations.

@@ -122,7 +122,7 @@ async fn survive(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    survive(&servers, None, 6, &SERVICES, false).await;
+    survive(&servers, None, 4, &SERVICES, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +130,7 @@ async fn server_kills_and_pauses_lose_and_duplicate_nothing() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let [facing, management] = SERVICES;
     let victims = [facing, management, Victim::Server("kafka"), Victim::Server("mongo")];
-    survive(&servers, None, 6, &victims, true).await;
+    survive(&servers, None, 4, &victims, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

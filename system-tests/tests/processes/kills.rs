@@ -176,7 +176,7 @@ async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds: 6, victims: &SERVICES, pauses: true, servers: None, postgres: None };
+    let plan = Plan { rounds: 4, victims: &SERVICES, pauses: true, servers: None, postgres: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
@@ -187,7 +187,7 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
     let Some(cluster) = crate::postgres::cluster() else { return };
     let folder = tempfile::tempdir().unwrap();
     let victims = [SERVICES[0], SERVICES[1], Victim::Server("postgres")];
-    let plan = Plan { rounds: 6, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
+    let plan = Plan { rounds: 4, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
     let pair = plan.survive(folder.path(), vec![("DATABASE_URL", cluster.url())]).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
@@ -246,7 +246,9 @@ impl Plan<'_> {
                 // At a random point of the round, measured in completed calls.
                 let at = before + random.below(PURCHASES * 9 / 10);
                 until("complete that many calls", async || results.history.ended() >= at).await;
-                let victim = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
+                // Each of them once, and then any.
+                let any = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
+                let victim = *self.victims.get(hits.values().sum::<usize>()).unwrap_or(&any);
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
                 let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
                 self.hit(&pair, &results, victim, pause).await;
