@@ -1,5 +1,5 @@
 //! The conformance kit over real HTTP: the client as the sink, the query, and the store of users and of orders, of
-//! services on the in-memory and the embedded ports.
+//! services on the in-memory ports.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -23,11 +23,6 @@ use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, P
 use shop_core::users::{User, UserStore};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router, serve};
 use tokio::net::TcpListener;
-
-#[path = "../../shop-store/tests/support/embedded.rs"]
-mod embedded;
-
-use embedded::{EmbeddedFixture, OpenShop};
 
 /// A client of `router`, which is served as long as the test runs.
 async fn client_of(router: Router) -> ShopClient {
@@ -94,22 +89,16 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 }
 
-/// A shop that is served by facing, alone or with management behind it, and used by a client.
+/// A shop that is served by facing with management behind it, and used by a client.
 #[derive(Debug)]
-struct ShopOverHttp<S>(S, Way);
+struct ShopOverHttp<S>(S);
 
 #[async_trait]
 impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     async fn shop(&self) -> Shop {
-        let shop = self.0.shop().await;
-        let query: Arc<dyn PurchaseQuery> = match self.1 {
-            Way::Facing => shop.query(),
-            Way::Management => {
-                let store = Arc::new(InMemoryStore::new());
-                let parts = Parts::management(store, Durability::Memory, shop.query());
-                Arc::new(client_of(router(parts, HttpOptions::default())).await)
-            }
-        };
+        let (shop, store) = (self.0.shop().await, Arc::new(InMemoryStore::new()));
+        let management = Parts::management(store, Durability::Memory, shop.query());
+        let query = Arc::new(client_of(router(management, HttpOptions::default())).await);
         let mut parts = Parts::facing(shop.sink(), query);
         parts.purchases.as_mut().unwrap().feed = self.0.feed().await;
         client_of(router(parts, HttpOptions::default())).await.shop()
@@ -132,9 +121,22 @@ enum Way {
     Facing,
 }
 
-/// Users of a management, which are registered and found by a client.
+/// A client of facing, which has `roles` as clients of a management.
+async fn through_facing(
+    roles: impl FnOnce(&mut Parts),
+    clients: impl FnOnce(&mut Parts, ShopClient),
+) -> ShopClient {
+    let mut management = Parts::new(ServiceKind::Management, None);
+    roles(&mut management);
+    let client = client_of(router(management, HttpOptions::default())).await;
+    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    clients(&mut facing, client);
+    client_of(router(facing, HttpOptions::default())).await
+}
+
+/// Users of a management behind facing, which are registered and found by a client.
 #[derive(Debug)]
-struct UsersOverHttp<U>(U, Way);
+struct UsersOverHttp<U>(U);
 
 #[async_trait]
 impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
@@ -143,17 +145,12 @@ impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
     }
 
     async fn users(&self) -> Arc<dyn UserStore> {
-        let mut parts = Parts::new(ServiceKind::Management, None);
-        parts.users = Some(UsersRole::new(self.0.users().await));
-        let client = client_of(router(parts, HttpOptions::default())).await;
-        Arc::new(match self.1 {
-            Way::Management => client.users(),
-            Way::Facing => {
-                let mut parts = facing_in_memory();
-                parts.users = Some(UsersRole::new(Arc::new(client.users())));
-                client_of(router(parts, HttpOptions::default())).await.users()
-            }
-        })
+        let users = self.0.users().await;
+        let client = through_facing(
+            |management| management.users = Some(UsersRole::new(users)),
+            |facing, client| facing.users = Some(UsersRole::new(Arc::new(client.users()))),
+        );
+        Arc::new(client.await.users())
     }
 
     async fn events(&self) -> Arc<dyn RecordStore<Order>> {
@@ -165,9 +162,9 @@ impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
     }
 }
 
-/// Orders of a management, which are placed and found by a client.
+/// Orders of a management behind facing, which are placed and found by a client.
 #[derive(Debug)]
-struct OrdersOverHttp<O>(O, Way);
+struct OrdersOverHttp<O>(O);
 
 #[async_trait]
 impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
@@ -176,17 +173,12 @@ impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     }
 
     async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
-        let mut parts = Parts::new(ServiceKind::Management, None);
-        parts.orders = Some(OrdersRole::new(self.0.orders().await));
-        let client = client_of(router(parts, HttpOptions::default())).await;
-        Arc::new(match self.1 {
-            Way::Management => client.orders(),
-            Way::Facing => {
-                let mut parts = facing_in_memory();
-                parts.orders = Some(OrdersRole::new(Arc::new(client.orders())));
-                client_of(router(parts, HttpOptions::default())).await.orders()
-            }
-        })
+        let orders = self.0.orders().await;
+        let client = through_facing(
+            |management| management.orders = Some(OrdersRole::new(orders)),
+            |facing, client| facing.orders = Some(OrdersRole::new(Arc::new(client.orders()))),
+        );
+        Arc::new(client.await.orders())
     }
 
     async fn events(&self) -> Arc<dyn RecordStore<User>> {
@@ -198,25 +190,11 @@ impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     }
 }
 
-fn facing_in_memory() -> Parts {
-    Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
-}
-
-users_suite!(users_of_management, async { UsersOverHttp(MemoryEntities::default(), Way::Management) });
-users_suite!(users_of_facing, async { UsersOverHttp(MemoryEntities::default(), Way::Facing) });
-orders_suite!(orders_of_management, async { OrdersOverHttp(MemoryEntities::default(), Way::Management) });
-orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryEntities::default(), Way::Facing) });
+users_suite!(users_of_facing, async { UsersOverHttp(MemoryEntities::default()) });
+orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryEntities::default()) });
 log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
-log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
 store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });
-store_suite!(store_embedded, async { StoreOverHttp(EmbeddedFixture::new().await, Way::Management) });
 store_suite!(store_of_facing, async { StoreOverHttp(MemoryFixture::default(), Way::Facing) });
 shop_suite!(shop_in_memory, async {
-    let shop = ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await;
-    ShopOverHttp(shop, Way::Facing)
+    ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)
 });
-shop_suite!(shop_with_management, async {
-    let shop = ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await;
-    ShopOverHttp(shop, Way::Management)
-});
-shop_suite!(shop_embedded, async { ShopOverHttp(OpenShop::new().await, Way::Facing) });

@@ -34,8 +34,6 @@ erase_suite!(embedded_erase, EmbeddedFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
 feed_suite!(embedded_feed, OneFile::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
-pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
-pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
 
 record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
 

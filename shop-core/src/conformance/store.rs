@@ -165,10 +165,11 @@ pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
 /// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
-    let batch: Arc<[Purchase]> = purchases(0..50).into();
-    let calls = (0..8).map(|_| {
-        let (store, batch) = (Arc::clone(&store), Arc::clone(&batch));
-        tokio::spawn(async move { store.insert(batch).await })
+    let calls = (0..8).map(|racer| {
+        let (store, mut batch) = (Arc::clone(&store), purchases(0..50));
+        // In different orders.
+        batch.rotate_left(racer * 6);
+        tokio::spawn(async move { store.insert(batch.into()).await })
     });
     let mut inserted = 0;
     for call in soon("racing inserts", join_all(calls)).await {

@@ -2,14 +2,14 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
-use crate::accounts::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
+use crate::accounts::memory::{InMemoryOrders, InMemoryUsers};
 use crate::accounts::orders::{NewOrder, Order, OrderNumber};
 use crate::accounts::outbox::Outbox;
 use crate::accounts::users::{NewUser, User, UserNumber, UserStore};
@@ -167,8 +167,6 @@ impl<A: EntityStores> OrdersFixture for A {
 pub struct MemoryEntities {
     users: InMemoryUsers,
     orders: InMemoryOrders,
-    outbox: InMemoryOutbox,
-    written: AtomicI64,
 }
 
 impl EntityStores for MemoryEntities {
@@ -181,24 +179,6 @@ impl EntityStores for MemoryEntities {
 
     fn order_store(&self) -> &InMemoryOrders {
         &self.orders
-    }
-}
-
-#[async_trait]
-impl OutboxFixture for MemoryEntities {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default().without_open_writes()
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.outbox.clone())
-    }
-
-    async fn write(&self) -> LogRecord {
-        let user = user(self.written.fetch_add(1, Ordering::Relaxed));
-        let event = user.event(&new_user("ada")).expect("an event");
-        self.outbox.write(event.clone());
-        event
     }
 }
 
