@@ -9,15 +9,14 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use futures_util::FutureExt;
 use serde_json::json;
+use shop_core::Timestamp;
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::{LogRecord, LogUsage};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
-use shop_core::{Clock, SystemClock, Timestamp};
 use shop_http::{HttpOptions, Metrics, Parts, PurchasesRole, ServiceKind, StoreSink, router};
 use tower::ServiceExt;
-use uuid::Uuid;
 
 use crate::entities::Entities;
 use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
@@ -39,10 +38,6 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn new() -> Self {
-        Self::with_clock(Arc::new(SystemClock))
-    }
-
-    fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let mut options = InMemoryLogOptions::default();
         options.partitions = 4;
         let (log, store, faults) = (InMemoryLog::new(options), InMemoryStore::new(), Faults::new());
@@ -68,8 +63,7 @@ impl Measured {
         let entities = Entities::new();
         (back.users, back.orders) = (Some(entities.users_role()), Some(entities.orders_role()));
         let query = faults.query(Arc::new(store.clone()));
-        let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
-        front.clock = clock;
+        let front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
         front.metrics.count_dropped_lines(Arc::default(), Arc::default());
         front.metrics.note_build(&[("commit", "0123456789ab"), ("features", "embedded")]);
         let options = HttpOptions::default();
@@ -357,32 +351,4 @@ async fn lag_counts_only_partitions_of_this_process() {
     #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
     let theirs = others.lag().await.unwrap().total() as f64;
     assert!(theirs > 0.0 && (ours + theirs - 50.0).abs() < 0.1, "{ours} and {theirs}");
-}
-
-/// A clock that panics.
-#[derive(Debug)]
-struct BrokenClock;
-
-impl Clock for BrokenClock {
-    fn now(&self) -> Timestamp {
-        panic!("on purpose")
-    }
-
-    fn fresh_id(&self) -> Uuid {
-        panic!("on purpose")
-    }
-}
-
-#[tokio::test]
-async fn a_handler_that_panics_is_an_exception() {
-    let shop = Measured::with_clock(Arc::new(BrokenClock));
-    assert_eq!(post(&shop.facing, "/buy", GOOD).await.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_all(
-        &metrics(&shop.facing).await,
-        &[
-            (r#"flask_http_request_exceptions_total{method="POST",status="500"}"#, 1.0),
-            (r#"http_requests_total{method="POST",route="/buy",status="500"}"#, 1.0),
-            ("http_requests_in_flight", 0.0),
-        ],
-    );
 }

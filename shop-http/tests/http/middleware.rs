@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use serde_json::json;
 use shop_core::log::{LogSource, SourceEvent};
 use shop_core::record::header;
 use shop_http::{CorsOrigins, HttpOptions};
@@ -10,35 +9,6 @@ use shop_http::{CorsOrigins, HttpOptions};
 use crate::shop::{JSON, Shop, get, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
-
-#[tokio::test]
-async fn unknown_paths_are_404_and_wrong_methods_405_as_json() {
-    let shop = Shop::new();
-    for service in [&shop.facing, &shop.management] {
-        for path in ["/nowhere", "/getAllUserBuys", "/getAllUserBuys/a/b", "/buy/x", "/%00"] {
-            let response = get(service, path).await;
-            assert_eq!(
-                (response.status, response.json()),
-                (StatusCode::NOT_FOUND, json!({"error": "Not Found"})),
-                "{path}"
-            );
-        }
-        let response = get(service, "/v1/nowhere").await;
-        assert_eq!(
-            (response.status, response.header("content-type")),
-            (StatusCode::NOT_FOUND, Some("application/problem+json"))
-        );
-        let response = send(service, request(Method::DELETE, "/healthz", &[], Body::empty())).await;
-        assert_eq!(
-            (response.status, response.json()),
-            (StatusCode::METHOD_NOT_ALLOWED, json!({"error": "Method Not Allowed"}))
-        );
-        assert!(response.header("allow").unwrap().contains("GET"));
-    }
-    assert_eq!(get(&shop.facing, "/buy").await.status, StatusCode::METHOD_NOT_ALLOWED);
-    let head = send(&shop.facing, request(Method::HEAD, "/getAllUserBuys/u1", &[], Body::empty())).await;
-    assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
-}
 
 #[tokio::test]
 async fn every_response_has_a_request_id() {

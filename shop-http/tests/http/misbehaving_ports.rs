@@ -14,14 +14,17 @@ use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{
     Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
-use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use shop_core::{Clock, Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::shop::{get, post, purchase, request};
+use crate::metrics::value;
+use crate::shop::{JSON, get, post, purchase, request, send};
+
+const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 /// A query that panics.
 #[derive(Debug)]
@@ -57,6 +60,34 @@ async fn a_panic_is_a_500_without_details() {
     let problem = get(&router, "/v1/purchases?userid=u1").await;
     assert_eq!(problem.header("content-type"), Some("application/problem+json"));
     assert_eq!(problem.json()["type"], "/problems/internal");
+}
+
+/// A clock that panics.
+#[derive(Debug)]
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Timestamp {
+        panic!("a defect with details")
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_a_500_with_a_request_id_and_is_counted() {
+    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    parts.clock = Arc::new(NoClock);
+    let router = router(parts, HttpOptions::default());
+    let mine = request(Method::POST, "/buy", &[JSON, ("x-request-id", "mine-7")], BUY);
+    let response = send(&router, mine).await;
+    response.is(500, &json!({"error": "Internal Server Error"}));
+    assert_eq!(response.header("x-request-id"), Some("mine-7"));
+    let figures = get(&router, "/metrics").await;
+    let exceptions = r#"flask_http_request_exceptions_total{method="POST",status="500"}"#;
+    assert_eq!(value(&figures, exceptions), Some(1.0), "{}", figures.text);
 }
 
 /// A query that violates its contract.
@@ -131,7 +162,7 @@ async fn a_buy_that_panics_has_an_unknown_outcome_and_a_key() {
     let parts = Parts::facing(Arc::new(Breaks), Arc::new(InMemoryStore::new()));
     let router = router(parts, HttpOptions::default());
     for path in ["/buy", "/v1/purchases"] {
-        let response = post(&router, path, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+        let response = post(&router, path, BUY).await;
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.json()["outcome"], "unknown", "{}", response.text);
         assert_eq!(response.json()["idempotency_key"], response.header("idempotency-key").unwrap());
@@ -140,17 +171,22 @@ async fn a_buy_that_panics_has_an_unknown_outcome_and_a_key() {
 
 #[tokio::test]
 async fn store_error_details_are_not_exposed() {
-    for kind in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied, ErrorKind::TooLarge] {
+    for kind in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied, ErrorKind::Unavailable] {
         let router = over(Misbehaving::Refuses(kind));
-        for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1"] {
-            let response = get(&router, path).await;
-            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {path}");
-            assert!(!response.text.contains("hunter2"), "{}", response.text);
-        }
         // The error does not blame the cursor.
-        let response = get(&router, "/v1/purchases?userid=u1&cursor=x").await;
-        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{}", response.text);
-        assert!(!response.text.contains("hunter2"), "{}", response.text);
+        for query in [
+            "/v1/purchases?userid=u1",
+            "/v1/purchases?userid=u1&cursor=x",
+            "/v1/totals?userid=u1&per=day",
+            "/getAllUserBuys/u1",
+        ] {
+            let response = get(&router, query).await;
+            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {query}");
+            assert!(
+                response.header("retry-after").is_some() && !response.text.contains("hunter2"),
+                "{response:?}"
+            );
+        }
     }
 }
 

@@ -59,6 +59,11 @@ impl Shop {
         Self { log, store, faults, facing, management }
     }
 
+    /// The service with this path: `/purchases` is of management.
+    pub(crate) fn service(&self, path: &str) -> &Router {
+        if path.starts_with("/purchases") { &self.management } else { &self.facing }
+    }
+
     /// Starts ingest.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
@@ -101,6 +106,38 @@ impl TestResponse {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Asserts the status and the whole body.
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16, body: &Value) {
+        assert_eq!((self.status.as_u16(), &self.json()), (status, body));
+    }
+
+    /// Asserts the status, and members of the body; `null` for absent ones.
+    #[track_caller]
+    pub(crate) fn has(&self, status: u16, members: &Value) {
+        let body = self.json();
+        let found: Value =
+            members.as_object().unwrap().keys().map(|name| (name.clone(), body[name].clone())).collect();
+        assert_eq!((self.status.as_u16(), &found), (status, members), "{body}");
+    }
+
+    /// The places of the errors in a problem.
+    #[track_caller]
+    pub(crate) fn places(&self) -> Vec<String> {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let place = |error: &Value| {
+            let names = ["pointer", "parameter", "header"].map(|name| error[name].as_str());
+            names.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+        };
+        self.json()["errors"].as_array().unwrap().iter().map(place).collect()
+    }
+
+    /// The path of the next page in the header `link`.
+    pub(crate) fn next(&self) -> Option<&str> {
+        self.header("link")
+            .map(|link| link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap())
     }
 }
 

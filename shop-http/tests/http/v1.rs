@@ -2,8 +2,6 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::conformance::fault::{Call, Fault};
-use shop_core::{Error, ErrorKind};
 
 use crate::shop::{Shop, get, purchase};
 
@@ -74,19 +72,6 @@ async fn listings_sums_and_totals_of_a_range() {
 }
 
 #[tokio::test]
-async fn an_invalid_error_of_the_store_is_a_503() {
-    let shop = Shop::new();
-    shop.stored(&[purchase("u1", 0), purchase("u1", 1)]).await;
-    let page = get(&shop.management, "/v1/purchases?userid=u1&limit=1").await.json();
-    let second = format!("/v1/purchases?userid=u1&limit=1&cursor={}", page["next"].as_str().unwrap());
-    shop.faults.always(Call::Query, Fault::Refuse(Error::new(ErrorKind::Invalid, "of the driver")));
-    for path in ["/v1/totals?userid=u1", "/v1/summary?userid=u1", &second] {
-        let response = get(&shop.management, path).await;
-        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", response.text);
-    }
-}
-
-#[tokio::test]
 async fn wrong_ranges_are_rejected_together() {
     let shop = Shop::new();
     for time in ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:60Z"] {
@@ -130,17 +115,4 @@ async fn a_purchase_by_its_id() {
     assert_eq!(unknown.json()["type"], "/problems/unknown-purchase");
     let old = get(&shop.facing, "/v1/purchases/65a1f0c2d3e4b5a697887766").await;
     assert_eq!(old.status, StatusCode::NOT_FOUND, "an old document's id is an id");
-}
-
-#[tokio::test]
-async fn a_summary_is_exact() {
-    let shop = Shop::new();
-    let all: Vec<_> = (0..4).map(|number| purchase("u1", number)).collect();
-    shop.stored(&all).await;
-    for path in ["/v1/summary?userid=u1", "/v1/summary?username=name%20of%20u1"] {
-        assert_eq!(get(&shop.facing, path).await.text, r#"{"count":4,"total_spent":6.4}"#);
-    }
-    assert_eq!(get(&shop.facing, "/v1/summary?userid=u404").await.text, r#"{"count":0,"total_spent":0}"#);
-    let everyone = get(&shop.management, "/v1/summary?everyone=true").await;
-    assert_eq!(everyone.text, r#"{"count":4,"total_spent":6.4}"#);
 }

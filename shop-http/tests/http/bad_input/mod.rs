@@ -7,21 +7,16 @@ mod requests;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::Timestamp;
-use shop_http::{Dialect, HttpOptions};
+use shop_http::HttpOptions;
 
-use crate::shop::{NOW, Shop, TestResponse, get, post, send};
+use crate::dialects::shop_in_dialect;
+use crate::shop::{NOW, Shop, post, send};
 
 const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
-
-fn shop_in_dialect(name: &str) -> Shop {
-    let mut options = HttpOptions::default();
-    options.dialect = Dialect::from_name(name).unwrap();
-    Shop::with(options)
-}
+const DIALECTS: [&str; 4] = ["default", "scalable-shop", "user-buy-list", "purchase-tracking"];
 
 async fn assert_untouched(shop: &Shop, case: &str) {
     assert_eq!((shop.published().await, shop.store.all().len()), (0, 0), "{case}");
@@ -65,85 +60,33 @@ async fn a_bad_request_is_a_4xx_with_its_reason() {
 
 #[tokio::test]
 async fn a_bad_body_is_a_4xx_with_its_reason() {
-    let shop = Shop::new();
-    let kinds = requests::TO_FACING.len() + requests::TO_MANAGEMENT.len();
-    let bodies = bodies::without_object().len() + bodies::with_object().len();
-    assert!(kinds + bodies >= 150, "{kinds} and {bodies}");
-    let syntax = bodies::without_object().into_iter().map(|case| (case, StatusCode::BAD_REQUEST));
-    let content = bodies::with_object().into_iter().map(|case| (case, StatusCode::UNPROCESSABLE_ENTITY));
-    for ((body, text), v1_status) in syntax.chain(content) {
-        let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
-        for (service, path, status) in [
-            (&shop.facing, "/buy", StatusCode::BAD_REQUEST),
-            (&shop.facing, "/v1/purchases", v1_status),
-            (&shop.management, "/purchases", StatusCode::BAD_REQUEST),
-            (&shop.management, "/v1/purchases", v1_status),
-        ] {
-            let response = post(service, path, body.clone()).await;
-            assert_eq!(response.status, status, "{path} {shown}: {}", response.text);
-            let error = response.json();
-            let text_found = text_of(path, "default", &error);
-            assert!(
-                text_found.is_some_and(|text_found| text_found.contains(&text)),
-                "{path} {shown}: {error}"
-            );
-            assert!(!path.starts_with("/v1") || error["type"] == "/problems/invalid", "{error}");
-        }
-        assert_untouched(&shop, &shown).await;
-    }
-}
-
-#[tokio::test]
-async fn contradicting_aliases_are_rejected() {
-    let shop = Shop::new();
-    for body in bodies::CONTRADICTIONS {
-        for (service, path, status, text) in [
-            (&shop.facing, "/buy", StatusCode::BAD_REQUEST, "userid and an alias of it differ"),
-            (&shop.management, "/purchases", StatusCode::BAD_REQUEST, "userid and an alias of it differ"),
-            (
-                &shop.facing,
-                "/v1/purchases",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "user_id is unknown here: use userid",
-            ),
-            (
-                &shop.management,
-                "/v1/purchases",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "is unknown here: use userid",
-            ),
-        ] {
-            let body = body.replace("userId", "user_id");
-            let response = post(service, path, body.clone()).await;
-            assert_eq!(response.status, status, "{path} {body}");
-            let error = response.json();
-            let text_found = text_of(path, "default", &error);
-            assert!(text_found.is_some_and(|text_found| text_found.contains(text)), "{path} {body}: {error}");
-        }
-        assert_untouched(&shop, body).await;
-    }
-}
-
-#[tokio::test]
-async fn a_timestamp_sent_to_management_must_be_valid_in_every_dialect() {
-    for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
+    let native = |status| [("/v1/purchases", status, true), ("/buy", 400, true), ("/purchases", 400, true)];
+    let syntax = bodies::without_object().into_iter().map(|case| (case, native(400)));
+    let content = bodies::with_object().into_iter().map(|case| (case, native(422)));
+    let cases: Vec<_> = syntax.chain(content).collect();
+    for name in DIALECTS {
         let shop = shop_in_dialect(name);
-        for (value, text) in [
-            ("\"not a date\"", "timestamp must be RFC 3339"),
-            ("{}", "timestamp must be RFC 3339"),
-            ("\"9999-12-30T00:00:00Z\"", "timestamp must not be more than 5 minutes in the future"),
-        ] {
-            let body = bodies::with("price", &format!("1,\"timestamp\":{value}"));
-            let response = post(&shop.management, "/purchases", body).await;
-            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name} {value}: {response:?}");
-            let error = response.json();
-            let text_found = text_of("/purchases", name, &error);
-            assert!(
-                text_found.is_some_and(|text_found| text_found.contains(text)),
-                "{name} {value}: {error}"
-            );
+        for ((body, text), native) in &cases {
+            let shown = String::from_utf8_lossy(body).chars().take(80).collect::<String>();
+            // Dialects have texts of their own.
+            let paths = match name {
+                "default" => {
+                    let others = ["/api/buy", "/scalable-shop-cm-server/buy"].map(|path| (path, 400, false));
+                    [&native[..], &others, &[("/api/v1/buy", 422, false)]].concat()
+                }
+                _ => [("/buy", 400, false), ("/purchases", 400, false)].to_vec(),
+            };
+            for (path, status, has_text) in paths {
+                let response = post(shop.service(path), path, body.clone()).await;
+                let case = format!("{name} {path} {shown}: {}", response.text);
+                assert_eq!(response.status.as_u16(), status, "{case}");
+                let error = response.json();
+                let found = text_of(path, name, &error).unwrap_or_else(|| panic!("{case}"));
+                assert!(!has_text || found.contains(text), "{case}");
+                assert!(!path.starts_with("/v1") || error["type"] == "/problems/invalid", "{case}");
+            }
+            assert_untouched(&shop, &shown).await;
         }
-        assert_untouched(&shop, name).await;
     }
 }
 
@@ -176,49 +119,20 @@ async fn a_timestamp_older_than_the_retention_is_rejected() {
     assert!(results[0].to_string().contains(text), "{results}");
 }
 
-/// Whether the response is that to a bad body at `path` in `dialect`.
-fn is_refused(path: &str, dialect: &str, response: &TestResponse) -> bool {
-    let status = if path.starts_with("/api/v1/") { 422 } else { 400 };
-    response.status.as_u16() == status && text_of(path, dialect, &response.json()).is_some()
-}
-
-#[tokio::test]
-async fn a_bad_body_is_rejected_in_every_dialect() {
-    let everywhere = ["/api/buy", "/api/v1/buy", "/scalable-shop-cm-server/buy"];
-    for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
-        let shop = shop_in_dialect(name);
-        for (body, _) in bodies::without_object().into_iter().chain(bodies::with_object()) {
-            let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
-            // Paths that select their dialect are tested once.
-            let fixed = everywhere.iter().filter(|_| name == "default");
-            for path in std::iter::once(&"/buy").chain(fixed) {
-                let response = post(&shop.facing, path, body.clone()).await;
-                assert!(is_refused(path, name, &response), "{name} {path} {shown}: {response:?}");
-            }
-            let response = post(&shop.management, "/purchases", body).await;
-            assert!(is_refused("/purchases", name, &response), "{name} {shown}: {response:?}");
-            assert_untouched(&shop, &shown).await;
-        }
-    }
-}
-
 /// Values that dialects treat differently: dialect, path, member, value, and the error, or none if it is accepted.
 const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("default", "/buy", "userid", "5", None),
     ("default", "/buy", "username", "-5", None),
     ("default", "/buy", "price", "0", None),
     ("default", "/buy", "userid", "\"\"", Some("userid must not be blank")),
-    ("default", "/buy", "username", "false", Some("username must be text")),
     ("scalable-shop", "/buy", "userid", "5", None),
     ("scalable-shop", "/buy", "price", "0", None),
     ("scalable-shop", "/buy", "price", "-1", Some("Price cannot be negative")),
     ("purchase-tracking", "/buy", "price", "0", None),
     ("purchase-tracking", "/buy", "userid", "null", Some("Missing required fields: ['userid']")),
-    ("purchase-tracking", "/buy", "price", "true", Some("Price must be a valid number")),
     ("user-buy-list", "/buy", "userid", "5", None),
     ("user-buy-list", "/buy", "userid", "0", Some("Missing required fields: username, userid, price")),
     ("user-buy-list", "/buy", "username", "\"\"", Some("Missing required fields: username, userid, price")),
-    ("user-buy-list", "/buy", "username", "false", Some("Missing required fields: username, userid, price")),
     ("user-buy-list", "/buy", "price", "0", Some("Price must be a positive number")),
     ("user-buy-list", "/buy", "price", "-1", Some("Price must be a positive number")),
     ("user-buy-list", "/buy", "price", "\"0.00\"", Some("Price must be a positive number")),
@@ -239,10 +153,8 @@ const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("default", "/v1/purchases", "username", "\"\\u202eada\"", Some("username")),
     ("default", "/buy", "userid", "\"u1\\u200b\"", None),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":5", Some("timestamp")),
-    ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-01-01T00:00:00+25:00\"", Some("timestamp")),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-01-01T00:00:00\"", Some("timestamp")),
     ("default", "/buy", "price", "1,\"timestamp\":\"2026-01-01T00:00:00\"", None),
-    ("default", "/v1/purchases", "price", "1,\"timestamp\":[]", Some("timestamp")),
     (
         "default",
         "/v1/purchases",
@@ -252,32 +164,31 @@ const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-03-01T09:05:00.250Z\"", None),
     ("default", "/buy", "price", "1,\"timestamp\":\"yesterday\"", Some("timestamp must be RFC 3339")),
-    ("default", "/buy", "price", "1,\"timestamp\":\"31/12/2025\"", Some("timestamp must be RFC 3339")),
     ("default", "/buy", "price", "1,\"timestamp\":[]", Some("timestamp must be RFC 3339")),
-    ("default", "/buy", "price", "1,\"timestamp\":1e300", Some("timestamp must be RFC 3339")),
     ("default", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", Some("in the future")),
     ("default", "/buy", "price", "1,\"timestamp\":4000000000", Some("in the future")),
     ("default", "/buy", "price", "1,\"timestamp\":null", None),
     ("default", "/scalable-shop-cm-server/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
     ("scalable-shop", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
-    ("scalable-shop", "/buy", "price", "1,\"timestamp\":[]", None),
     ("scalable-shop", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", Some("in the future")),
     ("user-buy-list", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
     ("user-buy-list", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
     ("purchase-tracking", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
     ("purchase-tracking", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
     ("default", "/api/v1/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
-    ("default", "/api/v1/buy", "price", "1,\"timestamp\":[]", None),
     ("default", "/v1/purchases", "price", "0.30000000000000004", Some("more than 8 decimals")),
-    ("default", "/v1/purchases", "price", "\"182.45000000000002\"", Some("more than 8 decimals")),
     ("default", "/buy", "price", "0.30000000000000004", None),
-    ("default", "/api/buy", "price", "\"182.45000000000002\"", None),
     ("default", "/api/v1/buy", "price", "490.00000000000006", None),
     ("default", "/scalable-shop-cm-server/buy", "price", "1e-9", None),
     ("scalable-shop", "/buy", "price", "0.30000000000000004", None),
     ("user-buy-list", "/buy", "price", "0.30000000000000004", None),
     ("user-buy-list", "/buy", "price", "1e-9", Some("Price must be a positive number")),
     ("default", "/buy", "price", "1e-20", None),
+    // Management writes the time as it is.
+    ("default", "/purchases", "price", "1,\"timestamp\":{}", Some("timestamp must be RFC 3339")),
+    ("scalable-shop", "/purchases", "price", "1,\"timestamp\":\"x\"", Some("timestamp must be RFC 3339")),
+    ("user-buy-list", "/purchases", "price", "1,\"timestamp\":\"x\"", Some("timestamp must be RFC 3339")),
+    ("purchase-tracking", "/purchases", "price", "1,\"timestamp\":\"9999-12-30T00:00:00Z\"", Some("future")),
 ];
 
 #[tokio::test]
@@ -286,7 +197,7 @@ async fn dialects_differ_in_what_they_accept() {
         let shop = shop_in_dialect(name);
         // A byte order mark changes nothing.
         let body = [&b"\xef\xbb\xbf"[..], &bodies::with(member, value)].concat();
-        let response = post(&shop.facing, path, body).await;
+        let response = post(shop.service(path), path, body).await;
         let case = format!("{name} {path} {member}: {value}");
         match error {
             None => assert!(response.status.is_success(), "{case}: {response:?}"),
@@ -299,21 +210,21 @@ async fn dialects_differ_in_what_they_accept() {
                 );
             }
         }
-        assert_eq!(shop.published().await, usize::from(error.is_none()), "{case}");
+        let written = shop.published().await + shop.store.all().len();
+        assert_eq!(written, usize::from(error.is_none()), "{case}");
     }
 }
 
 #[tokio::test]
-async fn a_path_in_a_user_name_is_plain_text() {
+async fn contradicting_aliases_are_rejected() {
     let shop = Shop::new();
-    let listing = async |service: &Router, path: &str| get(service, path).await.json();
-    for who in ["../health", "..\\health", "a/b?c#d", "%2e%2e", "<img src=x onerror=alert(1)>", "\u{202e}x"] {
-        let encoded = percent_encoding::utf8_percent_encode(who, percent_encoding::NON_ALPHANUMERIC);
-        for (service, path) in [(&shop.facing, "/getAllUserBuys"), (&shop.management, "/purchases")] {
-            let found = listing(service, &format!("{path}/{encoded}")).await;
-            assert_eq!((&found["userid"], &found["count"]), (&json!(who), &json!(0)), "{who}: {found}");
-        }
+    let body = bodies::with("userid", r#""u1","user_id":"u2""#);
+    let differ = "userid and an alias of it differ";
+    for (path, text) in
+        [("/buy", differ), ("/purchases", differ), ("/v1/purchases", "user_id is unknown here: use userid")]
+    {
+        let response = post(shop.service(path), path, body.clone()).await;
+        assert!(response.status.is_client_error() && response.text.contains(text), "{path}: {response:?}");
     }
-    let found = listing(&shop.facing, "/getAllUserBuys/..%2Fhealth").await;
-    assert_eq!(found["userid"], "../health");
+    assert_untouched(&shop, "aliases").await;
 }

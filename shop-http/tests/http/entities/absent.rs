@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shop_core::memory::{InMemoryOrders, InMemoryUsers};
 use shop_http::{OrdersRole, Parts, ServiceKind, UsersRole, routes};
 
-use super::{ADA, PEN, assert_response};
+use super::{ADA, PEN};
 use crate::shop::{Shop, get, post, request, send};
 
 const PATHS: [&str; 10] = [
@@ -47,10 +47,10 @@ fn not_found() -> Value {
 async fn without_users_and_orders_their_paths_are_404() {
     let shop = Shop::new();
     for router in [&shop.facing, &shop.management] {
-        assert_response(&post(router, "/users", ADA).await, 404, &not_found());
-        assert_response(&post(router, "/orders", PEN).await, 404, &not_found());
+        post(router, "/users", ADA).await.is(404, &not_found());
+        post(router, "/orders", PEN).await.is(404, &not_found());
         for path in ["/users/1", "/users/1/orders", "/orders/1", "/users/five"] {
-            assert_response(&get(router, path).await, 404, &not_found());
+            get(router, path).await.is(404, &not_found());
         }
         let documented = documented(router).await;
         assert!(PATHS.iter().all(|path| !documented.contains(&(*path).to_owned())), "{documented:?}");
@@ -84,10 +84,10 @@ async fn each_role_can_be_served_alone() {
             assert_eq!(response.header("content-type"), Some("application/problem+json"));
         }
         if !users {
-            assert_response(&post(&router, "/users", ADA).await, 404, &not_found());
+            post(&router, "/users", ADA).await.is(404, &not_found());
         }
         if !orders {
-            assert_response(&post(&router, "/orders", PEN).await, 404, &not_found());
+            post(&router, "/orders", PEN).await.is(404, &not_found());
         }
     }
 }
@@ -121,19 +121,15 @@ async fn without_purchases_their_paths_are_404() {
     let response = send(&router, request(Method::GET, "/", &browser, "")).await;
     assert!(response.text.contains("page/management.js"), "{response:?}");
 
-    assert_response(
-        &get(&router, "/-/ready").await,
-        200,
-        &json!({"status": "ready", "mongo": "up", "kafka": "up"}),
-    );
+    get(&router, "/-/ready").await.is(200, &json!({"status": "ready", "mongo": "up", "kafka": "up"}));
     let ready = json!({"status": "ready", "kafkaReady": true});
-    assert_response(&get(&router, "/ready").await, 200, &ready);
+    get(&router, "/ready").await.is(200, &ready);
     assert_eq!(get(&router, "/healthz").await.text, "Success");
     assert_eq!(get(&router, "/docs").await.status, 200);
     let role = json!({"store": true, "outbox": null});
     let health = json!({"status": "healthy", "kafkaReady": true,
         "parts": {"users": true, "orders": true}, "users": role, "orders": role});
-    assert_response(&get(&router, "/health").await, 200, &health);
+    get(&router, "/health").await.is(200, &health);
     let figures = get(&router, "/metrics").await.text;
     assert!(
         figures.contains(r#"http_requests_total{method="GET",route="/ready",status="200"} 1"#),

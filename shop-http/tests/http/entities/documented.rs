@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde_json::json;
 use shop_http::HttpOptions;
 
-use super::{ADA, Entities, PEN, assert_response, wait_until};
+use super::{ADA, Entities, PEN, wait_until};
 use crate::shop::{JSON, TestResponse, get, post, request, send};
 
 /// The request of curl in the description, with an unknown header.
@@ -25,18 +25,14 @@ async fn the_six_documented_curls_work_in_order() {
         options.unknown_user_wait = Duration::from_secs(2);
         let router = if through_facing { entities.facing(options) } else { entities.management(options) };
         let ada = json!({"id": 1, "email": "ada@example.com", "name": "Ada"});
-        assert_response(&curl(&router, "/users", ADA).await, 201, &ada);
-        assert_response(&get(&router, "/users/1").await, 200, &ada);
+        curl(&router, "/users", ADA).await.is(201, &ada);
+        get(&router, "/users/1").await.is(200, &ada);
         // The user's event is in flight: the order waits for it.
         let order = |id: i64| json!({"id": id, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
-        assert_response(&curl(&router, "/orders", PEN).await, 201, &order(1));
-        assert_response(&get(&router, "/orders/1").await, 200, &order(1));
-        assert_response(
-            &curl(&router, "/users", ADA).await,
-            400,
-            &json!({"detail": "Email already registered"}),
-        );
-        assert_response(&curl(&router, "/orders", PEN).await, 201, &order(2));
+        curl(&router, "/orders", PEN).await.is(201, &order(1));
+        get(&router, "/orders/1").await.is(200, &order(1));
+        curl(&router, "/users", ADA).await.is(400, &json!({"detail": "Email already registered"}));
+        curl(&router, "/orders", PEN).await.is(201, &order(2));
 
         let known =
             async || get(&router, "/users/1/orders").await.json() == json!({"user_id": 1, "orders": [1, 2]});
@@ -50,19 +46,15 @@ async fn unknown_paths_are_404() {
     for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {
         let (user, order) = (json!({"detail": "User not found"}), json!({"detail": "Order not found"}));
         for path in ["/users/1", "/users/0", "/users/-1", "/users/99999999999999999999", "/users/1/orders"] {
-            assert_response(&get(&router, path).await, 404, &user);
+            get(&router, path).await.is(404, &user);
         }
         for path in ["/orders/1", "/orders/99999999999999999999"] {
-            assert_response(&get(&router, path).await, 404, &order);
+            get(&router, path).await.is(404, &order);
         }
-        assert_response(&post(&router, "/orders", PEN).await, 404, &user);
-        assert_response(
-            &post(&router, "/orders", PEN.replace(":1,", ":99999999999999999999,")).await,
-            404,
-            &user,
-        );
-        assert_response(&get(&router, "/users").await, 405, &json!({"detail": "Method Not Allowed"}));
-        assert_response(&get(&router, "/users/1/2/3").await, 404, &json!({"detail": "Not Found"}));
+        post(&router, "/orders", PEN).await.is(404, &user);
+        post(&router, "/orders", PEN.replace(":1,", ":99999999999999999999,")).await.is(404, &user);
+        get(&router, "/users").await.is(405, &json!({"detail": "Method Not Allowed"}));
+        get(&router, "/users/1/2/3").await.is(404, &json!({"detail": "Not Found"}));
     }
 }
 
@@ -72,11 +64,11 @@ async fn emails_are_normalized() {
     let taken = json!({"detail": "Email already registered"});
     let sent = r#"{"email":"Ada <Ada@Example.COM> ","name":"","more":[1]}"#;
     let ada = json!({"id": 1, "email": "Ada@example.com", "name": ""});
-    assert_response(&post(&router, "/users", sent).await, 201, &ada);
-    assert_response(&post(&router, "/users", r#"{"email":"Ada@EXAMPLE.com","name":"x"}"#).await, 400, &taken);
+    post(&router, "/users", sent).await.is(201, &ada);
+    post(&router, "/users", r#"{"email":"Ada@EXAMPLE.com","name":"x"}"#).await.is(400, &taken);
     // A rejected request uses no number.
     let other = json!({"id": 2, "email": "ada@example.com", "name": "Ada"});
-    assert_response(&post(&router, "/users", ADA).await, 201, &other);
+    post(&router, "/users", ADA).await.is(201, &other);
     // The last of two duplicate members counts.
     let twice = post(&router, "/users", r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#);
     assert_eq!(twice.await.json()["email"], "c@example.com");

@@ -9,7 +9,7 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{Entities, assert_response};
+use super::Entities;
 use crate::shop::{get, post, request, send};
 
 /// A service with orders and user 1.
@@ -163,11 +163,7 @@ async fn a_quantity_has_32_bits() {
         let input: Value = serde_json::from_str(value).unwrap();
         let mut expected = entry(&["body", "quantity"], kind, &format!("Input should be {text}"), &input);
         expected["ctx"] = json!({name: limit});
-        assert_response(
-            &post(&router, "/orders", order("quantity", value)).await,
-            422,
-            &json!({"detail": [expected]}),
-        );
+        post(&router, "/orders", order("quantity", value)).await.is(422, &json!({"detail": [expected]}));
     }
 }
 
@@ -255,11 +251,7 @@ async fn a_price_has_eight_digits_before_its_point() {
         let input: Value = serde_json::from_str(value).unwrap_or_default();
         let mut expected = entry(&["body", "total_price"], "decimal_whole_digits", text, &input);
         expected["ctx"] = json!({"whole_digits": 8});
-        assert_response(
-            &post(&router, "/orders", order("total_price", value)).await,
-            422,
-            &json!({"detail": [expected]}),
-        );
+        post(&router, "/orders", order("total_price", value)).await.is(422, &json!({"detail": [expected]}));
     }
 }
 
@@ -287,7 +279,7 @@ async fn strings_are_validated_like_pydantic() {
         let text = "String should have at most 256 characters";
         let mut expected = entry(&["body", member], "string_too_long", text, &json!(long));
         expected["ctx"] = json!({"max_length": 256});
-        assert_response(&post(&router, path, body).await, 422, &json!({"detail": [expected]}));
+        post(&router, path, body).await.is(422, &json!({"detail": [expected]}));
     }
 }
 
@@ -318,7 +310,7 @@ async fn invalid_emails_have_a_reason() {
             "type": "value_error", "loc": ["body", "email"], "input": address, "ctx": {"reason": expected_text},
             "msg": format!("value is not a valid email address: {expected_text}"),
         }]});
-        assert_response(&response, 422, &expected);
+        response.is(422, &expected);
     }
 }
 
@@ -329,9 +321,9 @@ async fn each_invalid_member_is_an_entry_in_the_order_of_the_replaced_system() {
     let of = |members: &[&str], body: &Value| json!({"detail": members.iter().map(|member| lacks(member, body)).collect::<Vec<_>>()});
     for text in ["{}", "  {}  ", r#"{"x":1}"#] {
         let body = serde_json::from_str(text).unwrap();
-        assert_response(&post(&router, "/users", text).await, 422, &of(&["email", "name"], &body));
+        post(&router, "/users", text).await.is(422, &of(&["email", "name"], &body));
         let members = ["user_id", "product", "quantity", "total_price"];
-        assert_response(&post(&router, "/orders", text).await, 422, &of(&members, &body));
+        post(&router, "/orders", text).await.is(422, &of(&members, &body));
     }
     let body = json!({"total_price": "much", "quantity": 1.5, "product": 7});
     let expected = json!({"detail": [
@@ -340,7 +332,7 @@ async fn each_invalid_member_is_an_entry_in_the_order_of_the_replaced_system() {
         entry(&["body", "quantity"], FRACTION.0, FRACTION.1, &json!(1.5)),
         entry(&["body", "total_price"], NO_DECIMAL_TEXT.0, NO_DECIMAL_TEXT.1, &json!("much")),
     ]});
-    assert_response(&post(&router, "/orders", body.to_string()).await, 422, &expected);
+    post(&router, "/orders", body.to_string()).await.is(422, &expected);
 }
 
 #[tokio::test]
@@ -351,15 +343,11 @@ async fn a_body_that_is_no_object_is_one_entry() {
         for text in ["null", "[]", "[1]", "5", "\"x\"", "true"] {
             let input = serde_json::from_str(text).unwrap();
             let expected = entry(&["body"], "model_attributes_type", no_object, &input);
-            assert_response(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+            post(&router, path, text).await.is(422, &json!({"detail": [expected]}));
         }
         let expected = json!({"detail": [entry(&["body"], "missing", "Field required", &Value::Null)]});
-        assert_response(&post(&router, path, "").await, 422, &expected);
-        assert_response(
-            &send(&router, request(Method::POST, path, &[], Body::empty())).await,
-            422,
-            &expected,
-        );
+        post(&router, path, "").await.is(422, &expected);
+        send(&router, request(Method::POST, path, &[], Body::empty())).await.is(422, &expected);
         for (text, at) in [
             ("{\n x}", 3),
             ("{}x", 2),
@@ -371,7 +359,7 @@ async fn a_body_that_is_no_object_is_one_entry() {
         ] {
             let mut expected = entry(&["body"], "json_invalid", "JSON decode error", &json!({}));
             expected["loc"] = json!(["body", at]);
-            assert_response(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+            post(&router, path, text).await.is(422, &json!({"detail": [expected]}));
         }
         let plain = request(Method::POST, path, &[("content-type", "text/plain")], Body::from("{}"));
         let response = send(&router, plain).await;
@@ -386,7 +374,7 @@ async fn a_body_that_is_no_object_is_one_entry() {
 async fn numbers_in_paths_are_parsed_like_numbers_in_bodies() {
     let router = with_ada().await;
     for place in ["/orders/1", "/orders/+1", "/orders/%201", "/orders/1%20", "/orders/1.0", "/orders/01"] {
-        assert_response(&get(&router, place).await, 404, &json!({"detail": "Order not found"}));
+        get(&router, place).await.is(404, &json!({"detail": "Order not found"}));
     }
     let long = "1".repeat(4_301);
     for (text, input, (kind, words)) in [
@@ -405,7 +393,7 @@ async fn numbers_in_paths_are_parsed_like_numbers_in_bodies() {
         {
             let response = get(&router, &path.replace('x', text)).await;
             let expected = entry(&["path", parameter], kind, words, &json!(input));
-            assert_response(&response, 422, &json!({"detail": [expected]}));
+            response.is(422, &json!({"detail": [expected]}));
         }
     }
 }

@@ -3,7 +3,7 @@
 mod absent;
 mod documented;
 mod measured;
-mod outages;
+pub(crate) mod outages;
 mod random;
 mod repeated;
 mod state;
@@ -16,7 +16,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
-use serde_json::Value;
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::LogWriter;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers};
@@ -127,11 +126,6 @@ fn ingest<R: shop_core::record::Record>(
 async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> TestResponse {
     let headers = [JSON, ("idempotency-key", key)];
     send(router, request(Method::POST, path, &headers, Body::from(body.to_owned()))).await
-}
-
-#[track_caller]
-fn assert_response(response: &TestResponse, status: u16, body: &Value) {
-    assert_eq!((response.status.as_u16(), &response.json()), (status, body));
 }
 
 /// Waits until the condition holds.

@@ -13,12 +13,12 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::Instant;
 
-use super::{ADA, Entities, PEN, assert_response, post_with_key};
+use super::{ADA, Entities, PEN, post_with_key};
 use crate::shop::{get, post};
 
 /// A store that fails every call.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Misbehaving {
+pub(crate) enum Misbehaving {
     Fails(ErrorKind, Outcome),
     Panics,
     NeverAnswers,
@@ -94,7 +94,7 @@ async fn failed_writes_have_an_outcome_and_a_key() {
                 let response = post_with_key(&router, path, "k1", body).await;
                 let expected =
                     json!({"detail": "Service Unavailable", "outcome": outcome, "idempotency_key": "k1"});
-                assert_response(&response, status, &expected);
+                response.is(status, &expected);
                 assert_eq!(response.header("idempotency-key"), Some("k1"), "{misbehaving:?} {path}");
                 assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
                 assert!(begun.elapsed() <= Duration::from_secs(5), "{misbehaving:?} {path}");
@@ -122,7 +122,7 @@ async fn failed_reads_expose_no_details() {
         for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, what) in READS {
                 let response = get(&router, path).await;
-                assert_response(&response, status, &json!({"detail": text.replace("things", what)}));
+                response.is(status, &json!({"detail": text.replace("things", what)}));
                 assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
             }
         }
@@ -144,9 +144,9 @@ async fn a_role_that_management_lacks_is_a_404() {
     let misbehaving = Misbehaving::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
     let nothing = json!({"detail": "Not Found"});
     for (path, body) in WRITES {
-        assert_response(&post_with_key(&misbehaving.facing(), path, "k1", body).await, 404, &nothing);
+        post_with_key(&misbehaving.facing(), path, "k1", body).await.is(404, &nothing);
     }
     for (path, _) in READS {
-        assert_response(&get(&misbehaving.facing(), path).await, 404, &nothing);
+        get(&misbehaving.facing(), path).await.is(404, &nothing);
     }
 }

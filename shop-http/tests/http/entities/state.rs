@@ -15,7 +15,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_http::HttpOptions;
 
 use super::outages::Misbehaving;
-use super::{ADA, Entities, PEN, assert_response, wait_until};
+use super::{ADA, Entities, PEN, wait_until};
 use crate::metrics::value;
 use crate::shop::{get, post};
 
@@ -61,13 +61,13 @@ async fn a_role_is_ready_when_its_events_run() {
     let mut entities = Entities::new();
     let router = entities.management(HttpOptions::default());
     let detail = json!({"status": "not_ready", "mongo": "up", "kafka": "down"});
-    assert_response(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
+    get(&router, "/-/ready").await.is(503, &json!({"detail": detail}));
     assert_eq!(get(&router, "/ready").await.status, 503);
     let facing = entities.facing(HttpOptions::default());
-    assert_response(&get(&facing, "/-/ready").await, 200, &json!({"status": "ready"}));
+    get(&facing, "/-/ready").await.is(200, &json!({"status": "ready"}));
     let parts = json!({"log": true, "listings": true, "users": true, "orders": true});
     let health = json!({"status": "healthy", "kafkaReady": true, "parts": parts});
-    assert_response(&get(&facing, "/health").await, 200, &health);
+    get(&facing, "/health").await.is(200, &health);
     entities.start();
     wait_until(async || get(&router, "/-/ready").await.status == 200).await;
     let events = get(&router, "/health").await.json()["orders"]["events"].clone();
@@ -83,11 +83,11 @@ async fn a_role_is_not_ready_without_its_store() {
     ] {
         let router = misbehaving.management();
         let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
-        assert_response(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
+        get(&router, "/-/ready").await.is(503, &json!({"detail": detail}));
         let role = json!({"store": false, "outbox": null});
         let health = json!({"status": "degraded", "kafkaReady": true,
             "parts": {"users": false, "orders": false}, "users": role, "orders": role});
-        assert_response(&get(&router, "/health").await, 200, &health);
+        get(&router, "/health").await.is(200, &health);
         assert_eq!(get(&router, "/healthz").await.status, 200, "still live");
     }
 }

@@ -7,7 +7,7 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
-use super::{ADA, Entities, PEN, assert_response, post_with_key};
+use super::{ADA, Entities, PEN, post_with_key};
 use crate::shop::{JSON, TestResponse, get, post, request, send};
 
 /// Users and orders, with user 1 known to orders.
@@ -41,20 +41,20 @@ async fn a_row_is_created_once_and_located() {
     let (_entities, services) = services().await;
     for (number, router) in services.iter().enumerate() {
         let user = post_with_key(router, "/v1/users", "k", ADA).await;
-        assert_response(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+        user.is(201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
         let order = post_with_key(router, "/v1/orders", "k", PEN).await;
         let pen = json!({"id": 1, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
-        assert_response(&order, 201, &pen);
+        order.is(201, &pen);
         for response in [&user, &order] {
             assert_eq!(response.header("idempotent-replayed"), (number > 0).then_some("true"));
         }
         for (response, location) in [(&user, "/v1/users/1"), (&order, "/v1/orders/1")] {
             assert_eq!(response.header("location"), Some(location));
-            assert_response(&get(router, location).await, 200, &response.json());
+            get(router, location).await.is(200, &response.json());
             // The same row in the form of the replaced system.
-            assert_response(&get(router, location.strip_prefix("/v1").unwrap()).await, 200, &response.json());
+            get(router, location.strip_prefix("/v1").unwrap()).await.is(200, &response.json());
         }
-        assert_response(&get(router, "/v1/users/1/orders").await, 200, &json!({"user_id": 1, "orders": []}));
+        get(router, "/v1/users/1/orders").await.is(200, &json!({"user_id": 1, "orders": []}));
     }
     let behind_ingress = get(&services[1], "/scalable-shop-cm-server/v1/users/1").await;
     assert_eq!(behind_ingress.status, 200);
@@ -138,10 +138,8 @@ async fn all_errors_are_reported_at_once_in_v1() {
         assert_eq!(places(&send(router, keyed).await), ["Idempotency-Key"]);
     }
     // No request wrote a row.
-    assert_response(
-        &post(&services[0], "/v1/users", ADA).await,
-        201,
-        &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
-    );
+    post(&services[0], "/v1/users", ADA)
+        .await
+        .is(201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
     drop(entities);
 }

@@ -8,7 +8,7 @@ use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use tokio::time::{Instant, sleep};
 
-use super::{Entities, PEN, assert_response};
+use super::{Entities, PEN};
 use crate::shop::post;
 
 fn waiting(wait: Duration) -> HttpOptions {
@@ -31,7 +31,7 @@ async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration)
     let place = async {
         let response = post(&router, "/orders", PEN).await;
         if response.status != 201 {
-            assert_response(&response, 404, &json!({"detail": "User not found"}));
+            response.is(404, &json!({"detail": "User not found"}));
         }
         (response.status.as_u16(), begun.elapsed())
     };
