@@ -5,14 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{
     CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt, LogRecord, LogSource,
     Reason, ReasonKind, RecordId, RecordType, Resolution, SourceEvent,
 };
-use shop_core::ports::{PurchaseQuery, PurchaseStore};
-use shop_core::record::{Record, decode};
-use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
+use shop_core::record::Record;
 use shop_core::{Purchase, Timestamp};
 
 use super::log_test::SetClock;
@@ -52,78 +49,6 @@ async fn resolved(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
         _ => None,
     });
     resolved.collect()
-}
-
-#[tokio::test]
-async fn scan_returns_all_records_and_creates_no_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = EmbeddedLogOptions { batch_records: 7, ..EmbeddedLogOptions::default() };
-    let log = open(&folder, options).await;
-    assert!(scanned(&log).await.is_empty());
-    for number in 0..30 {
-        log.append(record(&number.to_string())).await.unwrap();
-    }
-    let begun = log.scan().await.unwrap();
-    log.append(record("late")).await.unwrap();
-    let batches: Vec<_> = begun.try_collect().await.unwrap();
-    assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
-    assert_eq!(scanned(&log).await.len(), 31);
-    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    let groups = connection.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0));
-    assert_eq!(groups.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn replay_publishes_the_record_and_resolves_the_dead_letter() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = open(&folder, EmbeddedLogOptions::default()).await;
-    log.append(record(ADA)).await.unwrap();
-    let letters = scanned(&log).await;
-    let dead = log.dead_letters();
-    dead.put(&letters).await.unwrap();
-    assert_eq!(pending(&log).await, letters);
-    // Twice, as by two concurrent operators: it is published once.
-    let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
-    assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
-    assert!(pending(&log).await.is_empty());
-    assert_eq!(resolved(&log).await, [(letters[0].record_id(), Resolution::Replayed)]);
-    let now = scanned(&log).await;
-    assert_eq!(now.len(), 2);
-    let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
-    assert_eq!(id(&now[0]), id(&now[1]));
-    // A record that fails again is a new dead letter, and one that is put again stays resolved.
-    dead.put(&now).await.unwrap();
-    assert_eq!(pending(&log).await, now[1..]);
-}
-
-#[tokio::test]
-async fn dead_letters_are_listed_in_pages_and_discarded_one_by_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = open(&folder, EmbeddedLogOptions::default()).await;
-    let appended = (0..1_203).map(|number| log.append(record(&format!("poison {number}"))));
-    futures_util::future::try_join_all(appended).await.unwrap();
-    let letters = scanned(&log).await;
-    let dead = log.dead_letters();
-    dead.put(&letters).await.unwrap();
-    let begun = log.scan_dead_letters().await.unwrap();
-    assert_eq!(log.discard(&letters[..600], OF).await.unwrap(), 600);
-    assert_eq!(log.discard(&letters[599..601], OF).await.unwrap(), 1);
-    assert_eq!(pending(&log).await, letters[601..]);
-    assert_eq!(resolved(&log).await.len(), 601);
-    // A replay during a listing sees only earlier dead letters, without discarded ones.
-    let mut begun = begun;
-    let mut met = 0;
-    while let Some(state) = begun.try_next().await.unwrap() {
-        let Some(letter) = state.into_pending() else { continue };
-        met += log.replay(std::slice::from_ref(&letter), OF).await.unwrap();
-        // It fails at once.
-        let again = scanned(&log).await.pop().unwrap();
-        dead.put(&[again]).await.unwrap();
-        if met == 10 {
-            break;
-        }
-    }
-    assert_eq!(pending(&log).await.len(), 602, "as many as before");
 }
 
 async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
@@ -217,54 +142,6 @@ async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
         "a conflict stays as long as its record, other dead letters for ever"
     );
     drop(source);
-}
-
-/// Verifies the store against the log.
-async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> VerifyReport {
-    let mut options = VerifyOptions::default();
-    options.quiet_period = Duration::ZERO;
-    Verify::new(Arc::new(store.clone()), options).run(log, |_| ()).await.unwrap()
-}
-
-/// Runs ingest until this many records are dead-lettered.
-async fn ingest_all(log: &EmbeddedLog, store: &EmbeddedStore) {
-    let source = Arc::new(log.source("group").unwrap());
-    let dead = Arc::new(log.dead_letters());
-    let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
-    let until = async {
-        while verify(log, store).await.missing.count > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), ingest.run(until)).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn verify_compares_log_and_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = open(&folder, EmbeddedLogOptions::default()).await;
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    for value in [ADA, ADA, "poison", ADA] {
-        log.append(record(value)).await.unwrap();
-    }
-    let verified = verify(&log, &store).await;
-    assert_eq!((verified.missing.count, verified.records), (4, 4));
-    ingest_all(&log, &store).await;
-    let verified = verify(&log, &store).await;
-    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
-    assert!(verified.is_clean() && verified.purchases == 3, "{verified:?}");
-    // A stored record can be replayed without a duplicate.
-    let stored = scanned(&log).await.swap_remove(0);
-    log.dead_letters().put(std::slice::from_ref(&stored)).await.unwrap();
-    assert_eq!(log.replay(&pending(&log).await, OF).await.unwrap(), 2);
-    ingest_all(&log, &store).await;
-    let verified = verify(&log, &store).await;
-    assert_eq!((verified.dead_lettered, verified.resolved, verified.purchases), (1, 2, 3), "{verified:?}");
-    assert!(verified.is_clean());
-    let id = stored.id(OF).unwrap().parse().unwrap();
-    assert!(store.get(&id).await.unwrap().is_some());
-    let other = store.insert_one(decode(&stored.record, &stored.partition).unwrap()).await.unwrap();
-    assert!(matches!(other, shop_core::ports::InsertOutcome::Duplicate));
 }
 
 /// The names of the files in the folder.

@@ -140,35 +140,6 @@ async fn a_write_to_a_deleted_file_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn closing_removes_the_write_ahead_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    let (sink, source) = (log.sink(), log.source("group").unwrap());
-    sink.publish(&purchase(1)).await.unwrap();
-    offsets(&source, 1).await;
-    let wal = folder.path().join("shop.db-wal");
-    assert!(wal.exists());
-    let closed = log.closed();
-    source.close(Duration::from_secs(20)).await.unwrap();
-    source.close(Duration::from_secs(20)).await.expect("a second close succeeds");
-    drop((log, sink, source));
-    tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
-    assert!(!wal.exists());
-}
-
-#[tokio::test]
-async fn open_rejects_and_preserves_a_foreign_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-    let before = std::fs::read(&path).unwrap();
-    let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
-    assert!(error.to_string().contains("another program's"), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
-    assert!(!folder.path().join("shop.db-wal").exists());
-}
-
-#[tokio::test]
 async fn open_times_out_while_the_lock_is_held() {
     let folder = tempfile::tempdir().unwrap();
     let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
