@@ -144,8 +144,6 @@ mod error;
 mod events;
 mod export;
 mod health;
-#[cfg(test)]
-mod misbehaving_service_test;
 mod observer;
 mod ports;
 mod request;

@@ -51,3 +51,13 @@ async fn an_older_service_cannot_be_checked() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("is unknown"), "{error}");
 }
+
+#[tokio::test]
+async fn a_check_requires_a_readiness_response() {
+    for (body, is_ready) in
+        [(r#"{"status":"ready","mongo":"up"}"#, true), ("ok", false), (r#"{"status":"alive"}"#, false)]
+    {
+        let client = client_at(Router::new().fallback(move || async move { body }), "").await;
+        assert_eq!(client.check().await.is_ok(), is_ready, "{body}");
+    }
+}

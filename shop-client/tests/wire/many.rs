@@ -117,20 +117,3 @@ async fn close_ends_the_wait_for_a_permit() {
     }
     assert!(start.elapsed() < Duration::from_millis(10));
 }
-
-#[tokio::test]
-async fn a_restarted_stream_creates_no_duplicates() {
-    let shop = Shop::new();
-    let script = Script::new([]);
-    let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
-    let orders = || stream::iter((0..200).map(order));
-    // Interrupted at some point: purchases in flight are bought or not.
-    drop(client.buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);
-    shop.ingest();
-    let answers: Vec<_> = client.buy_all(orders(), 16).collect().await;
-    let mark = client.buy(order(200)).await.unwrap();
-    shop.stored_up_to(&mark.receipt).await;
-    assert_eq!(shop.store.all().len(), 201);
-    assert!(answers.iter().all(Result::is_ok));
-    assert!(script.seen().len() >= 270);
-}

@@ -1,15 +1,11 @@
 //! Reading purchases.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseSink, PurchaseStore};
 use shop_client::shop_core::{Uuid, ports};
-use shop_client::{
-    ErrorKind, Outcome, PageLimit, PageRequest, Period, Purchase, PurchaseId, TimeRange, Timestamp,
-};
-use shop_http::{HttpOptions, Parts, router};
+use shop_client::{ErrorKind, PageLimit, Purchase, PurchaseId, Timestamp};
 use tokio::time::Instant;
 
 use crate::shop::{Script, Shop, ada};
@@ -48,53 +44,6 @@ async fn pages_are_requested_as_the_stream_is_read() {
 
 fn user_one() -> ports::Selector {
     ports::Selector::User("u1".parse().unwrap())
-}
-
-#[tokio::test]
-async fn all_purchases_are_summed_by_management_and_denied_by_facing() {
-    use ports::PurchaseQuery;
-
-    let shop = Shop::new();
-    let all: Vec<_> = (0..2_500).map(purchase).collect();
-    shop.store.insert(all.as_slice().into()).await.unwrap();
-    let store = Arc::new(shop.store.clone());
-    let parts = Parts::management(Arc::clone(&store) as _, ports::Durability::Memory, store);
-    let script = Script::new([]);
-    let client = script.before(router(parts, HttpOptions::default())).await.build().unwrap();
-    let summary = PurchaseQuery::summary(&client, &ports::Selector::All).await.unwrap();
-    assert_eq!((summary.count, summary.total_spent.to_string().as_str()), (2_500, "2750"));
-    assert_eq!(script.seen().len(), 1);
-    let page = PurchaseQuery::page(&client, &ports::Selector::All, &PageRequest::default()).await.unwrap();
-    assert_eq!(page.items.len(), 50);
-
-    let facing = Script::new([]).before(shop.router).await.build().unwrap();
-    let error = PurchaseQuery::summary(&facing, &ports::Selector::All).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied), "{error}");
-    let error =
-        PurchaseQuery::page(&facing, &ports::Selector::All, &PageRequest::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert!(!error.is_retryable());
-}
-
-#[tokio::test]
-async fn ranges_and_totals_are_those_of_the_service() {
-    let (shop, script) = (Shop::new(), Script::new([]));
-    let client = script.before(shop.router.clone()).await.build().unwrap();
-    let times = ["2026-02-28T23:30:00Z", "2026-03-01T10:00:00Z", "2026-03-31T23:30:00Z"];
-    for (time, price) in times.into_iter().zip(["1", "2.5", "0.1"]) {
-        client.buy(ada(price).with_timestamp(time.parse().unwrap())).await.unwrap();
-    }
-    shop.ingest();
-    let user = client.user("u1");
-    let march = [times[1], "2026-04-01T00:00:00Z"].map(|time| Some(time.parse().unwrap()));
-    let march = user.clone().within(TimeRange::new(march[0], march[1]).unwrap());
-    assert_eq!(march.summary().await.unwrap().total_spent.to_string(), "2.6");
-    let listed: Vec<_> = march.page_size(PageLimit::new(1).unwrap()).purchases().try_collect().await.unwrap();
-    assert_eq!(listed.iter().map(|purchase| purchase.price.to_string()).collect::<Vec<_>>(), ["0.1", "2.5"]);
-    let months = user.totals(Period::Month, "+01:00").await.unwrap();
-    let counts: Vec<_> = months.iter().map(|month| (month.from.to_string(), month.summary.count)).collect();
-    let (march, april) = ("2026-02-28T23:00:00.000Z".to_owned(), "2026-03-31T23:00:00.000Z".to_owned());
-    assert_eq!(counts, [(march, 2), (april, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,15 +104,6 @@ async fn wait_timeout_applies_before_and_after_waiting_for() {
         assert_eq!(user.summary().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
         assert_eq!(start.elapsed().as_secs(), seconds);
     }
-}
-
-#[tokio::test]
-async fn an_unknown_purchase_is_none_and_an_unknown_path_an_error() {
-    let client = Script::new([]).before(Shop::new().router).await.build().unwrap();
-    let id = PurchaseId::from_uuid(Uuid::from_u128(7));
-    assert_eq!(client.get(&id).await.unwrap(), None);
-    let elsewhere = Script::new([]).before(axum::Router::new()).await.build().unwrap();
-    assert_eq!(elsewhere.get(&id).await.unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[tokio::test]
