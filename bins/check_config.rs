@@ -1,6 +1,6 @@
 //! `--check-config`: prints the settings in effect, and checks every connection.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -8,10 +8,9 @@ use futures_util::future::{BoxFuture, join_all};
 use rustix::fs::{Access, access};
 use serde_json::{Map, Value, json};
 use shop_core::ports::PurchaseQuery as _;
-use shop_core::record::Record;
 use shop_http::Metrics;
 
-use crate::backend::{self, EntityPorts, OpenPort, Places, Topic, client};
+use crate::backend::{self, Kind, OpenPort, Place, client, places};
 use crate::log_file::LogFile;
 use crate::settings::{InEffect, Settings};
 use crate::signal::Shutdown;
@@ -33,9 +32,9 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
     CliError::if_any(faults)
 }
 
-fn print(settings: &Settings, parts: Vec<Part>, faults: &[String]) -> Result<()> {
+fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
-    lines.extend(parts.into_iter().map(|part| (part.what, part.name)));
+    lines.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
     let (service, works) = (settings.service.name(), faults.is_empty());
     if settings.json {
@@ -59,10 +58,9 @@ fn print(settings: &Settings, parts: Vec<Part>, faults: &[String]) -> Result<()>
     commands::print(format!("{service}\n{lines}{result}\n")).map(drop)
 }
 
-/// A backend or service that a service would use.
-pub(crate) struct Part {
-    pub(crate) what: &'static str,
-    place: String,
+/// A part that a service would use, and whether it works.
+pub(crate) struct Part<'a> {
+    pub(crate) place: Place<'a>,
     /// Where it is, by the backend if that was opened, with its state.
     pub(crate) name: String,
     /// Whether it exists. A service creates it otherwise.
@@ -70,12 +68,12 @@ pub(crate) struct Part {
     pub(crate) failure: Option<String>,
 }
 
-impl Part {
+impl Part<'_> {
     /// Whether both fail by one cause: on one server, errors differ in what they were about at most.
     fn has_cause_of(&self, other: &Self) -> bool {
         let cause =
             |part: &Self| part.failure.as_ref().map(|text| text.split(" (").next().map(str::to_owned));
-        self.failure == other.failure || (self.place == other.place && cause(self) == cause(other))
+        self.failure == other.failure || (self.place.name == other.place.name && cause(self) == cause(other))
     }
 }
 
@@ -84,8 +82,8 @@ type Checked = Result<(String, Result<bool>)>;
 
 /// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
 /// and of the settings.
-pub(crate) async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
-    let (places, metrics) = (Places::new(settings), Metrics::new());
+pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
+    let metrics = Metrics::new();
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
     let of_settings = join_all([
         within("SHOP_HOST", auth::require_choice(settings)).boxed(),
@@ -94,12 +92,13 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
         within("SHOP_TLS_CERT_FILE", tls::of_listener(settings).map(|tls| tls.map(drop))).boxed(),
         std::future::ready(log_file).boxed(),
     ]);
-    let (of_settings, parts) = tokio::join!(of_settings, join_all(parts(settings, &places)));
-    let mut faults: Vec<(Vec<&str>, &Part)> = Vec::new();
+    let parts = join_all(places(settings).map(|place| part(settings, place)));
+    let (of_settings, parts) = tokio::join!(of_settings, parts);
+    let mut faults: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
     for part in parts.iter().filter(|part| part.failure.is_some()) {
         match faults.iter_mut().find(|(_, first)| first.has_cause_of(part)) {
-            Some((names, _)) => names.push(part.what),
-            None => faults.push((vec![part.what], part)),
+            Some((names, _)) => names.push(part.place.what),
+            None => faults.push((vec![part.place.what], part)),
         }
     }
     let of_parts = faults
@@ -110,70 +109,51 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part>, Vec<String>) {
     (parts, faults)
 }
 
-fn parts<'a>(settings: &'a Settings, places: &'a Places) -> Vec<BoxFuture<'a, Part>> {
-    let (store, rows) = (backend::for_purchases(settings), backend::for_entities(settings));
-    let mut parts = Vec::new();
-    let mut add = |what, place: Option<&'a String>, file: Option<PathBuf>, check: BoxFuture<'a, Checked>| {
-        parts.extend(place.map(|place| part(what, place, file, check).boxed()));
+/// The part at `place`, which is not opened when its file is missing or not accessible.
+async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
+    let checked = match place.file.as_deref().map_or(Ok(true), usable) {
+        Ok(true) => within(&place.name, opened(settings, place.kind)).await,
+        unopened => Ok((place.name.clone(), unopened)),
     };
-    let mut add_log = |what, place, topic| {
-        add(what, place, backend::for_log(settings).log_file(topic), log(settings, topic).boxed());
-    };
-    add_log("log", places.log.as_ref(), Topic::purchases(settings));
-    add_log("events of users", places.user_events.as_ref(), Topic::users(settings));
-    add_log("events of orders", places.order_events.as_ref(), Topic::orders(settings));
-    add("store", places.store.as_ref(), store.purchases_file(), purchases(settings).boxed());
-    let users = async { entities(backend::for_entities(settings).users().await?).await };
-    let orders = async { entities(backend::for_entities(settings).orders().await?).await };
-    add("users", places.users.as_ref(), rows.store_file("users"), users.boxed());
-    add("orders", places.orders.as_ref(), rows.store_file("orders"), orders.boxed());
-    for (what, url) in
-        [("listings", &places.listings), ("users", &settings.users_url), ("orders", &settings.orders_url)]
-    {
-        parts.extend(url.as_ref().map(|url| part(what, url, None, service(settings, url)).boxed()));
-    }
-    parts
-}
-
-async fn log(settings: &Settings, topic: Topic<'_>) -> Checked {
-    let opened = backend::for_log(settings).log(topic).await?;
-    let state = state(opened.to_be_made, opened.port.log.writer().check()).await;
-    Ok((opened.close().await, state))
-}
-
-async fn purchases(settings: &Settings) -> Checked {
-    let opened = backend::for_purchases(settings).purchases().await?;
-    let (writes, reads) = (&opened.port.store, &opened.port.query);
-    let check = async { writes.check().await.and(reads.check_reads().await) };
-    let state = state(opened.to_be_made, check).await;
-    Ok((opened.close().await, state))
-}
-
-async fn entities<S: ?Sized + Send + Sync, R: Record>(opened: OpenPort<EntityPorts<S, R>>) -> Checked {
-    let state = state(opened.to_be_made, opened.port.projection.check()).await;
-    Ok((opened.close().await, state))
-}
-
-async fn service(settings: &Settings, url: &str) -> Checked {
-    Ok((url.to_owned(), state(false, client(url, settings).await?.check_reads()).await))
-}
-
-/// The part at `place`, and the result of `check`, which does not run when `file` is missing or not accessible.
-async fn part(
-    what: &'static str,
-    place: &str,
-    file: Option<PathBuf>,
-    check: impl Future<Output = Checked> + Send,
-) -> Part {
-    let checked = match file.as_deref().map_or(Ok(true), usable) {
-        Ok(true) => within(place, check).await,
-        unopened => Ok((place.to_owned(), unopened)),
-    };
-    let (name, state) = checked.unwrap_or_else(|failure| (place.to_owned(), Err(failure)));
+    let (name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
     let exists = state != Ok(false);
     let note = if exists { "" } else { " (not there yet: a service makes it)" };
     let failure = state.err().map(|failure| failure.to_string());
-    Part { what, place: place.to_owned(), name: name + note, exists, failure }
+    Part { place, name: name + note, exists, failure }
+}
+
+/// Opens a part, and checks it.
+async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
+    let rows = backend::for_entities(settings);
+    match kind {
+        Kind::Log(topic) => {
+            let log = backend::for_log(settings).log(topic).await?;
+            state(log, |port| async { port.log.writer().check().await }.boxed()).await
+        }
+        Kind::Purchases => {
+            let store = backend::for_purchases(settings).purchases().await?;
+            state(store, |port| {
+                async move { port.store.check().await.and(port.query.check_reads().await) }.boxed()
+            })
+            .await
+        }
+        Kind::Users => state(rows.users().await?, |users| users.projection.check()).await,
+        Kind::Orders => state(rows.orders().await?, |orders| orders.projection.check()).await,
+        Kind::Service(url) => {
+            client(url, settings).await?.check_reads().await?;
+            Ok((url.to_owned(), Ok(true)))
+        }
+    }
+}
+
+/// Whether a part exists, and then the error of `check`.
+async fn state<T: Send>(
+    opened: OpenPort<T>,
+    check: impl FnOnce(&T) -> BoxFuture<'_, shop_core::Result<()>>,
+) -> Checked {
+    let exists = !opened.to_be_made;
+    let checked = if exists { check(&opened.port).await } else { Ok(()) };
+    Ok((opened.close().await, checked.map(|()| exists).map_err(CliError::from)))
 }
 
 /// The result of `check`, or that it takes too long.
@@ -199,14 +179,6 @@ fn usable(file: &Path) -> Result<bool> {
         access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
     }
     Ok(file.exists())
-}
-
-/// Whether a part exists, and then the error of `check`.
-async fn state(to_be_made: bool, check: impl Future<Output = shop_core::Result<()>>) -> Result<bool> {
-    if !to_be_made {
-        check.await?;
-    }
-    Ok(!to_be_made)
 }
 
 #[cfg(test)]

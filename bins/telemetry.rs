@@ -11,7 +11,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
-use crate::backend::Places;
+use crate::backend::places;
 use crate::lines::{Lines, Records};
 use crate::log_file::LogFile;
 use crate::settings::{LogFormat, Settings};
@@ -79,14 +79,15 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
-        let places = Places::new(settings);
+        let places: Vec<_> = places(settings).collect();
+        let place = |what| places.iter().find(|place| place.what == what).map(|place| &*place.name);
         let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
         tracing::info!(
-            log = places.log,
-            store = places.store,
-            listings = places.listings,
-            users = settings.users_url.as_ref().or(places.users.as_ref()),
-            orders = settings.orders_url.as_ref().or(places.orders.as_ref()),
+            log = place("log"),
+            store = place("store"),
+            listings = place("listings"),
+            users = place("users"),
+            orders = place("orders"),
             folder = %folder.display(),
             roles = settings.role_names(),
             topic = settings.kafka_topic,

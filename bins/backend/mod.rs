@@ -20,7 +20,7 @@ use crate::settings::Settings;
 #[cfg(feature = "mongodb")]
 pub(crate) use mongodb::close;
 
-pub(crate) use places::Places;
+pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
     Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client,
 };

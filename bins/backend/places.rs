@@ -1,4 +1,4 @@
-//! Where the parts of a service are, by its settings alone.
+//! The parts of a service and where they are, by its settings alone.
 
 use std::path::PathBuf;
 
@@ -7,44 +7,61 @@ use secrecy::ExposeSecret as _;
 use super::{Topic, for_entities, for_log, for_purchases};
 use crate::settings::{ProcessRole, Settings};
 
-/// The places of the parts that a service uses, without their credentials.
-pub(crate) struct Places {
-    pub(crate) log: Option<String>,
-    pub(crate) store: Option<String>,
-    /// The service that lists purchases.
-    pub(crate) listings: Option<String>,
-    /// The stores of users and of orders, if other services do not store them.
-    pub(crate) users: Option<String>,
-    pub(crate) orders: Option<String>,
-    pub(crate) user_events: Option<String>,
-    pub(crate) order_events: Option<String>,
+/// What a part of a service is.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind<'a> {
+    Log(Topic<'a>),
+    /// The stores of purchases, of users and of orders.
+    Purchases,
+    Users,
+    Orders,
+    /// Another service.
+    Service(&'a str),
 }
 
-impl Places {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let file = |path: Option<PathBuf>| format!("embedded, {}", path.unwrap_or_default().display());
-        let log = |topic: Topic<'_>| match &settings.kafka_bootstrap_servers {
-            Some(brokers) => format!("Kafka at {brokers}"),
-            None => file(for_log(settings).log_file(topic)),
+/// A part that a service uses.
+pub(crate) struct Place<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) kind: Kind<'a>,
+    /// Where it is, without credentials.
+    pub(crate) name: String,
+    /// Its file, if it is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// The parts that a service uses, in the order in which it opens them.
+pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
+    let has_purchases = settings.has(ProcessRole::Purchases);
+    let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
+    let (keeps_users, keeps_orders) = settings.keeps();
+    let has_events = keeps_users || keeps_orders;
+    let parts = [
+        ("log", has_purchases.then(|| Kind::Log(Topic::purchases(settings)))),
+        ("events of users", has_events.then(|| Kind::Log(Topic::users(settings)))),
+        ("events of orders", has_events.then(|| Kind::Log(Topic::orders(settings)))),
+        ("store", has_store.then_some(Kind::Purchases)),
+        ("users", keeps_users.then_some(Kind::Users)),
+        ("orders", keeps_orders.then_some(Kind::Orders)),
+        ("listings", settings.management_url.as_deref().filter(|_| has_purchases).map(Kind::Service)),
+        ("users", settings.users_url.as_deref().map(Kind::Service)),
+        ("orders", settings.orders_url.as_deref().map(Kind::Service)),
+    ];
+    parts.into_iter().filter_map(|(what, kind)| {
+        let kind = kind?;
+        let brokers = settings.kafka_bootstrap_servers.as_ref();
+        let postgres = settings.postgres_url.as_ref();
+        let (server, file) = match kind {
+            Kind::Log(topic) => {
+                (brokers.map(|brokers| format!("Kafka at {brokers}")), for_log(settings).log_file(topic))
+            }
+            Kind::Purchases => (settings.store_address(), for_purchases(settings).purchases_file()),
+            Kind::Users | Kind::Orders => {
+                let address = postgres.map(|url| Settings::address(url.expose_secret()));
+                (address, for_entities(settings).store_file(what))
+            }
+            Kind::Service(url) => (Some(url.to_owned()), None),
         };
-        let purchases =
-            || settings.store_address().unwrap_or_else(|| file(for_purchases(settings).purchases_file()));
-        let rows = |name| {
-            let postgres = settings.postgres_url.as_ref().map(|url| Settings::address(url.expose_secret()));
-            postgres.unwrap_or_else(|| file(for_entities(settings).store_file(name)))
-        };
-        let has_purchases = settings.has(ProcessRole::Purchases);
-        let has_store = settings.ingests() || settings.management_url.is_none();
-        let (keeps_users, keeps_orders) = settings.keeps();
-        let has_events = keeps_users || keeps_orders;
-        Self {
-            log: has_purchases.then(|| log(Topic::purchases(settings))),
-            store: (has_purchases && has_store).then(purchases),
-            listings: settings.management_url.clone().filter(|_| has_purchases),
-            users: keeps_users.then(|| rows("users")),
-            orders: keeps_orders.then(|| rows("orders")),
-            user_events: has_events.then(|| log(Topic::users(settings))),
-            order_events: has_events.then(|| log(Topic::orders(settings))),
-        }
-    }
+        let embedded = || format!("embedded, {}", file.clone().unwrap_or_default().display());
+        Some(Place { what, kind, name: server.unwrap_or_else(embedded), file })
+    })
 }

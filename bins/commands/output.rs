@@ -40,8 +40,14 @@ pub(super) fn print_report(
     print_json(&value).map(drop)
 }
 
-/// `rows` in columns below their `titles`, which are separated by spaces. Nothing without rows.
-pub(super) fn table(titles: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+/// `rows`, arrays of cells, in columns below their `titles`, which are separated by spaces. Nothing without rows.
+pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
+    let cell = |cell: &Value| match cell {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let rows = rows.map(|row| row.as_array().into_iter().flatten().map(cell).collect());
     let titles = titles.split(' ').map(str::to_owned).collect();
     let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();

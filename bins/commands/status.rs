@@ -5,48 +5,41 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde_json::{Value, json};
 use shop_client::Health;
 use shop_core::api::StuckBody;
-use shop_core::log::{Gap, LogAdmin, LogRecord, TailStart};
-use shop_core::{Clock as _, SystemClock, Timestamp};
+use shop_core::inspect::{Consumed, Inspection};
+use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
-use super::doctor;
-use super::open;
 use super::output::{print_report, table};
-use crate::backend::{Topic, authorized};
+use super::{doctor, open};
+use crate::backend::{Kind, Topic, authorized};
 use crate::check_config::{Part, check};
-use crate::ports::count_dead_letters;
 use crate::settings::Settings;
 use crate::version::VERSION;
 use crate::{CliError, Result, healthcheck};
 
 /// The time limit of reading the state of a log.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the oldest unread records are awaited. The last offsets of a partition may have none.
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
     let ((parts, mut findings), service) = tokio::join!(check(settings), health(settings, &url));
-    // A command runs on what services have created.
-    let missing = parts.iter().filter(|part| !part.exists);
-    findings.extend(
-        missing.map(|part| format!("{}: does not exist: give the settings of the services", part.what)),
-    );
-    let reads = [
-        ("log", Topic::purchases(settings)),
-        ("events of users", Topic::users(settings)),
-        ("events of orders", Topic::orders(settings)),
-    ];
-    let is_usable =
-        |what| parts.iter().any(|part| part.what == what && part.exists && part.failure.is_none());
-    let reads = reads.into_iter().filter(|(what, _)| is_usable(*what));
-    let reads = reads.map(async |(what, topic)| (what, TopicStatus::read(settings, topic).await));
+    let mut reads = Vec::new();
+    for Part { place, exists, failure, .. } in &parts {
+        match place.kind {
+            // A command runs on what services have created.
+            _ if !exists => {
+                findings.push(format!("{}: does not exist: give the settings of the services", place.what));
+            }
+            Kind::Log(topic) if failure.is_none() => {
+                reads.push(async move { (place.what, TopicStatus::read(settings, topic).await) });
+            }
+            _ => {}
+        }
+    }
     let mut topics = Vec::new();
     for (what, read) in join_all(reads).await {
         match read {
@@ -71,27 +64,25 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
 fn rendered(
     settings: &Settings,
     findings: &[String],
-    parts: &[Part],
+    parts: &[Part<'_>],
     (url, service): (&str, Option<&Health>),
-    topics: &[TopicStatus],
+    topics: &[TopicStatus<'_>],
 ) -> (String, Value) {
     let (is_healthy, state) = (findings.is_empty(), service.map(|health| &*health.status));
     let files: Vec<_> = files(settings).collect();
+    let service = json!(["service", state.unwrap_or("no response"), url]);
     let text = [
         format!("Version:  {VERSION}\nHealthy:  {is_healthy}\n"),
         findings.iter().map(|finding| format!("  - {finding}\n")).collect(),
-        table(
-            "PART STATE BACKEND",
-            parts.iter().map(part_row).chain([row(["service", state.unwrap_or("no response"), url])]),
-        ),
+        table("PART STATE BACKEND", parts.iter().map(part_row).chain([service])),
         table(
             "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
             topics.iter().flat_map(TopicStatus::rows),
         ),
         table("TOPIC REASON DEAD-LETTERS", topics.iter().flat_map(TopicStatus::dead_letter_rows)),
-        table("FILE BYTES", files.iter().map(|(path, bytes)| row([path, &bytes.to_string()]))),
+        table("FILE BYTES", files.iter().map(|file| json!(file))),
     ];
-    let part = |part: &Part| json!({ "part": part.what, "backend": part.name, "exists": part.exists, "failure": part.failure });
+    let part = |part: &Part<'_>| json!({ "part": part.place.what, "backend": part.name, "exists": part.exists, "failure": part.failure });
     let file = |(path, bytes): &(String, u64)| json!({ "path": path, "bytes": bytes });
     let report = json!({
         "healthy": is_healthy,
@@ -99,7 +90,7 @@ fn rendered(
         "version": VERSION,
         "parts": parts.iter().map(part).collect::<Vec<_>>(),
         "service": { "url": url, "status": state },
-        "topics": topics,
+        "topics": topics.iter().map(TopicStatus::json).collect::<Vec<_>>(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
     });
     (text.concat(), report)
@@ -112,106 +103,69 @@ async fn health(settings: &Settings, url: &str) -> Result<Health> {
 }
 
 /// A topic, and how far its group has consumed it.
-#[derive(Serialize)]
-struct TopicStatus {
-    topic: String,
-    group: String,
-    lag: u64,
-    partitions: Vec<PartitionStatus>,
-    /// How long the log keeps a record that was not read; `None` without a limit.
-    retention_seconds: Option<u64>,
-    /// The pending dead letters by reason.
-    dead_letters: BTreeMap<&'static str, u64>,
-    gaps: Vec<Gap>,
+struct TopicStatus<'a> {
+    topic: Topic<'a>,
+    log: Inspection,
+    partitions: Vec<Consumed>,
 }
 
-#[derive(Serialize)]
-struct PartitionStatus {
-    partition: u32,
-    committed: Option<u64>,
-    end: u64,
-    lag: u64,
-    /// The time of the first record that was not consumed, if it was read in time.
-    oldest_unread: Option<Timestamp>,
-}
-
-impl TopicStatus {
-    async fn read(settings: &Settings, topic: Topic<'_>) -> Result<Self> {
+impl<'a> TopicStatus<'a> {
+    async fn read(settings: &Settings, topic: Topic<'a>) -> Result<Self> {
         let log = open::log(settings, topic).await?;
-        let read = timeout(READ_TIMEOUT, Self::read_log(&*log.port, topic)).await;
+        let read = async {
+            let partitions = Consumed::by(topic.group, &*log.port).await?;
+            Ok(Self { topic, log: Inspection::of(&*log.port).await?, partitions })
+        };
+        let read = timeout(READ_TIMEOUT, read).await;
         log.close().await;
         read.unwrap_or_else(|_elapsed| Err(CliError::new(format!("not read within {READ_TIMEOUT:?}"))))
     }
 
-    async fn read_log(log: &dyn LogAdmin, topic: Topic<'_>) -> Result<Self> {
-        let positions = log.positions(topic.group).await?;
-        let mut tail = log.tail(&TailStart::At(positions.clone())).await?;
-        let partition = |(&partition, &end): (&u32, &u64)| {
-            let lag = end.saturating_sub(tail.start.get(&partition).copied().unwrap_or(end));
-            let committed = positions.get(&partition).copied();
-            PartitionStatus { partition, committed, end, lag, oldest_unread: None }
-        };
-        let mut partitions: Vec<_> = tail.end.iter().map(partition).collect();
-        let is_awaited = |at: &PartitionStatus| at.lag > 0 && at.oldest_unread.is_none();
-        let read = async {
-            while partitions.iter().any(is_awaited) {
-                let Some(batch) = tail.batches.try_next().await? else { break };
-                let of_batch =
-                    |at: &&mut PartitionStatus| at.partition == batch.partition.index && is_awaited(at);
-                if let Some(partition) = partitions.iter_mut().find(of_batch) {
-                    partition.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
-                }
-            }
-            Ok::<(), shop_core::Error>(())
-        };
-        timeout(UNREAD_TIMEOUT, read).await.unwrap_or(Ok(()))?;
-        let (dead_letters, gaps) = count_dead_letters(log).await?;
-        Ok(Self {
-            topic: topic.name.to_owned(),
-            group: topic.group.to_owned(),
-            lag: partitions.iter().map(|at| at.lag).sum(),
-            partitions,
-            retention_seconds: log.retention().map(|kept| kept.as_secs()),
-            dead_letters: dead_letters.into_iter().map(|(reason, count)| (reason.as_str(), count)).collect(),
-            gaps,
+    fn json(&self) -> Value {
+        json!({
+            "topic": self.topic.name,
+            "group": self.topic.group,
+            "lag": self.partitions.iter().map(|at| at.lag).sum::<u64>(),
+            "partitions": self.partitions,
+            "retention_seconds": self.log.retention.map(|kept| kept.as_secs()),
+            "dead_letters": self.dead_letters(),
+            "gaps": self.log.gaps,
         })
     }
 
-    fn oldest_unread(&self) -> Option<Duration> {
-        self.partitions.iter().filter_map(PartitionStatus::age).max()
-    }
-
-    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        let retention = or_dash(self.retention_seconds.map(|kept| human(Duration::from_secs(kept))));
+    fn rows(&self) -> impl Iterator<Item = Value> {
+        let retention = self.log.retention.map(human);
         self.partitions.iter().map(move |at| {
-            let (committed, age) = (or_dash(at.committed), or_dash(at.age().map(human)));
-            let PartitionStatus { partition, end, lag, .. } = at;
-            let numbers = format!("{partition} {committed} {end} {lag} {age} {retention}");
-            let names = [&*self.group, &*self.topic].into_iter();
-            names.chain(numbers.split(' ')).map(str::to_owned).collect()
+            let (Topic { name, group, .. }, age) = (self.topic, age(at).map(human));
+            json!([group, name, at.partition, at.committed, at.end, at.lag, age, retention])
         })
     }
 
-    fn dead_letter_rows(&self) -> impl Iterator<Item = Vec<String>> {
-        self.dead_letters.iter().map(|(reason, count)| row([&self.topic, reason, &count.to_string()]))
+    /// The pending dead letters by the name of their reason.
+    fn dead_letters(&self) -> BTreeMap<&'static str, u64> {
+        self.log.dead_letters.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()
+    }
+
+    fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
+        self.dead_letters().into_iter().map(|(reason, count)| json!([self.topic.name, reason, count]))
     }
 
     /// Adds what needs an operator.
     fn find(&self, findings: &mut Vec<String>) {
-        findings.extend(self.gaps.iter().map(|gap| format!("lost records: {gap}")));
+        findings.extend(self.log.gaps.iter().map(|gap| format!("lost records: {gap}")));
         // As the alert ShopRetentionNear.
-        let limit = self.retention_seconds.map(|kept| Duration::from_secs(kept / 2));
-        if let Some(age) = self.oldest_unread().filter(|age| limit.is_some_and(|limit| *age > limit)) {
-            let (topic, age) = (&self.topic, human(age));
+        let limit = self.log.retention.map(|kept| kept / 2);
+        let oldest = self.partitions.iter().filter_map(age).max();
+        if let Some(age) = oldest.filter(|age| limit.is_some_and(|limit| *age > limit)) {
+            let (topic, age) = (self.topic.name, human(age));
             findings.push(format!("{topic}: records have been unread for {age}, half of the retention"));
         }
     }
 }
 
-impl PartitionStatus {
-    fn age(&self) -> Option<Duration> {
-        Some(SystemClock.now().saturating_since(self.oldest_unread?))
-    }
+/// The age of the oldest unread record.
+fn age(at: &Consumed) -> Option<Duration> {
+    Some(SystemClock.now().saturating_since(at.oldest_unread?))
 }
 
 /// Adds what needs an operator by the report of the service.
@@ -229,17 +183,13 @@ fn find_of_service(health: &Health, findings: &mut Vec<String>) {
     }
 }
 
-fn part_row(part: &Part) -> Vec<String> {
+fn part_row(part: &Part<'_>) -> Value {
     let state = match &part.failure {
         Some(_) => "unavailable",
         None if part.exists => "reachable",
         None => "missing",
     };
-    row([part.what, state, &part.name])
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).into()
+    json!([part.place.what, state, part.name])
 }
 
 /// The embedded files, and their sizes with their write-ahead logs.
@@ -248,10 +198,6 @@ fn files(settings: &Settings) -> impl Iterator<Item = (String, u64)> {
     doctor::files(settings)
         .into_iter()
         .map(move |path| (path.display().to_string(), bytes(&path) + bytes(&path.with_extension("db-wal"))))
-}
-
-fn or_dash(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// The duration in its largest unit, such as `7d`.

@@ -22,7 +22,6 @@ use entities::Entity;
 use purchases::Purchases;
 
 pub(crate) use background::Background;
-pub(crate) use pending_dead_letters::counts as count_dead_letters;
 
 /// The ports of a service.
 #[derive(Default)]

@@ -1,12 +1,11 @@
 //! Observes a log periodically: its pending dead-lettered records and gaps, which survive a restart, and its size.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::Result;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
-use shop_core::log::{DeadLetterFilter, Gap, LogAdmin, ReasonKind};
+use shop_core::inspect::Inspection;
+use shop_core::log::LogAdmin;
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::time::Instant;
@@ -15,8 +14,6 @@ use tokio::time::Instant;
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval between retries when the log cannot be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Dead letters that are read at once.
-const PAGE: usize = 50;
 /// A count reads all pending dead letters. The pause after it is this multiple of its duration: 2 % of the time.
 const PAUSE_FACTOR: u32 = 50;
 /// The maximum pause: a count also takes long because the broker is busy.
@@ -33,12 +30,6 @@ pub(crate) async fn count(
     let mut has_failed = false;
     loop {
         let (begun, kept) = (Instant::now(), kept(&ingest.status()));
-        metrics.note_retention(&topic, log.retention());
-        match log.usage().await {
-            Ok(Some(usage)) => metrics.note_log_usage(&topic, &usage),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(log.topic = topic, error = %error.chain(), "log size unknown"),
-        }
         let mut interval = COUNT_INTERVAL;
         if let Some(check) = &mut spot_check
             && let Err(error) = check.check().await
@@ -46,11 +37,10 @@ pub(crate) async fn count(
             tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
             interval = RETRY_INTERVAL;
         }
-        match counts(&*log).await {
-            Ok((counts, gaps)) => {
+        match Inspection::of(&*log).await {
+            Ok(found) => {
                 has_failed = false;
-                metrics.note_dead_letters_waiting(&topic, &counts);
-                metrics.note_gaps(&topic, gaps);
+                metrics.note_log(&topic, found);
             }
             // The last count stays.
             Err(error) => {
@@ -78,19 +68,4 @@ pub(crate) async fn count(
 /// The numbers of dead letters and of lost records since the start.
 const fn kept(status: &IngestStatus) -> (u64, u64) {
     (status.counters.dead_lettered, status.counters.lost)
-}
-
-/// The pending dead letters by reason, and the gaps among them, merged.
-pub(crate) async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
-    let (mut counts, mut gaps, mut pending) = (BTreeMap::new(), Vec::new(), DeadLetterFilter::default());
-    // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
-    loop {
-        let page = log.dead_letters(&pending, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((counts, Gap::merge(gaps))) };
-        pending.after = Some(last.position());
-        for dead_letter in &page {
-            *counts.entry(dead_letter.reason.kind()).or_default() += 1;
-            gaps.extend(dead_letter.gap());
-        }
-    }
 }

@@ -111,6 +111,8 @@ pub mod feed;
 pub mod import;
 pub mod ingest;
 #[doc(hidden)]
+pub mod inspect;
+#[doc(hidden)]
 pub mod json;
 pub mod log;
 mod macros;

@@ -1,19 +1,20 @@
 //! Metrics of the ingests and relays of this process: histograms per batch, the rest read at each scrape.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::Histogram;
 use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
-use shop_core::log::{Gap, Lag, LogUsage, Offsets, ReasonKind};
+use shop_core::inspect::Inspection;
+use shop_core::log::{Gap, Lag, Offsets, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;
 use super::names::{self, Name};
-use super::registry::{DeadLetters, Labels, Metrics, Scrape};
+use super::registry::{Labels, Metrics, Scrape};
 
 /// The phase of an ingest that runs and has no partition.
 const STANDBY: &str = "standby";
@@ -58,24 +59,26 @@ impl Metrics {
 
 #[doc(hidden)]
 impl Metrics {
-    /// Exports the number of pending dead letters of `topic`, by reason, as counted in the log of an ingest of this
-    /// process. A reason that is missing in `counts` has none.
-    pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
-        let mut pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.insert(topic.to_owned(), counts.clone());
+    /// Exports what the log of `topic` says, as an ingest of this process has found it: how long it keeps a record that was
+    /// not read, its size if it manages its own files, and the pending dead letters. `/health` names the gaps among
+    /// these, and is degraded until there are none.
+    pub fn note_log(&self, topic: &str, found: Inspection) {
+        let labels = [("topic", topic)];
+        let retention = found.retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
+        self.gauge(names::LOG_RETENTION, &labels).set(retention);
+        if let Some(usage) = &found.usage {
+            let age = usage.oldest.map(|oldest| SystemClock.now().saturating_since(oldest));
+            let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
+            self.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
+            self.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
+            self.gauge(names::LOG_OLDEST, &labels).set(age.unwrap_or_default().as_secs_f64());
+            self.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
+        }
+        self.logs().insert(topic.to_owned(), found);
     }
 
-    /// Keeps the pending gaps of `topic`, as found in the log of an ingest of this process. `/health` names them, and
-    /// is degraded until there are none.
-    pub fn note_gaps(&self, topic: &str, pending: Vec<Gap>) {
-        let mut gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        gaps.insert(topic.to_owned(), pending);
-    }
-
-    /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
-    pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
-        let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
-        self.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<String, Inspection>> {
+        self.shared.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The length of the intervals of the last hour in `/health`.
@@ -92,29 +95,15 @@ impl Metrics {
 
     /// The pending gaps of the topics for which `includes` holds.
     pub(crate) fn gaps(&self, includes: impl Fn(&str) -> bool) -> Vec<Gap> {
-        let gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        gaps.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, gaps)| gaps.clone()).collect()
-    }
-
-    /// Exports the size of the log of `topic`, which manages its own files.
-    pub fn note_log_usage(&self, topic: &str, usage: &LogUsage) {
-        let labels = [("topic", topic)];
-        let age = |oldest: Timestamp| SystemClock.now().as_millis().saturating_sub(oldest.as_millis());
-        let age = Duration::from_millis(
-            usage.oldest.and_then(|oldest| age(oldest).try_into().ok()).unwrap_or_default(),
-        );
-        let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
-        self.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
-        self.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
-        self.gauge(names::LOG_OLDEST, &labels).set(age.as_secs_f64());
-        self.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
+        let logs = self.logs();
+        logs.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, log)| log.gaps.clone()).collect()
     }
 
     /// The number of pending dead letters in the topics for which `includes` holds; `None` while none was counted.
     pub(crate) fn dead_letters_waiting(&self, includes: impl Fn(&str) -> bool) -> Option<u64> {
-        let pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let selected = pending.iter().filter(|(topic, _)| includes(topic));
-        selected.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
+        let logs = self.logs();
+        let selected = logs.iter().filter(|(topic, _)| includes(topic));
+        selected.map(|(_, log)| log.dead_letters.values().sum::<u64>()).reduce(|sum, count| sum + count)
     }
 }
 
@@ -200,10 +189,10 @@ impl Scrape {
     }
 
     /// The pending dead letters of each topic, by reason.
-    pub(super) fn note_pending(&self, dead_letters: &DeadLetters) {
-        for (topic, counts) in dead_letters {
+    pub(super) fn note_pending(&self) {
+        for (topic, log) in &*self.metrics.logs() {
             for reason in ReasonKind::ALL {
-                let count = counts.get(&reason).copied().unwrap_or_default();
+                let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
                 self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
             }
@@ -336,9 +325,13 @@ mod tests {
     #[test]
     fn pending_dead_letters_are_a_gauge() {
         let metrics = Metrics::new();
+        let note = |topic, reason, count| {
+            let dead_letters = BTreeMap::from([(reason, count)]);
+            metrics.note_log(topic, Inspection { dead_letters, ..Inspection::default() });
+        };
         assert_eq!(metrics.dead_letters_waiting(|_| true), None);
-        metrics.note_dead_letters_waiting("purchases", &BTreeMap::from([(ReasonKind::Conflict, 2)]));
-        metrics.note_dead_letters_waiting("user_created", &BTreeMap::from([(ReasonKind::Refused, 1)]));
+        note("purchases", ReasonKind::Conflict, 2);
+        note("user_created", ReasonKind::Refused, 1);
         let series = |topic, reason, count| {
             format!("shop_dead_letters_waiting{{topic=\"{topic}\",reason=\"{reason}\"}} {count}\n")
         };
@@ -352,7 +345,7 @@ mod tests {
             assert!(text.contains(&series(topic, reason, count)), "{topic} {reason}: {text}");
         }
         assert_eq!(metrics.dead_letters_waiting(|topic| topic == "purchases"), Some(2));
-        metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
+        metrics.note_log("purchases", Inspection::default());
         assert!(metrics.scrape().text().contains(&series("purchases", "conflict", 0)));
         assert_eq!(metrics.dead_letters_waiting(|_| true), Some(1));
     }

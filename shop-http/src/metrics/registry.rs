@@ -11,7 +11,7 @@ use ::metrics::{
 use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
-use shop_core::log::{Gap, ReasonKind};
+use shop_core::inspect::Inspection;
 use shop_core::retention::RetentionMonitor;
 
 use super::history::{History, HistoryBody};
@@ -58,10 +58,8 @@ pub(super) struct Shared {
     rendering: tokio::sync::Mutex<()>,
     /// The number of histogram samples so far.
     samples: AtomicUsize,
-    /// The pending dead letters of each topic, by reason.
-    pub(super) dead_letters: Mutex<DeadLetters>,
-    /// The pending gaps of each topic.
-    pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
+    /// What the log of each topic said last.
+    pub(super) logs: Mutex<BTreeMap<String, Inspection>>,
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
     /// The dropped lines of the log, counted there.
@@ -73,9 +71,6 @@ pub(super) struct Shared {
     /// The last hour.
     pub(super) history: History,
 }
-
-/// The number of dead letters of each topic, by reason.
-pub(super) type DeadLetters = BTreeMap<String, BTreeMap<ReasonKind, u64>>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -240,7 +235,7 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Scrape {
     registry: Registry,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl Scrape {
@@ -269,8 +264,7 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, build, dead_letters, unreadable, dropped_lines, expired, .. } =
-            &*self.metrics.shared;
+        let Shared { registry, build, unreadable, dropped_lines, expired, .. } = &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
         let dropped_lines = dropped_lines.get().map(|(count, _)| count);
         self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
@@ -292,7 +286,7 @@ impl Scrape {
                     .set(approximately((end.as_millis() / 1_000).unsigned_abs()));
             }
         }
-        self.note_pending(&dead_letters.lock().unwrap_or_else(PoisonError::into_inner));
+        self.note_pending();
         let text = registry.handle.render() + &self.registry.handle.render();
         PROCESS.iter().fold(text, |text, (given, conventional)| text.replacen(given, conventional, 1))
     }

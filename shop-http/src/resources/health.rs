@@ -7,13 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use serde_json::{Map, Value, json};
 use shop_core::ErrorKind;
 use shop_core::api::StuckBody;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
 use shop_core::log::{Gap, Lag};
-use shop_core::ports::PurchaseSink;
+use shop_core::ports::PurchaseSink as _;
 use shop_core::shop::LocalPorts;
 
 use crate::auth::Caller;
@@ -54,13 +54,7 @@ pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Resp
     let LocalPorts { log, store, .. } = service.local();
     // The sink of management is its store.
     let sink = if service.kind == ServiceKind::Facing { log } else { store };
-    let others = service.other_roles().into_iter().filter(|role| role.is_local);
-    let (sink, query, others) = tokio::join!(
-        async { !sink || sink_is_healthy(&service).await },
-        async { !store || query_is_healthy(&service).await },
-        join_all(others.map(|role| is_healthy(role.check)))
-    );
-    let is_ready = sink && query && !others.contains(&false);
+    let is_ready = Checks::of(&service, [sink, store], |role| role.is_local).await.all_respond();
     probed(is_ready, json!({"status": if is_ready { "ready" } else { "not ready" }}))
 }
 
@@ -70,27 +64,72 @@ fn probed(is_ready: bool, body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Which ports of a service respond.
-pub(crate) struct Checks {
+/// Which ports of a service respond. Those that it does not have, or that were not asked, count as responding.
+pub(crate) struct Checks<'a> {
+    service: &'a Service,
     writes: bool,
     reads: bool,
     /// The other roles, in the order of [`Service::other_roles`].
     others: Vec<bool>,
 }
 
-impl Checks {
+impl<'a> Checks<'a> {
     /// Checks all ports concurrently.
-    pub(crate) async fn run(service: &Service) -> Self {
-        let others = service.other_roles().into_iter().map(|role| is_healthy(role.check));
+    pub(crate) async fn all(service: &'a Service) -> Self {
+        Self::of(service, [true, true], |_| true).await
+    }
+
+    /// Checks what readiness depends on. Facing accepts purchases while listings are unavailable.
+    async fn of_readiness(service: &'a Service) -> Self {
+        let is_management = service.kind == ServiceKind::Management;
+        Self::of(service, [true, is_management], |_| is_management).await
+    }
+
+    /// Checks writes, reads and the other roles, as far as they are selected.
+    async fn of(
+        service: &'a Service,
+        [writes, reads]: [bool; 2],
+        selects: impl Fn(&OtherRole<'_>) -> bool,
+    ) -> Self {
+        let purchases = |is_selected| service.purchases.as_ref().filter(|_| is_selected);
+        let writes = purchases(writes).map(|purchases| is_healthy(purchases.sink.check()));
+        let reads = purchases(reads).map(|purchases| is_healthy(purchases.query.check_reads()));
+        let others = service.other_roles().into_iter().filter(selects).map(|role| is_healthy(role.check));
         let (writes, reads, others) =
-            tokio::join!(sink_is_healthy(service), query_is_healthy(service), join_all(others));
-        Self { writes, reads, others }
+            tokio::join!(OptionFuture::from(writes), OptionFuture::from(reads), join_all(others));
+        Self { service, writes: writes.unwrap_or(true), reads: reads.unwrap_or(true), others }
+    }
+
+    fn all_respond(&self) -> bool {
+        self.writes && self.reads && !self.others.contains(&false)
+    }
+
+    /// Whether purchases can be published to the log. On management: whether the ingests that read the log run,
+    /// including while they wait to become the active consumer or for the end of an outage.
+    fn log(&self) -> bool {
+        let runs = |status: IngestStatus| status.phase == Phase::Running && !is_refused(&status);
+        match self.service.kind {
+            ServiceKind::Facing => self.writes,
+            ServiceKind::Management => self.service.ingests().map(IngestMonitor::status).all(runs),
+        }
+    }
+
+    /// Whether the stores respond.
+    fn store(&self) -> bool {
+        self.service.kind == ServiceKind::Facing || self.all_respond()
+    }
+
+    fn are_ready(&self) -> bool {
+        // No ingest of this process has stopped, or is refused by its log.
+        let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
+        let ingests = !self.service.ingests().map(IngestMonitor::status).any(needs_operator);
+        self.log() && self.store() && ingests
     }
 
     /// The parts that requests need, and whether each works: members of `/health` and `/v1`, and labels of
     /// `shop_dependency_up`. A service is degraded while one does not.
-    pub(crate) fn parts(&self, service: &Service) -> BTreeMap<&'static str, bool> {
-        let mut parts = BTreeMap::new();
+    pub(crate) fn parts(&self) -> BTreeMap<&'static str, bool> {
+        let (service, mut parts) = (self.service, BTreeMap::new());
         let mut needs = |part, works| *parts.entry(part).or_insert(true) &= works;
         if service.purchases.is_some() {
             needs(if service.kind == ServiceKind::Facing { "log" } else { "store" }, self.writes);
@@ -115,61 +154,6 @@ impl Checks {
     }
 }
 
-/// The parts of the readiness of a service.
-struct Ports {
-    /// Purchases can be published to the log. On management: the ingests that read the log run.
-    log: bool,
-    /// The stores respond.
-    store: bool,
-    /// No ingest of this process has stopped, or is refused by its log.
-    ingest: bool,
-}
-
-impl Ports {
-    const fn are_ready(&self) -> bool {
-        self.log && self.store && self.ingest
-    }
-
-    async fn check(service: &Service) -> Self {
-        let checks = match service.kind {
-            // It accepts purchases while listings are unavailable.
-            ServiceKind::Facing => {
-                Checks { writes: sink_is_healthy(service).await, reads: true, others: Vec::new() }
-            }
-            ServiceKind::Management => Checks::run(service).await,
-        };
-        Self::new(service, &checks)
-    }
-
-    fn new(service: &Service, checks: &Checks) -> Self {
-        let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
-        let ingest = !service.ingests().map(IngestMonitor::status).any(needs_operator);
-        if service.kind == ServiceKind::Facing {
-            return Self { log: checks.writes, store: true, ingest };
-        }
-        let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
-        let store = checks.writes && checks.reads && !checks.others.contains(&false);
-        Self { log, store, ingest }
-    }
-}
-
-/// Whether purchases can be written, if the service has them.
-async fn sink_is_healthy(service: &Service) -> bool {
-    let Some(purchases) = &service.purchases else { return true };
-    is_healthy(purchases.sink.check()).await
-}
-
-/// Whether purchases can be read, if the service has them.
-async fn query_is_healthy(service: &Service) -> bool {
-    let Some(purchases) = &service.purchases else { return true };
-    is_healthy(purchases.query.check_reads()).await
-}
-
-/// Whether ingest runs, including while it waits to become the active consumer or for the end of an outage.
-fn runs(status: &IngestStatus) -> bool {
-    matches!(status.phase, Phase::Running) && !is_refused(status)
-}
-
 /// Whether the log refuses to be read: an operator has to change its settings or grant a right.
 fn is_refused(status: &IngestStatus) -> bool {
     status.errors.get(&Component::Source).is_some_and(|error| error.kind() == ErrorKind::Denied)
@@ -177,14 +161,15 @@ fn is_refused(status: &IngestStatus) -> bool {
 
 /// `GET /-/ready`: whether the service is ready for requests.
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
-    let ports = Ports::check(&service).await;
-    let (is_ready, word) = (ports.are_ready(), |up: bool| if up { "up" } else { "down" });
+    let checks = Checks::of_readiness(&service).await;
+    let (is_ready, word) = (checks.are_ready(), |up: bool| if up { "up" } else { "down" });
     let body = match (service.kind, is_ready) {
         (ServiceKind::Facing, true) => json!({"status": "ready"}),
-        (ServiceKind::Facing, false) => json!({"detail": why_not_ready(&service, &ports)}),
+        (ServiceKind::Facing, false) => json!({"detail": why_not_ready(&checks)}),
         (ServiceKind::Management, true) => json!({"status": "ready", "mongo": "up", "kafka": "up"}),
         (ServiceKind::Management, false) => {
-            let detail = json!({"status": "not_ready", "mongo": word(ports.store), "kafka": word(ports.log)});
+            let detail =
+                json!({"status": "not_ready", "mongo": word(checks.store()), "kafka": word(checks.log())});
             json!({"detail": detail})
         }
     };
@@ -197,29 +182,29 @@ pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
     let purchases = service.purchases.as_ref().map(|_| "purchases");
     let roles: Vec<_> =
         purchases.into_iter().chain(service.other_roles().iter().map(|role| role.name)).collect();
-    let checks = Checks::run(&service).await;
-    let is_ready = Ports::new(&service, &checks).are_ready();
+    let checks = Checks::all(&service).await;
+    let is_ready = checks.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
-    probed(is_ready, json!({"roles": roles, "status": status, "parts": checks.parts(&service)}))
+    probed(is_ready, json!({"roles": roles, "status": status, "parts": checks.parts()}))
 }
 
 /// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
-fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
-    match ports {
-        Ports { log: true, .. } => INGEST_STOPPED,
-        _ if service.local().log => LOG_UNAVAILABLE,
-        _ => KAFKA_UNAVAILABLE,
+fn why_not_ready(checks: &Checks<'_>) -> &'static str {
+    match checks.log() {
+        true => INGEST_STOPPED,
+        false if checks.service.local().log => LOG_UNAVAILABLE,
+        false => KAFKA_UNAVAILABLE,
     }
 }
 
 /// `GET /ready`: the same, in the form of user-buy-list.
 pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Response {
-    let ports = Ports::check(&service).await;
-    let is_ready = ports.are_ready();
+    let checks = Checks::of_readiness(&service).await;
+    let is_ready = checks.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
-    let mut body = json!({"status": status, "kafkaReady": ports.log});
+    let mut body = json!({"status": status, "kafkaReady": checks.log()});
     if service.kind == ServiceKind::Management && service.purchases.is_some() {
-        body["mongoReady"] = ports.store.into();
+        body["mongoReady"] = checks.store().into();
     }
     probed(is_ready, body)
 }
@@ -300,8 +285,8 @@ pub(crate) async fn health(
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let others = join_all(service.own_roles().map(|role| role_health(&service, role)));
-    let (checks, ingest, others) = tokio::join!(Checks::run(&service), ingest, others);
-    let (ports, parts) = (Ports::new(&service, &checks), checks.parts(&service));
+    let (checks, ingest, others) = tokio::join!(Checks::all(&service), ingest, others);
+    let (has_store, parts) = (checks.store(), checks.parts());
     let has_lost = !service.metrics.gaps(|_| true).is_empty();
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
@@ -317,14 +302,14 @@ pub(crate) async fn health(
     let is_management = service.kind == ServiceKind::Management;
     let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
     let reads_log = !is_management || service.ingests().all(reads);
-    body.insert("kafkaReady".into(), (ports.log && reads_log).into());
+    body.insert("kafkaReady".into(), (checks.log() && reads_log).into());
     // Users and orders have another store.
     if is_management && service.purchases.is_some() {
-        body.insert("mongoReady".into(), ports.store.into());
+        body.insert("mongoReady".into(), has_store.into());
         if dialect.health.reports_store {
-            let store = if ports.store { "connected" } else { "disconnected" };
+            let store = if has_store { "connected" } else { "disconnected" };
             body.insert("mongodb".into(), store.into());
-            if !ports.store {
+            if !has_store {
                 (word, code) = ("unhealthy", StatusCode::INTERNAL_SERVER_ERROR);
             }
         }

@@ -46,7 +46,7 @@ impl Source for Service {
             }
         };
         let roles = join_all(self.own_roles().map(|role| note(scrape, self, role)));
-        let parts = async { scrape.note_dependencies(&Checks::run(self).await.parts(self)) };
+        let parts = async { scrape.note_dependencies(&Checks::all(self).await.parts()) };
         tokio::join!(purchases, roles, parts);
     }
 }

@@ -1,6 +1,5 @@
 //! The values of `/metrics` after requests and ingest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde_json::json;
 use shop_core::Timestamp;
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::inspect::Inspection;
 use shop_core::log::{LogRecord, LogUsage};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
@@ -46,13 +46,12 @@ impl Measured {
         let letters = Arc::new(log.dead_letters());
         let metrics = Metrics::new();
         // Metrics of a program for its log and its store.
-        metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
-        metrics.note_retention("purchases", None);
+        let usage = Some(LogUsage::new(1, 1, None, 0));
+        metrics.note_log("purchases", Inspection { usage, ..Inspection::default() });
         metrics.count_unreadable(Arc::default());
         metrics.count_dropped_lines(Arc::default(), Arc::default());
         metrics.note_build(&[("commit", "0123456789ab"), ("features", "embedded")]);
         metrics.count_expired(Arc::default());
-        metrics.note_log_usage("purchases", &LogUsage::new(1, 1, None, 0));
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.with_observer(metrics.ingest_observer());
         let mut purchases =

@@ -1,0 +1,98 @@
+//! What a log says of its topic, made once and rendered by commands, `/health` and metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::log::{DeadLetterFilter, Gap, LogAdmin, LogRecord, LogUsage, ReasonKind, TailStart};
+use crate::{Error, Result, Timestamp};
+
+/// Dead letters that are read at once.
+const PAGE: usize = 50;
+/// How long the oldest unread records are awaited. The last offsets of a partition may have none.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a log says of its topic.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// How long it keeps a record that no group has read; `None` if that is unlimited or unknown.
+    pub retention: Option<Duration>,
+    /// Its disk space and groups, if it manages them itself.
+    pub usage: Option<LogUsage>,
+    /// The pending dead letters by reason.
+    pub dead_letters: BTreeMap<ReasonKind, u64>,
+    /// The gaps among them, merged.
+    pub gaps: Vec<Gap>,
+}
+
+impl Inspection {
+    /// Inspects `log`.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be read.
+    pub async fn of(log: &dyn LogAdmin) -> Result<Self> {
+        let (retention, usage) = (log.retention(), log.usage().await?);
+        let mut found = Self { retention, usage, ..Self::default() };
+        let mut pending = DeadLetterFilter::default();
+        // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
+        loop {
+            let page = log.dead_letters(&pending, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            pending.after = Some(last.position());
+            for dead_letter in &page {
+                *found.dead_letters.entry(dead_letter.reason.kind()).or_default() += 1;
+                found.gaps.extend(dead_letter.gap());
+            }
+        }
+        found.gaps = Gap::merge(found.gaps);
+        Ok(found)
+    }
+}
+
+/// How far a group has consumed a partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct Consumed {
+    /// The number of the partition.
+    pub partition: u32,
+    /// The next offset of the group, if it has committed one.
+    pub committed: Option<u64>,
+    /// The end of the partition.
+    pub end: u64,
+    /// The number of offsets from the group's to the end.
+    pub lag: u64,
+    /// The time of the first record that was not consumed, if it was read in time.
+    pub oldest_unread: Option<Timestamp>,
+}
+
+impl Consumed {
+    /// How far `group` has consumed each partition of `log`.
+    ///
+    /// # Errors
+    /// As [`LogAdmin::positions`] and [`LogAdmin::tail`].
+    pub async fn by(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
+        let positions = log.positions(group).await?;
+        let mut tail = log.tail(&TailStart::At(positions.clone())).await?;
+        let partition = |(&partition, &end): (&u32, &u64)| {
+            let lag = end.saturating_sub(tail.start.get(&partition).copied().unwrap_or(end));
+            let committed = positions.get(&partition).copied();
+            Self { partition, committed, end, lag, oldest_unread: None }
+        };
+        let mut partitions: Vec<_> = tail.end.iter().map(partition).collect();
+        let is_awaited = |at: &Self| at.lag > 0 && at.oldest_unread.is_none();
+        let read = async {
+            while partitions.iter().any(is_awaited) {
+                let Some(batch) = tail.batches.try_next().await? else { break };
+                let of_batch = |at: &&mut Self| at.partition == batch.partition.index && is_awaited(at);
+                if let Some(partition) = partitions.iter_mut().find(of_batch) {
+                    partition.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        timeout(UNREAD_TIMEOUT, read).await.unwrap_or(Ok(()))?;
+        Ok(partitions)
+    }
+}
