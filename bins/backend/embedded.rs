@@ -51,7 +51,7 @@ impl Backend for Embedded<'_> {
         let log = self.open_log(topic).await?;
         let open = async {
             let store = log.store(&self.store_options()).await?;
-            Ok((store, log.storing_sink(&self.0.kafka_group_id).await?))
+            Ok((store, log.storing_sink(&self.0.purchases_group_id).await?))
         };
         let (store, sink) = open.await.map_err(CliError::about(ABOUT))?;
         let sink: Arc<dyn PurchaseSink> = Arc::new(sink);

@@ -15,6 +15,11 @@ mod postgres;
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 mod unsupported;
 
+use std::sync::Arc;
+
+use shop_core::log::LogAdmin;
+
+use crate::Result;
 use crate::settings::Settings;
 
 #[cfg(feature = "mongodb")]
@@ -35,6 +40,11 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
         _ => Box::new(unsupported::Unsupported(settings)),
     }
+}
+
+/// Opens the log of `topic` for a command: before a store, so that none is created without a log.
+pub(crate) async fn log_admin(settings: &Settings, topic: Topic<'_>) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
+    Ok(for_log(settings).log(topic).await?.map(|log| log.log.admin()))
 }
 
 /// The backend of files in the data folder, if the log or the store is one.

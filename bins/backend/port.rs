@@ -119,7 +119,7 @@ pub(crate) struct Topic<'a> {
 
 impl<'a> Topic<'a> {
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
-        let (name, group) = (&settings.kafka_topic, &settings.kafka_group_id);
+        let (name, group) = (&settings.purchases_topic, &settings.purchases_group_id);
         Self { name, record: Purchase::TYPE, is_events: false, group }
     }
 

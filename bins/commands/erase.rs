@@ -4,7 +4,6 @@ use shop_core::erase::{Erase, EraseProgress, EraseReport};
 use shop_core::users::UserNumber;
 
 use super::backup::remove_left_copies;
-use super::open;
 use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::{self, ProcessRole, Settings};
@@ -22,7 +21,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
-            let log = open::log(settings, Topic::purchases(settings)).await?;
+            let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
             let store = backend::for_purchases(settings).purchases().await?;
             let erased = erase.purchases(&log.name, &*log.port, &*store.port.query, &*store.port.erase).await;
             log.close().await;
@@ -31,7 +30,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
             erase.report.users = u64::from(user(settings, number, *dry_run).await?);
-            let log = open::log(settings, Topic::users(settings)).await?;
+            let log = backend::log_admin(settings, Topic::users(settings)).await?;
             let erased = erase.user_events(&log.name, &*log.port, number).await;
             log.close().await;
             erased?;

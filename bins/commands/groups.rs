@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use shop_core::log::{GroupPosition, LogAdmin, LogUsage};
 
 use super::dlq::named_topic;
-use super::open;
 use super::output::print_report;
+use crate::backend;
 use crate::settings::{GroupsAction, OfTopic, ResetTo, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -17,7 +17,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
         let all = "--list, --describe, --delete or --reset-offsets";
         return Err(CliError::new(format!("{message} {tool} with {all}")).usage());
     }
-    let log = open::log(settings, named_topic(settings, command.topic.as_deref())?).await?;
+    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?).await?;
     let done = apply(&*log.port, &command.action).await;
     log.close().await;
     let (text, report) = done?;

@@ -9,7 +9,6 @@ mod erase;
 mod export;
 mod groups;
 mod import;
-mod open;
 mod output;
 mod replay;
 mod status;

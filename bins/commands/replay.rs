@@ -7,7 +7,6 @@ use shop_core::log::{Batch, LogAdmin};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
-use super::open;
 use super::output::{print_report, progress};
 use crate::backend::{self, EntityPorts, OpenPort, Topic};
 use crate::settings::{ProcessRole, Settings};
@@ -40,7 +39,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     topic: Topic<'_>,
     opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
-    let log = open::log(settings, topic).await?;
+    let log = backend::log_admin(settings, topic).await?;
     let store = opening.await?.map(|store| store.projection);
     let progress = progress();
     let replayed = apply_all(&*log.port, &*store.port, &progress).await;

@@ -13,9 +13,9 @@ use shop_core::inspect::{Consumed, Inspection};
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
+use super::doctor;
 use super::output::{print_report, table};
-use super::{doctor, open};
-use crate::backend::{Kind, Topic, authorized};
+use crate::backend::{self, Kind, Topic, authorized};
 use crate::check_config::{Part, check};
 use crate::settings::Settings;
 use crate::version::VERSION;
@@ -111,7 +111,7 @@ struct TopicStatus<'a> {
 
 impl<'a> TopicStatus<'a> {
     async fn read(settings: &Settings, topic: Topic<'a>) -> Result<Self> {
-        let log = open::log(settings, topic).await?;
+        let log = backend::log_admin(settings, topic).await?;
         let read = async {
             let partitions = Consumed::by(topic.group, &*log.port).await?;
             Ok(Self { topic, log: Inspection::of(&*log.port).await?, partitions })

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
-use super::open;
 use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
@@ -18,7 +17,7 @@ const OLDER_STORE: &str =
     ". If the store is an older copy, reset the offsets of its group to before it, then start management";
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let log = open::log(settings, Topic::purchases(settings)).await?;
+    let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
     let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
     let mut options = VerifyOptions::default();
     (options.quiet_period, options.max_reported) = (wait, named);

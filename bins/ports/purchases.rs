@@ -68,7 +68,7 @@ pub(super) async fn open(
                 (Arc::clone(&management) as _, management)
             }
             (None, Some(store)) => {
-                let positions = GroupPositions::new(Arc::clone(&admin), &settings.kafka_group_id);
+                let positions = GroupPositions::new(Arc::clone(&admin), &settings.purchases_group_id);
                 (Arc::clone(&store.query), Arc::new(positions))
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),
@@ -122,7 +122,7 @@ impl Purchases {
         }
         if settings.ingests() {
             let ingest = Ingest::new(
-                self.log.source(&settings.kafka_group_id)?,
+                self.log.source(&settings.purchases_group_id)?,
                 Arc::clone(&store.store) as _,
                 self.log.log.dead_letters(),
                 settings.ingest_options(),
@@ -130,11 +130,13 @@ impl Purchases {
             let ingest = ingest.with_observer(Arc::new(Observer {
                 metrics: metrics.ingest_observer(),
                 logs_purchases: settings.dialect.logs_purchases,
-                traced: settings.messaging_system().map(|system| (system, settings.kafka_group_id.clone())),
+                traced: settings
+                    .messaging_system()
+                    .map(|system| (system, settings.purchases_group_id.clone())),
             }));
             // A store in the file of its log is lost with it.
             let is_apart = settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
-            let (group, query) = (settings.kafka_group_id.clone(), Arc::clone(&store.query));
+            let (group, query) = (settings.purchases_group_id.clone(), Arc::clone(&store.query));
             let spot_check = SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
             let monitor = background.ingest(ingest, &self.log, metrics, is_apart.then_some(spot_check));
             background.sample(monitor.clone(), self.feed.clone(), metrics);

@@ -1,47 +1,33 @@
 //! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
 
-use std::borrow::Cow;
 use std::error::Error as _;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Subcommand as _};
+use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
 
-use super::environment::{Environment, Given};
+use super::environment::{Environment, Given, InEffect};
 use super::variables::Variables;
 use super::{ServiceKind, Settings, command, names};
 use crate::version;
 
 /// The settings that `-h` lists; `--help` lists all.
-const COMMON: [&str; 11] = [
-    "config",
-    "check-config",
-    "json",
-    "host",
-    "port",
-    "data-dir",
-    "kafka-bootstrap-servers",
-    "purchases-topic",
-    "management-url",
-    "roles",
-    "log-level",
-];
+const COMMON: &str = "config check-config json host port data-dir kafka-bootstrap-servers purchases-topic management-url roles log-level";
 
 /// The groups of settings, each with the first of them in [`Variables`].
 pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Instead of serving", "check_config"),
-    ("HTTP", "SHOP_HOST"),
-    ("Log: Kafka or embedded", "SHOP_DATA_DIR"),
-    ("Store: MongoDB, PostgreSQL or embedded", "SHOP_MONGODB_URI"),
-    ("Facing", "SHOP_MANAGEMENT_URL"),
-    ("Roles, users and orders", "SHOP_DIALECT"),
-    ("Logging", "SHOP_LOG_LEVEL"),
-    ("Operation", "SHOP_CONFIG"),
+    ("HTTP", "host"),
+    ("Log: Kafka or embedded", "data_dir"),
+    ("Store: MongoDB, PostgreSQL or embedded", "mongodb_uri"),
+    ("Facing", "management_url"),
+    ("Roles, users and orders", "dialect"),
+    ("Logging", "log_level"),
+    ("Operation", "config"),
 ];
 
-/// The file of settings.
-const CONFIG: &str = "SHOP_CONFIG";
 /// The origin of a default.
 pub(super) const DEFAULT: &str = "default";
 
@@ -54,9 +40,9 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
 /// behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
     let (is_facing, mut group) = (service == ServiceKind::Facing, "");
-    let line = Variables::command().mut_args(|setting| {
+    let line = names::arguments().mut_args(|setting| {
         group = GROUPS.iter().find(|(_, first)| setting.get_id() == first).map_or(group, |(group, _)| group);
-        let is_common = setting.get_long().is_some_and(|long| COMMON.contains(&long));
+        let is_common = setting.get_long().is_some_and(|long| COMMON.split(' ').any(|common| common == long));
         let setting = readable(setting).global(!is_facing);
         match is_common && (is_facing || group != "Facing") {
             true => setting,
@@ -66,7 +52,7 @@ pub(super) fn command_line(service: ServiceKind) -> Command {
     let hidden = line.get_arguments().filter(|setting| setting.is_hide_set());
     let hidden = hidden.map(|setting| {
         let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
-        format!("  {}\n          {help}\n", setting.get_id())
+        format!("  {}\n          {help}\n", setting.get_long().unwrap_or_default())
     });
     let hidden = format!("Environment variables without a flag:\n{}", hidden.collect::<String>());
     let line = line.name(service.name()).version(version::VERSION).propagate_version(true);
@@ -87,30 +73,6 @@ pub(super) struct Arguments {
     pub(super) command: Option<command::Command>,
     pub(super) variables: Variables,
     pub(super) in_effect: Vec<InEffect>,
-}
-
-/// A setting, and where its value is from.
-#[derive(Debug)]
-pub(crate) struct InEffect {
-    pub(crate) name: String,
-    /// The value, unless it is secret; or the words for a default that depends on other settings.
-    pub(crate) value: String,
-    /// `default`, `file`, `environment` or `flag`.
-    pub(crate) origin: &'static str,
-    /// The name by which it is set, if that is not the name of the setting.
-    pub(crate) alias: Option<String>,
-}
-
-impl InEffect {
-    /// A setting of a variable or a file.
-    pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
-        Self {
-            name: name.to_owned(),
-            value: if is_secret { "***".to_owned() } else { Settings::address(&given.text) },
-            origin: given.origin,
-            alias: (given.name != name).then(|| given.name.clone()),
-        }
-    }
 }
 
 /// Why the arguments are wrong, and whether they are those of a command.
@@ -137,13 +99,14 @@ pub(super) fn parse(
         }
         parsed => parsed.map_err(invalid)?,
     };
-    let flag = flags.get_raw(CONFIG).and_then(|mut paths| paths.next()).map(OsStr::to_string_lossy);
-    let variable = environment.values.get(CONFIG).map(|given| given.text.as_str().into());
-    if let Some(path) = flag.or(variable).map(Cow::into_owned) {
+    let flag = flags.get_one::<PathBuf>("config").map(|path| path.display().to_string());
+    let variable = environment.values.get("SHOP_CONFIG").map(|given| given.text.clone());
+    if let Some(path) = flag.or(variable) {
         environment.add_file(&path);
     }
     let Environment { values, faults, .. } = environment;
-    let line = plain.clone().mut_args(|setting| match values.get(setting.get_id().as_str()) {
+    let given = |setting: &Arg| values.get(&names::variable(setting)?);
+    let line = plain.clone().mut_args(|setting| match given(&setting) {
         Some(given) => match value_fault(&setting, given) {
             None => setting.default_value(&given.text),
             Some(fault) => {
@@ -154,30 +117,27 @@ pub(super) fn parse(
         None => setting,
     });
     let matches = line.try_get_matches_from(arguments).map_err(invalid)?;
-    for setting in plain.get_arguments().filter(|setting| setting.is_hide_set()) {
-        let id = setting.get_id().as_str();
-        if matches.value_source(id) == Some(ValueSource::CommandLine) {
-            faults.push(format!("{id} has no flag: set the variable"));
-        }
-    }
+    let is_flag =
+        |setting: &Arg| matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let hidden = plain.get_arguments().filter(|setting| setting.is_hide_set() && is_flag(setting));
+    let names = hidden.filter_map(Arg::get_long);
+    faults.extend(names.map(|name| format!("{name} has no flag: set the variable")));
     let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
     let command = command.transpose().map_err(invalid)?;
     let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
-    let in_effect = plain.get_arguments().filter(|setting| names::is_variable(setting.get_id().as_str()));
-    let in_effect = in_effect.map(|setting| {
-        let name = setting.get_id().as_str();
-        let is_flag = matches.value_source(name) == Some(ValueSource::CommandLine);
-        if let Some(given) = values.get(name).filter(|_| !is_flag) {
-            return InEffect::given(name, setting.is_hide_set(), given);
+    let in_effect = plain.get_arguments().filter_map(|setting| {
+        let (name, is_flag) = (names::variable(setting)?, is_flag(setting));
+        if let Some(given) = given(setting).filter(|_| !is_flag) {
+            return Some(InEffect::given(&name, setting.is_hide_set(), given));
         }
-        let value = match matches.get_raw(name) {
+        let value = match matches.get_raw(setting.get_id().as_str()) {
             Some(values) => {
                 values.map(|value| Settings::address(&value.to_string_lossy())).collect::<Vec<_>>().join(",")
             }
             None => words_of_default(setting).unwrap_or_else(|| "none".to_owned()),
         };
         let origin = if is_flag { "flag" } else { DEFAULT };
-        InEffect { name: name.to_owned(), value, origin, alias: None }
+        Some(InEffect { name, value, origin, alias: None })
     });
     Ok(Arguments { command, variables, in_effect: in_effect.collect() })
 }
@@ -256,11 +216,14 @@ fn readable(setting: Arg) -> Arg {
         true => setting.value_name(name).hide_possible_values(true),
         false => setting,
     };
-    let aliases = names::aliases(&id).collect::<Vec<_>>().join(", ");
+    let variable = names::variable(&setting);
+    let aliases = variable.iter().flat_map(|name| names::aliases(name)).collect::<Vec<_>>().join(", ");
     let also = if aliases.is_empty() { aliases } else { format!(" [also: {aliases}]") };
-    match names::is_variable(&id) && !setting.is_hide_set() {
-        true => setting.help(format!("{help} [env: {id}]")).long_help(format!("{help}{also} [env: {id}]")),
-        false => setting.help(help + &also),
+    match variable.filter(|_| !setting.is_hide_set()) {
+        Some(name) => {
+            setting.help(format!("{help} [env: {name}]")).long_help(format!("{help}{also} [env: {name}]"))
+        }
+        None => setting.help(help + &also),
     }
 }
 

@@ -77,11 +77,36 @@ pub(super) fn conflicts(
             faults.push(format!("{name} (or DATABASE_URL) must begin with {}", schemes.join(" or ")));
         }
     }
-    if command.is_some() && given.check_config {
-        faults.push("--check-config checks a service: leave out the command".to_owned());
-    }
     let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
-    faults.extend(store_conflicts(given, opens_entities));
+    let (is_facing, has_both) = (service == ServiceKind::Facing, mongodb.is_some() && postgres.is_some());
+    let has_listings = given.management_url.is_some() || has_store;
+    let wrong = [
+        (command.is_some() && given.check_config, "--check-config checks a service: leave out the command"),
+        (
+            mongodb.is_some() && postgres.is_none() && opens_entities,
+            "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
+             unset it to use the embedded files, or name only purchases in SHOP_ROLES",
+        ),
+        (
+            has_both && !given.has_entities(),
+            "SHOP_MONGODB_URI and SHOP_POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
+             add users or orders, which PostgreSQL stores, to SHOP_ROLES",
+        ),
+        (
+            has_both && !given.has(ProcessRole::Purchases),
+            "SHOP_MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; SHOP_POSTGRES_URL stores users and orders",
+        ),
+        (
+            is_facing && has_kafka && !has_listings,
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS is set, but neither SHOP_MANAGEMENT_URL nor SHOP_MONGODB_URI nor SHOP_POSTGRES_URL: \
+             facing would have no store to list purchases from. Set one of them",
+        ),
+        (
+            is_facing && !given.has(ProcessRole::Purchases),
+            "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management",
+        ),
+    ];
+    faults.extend(wrong.into_iter().filter(|(applies, _)| *applies).map(|(_, fault)| fault.to_owned()));
     for (name, embedded, is_missing) in [
         ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "log", opens_log && !has_kafka),
         ("SHOP_MONGODB_URI", "store", opens_purchases && !has_store),
@@ -93,20 +118,6 @@ pub(super) fn conflicts(
                  SHOP_REQUIRE_SERVERS=off to use the embedded {embedded}"
             ));
         }
-    }
-    let has_listings = given.management_url.is_some() || has_store;
-    if service == ServiceKind::Facing && has_kafka && !has_listings {
-        faults.push(
-            "SHOP_KAFKA_BOOTSTRAP_SERVERS is set, but neither SHOP_MANAGEMENT_URL nor SHOP_MONGODB_URI nor SHOP_POSTGRES_URL: \
-             facing would have no store to list purchases from. Set one of them"
-                .to_owned(),
-        );
-    }
-    if service == ServiceKind::Facing && !given.has(ProcessRole::Purchases) {
-        faults.push(
-            "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management"
-                .to_owned(),
-        );
     }
     faults.extend(name_conflicts(given));
     set.retain(|name| match *name {
@@ -145,8 +156,7 @@ fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<St
 fn without_effect(serves: Option<ServiceKind>, given: &Variables, set: &BTreeSet<&str>) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let is_management = serves == Some(ServiceKind::Management);
-    let has_entities = given.has(ProcessRole::Users) || given.has(ProcessRole::Orders);
-    let has_no_entities = serves.is_some() && !has_entities;
+    let has_no_entities = serves.is_some() && !given.has_entities();
     let (is_off, is_jwt) = (given.auth == Some(AuthMode::Off), given.auth == Some(AuthMode::Jwt));
     let rules: [(bool, &[&str], &str); 12] = [
         (is_management, &OF_FACING, "management does not read it: unset it, or set it for facing alone"),
@@ -200,30 +210,10 @@ fn without_effect(serves: Option<ServiceKind>, given: &Variables, set: &BTreeSet
     faults.collect()
 }
 
-/// Two stores of purchases, and a server that has no store of a role.
-fn store_conflicts(given: &Variables, opens_entities: bool) -> Option<String> {
-    let has_entities = given.has(ProcessRole::Users) || given.has(ProcessRole::Orders);
-    let fault = match (given.mongodb_uri.is_some(), given.postgres_url.is_some()) {
-        (true, false) if opens_entities => {
-            "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
-             unset it to use the embedded files, or name only purchases in SHOP_ROLES"
-        }
-        (true, true) if !has_entities => {
-            "SHOP_MONGODB_URI and SHOP_POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
-             add users or orders, which PostgreSQL stores, to SHOP_ROLES"
-        }
-        (true, true) if !given.has(ProcessRole::Purchases) => {
-            "SHOP_MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; SHOP_POSTGRES_URL stores users and orders"
-        }
-        _ => return None,
-    };
-    Some(fault.to_owned())
-}
-
 /// Topics with the same name, invalid addresses, and protocols of traces that are not supported.
 fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
-        ("SHOP_PURCHASES_TOPIC", &given.kafka_topic),
+        ("SHOP_PURCHASES_TOPIC", &given.purchases_topic),
         ("SHOP_USERS_TOPIC", &given.users_topic),
         ("SHOP_ORDERS_TOPIC", &given.orders_topic),
     ];
@@ -243,8 +233,8 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         }
     }
     for (name, protocol) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_protocol),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_traces_protocol),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_exporter_otlp_protocol),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_exporter_otlp_traces_protocol),
     ] {
         if let Some(protocol) = protocol.as_ref().filter(|protocol| given.has_traces() && *protocol != OTLP) {
             let port = "and the port of that, usually 4318, in the address";

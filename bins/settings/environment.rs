@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use toml_edit::{DocumentMut, TableLike, Value};
 
-use super::InEffect;
+use super::Settings;
 use super::names::{self, OURS, PARTS};
 
 /// The values of settings, and all errors in them.
@@ -34,6 +34,30 @@ pub(super) struct Given {
     pub(super) origin: &'static str,
     /// The file that a secret was read from.
     pub(super) file: Option<PathBuf>,
+}
+
+/// A setting, and where its value is from.
+#[derive(Debug)]
+pub(crate) struct InEffect {
+    pub(crate) name: String,
+    /// The value, unless it is secret; or the words for a default that depends on other settings.
+    pub(crate) value: String,
+    /// `default`, `file`, `environment` or `flag`.
+    pub(crate) origin: &'static str,
+    /// The name by which it is set, if that is not the name of the setting.
+    pub(crate) alias: Option<String>,
+}
+
+impl InEffect {
+    /// A setting of a variable or a file.
+    pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: if is_secret { "***".to_owned() } else { Settings::address(&given.text) },
+            origin: given.origin,
+            alias: (given.name != name).then(|| given.name.clone()),
+        }
+    }
 }
 
 impl Environment {

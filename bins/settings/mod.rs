@@ -46,9 +46,9 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, ResetTo, Selection};
-pub(crate) use command_line::InEffect;
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
+pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]
 pub(crate) use environment::encoded;
 pub(crate) use host_port::HostPort;
@@ -276,7 +276,7 @@ impl Settings {
         options.purchase_retention = self.purchase_retention;
         // Management publishes to its store.
         let system = self.messaging_system().filter(|_| self.service == ServiceKind::Facing);
-        options.traced_topic = system.map(|system| (system, self.kafka_topic.clone()));
+        options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes =
             self.kafka_bootstrap_servers.is_none() && self.has_local_store() && !self.stores_at_once();

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use clap::CommandFactory as _;
+use clap::{Arg, Command, CommandFactory as _};
 
 use super::variables::Variables;
 
@@ -78,11 +78,8 @@ const FOR_OTHERS: [&str; 5] =
 const PREFIXES_FOR_OTHERS: [&str; 3] = ["SHOP_TEST_", "SHOP_BENCH_", PROPERTY];
 
 /// All settings, by their variables.
-pub(super) static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let settings = Variables::command();
-    let ids = settings.get_arguments().map(|setting| setting.get_id().to_string());
-    ids.filter(|id| is_variable(id)).collect()
-});
+pub(super) static SETTINGS: LazyLock<Vec<String>> =
+    LazyLock::new(|| arguments().get_arguments().filter_map(variable).collect());
 
 /// The property of the variable `name`, if it is that of one.
 pub(super) fn property(name: &str) -> Option<String> {
@@ -137,9 +134,22 @@ pub(super) fn known() -> Vec<String> {
     all
 }
 
-/// Whether the setting of this id has a variable, rather than a flag only.
-pub(super) fn is_variable(id: &str) -> bool {
-    id.starts_with(char::is_uppercase)
+/// All settings, in their order. The flag of a hidden one is its variable, so that its use can be explained.
+pub(super) fn arguments() -> Command {
+    let mut order = 0..;
+    Variables::command().mut_args(|setting| {
+        let flag = setting.get_id().as_str().replace('_', "-");
+        let name = variable(&setting).filter(|_| setting.is_hide_set()).unwrap_or(flag);
+        setting.long(name).display_order(order.next())
+    })
+}
+
+/// The variable of a setting; `None` if it is only a flag.
+pub(super) fn variable(setting: &Arg) -> Option<String> {
+    const FLAGS: [&str; 5] = ["check_config", "healthcheck", "json", "completions", "man"];
+    let id = setting.get_id().as_str();
+    let prefix = if id.starts_with("otel_") { "" } else { OURS };
+    (!FLAGS.contains(&id)).then(|| format!("{prefix}{}", id.to_uppercase()))
 }
 
 /// Whether `name` is a setting, or has the prefix of one.

@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 
 use super::ServiceKind;
 use super::command_line::{GROUPS, command_line};
-use super::names::{aliases, is_variable};
-use super::variables::Variables;
+use super::names::{aliases, arguments, variable};
 
 const INTRODUCTION: &str = "\
 # Settings
@@ -37,12 +36,12 @@ password_file = \"/etc/shop/kafka-password\"
 
 fn page() -> String {
     let (mut page, mut group) = (INTRODUCTION.to_owned(), "");
-    for setting in Variables::command().get_arguments() {
-        let id = setting.get_id().as_str();
-        if let Some((name, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
-            let kind = if is_variable(id) { "variable" } else { "flag" };
-            write!(page, "\n## {name}\n\n| {kind} | default | meaning |\n|---|---|---|\n").unwrap();
-            group = name;
+    for setting in arguments().get_arguments() {
+        let (id, name) = (setting.get_id().as_str(), variable(setting));
+        if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
+            let kind = if name.is_some() { "variable" } else { "flag" };
+            write!(page, "\n## {heading}\n\n| {kind} | default | meaning |\n|---|---|---|\n").unwrap();
+            group = heading;
         }
         assert!(!group.is_empty());
         let code = |text: &str| format!("`{text}`");
@@ -56,17 +55,16 @@ fn page() -> String {
         let is_clear = |alias: &&str| {
             !["KAFKA_", "MONGODB_", "POSTGRES_"]
                 .iter()
-                .any(|bare| id == format!("SHOP_{alias}") && alias.starts_with(bare))
+                .any(|bare| name.as_deref() == Some(&format!("SHOP_{alias}")) && alias.starts_with(bare))
         };
-        let aliases: Vec<_> = aliases(id).filter(is_clear).collect();
+        let aliases: Vec<_> = name.iter().flat_map(|name| aliases(name)).filter(is_clear).collect();
         if !aliases.is_empty() {
             write!(meaning, "; also {}", aliases.join(", ")).unwrap();
         }
         if setting.is_hide_set() {
             meaning.push_str(" (no flag)");
         }
-        let name =
-            if is_variable(id) { code(id) } else { code(&format!("--{}", setting.get_long().unwrap())) };
+        let name = code(&name.unwrap_or_else(|| format!("--{}", setting.get_long().unwrap())));
         writeln!(page, "| {name} | {} | {meaning} |", default.unwrap_or_default()).unwrap();
     }
     page

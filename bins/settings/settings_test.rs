@@ -17,7 +17,7 @@ fn settings_default_to_embedded() {
     assert_eq!(facing.url(), "http://127.0.0.1:3000");
     assert!(facing.ingests() && facing.stores_at_once() && !facing.http_options().read_your_writes);
     assert_eq!(
-        (facing.kafka_topic.as_str(), facing.kafka_group_id.as_str()),
+        (facing.purchases_topic.as_str(), facing.purchases_group_id.as_str()),
         ("purchases", "purchase-group")
     );
     let probe_url = |pairs: &[(&str, &str)]| read(ServiceKind::Facing, pairs).unwrap().probe_url();

@@ -23,16 +23,3 @@ fn a_quantity_is_a_number_with_a_unit() {
         assert!(read_log_size(wrong).is_err(), "{wrong}");
     }
 }
-
-#[test]
-fn a_variable_is_its_flag_in_upper_case() {
-    use clap::CommandFactory as _;
-    for setting in Variables::command().get_arguments() {
-        let (id, long) = (setting.get_id().as_str(), setting.get_long().unwrap());
-        let is_rule = id == format!("SHOP_{}", long.replace('-', "_").to_uppercase());
-        assert!(
-            is_rule || id.starts_with("OTEL_") || id.starts_with(char::is_lowercase) || setting.is_hide_set(),
-            "{id} {long}"
-        );
-    }
-}
