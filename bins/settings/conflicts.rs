@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::Url;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret as _, SecretString};
 use shop_client::ShopClient;
 
 use super::ServiceKind;
@@ -65,25 +65,16 @@ pub(super) fn conflicts(
     mut set: BTreeSet<&str>,
 ) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
-    let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
-    let postgres = given.postgres_url.as_ref().map(ExposeSecret::expose_secret);
-    let has_store = mongodb.is_some() || postgres.is_some();
-    let mut faults = missing_features(has_kafka, mongodb.is_some(), postgres.is_some());
-    for (name, url, schemes) in [
-        ("SHOP_MONGODB_URI", mongodb, ["mongodb://", "mongodb+srv://"]),
-        ("SHOP_POSTGRES_URL", postgres, ["postgresql://", "postgres://"]),
-    ] {
-        if url.is_some_and(|url| !schemes.iter().any(|scheme| url.starts_with(scheme))) {
-            faults.push(format!("{name} (or DATABASE_URL) must begin with {}", schemes.join(" or ")));
-        }
-    }
+    let (has_mongodb, has_postgres) = (given.mongodb_uri.is_some(), given.postgres_url.is_some());
+    let (has_store, has_both) = (has_mongodb || has_postgres, has_mongodb && has_postgres);
+    let mut faults = missing_features(has_kafka, has_mongodb, has_postgres);
     let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
-    let (is_facing, has_both) = (service == ServiceKind::Facing, mongodb.is_some() && postgres.is_some());
+    let is_facing = service == ServiceKind::Facing;
     let has_listings = given.management_url.is_some() || has_store;
     let wrong = [
         (command.is_some() && given.check_config, "--check-config checks a service: leave out the command"),
         (
-            mongodb.is_some() && postgres.is_none() && opens_entities,
+            has_mongodb && !has_postgres && opens_entities,
             "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
              unset it to use the embedded files, or name only purchases in SHOP_ROLES",
         ),
@@ -221,6 +212,16 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     for (index, (name, topic)) in topics.iter().enumerate() {
         for (other, _) in topics[..index].iter().filter(|(_, before)| before == topic) {
             faults.push(format!("{other} and {name} are both {topic}: each needs its own topic"));
+        }
+    }
+    for (name, url, schemes) in [
+        ("SHOP_MONGODB_URI", &given.mongodb_uri, ["mongodb://", "mongodb+srv://"]),
+        ("SHOP_POSTGRES_URL", &given.postgres_url, ["postgresql://", "postgres://"]),
+    ] {
+        let begins =
+            |url: &SecretString| schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme));
+        if url.as_ref().is_some_and(|url| !begins(url)) {
+            faults.push(format!("{name} (or DATABASE_URL) must begin with {}", schemes.join(" or ")));
         }
     }
     for (name, url) in [
