@@ -14,6 +14,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::metrics::Metrics;
 use crate::refreshed::{FileSource, Refreshed};
@@ -107,37 +109,11 @@ fn parse(text: &str) -> Result<Certified> {
     Ok(Certified { config: Arc::new(config), not_after })
 }
 
-/// The end of the validity of a certificate in DER (RFC 5280, section 4.1).
+/// The end of the validity of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    const VERSION: u8 = 0xa0;
-    const UTC_TIME: u8 = 0x17;
-    let (_, certificate, _) = element(certificate)?;
-    let (_, mut fields, _) = element(certificate)?;
-    if fields.first() == Some(&VERSION) {
-        fields = element(fields)?.2;
-    }
-    for _of in ["serial number", "algorithm", "issuer"] {
-        fields = element(fields)?.2;
-    }
-    let (_, validity, _) = element(fields)?;
-    let (kind, time, _) = element(element(validity)?.2)?;
-    let time = std::str::from_utf8(time).ok()?;
-    let century = match kind {
-        UTC_TIME if time >= "50" => "19",
-        UTC_TIME => "20",
-        _ => "",
-    };
-    let (date, time) = time.split_at_checked(8 - century.len())?;
-    format!("{century}{date}T{time}").parse().ok()
-}
-
-/// The type and the contents of the first element of `der`, and what follows it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[kind, length], rest) = der.split_first_chunk()?;
-    let (size, rest) = rest.split_at_checked(if length < 0x80 { 0 } else { usize::from(length & 0x7f) })?;
-    let long = || size.iter().fold(0, |length: usize, byte| (length << 8) | usize::from(*byte));
-    let (contents, rest) = rest.split_at_checked(if length < 0x80 { length.into() } else { long() })?;
-    Some((kind, contents, rest))
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+    Timestamp::from_millis(end.as_millis().try_into().ok()?).ok()
 }
 
 /// The certificates in `text`, of which there is at least one.
