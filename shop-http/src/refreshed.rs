@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -124,10 +125,9 @@ impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
         if self.known(self.max_age).1 {
             drop(self.read());
         }
-        let (state, now) = (self.state.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
-        let age = now.as_millis().saturating_sub(state.valid_at.as_millis());
+        let state = self.state.read();
         Freshness {
-            age: Duration::from_millis(age.try_into().unwrap_or_default()),
+            age: self.clock.now().saturating_since(state.valid_at),
             is_failing: state.failed_at.is_some(),
             not_after: state.value.as_deref().and_then(self.expiry),
         }
@@ -173,7 +173,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// Reads the value in the background, unless a read is under way. Closed when the read has ended.
     fn read(self: &Arc<Self>) -> watch::Receiver<()> {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.reading.lock();
         if let Some(under_way) = reading.as_ref().filter(|read| read.has_changed().is_ok()) {
             return under_way.clone();
         }
@@ -197,7 +197,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let late = |_elapsed| Err(Error::new(ErrorKind::Unavailable, "it was not read within 5 s"));
         let text = timeout(READ_TIMEOUT, self.source.read()).await.unwrap_or_else(late);
         let read = text.and_then(|text| self.use_text(text));
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         match read {
             Ok(()) => (state.valid_at, state.failed_at) = (begun, None),
             // A read that has failed late is not repeated at once by those who wait for it.
@@ -207,12 +207,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     }
 
     fn use_text(&self, text: String) -> Result<()> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         let is_known = state.value.is_some() && state.text == text;
         drop(state);
         if !is_known {
             let read = Arc::new((self.parse)(&text)?);
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.write();
             (state.value, state.text) = (Some(read), text);
         }
         Ok(())
@@ -220,7 +220,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// The last valid value, whether a read is due, because the last one is at least `age` ago, and whether that has failed.
     fn known(&self, age: Duration) -> (Option<Arc<T>>, bool, bool) {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         let (value, now) = (state.value.clone(), self.clock.now().as_millis());
         // A clock that was set back does not stop reads.
         let is_within = |age: Duration, at: Timestamp| {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Header, Validation, decode, decode_header};
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use shop_core::Clock;
 
@@ -103,7 +104,7 @@ impl TokenVerifier {
 
     /// The principal of a token that was verified with `keys` and has not expired.
     fn remembered(&self, keys: &Arc<KeySet>, token: &str, now: i64) -> Option<Principal> {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verified = self.verified.lock();
         // A key that was removed has no valid tokens.
         let known = verified.get(token).filter(|known| Arc::ptr_eq(&known.keys, keys) && known.until >= now);
         known.map(|known| known.principal.clone())
@@ -185,7 +186,7 @@ impl Authenticate for TokenVerifier {
         let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;
         let verified = Verified { keys, principal: principal.clone(), until };
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).put(token.into(), verified);
+        self.verified.lock().put(token.into(), verified);
         Ok(principal)
     }
 }

@@ -1,12 +1,13 @@
 //! Metrics of requests, by template of their route.
 
 use std::borrow::Cow;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::body::HttpBody;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::names;
@@ -63,14 +64,14 @@ impl RouteSeries {
         let is_wanted = |((prefix, of, code), _): &&(Labels, Arc<Series>)| {
             *code == status && *of == method && prefix == outer
         };
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if let Some((_, series)) = known.iter().find(is_wanted) {
             return Arc::clone(series);
         }
         drop(known);
         let route = self.template(outer).unwrap_or(UNMATCHED.into());
         let made = Arc::new(Series::new(metrics, &route, method, status, self.measured));
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.push(((outer.to_owned(), method, status), Arc::clone(&made)));
         made
     }

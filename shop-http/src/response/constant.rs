@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::request::accept::named;
@@ -20,8 +21,8 @@ const MAX_KEPT: usize = 64;
 /// The response to `GET` of content that does not change.
 #[derive(Debug)]
 pub(crate) struct Constant {
+    /// With its validator.
     headers: HeaderMap,
-    tag: Option<ETag>,
     content: Bytes,
     /// The compressed content, unless it is as large.
     gzip: Option<Bytes>,
@@ -31,10 +32,11 @@ impl Constant {
     /// A response with `headers`. A client asks again each time, which costs it a 304.
     pub(crate) fn new(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, content: Bytes) -> Self {
         let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        let headers = [revalidated].into_iter().chain(headers).collect();
+        let mut headers: HeaderMap = [revalidated].into_iter().chain(headers).collect();
         // Weak: both forms have it.
-        let tag = format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple()).parse().ok();
-        Self { headers, tag, content, gzip: None }
+        let tag = format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple());
+        headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+        Self { headers, content, gzip: None }
     }
 
     /// Compresses the content, for the clients that accept that.
@@ -48,20 +50,17 @@ impl Constant {
 
     /// The response to a request with these headers: 304 if the client has the content.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
-        let known = request.typed_get::<IfNoneMatch>().zip(self.tag.as_ref());
+        let known = request.typed_get::<IfNoneMatch>().zip(self.headers.typed_get::<ETag>());
         let accepts_gzip =
             || named(request, header::ACCEPT_ENCODING, "gzip").is_some_and(|weight| weight > 0.0);
         let (mut response, mut headers) = (Response::default(), self.headers.clone());
-        if known.is_some_and(|(known, tag)| !known.precondition_passes(tag)) {
+        if known.is_some_and(|(known, tag)| !known.precondition_passes(&tag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else if let Some(gzip) = self.gzip.as_ref().filter(|_| accepts_gzip()) {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             *response.body_mut() = gzip.clone().into();
         } else {
             *response.body_mut() = self.content.clone().into();
-        }
-        if let Some(tag) = self.tag.clone() {
-            headers.typed_insert(tag);
         }
         *response.headers_mut() = headers;
         response
@@ -79,7 +78,7 @@ impl Constants {
 
     /// The constant with this name, if `make` knows one.
     pub(crate) fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if let Some(known) = kept.get(name) {
             return Some(Arc::clone(known));
         }

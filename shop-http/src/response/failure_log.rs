@@ -2,10 +2,10 @@
 //! second, and a line for each would fill the disk that may be the cause.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
+use parking_lot::Mutex;
 use shop_core::{Error, ErrorKind};
 use tokio::time::Instant;
 use tracing::Span;
@@ -49,7 +49,7 @@ impl FailureLog {
     /// The number of failures of this cause since the last line, if a line is due now.
     fn due(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
         let now = Instant::now();
-        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut causes = self.causes.lock();
         let (due, suppressed) = causes.entry((operation, kind)).or_insert((now, 0));
         if now < *due {
             *suppressed += 1;

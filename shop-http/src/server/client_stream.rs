@@ -212,7 +212,9 @@ mod tests {
 
     fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
         let held = Pool::new(16 << 10).nothing(Client::Unlimited);
-        ClientStream::new(stream, Arc::default(), Pace::new(30 * SECOND, rate), held, |_, _| Ok(()))
+        ClientStream::new(stream, Arc::new(Connection::new()), Pace::new(30 * SECOND, rate), held, |_, _| {
+            Ok(())
+        })
     }
 
     /// Reads 1,000 bytes every so many seconds.

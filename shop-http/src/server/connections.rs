@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Version;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
@@ -22,88 +22,114 @@ const EVICT_EVERY: Duration = Duration::from_millis(100);
 /// The time-outs of connections are exact to this part of the shortest.
 const PRECISION: u32 = 32;
 
-/// One connection. Requests of HTTP/1.1 only change its atomics.
-#[derive(Debug, Default)]
+/// One connection.
+#[derive(Debug)]
 pub(crate) struct Connection {
-    requests: AtomicU32,
-    /// Whether the client does not accept what is sent to it.
-    is_blocked: AtomicBool,
-    /// Since when a part of the head of a request over HTTP/1 has arrived, in milliseconds of the listener. 0 if none has.
-    head_since: AtomicU64,
-    /// Whether it has had a request.
-    is_used: AtomicBool,
-    /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
-    /// closing resets the connection: else a client of HTTP/1.0 would take the part for the whole.
-    is_streaming: AtomicBool,
-    /// When it was opened, its last request has ended, or its client has accepted a part of a response that it had kept
-    /// waiting. In milliseconds of the listener.
-    idle_since: AtomicU64,
-    /// The responses of HTTP/2 whose next part the client has not accepted yet, with the time since when.
-    sending: Mutex<BTreeMap<u64, Duration>>,
-    /// The number of responses so far.
-    responses: AtomicU64,
-    clock: ListenerClock,
-    /// When it was chosen to be closed, unless a request begins first. In milliseconds of the listener; 0 if it was not.
-    chosen_at: AtomicU64,
+    state: Mutex<State>,
     evicted: Notify,
 }
 
-/// The age of the listener.
-#[derive(Debug, Clone, Copy)]
-struct ListenerClock(Instant);
-
-impl Default for ListenerClock {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
+#[derive(Debug)]
+struct State {
+    /// The requests in flight.
+    requests: u32,
+    /// Whether the client does not accept what is sent to it.
+    is_blocked: bool,
+    /// Since when a part of the head of a request over HTTP/1 has arrived, if one has.
+    head_since: Option<Instant>,
+    /// Whether it has had a request.
+    is_used: bool,
+    /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
+    /// closing resets the connection: else a client of HTTP/1.0 would take the part for the whole.
+    is_streaming: bool,
+    /// When it was opened, its last request has ended, or its client has accepted a part of a response that it had kept
+    /// waiting.
+    idle_since: Instant,
+    /// The responses of HTTP/2 whose next part the client has not accepted yet, with the time since when.
+    sending: BTreeMap<u64, Instant>,
+    /// The number of responses of HTTP/2 so far.
+    responses: u64,
+    /// When it was chosen to be closed, unless a request begins first.
+    chosen_at: Option<Instant>,
 }
 
-impl ListenerClock {
-    fn millis(self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+impl State {
+    fn is_idle(&self) -> bool {
+        self.requests == 0 && !self.is_blocked
+    }
+
+    /// The order in which idle connections are closed: those without any request first, then by the time of the last
+    /// one.
+    const fn rank(&self) -> (bool, Instant) {
+        (self.is_used, self.idle_since)
+    }
+
+    /// When it is to be closed if its client does nothing until then, if ever.
+    fn deadline(&self, options: &HttpOptions) -> Option<Instant> {
+        let (since, limit) = match self.head_since {
+            _ if self.chosen_at.is_some() => return None,
+            _ if !self.is_idle() => (*self.sending.values().min()?, options.write_timeout),
+            Some(head_since) => (head_since, options.header_read_timeout),
+            None if self.is_used => (self.idle_since, options.idle_timeout),
+            None => (self.idle_since, options.first_byte_timeout),
+        };
+        since.checked_add(limit)
     }
 }
 
 impl Connection {
+    pub(super) fn new() -> Self {
+        let state = State {
+            requests: 0,
+            is_blocked: false,
+            head_since: None,
+            is_used: false,
+            is_streaming: false,
+            idle_since: Instant::now(),
+            sending: BTreeMap::new(),
+            responses: 0,
+            chosen_at: None,
+        };
+        Self { state: Mutex::new(state), evicted: Notify::new() }
+    }
+
     pub(crate) fn set_blocked(&self, is_blocked: bool) {
+        let mut state = self.state.lock();
         if !is_blocked {
-            self.set_idle_since_now();
+            state.idle_since = Instant::now();
         }
-        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+        state.is_blocked = is_blocked;
     }
 
     /// The client has sent something. Returns whether it is a part of a head.
     pub(crate) fn receive(&self) -> bool {
+        let mut state = self.state.lock();
         // Over HTTP/2 there are other frames as well.
-        if self.requests.load(Ordering::Relaxed) > 0 || self.responses.load(Ordering::Relaxed) > 0 {
+        if state.requests > 0 || state.responses > 0 {
             return false;
         }
-        if !self.has_head() {
-            self.head_since.store(self.clock.millis().max(1), Ordering::Relaxed);
-        }
+        state.head_since.get_or_insert_with(Instant::now);
         true
     }
 
     /// Whether a part of a head has arrived, and not all of it.
     pub(crate) fn has_head(&self) -> bool {
-        self.head_since.load(Ordering::Relaxed) > 0
+        self.state.lock().head_since.is_some()
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
-        self.is_streaming.load(Ordering::Relaxed)
-    }
-
-    fn set_idle_since_now(&self) {
-        self.idle_since.store(self.clock.millis(), Ordering::Relaxed);
+        self.state.lock().is_streaming
     }
 
     /// Counts a request until the result is dropped.
     pub(crate) fn begin(self: &Arc<Self>, version: Version, place: Option<Place>) -> InFlight {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.is_used.store(true, Ordering::Relaxed);
-        self.head_since.store(0, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.requests += 1;
+        state.is_used = true;
+        state.head_since = None;
         let is_stream = version == Version::HTTP_2;
-        let stream = is_stream.then(|| self.responses.fetch_add(1, Ordering::Relaxed));
+        state.responses += u64::from(is_stream);
+        let stream = is_stream.then_some(state.responses);
         InFlight { connection: Arc::clone(self), stream, place: place.map(Arc::new) }
     }
 
@@ -111,52 +137,18 @@ impl Connection {
     pub(crate) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;
+            let mut state = self.state.lock();
             // A request may have begun since it was chosen.
-            let chosen_at = Duration::from_millis(self.chosen_at.load(Ordering::Relaxed));
-            if self.is_idle() || self.sending().values().any(|since| *since < chosen_at) {
+            if state.is_idle() || state.sending.values().any(|since| Some(*since) < state.chosen_at) {
                 return;
             }
-            self.chosen_at.store(0, Ordering::Relaxed);
+            state.chosen_at = None;
         }
     }
 
     fn choose(&self) {
-        self.chosen_at.store(self.clock.millis().max(1), Ordering::Relaxed);
+        self.state.lock().chosen_at = Some(Instant::now());
         self.evicted.notify_one();
-    }
-
-    fn is_chosen(&self) -> bool {
-        self.chosen_at.load(Ordering::Relaxed) > 0
-    }
-
-    fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
-    }
-
-    fn sending(&self) -> MutexGuard<'_, BTreeMap<u64, Duration>> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The order in which idle connections are closed: those without any request first, then by the time of the last
-    /// one.
-    fn rank(&self) -> (bool, u64) {
-        (self.is_used.load(Ordering::Relaxed), self.idle_since.load(Ordering::Relaxed))
-    }
-
-    /// When it is to be closed if its client does nothing until then, as an age of the listener.
-    fn deadline(&self, options: &HttpOptions) -> Option<Duration> {
-        if self.is_chosen() {
-            return None;
-        }
-        if !self.is_idle() {
-            return Some(self.sending().values().min()?.saturating_add(options.write_timeout));
-        }
-        let (since, limit) = match self.head_since.load(Ordering::Relaxed) {
-            0 if self.is_used.load(Ordering::Relaxed) => (&self.idle_since, options.idle_timeout),
-            0 => (&self.idle_since, options.first_byte_timeout),
-            _ => (&self.head_since, options.header_read_timeout),
-        };
-        Some(Duration::from_millis(since.load(Ordering::Relaxed)).saturating_add(limit))
     }
 }
 
@@ -174,10 +166,11 @@ impl InFlight {
     /// Notes whether the response waits for the client, or the client for the response.
     fn set_sending(&self, is_sending: bool) {
         let Some(stream) = self.stream else { return };
+        let mut state = self.connection.state.lock();
         if is_sending {
-            self.connection.sending().insert(stream, self.connection.clock.0.elapsed());
+            state.sending.insert(stream, Instant::now());
         } else {
-            self.connection.sending().remove(&stream);
+            state.sending.remove(&stream);
         }
     }
 
@@ -188,8 +181,7 @@ impl InFlight {
         let watch = move |polled: Polled| {
             self.set_sending(polled.is_ready());
             if is_streamed {
-                let is_ended = matches!(polled, Polled::Ready(None));
-                self.connection.is_streaming.store(!is_ended, Ordering::Relaxed);
+                self.connection.state.lock().is_streaming = !matches!(polled, Polled::Ready(None));
             }
             let Some(place) = &self.place else { return polled };
             polled.map_ok(|frame| frame.map_data(|bytes| place.held(bytes)))
@@ -201,21 +193,22 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.set_sending(false);
-        self.connection.set_idle_since_now();
-        self.connection.requests.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.connection.state.lock();
+        state.idle_since = Instant::now();
+        state.requests -= 1;
     }
 }
 
 /// All connections of a listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    clock: ListenerClock,
-    slots: Arc<Semaphore>,
-    /// What each client has of the slots.
+    /// What each client has of the connections.
     shares: Arc<Pool>,
     options: HttpOptions,
     /// The open connections by their numbers.
     open: Mutex<BTreeMap<u64, (Client, Arc<Connection>)>>,
+    /// One of them was closed.
+    closed: Notify,
 }
 
 /// An open connection, until it is dropped.
@@ -224,54 +217,36 @@ pub(crate) struct Registered {
     all: Arc<Connections>,
     id: u64,
     pub(crate) connection: Arc<Connection>,
-    _slot: OwnedSemaphorePermit,
     _share: Place,
 }
 
 impl Connections {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
-        Arc::new(Self {
-            clock: ListenerClock::default(),
-            slots: Arc::new(Semaphore::new(options.max_connections)),
-            shares: Pool::new(options.max_connections),
-            options: options.clone(),
-            open: Mutex::default(),
-        })
+        let (shares, options) = (Pool::new(options.max_connections), options.clone());
+        Arc::new(Self { shares, options, open: Mutex::default(), closed: Notify::new() })
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, (Client, Arc<Connection>)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Room for one more connection. When there is none, the oldest idle connection is closed, of a client with more than
-    /// its share if there is one.
-    pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
-        loop {
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                return slot;
-            }
+    /// Waits for room for one more connection. When there is none, the oldest idle connection is closed, of a client with
+    /// more than its share if there is one.
+    pub(crate) async fn room(&self) {
+        while self.open.lock().len() >= self.options.max_connections {
             self.evict(|_| true, MIN_IDLE);
-            let slot = timeout(EVICT_EVERY, Arc::clone(&self.slots).acquire_owned()).await;
-            if let Ok(Ok(slot)) = slot {
-                return slot;
-            }
+            drop(timeout(EVICT_EVERY, self.closed.notified()).await);
         }
     }
 
     /// Closes the longest idle of the connections that `is_eligible`, one of 64: a search for each newcomer takes too long.
     /// Returns whether there is one.
     fn evict(&self, is_eligible: impl Fn(Client) -> bool, min_idle: Duration) -> bool {
-        let open = self.open();
-        let (now, min_idle) = (self.clock.millis(), u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
+        let (open, now) = (self.open.lock(), Instant::now());
         let is_idle = |(client, connection): &&(Client, Arc<Connection>)| {
-            is_eligible(*client)
-                && connection.is_idle()
-                && !connection.is_chosen()
-                && connection.rank().1.saturating_add(min_idle) <= now
+            let state = connection.state.lock();
+            let is_long = now.saturating_duration_since(state.idle_since) >= min_idle;
+            is_eligible(*client) && state.is_idle() && state.chosen_at.is_none() && is_long
         };
         let mut idle: Vec<_> = open.values().filter(is_idle).collect();
         idle.sort_by_cached_key(|(client, connection)| {
-            (!self.shares.exceeds_share(*client), connection.rank())
+            (!self.shares.exceeds_share(*client), connection.state.lock().rank())
         });
         idle.iter().take(idle.len() / 64 + 1).for_each(|(_, connection)| connection.choose());
         !idle.is_empty()
@@ -291,44 +266,41 @@ impl Connections {
 
     /// Closes those that are overdue now. Returns the time until the next one may be.
     fn close_overdue_now(&self) -> Option<Duration> {
-        let now = self.clock.0.elapsed();
+        let now = Instant::now();
         let left = |connection: &Connection| {
-            let left = connection.deadline(&self.options)?.checked_sub(now).filter(|left| !left.is_zero());
+            let deadline = connection.state.lock().deadline(&self.options)?;
+            let left = deadline.checked_duration_since(now).filter(|left| !left.is_zero());
             if left.is_none() {
                 connection.choose();
             }
             left
         };
-        self.open().values().filter_map(|(_, connection)| left(connection)).min()
+        self.open.lock().values().filter_map(|(_, connection)| left(connection)).min()
     }
 
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
-    pub(crate) fn register(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-        client: Client,
-    ) -> Option<Registered> {
+    pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<Registered> {
         let mut share = self.shares.nothing(client);
         let is_own = |other: Client| other == client;
-        let own = || self.open().values().filter(|(other, _)| is_own(*other)).count() as u64;
+        let own = || self.open.lock().values().filter(|(other, _)| is_own(*other)).count() as u64;
         let limit = self.options.client_connections.filter(|_| client != Client::Unlimited);
         let has_room = share.add(1) && limit.is_none_or(|limit| own() < limit.get().into());
         if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
         }
-        let idle_since = AtomicU64::new(self.clock.millis());
-        let connection = Arc::new(Connection { idle_since, clock: self.clock, ..Connection::default() });
-        let mut open = self.open();
+        let connection = Arc::new(Connection::new());
+        let mut open = self.open.lock();
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
         drop(open);
-        Some(Registered { all: Arc::clone(self), id, connection, _slot: slot, _share: share })
+        Some(Registered { all: Arc::clone(self), id, connection, _share: share })
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.all.open().remove(&self.id);
+        self.all.open.lock().remove(&self.id);
+        self.all.closed.notify_one();
     }
 }
 
@@ -345,8 +317,8 @@ mod tests {
     const ELSEWHERE: Client = Client::Limited(2);
 
     async fn opened(all: &Arc<Connections>, client: Client) -> Option<Registered> {
-        let room = all.room().await;
-        all.register(room, client)
+        all.room().await;
+        all.register(client)
     }
 
     fn is_evicted(registered: &Registered) -> bool {
@@ -374,7 +346,7 @@ mod tests {
             expected_all[expected] = true;
             assert_eq!(evicted, expected_all);
             drop(open.remove(expected));
-            drop(room.await);
+            room.await;
             let more = opened(&all, HERE).await.unwrap();
             // In use, as all the others.
             std::mem::forget(more.connection.begin(Version::HTTP_11, None));
@@ -465,7 +437,7 @@ mod tests {
         assert!(opened(&all, HERE).await.is_some());
         assert!(is_evicted(&first), "it was idle");
         drop((first, second));
-        assert!(all.open().is_empty());
+        assert!(all.open.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,8 +92,9 @@ fn parsed(text: &str) -> Option<Authority> {
 
 /// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
 pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpResult<()> {
-    if let Some(HeadFault(error)) = request.extensions().get() {
-        return Err(error.clone());
+    // A fault in a head that came over a connection: it is reported in the dialect of the path.
+    if let Some(fault) = request.extensions().get::<HttpError>() {
+        return Err(fault.clone());
     }
     if is_exempt || matches!(hosts, Hosts::Any) {
         return Ok(());
@@ -106,38 +107,31 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
     if is_allowed { Ok(()) } else { Err(HttpError::UNKNOWN_HOST) }
 }
 
-/// A fault in the head of a request that came over a connection. It is an extension of the request: the router responds
-/// in the dialect of the path.
-#[derive(Debug, Clone)]
-pub(crate) struct HeadFault(HttpError);
-
-impl HeadFault {
-    /// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
-    pub(crate) fn find(version: Version, headers: &HeaderMap) -> Option<Self> {
-        let fault = |status, kind, text| Some(Self(HttpError::of(status, kind, text)));
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let is_valid = |host: &str| host.is_empty() || plain(host).is_some() || parsed(host).is_some();
-        match (hosts.next(), hosts.next()) {
-            (Some(host), None) if host.to_str().is_ok_and(is_valid) => {}
-            (None, _) if version != Version::HTTP_11 => {}
-            _ => {
-                let text = "Host must be sent once, with a host and an optional port";
-                return fault(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text);
-            }
+/// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
+pub(crate) fn fault(version: Version, headers: &HeaderMap) -> Option<HttpError> {
+    let fault = |status, kind, text| Some(HttpError::of(status, kind, text));
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let is_valid = |host: &str| host.is_empty() || plain(host).is_some() || parsed(host).is_some();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if host.to_str().is_ok_and(is_valid) => {}
+        (None, _) if version != Version::HTTP_11 => {}
+        _ => {
+            let text = "Host must be sent once, with a host and an optional port";
+            return fault(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text);
         }
-        let is = |name, word: &str| {
-            headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
-        };
-        if !is(header::TRANSFER_ENCODING, "chunked") {
-            let text = "Transfer-Encoding must be chunked";
-            return fault(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text);
-        }
-        if !is(header::EXPECT, "100-continue") {
-            let text = "Expect must be 100-continue";
-            return fault(StatusCode::EXPECTATION_FAILED, ErrorKind::Invalid, text);
-        }
-        None
     }
+    let is = |name, word: &str| {
+        headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if !is(header::TRANSFER_ENCODING, "chunked") {
+        let text = "Transfer-Encoding must be chunked";
+        return fault(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text);
+    }
+    if !is(header::EXPECT, "100-continue") {
+        let text = "Expect must be 100-continue";
+        return fault(StatusCode::EXPECTATION_FAILED, ErrorKind::Invalid, text);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -195,8 +189,7 @@ mod tests {
     #[test]
     fn a_head_has_one_host_and_known_codings() {
         let find = |version, headers| {
-            let fault = HeadFault::find(version, request(Method::POST, headers).headers());
-            fault.map(|HeadFault(error)| error.status)
+            fault(version, request(Method::POST, headers).headers()).map(|error| error.status)
         };
         for (headers, fault) in [
             (&[("host", "a:1")][..], None),

@@ -1,14 +1,15 @@
 //! Room for requests: a pool each for writes, reads, waits, streams of events and bytes. None starves another, and no
 //! client takes all of one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::response::Response;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -48,11 +49,6 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// Its share among those of all clients, if it has one.
-    fn share<T>(self, shares: &[T]) -> Option<&T> {
-        if matches!(self, Self::Limited(_)) { self.of(shares) } else { None }
-    }
-
     /// What is its own among what all clients have.
     fn of<T>(self, all: &[T]) -> Option<&T> {
         let (Self::Limited(hash) | Self::ForOthers(hash)) = self else { return None };
@@ -105,8 +101,9 @@ impl Pool {
         self.counter(client).is_some_and(|own| own.load(Ordering::Relaxed) > self.size / SHARE)
     }
 
+    /// The counter of a client that has a share.
     fn counter(&self, client: Client) -> Option<&AtomicUsize> {
-        client.share(&self.by_client)
+        client.of(&self.by_client).filter(|_| matches!(client, Client::Limited(_)))
     }
 }
 
@@ -150,11 +147,7 @@ impl Place {
 
     /// Gives all back.
     pub(crate) fn release(&mut self) {
-        self.shrink(self.count);
-    }
-
-    fn shrink(&mut self, count: usize) {
-        self.count -= count;
+        let count = std::mem::take(&mut self.count);
         self.pool.taken.fetch_sub(count, Ordering::Relaxed);
         if let Some(counter) = self.pool.counter(self.client) {
             counter.fetch_sub(count, Ordering::Relaxed);
@@ -262,12 +255,12 @@ impl Slot {
     }
 
     fn occupy(&self, place: Place) {
-        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        *self.0.place.lock() = Some(place);
     }
 
     /// Gives the place back.
     fn release(&self) -> Option<Place> {
-        self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.place.lock().take()
     }
 
     /// Takes a place among the reads.

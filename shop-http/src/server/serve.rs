@@ -34,7 +34,7 @@ use crate::options::HttpOptions;
 use crate::server::client::network;
 use crate::server::client_stream::{ClientStream, Pace, reset_on_close};
 use crate::server::connections::{Connection, Connections};
-use crate::server::gate::HeadFault;
+use crate::server::gate;
 use crate::server::pools::{Client, Pool};
 
 /// hyper's minimum.
@@ -196,17 +196,16 @@ impl Server {
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
-                let room = server.connections.room().await;
+                server.connections.room().await;
                 // Waits and tries again when the listener fails, such as without free file handles.
-                let (stream, peer) = Listener::accept(&mut listener).await;
-                (room, stream, peer)
+                Listener::accept(&mut listener).await
             };
-            let (room, stream, peer) = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
                 never = &mut close_overdue => match never {},
                 () = &mut shutdown => break,
             };
-            let Some(registered) = server.connections.register(room, server.client(peer)) else {
+            let Some(registered) = server.connections.register(server.client(peer)) else {
                 tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
                 continue;
             };
@@ -353,7 +352,7 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
 
 /// Adds to a request what its head and its connection say about it: a fault, and the address of the client.
 fn received<B>(mut request: Request<B>, peer: SocketAddr) -> Request<B> {
-    if let Some(fault) = HeadFault::find(request.version(), request.headers()) {
+    if let Some(fault) = gate::fault(request.version(), request.headers()) {
         request.extensions_mut().insert(fault);
     }
     request.extensions_mut().insert(ConnectInfo(peer));

@@ -1,9 +1,9 @@
 //! A cache of each user's last purchase, for listings that include it.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use shop_core::ports::{Receipt, Selector};
 use shop_core::{Purchase, PurchaseId};
 
@@ -62,7 +62,7 @@ impl LastPurchases {
     }
 
     fn last(&self) -> MutexGuard<'_, LruCache<Selector, LastPurchase>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 }
 
