@@ -2,10 +2,10 @@
 //! in memory of a fixed size. A process that ingests also reads its lag and positions once for each interval.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 use shop_core::log::Offsets;
 use tokio::time::Instant;
 
@@ -71,7 +71,7 @@ impl History {
 
     fn note(&self, change: impl FnOnce(&mut Interval)) {
         let number = self.now();
-        let mut intervals = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut intervals = self.intervals.lock();
         if intervals.back().is_none_or(|last| last.number < number) {
             intervals.push_back(Interval { number, ..Interval::default() });
             if intervals.len() as u64 > INTERVALS {
@@ -102,7 +102,7 @@ impl History {
 
     /// Where ingest is now in its partitions, whichever process has them. A partition that was unknown does not count.
     pub(super) fn passed(&self, now: Offsets) {
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut positions = self.positions.lock();
         let passed: Option<u64> = positions.as_ref().map(|before| {
             let passed =
                 |(partition, next): (_, &u64)| next.saturating_sub(*before.get(partition).unwrap_or(next));
@@ -120,42 +120,34 @@ impl History {
         self.note(|interval| interval.lag = Some(records));
     }
 
-    /// The intervals of the last hour that have ended.
-    pub(super) fn body(&self) -> HistoryBody {
+    /// The intervals of the last hour that have ended, for `/health`: a list for each figure, with a number for each
+    /// interval, the newest last.
+    pub(super) fn body(&self) -> Value {
         let (now, idle) = (self.now(), Interval::default());
-        let intervals = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = intervals.iter().peekable();
-        let mut body = HistoryBody { interval_seconds: INTERVAL.as_secs(), ..HistoryBody::default() };
-        for number in now.saturating_sub(INTERVALS)..now {
-            while known.next_if(|interval| interval.number < number).is_some() {}
-            let interval = known.next_if(|interval| interval.number == number).unwrap_or(&idle);
-            body.responses.push(interval.responses);
-            body.errors.push(interval.errors);
-            body.p99_ms.push(interval.p99());
-            body.bought.push(interval.bought);
-            body.stored.push(interval.stored);
-            body.lag.push(interval.lag);
-        }
-        body
+        let intervals = self.intervals.lock();
+        let of_number = |number| {
+            let found = intervals.binary_search_by_key(&number, |interval| interval.number);
+            found.map_or(&idle, |index| &intervals[index])
+        };
+        let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now).map(of_number).collect();
+        let all =
+            |figure: fn(&Interval) -> Value| hour.iter().map(|interval| figure(interval)).collect::<Value>();
+        json!({
+            "interval_seconds": INTERVAL.as_secs(),
+            // Responses, except of `/health` and `/metrics`.
+            "responses": all(|interval| interval.responses.into()),
+            // Those with a status of 500 or above.
+            "errors": all(|interval| interval.errors.into()),
+            // The 99th percentile of their durations, except of streams; null without any.
+            "p99_ms": all(|interval| interval.p99().into()),
+            // Purchases that this process acknowledged.
+            "bought": all(|interval| interval.bought.into()),
+            // Records that ingest has passed in the log, in all processes; null where it was not read.
+            "stored": all(|interval| interval.stored.into()),
+            // Records that were not stored, by the last reading; null without any.
+            "lag": all(|interval| interval.lag.into()),
+        })
     }
-}
-
-/// The last hour of a service in `/health`: a list for each figure, with a number for each interval, the newest last.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct HistoryBody {
-    interval_seconds: u64,
-    /// Responses, except of `/health` and `/metrics`.
-    responses: Vec<u64>,
-    /// Those with a status of 500 or above.
-    errors: Vec<u64>,
-    /// The 99th percentile of their durations, except of streams; absent without any.
-    p99_ms: Vec<Option<f64>>,
-    /// Purchases that this process acknowledged.
-    bought: Vec<u64>,
-    /// Records that ingest has passed in the log, in all processes; absent where it was not read.
-    stored: Vec<Option<u64>>,
-    /// Records that were not stored, by the last reading; absent without any.
-    lag: Vec<Option<u64>>,
 }
 
 #[cfg(test)]
@@ -167,7 +159,7 @@ mod tests {
         let history = History::default();
         history.bought(3);
         history.lags(7);
-        assert!(history.body().bought.is_empty(), "the interval has not ended");
+        assert_eq!(history.body()["bought"], json!([]), "the interval has not ended");
         tokio::time::advance(Duration::from_secs(25)).await;
         for number in 0..100 {
             history.responded(Some(if number < 98 { 0.002 } else { 3.0 }), number == 0);
@@ -178,21 +170,27 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(10)).await;
         let body = history.body();
-        assert_eq!((&body.bought[..], &body.stored[..]), (&[3, 0, 0][..], &[None, None, Some(2)][..]));
-        assert_eq!((&body.responses[..], &body.errors[..]), (&[0, 0, 101][..], &[0, 0, 1][..]));
-        assert_eq!(body.lag, [Some(7), None, None]);
-        // Half of the bucket from 2.5 to 5 seconds.
-        assert_eq!(body.p99_ms, [None, None, Some(3_750.0)]);
+        for (figure, expected) in [
+            ("bought", json!([3, 0, 0])),
+            ("stored", json!([null, null, 2])),
+            ("responses", json!([0, 0, 101])),
+            ("errors", json!([0, 0, 1])),
+            ("lag", json!([7, null, null])),
+            // Half of the bucket from 2.5 to 5 seconds.
+            ("p99_ms", json!([null, null, 3_750.0])),
+        ] {
+            assert_eq!(body[figure], expected, "{figure}");
+        }
 
         tokio::time::advance(Duration::from_secs(3_600)).await;
         let body = history.body();
-        assert_eq!((body.bought, body.stored), (vec![0; 360], vec![None; 360]));
+        assert_eq!((&body["bought"], &body["stored"]), (&json!(vec![0; 360]), &json!(vec![(); 360])));
         for _ in 0..400 {
             history.responded(Some(60.0), true);
             tokio::time::advance(Duration::from_secs(10)).await;
         }
-        assert_eq!(history.intervals.lock().unwrap().len(), 360);
+        assert_eq!(history.intervals.lock().len(), 360);
         let body = history.body();
-        assert_eq!((body.errors, body.p99_ms[0]), (vec![1; 360], Some(10_000.0)));
+        assert_eq!((&body["errors"], &body["p99_ms"][0]), (&json!(vec![1; 360]), &json!(10_000.0)));
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics of the ingests and relays of this process: histograms per batch, the rest read at each scrape.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Histogram;
@@ -74,11 +74,7 @@ impl Metrics {
             self.gauge(names::LOG_OLDEST, &labels).set(age.unwrap_or_default().as_secs_f64());
             self.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
         }
-        self.logs().insert(topic.to_owned(), found);
-    }
-
-    fn logs(&self) -> MutexGuard<'_, BTreeMap<String, Inspection>> {
-        self.shared.logs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.logs.lock().insert(topic.to_owned(), found);
     }
 
     /// The length of the intervals of the last hour in `/health`.
@@ -95,13 +91,13 @@ impl Metrics {
 
     /// The pending gaps of the topics for which `includes` holds.
     pub(crate) fn gaps(&self, includes: impl Fn(&str) -> bool) -> Vec<Gap> {
-        let logs = self.logs();
+        let logs = self.shared.logs.lock();
         logs.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, log)| log.gaps.clone()).collect()
     }
 
     /// The number of pending dead letters in the topics for which `includes` holds; `None` while none was counted.
     pub(crate) fn dead_letters_waiting(&self, includes: impl Fn(&str) -> bool) -> Option<u64> {
-        let logs = self.logs();
+        let logs = self.shared.logs.lock();
         let selected = logs.iter().filter(|(topic, _)| includes(topic));
         selected.map(|(_, log)| log.dead_letters.values().sum::<u64>()).reduce(|sum, count| sum + count)
     }

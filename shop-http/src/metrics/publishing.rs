@@ -43,9 +43,8 @@ impl Publishing {
     /// Records the outcomes of purchases that were published together since `begun`.
     pub(crate) fn ended(&self, begun: Instant, results: &[Result<Receipt>]) {
         let failed = |outcome| {
-            let is =
-                |result: &&Result<Receipt>| result.as_ref().is_err_and(|error| error.outcome() == outcome);
-            results.iter().filter(is).count() as u64
+            let errors = results.iter().filter_map(|result| result.as_ref().err());
+            errors.filter(|error| error.outcome() == outcome).count() as u64
         };
         let (not_sent, unknown) = (failed(Outcome::NotApplied), failed(Outcome::Unknown));
         let acknowledged = results.len() as u64 - not_sent - unknown;

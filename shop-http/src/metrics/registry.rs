@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ::metrics::{
     Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
@@ -11,10 +11,12 @@ use ::metrics::{
 use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
+use parking_lot::Mutex;
+use serde_json::Value;
 use shop_core::inspect::Inspection;
 use shop_core::retention::RetentionMonitor;
 
-use super::history::{History, HistoryBody};
+use super::history::History;
 use super::ingest::approximately;
 use super::names::{self, ALL, Kind, Name};
 use crate::refreshed::{Freshness, Refreshed, Watched};
@@ -39,12 +41,18 @@ use crate::refreshed::{Freshness, Refreshed, Watched};
 /// let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store));
 /// parts.metrics = metrics;
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Metrics {
     pub(super) shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 pub(super) struct Shared {
     /// What is counted between the scrapes.
     registry: Registry,
@@ -60,17 +68,18 @@ pub(super) struct Shared {
     samples: AtomicUsize,
     /// What the log of each topic said last.
     pub(super) logs: Mutex<BTreeMap<String, Inspection>>,
-    /// The unreadable documents of the store, counted there.
-    unreadable: OnceLock<Arc<AtomicU64>>,
-    /// The dropped lines of the log, counted there.
-    dropped_lines: OnceLock<(Arc<AtomicU64>, Arc<AtomicBool>)>,
-    /// What the retention has deleted and will delete, counted there.
-    expired: OnceLock<Arc<RetentionMonitor>>,
+    /// What is counted elsewhere, and read for each scrape.
+    counted: Mutex<Vec<(Name, Count)>>,
+    /// Whether the log of the program cannot be written.
+    is_log_failing: OnceLock<Arc<AtomicBool>>,
     /// What is read again while it is in use, by name.
     watched: Mutex<BTreeMap<&'static str, Arc<dyn Watched>>>,
     /// The last hour.
     pub(super) history: History,
 }
+
+/// Reads a number that is counted elsewhere.
+type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -115,7 +124,7 @@ impl Metrics {
     /// # }
     /// ```
     pub async fn text(&self) -> String {
-        let source = self.shared.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let source = self.shared.source.lock().clone();
         let scrape = self.scrape();
         if let Some(source) = source.and_then(|source| source.upgrade()) {
             source.read(&scrape).await;
@@ -125,7 +134,7 @@ impl Metrics {
 
     /// Scrapes include what `source` reads, while it exists.
     pub(crate) fn read_from(&self, source: Weak<dyn Source>) {
-        *self.shared.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+        *self.shared.source.lock() = Some(source);
     }
 
     /// Exports `flask_*` as well, for the dialects of the replaced systems; their durations for that which had them.
@@ -148,9 +157,9 @@ impl Metrics {
 
 #[doc(hidden)]
 impl Metrics {
-    /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
+    /// Exports `count`, the number of documents in a store that are not purchases.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
-        self.shared.unreadable.get_or_init(|| count);
+        self.read_count(names::STORE_UNREADABLE, move || count.load(Ordering::Relaxed));
     }
 
     /// Exports `labels` of the build of this program with `app_info`. The first call wins.
@@ -158,36 +167,42 @@ impl Metrics {
         self.shared.build.get_or_init(|| labels);
     }
 
-    /// Exposes the number of lines that the log of the program has dropped, and whether it cannot be written. The first
-    /// call wins.
+    /// Exposes the number of lines that the log of the program has dropped, and whether it cannot be written.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
-        self.shared.dropped_lines.get_or_init(|| (count, is_failing));
+        self.read_count(names::LOG_LINES_DROPPED, move || count.load(Ordering::Relaxed));
+        self.shared.is_log_failing.get_or_init(|| is_failing);
     }
 
     /// Whether the log of the program cannot be written.
     pub(crate) fn is_log_failing(&self) -> bool {
-        self.shared.dropped_lines.get().is_some_and(|(_, is_failing)| is_failing.load(Ordering::Relaxed))
+        self.shared.is_log_failing.get().is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
-    /// Exports what the retention has deleted, and what it will delete. The first call wins.
+    /// Exports what the retention has deleted, and what it will delete.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
-        self.shared.expired.get_or_init(|| monitor);
+        let deleted = Arc::clone(&monitor);
+        self.read_count(names::STORE_EXPIRED, move || deleted.deleted.load(Ordering::Relaxed));
+        self.read_count(names::STORE_EXPIRING, move || monitor.due.load(Ordering::Relaxed));
+    }
+
+    fn read_count(&self, name: Name, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.shared.counted.lock().push((name, Box::new(count)));
     }
 
     /// Exposes how current `value` is, as `what`, here and in `/health`. It is read again for that, if it is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
-        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.shared.watched.lock();
         watched.insert(what, Arc::clone(value) as Arc<dyn Watched>);
     }
 
     /// How current each watched value is.
     pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
-        let watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = self.shared.watched.lock();
         watched.iter().map(|(what, value)| (*what, Arc::clone(value).freshness())).collect()
     }
 
     /// The last hour of the service.
-    pub(crate) fn history(&self) -> HistoryBody {
+    pub(crate) fn history(&self) -> Value {
         self.shared.history.body()
     }
 
@@ -232,7 +247,6 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
 
 /// The metrics of one scrape: what is read for it, and what the service has counted. A series that is not read is absent,
 /// such as the lag of a partition that another process has.
-#[derive(Debug)]
 pub(crate) struct Scrape {
     registry: Registry,
     pub(super) metrics: Metrics,
@@ -264,20 +278,14 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, build, unreadable, dropped_lines, expired, .. } = &*self.metrics.shared;
+        let Shared { registry, build, counted, .. } = &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
-        let dropped_lines = dropped_lines.get().map(|(count, _)| count);
         self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
-        for (name, count) in
-            [(names::STORE_UNREADABLE, unreadable.get()), (names::LOG_LINES_DROPPED, dropped_lines)]
-        {
-            if let Some(count) = count {
-                self.counter(name, &[]).absolute(count.load(Ordering::Relaxed));
+        for (name, count) in &*counted.lock() {
+            match name.kind {
+                Kind::Counter => self.counter(*name, &[]).absolute(count()),
+                _ => self.gauge(*name, &[]).set(approximately(count())),
             }
-        }
-        if let Some(RetentionMonitor { deleted, due, .. }) = expired.get().map(Arc::as_ref) {
-            self.counter(names::STORE_EXPIRED, &[]).absolute(deleted.load(Ordering::Relaxed));
-            self.gauge(names::STORE_EXPIRING, &[]).set(approximately(due.load(Ordering::Relaxed)));
         }
         for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
             self.gauge(names::RELOAD_AGE, &[("what", what)]).set(age.as_secs_f64());
@@ -326,12 +334,6 @@ impl Registry {
 
     fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
         self.recorder.register_gauge(&key(name, labels), &METADATA)
-    }
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
     }
 }
 
