@@ -119,7 +119,7 @@ pub(crate) async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut
         })?,
     };
     if let Some(trail) = &matched.trail {
-        trail.identify(&principal);
+        trail.principal.get_or_init(|| principal.clone());
     }
     if matched.class == Class::Stream
         && let Some(header) = request.headers().get(header::AUTHORIZATION).cloned()

@@ -253,38 +253,24 @@ impl Caller {
 
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
     pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
-        let Some(trail) = self.identified() else { return };
-        let is_foreign = self
-            .principal
-            .as_ref()
-            .is_some_and(|sender| sender.name().is_some() && !action.is_limited_to(sender));
-        if let Some((action, user, is_write)) = described(action)
-            && (is_write || is_foreign)
-        {
-            trail.audit(Audited { action, user, is_allowed, batch: None, positions: None, reason: None });
+        if self.trail.is_none() {
+            return;
+        }
+        let sender = self.principal.as_ref().filter(|sender| sender.name().is_some());
+        let is_foreign = sender.is_some_and(|sender| !action.is_limited_to(sender));
+        match described(action) {
+            Some((action, user, is_write)) if is_write || is_foreign => {
+                self.audit(Audited { action, user, is_allowed, ..Audited::default() });
+            }
+            _ => self.identify(),
         }
     }
 
-    /// Records a batch of so many purchases for the audit log, of which `denied` were denied. `user` is the only buyer.
-    pub(crate) fn note_batch(&self, user: Option<&UserId>, purchases: usize, denied: usize) {
-        if let Some(trail) = self.identified() {
-            let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
-            let (action, is_allowed) = ("buy_batch", denied == 0);
-            trail.audit(Audited { action, user, is_allowed, batch, positions: None, reason: None });
-        }
-    }
-
-    /// Records `action` on dead letters for the audit log: before it begins, as it completes without its client.
-    /// `positions` are `None` where it is denied.
-    pub(crate) fn note_resolution(
-        &self,
-        action: &'static str,
-        positions: Option<String>,
-        reason: Option<String>,
-    ) {
-        if let Some(trail) = self.identified() {
-            let is_allowed = positions.is_some();
-            trail.audit(Audited { action, user: None, is_allowed, batch: None, positions, reason });
+    /// Records an action for the audit log, and who does it.
+    pub(crate) fn audit(&self, audited: Audited) {
+        self.identify();
+        if let Some(trail) = &self.trail {
+            trail.audited.get_or_init(|| audited);
         }
     }
 
@@ -295,11 +281,10 @@ impl Caller {
         }
     }
 
-    /// The record for the access log, with the sender.
-    fn identified(&self) -> Option<&Trail> {
-        let trail = self.trail.as_deref()?;
-        self.principal.iter().for_each(|sender| trail.identify(sender));
-        Some(trail)
+    fn identify(&self) {
+        if let (Some(trail), Some(sender)) = (&self.trail, &self.principal) {
+            trail.principal.get_or_init(|| sender.clone());
+        }
     }
 }
 

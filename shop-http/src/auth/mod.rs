@@ -22,4 +22,4 @@ pub use key_set::{InvalidKeySet, KeySet};
 pub use scopes::Scopes;
 #[cfg(feature = "auth")]
 pub use token::TokenVerifier;
-pub(crate) use trail::Trail;
+pub(crate) use trail::{Audited, Trail};

@@ -6,17 +6,17 @@ use shop_core::ports::Selector;
 
 use super::authorize::{Action, Principal};
 
-/// What the routes find out about a request.
+/// What the routes find out about a request. The first value counts.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
-    principal: OnceLock<Principal>,
-    audited: OnceLock<Audited>,
+    pub(crate) principal: OnceLock<Principal>,
+    pub(crate) audited: OnceLock<Audited>,
     /// The number of dead letters that were resolved.
     pub(crate) resolved: OnceLock<usize>,
 }
 
 /// An action with a line in the audit log.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Audited {
     pub(crate) action: &'static str,
     /// The user whose data it is about. `None` where that is not one user with a known id.
@@ -29,28 +29,6 @@ pub(crate) struct Audited {
     pub(crate) positions: Option<String>,
     /// Why they are resolved, as the sender says.
     pub(crate) reason: Option<String>,
-}
-
-impl Trail {
-    /// Sets the sender. The first call wins.
-    pub(crate) fn identify(&self, principal: &Principal) {
-        self.principal.get_or_init(|| principal.clone());
-    }
-
-    /// The sender.
-    pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.principal.get()
-    }
-
-    /// The action for the audit log.
-    pub(crate) fn audited(&self) -> Option<&Audited> {
-        self.audited.get()
-    }
-
-    /// Sets the action for the audit log. The first call wins.
-    pub(super) fn audit(&self, audited: Audited) {
-        self.audited.get_or_init(|| audited);
-    }
 }
 
 /// The name of `action`, the user that it is about, and whether it is a write. `None` if it is not about users.

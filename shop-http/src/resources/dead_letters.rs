@@ -14,7 +14,7 @@ use shop_core::log::{ReasonKind, RecordPosition, Resolution, ResolveOptions};
 use shop_core::ports::Lookup;
 use shop_core::{Invalid, Result};
 
-use crate::auth::{Action, Caller};
+use crate::auth::{Action, Audited, Caller};
 use crate::request::fields::Body;
 use crate::request::{self, PathText, Query};
 use crate::response::validation_error::{Kind, Location};
@@ -143,7 +143,7 @@ async fn begin(service: &Service, action: &'static str, request: Request) -> Htt
     let caller = Caller::of(&parts.extensions);
     let may = |needed: Action<'_>| {
         let decision = service.policy.check(&caller, &needed);
-        decision.inspect_err(|_denied| caller.note_resolution(action, None, None))
+        decision.inspect_err(|_denied| caller.audit(Audited { action, ..Audited::default() }))
     };
     may(Action::Observe)?;
     Query::refuse(&parts.uri)?;
@@ -152,7 +152,9 @@ async fn begin(service: &Service, action: &'static str, request: Request) -> Htt
     if !asked.dry_run {
         may(Action::Operate)?;
         let positions: Vec<_> = asked.known.iter().map(ToString::to_string).collect();
-        caller.note_resolution(action, Some(positions.join(" ")), asked.reason.clone());
+        let (positions, reason) = (Some(positions.join(" ")), asked.reason.clone());
+        // Before it begins, as it completes without its client.
+        caller.audit(Audited { action, is_allowed: true, positions, reason, ..Audited::default() });
     }
     Ok((caller, asked))
 }

@@ -152,11 +152,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let (sender, request) = (self.trail.principal(), self.id.to_str().ok());
+        let (sender, request) = (self.trail.principal.get(), self.id.to_str().ok());
         let principal = sender.and_then(Principal::name);
         // The same for most users of tokens.
         let subject = sender.and_then(Principal::subject).filter(|subject| Some(*subject) != principal);
-        let audited = self.trail.audited();
+        let audited = self.trail.audited.get();
         // Formatted once for both lines, and not for a request without any.
         let client =
             self.client.filter(|_| self.is_sampled || audited.is_some()).map(|client| client.to_string());

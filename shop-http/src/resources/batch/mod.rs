@@ -15,7 +15,7 @@ use shop_core::json::write_acknowledged;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-use crate::auth::{Action, Caller};
+use crate::auth::{Action, Audited, Caller};
 use crate::compat::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
@@ -88,7 +88,13 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
             results.add(*line, result)?;
         }
     }
-    caller.note_batch(users.only.as_ref().filter(|_| !users.are_several), lines.len(), users.denied);
+    caller.audit(Audited {
+        action: "buy_batch",
+        user: users.only.filter(|_| !users.are_several).as_ref().map(UserId::to_string),
+        is_allowed: users.denied == 0,
+        batch: Some((lines.len(), users.denied)),
+        ..Audited::default()
+    });
     Ok(results.respond(held))
 }
 
