@@ -1,7 +1,6 @@
 //! The query string of a request, validated.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -88,13 +87,11 @@ impl Query {
         let (mut parameters, mut errors) = (BTreeMap::new(), Vec::<ValidationError>::new());
         for (name, value) in pairs {
             let text = match known.iter().find(|known| **known == name) {
-                Some(known) => match parameters.entry(*known) {
-                    Entry::Vacant(slot) => {
-                        slot.insert(value);
-                        continue;
-                    }
-                    Entry::Occupied(_) => format!("{name} must be given once"),
-                },
+                Some(known) if !parameters.contains_key(known) => {
+                    parameters.insert(*known, value);
+                    continue;
+                }
+                Some(_) => format!("{name} must be given once"),
                 None if refuses_others => unknown(&name, known),
                 None => continue,
             };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::http::StatusCode;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use shop_core::ErrorKind;
 use shop_core::json::without_mark;
@@ -28,16 +28,11 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> 
 /// # Errors
 /// When it is none, or has more than `limit`.
 pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
-    let (mut elements, mut is_too_long) = (Vec::new(), false);
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
-    let read =
-        Elements { limit, elements: &mut elements, is_too_long: &mut is_too_long }.deserialize(&mut json);
-    match read.and_then(|()| json.end()) {
-        Ok(()) => Ok(elements),
-        Err(_) if is_too_long => Err(too_many_purchases(limit)),
-        Err(error) => Err(no_array(&error)),
-    }
+    let read = json.deserialize_seq(Elements { limit }).and_then(|elements| json.end().map(|()| elements));
+    let elements = read.map_err(|error| no_array(&error))?;
+    if elements.len() > limit { Err(too_many_purchases(limit)) } else { Ok(elements) }
 }
 
 fn too_many_purchases(limit: usize) -> HttpError {
@@ -50,36 +45,26 @@ fn no_array(error: &dyn fmt::Display) -> HttpError {
     HttpError::of(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
 }
 
-struct Elements<'a, 'de> {
+/// Reads the elements of an array, and keeps at most one more than `limit`.
+struct Elements {
     limit: usize,
-    elements: &'a mut Vec<Line<'de>>,
-    is_too_long: &'a mut bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Elements<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Elements<'_, 'de> {
-    type Value = ();
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<Line<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
         while let Some(element) = array.next_element::<&RawValue>()? {
-            if self.elements.len() == self.limit {
-                *self.is_too_long = true;
-                return Err(A::Error::custom("too many elements"));
+            if elements.len() <= self.limit {
+                elements.push((elements.len(), element.get().as_bytes()));
             }
-            self.elements.push((self.elements.len(), element.get().as_bytes()));
         }
-        Ok(())
+        Ok(elements)
     }
 }
 
@@ -101,7 +86,7 @@ mod tests {
             of_array(b" [{\"a\": [1, 2]} , 5]", 2).unwrap(),
             [(0, &b"{\"a\": [1, 2]}"[..]), (1, b"5")]
         );
-        assert_eq!(of_array(b"[1,2,3", 2).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(of_array(b"[1,2,3]", 2).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
         let deep = "[".repeat(100_000);
         for text in ["", "{}", "[1", "[1]x", "[1 2]", &deep] {
             let error = of_array(text.as_bytes(), 9).unwrap_err();
