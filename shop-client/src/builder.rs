@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use crate::client::ShopClient;
 use crate::error::client_error;
 use crate::observer::{CallEvent, Observer};
-use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::transport::{HttpProvider, Timeouts, Transport};
 use crate::{ErrorKind, Result, RetryPolicy};
@@ -46,18 +45,16 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
+    /// The caller's, in place of that of `client`.
     http: Option<HttpProvider>,
+    client: ClientBuilder,
     user_agent: Option<String>,
     headers: Vec<(String, String)>,
-    connect_timeout: Duration,
-    proxies: Vec<Proxy>,
     #[cfg(feature = "rustls")]
     ca: Option<Vec<u8>>,
     /// The client's certificate and its key.
     #[cfg(feature = "rustls")]
     identity: Option<Vec<u8>>,
-    #[cfg(feature = "gzip")]
-    gzip: bool,
     timeouts: Timeouts,
     tokens: Tokens,
     retries: RetryPolicy,
@@ -88,19 +85,26 @@ impl ShopClient {
     pub fn builder(base_url: impl Into<String>) -> ShopClientBuilder {
         let timeouts =
             Timeouts { buy: DEFAULT_TIMEOUT, query: DEFAULT_TIMEOUT, check: Duration::from_secs(3) };
+        let client = Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(2))
+            // A purchase is sent to the configured address only.
+            .redirect(Policy::none())
+            // Retries are made here, within the budget.
+            .retry(reqwest::retry::never())
+            // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .tcp_nodelay(true);
         ShopClientBuilder {
             base_url: base_url.into(),
             http: None,
+            client,
             user_agent: None,
             headers: Vec::new(),
-            connect_timeout: Duration::from_secs(2),
-            proxies: Vec::new(),
             #[cfg(feature = "rustls")]
             ca: None,
             #[cfg(feature = "rustls")]
             identity: None,
-            #[cfg(feature = "gzip")]
-            gzip: true,
             timeouts,
             tokens: Tokens::None,
             retries: RetryPolicy::default(),
@@ -159,14 +163,14 @@ impl ShopClientBuilder {
     /// # example().unwrap();
     /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.proxies.push(proxy);
+        self.client = self.client.proxy(proxy);
         self
     }
 
     /// Whether responses may be compressed (default yes). Within one network, no compression takes less time.
     #[cfg(feature = "gzip")]
-    pub const fn gzip(mut self, enable: bool) -> Self {
-        self.gzip = enable;
+    pub fn gzip(mut self, enable: bool) -> Self {
+        self.client = self.client.gzip(enable);
         self
     }
 
@@ -245,8 +249,8 @@ impl ShopClientBuilder {
     }
 
     /// The time-out for opening a connection (default 2 s).
-    pub const fn connect_timeout(mut self, time: Duration) -> Self {
-        self.connect_timeout = time;
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.client = self.client.connect_timeout(time);
         self
     }
 
@@ -285,8 +289,8 @@ impl ShopClientBuilder {
             }
         };
         let Self { timeouts, tokens, retries, observer, .. } = self;
-        let retrier = Retrier::new(&retries);
-        let transport = Transport { http, base, headers, timeouts, tokens, retrier, observer };
+        let budget = retries.shared_budget();
+        let transport = Transport { http, base, headers, timeouts, tokens, budget, observer };
         Ok(ShopClient::new(transport, retries, self.max_in_flight))
     }
 
@@ -300,20 +304,8 @@ impl ShopClientBuilder {
     }
 
     fn http_client_for(&mut self, base: &Url) -> Result<Client> {
-        let builder = Client::builder()
-            .user_agent(self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT))
-            .connect_timeout(self.connect_timeout)
-            // A purchase is sent to the configured address only.
-            .redirect(Policy::none())
-            // Retries are made here, within the budget.
-            .retry(reqwest::retry::never())
-            // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .tcp_nodelay(true);
-        #[cfg(feature = "gzip")]
-        let builder = builder.gzip(self.gzip);
-        let builder =
-            std::mem::take(&mut self.proxies).into_iter().fold(builder.no_proxy(), ClientBuilder::proxy);
+        let agent = self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT);
+        let builder = std::mem::take(&mut self.client).user_agent(agent);
         self.with_tls(builder, base)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
                            apt-get install ca-certificates), or pass a client of your own";
@@ -387,8 +379,6 @@ impl fmt::Debug for ShopClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShopClientBuilder")
             .field("user_agent", &self.user_agent)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("proxies", &self.proxies)
             .field("timeouts", &self.timeouts)
             .field("retries", &self.retries)
             .field("max_in_flight", &self.max_in_flight)

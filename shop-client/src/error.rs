@@ -43,24 +43,16 @@ pub(crate) fn client_error(kind: ErrorKind, message: impl Into<String>) -> Error
     Error::new(kind, message).with_origin("shop-client")
 }
 
+/// Why a response could not be read.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
+
 /// The source of an error that a response caused.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse {
     pub(crate) status: u16,
     pub(crate) problem: Option<Problem>,
     /// Why the response could not be read.
-    pub(crate) cause: Option<Box<dyn StdError + Send + Sync>>,
-}
-
-impl ErrorResponse {
-    pub(crate) const fn new(status: u16) -> Self {
-        Self { status, problem: None, cause: None }
-    }
-
-    /// `error`, caused by this response.
-    pub(crate) fn into_source_of(self, error: Error) -> Error {
-        error.with_context("status", self.status).with_source(self)
-    }
+    pub(crate) cause: Option<Cause>,
 }
 
 impl fmt::Display for ErrorResponse {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
-use crate::error::{ErrorResponse, Problem, client_error};
+use crate::error::{Cause, ErrorResponse, Problem, client_error};
 use crate::transport::TYPICAL_RESPONSE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
@@ -77,8 +77,8 @@ impl Response {
 
     pub(crate) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|failure| {
-            let response = ErrorResponse { cause: Some(failure.into()), ..self.as_source() };
-            self.unreadable_as("the response is not one of this service: check the address", response)
+            let message = "the response is not one of this service: check the address";
+            self.unreadable_because(message, Some(failure.into()))
         })
     }
 
@@ -161,18 +161,19 @@ impl Response {
 
     /// The error for a response that cannot be understood. The request may have taken effect.
     pub(crate) fn unreadable(&self, message: &str) -> Error {
-        self.unreadable_as(message, self.as_source())
+        self.unreadable_because(message, None)
     }
 
-    fn unreadable_as(&self, message: &str, response: ErrorResponse) -> Error {
-        self.annotate(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown), response)
+    fn unreadable_because(&self, message: &str, cause: Option<Cause>) -> Error {
+        let error = client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown);
+        self.annotate(error, None, cause)
     }
 
     /// The error for a response that was not read to its end.
     fn interrupted(&self, failure: reqwest::Error) -> Error {
         let (kind, outcome, message) = failure_of(&failure);
-        let response = ErrorResponse { cause: Some(failure.without_url().into()), ..self.as_source() };
-        self.annotate(client_error(kind, message).with_outcome(outcome), response)
+        let error = client_error(kind, message).with_outcome(outcome);
+        self.annotate(error, None, Some(failure.without_url().into()))
     }
 
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -201,8 +202,7 @@ impl Response {
             None => Outcome::Unknown,
         };
         let field = problem.as_ref().and_then(|problem| problem.field.as_deref()).map(in_one_line);
-        let response = ErrorResponse { problem, ..self.as_source() };
-        let error = self.annotate(client_error(kind, message).with_outcome(outcome), response);
+        let error = self.annotate(client_error(kind, message).with_outcome(outcome), problem, None);
         let error = match field {
             Some(field) => error.with_context("field", field),
             None => error,
@@ -213,13 +213,11 @@ impl Response {
         }
     }
 
-    fn as_source(&self) -> ErrorResponse {
-        ErrorResponse::new(self.status.as_u16())
-    }
-
     /// Adds the response and its headers to the error.
-    fn annotate(&self, error: Error, response: ErrorResponse) -> Error {
-        let error = response.into_source_of(error);
+    fn annotate(&self, error: Error, problem: Option<Problem>, cause: Option<Cause>) -> Error {
+        let status = self.status.as_u16();
+        let error =
+            error.with_context("status", status).with_source(ErrorResponse { status, problem, cause });
         let error = if self.is_read { error.with_outcome(Outcome::NotApplied) } else { error };
         match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),

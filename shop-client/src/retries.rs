@@ -115,6 +115,10 @@ impl RetryPolicy {
         self
     }
 
+    pub(crate) fn without_retries(&self) -> Self {
+        Self { total_timeout: None, ..self.clone() }
+    }
+
     /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
     pub(crate) fn longest(&self, attempt: Duration) -> Duration {
         self.timeout.or(self.total_timeout).unwrap_or(attempt)
@@ -132,27 +136,19 @@ impl RetryPolicy {
             .with_max_times(usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX))
             .build()
     }
-}
 
-/// Retries calls within a budget.
-#[derive(Debug)]
-pub(crate) struct Retrier {
-    budget: TpsBudget,
-}
-
-impl Retrier {
-    pub(crate) fn new(options: &RetryPolicy) -> Self {
+    /// The budget of a client and its clones.
+    pub(crate) fn shared_budget(&self) -> TpsBudget {
         // Values outside of this range would make the budget panic.
-        let share = if options.share.is_nan() { 0.0 } else { options.share.clamp(0.0, 1_000.0) };
-        let per_second = options.per_second.min(1_000_000);
-        Self { budget: TpsBudget::new(BUDGET_WINDOW, per_second, share) }
+        let share = if self.share.is_nan() { 0.0 } else { self.share.clamp(0.0, 1_000.0) };
+        TpsBudget::new(BUDGET_WINDOW, self.per_second.min(1_000_000), share)
     }
 
     /// Runs `attempt` until it succeeds or may not be retried; returns the number of attempts, too. The argument of
     /// `attempt` is the time left. `retrying` is called before each pause.
     pub(crate) async fn run<T, A, F>(
         &self,
-        policy: &RetryPolicy,
+        budget: &TpsBudget,
         mut attempt: A,
         retrying: impl Fn(&Error, u32, Duration),
     ) -> (Result<T>, u32)
@@ -160,13 +156,13 @@ impl Retrier {
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let (start, total_timeout) = (Instant::now(), policy.longest(Duration::MAX));
-        if !policy.is_enabled() {
+        let (start, total_timeout) = (Instant::now(), self.longest(Duration::MAX));
+        if !self.is_enabled() {
             return (attempt(total_timeout).await, 1);
         }
-        self.budget.deposit();
+        budget.deposit();
         let left = || total_timeout.saturating_sub(start.elapsed());
-        let (mut delays, mut attempts, mut unknown) = (policy.delays(), 0, false);
+        let (mut delays, mut attempts, mut unknown) = (self.delays(), 0, false);
         loop {
             attempts += 1;
             let error = match attempt(left()).await {
@@ -174,7 +170,7 @@ impl Retrier {
                 Err(error) => error,
             };
             unknown |= error.outcome() == Outcome::Unknown;
-            let Some(pause) = self.pause(&error, &mut delays, left()) else {
+            let Some(pause) = pause(&error, &mut delays, left(), budget) else {
                 // A failed last attempt does not undo an earlier one that may have taken effect.
                 let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
                 return (Err(error), attempts);
@@ -184,22 +180,27 @@ impl Retrier {
             sleep(pause).await;
         }
     }
+}
 
-    /// The pause before the next attempt; `None` when there is none.
-    fn pause(&self, error: &Error, delays: &mut ExponentialBackoff, left: Duration) -> Option<Duration> {
-        if !error.is_retryable() {
-            return None;
-        }
-        let pause = delays.next()?.max(error.retry_after().unwrap_or_default());
-        if pause >= left {
-            return None;
-        }
-        if !self.budget.withdraw() {
-            tracing::debug!("retry budget spent");
-            return None;
-        }
-        Some(pause)
+/// The pause before the next attempt; `None` when there is none.
+fn pause(
+    error: &Error,
+    delays: &mut ExponentialBackoff,
+    left: Duration,
+    budget: &TpsBudget,
+) -> Option<Duration> {
+    if !error.is_retryable() {
+        return None;
     }
+    let pause = delays.next()?.max(error.retry_after().unwrap_or_default());
+    if pause >= left {
+        return None;
+    }
+    if !budget.withdraw() {
+        tracing::debug!("retry budget spent");
+        return None;
+    }
+    Some(pause)
 }
 
 #[cfg(test)]
@@ -207,19 +208,19 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, Retry};
 
-    /// A retrier, and the policy of its calls.
-    fn retries(policy: RetryPolicy) -> (Retrier, RetryPolicy) {
-        (Retrier::new(&policy), policy)
+    /// A budget, and the policy of the calls that share it.
+    fn retries(policy: RetryPolicy) -> (TpsBudget, RetryPolicy) {
+        (policy.shared_budget(), policy)
     }
 
     /// The result of a call whose attempts fail with `errors`, and the number of attempts.
-    async fn call((retrier, policy): &(Retrier, RetryPolicy), errors: &[Error]) -> (Result<()>, usize) {
+    async fn call((budget, policy): &(TpsBudget, RetryPolicy), errors: &[Error]) -> (Result<()>, usize) {
         let mut begun = 0;
         let attempt = |_left| {
             begun += 1;
             std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
         };
-        let (result, attempts) = retrier.run(policy, attempt, |_error, _attempts, _pause| {}).await;
+        let (result, attempts) = policy.run(budget, attempt, |_error, _attempts, _pause| {}).await;
         assert_eq!(attempts as usize, begun);
         (result, begun)
     }

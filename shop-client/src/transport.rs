@@ -12,6 +12,7 @@ use serde::Serialize;
 use shop_core::Bytes;
 use shop_core::api::{NDJSON, header};
 use tokio::time::{Instant, timeout};
+use tower::retry::budget::TpsBudget;
 use tracing::{Instrument, Span};
 
 use crate::batch::Batch;
@@ -19,7 +20,6 @@ use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::{CallState, Observer};
 use crate::response::{Response, not_answered};
-use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, RetryPolicy};
 
@@ -41,7 +41,7 @@ pub(crate) struct Transport {
     pub(crate) headers: HeaderMap,
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
-    pub(crate) retrier: Retrier,
+    pub(crate) budget: TpsBudget,
     pub(crate) observer: Observer,
 }
 
@@ -153,11 +153,8 @@ impl Transport {
             let retrying = |error: &Error, attempts, pause| {
                 report(attempts, CallState::Retrying { error, pause });
             };
-            let (answer, attempts) = if call.repeats {
-                self.retrier.run(retries, attempt, retrying).await
-            } else {
-                (attempt(retries.timeout.unwrap_or(Duration::MAX)).await, 1)
-            };
+            let retries = if call.repeats { retries.clone() } else { retries.without_retries() };
+            let (answer, attempts) = retries.run(&self.budget, attempt, retrying).await;
             let answer = answer.map(|answer| Response { attempts, is_read, ..answer }).map_err(|error| {
                 let error = error.with_attempts(attempts);
                 // The service may have replaced the id.
@@ -306,7 +303,6 @@ impl fmt::Debug for Transport {
             .field("host", &host)
             .field("port", &self.base.port())
             .field("timeouts", &self.timeouts)
-            .field("retrier", &self.retrier)
             .finish_non_exhaustive()
     }
 }
