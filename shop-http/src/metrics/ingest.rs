@@ -186,7 +186,7 @@ impl Scrape {
 
     /// The pending dead letters of each topic, by reason.
     pub(super) fn note_pending(&self) {
-        for (topic, log) in &*self.metrics.logs() {
+        for (topic, log) in &*self.metrics.shared.logs.lock() {
             for reason in ReasonKind::ALL {
                 let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
