@@ -19,7 +19,7 @@ impl Dialect {
     pub(crate) fn render(&self, mut response: Response) -> Response {
         let Some(error) = response.extensions_mut().remove::<HttpError>() else { return response };
         let rendered = match self.errors {
-            Errors::Problem => error.problem().into_response(),
+            Errors::Problem => error.problem(),
             _ => self.legacy(&error).into_response(),
         };
         let (head, body) = rendered.into_parts();

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use problem_details::ProblemDetails;
+use serde::Serialize;
 use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
@@ -89,6 +90,18 @@ const fn unsupported(text: &'static str) -> HttpError {
 
 pub(crate) const fn unknown(problem_type: &'static str, text: &'static str) -> HttpError {
     HttpError::new(StatusCode::NOT_FOUND, Some(problem_type), text)
+}
+
+/// A problem (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    problem_type: Option<&'static str>,
+    status: u16,
+    title: Option<&'static str>,
+    detail: &'a str,
+    #[serde(flatten)]
+    members: ProblemMembers,
 }
 
 impl HttpError {
@@ -304,19 +317,21 @@ impl HttpError {
         self.errors.iter().filter_map(ValidationError::problem_error).take(MAX_ERRORS).collect()
     }
 
-    /// As a problem.
-    pub(crate) fn problem(&self) -> ProblemDetails<ProblemMembers> {
+    /// The response with a problem.
+    pub(crate) fn problem(&self) -> Response {
         let mut members = ProblemMembers::default();
         members.outcome = self.outcome().map(str::to_owned);
         members.idempotency_key = self.key().map(ToString::to_string);
         members.field = self.errors.first().and_then(|error| error.location.name()).map(str::to_owned);
         members.errors = self.problem_errors();
-        let problem = ProblemDetails::from_status_code(self.status).with_detail(&*self.text);
-        let problem = problem.with_extensions(members);
-        match self.problem_type {
-            Some(uri) => problem.with_type(Uri::from_static(uri)),
-            None => problem,
-        }
+        let problem = Problem {
+            problem_type: self.problem_type,
+            status: self.status.as_u16(),
+            title: self.status.canonical_reason(),
+            detail: &self.text,
+            members,
+        };
+        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
     }
 
     /// As a problem of one purchase of a batch.
