@@ -8,9 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::kafka_error;
-use crate::log::Shared;
 use crate::producer::{Reported, no_position};
-use crate::sink::durability;
+use crate::shared::Shared;
 
 /// Room for batches in the producer's queue: half of it. The other half is left to single purchases.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ async fn publish_chunk(
 ) {
     let enqueue = |index: usize| log.enqueue(&encode(&chunk[index])?);
     let mut reported = log.producer.publish_all(chunk.len(), deadline, enqueue).await.into_iter();
-    let durability = durability(log);
+    let durability = log.durability();
     for (index, purchase) in chunk.iter().enumerate() {
         let position = match reported.next() {
             Some(Ok(Some(position))) => Ok(position),

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::OAuthToken;
+use rdkafka::client::{Client, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientContext, Statistics};
 use secrecy::ExposeSecret as _;
 use shop_core::{Error, ErrorKind};
@@ -246,4 +247,15 @@ pub(crate) fn close_in_background<T: Send + 'static>(value: T, first: impl FnOnc
         // The closure was dropped, and the client with it: it was closed here, and has blocked the caller.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }
+}
+
+/// Returns the partitions of a topic. Blocks.
+pub(crate) fn partitions<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> shop_core::Result<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    Ok(partitions.map(MetadataPartition::id).collect())
 }

@@ -97,6 +97,7 @@ mod options;
 mod producer;
 mod record;
 mod scan;
+mod shared;
 mod sink;
 mod source;
 mod standalone;

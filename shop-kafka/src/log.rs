@@ -1,19 +1,15 @@
-//! [`KafkaLog`], and the clients that its ports share.
+//! [`KafkaLog`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::error::kafka_error;
 use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
-use shop_core::{Clock, ErrorKind, Result, SystemClock};
+use shop_core::{ErrorKind, Result};
 
 use crate::client::Health;
-use crate::dead_letters::index::Index;
-use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
-use crate::record::to_headers;
-use crate::standalone::IdleConsumers;
-use crate::topic::Topic;
+use crate::producer::ProducerHandle;
+use crate::shared::Shared;
 use crate::topic_monitor::TopicMonitor;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 
@@ -41,19 +37,6 @@ pub struct KafkaLog {
     pub(crate) shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) options: KafkaLogOptions,
-    pub(crate) health: Arc<Health>,
-    pub(crate) monitor: Arc<TopicMonitor>,
-    pub(crate) producer: Arc<ProducerHandle>,
-    pub(crate) topic: Arc<Topic>,
-    dead_letters: OnceLock<Arc<Topic>>,
-    pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
-    pub(crate) idle_consumers: IdleConsumers,
-    last_epoch: AtomicU64,
-}
-
 impl KafkaLog {
     /// Opens the log. Does not wait for Kafka: until it responds, the ports return
     /// [`Unavailable`](ErrorKind::Unavailable).
@@ -67,7 +50,7 @@ impl KafkaLog {
         let health = Arc::new(Health::new(options.oauth.clone()));
         let monitor = Arc::new(TopicMonitor::start(&options, &health)?);
         let producer = Arc::new(ProducerHandle::new(&options, &health));
-        Ok(Self::new(options, health, monitor, producer))
+        Ok(Self { shared: Arc::new(Shared::new(options, health, monitor, producer)) })
     }
 
     /// Opens the log of another topic of the same cluster, on the clients of this log that all topics can share.
@@ -81,29 +64,8 @@ impl KafkaLog {
         if options.brokers != self.shared.options.brokers {
             return Err(kafka_error(ErrorKind::Invalid, "the topic is on another cluster"));
         }
-        Ok(Self::new(options, Arc::clone(health), Arc::clone(monitor), Arc::clone(producer)))
-    }
-
-    fn new(
-        options: KafkaLogOptions,
-        health: Arc<Health>,
-        monitor: Arc<TopicMonitor>,
-        producer: Arc<ProducerHandle>,
-    ) -> Self {
-        let topic = Arc::new(Topic::for_log(&options));
-        monitor.add(Arc::clone(&topic));
-        let shared = Shared {
-            options,
-            health,
-            monitor,
-            producer,
-            topic,
-            dead_letters: OnceLock::default(),
-            dead_letter_index: tokio::sync::Mutex::default(),
-            idle_consumers: IdleConsumers::default(),
-            last_epoch: AtomicU64::default(),
-        };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared::new(options, Arc::clone(health), Arc::clone(monitor), Arc::clone(producer));
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Whether the topic exists. Waits until it is known, at most for
@@ -182,36 +144,5 @@ impl Log for KafkaLog {
 
     fn admin(&self) -> Arc<dyn LogAdmin> {
         Arc::new(self.clone())
-    }
-}
-
-impl Shared {
-    /// Adds a record to the producer's queue.
-    pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producer.enqueue(OutgoingRecord {
-            topic: &self.topic.name,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: to_headers(&record.headers, &[]),
-        })
-    }
-
-    fn dead_letters(&self) -> Arc<Topic> {
-        let create = || {
-            let topic = Arc::new(Topic::for_dead_letters(&self.options));
-            self.monitor.add(Arc::clone(&topic));
-            topic
-        };
-        Arc::clone(self.dead_letters.get_or_init(create))
-    }
-
-    /// Returns an epoch greater than all earlier ones of this process and, by the clock, of processes before it.
-    pub(crate) fn next_epoch(&self) -> u64 {
-        let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
-        let next = |last: u64| Some(now.max(last + 1));
-        let last = self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        // The closure always returns `Some`, so both variants hold the previous value.
-        let (Ok(last) | Err(last)) = last;
-        now.max(last + 1)
     }
 }

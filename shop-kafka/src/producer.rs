@@ -12,9 +12,8 @@ use shop_core::log::RecordPosition;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
-use crate::client::{Context, Health, close_in_background};
+use crate::client::{Context, Health, close_in_background, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
-use crate::standalone::partitions;
 use crate::{KafkaLogOptions, config};
 
 /// Passes each delivery report to the task that waits for it.

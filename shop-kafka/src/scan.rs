@@ -15,11 +15,11 @@ use shop_core::log::{LogRecord, TailStart};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::start_thread;
+use crate::client::{partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
-use crate::log::Shared;
 use crate::record::from_message;
-use crate::standalone::{REQUEST_TIMEOUT, partitions};
+use crate::shared::Shared;
+use crate::standalone::REQUEST_TIMEOUT;
 use crate::topic_monitor::Observer;
 
 /// Consecutive records of one partition.

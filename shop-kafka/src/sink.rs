@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::batch::BatchRoom;
 use crate::error::{closed, kafka_error, not_reached, too_late};
-use crate::log::Shared;
 use crate::producer::PendingDelivery;
+use crate::shared::Shared;
 
 /// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
 ///
@@ -99,12 +99,7 @@ async fn receipt(
     enqueue: impl Fn() -> Result<PendingDelivery> + Send,
 ) -> Result<Receipt> {
     let position = delivery.delivered(&log.producer, enqueue).await?;
-    Ok(Receipt::new(id, durability(log)).with_position(position))
-}
-
-/// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
-pub(crate) fn durability(log: &Shared) -> Durability {
-    Durability::Broker { replicas: log.topic.guaranteed_replicas() }
+    Ok(Receipt::new(id, log.durability()).with_position(position))
 }
 
 #[async_trait]
@@ -130,7 +125,7 @@ impl PurchaseSink for KafkaSink {
     }
 
     fn durability(&self) -> Durability {
-        durability(&self.log)
+        self.log.durability()
     }
 
     async fn check(&self) -> Result<()> {

@@ -5,18 +5,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::Offsets;
 use shop_core::{ErrorKind, Result};
 
-use crate::client::{Context, authenticate, close_in_background, deliver_events, is_of_other_topic, lock};
+use crate::client::{
+    Context, authenticate, close_in_background, deliver_events, is_of_other_topic, lock, partitions,
+};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
-use crate::log::Shared;
+use crate::shared::Shared;
 use crate::topic_monitor::Observer;
 
 /// The timeout of a request.
@@ -105,17 +105,6 @@ fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
         }
     }
     Ok(positions)
-}
-
-/// Returns the partitions of a topic. Blocks.
-pub(crate) fn partitions<C: ClientContext>(
-    client: &Client<C>,
-    topic: &str,
-    timeout: Duration,
-) -> Result<Vec<i32>> {
-    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
-    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-    Ok(partitions.map(MetadataPartition::id).collect())
 }
 
 impl fmt::Debug for IdleConsumers {

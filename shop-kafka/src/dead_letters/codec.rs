@@ -5,9 +5,18 @@ use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
+use shop_core::log::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, ResolvedDeadLetter};
 
 use crate::record::to_headers;
+
+/// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
+pub(super) const RESOLUTION: &str = "dead-letter-settled";
+/// Header of a marker: the position of the record, for humans.
+pub(super) const RECORD: &str = "dead-letter-record";
+/// Header of a marker: the record id.
+pub(super) const RECORD_ID: &str = "dead-letter-place";
+/// Header of a marker: the id of the purchase or event in the record, if it has one.
+pub(super) const ID: &str = "dead-letter-purchase";
 
 /// The headers that are appended to those of the original record.
 const NAMES: [&str; 9] = [
@@ -69,4 +78,16 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
 
 fn number<T: FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
+}
+
+/// Decodes a marker; `None` if `record` is not a marker.
+pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
+    let is_marker = record.headers.iter().next().is_some_and(|(name, _)| name == RESOLUTION);
+    // A dead letter starts with the headers of the original record, which may contain any names.
+    if !is_marker || decode(record).is_some() {
+        return None;
+    }
+    let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
+    let (record_id, resolution) = (text(RECORD_ID)?.parse().ok()?, text(RESOLUTION)?.parse().ok()?);
+    Some(ResolvedDeadLetter::new(record_id, text(ID).map(str::to_owned), resolution))
 }

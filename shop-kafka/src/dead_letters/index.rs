@@ -11,10 +11,9 @@ use shop_core::log::{
 };
 use shop_core::{Result, Timestamp};
 
-use super::codec::decode;
-use super::marker_of;
-use crate::log::Shared;
+use super::codec::{decode, marker_of};
 use crate::scan::{ScanBatch, ScanRange, Spans, scan};
+use crate::shared::Shared;
 
 /// The greatest distance of two records that are read by one request. The records between them are skipped.
 const MAX_DISTANCE: u64 = 256;

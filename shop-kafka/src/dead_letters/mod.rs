@@ -14,19 +14,24 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
     CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason,
-    RecordId, RecordType, Resolution, ResolvedDeadLetter,
+    RecordId, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Retry};
 use tokio::time::Instant;
 
 use crate::error::kafka_error;
-use crate::log::Shared;
 use crate::producer::{OutgoingRecord, PendingDelivery};
 use crate::record::to_headers;
 use crate::scan::{ScanBatch, ScanRange, scan};
+use crate::shared::Shared;
 use crate::topic::Topic;
-use codec::decode;
+use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode};
 use index::{Index, Place};
+
+/// The bytes that are kept of a key and of a value, where a topic does not accept the whole dead letter.
+const MAX_HEAD: usize = 64 << 10;
+/// How often dead letters are read that are not where the index has them. Each time the whole topic is read.
+const MAX_READS: usize = 3;
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
 ///
@@ -122,19 +127,6 @@ async fn deliver(
     }
     Ok(())
 }
-
-/// The bytes that are kept of a key and of a value, where a topic does not accept the whole dead letter.
-const MAX_HEAD: usize = 64 << 10;
-/// How often dead letters are read that are not where the index has them. Each time the whole topic is read.
-const MAX_READS: usize = 3;
-/// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
-const RESOLUTION: &str = "dead-letter-settled";
-/// Header of a marker: the position of the record, for humans.
-const RECORD: &str = "dead-letter-record";
-/// Header of a marker: the record id.
-const RECORD_ID: &str = "dead-letter-place";
-/// Header of a marker: the id of the purchase or event in the record, if it has one.
-const ID: &str = "dead-letter-purchase";
 
 impl KafkaDeadLetters {
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
@@ -234,18 +226,6 @@ fn marker(dead_letter: &DeadLetter, record_type: RecordType, resolution: Resolut
     to_headers(&Headers::EMPTY, &own)
 }
 
-/// Decodes a marker; `None` if `record` is not a marker.
-pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
-    let is_marker = record.headers.iter().next().is_some_and(|(name, _)| name == RESOLUTION);
-    // A dead letter starts with the headers of the original record, which may contain any names.
-    if !is_marker || decode(record).is_some() {
-        return None;
-    }
-    let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
-    let (record_id, resolution) = (text(RECORD_ID)?.parse().ok()?, text(RESOLUTION)?.parse().ok()?);
-    Some(ResolvedDeadLetter::new(record_id, text(ID).map(str::to_owned), resolution))
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::message::Headers as _;
@@ -255,6 +235,7 @@ mod tests {
 
     use rdkafka::mocking::MockCluster;
 
+    use super::codec::marker_of;
     use super::*;
     use crate::{KafkaLog, KafkaLogOptions};
 

@@ -18,7 +18,7 @@ use super::queue::EventQueue;
 use crate::client::{Context, OnStatistics, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
-use crate::log::Shared;
+use crate::shared::Shared;
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 

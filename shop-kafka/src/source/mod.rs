@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::start_thread;
 use crate::error::{closed, kafka_error};
-use crate::log::Shared;
+use crate::shared::Shared;
 use member::Member;
 use reader::Reader;
 

@@ -1,0 +1,89 @@
+//! What the ports of a log share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use shop_core::log::LogRecord;
+use shop_core::ports::Durability;
+use shop_core::{Clock, Result, SystemClock};
+
+use crate::KafkaLogOptions;
+use crate::client::Health;
+use crate::dead_letters::index::Index;
+use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
+use crate::record::to_headers;
+use crate::standalone::IdleConsumers;
+use crate::topic::Topic;
+use crate::topic_monitor::TopicMonitor;
+
+/// A log, with the clients of its ports.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: KafkaLogOptions,
+    pub(crate) health: Arc<Health>,
+    pub(crate) monitor: Arc<TopicMonitor>,
+    pub(crate) producer: Arc<ProducerHandle>,
+    pub(crate) topic: Arc<Topic>,
+    dead_letters: OnceLock<Arc<Topic>>,
+    pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
+    pub(crate) idle_consumers: IdleConsumers,
+    last_epoch: AtomicU64,
+}
+
+impl Shared {
+    /// The log of a topic on these clients.
+    pub(crate) fn new(
+        options: KafkaLogOptions,
+        health: Arc<Health>,
+        monitor: Arc<TopicMonitor>,
+        producer: Arc<ProducerHandle>,
+    ) -> Self {
+        let topic = Arc::new(Topic::for_log(&options));
+        monitor.add(Arc::clone(&topic));
+        Self {
+            options,
+            health,
+            monitor,
+            producer,
+            topic,
+            dead_letters: OnceLock::default(),
+            dead_letter_index: tokio::sync::Mutex::default(),
+            idle_consumers: IdleConsumers::default(),
+            last_epoch: AtomicU64::default(),
+        }
+    }
+
+    /// Adds a record to the producer's queue.
+    pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
+        self.producer.enqueue(OutgoingRecord {
+            topic: &self.topic.name,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: to_headers(&record.headers, &[]),
+        })
+    }
+
+    pub(crate) fn dead_letters(&self) -> Arc<Topic> {
+        let create = || {
+            let topic = Arc::new(Topic::for_dead_letters(&self.options));
+            self.monitor.add(Arc::clone(&topic));
+            topic
+        };
+        Arc::clone(self.dead_letters.get_or_init(create))
+    }
+
+    /// Returns an epoch greater than all earlier ones of this process and, by the clock, of processes before it.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
+        let next = |last: u64| Some(now.max(last + 1));
+        let last = self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        // The closure always returns `Some`, so both variants hold the previous value.
+        let (Ok(last) | Err(last)) = last;
+        now.max(last + 1)
+    }
+
+    /// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
+    pub(crate) fn durability(&self) -> Durability {
+        Durability::Broker { replicas: self.topic.guaranteed_replicas() }
+    }
+}
