@@ -265,7 +265,7 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
-    use super::super::log::LOG;
+    use super::super::log::schema::LOG;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStore,
         EmbeddedStoreOptions,

@@ -1,7 +1,7 @@
 //! The schema of the file of purchases: the tables of a log and of a store.
 
 use super::database::Kind;
-use super::log::LOG;
+use super::log::schema::LOG;
 
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";

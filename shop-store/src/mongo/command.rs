@@ -11,8 +11,10 @@ use bson::{RawDocumentBuf, rawdoc};
 use shop_core::Purchase;
 
 use super::document::decimal128;
-use super::insert::WRITE_TIMEOUT;
 
+/// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
+/// the error.
+pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 /// An upper bound for the size of a document without its two texts, including its array index, in bytes.
 const MAX_OVERHEAD: usize = 160;
 

@@ -2,16 +2,28 @@
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Decimal128, RawDocument};
+use bson::{Bson, DateTime, Decimal128, Document, RawDocument, doc};
 use shop_core::{Price, Purchase, PurchaseId, Timestamp};
 
-use super::erase;
 use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
 /// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the coefficient.
 const EXPONENT_SHIFT: u32 = 113;
+
+/// The member of a mark.
+pub(super) const ERASED: &str = "erased";
+
+/// Whether `document` is the mark of an erased purchase.
+pub(super) fn is_mark(document: &RawDocument) -> bool {
+    matches!(document.get(ERASED), Ok(Some(_)))
+}
+
+/// The condition of documents that are no marks.
+pub(super) fn no_mark() -> Document {
+    doc! { ERASED: { "$exists": false } }
+}
 
 /// Returns the id as a value of `_id`.
 pub(super) fn id_value(id: &PurchaseId) -> Bson {
@@ -117,7 +129,7 @@ pub(super) fn raw_id(document: &RawDocument) -> Option<Bson> {
 impl Unreadables {
     /// Returns the purchase in `document`, if it is one.
     pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
-        if erase::is_mark(document) {
+        if is_mark(document) {
             return None;
         }
         purchase(document).inspect_err(|error| self.note("document", &name(document), error)).ok()

@@ -4,33 +4,23 @@
 //! the purchase when a log delivers it again, without another query.
 
 use async_trait::async_trait;
-use bson::{Bson, DateTime, Document, RawDocument, doc};
+use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{FindOptions, WriteConcern};
 use serde::Deserialize;
 use shop_core::ports::{PurchaseErase, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
+use super::command::WRITE_TIMEOUT;
 use super::connection::Connection;
-use super::insert::{InsertReply, WRITE_TIMEOUT};
-use super::{document, select};
+use super::document::{self, ERASED};
+use super::insert::InsertReply;
+use super::select;
 
-/// The member of a mark.
-const ERASED: &str = "erased";
 /// The id of the document with the last time seen, which is a mark of no purchase.
 const CLOCK: &str = "last-seen";
 /// Maximum number of documents in a command.
 const MAX_DOCUMENTS: usize = 1_000;
-
-/// Whether `document` is the mark of an erased purchase.
-pub(super) fn is_mark(document: &RawDocument) -> bool {
-    matches!(document.get(ERASED), Ok(Some(_)))
-}
-
-/// The condition of documents that are no marks.
-pub(super) fn no_mark() -> Document {
-    doc! { ERASED: { "$exists": false } }
-}
 
 /// At most 1,000 documents per call.
 #[async_trait]

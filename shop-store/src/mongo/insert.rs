@@ -12,15 +12,11 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
 use super::error::{DocumentError, mongo_error};
-use super::{command, document, erase};
+use super::{command, document};
 
 /// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
 /// 16 MiB.
 pub(super) const MAX_DOCUMENTS: usize = 4_000;
-
-/// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
-/// the error.
-pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 
 /// Inserts `batch`. Returns one outcome for each purchase.
 pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
@@ -140,7 +136,7 @@ async fn stored(
 /// Compares a purchase with the stored document of the same id.
 fn compare(sent: &Purchase, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
     match first {
-        Some(first) if erase::is_mark(first) => InsertOutcome::Erased,
+        Some(first) if document::is_mark(first) => InsertOutcome::Erased,
         Some(first) => match document::purchase(first) {
             Ok(first) if first.same_content(sent) => InsertOutcome::Duplicate,
             _ => InsertOutcome::Conflict,

@@ -67,7 +67,7 @@ impl MongoStore {
 async fn slice(connection: &Connection, from: &str) -> Result<(Migration, Option<String>)> {
     let (documents, next) = scan::slice(connection, from).await?;
     let (mut updates, mut skipped) = (Vec::new(), 0);
-    for old in documents.iter().filter(|old| !erase::is_mark(old)) {
+    for old in documents.iter().filter(|old| !document::is_mark(old)) {
         match document::purchase(old) {
             Ok(_) if is_current(old) => {}
             Ok(purchase) => updates.extend(migration_update(old, &purchase)),

@@ -9,9 +9,9 @@ use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
 use super::connection::Connection;
+use super::document;
 use super::document::name;
 use super::error::mongo_error;
-use super::{document, erase};
 
 /// Number of documents in a slice.
 const SLICE: usize = 1_000;
@@ -66,7 +66,7 @@ pub(super) async fn slice(
 pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>) -> Result<ScanBatch> {
     let (documents, next) = slice(connection, after.map_or(START, ScanPosition::as_str)).await?;
     let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
-    for document in documents.into_iter().filter(|document| !erase::is_mark(document)) {
+    for document in documents.into_iter().filter(|document| !document::is_mark(document)) {
         match document::purchase(&document) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => unreadable.push(UnreadableEntry::new(name(&document), error)),

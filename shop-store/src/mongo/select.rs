@@ -18,7 +18,7 @@ use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
 use super::error::mongo_error;
-use super::{MongoStore, document, erase, scan, totals};
+use super::{MongoStore, document, scan, totals};
 
 /// A position in one of the two ranges: after the document with this time and id, or at the start.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl PurchaseQuery for MongoStore {
         let options = FindOptions::builder().limit(1).build();
         match self.connection.find(&self.connection.on_primary(), &filter, options).await?.pop() {
             None => Ok(Lookup::Missing),
-            Some(document) if erase::is_mark(&document) => Ok(Lookup::Erased),
+            Some(document) if document::is_mark(&document) => Ok(Lookup::Erased),
             Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {
                 mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
                     .with_context("id", id)
@@ -201,7 +201,7 @@ pub(super) fn queries(
             (filters, doc! { "timestamp": direction, "_id": direction })
         }
         RangePosition::Undated(last) => {
-            let mut conditions = vec![without_date(order), purchases_filter(), erase::no_mark()];
+            let mut conditions = vec![without_date(order), purchases_filter(), document::no_mark()];
             if let Some(id) = last {
                 let ids = ids_after(id, operator).into_iter().map(|ids| doc! { "_id": ids });
                 conditions.push(doc! { "$or": ids.collect::<Vec<_>>() });

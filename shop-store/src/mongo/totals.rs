@@ -11,7 +11,7 @@ use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsReque
 use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::Connection;
-use super::{document, erase, select};
+use super::{document, select};
 
 /// How often documents are added up again that another process has changed meanwhile.
 const MAX_ATTEMPTS: usize = 3;
@@ -35,7 +35,8 @@ pub(super) async fn per_period(
         let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else { break };
         let (mut totals, mut others) = (Totals::new(*request), 0);
         if expected > 0 {
-            let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, erase::no_mark()] };
+            let filter =
+                doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
             (totals, others) = by_client(connection, filter, request).await?;
         }
         // `migrate` moves documents between the two queries.
@@ -75,7 +76,7 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
     let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
     let counts = doc! {
         "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
-        "all": [{ "$match": erase::no_mark() }, { "$count": "count" }],
+        "all": [{ "$match": document::no_mark() }, { "$count": "count" }],
     };
     [doc! { "$match": filter }, doc! { "$facet": counts }]
 }

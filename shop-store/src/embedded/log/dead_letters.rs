@@ -11,8 +11,8 @@ use shop_core::log::{
 };
 use shop_core::{Result, Timestamp};
 
-use super::log::Shared;
 use super::position::signed;
+use super::shared::Shared;
 use super::{publish, rows};
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.

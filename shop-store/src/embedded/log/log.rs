@@ -1,17 +1,18 @@
-//! [`EmbeddedLog`], and the state that its ports share.
+//! [`EmbeddedLog`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::{ErrorKind, Result, Timestamp};
 use uuid::Uuid;
 
-use super::notifier::{CommitNotifier, Waiter};
+use super::notifier::CommitNotifier;
 use super::schema::LOG;
-use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource, position};
+use super::shared::Shared;
+use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
@@ -46,51 +47,6 @@ const READ_QUEUE: usize = 64;
 #[derive(Debug, Clone)]
 pub struct EmbeddedLog {
     pub(super) shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) options: EmbeddedLogOptions,
-    pub(super) database: Database,
-    pub(super) folder: PathBuf,
-    pub(super) topic: Arc<str>,
-    /// Its reader is for reads that must not delay writes.
-    pub(super) file: StoreFile,
-    pub(super) cluster: Arc<str>,
-    /// What the last restore of the file has set.
-    pub(super) generation: Option<Arc<str>>,
-    pub(super) notifier: CommitNotifier,
-}
-
-impl Shared {
-    /// Creates `group` if it is missing.
-    ///
-    /// # Errors
-    /// If it feeds another store than that of this process.
-    pub(super) async fn register(&self, group: &str) -> Result<()> {
-        let (name, feeds) = (group.to_owned(), self.options.feeds.clone());
-        let register = move |connection: &Connection| position::register(connection, &name, &feeds);
-        let known = self.file.writer.write(register).await?;
-        if known == self.options.feeds {
-            return Ok(());
-        }
-        let message = format!(
-            "the group feeds another store: use that store, another folder, or run `management groups forget {group}`, \
-             after which it begins again at the oldest record"
-        );
-        Err(database_error(ErrorKind::Invalid, message)
-            .with_context("feeds", known)
-            .with_context("file", self.database.path().display()))
-    }
-
-    /// The partition in `epoch`.
-    pub(super) fn partition(&self, epoch: u64) -> Partition {
-        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
-    }
-
-    pub(super) fn waiter(&self) -> Waiter {
-        self.notifier.waiter(&self.database.lock_path())
-    }
 }
 
 impl EmbeddedLog {

@@ -16,7 +16,8 @@ mod publish;
 mod retention;
 mod rows;
 mod scan;
-mod schema;
+pub(super) mod schema;
+mod shared;
 mod sink;
 mod source;
 
@@ -24,6 +25,5 @@ pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
 pub(super) use publish::{PublishJob, publish};
-pub(super) use schema::LOG;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

@@ -9,8 +9,8 @@ use shop_core::retention::{Allowance, DeletionGuard};
 use shop_core::{Result, Timestamp};
 use tokio::time::Instant;
 
-use super::log::Shared;
 use super::position::{lowest, signed, unsigned};
+use super::shared::Shared;
 use crate::embedded::clock::{self, Deletions};
 use crate::embedded::database::free_pages;
 

@@ -10,9 +10,9 @@ use shop_core::log::{Batch, DeadLetterState, Resolution, ResolvedDeadLetter, Tai
 use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
-use super::log::Shared;
 use super::position::{end, unsigned};
 use super::rows;
+use super::shared::Shared;
 use crate::embedded::readers::Readers;
 
 /// Returns all records of `log`, in offset order.

@@ -13,8 +13,8 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbeddedLog;
-use super::log::Shared;
 use super::publish::{PendingReceipt, Publish, PublishJob, append};
+use super::shared::Shared;
 use crate::embedded::writer::{Write, written};
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a

@@ -14,10 +14,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::log::Shared;
 use super::notifier::Waiter;
 use super::options::file_name;
 use super::retention::Deleter;
+use super::shared::Shared;
 use super::{gaps, position, rows};
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::readers::Readers;
