@@ -168,19 +168,20 @@ pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 pub use axum;
 pub use compat::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
+pub use options::access_log::{AccessLog, InvalidAccessLog};
+pub use options::hosts::Hosts;
+pub use options::proxies::TrustedProxies;
 pub use options::{CorsOrigins, HttpOptions, InvalidList};
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;
-pub use server::access_log::{AccessLog, InvalidAccessLog};
-pub use server::client::TrustedProxies;
-pub use server::gate::Hosts;
 pub use server::serve::serve;
 #[cfg(feature = "tls")]
 pub use server::serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
-pub use service::parts::{Parts, ServiceKind};
+pub use service::kind::ServiceKind;
+pub use service::parts::Parts;
 pub use shop_core::ports::StoreSink;
 pub use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};
 

@@ -1,5 +1,9 @@
 //! The options of the routers and the listener.
 
+pub(crate) mod access_log;
+pub(crate) mod hosts;
+pub(crate) mod proxies;
+
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,9 +11,9 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 
 use crate::compat::Dialect;
-use crate::server::access_log::AccessLog;
-use crate::server::client::TrustedProxies;
-use crate::server::gate::Hosts;
+use access_log::AccessLog;
+use hosts::Hosts;
+use proxies::TrustedProxies;
 
 shop_core::options! {
     /// The options of the routers and the listener.

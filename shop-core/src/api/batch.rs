@@ -1,9 +1,11 @@
 //! The response of `/v1/purchases:batch`.
 
+use bytes::BufMut as _;
 use serde::{Deserialize, Serialize};
 
 use super::ProblemError;
-use crate::ports::Receipt;
+use crate::json::write_member;
+use crate::ports::{PublishedPurchase, Receipt};
 use crate::{PurchaseId, Timestamp};
 
 /// The media type of bodies with one JSON value per line.
@@ -66,4 +68,14 @@ impl BatchResultBody {
     pub fn new(line: usize, status: BatchStatus) -> Self {
         Self { line, status, ..Self::default() }
     }
+}
+
+/// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
+pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
+    let PublishedPurchase { purchase, receipt, replayed, .. } = published;
+    write_member(to, "{\"line\":", &(line as u64));
+    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
+    write_member(to, ",\"timestamp\":", &purchase.timestamp);
+    write_member(to, ",\"receipt\":", receipt);
+    to.put_slice(if *replayed { b",\"replayed\":true}" } else { b"}" });
 }

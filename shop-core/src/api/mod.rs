@@ -19,7 +19,7 @@ pub(crate) use lines::ends_line;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
-    batch::{BatchResultBody, BatchStatus, NDJSON},
+    batch::{BatchResultBody, BatchStatus, NDJSON, write_acknowledged},
     bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody},
     dead_letters::{
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 const PORTS: [&str; 11] = [
-    include_str!("../ports/events.rs"),
+    include_str!("../feed/port.rs"),
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/store.rs"),

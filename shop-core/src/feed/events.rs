@@ -8,8 +8,9 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::time::sleep;
 
+use super::port::PurchaseEvents;
 use super::{FeedCursor, FeedItem, PurchaseFeed, Subscription};
-use crate::ports::{PurchaseEvents, Selector, retried};
+use crate::ports::{Selector, retried};
 use crate::{ErrorKind, Result};
 
 /// The pause before an ended subscription is continued.

@@ -9,6 +9,7 @@ mod events;
 #[cfg(test)]
 mod feed_test;
 mod hub;
+pub(crate) mod port;
 mod reader;
 mod subscription;
 mod waiting;

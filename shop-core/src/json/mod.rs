@@ -11,4 +11,5 @@ mod written_test;
 pub use members::{Members, without_mark};
 pub use scalar::RawScalar;
 pub use serde_with::{number, text};
-pub use written::{WriteJson, write_acknowledged, write_member, write_members};
+pub(crate) use written::write_json;
+pub use written::{WriteJson, write_member, write_members};

@@ -1,10 +1,8 @@
-//! Purchases, and what has them, as JSON.
+//! Purchases as JSON.
 
 use bytes::BufMut;
 use compact_str::ToCompactString;
 
-use crate::log::RecordPosition;
-use crate::ports::{Cursor, Page, PublishedPurchase, Receipt};
 use crate::{Price, Purchase, PurchaseId, Timestamp};
 
 /// What is written as JSON without the cost of formatting: the same bytes as by its `Serialize`. Only the texts of a client
@@ -52,22 +50,11 @@ fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
     json.put_u8(b'}');
 }
 
-/// Appends the result of the purchase at `line` of a batch, as that of a
-/// [`BatchResultBody`](crate::api::BatchResultBody).
-pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
-    let PublishedPurchase { purchase, receipt, replayed, .. } = published;
-    write_member(to, "{\"line\":", &(line as u64));
-    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
-    write_member(to, ",\"timestamp\":", &purchase.timestamp);
-    write_member(to, ",\"receipt\":", receipt);
-    to.put_slice(if *replayed { b",\"replayed\":true}" } else { b"}" });
-}
-
 /// Implements [`WriteJson`].
 macro_rules! write_json {
     ($($type:ty: |$this:ident, $json:ident| $write:expr;)+) => {
-        $(impl WriteJson for $type {
-            fn write_json(&self, $json: &mut impl BufMut) {
+        $(impl $crate::json::WriteJson for $type {
+            fn write_json(&self, $json: &mut impl bytes::BufMut) {
                 let $this = self;
                 $write
             }
@@ -75,38 +62,12 @@ macro_rules! write_json {
     };
 }
 
+pub(crate) use write_json;
+
 write_json! {
     Purchase: |purchase, json| {
         write_member(json, "{\"id\":", &purchase.id);
         write_from_name(purchase, json, ",\"username\":");
-    };
-    PublishedPurchase: |published, json| {
-        write_member(json, "{\"purchase\":", &published.purchase);
-        write_member(json, ",\"receipt\":", &published.receipt);
-        json.put_u8(b'}');
-    };
-    Receipt: |receipt, json| {
-        let (durability, replicas) = receipt.durability.name();
-        write_member(json, "{\"id\":", &receipt.id);
-        write_member(json, ",\"durability\":", durability);
-        if let Some(replicas) = replicas {
-            write_member(json, ",\"replicas\":", &u64::from(replicas));
-        }
-        if let Some(RecordPosition { topic, partition, offset }) = &receipt.position {
-            write_member(json, ",\"position\":{\"topic\":", &**topic);
-            write_member(json, ",\"partition\":", &u64::from(*partition));
-            write_member(json, ",\"offset\":", offset);
-            json.put_u8(b'}');
-        }
-        json.put_u8(b'}');
-    };
-    Page: |page, json| {
-        json.put_slice(b"{\"items\":[");
-        for (position, purchase) in page.items.iter().enumerate() {
-            write_member(json, if position > 0 { "," } else { "" }, purchase);
-        }
-        write_member(json, "],\"next\":", &page.next.as_ref().map(Cursor::as_str));
-        json.put_u8(b'}');
     };
     Option<&str>: |text, json| match text {
         Some(text) => text.write_json(json),

@@ -1,6 +1,5 @@
 use super::WriteJson;
-use super::written::write_acknowledged;
-use crate::api::{BatchResultBody, BatchStatus};
+use crate::api::{BatchResultBody, BatchStatus, write_acknowledged};
 use crate::log::RecordPosition;
 use crate::ports::{Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector};
 use crate::{Purchase, PurchaseId, Timestamp, Uuid};

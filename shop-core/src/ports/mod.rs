@@ -8,7 +8,6 @@
 //! because the results differ: a store whose disk is full can still be read.
 
 mod cursor;
-mod events;
 mod ext;
 mod idempotent;
 mod query;
@@ -18,11 +17,12 @@ mod sink;
 mod store;
 mod store_sink;
 mod totals;
+mod written;
 
-pub use cursor::{Cursor, Keyset};
 #[cfg(feature = "mock")]
-pub use events::MockPurchaseEvents;
-pub use events::PurchaseEvents;
+pub use crate::feed::port::MockPurchaseEvents;
+pub use crate::feed::port::PurchaseEvents;
+pub use cursor::{Cursor, Keyset};
 #[doc(hidden)]
 pub use ext::PurchaseQueryExt;
 #[doc(hidden)]

@@ -5,13 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::authorize::Principal;
-use crate::response::{HttpError, HttpResult};
-use crate::routes::matched::Matched;
-use crate::routes::route::{Access, Class};
 
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
@@ -100,42 +96,11 @@ impl Authenticate for AnyOf {
 /// The longest token that is looked at, in bytes. Tokens with many claims have 2 to 4 KiB.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// Adds the sender to `request`. A route with [`Access::Partial`] needs none.
-pub(crate) async fn identify(authenticate: &Arc<dyn Authenticate>, request: &mut Request) -> HttpResult<()> {
-    let invalid = |reason: Cow<'static, str>| {
-        HttpError::unauthenticated("Bearer error=\"invalid_token\"", format!("The token {reason}"))
-    };
-    let matched = Matched::of(request.extensions())?;
-    let principal = match bearer(request.headers()) {
-        None if matched.access == Access::Partial => return Ok(()),
-        None => {
-            let text = "Authentication is required: send Authorization: Bearer with a token or an API key";
-            return Err(HttpError::unauthenticated("Bearer", text));
-        }
-        Some(Err(reason)) => return Err(invalid(reason.into())),
-        Some(Ok(token)) => authenticate.principal(token).await.map_err(|rejection| match rejection {
-            Rejection::Invalid(reason) => invalid(reason),
-            Rejection::Unavailable => HttpError::UNVERIFIABLE,
-        })?,
-    };
-    if let Some(trail) = &matched.trail {
-        trail.principal.get_or_init(|| principal.clone());
-    }
-    if matched.class == Class::Stream
-        && let Some(header) = request.headers().get(header::AUTHORIZATION).cloned()
-    {
-        let credential = Credential { authenticate: Arc::clone(authenticate), header };
-        request.extensions_mut().insert(credential);
-    }
-    request.extensions_mut().insert(principal);
-    Ok(())
-}
-
 /// What a request was authenticated with. It is an extension of requests for a stream, which may outlive it.
 #[derive(Debug, Clone)]
 pub(crate) struct Credential {
-    authenticate: Arc<dyn Authenticate>,
-    header: HeaderValue,
+    pub(crate) authenticate: Arc<dyn Authenticate>,
+    pub(crate) header: HeaderValue,
 }
 
 impl Credential {
@@ -151,7 +116,7 @@ impl Credential {
 }
 
 /// The token of a request, if there is one.
-fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;
     if values.next().is_some() {

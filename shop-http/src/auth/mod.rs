@@ -14,7 +14,7 @@ mod trail;
 #[cfg(feature = "auth")]
 pub use api_keys::{ApiKeys, InvalidApiKeys};
 pub use authenticate::{AnyOf, Authenticate, Rejection};
-pub(crate) use authenticate::{Credential, identify};
+pub(crate) use authenticate::{Credential, bearer};
 pub use authorize::{Action, Authorize, Decision, Principal};
 pub(crate) use authorize::{Caller, Policy};
 #[cfg(feature = "auth")]

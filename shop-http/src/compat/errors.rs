@@ -9,7 +9,7 @@ use shop_core::api::problem;
 use super::{Dialect, Errors, MissingFields, Outage};
 use crate::response::error::{FailedCall, HttpError, Subject};
 use crate::response::validation_error::{Kind, ValidationError, texts};
-use crate::service::ServiceKind;
+use crate::service::kind::ServiceKind;
 
 /// The text for missing members, where it names all that are required.
 const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
-use crate::service::ServiceKind;
+use crate::service::kind::ServiceKind;
 
 /// Measures attempts to publish, by outcome.
 #[derive(Debug)]

@@ -16,8 +16,6 @@ use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 use crate::compat::{By, View};
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
 use crate::response::{HttpError, HttpResult};
-use crate::service::dead_letters::DeadLetterPage;
-use crate::service::waiting::DEFAULT_WAIT;
 
 /// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them.
 #[derive(Debug)]
@@ -29,11 +27,17 @@ pub(crate) struct Query {
 /// The awaited purchase, and the maximum wait.
 pub(crate) type Wait = Option<(PurchaseId, Duration)>;
 
+/// Which dead letters are listed: the topic, the filter and the limit.
+pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
+
 /// The parameters outside of `/v1`. Others are ignored there.
 const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
 /// So many errors are reported: each is compared with all names before it.
 const MAX_ERRORS: usize = 64;
+
+/// The default wait for a purchase.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
 /// The maximum wait of a request.
 const MAX_WAIT_SECONDS: f64 = 10.0;

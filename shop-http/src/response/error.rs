@@ -14,7 +14,7 @@ use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::{ValidationError, texts};
-use crate::service::ServiceKind;
+use crate::service::kind::ServiceKind;
 
 /// The error of a request, as `/v1` reports it. A response that is made of it has no body:
 /// [`Dialect::render`](crate::compat::Dialect::render) writes it, in the form of the path.

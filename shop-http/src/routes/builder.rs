@@ -12,9 +12,10 @@ use axum::response::IntoResponse;
 use axum::routing::Route;
 use tower::{Layer, Service as TowerService};
 
-use crate::auth::{Authenticate, Authorize, Policy, Scopes, identify};
+use crate::auth::{Authenticate, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
+use crate::routes::identify::identify;
 use crate::routes::site::{self, Guard};
 use crate::service::parts::Parts;
 use crate::service::{Service, ServiceKind};

@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod groups;
+mod identify;
 pub(crate) mod matched;
 pub(crate) mod mount;
 pub(crate) mod route;

@@ -17,11 +17,12 @@ use tokio::time::timeout;
 use tower::{ServiceExt, service_fn};
 use tracing::{Instrument, Span};
 
-use crate::auth::{Authenticate, identify};
+use crate::auth::Authenticate;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::groups::RouteGroup;
+use crate::routes::identify::identify;
 use crate::routes::matched::Matched;
 use crate::routes::route::{Access, Class, Listed, Route};
 use crate::routes::table;

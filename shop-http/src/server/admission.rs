@@ -9,10 +9,11 @@ use axum::response::{IntoResponse, Response};
 
 use crate::auth::Principal;
 use crate::options::HttpOptions;
+use crate::options::proxies::TrustedProxies;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::matched::Matched;
 use crate::routes::route::Class;
-use crate::server::client::{TrustedProxies, network};
+use crate::server::client::network;
 use crate::server::pools::{Client, Pools, Slot};
 use crate::server::rates::{Charge, Rates};
 

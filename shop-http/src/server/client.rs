@@ -1,48 +1,15 @@
 //! The client of a request: the address that it comes from, also behind proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
-use ipnet::IpNet;
 
-use crate::options::{InvalidList, list};
+use crate::options::proxies::TrustedProxies;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The proxies whose header `X-Forwarded-For` is believed (default none).
-///
-/// The client of a request is the last address of the header that is not a proxy's. Without a trusted proxy it is the
-/// address of the connection, whatever the header says.
-///
-/// ```
-/// use shop_http::TrustedProxies;
-///
-/// assert!("10.0.0.0/8, 192.0.2.7, fd00::/8".parse::<TrustedProxies>().is_ok());
-/// assert!("proxy.example".parse::<TrustedProxies>().is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
-
-impl FromStr for TrustedProxies {
-    type Err = InvalidList;
-
-    /// Reads addresses and networks separated by commas.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NETWORKS: &str = "an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas";
-        let network = |text: &str| text.parse().map(IpAddr::into).or_else(|_network| text.parse()).ok();
-        list(text, NETWORKS, network).map(Self)
-    }
-}
-
 impl TrustedProxies {
-    /// Whether `address` is one of them.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
-    }
-
     /// The client of `request`; `None` if the address of its connection is unknown.
     pub(crate) fn client_of(&self, request: &Request) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;

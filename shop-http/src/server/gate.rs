@@ -1,80 +1,11 @@
 //! Refuses requests by their head: what breaks the rules of HTTP, or names another host.
 
-use std::net::IpAddr;
-use std::str::FromStr;
-
 use axum::extract::Request;
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Version, header};
 use shop_core::ErrorKind;
 
-use crate::options::{InvalidList, list};
+use crate::options::hosts::{Hosts, is_local, parsed};
 use crate::response::{HttpError, HttpResult};
-
-/// The hosts that a service responds for, by the header `Host`.
-///
-/// A page of another site can reach a service on the machine or in the network of its reader by a name that resolves to
-/// an address there (DNS rebinding). It cannot choose the `Host`, which is that name.
-///
-/// ```
-/// use shop_http::Hosts;
-///
-/// assert_eq!(Hosts::default(), Hosts::Any);
-/// assert!("shop.example, localhost:3000".parse::<Hosts>().is_ok());
-/// assert!("https://shop.example".parse::<Hosts>().is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Hosts {
-    /// All.
-    #[default]
-    Any,
-    /// These. One without a port allows all ports.
-    List(Vec<Authority>),
-    /// These, `localhost` and names below it, addresses, and requests that name none: what a page of another site cannot
-    /// rebind.
-    Local(Vec<Authority>),
-}
-
-impl FromStr for Hosts {
-    type Err = InvalidList;
-
-    /// Reads hosts separated by commas.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const HOSTS: &str = "a host: use names such as shop.example or localhost:3000, separated by commas";
-        list(text, HOSTS, parsed).map(Self::List)
-    }
-}
-
-impl Hosts {
-    /// The same hosts with those of [`Local`](Self::Local), or these alone in place of [`Any`](Self::Any).
-    #[must_use]
-    pub fn or_local(self) -> Self {
-        match self {
-            Self::Any => Self::Local(Vec::new()),
-            Self::List(hosts) | Self::Local(hosts) => Self::Local(hosts),
-        }
-    }
-
-    fn allows(&self, host: Option<&Authority>) -> bool {
-        let hosts = match self {
-            Self::Any => return true,
-            Self::Local(_) if host.is_none_or(|host| is_local(host.host())) => return true,
-            Self::List(hosts) | Self::Local(hosts) => hosts,
-        };
-        // The root of DNS may be written.
-        let name = |host: &Authority| host.host().trim_end_matches('.').to_ascii_lowercase();
-        let is_same = |known: &&Authority, host: &Authority| {
-            name(known) == name(host) && (known.port().is_none() || known.port_u16() == host.port_u16())
-        };
-        host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
-    }
-}
-
-/// Whether `host` is an address, or a name that resolves to this machine alone (RFC 6761, section 6.3).
-fn is_local(host: &str) -> bool {
-    let is_name = |name: String| name == "localhost" || name.ends_with(".localhost");
-    host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() || is_name(host.to_ascii_lowercase())
-}
 
 /// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are, and need no parser.
 fn plain(host: &str) -> Option<&str> {
@@ -82,12 +13,6 @@ fn plain(host: &str) -> Option<&str> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
     (!name.is_empty() && name.bytes().all(is_name) && port.bytes().all(|byte| byte.is_ascii_digit()))
         .then_some(name)
-}
-
-/// A host with an optional port.
-fn parsed(text: &str) -> Option<Authority> {
-    let is_host = |host: &Authority| !host.host().is_empty() && !host.as_str().contains('@');
-    text.parse().ok().filter(is_host)
 }
 
 /// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.

@@ -15,6 +15,7 @@ use shop_core::shop::DeadLetterLog;
 use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::Mutex;
 
+use crate::request::query::DeadLetterPage;
 use crate::service::Purchases;
 
 /// How many purchases a forecast looks up at once.
@@ -27,9 +28,6 @@ pub(crate) struct DeadLetterLogs {
     /// One request resolves at a time, so that two of this process do not publish the same record.
     resolving: Arc<Mutex<()>>,
 }
-
-/// Which dead letters are listed: the topic, the filter and the limit.
-pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
 
 /// What became of the dead letters at a position, and why.
 pub(crate) type Outcome = (ResolvedStatus, Option<String>);

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod dead_letters;
+pub(crate) mod kind;
 mod names;
 pub(crate) mod other_role;
 pub(crate) mod parts;
@@ -34,7 +35,7 @@ use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::route::Listed;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::parts::Parts;
-pub(crate) use crate::service::parts::ServiceKind;
+pub(crate) use kind::ServiceKind;
 
 /// The state of all routes.
 #[derive(Debug)]

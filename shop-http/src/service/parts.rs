@@ -9,26 +9,7 @@ use shop_core::{Clock, SystemClock};
 #[cfg(feature = "accounts")]
 use crate::accounts::role::{OrdersRole, UsersRole};
 use crate::metrics::Metrics;
-
-/// Which of the two services this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServiceKind {
-    /// Accepts purchases, by default into a log, and lists them.
-    Facing,
-    /// Owns the store, and lists purchases.
-    Management,
-}
-
-impl ServiceKind {
-    /// Its name: `facing` or `management`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Facing => "facing",
-            Self::Management => "management",
-        }
-    }
-}
+use crate::service::kind::ServiceKind;
 
 /// A service: its roles, and what they share.
 ///

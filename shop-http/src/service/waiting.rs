@@ -10,12 +10,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
+use crate::request::query::DEFAULT_WAIT;
 use crate::response::HttpResult;
 use crate::server::pools::Slot;
 use crate::service::purchases::Purchases;
 
-/// The default wait for a purchase.
-pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// The bounds of the pauses between two queries for an awaited purchase, which usually is stored soon. Where this
 /// process runs the ingest, each batch also triggers a query.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
 use shop_core::api::NDJSON;
-use shop_core::json::write_acknowledged;
+use shop_core::api::write_acknowledged;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use super::Selector;
+use super::{FeedCursor, FeedItem};
 use crate::Result;
-use crate::feed::{FeedCursor, FeedItem};
+use crate::ports::Selector;
 
 /// Follows purchases as they become visible: those of a log by a [`PurchaseFeed`](crate::feed::PurchaseFeed), those of a
 /// service by a `ShopClient`.
