@@ -1,14 +1,12 @@
-//! The socket of a client, which must read fast enough, and is reset if it has a response in part only.
+//! The socket of a client, which is reset if it has a response in part only.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connections::Connection;
 use super::pools::Place;
@@ -19,12 +17,11 @@ pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<(
     if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) }
 }
 
-/// A stream whose client must read at a minimum rate.
+/// A stream that tells its connection what arrives, and what the client accepts.
 #[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
-    pace: Pace,
     reset_on_close: fn(&S, bool) -> io::Result<()>,
     is_reset: bool,
     /// What has arrived of a head, in bytes.
@@ -41,11 +38,10 @@ impl<S> ClientStream<S> {
     pub(crate) const fn new(
         stream: S,
         connection: Arc<Connection>,
-        pace: Pace,
         held: Place,
         reset_on_close: fn(&S, bool) -> io::Result<()>,
     ) -> Self {
-        Self { stream, connection, pace, reset_on_close, is_reset: false, head: 0, held }
+        Self { stream, connection, reset_on_close, is_reset: false, head: 0, held }
     }
 
     /// Counts what has arrived of a head.
@@ -95,7 +91,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
             this.set_reset(true);
         }
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.pace.check(context, written, &this.connection)
+        this.connection.write(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -108,7 +105,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
             this.set_reset(true);
         }
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        this.pace.check(context, written, &this.connection)
+        this.connection.write(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -129,92 +127,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     }
 }
 
-/// How long a client may keep a response waiting. Each byte that it accepts adds the time that the rate allows for it,
-/// up to the maximum.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    max: Duration,
-    /// Bytes per second. 0: each byte restores the maximum.
-    rate: u32,
-    left: Duration,
-    /// Since when it accepts nothing.
-    blocked: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Pace {
-    pub(crate) const fn new(max: Duration, rate: u32) -> Self {
-        Self { max, rate, left: max, blocked: None, timer: None }
-    }
-
-    fn check(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-        connection: &Connection,
-    ) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Pending => {
-                if self.blocked.is_none() {
-                    let now = Instant::now();
-                    self.blocked = Some(now);
-                    connection.set_blocked(true);
-                    match &mut self.timer {
-                        Some(timer) => timer.as_mut().reset(now + self.left),
-                        timer @ None => *timer = Some(Box::pin(sleep_until(now + self.left))),
-                    }
-                }
-                let is_over =
-                    self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready());
-                if is_over {
-                    let error = io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly");
-                    return Poll::Ready(Err(error));
-                }
-            }
-            Poll::Ready(Ok(bytes)) => {
-                if let Some(since) = self.blocked.take() {
-                    connection.set_blocked(false);
-                    self.left = self.left.saturating_sub(since.elapsed());
-                }
-                if self.left < self.max {
-                    self.left = self.left.saturating_add(self.earned(*bytes)).min(self.max);
-                }
-            }
-            Poll::Ready(Err(_)) => {}
-        }
-        written
-    }
-
-    /// The time for `bytes`.
-    fn earned(&self, bytes: usize) -> Duration {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match u64::from(self.rate) {
-            0 if bytes > 0 => self.max,
-            0 => Duration::ZERO,
-            rate => Duration::from_millis(bytes.saturating_mul(1_000) / rate),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::time::Duration;
 
     use axum::http::Version;
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{sleep, timeout};
 
+    use super::super::connections::Connections;
     use super::super::pools::{Client, Pool};
     use super::*;
+    use crate::options::HttpOptions;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
+    fn stream<S>(stream: S, connection: &Arc<Connection>) -> ClientStream<S> {
         let held = Pool::new(16 << 10).nothing(Client::Unlimited);
-        ClientStream::new(stream, Arc::new(Connection::new()), Pace::new(30 * SECOND, rate), held, |_, _| {
-            Ok(())
-        })
+        ClientStream::new(stream, Arc::clone(connection), held, |_, _| Ok(()))
+    }
+
+    /// Whether `sent` completes before its client is disconnected, which must read so many bytes per second.
+    async fn is_served<S>(server: S, rate: u32, sent: impl AsyncFnOnce(ClientStream<S>)) -> bool {
+        let all = Connections::new(&HttpOptions::default().min_read_rate(rate));
+        let registered = all.register(Client::Unlimited).unwrap();
+        let _request = registered.connection.begin(Version::HTTP_11, None);
+        tokio::select! {
+            () = sent(stream(server, &registered.connection)) => true,
+            () = registered.connection.evicted() => false,
+            never = all.close_overdue() => match never {},
+        }
     }
 
     /// Reads 1,000 bytes every so many seconds.
@@ -229,23 +173,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_too_slowly_is_disconnected() {
         // A client that reads 1,000 bytes every so many seconds, of 200,000.
-        for (every, rate, is_served) in [(1, 1_000, true), (2, 1_000, false), (29, 0, true), (31, 0, false)] {
+        for (every, rate, expected) in [(1, 1_000, true), (2, 1_000, false), (29, 0, true), (31, 0, false)] {
             let (mut client, server) = duplex(1_000);
-            let mut server = stream(server, rate);
-            let send =
-                async { server.write_all(&[0; 200_000]).await.map(|()| server.shutdown().now_or_never()) };
-            let sent = tokio::select! {
-                sent = send => sent,
-                () = read_slowly(&mut client, every) => unreachable!(),
+            let send = async |mut server: ClientStream<_>| {
+                tokio::select! {
+                    sent = server.write_all(&[0; 200_000]) => sent.unwrap(),
+                    () = read_slowly(&mut client, every) => unreachable!(),
+                }
             };
-            assert_eq!(sent.is_ok(), is_served, "1,000 bytes every {every} s, {rate} bytes per second");
+            let served = is_served(server, rate, send).await;
+            assert_eq!(served, expected, "1,000 bytes every {every} s, {rate} bytes per second");
         }
     }
 
     #[tokio::test]
     async fn the_bytes_of_heads_are_bounded_until_their_requests_begin() {
         let (mut client, server) = duplex(64 << 10);
-        let mut server = stream(server, 0);
+        let mut server = stream(server, &Arc::new(Connection::new(&HttpOptions::default())));
         client.write_all(&[0; 64 << 10]).await.unwrap();
         let mut part = [0; 8 << 10];
         for _request in 0..2 {
@@ -258,23 +202,29 @@ mod tests {
         assert!(server.read_exact(&mut [0; 32 << 10]).now_or_never().is_none_or(|read| read.is_err()));
     }
 
+    /// Lets a client wait, and keep 1,000 bytes waiting for 20 s, and restores that time.
+    async fn pause_and_go_on(server: &mut ClientStream<DuplexStream>, client: &mut DuplexStream) {
+        sleep(100 * SECOND).await;
+        server.write_all(&[0; 1_000]).await.unwrap();
+        let mut more = pin!(server.write_all(&[0; 1_000]));
+        assert!(timeout(20 * SECOND, &mut more).await.is_err());
+        client.read_exact(&mut [0; 2_000][..1_000]).await.unwrap();
+        more.await.unwrap();
+        client.read_exact(&mut [0; 1_000]).await.unwrap();
+        for _ in 0..20 {
+            server.write_all(&[0; 1_000]).await.unwrap();
+            client.read_exact(&mut [0; 1_000]).await.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn time_without_pending_output_does_not_count() {
         let (mut client, server) = duplex(1_000);
-        let mut server = stream(server, 1_000);
-        for _ in 0..10 {
-            sleep(100 * SECOND).await;
-            server.write_all(&[0; 1_000]).await.unwrap();
-            let mut more = pin!(server.write_all(&[0; 1_000]));
-            assert!(timeout(20 * SECOND, &mut more).await.is_err());
-            client.read_exact(&mut [0; 2_000][..1_000]).await.unwrap();
-            more.await.unwrap();
-            client.read_exact(&mut [0; 1_000]).await.unwrap();
-            // Restores the time of 20 s.
-            for _ in 0..20 {
-                server.write_all(&[0; 1_000]).await.unwrap();
-                client.read_exact(&mut [0; 1_000]).await.unwrap();
+        let send = async |mut server: ClientStream<_>| {
+            for _ in 0..10 {
+                pause_and_go_on(&mut server, &mut client).await;
             }
-        }
+        };
+        assert!(is_served(server, 1_000, send).await);
     }
 }

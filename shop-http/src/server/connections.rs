@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -12,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
+use crate::server::pace::Pace;
 use crate::server::pools::{Client, Place, Pool};
 use crate::watched_body::{Polled, WatchedBody};
 
@@ -33,8 +36,8 @@ pub(crate) struct Connection {
 struct State {
     /// The requests in flight.
     requests: u32,
-    /// Whether the client does not accept what is sent to it.
-    is_blocked: bool,
+    /// How the client accepts what is sent to it.
+    pace: Pace,
     /// Since when a part of the head of a request over HTTP/1 has arrived, if one has.
     head_since: Option<Instant>,
     /// Whether it has had a request.
@@ -55,7 +58,7 @@ struct State {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.requests == 0 && !self.is_blocked
+        self.requests == 0 && !self.pace.is_blocked()
     }
 
     /// The order in which idle connections are closed: those without any request first, then by the time of the last
@@ -68,7 +71,8 @@ impl State {
     fn deadline(&self, options: &HttpOptions) -> Option<Instant> {
         let (since, limit) = match self.head_since {
             _ if self.chosen_at.is_some() => return None,
-            _ if !self.is_idle() => (*self.sending.values().min()?, options.write_timeout),
+            _ if self.pace.is_blocked() => return self.pace.deadline(),
+            _ if self.requests > 0 => (*self.sending.values().min()?, options.write_timeout),
             Some(head_since) => (head_since, options.header_read_timeout),
             None if self.is_used => (self.idle_since, options.idle_timeout),
             None => (self.idle_since, options.first_byte_timeout),
@@ -78,10 +82,10 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(options: &HttpOptions) -> Self {
         let state = State {
             requests: 0,
-            is_blocked: false,
+            pace: Pace::new(options.write_timeout, options.min_read_rate),
             head_since: None,
             is_used: false,
             is_streaming: false,
@@ -93,12 +97,19 @@ impl Connection {
         Self { state: Mutex::new(state), evicted: Notify::new() }
     }
 
-    pub(crate) fn set_blocked(&self, is_blocked: bool) {
+    /// Notes what the client has accepted of a response.
+    pub(crate) fn write(&self, written: &Poll<io::Result<usize>>) {
         let mut state = self.state.lock();
-        if !is_blocked {
-            state.idle_since = Instant::now();
+        match written {
+            Poll::Pending => state.pace.block(),
+            Poll::Ready(Ok(bytes)) => {
+                if state.pace.is_blocked() {
+                    state.idle_since = Instant::now();
+                }
+                state.pace.accept(*bytes);
+            }
+            Poll::Ready(Err(_)) => {}
         }
-        state.is_blocked = is_blocked;
     }
 
     /// The client has sent something. Returns whether it is a part of a head.
@@ -138,8 +149,10 @@ impl Connection {
         loop {
             self.evicted.notified().await;
             let mut state = self.state.lock();
-            // A request may have begun since it was chosen.
-            if state.is_idle() || state.sending.values().any(|since| Some(*since) < state.chosen_at) {
+            // A request may have begun since it was chosen, or the client has read on.
+            let is_unread = state.sending.values().any(|since| Some(*since) < state.chosen_at);
+            let is_slow = state.pace.deadline().is_some_and(|deadline| Some(deadline) <= state.chosen_at);
+            if state.is_idle() || is_unread || is_slow {
                 return;
             }
             state.chosen_at = None;
@@ -288,7 +301,7 @@ impl Connections {
         if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
         }
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::new(&self.options));
         let mut open = self.open.lock();
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
@@ -336,7 +349,7 @@ mod tests {
         // Of the four, one is in use, one was used before, and one does not read its response.
         let busy = open[0].connection.begin(Version::HTTP_11, None);
         drop(open[1].connection.begin(Version::HTTP_11, None));
-        open[2].connection.set_blocked(true);
+        open[2].connection.write(&Poll::Pending);
         advance(MIN_IDLE).await;
         for expected in [3, 1] {
             let mut room = std::pin::pin!(all.room());
@@ -376,7 +389,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_nothing_is_closed_in_time() {
         let (first_byte, time) = (10 * MIN_IDLE, 30 * MIN_IDLE);
-        let all = Connections::new(&HttpOptions::default().header_read_timeout(time).idle_timeout(3 * time));
+        let options = HttpOptions::default().header_read_timeout(time).idle_timeout(3 * time);
+        let all = Connections::new(&options.write_timeout(100 * time));
         let open = || opened(&all, HERE).now_or_never().unwrap().unwrap();
         let mut closing = std::pin::pin!(all.close_overdue());
         let silent = open();
@@ -392,10 +406,10 @@ mod tests {
             assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
         }
         assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "a request is in progress");
-        busy.connection.set_blocked(true);
+        busy.connection.write(&Poll::Pending);
         drop(request);
         assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "the response is not read yet");
-        busy.connection.set_blocked(false);
+        busy.connection.write(&Poll::Ready(Ok(1)));
         let time = 3 * time;
         let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
         assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");

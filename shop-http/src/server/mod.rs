@@ -8,6 +8,7 @@ mod client_stream;
 mod connections;
 pub(crate) mod gate;
 pub(crate) mod observe;
+mod pace;
 pub(crate) mod pools;
 pub(crate) mod rates;
 pub(crate) mod serve;

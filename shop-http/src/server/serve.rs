@@ -32,7 +32,7 @@ use {
 
 use crate::options::HttpOptions;
 use crate::server::client::network;
-use crate::server::client_stream::{ClientStream, Pace, reset_on_close};
+use crate::server::client_stream::{ClientStream, reset_on_close};
 use crate::server::connections::{Connection, Connections};
 use crate::server::gate;
 use crate::server::pools::{Client, Pool};
@@ -237,9 +237,8 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let pace = Pace::new(self.options.write_timeout, self.options.min_read_rate);
         let head = self.heads.nothing(self.client(peer));
-        let stream = ClientStream::new(stream, Arc::clone(connection), pace, head, reset_on_close);
+        let stream = ClientStream::new(stream, Arc::clone(connection), head, reset_on_close);
         let service = self.service(peer, connection);
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
