@@ -54,11 +54,7 @@ pub(crate) async fn post_user(
     service.policy.check(&caller, &Action::RegisterUser)?;
     let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
     // Anonymous callers share their keys.
-    let own = caller
-        .principal
-        .as_ref()
-        .and_then(Principal::owner)
-        .map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let own = caller.principal.owner().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
     let inserted = service.write(USER, &key, failpoints("row", store.insert(&new))).await?;
     created(inserted, dialect, &mount)

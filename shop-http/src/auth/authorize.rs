@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use shop_core::UserId;
 use shop_core::ports::Selector;
 
-use super::trail::{Audited, Trail, described};
 use crate::response::{HttpError, HttpResult};
 
 /// The sender of a request.
@@ -228,27 +227,20 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
 }
 
 /// The sender of a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Caller {
-    /// The principal, if an authentication layer has inserted one.
-    pub(crate) principal: Option<Principal>,
+    /// That of an authentication layer, or an anonymous one.
+    pub(crate) principal: Principal,
     /// The record for the access log, if there is one.
     trail: Option<Arc<Trail>>,
 }
 
 impl Caller {
-    pub(crate) const fn new(principal: Option<Principal>, trail: Option<Arc<Trail>>) -> Self {
+    pub(crate) fn new(principal: Principal, trail: Option<Arc<Trail>>) -> Self {
+        if let Some(trail) = &trail {
+            trail.principal.get_or_init(|| principal.clone());
+        }
         Self { principal, trail }
-    }
-
-    /// The name of the principal, unless it is anonymous.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.principal.as_ref()?.name()
-    }
-
-    /// The user id of the principal, if it is a user.
-    pub(crate) fn subject(&self) -> Option<&str> {
-        self.principal.as_ref()?.subject()
     }
 
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
@@ -256,19 +248,16 @@ impl Caller {
         if self.trail.is_none() {
             return;
         }
-        let sender = self.principal.as_ref().filter(|sender| sender.name().is_some());
-        let is_foreign = sender.is_some_and(|sender| !action.is_limited_to(sender));
-        match described(action) {
-            Some((action, user, is_write)) if is_write || is_foreign => {
-                self.audit(Audited { action, user, is_allowed, ..Audited::default() });
-            }
-            _ => self.identify(),
+        let is_foreign = self.principal.name().is_some() && !action.is_limited_to(&self.principal);
+        if let Some((action, user, is_write)) = described(action)
+            && (is_write || is_foreign)
+        {
+            self.audit(Audited { action, user, is_allowed, ..Audited::default() });
         }
     }
 
-    /// Records an action for the audit log, and who does it.
+    /// Records an action for the audit log.
     pub(crate) fn audit(&self, audited: Audited) {
-        self.identify();
         if let Some(trail) = &self.trail {
             trail.audited.get_or_init(|| audited);
         }
@@ -280,12 +269,47 @@ impl Caller {
             trail.resolved.get_or_init(|| count);
         }
     }
+}
 
-    fn identify(&self) {
-        if let (Some(trail), Some(sender)) = (&self.trail, &self.principal) {
-            trail.principal.get_or_init(|| sender.clone());
-        }
-    }
+/// What the routes find out about a request. The first value counts.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    pub(crate) principal: OnceLock<Principal>,
+    pub(crate) audited: OnceLock<Audited>,
+    /// The number of dead letters that were resolved.
+    pub(crate) resolved: OnceLock<usize>,
+}
+
+/// An action with a line in the audit log.
+#[derive(Debug, Default)]
+pub(crate) struct Audited {
+    pub(crate) action: &'static str,
+    /// The user whose data it is about. `None` where that is not one user with a known id.
+    pub(crate) user: Option<String>,
+    /// Whether the policy allowed it.
+    pub(crate) is_allowed: bool,
+    /// Of a batch: the number of purchases, and of those that the policy denied.
+    pub(crate) batch: Option<(usize, usize)>,
+    /// The positions of the dead letters to resolve, separated by spaces.
+    pub(crate) positions: Option<String>,
+    /// Why they are resolved, as the sender says.
+    pub(crate) reason: Option<String>,
+}
+
+/// The name of `action`, the user that it is about, and whether it is a write. `None` if it is not about users.
+fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
+    Some(match action {
+        Action::Buy(user) => ("buy", Some(user.to_string()), true),
+        Action::ReadPurchases(Selector::User(user)) => ("read_purchases", Some(user.to_string()), false),
+        // A name is personal data, and not an id.
+        Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", None, false),
+        Action::ReadPurchases(_) => ("read_all_purchases", None, false),
+        Action::RegisterUser => ("register_user", None, true),
+        Action::ReadUser(user) => ("read_user", Some(user.to_string()), false),
+        Action::PlaceOrder(user) => ("place_order", Some(user.to_string()), true),
+        Action::ReadOrders(user) => ("read_orders", Some(user.to_string()), false),
+        Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => return None,
+    })
 }
 
 /// The policy of a service. Without one, everything is allowed.
@@ -307,8 +331,7 @@ impl Policy {
     /// Asks whether `caller` may perform `action`.
     pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
         let Some(policy) = &self.authorize else { return Ok(()) };
-        let anonymous = Principal::anonymous();
-        match policy.may(caller.principal.as_ref().unwrap_or(&anonymous), action) {
+        match policy.may(&caller.principal, action) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(HttpError::denied(self.requires_token, reason)),
         }

@@ -185,7 +185,7 @@ impl Events {
             Err(_rejected) => return false,
         };
         let read = Action::ReadPurchases(&self.selector);
-        self.purchases.policy.decide(&Caller::new(Some(principal), None), &read).is_ok()
+        self.purchases.policy.decide(&Caller::new(principal, None), &read).is_ok()
     }
 }
 

@@ -20,5 +20,6 @@ pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> 
         ("list_everyone", may(&Action::ReadPurchases(&Selector::All))),
     ];
     let allowed: Vec<_> = actions.into_iter().filter_map(|(name, may)| may.then_some(name)).collect();
-    Json(json!({"name": caller.name(), "subject": caller.subject(), "may": allowed}))
+    let Caller { principal, .. } = &caller;
+    Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
 }

@@ -7,7 +7,7 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use crate::auth::{Caller, Trail};
+use crate::auth::{Caller, Principal, Trail};
 use crate::compat::{Dialect, RequestDialect};
 use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
@@ -86,7 +86,7 @@ impl Caller {
     /// The sender of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let trail = extensions.get::<Matched>().and_then(|matched| matched.trail.clone());
-        Self::new(extensions.get().cloned(), trail)
+        Self::new(extensions.get().cloned().unwrap_or(Principal::anonymous()), trail)
     }
 }
 
