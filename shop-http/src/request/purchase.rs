@@ -17,7 +17,7 @@ use crate::request::fields::{Body, no_object};
 use crate::request::strict;
 use crate::response::validation_error::{Kind, Location};
 use crate::response::{HttpError, HttpResult};
-use crate::service::batch::InBatch;
+use crate::service::purchases::InBatch;
 use crate::service::{Purchases, ServiceKind};
 
 /// JSON that counts as empty: the falsy values of the replaced systems' languages, the first four of them falsy in

@@ -1,6 +1,5 @@
 //! The roles of a service.
 
-pub(crate) mod batch;
 pub(crate) mod dead_letters;
 pub(crate) mod kind;
 mod names;
@@ -8,7 +7,6 @@ pub(crate) mod other_role;
 pub(crate) mod parts;
 pub(crate) mod publisher;
 pub(crate) mod purchases;
-pub(crate) mod recent;
 pub(crate) mod waiting;
 
 pub(crate) use other_role::OtherRole;

@@ -26,7 +26,7 @@ use crate::response::{HttpError, HttpResult};
 use crate::routes::matched::Matched;
 use crate::server::pools::{Place, Slot};
 use crate::server::rates::Charge;
-use crate::service::batch::{BatchResult, InBatch};
+use crate::service::purchases::{BatchResult, InBatch};
 use crate::service::{Purchases, ServiceKind};
 
 use lines::Line;
