@@ -14,8 +14,7 @@ use crate::compat::{By, ItemForm, ListingForm, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::query::Wait;
 use crate::request::{PathText, Query};
-use crate::resources::listing_stream::{self, StreamForm};
-use crate::response::listing::{Envelope, page_body};
+use crate::resources::listing_body::{self, Envelope, StreamForm, page_body};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::server::pools::Slot;
@@ -89,7 +88,7 @@ impl ListingRequest {
         let view = view.unwrap_or(form.view);
         let envelope = Envelope { view, item, who: String::new(), requested: By::UserId, found: None };
         if !is_page {
-            request.limit = listing_stream::FIRST_PAGE;
+            request.limit = listing_body::FIRST_PAGE;
         }
         let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
@@ -157,7 +156,7 @@ async fn list(
         Ok(page_body(&listing.envelope, &page, summary))
     } else {
         let (purchases, request) = (Arc::clone(purchases), listing.request.clone());
-        listing_stream::whole(purchases, StreamForm::Envelope(listing.envelope), selector, request, &page)
+        listing_body::whole(purchases, StreamForm::Envelope(listing.envelope), selector, request, &page)
     };
     let body = body.map_err(|error| HttpError::query(error, purchases.subject()))?;
     let next = page.next.filter(|_| listing.is_page);

@@ -9,7 +9,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod listing;
-mod listing_stream;
+mod listing_body;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;

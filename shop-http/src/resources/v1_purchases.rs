@@ -15,7 +15,7 @@ use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 use crate::auth::{Action, Caller};
 use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
-use crate::resources::listing_stream::{self, StreamForm};
+use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
@@ -57,7 +57,7 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
         None => respond_json(written(&page, 100 + page.items.len() * PURCHASE_BYTES)),
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
-            let body = listing_stream::whole(all, form, selector, request, &page);
+            let body = listing_body::whole(all, form, selector, request, &page);
             file(format, body.map_err(|error| HttpError::query(error, purchases.subject()))?)
         }
     };

@@ -3,7 +3,6 @@
 pub(crate) mod constant;
 pub(crate) mod error;
 pub(crate) mod failure_log;
-pub(crate) mod listing;
 pub(crate) mod validation_error;
 
 pub(crate) use error::{HttpError, Subject};

@@ -1,5 +1,5 @@
-//! A whole listing, streamed page by page in constant memory: as JSON with the count and the sum of exactly the streamed
-//! purchases, or as a file.
+//! The bodies of listings: a page outside of `/v1`, and a whole listing, streamed page by page in constant memory: as JSON
+//! with the count and the sum of exactly the streamed purchases, or as a file.
 
 use std::sync::Arc;
 
@@ -7,10 +7,13 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shop_core::api::RowFormat;
-use shop_core::ports::{Page, PageLimit, PageRequest, Selector, Summary};
-use shop_core::{Error, RequestContext};
+use shop_core::json::write_member;
+use shop_core::ports::{Cursor, Page, PageLimit, PageRequest, Selector, Summary};
+use shop_core::{Error, Purchase, RequestContext};
 
-use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
+use crate::compat::purchase::write_purchase;
+use crate::compat::{By, ItemForm, View};
+use crate::response::PURCHASE_BYTES;
 use crate::service::Purchases;
 
 /// The purchases of the first page: about [`CHUNK`] bytes if the names are the longest.
@@ -23,6 +26,73 @@ pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
 const CHUNK: usize = 64 << 10;
 /// The purchases of the smallest page.
 const MIN_PAGE: usize = 16;
+
+/// The members around the purchases.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    pub(crate) view: View,
+    pub(crate) item: ItemForm,
+    /// The requested text.
+    pub(crate) who: String,
+    /// The first meaning that was looked up.
+    pub(crate) requested: By,
+    /// The meaning that was found.
+    pub(crate) found: Option<By>,
+}
+
+/// One page of a listing, with the count and the sum of the whole.
+pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> Body {
+    let mut json = Vec::new();
+    write_head(&mut json, envelope);
+    write_items(&mut json, envelope, &page.items, true);
+    write_trailer(&mut json, envelope, summary, Some(page.next.as_ref().map(Cursor::as_str)));
+    json.into()
+}
+
+fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
+    let who = envelope.who.as_str();
+    match envelope.view {
+        View::Everything => {
+            let is_name = envelope.found == Some(By::UserName);
+            write_member(json, "{\"userid\":", &(!is_name).then_some(who));
+            write_member(json, ",\"username\":", &is_name.then_some(who));
+        }
+        View::Summary | View::Owner => {
+            write_member(json, "{", envelope.found.unwrap_or(envelope.requested).name());
+            write_member(json, ":", who);
+        }
+        View::Status => json.extend_from_slice(b"{\"status\":\"Ok!\""),
+        View::List => return json.push(b'['),
+    }
+    json.extend_from_slice(b",\"purchases\":[");
+}
+
+fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], is_first: bool) {
+    json.reserve(purchases.len() * PURCHASE_BYTES);
+    for (position, purchase) in purchases.iter().enumerate() {
+        if position > 0 || !is_first {
+            json.push(b',');
+        }
+        write_purchase(json, purchase, envelope.item);
+    }
+}
+
+fn write_trailer(json: &mut Vec<u8>, envelope: &Envelope, summary: Summary, next: Option<Option<&str>>) {
+    json.push(b']');
+    if envelope.view.counts() {
+        let (count, sum) = (summary.count, summary.total_spent.rounded());
+        json.extend_from_slice(format!(",\"count\":{count},\"total_spent\":{sum}").as_bytes());
+    }
+    if envelope.view == View::Everything {
+        write_member(json, ",\"matched_by\":", &envelope.found.map(By::name));
+        if let Some(next) = next {
+            write_member(json, ",\"next\":", &next);
+        }
+    }
+    if envelope.view != View::List {
+        json.push(b'}');
+    }
+}
 
 /// The form of a streamed listing.
 pub(crate) enum StreamForm {
