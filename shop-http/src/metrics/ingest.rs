@@ -116,7 +116,9 @@ impl Scrape {
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
-        self.note_load(&status);
+        self.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
+        self.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
+        self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
             self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
@@ -248,12 +250,6 @@ impl Scrape {
         ] {
             self.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
         }
-    }
-
-    fn note_load(&self, status: &IngestStatus) {
-        self.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
-        self.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
-        self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
     }
 
     fn note_lag(&self, lag: &Lag) {
