@@ -106,7 +106,7 @@ impl ShopClient {
             #[cfg(feature = "rustls")]
             identity: None,
             timeouts,
-            tokens: Tokens::None,
+            tokens: Tokens::default(),
             retries: RetryPolicy::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             observer: Observer::default(),

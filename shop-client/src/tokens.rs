@@ -124,15 +124,16 @@ impl From<BearerToken> for CachedToken {
     }
 }
 
-/// The source of the tokens.
-pub(crate) enum Tokens {
-    None,
-    Provided { provider: Box<dyn TokenProvider>, held: Mutex<Option<CachedToken>> },
+/// The tokens of a provider, if there is one.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    provider: Option<Box<dyn TokenProvider>>,
+    held: Mutex<Option<CachedToken>>,
 }
 
 impl Tokens {
     pub(crate) fn new(provider: impl TokenProvider) -> Self {
-        Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
+        Self { provider: Some(Box::new(provider)), held: Mutex::default() }
     }
 
     /// The header to send, if there is one other than `refused`.
@@ -141,39 +142,39 @@ impl Tokens {
         refused: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<Option<HeaderValue>> {
-        let Self::Provided { provider, held } = self else { return Ok(None) };
+        let Some(provider) = &self.provider else { return Ok(None) };
         let late = |_elapsed| {
             let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
             Err(error.with_outcome(Outcome::NotApplied))
         };
-        let token = timeout(limit, valid_token(&**provider, held, refused)).await.unwrap_or_else(late)?;
+        let token = timeout(limit, self.valid(&**provider, refused)).await.unwrap_or_else(late)?;
         Ok(Some(token).filter(|token| Some(token) != refused))
     }
-}
 
-/// The cached token, or a new one when that is `refused` or about to expire.
-async fn valid_token(
-    provider: &dyn TokenProvider,
-    held: &Mutex<Option<CachedToken>>,
-    refused: Option<&HeaderValue>,
-) -> Result<HeaderValue> {
-    // Concurrent callers wait here for the same fetch.
-    let mut held = held.lock().await;
-    let now = Instant::now();
-    let before = |at: Option<Instant>| at.is_none_or(|at| now < at);
-    let usable = held.as_ref().filter(|held| Some(&held.header) != refused);
-    if let Some(held) = usable.filter(|held| before(held.replace_at)) {
-        return Ok(held.header.clone());
-    }
-    match provider.fetch().await {
-        Ok(token) => Ok(held.insert(token.into()).header.clone()),
-        Err(error) => match usable.filter(|held| before(held.ends_at)) {
-            // Still valid for a moment.
-            Some(held) => Ok(held.header.clone()),
-            None => Err(client_error(ErrorKind::Unavailable, "no bearer token available")
-                .with_outcome(Outcome::NotApplied)
-                .with_source(io::Error::other(error))),
-        },
+    /// The cached token, or a new one of `provider` when that is `refused` or about to expire.
+    async fn valid(
+        &self,
+        provider: &dyn TokenProvider,
+        refused: Option<&HeaderValue>,
+    ) -> Result<HeaderValue> {
+        // Concurrent callers wait here for the same fetch.
+        let mut held = self.held.lock().await;
+        let now = Instant::now();
+        let before = |at: Option<Instant>| at.is_none_or(|at| now < at);
+        let usable = held.as_ref().filter(|held| Some(&held.header) != refused);
+        if let Some(held) = usable.filter(|held| before(held.replace_at)) {
+            return Ok(held.header.clone());
+        }
+        match provider.fetch().await {
+            Ok(token) => Ok(held.insert(token.into()).header.clone()),
+            Err(error) => match usable.filter(|held| before(held.ends_at)) {
+                // Still valid for a moment.
+                Some(held) => Ok(held.header.clone()),
+                None => Err(client_error(ErrorKind::Unavailable, "no bearer token available")
+                    .with_outcome(Outcome::NotApplied)
+                    .with_source(io::Error::other(error))),
+            },
+        }
     }
 }
 

@@ -240,10 +240,16 @@ impl Transport {
 
     /// A query of `path` below the address of the service. Its expected status is 200.
     pub(crate) fn query(&self, name: &'static str, path: &str, parameters: &[(&str, String)]) -> Call {
+        let mut url = self.base.clone();
+        // The base ends with a slash, and the paths contain nothing that leads elsewhere.
+        url.set_path(&format!("{}{path}", self.base.path()));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
         Call {
             name,
             method: Method::GET,
-            url: self.url(path, parameters),
+            url,
             sent: None,
             timeout: self.timeouts.query,
             repeats: true,
@@ -253,16 +259,6 @@ impl Transport {
             outcomes: &[],
             not_found_hint: NO_SERVICE,
         }
-    }
-
-    fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
-        let mut url = self.base.clone();
-        // The base ends with a slash, and the paths contain nothing that leads elsewhere.
-        url.set_path(&format!("{}{path}", self.base.path()));
-        if !parameters.is_empty() {
-            url.query_pairs_mut().extend_pairs(parameters);
-        }
-        url
     }
 }
 
