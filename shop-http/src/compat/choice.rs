@@ -1,7 +1,8 @@
 //! Selection of the dialect of a request: by its path, or the configured one.
 
-use crate::compat::forms::Dialect;
-use crate::compat::systems::{DEFAULT, ECOMMERCE, NAMED, SCALABLE_SHOP, SHOPPING_SYSTEM, USER_BUY_LIST, V1};
+use crate::compat::dialects::{
+    DEFAULT, Dialect, ECOMMERCE, NAMED, SCALABLE_SHOP, SHOPPING_SYSTEM, USER_BUY_LIST, V1,
+};
 
 /// A name that is not that of a dialect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,19 +4,17 @@
 //! and is [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
 
 mod choice;
+mod dialects;
 mod errors;
-mod forms;
 pub(crate) mod purchase;
-mod systems;
 
 pub(crate) use choice::INGRESS_PREFIXES;
 pub use choice::UnknownDialect;
-pub use forms::Dialect;
-pub(crate) use forms::{
+pub use dialects::Dialect;
+pub(crate) use dialects::{
     By, Errors, Extras, ItemForm, ListingForm, MissingFields, Outage, PriceForm, PurchaseResponse,
-    TimestampForm, Timestamps, View,
+    TimestampForm, Timestamps, V1, View,
 };
-pub(crate) use systems::V1;
 
 /// The dialect of a request.
 #[derive(Debug, Clone, Copy)]
