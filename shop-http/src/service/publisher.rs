@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use shop_core::ports::{Durability, PurchaseSink, Receipt, Selector};
 use shop_core::{Purchase, PurchaseId, Result, async_trait};
 use tokio::time::Instant;
@@ -47,6 +47,24 @@ impl Publisher {
             messaging.message.id = id.map(display),
         )
     }
+
+    /// Notes the results of what was published since `begun`. Its span has the position of a single record, or the first
+    /// error.
+    fn ended(&self, (span, begun): (&Span, Instant), purchases: &[Purchase], results: &[Result<Receipt>]) {
+        if let [Ok(Receipt { position: Some(position), .. })] = results {
+            span.record("messaging.destination.partition.id", display(position.partition));
+            span.record("messaging.kafka.offset", position.offset.cast_signed());
+        }
+        if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+            span.record("error.type", error.kind().as_str());
+            span.record("otel.status_code", "error");
+        }
+        self.publishing.ended(begun, results);
+        if let Some(recent) = &self.recent {
+            let all = purchases.iter().zip(results);
+            recent.remember(all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))));
+        }
+    }
 }
 
 /// `purchases` with `span` as their trace context, if it is exported.
@@ -74,50 +92,26 @@ const fn in_trace(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>
     None
 }
 
-/// Records in `span` the position of a single record, or the first error.
-fn ended(span: &Span, results: &[Result<Receipt>]) {
-    if let [Ok(Receipt { position: Some(position), .. })] = results {
-        span.record("messaging.destination.partition.id", display(position.partition));
-        span.record("messaging.kafka.offset", position.offset.cast_signed());
-    }
-    if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
-        span.record("error.type", error.kind().as_str());
-        span.record("otel.status_code", "error");
-    }
-}
-
 #[async_trait]
 impl PurchaseSink for Publisher {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let begun = Instant::now();
-        let span = self.span(Some(&purchase.id), None);
+        let (begun, span) = (Instant::now(), self.span(Some(&purchase.id), None));
         let traced = in_trace(&span, std::slice::from_ref(purchase));
         let purchase = traced.as_ref().and_then(|traced| traced.first()).unwrap_or(purchase);
         let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
-        ended(&span, std::slice::from_ref(&published));
-        self.publishing.ended(begun, std::slice::from_ref(&published));
-        let receipt = published?;
-        if let Some(recent) = &self.recent {
-            recent.remember(purchase, &receipt);
-        }
-        Ok(receipt)
+        self.ended((&span, begun), std::slice::from_ref(purchase), std::slice::from_ref(&published));
+        published
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let begun = Instant::now();
-        let span = self.span(None, i64::try_from(purchases.len()).ok());
+        let (begun, span) = (Instant::now(), self.span(None, i64::try_from(purchases.len()).ok()));
         let traced = in_trace(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
         // The sink may wait for room as long as for the publish itself.
         let timeout = self.options.publish_timeout.saturating_mul(2);
         let published = within(timeout, async { Ok(self.port.publish_many(purchases).await) }).await;
         let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
-        ended(&span, &results);
-        self.publishing.ended(begun, &results);
-        if let Some(recent) = &self.recent {
-            let all = purchases.iter().zip(&results);
-            recent.remember_all(all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))));
-        }
+        self.ended((&span, begun), purchases, &results);
         results
     }
 
@@ -155,15 +149,10 @@ impl LastPurchases {
         Self { last: Mutex::new(LruCache::new(REMEMBERED)) }
     }
 
-    /// Remembers an acknowledged purchase. Of two concurrent ones, the one with the higher offset counts: it is stored
+    /// Remembers acknowledged purchases. Of two concurrent ones, the one with the higher offset counts: it is stored
     /// later.
-    pub(crate) fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
-        self.remember_all(std::iter::once((purchase, receipt)));
-    }
-
-    /// As [`remember`](Self::remember), for many purchases.
-    pub(crate) fn remember_all<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
-        let mut last = self.last();
+    fn remember<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
+        let mut last = self.last.lock();
         for (purchase, receipt) in purchases {
             let offset = receipt.position.as_ref().map(|position| position.offset);
             let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
@@ -177,19 +166,15 @@ impl LastPurchases {
 
     /// The last of the selected purchases.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
-        self.last().get(selector).map(|last| last.id)
+        self.last.lock().get(selector).map(|last| last.id)
     }
 
     /// Forgets a purchase: listings do not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
-        let mut last = self.last();
+        let mut last = self.last.lock();
         if last.peek(selector).is_some_and(|last| last.id == id) {
             last.pop(selector);
         }
-    }
-
-    fn last(&self) -> MutexGuard<'_, LruCache<Selector, LastPurchase>> {
-        self.last.lock()
     }
 }
 
@@ -209,7 +194,8 @@ mod tests {
             let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
             let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
             let position = RecordPosition::new("purchases", 0, offset);
-            recent.remember(&purchase, &Receipt::new(id, Durability::LocalDisk).with_position(position));
+            let receipt = Receipt::new(id, Durability::LocalDisk).with_position(position);
+            recent.remember([(&purchase, &receipt)].into_iter());
         }
         let last = recent.last_of(&Selector::User("u1".parse().unwrap())).unwrap();
         assert_eq!(last, PurchaseId::from_uuid(Uuid::from_u128(2)));
