@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 
 use super::authorize::Principal;
 
@@ -97,18 +97,16 @@ impl Authenticate for AnyOf {
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
 /// What a request was authenticated with. It is an extension of requests for a stream, which may outlive it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) authenticate: Arc<dyn Authenticate>,
-    pub(crate) header: HeaderValue,
+    pub(crate) token: String,
 }
 
 impl Credential {
     /// The sender, if the token is still valid; `None` if that cannot be determined now.
     pub(crate) async fn principal(&self) -> Result<Option<Principal>, Rejection> {
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.header.clone())]);
-        let Some(Ok(token)) = bearer(&headers) else { return Ok(None) };
-        match self.authenticate.principal(token).await {
+        match self.authenticate.principal(&self.token).await {
             Err(Rejection::Unavailable) => Ok(None),
             identified => identified.map(Some),
         }
