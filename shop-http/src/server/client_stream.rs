@@ -9,7 +9,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connections::Connection;
-use super::pools::Place;
 
 /// Chooses whether closing `stream`, also by the end of the process, resets the connection.
 pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
@@ -24,33 +23,15 @@ pub(crate) struct ClientStream<S> {
     connection: Arc<Connection>,
     reset_on_close: fn(&S, bool) -> io::Result<()>,
     is_reset: bool,
-    /// What has arrived of a head, in bytes.
-    head: usize,
-    /// What it takes of the bytes of all heads.
-    held: Place,
 }
 
-/// So many bytes of a head do not count: hyper's first buffer.
-const SMALL_HEAD: usize = 8 << 10;
-
 impl<S> ClientStream<S> {
-    /// `held` is of the bytes of heads.
     pub(crate) const fn new(
         stream: S,
         connection: Arc<Connection>,
-        held: Place,
         reset_on_close: fn(&S, bool) -> io::Result<()>,
     ) -> Self {
-        Self { stream, connection, reset_on_close, is_reset: false, head: 0, held }
-    }
-
-    /// Counts what has arrived of a head.
-    fn hold_head(&mut self, bytes: usize) -> io::Result<()> {
-        self.head += bytes;
-        if self.head > SMALL_HEAD && !self.held.grow(bytes) {
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "too many large heads at once"));
-        }
-        Ok(())
+        Self { stream, connection, reset_on_close, is_reset: false }
     }
 
     /// Chooses how the connection is closed from here on.
@@ -71,14 +52,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.head > 0 && !this.connection.has_head() {
-            this.head = 0;
-            this.held.release();
-        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if read.is_ready() && this.connection.receive() {
-            this.hold_head(buffer.filled().len() - before)?;
+        if read.is_ready() {
+            this.connection.receive(buffer.filled().len() - before)?;
         }
         read
     }
@@ -145,8 +122,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn stream<S>(stream: S, connection: &Arc<Connection>) -> ClientStream<S> {
-        let held = Pool::new(16 << 10).nothing(Client::Unlimited);
-        ClientStream::new(stream, Arc::clone(connection), held, |_, _| Ok(()))
+        ClientStream::new(stream, Arc::clone(connection), |_, _| Ok(()))
     }
 
     /// Whether `sent` completes before its client is disconnected, which must read so many bytes per second.
@@ -189,7 +165,8 @@ mod tests {
     #[tokio::test]
     async fn the_bytes_of_heads_are_bounded_until_their_requests_begin() {
         let (mut client, server) = duplex(64 << 10);
-        let mut server = stream(server, &Arc::new(Connection::new(&HttpOptions::default())));
+        let held = Pool::new(16 << 10).nothing(Client::Unlimited);
+        let mut server = stream(server, &Arc::new(Connection::new(&HttpOptions::default(), held)));
         client.write_all(&[0; 64 << 10]).await.unwrap();
         let mut part = [0; 8 << 10];
         for _request in 0..2 {

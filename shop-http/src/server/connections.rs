@@ -22,6 +22,10 @@ use crate::watched_body::{Polled, WatchedBody};
 const MIN_IDLE: Duration = Duration::from_secs(1);
 /// How often a full listener looks for an idle connection.
 const EVICT_EVERY: Duration = Duration::from_millis(100);
+/// The bytes of heads that have arrived in part, of all connections together, beside [`SMALL_HEAD`] of each.
+const HEADS_BYTES: usize = 32 << 20;
+/// So many bytes of a head do not count: hyper's first buffer.
+const SMALL_HEAD: usize = 8 << 10;
 /// The time-outs of connections are exact to this part of the shortest.
 const PRECISION: u32 = 32;
 
@@ -40,6 +44,10 @@ struct State {
     pace: Pace,
     /// Since when a part of the head of a request over HTTP/1 has arrived, if one has.
     head_since: Option<Instant>,
+    /// What has arrived of the head, in bytes.
+    head: usize,
+    /// What it takes of the bytes of all heads.
+    held: Place,
     /// Whether it has had a request.
     is_used: bool,
     /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
@@ -82,11 +90,14 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new(options: &HttpOptions) -> Self {
+    /// `held` is of the bytes of heads.
+    pub(super) fn new(options: &HttpOptions, held: Place) -> Self {
         let state = State {
             requests: 0,
             pace: Pace::new(options.write_timeout, options.min_read_rate),
             head_since: None,
+            head: 0,
+            held,
             is_used: false,
             is_streaming: false,
             idle_since: Instant::now(),
@@ -112,20 +123,22 @@ impl Connection {
         }
     }
 
-    /// The client has sent something. Returns whether it is a part of a head.
-    pub(crate) fn receive(&self) -> bool {
+    /// Counts what the client has sent, if it is a part of a head.
+    ///
+    /// # Errors
+    /// When the heads of all connections are too large together.
+    pub(crate) fn receive(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.state.lock();
         // Over HTTP/2 there are other frames as well.
         if state.requests > 0 || state.responses > 0 {
-            return false;
+            return Ok(());
         }
         state.head_since.get_or_insert_with(Instant::now);
-        true
-    }
-
-    /// Whether a part of a head has arrived, and not all of it.
-    pub(crate) fn has_head(&self) -> bool {
-        self.state.lock().head_since.is_some()
+        state.head += bytes;
+        if state.head > SMALL_HEAD && !state.held.grow(bytes) {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "too many large heads at once"));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
@@ -138,6 +151,10 @@ impl Connection {
         state.requests += 1;
         state.is_used = true;
         state.head_since = None;
+        if state.head > SMALL_HEAD {
+            state.held.release();
+        }
+        state.head = 0;
         let is_stream = version == Version::HTTP_2;
         state.responses += u64::from(is_stream);
         let stream = is_stream.then_some(state.responses);
@@ -215,8 +232,9 @@ impl Drop for InFlight {
 /// All connections of a listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    /// What each client has of the connections.
+    /// What each client has of the connections, and of the bytes of heads.
     shares: Arc<Pool>,
+    heads: Arc<Pool>,
     options: HttpOptions,
     /// The open connections by their numbers.
     open: Mutex<BTreeMap<u64, (Client, Arc<Connection>)>>,
@@ -235,8 +253,9 @@ pub(crate) struct Registered {
 
 impl Connections {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
-        let (shares, options) = (Pool::new(options.max_connections), options.clone());
-        Arc::new(Self { shares, options, open: Mutex::default(), closed: Notify::new() })
+        let (shares, heads) = (Pool::new(options.max_connections), Pool::new(HEADS_BYTES));
+        let options = options.clone();
+        Arc::new(Self { shares, heads, options, open: Mutex::default(), closed: Notify::new() })
     }
 
     /// Waits for room for one more connection. When there is none, the oldest idle connection is closed, of a client with
@@ -301,7 +320,7 @@ impl Connections {
         if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
         }
-        let connection = Arc::new(Connection::new(&self.options));
+        let connection = Arc::new(Connection::new(&self.options, self.heads.nothing(client)));
         let mut open = self.open.lock();
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
@@ -400,7 +419,7 @@ mod tests {
         let (partial, idle, busy) = (open(), open(), open());
         drop(idle.connection.begin(Version::HTTP_11, None));
         let request = busy.connection.begin(Version::HTTP_11, None);
-        assert!(partial.connection.receive() && !busy.connection.receive());
+        assert!(partial.connection.receive(1).is_ok() && busy.connection.receive(1).is_ok());
         for (unused, time) in [(partial, time), (idle, 2 * time)] {
             let after = closed_after(&mut closing, &unused, 2 * time).await.unwrap();
             assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");

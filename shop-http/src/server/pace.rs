@@ -47,11 +47,7 @@ impl Pace {
 
     /// The time for `bytes`.
     fn earned(&self, bytes: usize) -> Duration {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match u64::from(self.rate) {
-            0 if bytes > 0 => self.max,
-            0 => Duration::ZERO,
-            rate => Duration::from_millis(bytes.saturating_mul(1_000) / rate),
-        }
+        let thousandths = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000);
+        thousandths.checked_div(self.rate.into()).map_or(self.max, Duration::from_millis)
     }
 }

@@ -39,8 +39,6 @@ use crate::server::pools::{Client, Pool};
 
 /// hyper's minimum.
 const MIN_BUFFER: usize = 8_192;
-/// The bytes of heads that have arrived in part, of all connections together, beside the first buffer of each.
-const HEADS_BYTES: usize = 32 << 20;
 
 /// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
 ///
@@ -158,7 +156,6 @@ struct Server {
     connections: Arc<Connections>,
     /// Responses over HTTP/2 that a client has not read: each of its streams can have one.
     streams: Arc<Pool>,
-    heads: Arc<Pool>,
     hasher: RandomState,
     options: HttpOptions,
     #[cfg(feature = "tls")]
@@ -179,7 +176,6 @@ impl Server {
             router,
             connections: Connections::new(options),
             streams: Pool::new(2 * options.max_requests),
-            heads: Pool::new(HEADS_BYTES),
             hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
@@ -237,8 +233,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let head = self.heads.nothing(self.client(peer));
-        let stream = ClientStream::new(stream, Arc::clone(connection), head, reset_on_close);
+        let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
         let service = self.service(peer, connection);
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
