@@ -114,26 +114,6 @@ pub(crate) struct Freshness {
     pub(crate) not_after: Option<Timestamp>,
 }
 
-/// A value of any type whose freshness is exposed.
-pub(crate) trait Watched: fmt::Debug + Send + Sync {
-    /// The current freshness. Reads the value in the background if that is due.
-    fn freshness(self: Arc<Self>) -> Freshness;
-}
-
-impl<T: Send + Sync + 'static> Watched for Refreshed<T> {
-    fn freshness(self: Arc<Self>) -> Freshness {
-        if self.known(self.max_age).1 {
-            drop(self.read());
-        }
-        let state = self.state.read();
-        Freshness {
-            age: self.clock.now().saturating_since(state.valid_at),
-            is_failing: state.failed_at.is_some(),
-            not_after: state.value.as_deref().and_then(self.expiry),
-        }
-    }
-}
-
 impl<T: Send + Sync + 'static> Refreshed<T> {
     /// A value that is read from `source` when it is first needed, and again at the first use after `max_age`.
     pub fn new(
@@ -169,6 +149,19 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             }
         }
         known.0
+    }
+
+    /// The current freshness. Reads the value in the background if that is due.
+    pub(crate) fn freshness(self: &Arc<Self>) -> Freshness {
+        if self.known(self.max_age).1 {
+            drop(self.read());
+        }
+        let state = self.state.read();
+        Freshness {
+            age: self.clock.now().saturating_since(state.valid_at),
+            is_failing: state.failed_at.is_some(),
+            not_after: state.value.as_deref().and_then(self.expiry),
+        }
     }
 
     /// Reads the value in the background, unless a read is under way. Closed when the read has ended.

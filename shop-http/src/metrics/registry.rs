@@ -19,7 +19,7 @@ use shop_core::retention::RetentionMonitor;
 use super::history::History;
 use super::ingest::approximately;
 use super::names::{self, ALL, Kind, Name};
-use crate::refreshed::{Freshness, Refreshed, Watched};
+use crate::refreshed::{Freshness, Refreshed};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
 ///
@@ -69,17 +69,17 @@ pub(super) struct Shared {
     /// What the log of each topic said last.
     pub(super) logs: Mutex<BTreeMap<String, Inspection>>,
     /// What is counted elsewhere, and read for each scrape.
-    counted: Mutex<Vec<(Name, Count)>>,
+    counted: Mutex<Vec<(Name, Reader<u64>)>>,
     /// Whether the log of the program cannot be written.
     is_log_failing: OnceLock<Arc<AtomicBool>>,
     /// What is read again while it is in use, by name.
-    watched: Mutex<BTreeMap<&'static str, Arc<dyn Watched>>>,
+    watched: Mutex<BTreeMap<&'static str, Reader<Freshness>>>,
     /// The last hour.
     pub(super) history: History,
 }
 
-/// Reads a number that is counted elsewhere.
-type Count = Box<dyn Fn() -> u64 + Send + Sync>;
+/// Reads what is known elsewhere.
+type Reader<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -191,14 +191,13 @@ impl Metrics {
 
     /// Exposes how current `value` is, as `what`, here and in `/health`. It is read again for that, if it is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
-        let mut watched = self.shared.watched.lock();
-        watched.insert(what, Arc::clone(value) as Arc<dyn Watched>);
+        let value = Arc::clone(value);
+        self.shared.watched.lock().insert(what, Box::new(move || value.freshness()));
     }
 
     /// How current each watched value is.
     pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
-        let watched = self.shared.watched.lock();
-        watched.iter().map(|(what, value)| (*what, Arc::clone(value).freshness())).collect()
+        self.shared.watched.lock().iter().map(|(what, freshness)| (*what, freshness())).collect()
     }
 
     /// The last hour of the service.
