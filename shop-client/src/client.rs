@@ -1,12 +1,10 @@
 //! The client and its calls for purchases.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
 use shop_core::id_from_key;
@@ -23,8 +21,8 @@ use crate::observer::CallState;
 use crate::response::Response;
 use crate::transport::{Call, Transport};
 use crate::{
-    ErrorKind, IdempotencyKey, IntoValid, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
-    RequestContext, Result, RetryPolicy, Shop,
+    ErrorKind, Health, IdempotencyKey, IntoValid, NewPurchase, Outcome, PublishedPurchase, Purchase,
+    PurchaseId, RequestContext, Result, RetryPolicy, Shop,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -88,13 +86,6 @@ pub(crate) struct Inner {
 
 /// The maximum wait for a purchase in one request to the service.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
-
-#[derive(Deserialize)]
-struct Readiness {
-    status: String,
-    #[serde(default)]
-    parts: BTreeMap<String, bool>,
-}
 
 const NO_READINESS: &str = "whether it is ready is unknown: the service is older, or at another address";
 
@@ -303,7 +294,7 @@ impl ShopClient {
     }
 
     async fn readiness(&self, path: &str, hint: &'static str, part: Option<&str>) -> Result<()> {
-        let Readiness { status, parts } = self.report("check", path, &[], hint).await?;
+        let Health { status, parts, .. } = self.report("check", path, &[], hint).await?;
         if part.and_then(|part| parts.get(part).copied()).unwrap_or(status == "ready") {
             return Ok(());
         }
