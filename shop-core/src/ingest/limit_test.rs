@@ -12,7 +12,7 @@ use super::logged_test::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource, ReasonKind};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::ports::PurchaseSink as _;
 use crate::{Clock as _, Error, ErrorKind, NewPurchase, Purchase, Result, SystemClock, Timestamp};
@@ -87,54 +87,6 @@ async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
         poison(&log, 2);
         let error = running.task.await.unwrap().unwrap_err();
         assert!(error.to_string().contains("5 records in a row"), "stored dead letters count: {error}");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_is_redelivered_counts_once() {
-    in_time(async {
-        let (log, faults) = (log(10), Faults::new());
-        poison(&log, 3);
-        let source_faults = Faults::new();
-        source_faults.always(Call::Commit, Fault::unavailable());
-        let source = Arc::new(log.source("group"));
-        let options =
-            IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(5), ..Default::default() };
-        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
-        let store = Arc::new(InMemoryStore::new());
-        let ingest =
-            Ingest::new(source_faults.source(Arc::clone(&source) as _), store, dead_letters, options);
-        let monitor = ingest.monitor();
-        let task = tokio::spawn(ingest.run(std::future::pending()));
-        for time in 1..=10 {
-            let put =
-                monitor.wait_for(|status| status.counters.dead_lettered == time * 3 || task.is_finished());
-            assert_eq!(put.await.phase, Phase::Running);
-            source.lose_membership();
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn conflicts_do_not_affect_the_count_of_other_dead_letters() {
-    in_time(async {
-        let (log, faults) = (log(1), Faults::new());
-        let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 2);
-        let mut purchase = purchase();
-        log.sink().publish(&purchase).await.unwrap();
-        running.monitor.wait_for(|status| status.counters.inserted == 1).await;
-        faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(1)));
-        poison(&log, 1);
-        purchase.price = "2".parse().unwrap();
-        log.sink().publish(&purchase).await.unwrap();
-        running.monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
-        assert_eq!(log.dead_letters().all()[0].reason.kind(), ReasonKind::Conflict);
-        running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
-        poison(&log, 1);
-        let error = running.task.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("2 records in a row"), "{error}");
     })
     .await;
 }

@@ -74,24 +74,6 @@ async fn an_unavailable_store_does_not_block_a_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_drains_batches_in_flight() {
-    in_time(async {
-        let log = log_of(50, 1).await;
-        let faults = Faults::new();
-        faults.always(Call::Insert, Fault::Delay(Duration::from_secs(10)));
-        let store = InMemoryStore::new();
-        let running = start(&log, faults.store(Arc::new(store.clone())));
-        running.monitor.wait_for(|status| status.in_flight == 8).await;
-        running.stop.send(()).unwrap();
-        running.monitor.wait_for(|status| status.phase == Phase::Draining).await;
-        let tally = running.task.await.unwrap().unwrap();
-        assert_eq!((tally.inserted, committed(&log)), (40, 40), "8 batches of 5, and no more");
-        assert_eq!(store.all().len(), 40);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_unavailable_store_does_not_block_a_rebalance() {
     in_time(async {
         let log = log_of(100, 4).await;

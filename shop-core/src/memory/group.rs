@@ -273,29 +273,4 @@ mod tests {
         assert_eq!(give_up_all(&mut group, 1), 5);
         assert_eq!((owns(&group, 1).len(), owns(&group, 2).len()), (3, 2));
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_member_is_fenced_after_the_revocation_timeout() {
-        let mut group = group(Rebalancing::Cooperative);
-        group.join(1);
-        group.join(2);
-        let now = Instant::now();
-        let at = group.expire(now).unwrap();
-        assert_eq!(at, now + Duration::from_secs(3));
-        assert_eq!(group.commit(1, 4, 1, 7), CommitOutcome::Committed, "commits count during the revocation");
-        assert_eq!(group.expire(at), None);
-        assert_eq!(group.commit(1, 4, 1, 8), CommitOutcome::Fenced);
-        assert_eq!(group.readable(2).collect::<Vec<_>>(), [(3, 2, None), (4, 2, Some(7))]);
-    }
-
-    #[tokio::test]
-    async fn an_evicted_member_loses_all_partitions_at_once() {
-        let mut group = group(Rebalancing::Cooperative);
-        group.join(1);
-        group.expel(1);
-        let (lost, cause) = group.take_event(1).unwrap();
-        assert_eq!((lost.len(), cause), (5, RevocationCause::Lost));
-        assert_eq!(group.commit(1, 0, 1, 3), CommitOutcome::Fenced);
-        assert_eq!(group.commit(1, 0, 2, 3), CommitOutcome::Committed, "it is a member again");
-    }
 }

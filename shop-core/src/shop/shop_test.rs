@@ -79,18 +79,6 @@ async fn in_memory_a_purchase_is_listed_at_once() {
 }
 
 #[tokio::test]
-async fn a_key_makes_a_buy_idempotent() {
-    let shop = Shop::in_memory();
-    let keyed = |price| new(price).with_key("order-7").unwrap();
-    let first = shop.buy(keyed("29.99")).await.unwrap();
-    assert_eq!(shop.buy(keyed("29.990")).await.unwrap().receipt, first.receipt);
-    let error = shop.buy(keyed("1")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(error.idempotency_key().unwrap(), "order-7");
-    assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
-}
-
-#[tokio::test]
 async fn an_error_has_a_key_to_retry_with() {
     let shop = Shop::of(Unavailable, InMemoryStore::new());
     let keyed = shop.buy(new("1").with_key("order-7").unwrap()).await.unwrap_err();

@@ -19,7 +19,7 @@ use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
     InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector, Summary,
 };
-use crate::record::{DecodeError, Record};
+use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 
 fn purchase(number: u128) -> Purchase {
@@ -192,28 +192,6 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.resolved, verified.dead_lettered), (2, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn conflicts_are_counted_among_dead_letters() {
-    let world = World::new().await;
-    for (number, reason) in [
-        Reason::conflict(Purchase::TYPE),
-        Reason::from(DecodeError::Empty),
-        Reason::conflict(Purchase::TYPE),
-        Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap(),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let position = world.log.append(poison());
-        let verified = world.verify().await;
-        assert_eq!((verified.missing.count, verified.dead_lettered), (1, number as u64));
-        world.dead_letter_for(&position, reason).await;
-    }
-    let verified = world.verify().await;
-    assert_eq!((verified.dead_lettered, verified.conflicts), (4, 2), "{verified:?}");
-    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 4");
 }
 
 /// A log without the first records of the longest partition.

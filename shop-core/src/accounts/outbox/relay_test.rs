@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::conformance::{OutboxFixture, outbox as kit};
 use crate::log::{LogRecord, LogWriter};
 use crate::memory::InMemoryOutbox;
 use crate::{Bytes, Error, ErrorKind, Result, Timestamp};
@@ -334,42 +332,4 @@ async fn a_wait_that_panics_does_not_end_the_relay() {
     outbox.write(record("a", "0"));
     outbox.next.lock().unwrap().extend(["1", "2"].map(|value| record("a", value)));
     assert_eq!(relayed(outbox, 3).await, ["0", "1", "2"]);
-}
-
-/// Writes records with the timestamps and offsets of a log.
-#[async_trait]
-impl OutboxFixture for Arc<Reusing> {
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(Self::clone(self))
-    }
-
-    async fn write(&self) -> LogRecord {
-        let event = record("a", "a1");
-        let stored = LogRecord {
-            offset: 7,
-            time: Timestamp::from_millis(1_767_225_600_000).unwrap(),
-            ..event.clone()
-        };
-        Reusing::write(self, stored);
-        event
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_kit_detects_reused_ids() {
-    for _ in 0..20 {
-        let fixture = Arc::new(Reusing::default());
-        let case = kit::an_id_is_never_reused(&fixture);
-        let panic = std::panic::AssertUnwindSafe(case).catch_unwind().await.expect_err("it is found");
-        let text = panic.downcast_ref::<String>().expect("a text");
-        assert!(text.contains("ids are used again"), "{text}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_kit_ignores_timestamps_of_records() {
-    let fixture = || Arc::new(Reusing::default());
-    kit::entries_keep_their_order(&fixture()).await;
-    kit::deleted_entries_stay_deleted(&fixture()).await;
-    kit::a_relay_empties_the_outbox(&fixture()).await;
 }

@@ -20,8 +20,6 @@
 mod call;
 pub(crate) mod faulty;
 mod script;
-#[cfg(test)]
-mod script_test;
 mod source;
 
 pub use call::{Call, Fault};
