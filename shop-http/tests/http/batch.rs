@@ -182,18 +182,6 @@ fn exported(stored: &shop_core::Purchase, price: &str) -> String {
 }
 
 #[tokio::test]
-async fn stored_purchases_are_not_published_again() {
-    let shop = Shop::new();
-    let mut stored = purchase("u1", 1);
-    stored.id = "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10".parse().unwrap();
-    shop.stored(std::slice::from_ref(&stored)).await;
-    let body = format!("{}{}", exported(&stored, "1.10"), exported(&stored, "1.20"));
-    let results = results(&send_batch(&shop.facing, body).await);
-    assert_eq!(statuses(&results), ["acknowledged", "rejected"]);
-    assert_eq!((&results[0]["replayed"], shop.published().await), (&json!(true), 0));
-}
-
-#[tokio::test]
 async fn management_keeps_exported_ids_and_facing_rejects_ids_that_are_no_keys() {
     let shop = Shop::new();
     let mut all = [purchase("u1", 1), purchase("u1", 1), purchase("u1", 1)];
@@ -265,10 +253,7 @@ async fn slow_batches_time_out_and_batches_in_memory_are_limited() {
     let response = send_batch(&shop.facing, Body::from_stream(slow)).await;
     assert_eq!(response.status, StatusCode::REQUEST_TIMEOUT);
     let refused = send_batch(&shop.facing, " ".repeat(10_001)).await;
-    assert_eq!(
-        (refused.status, &refused.json()["outcome"]),
-        (StatusCode::SERVICE_UNAVAILABLE, &json!("not_sent"))
-    );
+    refused.has(503, &json!({"outcome": "not_sent"}));
     // All memory is released.
     assert_eq!(results(&send_batch(&shop.facing, line("u1", "").repeat(20)).await).len(), 20);
     assert_eq!(shop.published().await, 20);

@@ -85,24 +85,6 @@ async fn the_record_has_all_values_of_the_request() {
 }
 
 #[tokio::test]
-async fn a_remembered_key_with_other_content_is_a_409_at_once() {
-    let shop = Shop::new();
-    let buy = |path: &str, price: &str| {
-        let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
-        request(Method::POST, path, &[JSON, ("idempotency-key", "order-7")], body)
-    };
-    let first = send(&shop.facing, buy("/v1/purchases", "1")).await;
-    assert_eq!(first.status, StatusCode::CREATED);
-    let again = send(&shop.facing, buy("/v1/purchases", "1.0")).await;
-    assert_eq!((again.status, again.json()), (StatusCode::CREATED, first.json()));
-    let other = send(&shop.facing, buy("/v1/purchases", "2")).await;
-    assert_eq!((other.status, &other.json()["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
-    let other = send(&shop.facing, buy("/buy", "2")).await;
-    assert_eq!((other.status, &other.json()["outcome"]), (StatusCode::CONFLICT, &json!("not_sent")));
-    assert_eq!(shop.published().await, 1);
-}
-
-#[tokio::test]
 async fn a_timestamp_may_be_a_number_on_legacy_paths() {
     let shop = Shop::new();
     for time in ["1772355600.25", "1772355600250", "\"2026-03-01T09:00:00.250\""] {

@@ -83,10 +83,7 @@ async fn a_file_can_be_sent_as_a_batch() {
 async fn a_file_is_rejected_like_a_page() {
     let shop = Shop::new();
     let everyone = download(&shop.facing, "everyone=true", CSV).await;
-    assert_eq!(
-        (everyone.status, &everyone.json()["type"]),
-        (StatusCode::FORBIDDEN, &json!("/problems/denied"))
-    );
+    everyone.has(403, &json!({"type": "/problems/denied"}));
     let paged = download(&shop.facing, "userid=u1&limit=5&cursor=x&color=red", NDJSON).await;
     assert_eq!(paged.status, StatusCode::UNPROCESSABLE_ENTITY);
     let problem = paged.json();

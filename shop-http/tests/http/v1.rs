@@ -72,36 +72,12 @@ async fn listings_sums_and_totals_of_a_range() {
 }
 
 #[tokio::test]
-async fn wrong_ranges_are_rejected_together() {
+async fn too_many_buckets_are_an_error_of_their_period() {
     let shop = Shop::new();
-    for time in ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:60Z"] {
-        let refused = get(&shop.facing, &format!("/v1/summary?userid=u1&from={time}&to={time}")).await.json();
-        let parameters: Vec<_> =
-            refused["errors"].as_array().unwrap().iter().map(|error| &error["parameter"]).collect();
-        assert_eq!(parameters, ["from", "to"], "{time}");
-    }
-    let problem = get(&shop.facing, "/v1/totals?userid=u1&from=x&to=y&per=year&zone=+01:00&limit=1").await;
-    assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let problem = problem.json();
-    let errors = problem["errors"].as_array().unwrap();
-    assert_eq!(errors.len(), 5, "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("%2B"), "{problem}");
-    for path in ["purchases", "summary", "totals"] {
-        let empty = format!("/v1/{path}?userid=u1&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z");
-        let problem = get(&shop.facing, &empty).await;
-        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
-        assert!(problem.json()["detail"].as_str().unwrap().contains("to must be after from"));
-    }
-    // A purchase in each of 1,001 hours.
     let all: Vec<_> = (0..1_001).map(|hour| purchase("u1", hour * 3_600)).collect();
     shop.stored(&all).await;
     let many = get(&shop.facing, "/v1/totals?userid=u1&per=hour").await;
-    assert_eq!(
-        (many.status, &many.json()["errors"][0]["parameter"]),
-        (StatusCode::UNPROCESSABLE_ENTITY, &json!("per")),
-        "{}",
-        many.text
-    );
+    assert_eq!((many.status.as_u16(), &*many.places()), (422, &["per".to_owned()][..]), "{many:?}");
 }
 
 #[tokio::test]
@@ -109,7 +85,7 @@ async fn a_purchase_by_its_id() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1)]).await;
     let found = get(&shop.facing, "/v1/purchases/00000000-0000-0000-0000-000000000002").await;
-    assert_eq!((found.status, &found.json()["userid"]), (StatusCode::OK, &json!("u1")));
+    found.has(200, &json!({"userid": "u1"}));
     let unknown = get(&shop.facing, "/v1/purchases/00000000-0000-0000-0000-000000000009").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(unknown.json()["type"], "/problems/unknown-purchase");

@@ -8,7 +8,7 @@ use shop_core::memory::{InMemoryOrders, InMemoryUsers};
 use shop_http::{OrdersRole, Parts, ServiceKind, UsersRole, routes};
 
 use super::{ADA, PEN};
-use crate::shop::{Shop, get, post, request, send};
+use crate::shop::{get, post, request, send};
 
 const PATHS: [&str; 10] = [
     "/users",
@@ -44,26 +44,8 @@ fn not_found() -> Value {
 }
 
 #[tokio::test]
-async fn without_users_and_orders_their_paths_are_404() {
-    let shop = Shop::new();
-    for router in [&shop.facing, &shop.management] {
-        post(router, "/users", ADA).await.is(404, &not_found());
-        post(router, "/orders", PEN).await.is(404, &not_found());
-        for path in ["/users/1", "/users/1/orders", "/orders/1", "/users/five"] {
-            get(router, path).await.is(404, &not_found());
-        }
-        let documented = documented(router).await;
-        assert!(PATHS.iter().all(|path| !documented.contains(&(*path).to_owned())), "{documented:?}");
-        let index = get(router, "/").await.json();
-        assert!(index.get("POST /users").is_none() && index.get("POST /orders").is_none());
-        let health = get(router, "/health").await.json();
-        assert!(health.get("users").is_none() && health.get("orders").is_none());
-    }
-}
-
-#[tokio::test]
 async fn each_role_can_be_served_alone() {
-    for (users, orders) in [(true, false), (false, true), (true, true)] {
+    for (users, orders) in [(false, false), (true, false), (false, true), (true, true)] {
         let (router, paths) = with_roles(users, orders);
         let documented = documented(&router).await;
         for path in PATHS {
@@ -98,18 +80,9 @@ async fn without_purchases_their_paths_are_404() {
     let buy = r#"{"username":"ada","userid":"u1","price":1}"#;
     for path in ["/purchases", "/v1/purchases", "/api/purchases", "/scalable-shop-cm-api/purchases"] {
         assert_eq!(post(&router, path, buy).await.status, 404, "{path}");
+        assert_eq!(get(&router, path).await.status, 404, "{path}");
     }
-    for path in [
-        "/purchases",
-        "/purchases/u1",
-        "/buyList/ada",
-        "/v1/purchases",
-        "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91",
-        "/v1/summary?userid=u1",
-        "/api/v1/purchases/u1",
-        "/scalable-shop-cm-server/purchases",
-        "/api/",
-    ] {
+    for path in ["/buyList/ada", "/v1/summary?userid=u1", "/api/v1/purchases/u1", "/api/"] {
         assert_eq!(get(&router, path).await.status, 404, "{path}");
     }
     let mut all = paths.into_iter().chain(documented(&router).await);

@@ -41,24 +41,6 @@ async fn the_six_documented_curls_work_in_order() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_404() {
-    let entities = Entities::new();
-    for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {
-        let (user, order) = (json!({"detail": "User not found"}), json!({"detail": "Order not found"}));
-        for path in ["/users/1", "/users/0", "/users/-1", "/users/99999999999999999999", "/users/1/orders"] {
-            get(&router, path).await.is(404, &user);
-        }
-        for path in ["/orders/1", "/orders/99999999999999999999"] {
-            get(&router, path).await.is(404, &order);
-        }
-        post(&router, "/orders", PEN).await.is(404, &user);
-        post(&router, "/orders", PEN.replace(":1,", ":99999999999999999999,")).await.is(404, &user);
-        get(&router, "/users").await.is(405, &json!({"detail": "Method Not Allowed"}));
-        get(&router, "/users/1/2/3").await.is(404, &json!({"detail": "Not Found"}));
-    }
-}
-
-#[tokio::test]
 async fn emails_are_normalized() {
     let router = Entities::new().management(HttpOptions::default());
     let taken = json!({"detail": "Email already registered"});
