@@ -86,26 +86,6 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn wait_timeout_applies_before_and_after_waiting_for() {
-    let (shop, script) = (Shop::new(), Script::new([]));
-    let client = script.before(shop.router.clone()).await.build().unwrap();
-    let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1");
-    let second = Duration::from_secs(1);
-    let receipt = &bought.receipt;
-    for (user, seconds) in [
-        (user.clone().wait_timeout(second).waiting_for(receipt), 1),
-        (user.clone().waiting_for(receipt).wait_timeout(second), 1),
-        (user.clone().waiting_for(receipt).wait_timeout(second).waiting_for(receipt), 1),
-        (user.waiting_for(receipt), 10),
-    ] {
-        let start = Instant::now();
-        assert_eq!(user.summary().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-        assert_eq!(start.elapsed().as_secs(), seconds);
-    }
-}
-
 #[tokio::test]
 async fn a_purchase_whose_id_would_change_is_not_sent() {
     let client = Script::new([]).before(Shop::new().router).await.build().unwrap();

@@ -1,15 +1,10 @@
-//! Programs without a runtime, and the resources of calls.
+//! Programs without a runtime.
 
-use std::collections::HashSet;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{FutureExt, TryStreamExt, poll, stream};
+use futures_util::{FutureExt, TryStreamExt, stream};
 use shop_client::{BlockingFuture as _, BlockingStream as _, ErrorKind, Outcome, ShopClient, UserNumber};
-use tokio::net::TcpListener;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::shop::{Shop, ada, served};
 
@@ -56,52 +51,4 @@ fn blocking_calls_buy_and_list() {
         client.close(Duration::from_secs(10)).wait().unwrap();
         assert_eq!(client.buy(ada("1")).wait().unwrap_err().kind(), ErrorKind::Closed);
     });
-}
-
-/// The open sockets of this network namespace that are connected to `port`.
-fn sockets_to(port: u16) -> usize {
-    let inode = |line: &str| {
-        let columns: Vec<_> = line.split_whitespace().collect();
-        // A socket that is not of a process any more has no inode.
-        (columns[2].ends_with(&format!(":{port:04X}")) && columns[9] != "0").then(|| columns[9].to_owned())
-    };
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    // The kernel continues a read at a position in a bucket: sockets that are opened meanwhile repeat lines.
-    table.lines().skip(1).filter_map(inode).collect::<HashSet<_>>().len()
-}
-
-#[tokio::test]
-async fn abandoned_buys_occupy_a_bounded_number_of_sockets_and_tasks() {
-    const MAX_IN_FLIGHT: usize = 50;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let accepted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&accepted);
-    // Accepts every connection and never responds.
-    tokio::spawn(async move {
-        let mut silent = Vec::new();
-        while let Ok((connection, _)) = listener.accept().await {
-            silent.push(connection);
-            count.store(silent.len(), Ordering::Relaxed);
-        }
-    });
-    let builder = ShopClient::builder(format!("http://{address}")).max_in_flight(MAX_IN_FLIGHT);
-    let client = builder.buy_timeout(Duration::from_secs(600)).build().unwrap();
-    let (mut sockets, mut tasks) = (0, 0);
-    for number in 0..3_000 {
-        assert!(poll!(pin!(client.buy(ada("1")))).is_pending());
-        tokio::task::yield_now().await;
-        if number % 100 == 0 {
-            sockets = sockets.max(sockets_to(address.port()));
-            tasks = tasks.max(Handle::current().metrics().num_alive_tasks());
-        }
-    }
-    while accepted.load(Ordering::Relaxed) < MAX_IN_FLIGHT {
-        tokio::task::yield_now().await;
-    }
-    sockets = sockets.max(sockets_to(address.port()));
-    tasks = tasks.max(Handle::current().metrics().num_alive_tasks());
-    assert_eq!(sockets, MAX_IN_FLIGHT);
-    // A write, its connection, and the server.
-    assert!((MAX_IN_FLIGHT..=2 * MAX_IN_FLIGHT + 1).contains(&tasks), "{tasks}");
 }
