@@ -51,6 +51,17 @@ async fn resolved(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
     resolved.collect()
 }
 
+#[tokio::test]
+async fn concurrent_replays_publish_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    log.append(record(ADA)).await.unwrap();
+    let letters = scanned(&log).await;
+    log.dead_letters().put(&letters).await.unwrap();
+    let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
+    assert_eq!((one.unwrap(), two.unwrap(), scanned(&log).await.len()), (1, 0, 2));
+}
+
 async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
     let options = EmbeddedLogOptions {
         clock: Arc::clone(clock) as _,
