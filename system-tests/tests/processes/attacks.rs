@@ -28,6 +28,17 @@ fn purchases() -> usize {
     if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 8 }
 }
 
+/// The status of the response to a request. A full listener closes a connection without a request for a second. On a busy
+/// machine, that of a request on its way can be one: as clients do, it is sent again.
+async fn status(request: impl Fn() -> reqwest::RequestBuilder) -> u16 {
+    loop {
+        match request().send().await {
+            Err(error) if error.is_request() => {}
+            sent => return sent.unwrap().status().as_u16(),
+        }
+    }
+}
+
 /// Buys with `http` repeatedly; each purchase succeeds. Returns the 99th percentile of the durations.
 async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
     let mut times = Vec::new();
@@ -36,17 +47,9 @@ async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Du
         let request = || {
             let request = http.post(process.path("/v1/purchases")).header("content-type", "application/json");
             let body = r#"{"username":"grace","userid":"grace","price":3}"#;
-            request.header("idempotency-key", &key).body(body).send()
+            request.header("idempotency-key", &key).body(body)
         };
-        // A full listener closes a connection without a request for a second. On a busy machine, that of a request on
-        // its way can be one: as clients do, the purchase is sent again with its key.
-        let response = loop {
-            match request().await {
-                Err(error) if error.is_request() => {}
-                sent => break sent.unwrap(),
-            }
-        };
-        assert_eq!(response.status(), 201);
+        assert_eq!(status(request).await, 201);
         times.push(begun.elapsed());
     }
     times.sort();
@@ -103,9 +106,9 @@ impl Attack {
     /// Buys during the attack. Prints the result, and checks that probes succeed and that memory is bounded.
     async fn buy_during(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
         let loud = buys(process, http, purchases()).await;
-        assert_eq!(get(&process.admin_path("/readyz")).await.0, 200);
-        let metrics = plain().get(process.admin_path("/metrics")).send().await.unwrap();
-        assert_eq!(metrics.status(), 200);
+        for path in ["/readyz", "/metrics"] {
+            assert_eq!(status(|| plain().get(process.admin_path(path))).await, 200, "{path}");
+        }
         let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
         println!(
             "{name}: p99 of a purchase {quiet:?} without, {loud:?} during it; {rounds} rounds, {peak} MiB at most"

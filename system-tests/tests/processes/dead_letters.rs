@@ -9,7 +9,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::entities::backends::session;
 use crate::postgres;
-use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::process::{Binary, Process, get, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -123,10 +123,9 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
         log.sink().publish_new(purchase, None).await.unwrap();
     }
     drop(log);
-    let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
-    until("report it as stuck", async || ingest().await["stuck"]["offset"] == 2).await;
+    until("report it as stuck", async || facing.ingest().await["stuck"]["offset"] == 2).await;
     until("store the other one", async || stored(&facing, "u1").await == 2).await;
-    let metrics = plain().get(facing.path("/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = facing.metrics().await;
     let series = metrics.lines().find(|line| line.starts_with("shop_ingest_stuck_seconds{")).unwrap();
     assert!(series.contains(r#"topic="purchases",partition="0",offset="2",error="#), "{series}");
 
@@ -148,7 +147,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     assert_eq!(dlq(folder, &["ls"]).await, "", "all or none");
     assert_eq!(dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await, "1 parked\n");
     until("continue after it", async || {
-        let ingest = ingest().await;
+        let ingest = facing.ingest().await;
         ingest["stuck"].is_null() && ingest["lag"] == 0 && ingest["waiting_for"] == serde_json::json!({})
     })
     .await;
@@ -196,12 +195,12 @@ async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
         positions.push(facing.client().buy(purchase).await.unwrap().receipt.position.unwrap());
     }
-    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
-    until("report it as stuck", async || ingest().await["stuck"]["offset"] == positions[0].offset).await;
+    until("report it as stuck", async || management.ingest().await["stuck"]["offset"] == positions[0].offset)
+        .await;
     let place = positions[0].to_string();
     assert_eq!(run(&["dlq", "park", &place, "--note", "no eve here"]).await, "1 parked\n");
     until("continue after it", async || {
-        let ingest = ingest().await;
+        let ingest = management.ingest().await;
         ingest["stuck"].is_null() && ingest["lag"] == 0
     })
     .await;

@@ -7,11 +7,9 @@ use bson::{Decimal128, Document, doc};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::process::{Binary, Process, buy, until};
+use crate::process::{ADA, Binary, Process, buy, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 /// A folder with five purchases.
 async fn five(folder: &Path) {

@@ -10,18 +10,13 @@ use shop_client::NewPurchase;
 
 use crate::kafka;
 use crate::kills::{Random, seed};
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, plain, soon, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, buy, get, post, soon, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
 
 async fn erase(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
     let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
     printed(&Binary::Management.run(&[&["erase", "user"], words].concat(), &settings).await)
-}
-
-async fn post(process: &Process, path: &str, body: &str) -> u16 {
-    let request = plain().post(process.path(path)).header("content-type", "application/json");
-    request.body(body.to_owned()).send().await.unwrap().status().as_u16()
 }
 
 /// The files of `folder` that contain `text`.
@@ -43,7 +38,7 @@ async fn register_both(facing: &Process) {
         r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
         r#"{"email":"eva@example.com","name":"eva"}"#,
     ] {
-        assert_eq!(post(facing, "/users", user).await, 201);
+        assert_eq!(post(&facing.path("/users"), user).await.0, 201);
     }
 }
 
@@ -86,7 +81,7 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
         "{printed}"
     );
     // Erased users can register again.
-    assert_eq!(post(&facing, "/users", r#"{"email":"third@example.com","name":"x"}"#).await, 201);
+    assert_eq!(post(&facing.path("/users"), r#"{"email":"third@example.com","name":"x"}"#).await.0, 201);
     assert_eq!(get(&facing.path("/users/3")).await.0, 200);
     assert!(facing.terminate().await.success());
     assert_eq!(files_with(folder, "ada@example.com"), [] as [String; 0]);
@@ -127,7 +122,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     let again =
         kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
     until("consume all of them", async || {
-        let ingest = get(&again.path("/health")).await.1["ingest"].clone();
+        let ingest = again.ingest().await;
         ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(4)
     })
     .await;
@@ -234,7 +229,7 @@ async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
     let again =
         kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
     until("consume all of them", async || {
-        let ingest = get(&again.path("/health")).await.1["ingest"].clone();
+        let ingest = again.ingest().await;
         ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(1_090)
     })
     .await;
@@ -270,7 +265,7 @@ async fn purchases_older_than_the_retention_are_deleted() {
     // The first round begins with the service.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
     until("delete the old ones", async || stored(&facing, "1").await == 1).await;
-    let metrics = plain().get(facing.path("/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = facing.metrics().await;
     let count = metrics.lines().find(|line| line.starts_with("shop_store_expired_purchases_total "));
     assert!(count.is_some(), "{metrics}");
     let data = ("SHOP_DATA_DIR", folder.to_str().unwrap());

@@ -4,7 +4,7 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use crate::process::{Binary, Process, buy, get, until};
+use crate::process::{ADA, Binary, Process, buy, get, until};
 
 /// The output of the binary on a prepared folder.
 async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
@@ -35,8 +35,6 @@ async fn unusable_folder_is_reported_with_path_and_remedy() {
         "{printed}"
     );
 }
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
 async fn locked_log_is_a_503_until_unlocked() {

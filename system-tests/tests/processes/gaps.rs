@@ -12,7 +12,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::process::{Binary, Process, get, stored, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -73,7 +73,7 @@ async fn records_deleted_unread_are_reported_until_dropped() {
         // The broker's default: 7 days. It is read once a minute.
         format!("shop_log_retention_seconds{{topic=\"{topic}\"}} 604800\n"),
     ] {
-        until(&series, async || metrics(&management).await.contains(&series)).await;
+        until(&series, async || management.metrics().await.contains(&series)).await;
     }
     let known = settings(&servers);
     let known: Vec<_> = known.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -104,14 +104,15 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     group.commit(&list, CommitMode::Sync).unwrap();
 
     let management = start(Binary::Management, &servers, &[]).await;
-    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
-    until("read the log again", async || ingest().await["duplicates"] == 200).await;
+    until("read the log again", async || management.ingest().await["duplicates"] == 200).await;
     let RecordPosition { topic, partition, offset: from, .. } = &end;
     let gap = json!({
         "topic": topic, "partition": partition, "from": from, "to": from + 150, "count": 150, "cause": "truncated",
     });
-    until("report the gap", async || ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] }))
-        .await;
+    until("report the gap", async || {
+        management.ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] })
+    })
+    .await;
     // New purchases are written at those offsets.
     publish(&servers, 10).await;
     until("store the others", async || stored(&management, "u1").await == 210).await;
@@ -121,13 +122,11 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
 
     assert!(management.terminate().await.success());
     let management = start(Binary::Management, &servers, &[]).await;
-    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
-    until("read on", async || ingest().await["lag"] == 0).await;
-    assert_eq!((&ingest().await["lost_records"], &ingest().await["duplicates"]), (&json!(0), &json!(0)));
-}
-
-async fn metrics(process: &Process) -> String {
-    plain().get(process.path("/metrics")).send().await.unwrap().text().await.unwrap()
+    until("read on", async || management.ingest().await["lag"] == 0).await;
+    assert_eq!(
+        (&management.ingest().await["lost_records"], &management.ingest().await["duplicates"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 /// `verify` fails until the gap of `count` records is dropped.
@@ -203,9 +202,8 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
     drop(log);
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     until("store the rest", async || stored(&facing, "u1").await == 5).await;
-    let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
-    until("report the gaps", async || ingest().await["gaps"]["records"] == 3).await;
-    let found = ingest().await;
+    until("report the gaps", async || facing.ingest().await["gaps"]["records"] == 3).await;
+    let found = facing.ingest().await;
     let gap = |from: u64, to: u64| {
         let count = to - from;
         json!({ "topic": "purchases", "partition": 0, "from": from, "to": to, "count": count, "cause": "missing" })

@@ -14,10 +14,8 @@ use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::io::AsyncReadExt as _;
 
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, send, soon, stored, until};
+use crate::process::{ADA, ALL_ROLES, Binary, Process, buy, get, send, soon, stored, until};
 use crate::verify::{manage, printed, text};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 /// Publishes purchases of `u1`.
 async fn publish(folder: &Path, count: usize) {

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::entities::post;
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, plain, stored, until};
+use crate::process::{ADA, ALL_ROLES, Binary, Process, buy, get, plain, stored, until};
 
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
 

@@ -64,7 +64,7 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
     let third = client.buy(ada()).await.unwrap().purchase.id;
     let pending = format!("/v1/purchases/{third}?wait_for={third}&wait=10");
     until("store the third", async || get(&management.path(&pending)).await.0 == 200).await;
-    let ingest = get(&management.path("/health")).await.1["ingest"].clone();
+    let ingest = management.ingest().await;
     assert_eq!((&ingest["inserted"], &ingest["duplicates"]), (&1.into(), &0.into()), "{ingest}");
     let stored = management.client().buy(ada()).await.unwrap();
     assert!(format!("{:?}", stored.receipt).contains("Replicated"), "{stored:?}");
@@ -199,7 +199,7 @@ async fn memory_is_bounded_with_a_backlog() {
 
     servers.ctl("start", "kafka").await;
     servers.ctl("resume", "mongo").await;
-    let status = async || get(&facing.path("/health")).await.1["ingest"].clone();
+    let status = async || facing.ingest().await;
     // Inserts sent during the pause were stored after it, and are repeated.
     let carried =
         |status: &Value| status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap();

@@ -51,7 +51,7 @@ async fn each_service_exposes_its_metrics() {
     for process in [&facing, &management] {
         assert!(value(process, "process_resident_memory_bytes").await.unwrap() > 1e6);
         assert!(value(process, "process_open_fds").await.unwrap() > 3.0);
-        let text = plain().get(process.path("/metrics")).send().await.unwrap().text().await.unwrap();
+        let text = process.metrics().await;
         let build = concat!("\napp_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
         assert!(text.contains(build) && !text.contains("commit=\"\""), "{text}");
     }

@@ -4,22 +4,15 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bson::{Document, doc};
-use serde_json::Value;
 use shop_client::ShopClient;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::process::{Binary, PATIENCE, Process, buy, get, stored, until, within};
+use crate::process::{ADA, Binary, PATIENCE, Process, buy, get, stored, until, within};
 use crate::servers::Servers;
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 async fn facing(folder: &Path, servers: &Servers) -> Process {
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
     Process::start(Binary::Facing, folder, &[("MONGODB_URI", uri), ("MONGODB_DATABASE", "shop")]).await
-}
-
-async fn ingest(facing: &Process) -> Value {
-    get(&facing.path("/health")).await.1["ingest"].clone()
 }
 
 #[tokio::test]
@@ -55,7 +48,7 @@ async fn store_outage_loses_no_purchase() {
     assert_eq!(buy(&facing, ADA).await.0, 201);
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
     until("notice that the store is unavailable", async || {
-        !ingest(&facing).await["waiting_for"]["store"].is_null()
+        !facing.ingest().await["waiting_for"]["store"].is_null()
     })
     .await;
     servers.ctl("start", "mongo").await;
@@ -76,7 +69,7 @@ async fn store_outage_loses_no_purchase() {
         })
         .await;
     }
-    let ingest = ingest(&facing).await;
+    let ingest = facing.ingest().await;
     assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
     assert_eq!(stored(&facing, "u1").await, 41);
 }

@@ -77,7 +77,7 @@ async fn memory_during(process: &Process, length: Duration) -> Vec<u64> {
 
 /// The number of records that ingest has inserted, with duplicates. Cheaper for the store than a sum.
 async fn ingested(management: &Process) -> u64 {
-    let ingest = get(&management.path("/health")).await.1["ingest"].clone();
+    let ingest = management.ingest().await;
     ingest["inserted"].as_u64().unwrap() + ingest["duplicates"].as_u64().unwrap()
 }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
-use serde_json::Value;
 use shop_core::log::{LogAdminExt as _, LogRecord};
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -36,18 +35,14 @@ async fn letters(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-async fn ingest(process: &Process) -> Value {
-    get(&process.path("/health")).await.1["ingest"].clone()
-}
-
 #[tokio::test]
 async fn poison_stops_ingest_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let values = || (0..POISON).map(|number| format!("poison {number}"));
     fill(folder.path(), values()).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    until("stop", async || ingest(&management).await["phase"] == "stopped").await;
-    let why = ingest(&management).await["stopped_because"].to_string();
+    until("stop", async || management.ingest().await["phase"] == "stopped").await;
+    let why = management.ingest().await["stopped_because"].to_string();
     assert!(why.contains("SHOP_DEAD_LETTER_LIMIT"), "{why}");
     assert_eq!(get(&management.path("/-/ready")).await.0, 503);
     // The process keeps serving, and exits with the error.
@@ -61,7 +56,7 @@ async fn poison_stops_ingest_at_the_limit() {
         Process::start(Binary::Management, folder.path(), &[("SHOP_DEAD_LETTER_LIMIT", "0")]).await;
     // The committed offset is not beyond the last dead letter.
     let rest = POISON - dead_lettered.len();
-    until("dead-letter the rest", async || ingest(&management).await["dead_lettered"] == rest).await;
+    until("dead-letter the rest", async || management.ingest().await["dead_lettered"] == rest).await;
     assert!(management.terminate().await.success());
     assert_eq!(letters(folder.path()).await, values().collect::<Vec<_>>());
 }

@@ -57,7 +57,7 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
     }
     let page = service.client().user("u1").page().await.unwrap();
     assert_eq!((page.items.len(), page.items[0].price.to_string().as_str()), (50, "29.90"));
-    let ingest = get(&service.path("/health")).await.1["ingest"].clone();
+    let ingest = service.ingest().await;
     assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
     assert_eq!(stored(&service, "u1").await, 121);
     assert!(service.terminate().await.success());
@@ -152,10 +152,9 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     let stored_then = buy_one().await;
     until("store it", async || count(&service).await == stored_then).await;
     cluster.ctl("fill");
-    let ingest = async || get(&service.path("/health")).await.1["ingest"].clone();
     until("report the full disk", async || {
         buy_one().await;
-        ingest().await["waiting_for"]["store"].is_string()
+        service.ingest().await["waiting_for"]["store"].is_string()
     })
     .await;
     for path in ["/readyz", "/-/ready", "/getAllUserBuys/u1"] {
@@ -186,7 +185,7 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     until("catch up", async || count(&service).await == bought).await;
     let (code, printed) = verify().await;
     assert!(code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
-    assert_eq!(ingest().await["phase"], "running");
+    assert_eq!(service.ingest().await["phase"], "running");
     assert_eq!(post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await.0, 201);
 }
 

@@ -3,22 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use crate::kafka::start;
-use crate::process::{ALL_ROLES, Binary, Process, get, plain, until};
+use crate::process::{ADA, ALL_ROLES, Binary, get, plain, post, until};
 use crate::servers::Servers;
 
 /// The number of probes while the broker is unavailable, one per second.
 const PROBES: usize = 12;
-
-async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
-    let request = plain().post(process.path(path)).header("content-type", "application/json");
-    let response = request.body(body.to_owned()).send().await.unwrap();
-    let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_users_and_orders_are_served_without_the_broker() {
@@ -27,7 +19,6 @@ async fn listings_users_and_orders_are_served_without_the_broker() {
     let management =
         start(Binary::Management, &servers, &[ALL_ROLES, ("POSTGRES_URL", &cluster.url())]).await;
     let facing = start(Binary::Facing, &servers, &[ALL_ROLES, ("MANAGEMENT_URL", &management.url)]).await;
-    const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
     // With a key: an attempt that fails may have been recorded, and one purchase is listed below.
     let buy = async |key: &str| {
         let request = plain().post(facing.path("/v1/purchases")).header("idempotency-key", key);
@@ -37,8 +28,8 @@ async fn listings_users_and_orders_are_served_without_the_broker() {
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
     let user = |number: usize| format!(r#"{{"email":"user-{number}@example.com","name":"Ada"}}"#);
     const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
-    assert_eq!(post(&facing, "/users", &user(0)).await.0, 201);
-    until("place an order", async || post(&facing, "/orders", ORDER).await.0 == 201).await;
+    assert_eq!(post(&facing.path("/users"), &user(0)).await.0, 201);
+    until("place an order", async || post(&facing.path("/orders"), ORDER).await.0 == 201).await;
 
     servers.ctl("kill", "kafka").await;
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -53,16 +44,16 @@ async fn listings_users_and_orders_are_served_without_the_broker() {
             let (status, body) = get(&listing).await;
             assert_eq!((status, &body["count"]), (200, &1.into()), "{listing}");
         }
-        assert_eq!(post(&facing, "/users", &user(number)).await.0, 201);
-        assert_eq!(post(&facing, "/orders", ORDER).await.0, 201);
+        assert_eq!(post(&facing.path("/users"), &user(number)).await.0, 201);
+        assert_eq!(post(&facing.path("/orders"), ORDER).await.0, 201);
     }
-    let (status, refused) = post(&facing, "/buy", ADA).await;
+    let (status, refused) = post(&facing.path("/buy"), ADA).await;
     assert_eq!(status, 503, "{refused}");
     assert!(refused["idempotency_key"].is_string(), "{refused}");
     assert_eq!(get(&facing.path("/-/ready")).await.0, 503, "what 004 documents");
 
     servers.ctl("start", "kafka").await;
-    until("accept a purchase again", async || post(&facing, "/buy", ADA).await.0 == 201).await;
+    until("accept a purchase again", async || post(&facing.path("/buy"), ADA).await.0 == 201).await;
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"].as_u64() >= Some(2))
         .await;
 }

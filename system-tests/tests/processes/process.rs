@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 /// The setting of a process that serves users and orders too.
 pub(crate) const ALL_ROLES: (&str, &str) = ("SHOP_ROLES", "purchases,users,orders");
 
+/// A purchase of the user u1.
+pub(crate) const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Binary {
     Facing,
@@ -149,6 +152,15 @@ impl Process {
         let is_tls = settings.iter().any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
         let scheme = if is_tls { "https" } else { "http" };
         Ok(Self { child, url: format!("{scheme}://{address}"), admin })
+    }
+
+    /// What `/health` says of ingest.
+    pub(crate) async fn ingest(&self) -> Value {
+        get(&self.path("/health")).await.1["ingest"].clone()
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        plain().get(self.path("/metrics")).send().await.unwrap().text().await.unwrap()
     }
 
     pub(crate) fn client(&self) -> ShopClient {

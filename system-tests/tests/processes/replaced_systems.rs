@@ -10,7 +10,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::start;
-use crate::process::{Binary, Process, get, until};
+use crate::process::{Binary, Process, until};
 use crate::servers::Servers;
 
 /// A record of a replaced system, and its expected result.
@@ -81,7 +81,7 @@ async fn records_of_replaced_systems_are_stored_once_or_dead_lettered_unchanged(
     for (group, counted) in [("purchase-group", "inserted"), ("another-group", "duplicates")] {
         let group = servers.name(group);
         let facing = start(Binary::Facing, &servers, &[("KAFKA_GROUP_ID", &*group)]).await;
-        let health = async || get(&facing.path("/health")).await.1["ingest"].clone();
+        let health = async || facing.ingest().await;
         let of_all =
             |health: &Value| health[counted] == stored && health["dead_lettered"] == samples.len() - stored;
         until("store all", async || of_all(&health().await)).await;

@@ -44,7 +44,7 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     until("store the last", async || stored(&facing, "u2").await == 1).await;
     assert_eq!(stored(&facing, "u1").await, 200);
-    let ingest = get(&facing.path("/health")).await.1["ingest"].clone();
+    let ingest = facing.ingest().await;
     assert_eq!(ingest["duplicates"], 0, "{ingest}");
 }
 

@@ -13,11 +13,9 @@ use shop_kafka::KafkaLog;
 
 use crate::kafka;
 use crate::postgres;
-use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, until};
+use crate::process::{ADA, ALL_ROLES, Binary, PATIENCE, Process, buy, get, until};
 use crate::servers::Servers;
 use crate::verify::{append, text};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 async fn status(settings: &[(&str, &str)]) -> Output {
     Binary::Management.run(&["status"], &[settings, &[("LOG_LEVEL", "error")]].concat()).await
