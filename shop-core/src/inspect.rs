@@ -96,3 +96,31 @@ impl Consumed {
         Ok(partitions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{
+        CommitOffset, DeadLetters as _, GapCause, LogAdminExt as _, LogSource as _, SourceEvent,
+    };
+    use crate::memory::InMemoryLog;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_says_how_far_a_group_is_and_what_is_pending() {
+        let log = InMemoryLog::default();
+        assert_eq!(Consumed::by("group", &log).await.unwrap()[0].committed, None);
+        let positions = [(); 3].map(|()| log.append(LogRecord::new(0, Timestamp::MIN, Some("x".into()))));
+        let source = log.source("group");
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+        let lost = Gap::new(batch.partition.clone(), 0, 1, GapCause::Deleted).dead_letter(Timestamp::MIN);
+        source.commit(&[CommitOffset::new(batch.partition.clone(), 1)]).await.unwrap();
+        let consumed = &Consumed::by("group", &log).await.unwrap()[0];
+        assert_eq!((consumed.committed, consumed.end, consumed.lag), (Some(1), 3, 2));
+        assert_eq!(consumed.oldest_unread, batch.records[1].known_time());
+        let parked = log.parked(&positions[1], "by hand").await.unwrap().unwrap();
+        log.dead_letters().put(&[lost, parked]).await.unwrap();
+        let found = Inspection::of(&log).await.unwrap();
+        assert_eq!(found.dead_letters, BTreeMap::from([(ReasonKind::Gap, 1), (ReasonKind::Parked, 1)]));
+        assert_eq!(found.gaps.iter().map(Gap::count).collect::<Vec<_>>(), [1]);
+    }
+}

@@ -9,7 +9,7 @@ use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
 use shop_core::inspect::Inspection;
-use shop_core::log::{Gap, Lag, Offsets, ReasonKind};
+use shop_core::log::{Lag, Offsets, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;
@@ -89,17 +89,9 @@ impl Metrics {
         self.shared.history.passed(positions);
     }
 
-    /// The pending gaps of the topics for which `includes` holds.
-    pub(crate) fn gaps(&self, includes: impl Fn(&str) -> bool) -> Vec<Gap> {
-        let logs = self.shared.logs.lock();
-        logs.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, log)| log.gaps.clone()).collect()
-    }
-
-    /// The number of pending dead letters in the topics for which `includes` holds; `None` while none was counted.
-    pub(crate) fn dead_letters_waiting(&self, includes: impl Fn(&str) -> bool) -> Option<u64> {
-        let logs = self.shared.logs.lock();
-        let selected = logs.iter().filter(|(topic, _)| includes(topic));
-        selected.map(|(_, log)| log.dead_letters.values().sum::<u64>()).reduce(|sum, count| sum + count)
+    /// What the logs of the topics for which `includes` holds said last, if they were inspected.
+    pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<Inspection> {
+        self.shared.logs.lock().iter().filter(|(topic, _)| includes(topic)).map(|(_, log)| log.clone()).collect()
     }
 }
 
@@ -321,7 +313,7 @@ mod tests {
             let dead_letters = BTreeMap::from([(reason, count)]);
             metrics.note_log(topic, Inspection { dead_letters, ..Inspection::default() });
         };
-        assert_eq!(metrics.dead_letters_waiting(|_| true), None);
+        assert!(metrics.inspected(|_| true).is_empty());
         note("purchases", ReasonKind::Conflict, 2);
         note("user_created", ReasonKind::Refused, 1);
         let series = |topic, reason, count| {
@@ -336,10 +328,15 @@ mod tests {
         ] {
             assert!(text.contains(&series(topic, reason, count)), "{topic} {reason}: {text}");
         }
-        assert_eq!(metrics.dead_letters_waiting(|topic| topic == "purchases"), Some(2));
+        let counts = |log: Inspection| log.dead_letters.into_values().collect::<Vec<_>>();
+        let inspected = metrics.inspected(|topic| topic == "purchases");
+        assert_eq!(inspected.into_iter().map(counts).collect::<Vec<_>>(), [[2]]);
         metrics.note_log("purchases", Inspection::default());
         assert!(metrics.scrape().text().contains(&series("purchases", "conflict", 0)));
-        assert_eq!(metrics.dead_letters_waiting(|_| true), Some(1));
+        assert_eq!(
+            metrics.inspected(|_| true).into_iter().map(counts).collect::<Vec<_>>(),
+            [vec![], vec![1]]
+        );
     }
 
     #[test]

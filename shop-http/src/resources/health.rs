@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use shop_core::ErrorKind;
 use shop_core::api::StuckBody;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
-use shop_core::log::{Gap, Lag};
+use shop_core::log::Lag;
 use shop_core::ports::PurchaseSink as _;
 use shop_core::shop::LocalPorts;
 
@@ -216,8 +216,10 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
     // Without a partition, that of the group is known to another member.
     let lag = lag.filter(|lag| !lag.records.is_empty());
     let IngestStatus { counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } = status;
-    let mut gaps = service.metrics.gaps(&is_its);
-    let lost = gaps.iter().map(Gap::count).sum::<u64>();
+    let logs = service.metrics.inspected(is_its);
+    let pending = logs.iter().map(|log| log.dead_letters.values().sum::<u64>());
+    let mut gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
+    let lost = gaps.iter().map(|gap| gap.count()).sum::<u64>();
     gaps.truncate(MAX_GAPS);
     let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), error.kind().as_str()));
     known(json!({
@@ -226,7 +228,7 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "duplicates": counters.duplicates,
         "dead_lettered": counters.dead_lettered,
         // The pending dead letters in its log, of all processes, if they were counted.
-        "dead_letters_waiting": service.metrics.dead_letters_waiting(&is_its),
+        "dead_letters_waiting": pending.reduce(|sum, count| sum + count),
         // Records that the log no longer had when they were to be read.
         "lost_records": counters.lost,
         // The gaps in its log whose dead letters are pending, if there are any.
@@ -287,7 +289,7 @@ pub(crate) async fn health(
     let others = join_all(service.own_roles().map(|role| role_health(&service, role)));
     let (checks, ingest, others) = tokio::join!(Checks::all(&service), ingest, others);
     let (has_store, parts) = (checks.store(), checks.parts());
-    let has_lost = !service.metrics.gaps(|_| true).is_empty();
+    let has_lost = service.metrics.inspected(|_| true).iter().any(|log| !log.gaps.is_empty());
     let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
     let (reloads, now) = (service.metrics.freshness(), service.clock.now());
