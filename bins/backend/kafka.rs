@@ -59,11 +59,9 @@ impl Kafka<'_> {
         options.group_instance_id.clone_from(&settings.kafka_instance_id);
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);
-        if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
-            options.oauth = Some(Arc::new(endpoint));
-            options.mechanism = SaslMechanism::OauthBearer;
-        }
-        options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(options.mechanism);
+        options.oauth = TokenEndpoint::from_settings(settings)?.map(|endpoint| Arc::new(endpoint) as _);
+        let default = if options.oauth.is_some() { SaslMechanism::OauthBearer } else { options.mechanism };
+        options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(default);
         options.tls = settings.kafka_tls;
         options.ca_file.clone_from(&settings.kafka_ca_file);
         options.cert_file.clone_from(&settings.kafka_cert_file);

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::archive;
 use super::output::{print_report, progress};
-use crate::backend::{self, CopiedFile};
+use crate::backend::{self, CopiedFile, Kind, Place, places};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -98,15 +98,12 @@ pub(super) fn remove_left_copies(settings: &Settings) {
 
 /// What is not in a backup: it is on servers.
 fn left_out(settings: &Settings) -> Vec<&'static str> {
-    let (keeps_users, keeps_orders) = settings.keeps();
-    let has_rows = settings.postgres_url.is_some();
-    let all = [
-        ("log", settings.kafka_bootstrap_servers.is_some()),
-        ("store", settings.has_store_server()),
-        ("users", has_rows && keeps_users),
-        ("orders", has_rows && keeps_orders),
-    ];
-    all.into_iter().filter_map(|(what, is_left_out)| is_left_out.then_some(what)).collect()
+    let on_servers = places(settings).filter(|place| place.file.is_none());
+    let mut names: Vec<_> = on_servers
+        .map(|Place { what, kind, .. }| if let Kind::Log(_) = kind { "log" } else { what })
+        .collect();
+    names.dedup();
+    names
 }
 
 /// Prints what was copied into `folder`. Standard output has nothing but an archive.

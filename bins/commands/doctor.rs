@@ -26,7 +26,9 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
             let scanned = scan(Arc::clone(&store.port), &mut report).await;
             let name = store.close().await;
             scanned?;
-            report.end(&name)?;
+            let Report { purchases, findings, .. } = report;
+            let text = format!("store  {name}: {purchases} purchases, unreadable {findings}");
+            report.print(text, &json!({ "store": name, "purchases": purchases, "unreadable": findings }))?;
         }
         Err(error) if report.findings == 0 => return Err(error),
         Err(error) => report.found(&UnreadableEntry::new("store", error))?,
@@ -51,12 +53,6 @@ impl Report {
         let UnreadableEntry { id, reason, .. } = entry;
         let text = format!("{id}  {}", reason.replace(char::is_control, " "));
         self.print(text, &json!({ "id": id, "reason": reason }))
-    }
-
-    fn end(&self, store: &str) -> Result<()> {
-        let Self { purchases, findings, .. } = *self;
-        let text = format!("store  {store}: {purchases} purchases, unreadable {findings}");
-        self.print(text, &json!({ "store": store, "purchases": purchases, "unreadable": findings }))
     }
 
     fn print(&self, text: String, report: &Value) -> Result<()> {
