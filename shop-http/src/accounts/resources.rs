@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, number};
 use super::role::{OrdersRole, UsersRole};
-use crate::auth::{Action, Caller, Principal};
+use crate::auth::{Action, Caller};
 use crate::compat::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;

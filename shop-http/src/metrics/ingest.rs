@@ -91,7 +91,13 @@ impl Metrics {
 
     /// What the logs of the topics for which `includes` holds said last, if they were inspected.
     pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<Inspection> {
-        self.shared.logs.lock().iter().filter(|(topic, _)| includes(topic)).map(|(_, log)| log.clone()).collect()
+        self.shared
+            .logs
+            .lock()
+            .iter()
+            .filter(|(topic, _)| includes(topic))
+            .map(|(_, log)| log.clone())
+            .collect()
     }
 }
 
