@@ -181,18 +181,13 @@ fn settings_may_be_anywhere_in_a_command() {
 
 #[test]
 fn completions_and_the_manual_page_have_the_commands() {
-    let variables = |flags: &[&str]| {
-        let line = names::arguments();
-        let matches = line.try_get_matches_from([&["m"], flags].concat()).unwrap();
-        Variables::from_arg_matches(&matches).unwrap()
-    };
+    let generated =
+        |service, line: &str| generated(service, &parsed(line, &[]).0.unwrap().variables).unwrap();
     for shell in ["bash", "zsh", "fish"] {
-        let text =
-            generated(ServiceKind::Management, &variables(&["--completions", shell])).unwrap().unwrap();
+        let text = generated(ServiceKind::Management, &format!("m --completions {shell}")).unwrap();
         assert!(String::from_utf8(text).unwrap().contains("verify"), "{shell}");
     }
-    let page = generated(ServiceKind::Management, &variables(&["--man"])).unwrap().unwrap();
-    let page = String::from_utf8(page).unwrap();
+    let page = String::from_utf8(generated(ServiceKind::Management, "m --man").unwrap()).unwrap();
     assert!(page.contains(".TH management 1") && page.contains("dlq"), "{page}");
-    assert!(generated(ServiceKind::Facing, &variables(&[])).unwrap().is_none());
+    assert!(generated(ServiceKind::Facing, "m --json").is_none());
 }
