@@ -85,15 +85,13 @@ type Checked = Result<(String, Result<bool>)>;
 pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     let metrics = Metrics::new();
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
-    let of_settings = join_all([
-        within("SHOP_HOST", auth::require_choice(settings)).boxed(),
-        within("the keys of SHOP_AUTH", auth::authenticator(settings, &metrics).map(|known| known.map(drop)))
-            .boxed(),
-        within("SHOP_TLS_CERT_FILE", tls::of_listener(settings).map(|tls| tls.map(drop))).boxed(),
-        std::future::ready(log_file).boxed(),
-    ]);
-    let parts = join_all(places(settings).map(|place| part(settings, place)));
-    let (of_settings, parts) = tokio::join!(of_settings, parts);
+    let (host, keys, tls, parts) = tokio::join!(
+        within("SHOP_HOST", auth::require_choice(settings)),
+        within("the keys of SHOP_AUTH", auth::authenticator(settings, &metrics)),
+        within("SHOP_TLS_CERT_FILE", tls::of_listener(settings)),
+        join_all(places(settings).map(|place| part(settings, place))),
+    );
+    let of_settings = [host, keys.map(drop), tls.map(drop), log_file];
     let mut faults: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
     for part in parts.iter().filter(|part| part.failure.is_some()) {
         match faults.iter_mut().find(|(_, first)| first.has_cause_of(part)) {
