@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use shop_client::{RetryPolicy, ShopClient};
 use shop_core::NewPurchase;
 
-use crate::process::{Binary, Process, get, until};
+use crate::process::{Binary, Process, until};
 use crate::proxy::Proxy;
 
 /// A certificate authority with certificates in a folder.
@@ -59,13 +59,15 @@ async fn is_healthy(binary: Binary, process: &Process, settings: &[(&str, &str)]
 }
 
 #[tokio::test]
-async fn facing_presents_its_certificate_to_management() {
+async fn both_services_use_their_certificates_and_replaced_ones() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let authority = Authority::new(certificates.path());
-    for name in ["management", "facing", "client"] {
-        authority.sign(name);
-    }
-    let names = [
+    let sign = || {
+        let authority = Authority::new(certificates.path());
+        ["management", "facing", "client"].iter().for_each(|name| authority.sign(name));
+        authority
+    };
+    let authority = sign();
+    let paths = [
         "ca.crt",
         "management.crt",
         "management.key",
@@ -73,8 +75,8 @@ async fn facing_presents_its_certificate_to_management() {
         "facing.key",
         "client.crt",
         "client.key",
-    ];
-    let paths = names.map(|name| authority.path(name));
+    ]
+    .map(|name| authority.path(name));
     let [ca, management_crt, management_key, facing_crt, facing_key, client_crt, client_key] =
         paths.each_ref().map(String::as_str);
     let of_management = [
@@ -85,11 +87,13 @@ async fn facing_presents_its_certificate_to_management() {
     let management = Process::start(Binary::Management, data.path(), &of_management).await;
     assert!(is_healthy(Binary::Management, &management, &of_management).await);
 
+    let proxy = Proxy::to(management.url.strip_prefix("https://").unwrap().parse().unwrap()).await;
+    let url = format!("https://{}", proxy.address());
     let of_facing = [
         ("SHOP_TLS_CERT_FILE", facing_crt),
         ("SHOP_TLS_KEY_FILE", facing_key),
         ("SHOP_SERVICE_CA_FILE", ca),
-        ("MANAGEMENT_URL", management.url.as_str()),
+        ("MANAGEMENT_URL", &url),
         ("SHOP_SERVICE_CERT_FILE", client_crt),
         ("SHOP_SERVICE_KEY_FILE", client_key),
     ];
@@ -102,12 +106,17 @@ async fn facing_presents_its_certificate_to_management() {
 
     // Without a client certificate, management rejects the connection.
     let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
-    let client = authority.client(&unknown);
-    assert!(client.user("u1").summary().await.is_err());
+    assert!(authority.client(&unknown).user("u1").summary().await.is_err());
     let settings = [&of_facing[..], &[("SHOP_DATA_DIR", data.path().to_str().unwrap())]].concat();
     let report = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = String::from_utf8_lossy(&report.stdout);
     assert!(report.status.success() && printed.contains(facing_crt), "{printed}");
+
+    // All of another authority. Open connections keep theirs.
+    let client = sign().client(&facing);
+    proxy.cut().await;
+    proxy.restore();
+    until("list with the new certificates", async || client.user("u1").summary().await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -124,40 +133,4 @@ async fn an_expired_certificate_is_a_fault_of_the_check() {
         assert_eq!(output.status.code(), Some(code), "{printed}");
         assert_eq!(printed.contains("the certificate has expired on 2021-12-31"), code == 1, "{printed}");
     }
-}
-
-#[tokio::test]
-async fn facing_calls_management_with_replaced_certificates() {
-    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let sign = || {
-        let authority = Authority::new(certificates.path());
-        authority.sign("management");
-        authority.sign("client");
-        ["ca.crt", "management.crt", "management.key", "client.crt", "client.key"]
-            .map(|name| authority.path(name))
-    };
-    let paths = sign();
-    let [ca, management_crt, management_key, client_crt, client_key] = paths.each_ref().map(String::as_str);
-    let of_management = [
-        ("SHOP_TLS_CERT_FILE", management_crt),
-        ("SHOP_TLS_KEY_FILE", management_key),
-        ("SHOP_TLS_CLIENT_CA_FILE", ca),
-    ];
-    let management = Process::start(Binary::Management, data.path(), &of_management).await;
-    let proxy = Proxy::to(management.url.strip_prefix("https://").unwrap().parse().unwrap()).await;
-    let url = format!("https://{}", proxy.address());
-    let of_facing = [
-        ("MANAGEMENT_URL", url.as_str()),
-        ("SHOP_SERVICE_CA_FILE", ca),
-        ("SHOP_SERVICE_CERT_FILE", client_crt),
-        ("SHOP_SERVICE_KEY_FILE", client_key),
-    ];
-    let facing = Process::start(Binary::Facing, data.path(), &of_facing).await;
-    let lists = async || get(&facing.path("/v1/summary?userid=u1")).await.0 == 200;
-    until("list", lists).await;
-    // A certificate of another authority. Open connections keep theirs.
-    sign();
-    proxy.cut().await;
-    proxy.restore();
-    until("list with the new certificates", lists).await;
 }

@@ -112,6 +112,10 @@ async fn the_console_follows_the_roles() {
         browser.open(&service.path("/")).await;
         until("show the views", async || views(&browser).await == expected).await;
         browser.shows("state", "Healthy").await;
+        if roles == "users" {
+            browser.run("location.hash = '#entities'").await;
+            until("show users alone", async || browser.texts("#entities h2").await == ["Users"]).await;
+        }
         browser.was_quiet(&service.url).await;
         browser.open("about:blank").await;
     }

@@ -134,21 +134,3 @@ async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
-
-#[tokio::test]
-async fn page_shows_only_the_roles_of_the_service() {
-    let Some(browser) = Browser::start().await else { return };
-    for (roles, shown) in
-        [("purchases,users", vec!["Users"]), ("purchases,users,orders", vec!["Users", "Orders"])]
-    {
-        let folder = tempfile::tempdir().unwrap();
-        let management = Process::start(Binary::Management, folder.path(), &[("SHOP_ROLES", roles)]).await;
-        browser.open(&management.path("/#entities")).await;
-        until("know the roles", async || {
-            browser.run("return document.querySelector('#entities')?.dataset.state").await == json!("shown")
-        })
-        .await;
-        assert_eq!(browser.texts("#entities h2").await, shown);
-    }
-    browser.end().await;
-}
