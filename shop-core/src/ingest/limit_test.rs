@@ -72,23 +72,21 @@ async fn wait_for_dead_letter_retries(running: &Running, retries: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
-    in_time(async {
-        let (log, faults) = (log(10), Faults::new());
-        poison(&log, 3);
-        faults.always(Call::PutDeadLetters, Fault::unavailable());
-        let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
-        for time in 1..=10 {
-            wait_for_dead_letter_retries(&running, time * 3).await;
-            running.source.lose_membership();
-        }
-        faults.clear(Call::PutDeadLetters);
-        let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 3).await;
-        assert_eq!(status.phase, Phase::Running);
-        poison(&log, 2);
-        let error = running.task.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("5 records in a row"), "stored dead letters count: {error}");
-    })
-    .await;
+    let _running = in_time();
+    let (log, faults) = (log(10), Faults::new());
+    poison(&log, 3);
+    faults.always(Call::PutDeadLetters, Fault::unavailable());
+    let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
+    for time in 1..=10 {
+        wait_for_dead_letter_retries(&running, time * 3).await;
+        running.source.lose_membership();
+    }
+    faults.clear(Call::PutDeadLetters);
+    let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 3).await;
+    assert_eq!(status.phase, Phase::Running);
+    poison(&log, 2);
+    let error = running.task.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("5 records in a row"), "stored dead letters count: {error}");
 }
 
 /// Rejects the dead letters of one offset.
@@ -116,29 +114,23 @@ impl DeadLetters for Narrow {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_dead_letter_stops_the_pipeline_and_is_reported() {
-    in_time(async {
-        for limit in [0, 1_000] {
-            let log = log(10);
-            poison(&log, 8);
-            let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
-            let running = start(&log, Arc::clone(&narrow) as _, limit);
-            let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
-            let error = ended.expect("the retries end").unwrap().unwrap_err();
-            let text = error.chain().to_string();
-            for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
-                assert!(text.contains(part), "{part}: {text}");
-            }
-            assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
-            assert_eq!(log.dead_letters().all().len(), 5, "earlier dead letters are stored");
-            assert_eq!(
-                log.committed("group").values().sum::<u64>(),
-                0,
-                "the position stays before the batch"
-            );
-            assert_eq!(running.monitor.status().fatal_error.unwrap().kind(), ErrorKind::TooLarge);
+    let _running = in_time();
+    for limit in [0, 1_000] {
+        let log = log(10);
+        poison(&log, 8);
+        let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
+        let running = start(&log, Arc::clone(&narrow) as _, limit);
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
+        let error = ended.expect("the retries end").unwrap().unwrap_err();
+        let text = error.chain().to_string();
+        for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
+            assert!(text.contains(part), "{part}: {text}");
         }
-    })
-    .await;
+        assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
+        assert_eq!(log.dead_letters().all().len(), 5, "earlier dead letters are stored");
+        assert_eq!(log.committed("group").values().sum::<u64>(), 0, "the position stays before the batch");
+        assert_eq!(running.monitor.status().fatal_error.unwrap().kind(), ErrorKind::TooLarge);
+    }
 }
 
 /// Fails as scripted (`None` is a success), and then succeeds.
@@ -177,68 +169,59 @@ async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_fails_since_its_own_first_failure() {
-    in_time(async {
-        let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
-        let at_once = Duration::ZERO;
-        let first_again = failing_since(&[outage, too_large, outage]).await;
-        assert_eq!(first_again, at_once, "the first has failed with the second before");
-        let second_again = failing_since(&[outage, too_large, None, outage]).await;
-        assert_eq!(second_again, at_once, "so has the second");
-        let second_later = failing_since(&[too_large, outage, None, outage]).await;
-        assert!(
-            second_later >= IngestOptions::default().initial_backoff,
-            "{second_later:?} is the first one's time"
-        );
-    })
-    .await;
+    let _running = in_time();
+    let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
+    let at_once = Duration::ZERO;
+    let first_again = failing_since(&[outage, too_large, outage]).await;
+    assert_eq!(first_again, at_once, "the first has failed with the second before");
+    let second_again = failing_since(&[outage, too_large, None, outage]).await;
+    assert_eq!(second_again, at_once, "so has the second");
+    let second_later = failing_since(&[too_large, outage, None, outage]).await;
+    assert!(
+        second_later >= IngestOptions::default().initial_backoff,
+        "{second_later:?} is the first one's time"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_right_to_put_dead_letters_is_retried() {
-    in_time(async {
-        let log = log(10);
-        poison(&log, 2);
-        let dead_letters =
-            Scripted(log.dead_letters(), Mutex::new(VecDeque::from([Some(ErrorKind::Denied)])));
-        let running = start(&log, Arc::new(dead_letters), 0);
-        let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
-        assert_eq!(status.retries.get(&Component::DeadLetters), Some(&1));
-    })
-    .await;
+    let _running = in_time();
+    let log = log(10);
+    poison(&log, 2);
+    let dead_letters = Scripted(log.dead_letters(), Mutex::new(VecDeque::from([Some(ErrorKind::Denied)])));
+    let running = start(&log, Arc::new(dead_letters), 0);
+    let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+    assert_eq!(status.retries.get(&Component::DeadLetters), Some(&1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
-    in_time(async {
-        let (log, faults) = (log(10), Faults::new());
-        poison(&log, 1);
-        log.sink().publish(&purchase()).await.unwrap();
-        faults.once(Call::Insert, Fault::unavailable());
-        faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(60)));
-        let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
-        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
-        let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
-        let monitor = ingest.monitor();
-        tokio::spawn(ingest.run(std::future::pending()));
-        monitor.wait_for(|status| status.errors.contains_key(&Component::Store)).await;
-        monitor.wait_for(|status| status.errors.is_empty() && status.in_flight == 1).await;
-    })
-    .await;
+    let _running = in_time();
+    let (log, faults) = (log(10), Faults::new());
+    poison(&log, 1);
+    log.sink().publish(&purchase()).await.unwrap();
+    faults.once(Call::Insert, Fault::unavailable());
+    faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(60)));
+    let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
+    let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    monitor.wait_for(|status| status.errors.contains_key(&Component::Store)).await;
+    monitor.wait_for(|status| status.errors.is_empty() && status.in_flight == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_stop_is_logged_after_the_drain() {
-    in_time(async {
-        let logged = Logged::begin();
-        let (log, faults) = (log(1), Faults::new());
-        poison(&log, 50);
-        faults.once(Call::Close, Fault::Delay(Duration::from_secs(1)));
-        let source = faults.source(Arc::new(log.source("group")));
-        let (monitor, _stop, task) = start_from(source, Arc::new(log.dead_letters()), 3);
-        monitor.wait_for(|status| status.phase == Phase::Draining).await;
-        assert!(logged.lines_with("ingest stopped").is_empty(), "it still drains");
-        task.await.unwrap().unwrap_err();
-        assert_eq!(logged.lines_with("ingest stopped").len(), 1);
-    })
-    .await;
+    let _running = in_time();
+    let logged = Logged::begin();
+    let (log, faults) = (log(1), Faults::new());
+    poison(&log, 50);
+    faults.once(Call::Close, Fault::Delay(Duration::from_secs(1)));
+    let source = faults.source(Arc::new(log.source("group")));
+    let (monitor, _stop, task) = start_from(source, Arc::new(log.dead_letters()), 3);
+    monitor.wait_for(|status| status.phase == Phase::Draining).await;
+    assert!(logged.lines_with("ingest stopped").is_empty(), "it still drains");
+    task.await.unwrap().unwrap_err();
+    assert_eq!(logged.lines_with("ingest stopped").len(), 1);
 }

@@ -187,62 +187,52 @@ fn unavailable(retry: Retry) -> Error {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_batch_moves_nothing() {
-    in_time(async {
-        let running = Misbehaving::new().with_batch(1, 0..0).with_batch(1, 7..9).start();
-        running.has_inserted(2).await;
-        assert_eq!(running.stop().await, [(1, 9)]);
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving::new().with_batch(1, 0..0).with_batch(1, 7..9).start();
+    running.has_inserted(2).await;
+    assert_eq!(running.stop().await, [(1, 9)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_oldest_unread_record_has_its_timestamp_until_it_is_committed() {
-    in_time(async {
-        let mut source = Misbehaving::new().with_batch(1, 0..2);
-        source.commits_hang = true;
-        let running = source.start();
-        let time = Timestamp::from_millis(1).unwrap();
-        let is_unread =
-            |status: &IngestStatus| status.oldest_unread.get("purchases").copied().flatten() == Some(time);
-        running.monitor.wait_for(|status| status.counters.inserted == 2 && is_unread(status)).await;
-        let running = Misbehaving::new().with_batch(1, 0..2).start();
-        running.has_inserted(2).await;
-        let is_known = |status: &IngestStatus| status.oldest_unread.get("purchases") == Some(&None);
-        running.monitor.wait_for(is_known).await;
-    })
-    .await;
+    let _running = in_time();
+    let mut source = Misbehaving::new().with_batch(1, 0..2);
+    source.commits_hang = true;
+    let running = source.start();
+    let time = Timestamp::from_millis(1).unwrap();
+    let is_unread =
+        |status: &IngestStatus| status.oldest_unread.get("purchases").copied().flatten() == Some(time);
+    running.monitor.wait_for(|status| status.counters.inserted == 2 && is_unread(status)).await;
+    let running = Misbehaving::new().with_batch(1, 0..2).start();
+    running.has_inserted(2).await;
+    let is_known = |status: &IngestStatus| status.oldest_unread.get("purchases") == Some(&None);
+    running.monitor.wait_for(is_known).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_one_error_line_and_is_committed_in_order() {
     let logged = Logged::begin();
     let gap = |epoch, from, to| Gap::new(partition(epoch), from, to, GapCause::Deleted);
-    in_time(async {
-        let running = Misbehaving::new().with_batch(1, 0..2).start();
-        running.has_inserted(2).await;
-        let source = Arc::clone(&running.source);
-        source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 5))));
-        source.send(|| Ok(SourceEvent::Batch(batch(1, 5..6))));
-        running.has_inserted(3).await;
-        // Delivered again after a rebalance, it has grown.
-        source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 6))));
-        running.monitor.wait_for(|status| status.counters.lost == 4).await;
-        // A truncated log is read again from an earlier offset, in a new epoch.
-        let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).followed_by(1);
-        source.send(move || Ok(SourceEvent::Gap(truncated)));
-        source.send(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
-        running.monitor.wait_for(|status| status.counters.lost >= 6).await;
-        let status = running.monitor.status();
-        assert_eq!(
-            (status.counters.lost, status.counters.dead_lettered),
-            (6, 0),
-            "not that of the ended epoch"
-        );
-        assert_eq!(status.lost.into_iter().collect::<Vec<_>>(), [(("purchases".into(), 0), 6)]);
-        let commits = running.stop().await;
-        assert_eq!(commits.last(), Some(&(2, 1)), "{commits:?}");
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving::new().with_batch(1, 0..2).start();
+    running.has_inserted(2).await;
+    let source = Arc::clone(&running.source);
+    source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 5))));
+    source.send(|| Ok(SourceEvent::Batch(batch(1, 5..6))));
+    running.has_inserted(3).await;
+    // Delivered again after a rebalance, it has grown.
+    source.send(move || Ok(SourceEvent::Gap(gap(1, 2, 6))));
+    running.monitor.wait_for(|status| status.counters.lost == 4).await;
+    // A truncated log is read again from an earlier offset, in a new epoch.
+    let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).followed_by(1);
+    source.send(move || Ok(SourceEvent::Gap(truncated)));
+    source.send(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
+    running.monitor.wait_for(|status| status.counters.lost >= 6).await;
+    let status = running.monitor.status();
+    assert_eq!((status.counters.lost, status.counters.dead_lettered), (6, 0), "not that of the ended epoch");
+    assert_eq!(status.lost.into_iter().collect::<Vec<_>>(), [(("purchases".into(), 0), 6)]);
+    let commits = running.stop().await;
+    assert_eq!(commits.last(), Some(&(2, 1)), "{commits:?}");
     let lines = logged.lines_with("records lost");
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].contains("log.from=2 log.to=5 count=3 "), "{lines:?}");
@@ -250,58 +240,49 @@ async fn a_gap_is_one_error_line_and_is_committed_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
-    in_time(async {
-        let running = Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| Ok(Vec::new())).start();
-        let source = Arc::clone(&running.source);
-        assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
-        assert!(source.asked.lock().unwrap().len() <= 2, "at most one retry, at the shutdown");
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| Ok(Vec::new())).start();
+    let source = Arc::clone(&running.source);
+    assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+    assert!(source.asked.lock().unwrap().len() <= 2, "at most one retry, at the shutdown");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_panics_stops_the_pipeline() {
-    in_time(async {
-        let running =
-            Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| panic!("on purpose")).start();
-        assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+    let _running = in_time();
+    let running = Misbehaving::new().with_batch(1, 0..2).with_commit_result(|| panic!("on purpose")).start();
+    assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
 
-        let running = Misbehaving::new().with_event(|| panic!("on purpose")).start();
-        let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
-        assert!(status.fatal_error.is_some() && running.task.await.unwrap_err().is_panic());
-    })
-    .await;
+    let running = Misbehaving::new().with_event(|| panic!("on purpose")).start();
+    let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+    assert!(status.fatal_error.is_some() && running.task.await.unwrap_err().is_panic());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_of_an_error_is_respected() {
-    in_time(async {
-        const PAUSE: Duration = Duration::from_secs(30);
-        let begun = Instant::now();
-        let running = Misbehaving::new()
-            .with_event(|| Err(unavailable(Retry::After(PAUSE))))
-            .with_batch(1, 0..2)
-            .with_commit_result(|| Err(unavailable(Retry::After(PAUSE))))
-            .start();
-        running.has_inserted(2).await;
-        assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
-        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        running.monitor.wait_for(|status| status.errors.is_empty()).await;
-        assert!(begun.elapsed() >= 2 * PAUSE, "committing: {:?}", begun.elapsed());
-        assert_eq!(running.stop().await, [(1, 2), (1, 2)]);
-    })
-    .await;
+    let _running = in_time();
+    const PAUSE: Duration = Duration::from_secs(30);
+    let begun = Instant::now();
+    let running = Misbehaving::new()
+        .with_event(|| Err(unavailable(Retry::After(PAUSE))))
+        .with_batch(1, 0..2)
+        .with_commit_result(|| Err(unavailable(Retry::After(PAUSE))))
+        .start();
+    running.has_inserted(2).await;
+    assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
+    running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    running.monitor.wait_for(|status| status.errors.is_empty()).await;
+    assert!(begun.elapsed() >= 2 * PAUSE, "committing: {:?}", begun.elapsed());
+    assert_eq!(running.stop().await, [(1, 2), (1, 2)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_source_is_healthy_again_after_an_error() {
-    in_time(async {
-        let running = Misbehaving::new().with_event(|| Err(unavailable(Retry::Safe))).start();
-        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        running.monitor.wait_for(|status| status.errors.is_empty()).await;
-        assert_eq!(running.stop().await, []);
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving::new().with_event(|| Err(unavailable(Retry::Safe))).start();
+    running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    running.monitor.wait_for(|status| status.errors.is_empty()).await;
+    assert_eq!(running.stop().await, []);
 }
 
 /// Longer than any wait in these tests.
@@ -309,90 +290,73 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn revocations_are_received_during_a_backoff() {
-    in_time(async {
-        const GRACE: Duration = Duration::from_secs(3);
-        let (end, ended) = oneshot::channel();
-        let revocation = move || {
-            let done = move || end.send(()).unwrap();
-            let partitions = vec![partition(1)];
-            Ok(ControlEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
-        };
-        let source = Misbehaving::new()
-            .with_batch(1, 0..2)
-            .with_event(|| Err(unavailable(Retry::After(LONG))))
-            .with_control(revocation);
-        let (begun, running) = (Instant::now(), source.start());
-        ended.await.unwrap();
-        assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
-        assert!(running.monitor.status().errors.contains_key(&Component::Source), "a revocation is no batch");
-        assert_eq!(
-            running.stop().await,
-            [(1, 2)],
-            "read records are committed before the partition is given up"
-        );
-    })
-    .await;
+    let _running = in_time();
+    const GRACE: Duration = Duration::from_secs(3);
+    let (end, ended) = oneshot::channel();
+    let revocation = move || {
+        let done = move || end.send(()).unwrap();
+        let partitions = vec![partition(1)];
+        Ok(ControlEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
+    };
+    let source = Misbehaving::new()
+        .with_batch(1, 0..2)
+        .with_event(|| Err(unavailable(Retry::After(LONG))))
+        .with_control(revocation);
+    let (begun, running) = (Instant::now(), source.start());
+    ended.await.unwrap();
+    assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
+    assert!(running.monitor.status().errors.contains_key(&Component::Source), "a revocation is no batch");
+    assert_eq!(running.stop().await, [(1, 2)], "read records are committed before the partition is given up");
 }
 
 #[tokio::test(start_paused = true)]
 async fn simultaneous_revocations_end_independently() {
-    in_time(async {
-        let (ended, mut order) = mpsc::unbounded_channel();
-        let revoked = |index| {
-            let ended = ended.clone();
-            let partitions = vec![Partition::new("cluster".into(), "purchases".into(), index, 1)];
-            let done = move || ended.send(index).unwrap();
-            move || {
-                Ok(SourceEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, LONG, done)))
-            }
-        };
-        // The first one waits for a commit that hangs. Nothing was read of the second one.
-        let source = Misbehaving { commits_hang: true, ..Misbehaving::new() };
-        let _running = source.with_batch(1, 0..2).with_event(revoked(0)).with_event(revoked(1)).start();
-        assert_eq!((order.recv().await, order.recv().await), (Some(1), Some(0)));
-    })
-    .await;
+    let _running = in_time();
+    let (ended, mut order) = mpsc::unbounded_channel();
+    let revoked = |index| {
+        let ended = ended.clone();
+        let partitions = vec![Partition::new("cluster".into(), "purchases".into(), index, 1)];
+        let done = move || ended.send(index).unwrap();
+        move || Ok(SourceEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, LONG, done)))
+    };
+    // The first one waits for a commit that hangs. Nothing was read of the second one.
+    let source = Misbehaving { commits_hang: true, ..Misbehaving::new() };
+    let _running = source.with_batch(1, 0..2).with_event(revoked(0)).with_event(revoked(1)).start();
+    assert_eq!((order.recv().await, order.recv().await), (Some(1), Some(0)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_next_control_is_retried_with_backoff() {
-    in_time(async {
-        let source = Misbehaving::new().with_event(|| Err(unavailable(Retry::After(LONG))));
-        let source =
-            (0..1_000).fold(source, |source, _| source.with_control(|| Err(unavailable(Retry::Safe))));
-        let (begun, running) = (Instant::now(), source.with_batch(1, 0..2).start());
-        running.has_inserted(2).await;
-        let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
-        assert!(asked as u64 <= begun.elapsed().as_secs() + 10, "{asked} times in {:?}", begun.elapsed());
-    })
-    .await;
+    let _running = in_time();
+    let source = Misbehaving::new().with_event(|| Err(unavailable(Retry::After(LONG))));
+    let source = (0..1_000).fold(source, |source, _| source.with_control(|| Err(unavailable(Retry::Safe))));
+    let (begun, running) = (Instant::now(), source.with_batch(1, 0..2).start());
+    running.has_inserted(2).await;
+    let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
+    assert!(asked as u64 <= begun.elapsed().as_secs() + 10, "{asked} times in {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_close_does_not_block_the_shutdown() {
-    in_time(async {
-        let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
-        running.has_inserted(2).await;
-        let asked = Instant::now();
-        let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
-        assert_eq!(stopped, [(1, 2)]);
-        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout + Duration::from_secs(2));
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
+    running.has_inserted(2).await;
+    let asked = Instant::now();
+    let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
+    assert_eq!(stopped, [(1, 2)]);
+    assert!(asked.elapsed() <= IngestOptions::default().drain_timeout + Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_commit_is_reported() {
-    in_time(async {
-        let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
-        let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
-        let status = tokio::time::timeout(LONG, failing).await.expect("a reported failure");
-        assert_eq!(status.errors[&Component::Commit].kind(), ErrorKind::DeadlineExceeded);
-        assert_eq!(status.retries.get(&Component::Commit), None, "the commit is not repeated");
-        assert!(status.oldest_uncommitted["purchases"].is_some());
-        let asked = Instant::now();
-        assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
-        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout);
-    })
-    .await;
+    let _running = in_time();
+    let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.with_batch(1, 0..2).start();
+    let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
+    let status = tokio::time::timeout(LONG, failing).await.expect("a reported failure");
+    assert_eq!(status.errors[&Component::Commit].kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(status.retries.get(&Component::Commit), None, "the commit is not repeated");
+    assert!(status.oldest_uncommitted["purchases"].is_some());
+    let asked = Instant::now();
+    assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
+    assert!(asked.elapsed() <= IngestOptions::default().drain_timeout);
 }

@@ -98,64 +98,57 @@ impl Shop {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_reported_with_its_outcomes() {
-    in_time(async {
-        let shop = Shop::new();
-        shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
-        for (number, price, ago) in [(1, "1", 300), (2, "2", 200), (3, "1", 7), (4, "1", -60)] {
-            shop.publish(purchase(number, price, ago)).await;
-        }
-        let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
-        // All of one user, so they are in one partition.
-        drop(shop.log.append(poison.with_key(Some("u1".into()))));
-        shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
-        let status = shop.start().wait_for(|status| status.counters.inserted == 2).await;
-        let batch = shop.only_batch();
-        let tally = IngestCounters {
-            inserted: 2,
-            duplicates: 1,
-            dead_lettered: 2,
-            undecodable: 1,
-            conflicts: 1,
-            ..IngestCounters::default()
-        };
-        assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
-        assert_eq!(batch.duration, Duration::from_secs(2));
-        assert!(batch.bytes > 5 * 50, "{batch:?}");
-        assert_eq!(
-            batch.freshness,
-            Some(Duration::from_secs(7)),
-            "since inserted records were appended, however old their purchases are"
-        );
-        assert_eq!(status.freshness, batch.freshness);
-        assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
-    })
-    .await;
+    let _running = in_time();
+    let shop = Shop::new();
+    shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
+    for (number, price, ago) in [(1, "1", 300), (2, "2", 200), (3, "1", 7), (4, "1", -60)] {
+        shop.publish(purchase(number, price, ago)).await;
+    }
+    let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
+    // All of one user, so they are in one partition.
+    drop(shop.log.append(poison.with_key(Some("u1".into()))));
+    shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
+    let status = shop.start().wait_for(|status| status.counters.inserted == 2).await;
+    let batch = shop.only_batch();
+    let tally = IngestCounters {
+        inserted: 2,
+        duplicates: 1,
+        dead_lettered: 2,
+        undecodable: 1,
+        conflicts: 1,
+        ..IngestCounters::default()
+    };
+    assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
+    assert_eq!(batch.duration, Duration::from_secs(2));
+    assert!(batch.bytes > 5 * 50, "{batch:?}");
+    assert_eq!(
+        batch.freshness,
+        Some(Duration::from_secs(7)),
+        "since inserted records were appended, however old their purchases are"
+    );
+    assert_eq!(status.freshness, batch.freshness);
+    assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failing_batches_are_reported_with_their_retries() {
-    in_time(async {
-        let shop = Shop::new();
-        shop.publish(purchase(1, "1", -10)).await;
-        shop.faults.always(Call::Insert, Fault::unavailable());
-        let monitor = shop.start();
-        let status = monitor.wait_for(|status| status.retries.get(&Component::Store) == Some(&3)).await;
-        assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
-        assert!(status.in_flight_bytes > 50);
-        assert!(
-            status.failing_since[&Component::Store].elapsed() > Duration::ZERO,
-            "since the first of them"
-        );
-        assert_eq!(monitor.lag().await.unwrap().total(), 1);
-        shop.faults.clear(Call::Insert);
-        let status = monitor.wait_for(|status| status.counters.inserted == 1).await;
-        assert_eq!((status.retries[&Component::Store], status.failing_since.len()), (3, 0));
-        assert_eq!(status.freshness, Some(Duration::ZERO), "a timestamp in the future has no age");
-        while monitor.lag().await.unwrap().total() > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
+    let _running = in_time();
+    let shop = Shop::new();
+    shop.publish(purchase(1, "1", -10)).await;
+    shop.faults.always(Call::Insert, Fault::unavailable());
+    let monitor = shop.start();
+    let status = monitor.wait_for(|status| status.retries.get(&Component::Store) == Some(&3)).await;
+    assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
+    assert!(status.in_flight_bytes > 50);
+    assert!(status.failing_since[&Component::Store].elapsed() > Duration::ZERO, "since the first of them");
+    assert_eq!(monitor.lag().await.unwrap().total(), 1);
+    shop.faults.clear(Call::Insert);
+    let status = monitor.wait_for(|status| status.counters.inserted == 1).await;
+    assert_eq!((status.retries[&Component::Store], status.failing_since.len()), (3, 0));
+    assert_eq!(status.freshness, Some(Duration::ZERO), "a timestamp in the future has no age");
+    while monitor.lag().await.unwrap().total() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Rejects all records because of their size.
@@ -176,20 +169,18 @@ impl RecordStore<Purchase> for Small {
 
 #[tokio::test(start_paused = true)]
 async fn refused_records_are_reported_and_an_ended_pipeline_has_no_lag() {
-    in_time(async {
-        let shop = Shop::new();
-        shop.publish(purchase(1, "1", 1)).await;
-        let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
-        let monitor = ingest.monitor();
-        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-        monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
-        let batch = shop.only_batch();
-        assert_eq!((batch.counters.refused, batch.freshness), (1, None));
-        drop(stop);
-        assert_eq!(task.await.unwrap().unwrap(), batch.counters);
-        assert_eq!(monitor.lag().await.unwrap_err().kind(), ErrorKind::Closed);
-    })
-    .await;
+    let _running = in_time();
+    let shop = Shop::new();
+    shop.publish(purchase(1, "1", 1)).await;
+    let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
+    let monitor = ingest.monitor();
+    let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+    monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
+    let batch = shop.only_batch();
+    assert_eq!((batch.counters.refused, batch.freshness), (1, None));
+    drop(stop);
+    assert_eq!(task.await.unwrap().unwrap(), batch.counters);
+    assert_eq!(monitor.lag().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 /// An observer that panics.
@@ -204,16 +195,14 @@ impl IngestObserver for Broken {
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_observer_does_not_stop_the_pipeline() {
-    in_time(async {
-        let shop = Shop::new();
-        shop.publish(purchase(1, "1", 1)).await;
-        let ingest = shop.ingest(Arc::new(shop.store.clone())).with_observer(Arc::new(Broken));
-        let monitor = ingest.monitor();
-        tokio::spawn(ingest.run(std::future::pending()));
-        monitor.wait_for(|status| status.counters.inserted == 1).await;
-        while monitor.lag().await.unwrap().total() > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
+    let _running = in_time();
+    let shop = Shop::new();
+    shop.publish(purchase(1, "1", 1)).await;
+    let ingest = shop.ingest(Arc::new(shop.store.clone())).with_observer(Arc::new(Broken));
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    while monitor.lag().await.unwrap().total() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

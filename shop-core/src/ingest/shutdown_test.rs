@@ -58,111 +58,101 @@ fn committed(log: &InMemoryLog) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn an_unavailable_store_does_not_block_a_shutdown() {
-    in_time(async {
-        let log = log_of(50, 1).await;
-        let faults = Faults::new();
-        faults.always(Call::Insert, Fault::unavailable());
-        let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
-        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        let asked = Instant::now();
-        running.stop.send(()).unwrap();
-        let tally = running.task.await.unwrap().unwrap();
-        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout, "{:?}", asked.elapsed());
-        assert_eq!((tally, committed(&log)), (IngestCounters::default(), 0));
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(50, 1).await;
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::unavailable());
+    let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
+    running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    let asked = Instant::now();
+    running.stop.send(()).unwrap();
+    let tally = running.task.await.unwrap().unwrap();
+    assert!(asked.elapsed() <= IngestOptions::default().drain_timeout, "{:?}", asked.elapsed());
+    assert_eq!((tally, committed(&log)), (IngestCounters::default(), 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unavailable_store_does_not_block_a_rebalance() {
-    in_time(async {
-        let log = log_of(100, 4).await;
-        let (faults, store) = (Faults::new(), InMemoryStore::new());
-        faults.always(Call::Insert, Fault::unavailable());
-        let first = start(&log, faults.store(Arc::new(store.clone())));
-        first.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        // The store of the new member works: it stores what the first member gives up, without waiting for
-        // the whole timeout.
-        let asked = Instant::now();
-        let second = start(&log, Arc::new(store.clone()));
-        second.monitor.wait_for(|status| status.counters.inserted > 0).await;
-        assert!(asked.elapsed() < InMemoryLogOptions::default().revocation_timeout, "{:?}", asked.elapsed());
-        assert_eq!(first.monitor.status().counters, IngestCounters::default());
-        faults.clear(Call::Insert);
-        while store.all().len() < 100 {
-            let (of_first, of_second) = (first.monitor.status().counters, second.monitor.status().counters);
-            tokio::select! {
-                biased;
-                _ = first.monitor.wait_for(|status| status.counters != of_first) => {}
-                _ = second.monitor.wait_for(|status| status.counters != of_second) => {}
-            }
+    let _running = in_time();
+    let log = log_of(100, 4).await;
+    let (faults, store) = (Faults::new(), InMemoryStore::new());
+    faults.always(Call::Insert, Fault::unavailable());
+    let first = start(&log, faults.store(Arc::new(store.clone())));
+    first.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    // The store of the new member works: it stores what the first member gives up, without waiting for
+    // the whole timeout.
+    let asked = Instant::now();
+    let second = start(&log, Arc::new(store.clone()));
+    second.monitor.wait_for(|status| status.counters.inserted > 0).await;
+    assert!(asked.elapsed() < InMemoryLogOptions::default().revocation_timeout, "{:?}", asked.elapsed());
+    assert_eq!(first.monitor.status().counters, IngestCounters::default());
+    faults.clear(Call::Insert);
+    while store.all().len() < 100 {
+        let (of_first, of_second) = (first.monitor.status().counters, second.monitor.status().counters);
+        tokio::select! {
+            biased;
+            _ = first.monitor.wait_for(|status| status.counters != of_first) => {}
+            _ = second.monitor.wait_for(|status| status.counters != of_second) => {}
         }
-        for running in [first, second] {
-            running.stop.send(()).unwrap();
-            running.task.await.unwrap().unwrap();
-        }
-        assert_eq!(committed(&log), 100);
-    })
-    .await;
+    }
+    for running in [first, second] {
+        running.stop.send(()).unwrap();
+        running.task.await.unwrap().unwrap();
+    }
+    assert_eq!(committed(&log), 100);
 }
 
 #[tokio::test(start_paused = true)]
 async fn batches_that_end_after_a_lost_membership_are_not_committed() {
-    in_time(async {
-        let log = log_of(20, 1).await;
-        let (faults, store) = (Faults::new(), InMemoryStore::new());
-        faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
-        let running = start(&log, faults.store(Arc::new(store.clone())));
-        running.monitor.wait_for(|status| status.in_flight > 0).await;
-        running.source.lose_membership();
-        let status = running.monitor.wait_for(|status| status.counters.duplicates > 0).await;
-        assert_eq!(status.counters.inserted, 20);
-        running.stop.send(()).unwrap();
-        running.task.await.unwrap().unwrap();
-        assert_eq!((store.all().len(), committed(&log)), (20, 20));
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(20, 1).await;
+    let (faults, store) = (Faults::new(), InMemoryStore::new());
+    faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
+    let running = start(&log, faults.store(Arc::new(store.clone())));
+    running.monitor.wait_for(|status| status.in_flight > 0).await;
+    running.source.lose_membership();
+    let status = running.monitor.wait_for(|status| status.counters.duplicates > 0).await;
+    assert_eq!(status.counters.inserted, 20);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap().unwrap();
+    assert_eq!((store.all().len(), committed(&log)), (20, 20));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_commit_is_retried() {
-    in_time(async {
-        let log = log_of(20, 1).await;
-        let faults = Faults::new();
-        let source = Arc::new(log.source("group"));
-        for _ in 0..3 {
-            faults.once(Call::Commit, Fault::unavailable());
-        }
-        faults.once(Call::Commit, Fault::LoseAnswer);
-        let (store, dead_letters) = (InMemoryStore::new(), log.dead_letters());
-        let ingest = Ingest::new(
-            faults.source(source),
-            Arc::new(store.clone()),
-            Arc::new(dead_letters),
-            IngestOptions::default(),
-        );
-        let monitor = ingest.monitor();
-        let all = async move { drop(monitor.wait_for(|status| status.counters.inserted == 20).await) };
-        assert_eq!(ingest.run(all).await.unwrap().inserted, 20);
-        assert_eq!(committed(&log), 20);
-        assert!(faults.calls(Call::Commit) >= 5);
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(20, 1).await;
+    let faults = Faults::new();
+    let source = Arc::new(log.source("group"));
+    for _ in 0..3 {
+        faults.once(Call::Commit, Fault::unavailable());
+    }
+    faults.once(Call::Commit, Fault::LoseAnswer);
+    let (store, dead_letters) = (InMemoryStore::new(), log.dead_letters());
+    let ingest = Ingest::new(
+        faults.source(source),
+        Arc::new(store.clone()),
+        Arc::new(dead_letters),
+        IngestOptions::default(),
+    );
+    let monitor = ingest.monitor();
+    let all = async move { drop(monitor.wait_for(|status| status.counters.inserted == 20).await) };
+    assert_eq!(ingest.run(all).await.unwrap().inserted, 20);
+    assert_eq!(committed(&log), 20);
+    assert!(faults.calls(Call::Commit) >= 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_pipeline_is_not_running() {
-    in_time(async {
-        let log = log_of(20, 1).await;
-        let faults = Faults::new();
-        faults.always(Call::Insert, Fault::unavailable());
-        let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
-        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        running.task.abort();
-        let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
-        assert!(status.fatal_error.is_some());
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(20, 1).await;
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::unavailable());
+    let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
+    running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    running.task.abort();
+    let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+    assert!(status.fatal_error.is_some());
 }
 
 /// A store that violates its contract.
@@ -192,82 +182,74 @@ impl RecordStore<Purchase> for Broken {
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
-    in_time(async {
-        for store in [Broken::Panics, Broken::HasOneMore, Broken::LacksOne] {
-            let log = log_of(20, 1).await;
-            let running = start(&log, Arc::new(store));
-            let error = running.task.await.unwrap().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Internal);
-            let status = running.monitor.status();
-            assert!(status.phase == Phase::Stopped && status.fatal_error.is_some());
-            assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
-        }
-    })
-    .await;
+    let _running = in_time();
+    for store in [Broken::Panics, Broken::HasOneMore, Broken::LacksOne] {
+        let log = log_of(20, 1).await;
+        let running = start(&log, Arc::new(store));
+        let error = running.task.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        let status = running.monitor.status();
+        assert!(status.phase == Phase::Stopped && status.fatal_error.is_some());
+        assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_denies_all_inserts_is_an_outage() {
-    in_time(async {
-        let log = log_of(20, 1).await;
-        let running = start(&log, Arc::new(Broken::Refuses));
-        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        tokio::time::sleep(Duration::from_secs(3_600)).await;
-        let status = running.monitor.status();
-        assert_eq!(status.phase, Phase::Running);
-        // 4 batches, each retried at most every 2 s once the pauses have grown.
-        assert!(status.retries[&Component::Store] <= 4 * (1_800 + 10), "{:?}", status.retries);
-        running.stop.send(()).unwrap();
-        running.task.await.unwrap().unwrap();
-        assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(20, 1).await;
+    let running = start(&log, Arc::new(Broken::Refuses));
+    running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let status = running.monitor.status();
+    assert_eq!(status.phase, Phase::Running);
+    // 4 batches, each retried at most every 2 s once the pauses have grown.
+    assert!(status.retries[&Component::Store] <= 4 * (1_800 + 10), "{:?}", status.retries);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap().unwrap();
+    assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_reached_by_a_later_batch_does_not_block_the_position() {
-    in_time(async {
-        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });
-        let other = Purchase { price: "2".parse().unwrap(), ..purchase(1) };
-        for purchase in [purchase(1), other] {
-            log.sink().publish(&purchase).await.unwrap();
-        }
-        for _ in 0..2 {
-            drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
-        }
-        // Poison is detected at once, the conflict only when the store has returned.
-        let faults = Faults::new();
-        faults.always(Call::Insert, Fault::Delay(Duration::from_millis(10)));
-        let options =
-            IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(2), ..IngestOptions::default() };
-        let source = Arc::new(log.source("group"));
-        let store = faults.store(Arc::new(InMemoryStore::new()));
-        let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), options);
-        assert!(ingest.run(pending()).await.unwrap_err().to_string().contains("2 records in a row"));
-        assert_eq!((committed(&log), log.dead_letters().all().len()), (4, 3));
-    })
-    .await;
+    let _running = in_time();
+    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });
+    let other = Purchase { price: "2".parse().unwrap(), ..purchase(1) };
+    for purchase in [purchase(1), other] {
+        log.sink().publish(&purchase).await.unwrap();
+    }
+    for _ in 0..2 {
+        drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
+    }
+    // Poison is detected at once, the conflict only when the store has returned.
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::Delay(Duration::from_millis(10)));
+    let options =
+        IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(2), ..IngestOptions::default() };
+    let source = Arc::new(log.source("group"));
+    let store = faults.store(Arc::new(InMemoryStore::new()));
+    let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), options);
+    assert!(ingest.run(pending()).await.unwrap_err().to_string().contains("2 records in a row"));
+    assert_eq!((committed(&log), log.dead_letters().all().len()), (4, 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_batch_puts_no_dead_letters() {
-    in_time(async {
-        let log = log_of(1, 1).await;
-        drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
-        let faults = Faults::new();
-        faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
-        let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
-        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
-        // With a limit it would wait for its permit, and notice there that it is abandoned.
-        let options = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..IngestOptions::default() };
-        let ingest = Ingest::new(Arc::clone(&source) as _, store, dead_letters, options);
-        let monitor = ingest.monitor();
-        tokio::spawn(ingest.run(pending()));
-        monitor.wait_for(|status| status.in_flight > 0).await;
-        source.lose_membership();
-        monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(faults.calls(Call::PutDeadLetters), 1, "that of the redelivery");
-    })
-    .await;
+    let _running = in_time();
+    let log = log_of(1, 1).await;
+    drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
+    let faults = Faults::new();
+    faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
+    let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
+    let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
+    // With a limit it would wait for its permit, and notice there that it is abandoned.
+    let options = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..IngestOptions::default() };
+    let ingest = Ingest::new(Arc::clone(&source) as _, store, dead_letters, options);
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(pending()));
+    monitor.wait_for(|status| status.in_flight > 0).await;
+    source.lose_membership();
+    monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(faults.calls(Call::PutDeadLetters), 1, "that of the redelivery");
 }
