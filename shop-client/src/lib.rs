@@ -153,7 +153,12 @@ mod tokens;
 mod transport;
 
 #[cfg(feature = "accounts")]
-pub use accounts::*;
+pub use accounts::{
+    Email, Entities, EntityStore, Insertion, NewOrder, NewUser, Order, OrderNumber, Orders, PersonName,
+    Product, TotalPrice, User, UserNumber, UserOrders, UserStore, Users,
+};
+#[cfg(all(feature = "accounts", feature = "mock"))]
+pub use accounts::{MockEntityStore, MockUserOrders};
 #[cfg(feature = "blocking")]
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
