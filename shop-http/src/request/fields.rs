@@ -91,6 +91,7 @@ impl<'a, const N: usize> Body<'a, N> {
 
 /// The reason why `body` is not an object, from `error`.
 pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
     // Valid JSON of another type.
     let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());

@@ -218,7 +218,7 @@ async fn dialects_differ_in_what_they_accept() {
 #[tokio::test]
 async fn contradicting_aliases_are_rejected() {
     let shop = Shop::new();
-    let body = bodies::with("userid", r#""u1","user_id":"u2""#);
+    let body = [&b"\xef\xbb\xbf"[..], &bodies::with("userid", r#""u1","user_id":"u2""#)].concat();
     let differ = "userid and an alias of it differ";
     for (path, text) in
         [("/buy", differ), ("/purchases", differ), ("/v1/purchases", "user_id is unknown here: use userid")]
