@@ -21,7 +21,7 @@ pub(crate) fn routes(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
         v1.push(to.write((V1, "/v1/orders", Write), "Orders: user_id, product, quantity, total_price", resources::post_order));
         v1.push(to.read((V1, "/v1/orders/{order_id}", Read), "One order", resources::get_order));
     }
-    let own: Vec<_> = v1.iter().map(|route| outside_of_v1(route)).collect();
+    let own: Vec<_> = v1.iter().map(outside_of_v1).collect();
     let slashes = own.iter().map(Route::with_slash).collect();
     [v1, own, slashes].concat()
 }
