@@ -104,7 +104,8 @@ def component_of(document):
 
 def default_of(variable):
     """The default of a variable, from the source of the services."""
-    return re.search(rf'id = "(?:SHOP_)?{variable}",[^)]*?default_value = "(\w+)"', (ROOT / "bins/settings/variables.rs").read_text())[1]
+    field = rf'default_value = "(\w+)"[^\n]*\n    pub\(crate\) {variable.removeprefix("SHOP_").lower()}:'
+    return re.search(field, (ROOT / "bins/settings/variables.rs").read_text())[1]
 
 
 @functools.cache

@@ -19,7 +19,8 @@ EXPORTER_FLAGS = {
 def settings_of_the_services():
     """All variables of the services, from their source."""
     source = ROOT / "bins/settings/variables.rs"
-    names = set(re.findall(r'id = "(\w+)"', source.read_text()))
+    fields = (field.upper() for field in re.findall(r"^    pub\(crate\) (\w+):", source.read_text(), re.M))
+    names = {name if name.startswith("OTEL_") else f"SHOP_{name}" for name in fields}
     tables = (ROOT / "bins/settings/names.rs").read_text()
     table = {
         name: re.findall(r"[A-Z_]{4,}", re.search(rf"const {name}:.*?=(.*?);\n", tables, re.S)[1])
