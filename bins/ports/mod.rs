@@ -38,7 +38,8 @@ impl Ports {
     /// # Errors
     /// The first port that cannot be opened, and why.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
-        #[cfg(feature = "failpoints")]
+        // Not in optimized programs, also if they are built together with tests.
+        #[cfg(all(feature = "failpoints", debug_assertions))]
         shop_core::init_failpoints();
         // The logs share its clients.
         let logs = &*backend::for_log(settings);
