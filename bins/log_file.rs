@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, OFlags, access};
+use rustix::fs::{Access, OFlags, access, fcntl_setfl};
 
 use crate::{CliError, Result};
 
@@ -52,9 +52,11 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A named pipe without a reader is an error, and nothing waits for one that does not read.
+    // A named pipe without a reader is an error. Writes to one wait for its reader.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    Ok(file)
 }
 
 fn unusable(path: &Path, error: impl Display) -> CliError {
@@ -110,8 +112,6 @@ impl Write for LogFile {
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-
     use super::*;
 
     #[test]
@@ -133,8 +133,11 @@ mod tests {
         log.write_all(b"four\n").unwrap();
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_pipe_without_a_reader_is_refused() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
