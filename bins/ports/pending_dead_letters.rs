@@ -37,6 +37,8 @@ pub(crate) async fn count(
             tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
             interval = RETRY_INTERVAL;
         }
+        // An alert divides by it, also where dead letters cannot be read.
+        metrics.note_retention(&topic, log.retention());
         match Inspection::of(&*log).await {
             Ok(found) => {
                 has_failed = false;

@@ -34,7 +34,8 @@ impl Inspection {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be read.
     pub async fn of(log: &dyn LogAdmin) -> Result<Self> {
-        let (retention, usage) = (log.retention(), log.usage().await?);
+        // Without its size, gaps are known.
+        let (retention, usage) = (log.retention(), log.usage().await.unwrap_or_default());
         let mut found = Self { retention, usage, ..Self::default() };
         let mut pending = DeadLetterFilter::default();
         // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.

@@ -59,13 +59,16 @@ impl Metrics {
 
 #[doc(hidden)]
 impl Metrics {
-    /// Exports what the log of `topic` says, as an ingest of this process has found it: how long it keeps a record that was
-    /// not read, its size if it manages its own files, and the pending dead letters. `/health` names the gaps among
-    /// these, and is degraded until there are none.
+    /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
+    pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
+        let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
+        self.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+    }
+
+    /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
+    /// files, and the pending dead letters. `/health` names the gaps among these, and is degraded until there are none.
     pub fn note_log(&self, topic: &str, found: Inspection) {
         let labels = [("topic", topic)];
-        let retention = found.retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
-        self.gauge(names::LOG_RETENTION, &labels).set(retention);
         if let Some(usage) = &found.usage {
             let age = usage.oldest.map(|oldest| SystemClock.now().saturating_since(oldest));
             let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
