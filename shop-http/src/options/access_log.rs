@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Which requests have a line in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
-/// disconnected. It has the principal, its user id if that is another, the address of the client (as [`TrustedProxies`](super::proxies::TrustedProxies)(super::proxies::TrustedProxies)
+/// disconnected. It has the principal, its user id if that is another, the address of the client (as [`TrustedProxies`](crate::TrustedProxies)
 /// determine it), the route as a template, the status, the bytes of the body and the duration of the response, and the id
 /// of the request.
 ///

@@ -79,8 +79,11 @@ impl State {
     fn deadline(&self, options: &HttpOptions) -> Option<Instant> {
         let (since, limit) = match self.head_since {
             _ if self.chosen_at.is_some() => return None,
-            _ if self.pace.is_blocked() => return self.pace.deadline(),
-            _ if self.requests > 0 => (*self.sending.values().min()?, options.write_timeout),
+            _ if self.requests > 0 || self.pace.is_blocked() => {
+                let unread =
+                    self.sending.values().min().and_then(|since| since.checked_add(options.write_timeout));
+                return self.pace.deadline().into_iter().chain(unread).min();
+            }
             Some(head_since) => (head_since, options.header_read_timeout),
             None if self.is_used => (self.idle_since, options.idle_timeout),
             None => (self.idle_since, options.first_byte_timeout),
@@ -261,9 +264,13 @@ impl Connections {
     /// Waits for room for one more connection. When there is none, the oldest idle connection is closed, of a client with
     /// more than its share if there is one.
     pub(crate) async fn room(&self) {
-        while self.open.lock().len() >= self.options.max_connections {
+        loop {
+            let closed = self.closed.notified();
+            if self.open.lock().len() < self.options.max_connections {
+                return;
+            }
             self.evict(|_| true, MIN_IDLE);
-            drop(timeout(EVICT_EVERY, self.closed.notified()).await);
+            drop(timeout(EVICT_EVERY, closed).await);
         }
     }
 
@@ -332,7 +339,7 @@ impl Connections {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.all.open.lock().remove(&self.id);
-        self.all.closed.notify_one();
+        self.all.closed.notify_waiters();
     }
 }
 
@@ -453,6 +460,24 @@ mod tests {
         let _response = begun.connection.begin(Version::HTTP_2, None).until_sent(Body::empty());
         assert!(!is_evicted(&begun));
         assert!(closed_after(&mut closing, &open, 32 * MIN_IDLE).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_is_not_read_counts_beside_one_that_is_read_slowly() {
+        let all = Connections::new(&HttpOptions::default());
+        let mut closing = std::pin::pin!(all.close_overdue());
+        let open = opened(&all, HERE).await.unwrap();
+        let _unread = open.connection.begin(Version::HTTP_2, None).until_sent(Body::empty());
+        let mut seconds = 0;
+        loop {
+            open.connection.write(&Poll::Ready(Ok(2_000)));
+            open.connection.write(&Poll::Pending);
+            if closed_after(&mut closing, &open, MIN_IDLE).await.is_some() {
+                break;
+            }
+            seconds += 1;
+        }
+        assert!((29..33).contains(&seconds), "{seconds} s");
     }
 
     #[tokio::test(start_paused = true)]

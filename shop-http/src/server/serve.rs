@@ -327,7 +327,10 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
     let is_stopping = tokio::select! {
         ended = &mut http => return log_failure(ended),
         _ = stopping.changed() => true,
-        () = connection.evicted() => false,
+        () = connection.evicted() => {
+            tracing::debug!("connection closed: its client does nothing");
+            false
+        }
     };
     http.as_mut().graceful_shutdown();
     let evicted = async {

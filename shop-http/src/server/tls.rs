@@ -103,6 +103,9 @@ fn parse(text: &str) -> Result<Certified> {
         }
     };
     let not_after = chain.first().and_then(|certificate| not_after(certificate));
+    if not_after.is_none() {
+        tracing::warn!("the end of the certificate's validity cannot be read, and is not exported");
+    }
     let config = builder.with_single_cert(chain, key);
     let mut config = config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
