@@ -165,17 +165,22 @@ pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
 /// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
+    let contents = [purchases(0..50), purchases(0..50).iter().map(contradicting).collect()];
     let calls = (0..8).map(|racer| {
-        let (store, mut batch) = (Arc::clone(&store), purchases(0..50));
+        let (store, mut batch) = (Arc::clone(&store), contents[racer % 2].clone());
         // In different orders.
         batch.rotate_left(racer * 6);
-        tokio::spawn(async move { store.insert(batch.into()).await })
+        tokio::spawn(async move { (store.insert(batch.as_slice().into()).await, batch) })
     });
     let mut inserted = 0;
     for call in soon("racing inserts", join_all(calls)).await {
-        let outcomes = outcome_codes(&call.unwrap().expect("insert"));
-        assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
-        inserted += outcomes.matches('i').count();
+        let (outcomes, batch) = call.unwrap();
+        for (purchase, outcome) in batch.iter().zip(outcome_codes(&outcomes.expect("insert")).chars()) {
+            let first = get(&*query, &purchase.id).await.expect("a purchase");
+            let expected = if first.same_content(purchase) { "id" } else { "c" };
+            assert!(expected.contains(outcome), "{outcome}, of {expected}: {purchase:?}");
+            inserted += usize::from(outcome == 'i');
+        }
     }
     assert_eq!(inserted, 50);
     assert_eq!(everything(fixture, &*query).await.count, 50);
