@@ -47,6 +47,7 @@ impl Measured {
         let metrics = Metrics::new();
         // Metrics of a program for its log and its store.
         let usage = Some(LogUsage::new(1, 1, None, 0));
+        metrics.note_retention("purchases", None);
         metrics.note_log("purchases", Inspection { usage, ..Inspection::default() });
         metrics.count_unreadable(Arc::default());
         metrics.count_dropped_lines(Arc::default(), Arc::default());
