@@ -162,7 +162,7 @@ async fn invalid_and_mismatched_rows_are_errors() {
         (true, USER.replace("ada@", "eva@")),
         (true, USER.replace("Ada", "Eva")),
         (false, USER.replace(":1,", ":0,")),
-        (false, USER.replace("ada@example.com", "nobody")),
+        (false, USER.replace("ada@example.com", "no-address")),
         (false, USER.replace("Ada", &"x".repeat(257))),
         (false, "[1]".to_owned()),
     ] {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connections::Connection;
+use super::connection::Connection;
 
 /// Chooses whether closing `stream`, also by the end of the process, resets the connection.
 pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub(crate) mod admission;
 pub(crate) mod browsers;
 pub(crate) mod client;
 mod client_stream;
+mod connection;
 mod connections;
 pub(crate) mod gate;
 pub(crate) mod observe;

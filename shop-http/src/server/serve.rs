@@ -33,7 +33,8 @@ use {
 use crate::options::HttpOptions;
 use crate::server::client::network;
 use crate::server::client_stream::{ClientStream, reset_on_close};
-use crate::server::connections::{Connection, Connections};
+use crate::server::connection::Connection;
+use crate::server::connections::Connections;
 use crate::server::gate;
 use crate::server::pools::{Client, Pool};
 

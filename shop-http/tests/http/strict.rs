@@ -23,7 +23,7 @@ const QUERIES: &[(&str, &[&str])] = &[
     ("purchases/00000000-0000-0000-0000-000000000002?userid=u1&limit=5", &["userid", "limit"]),
     ("purchases/x?y=1&wait=11", &["y", "id", "wait"]),
     (
-        "purchases?userid=%20&username=b&x=1&limit=0&limit=1&order=up&wait_for=somebody&wait=11&x=2",
+        "purchases?userid=%20&username=b&x=1&limit=0&limit=1&order=up&wait_for=u9&wait=11&x=2",
         &["x", "limit", "userid", "userid", "order", "limit", "wait", "wait_for"],
     ),
     // One selection.

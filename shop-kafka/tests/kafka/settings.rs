@@ -83,7 +83,7 @@ async fn properties_reach_the_clients_of_the_log() {
 #[tokio::test]
 async fn open_rejects_options_that_require_openssl() {
     let scram = |options: &mut KafkaLogOptions| {
-        options.username = Some("somebody".into());
+        options.username = Some("other-user".into());
         options.password = Some("secret".to_owned().into());
         options.mechanism = SaslMechanism::ScramSha512;
     };

@@ -92,7 +92,7 @@ pub(super) const TO_FACING: &[Case] = &[
     ("GET /getAllUserBuys/u?limit=99999999999999999999", &[], 400, "limit must be"),
     ("GET /getAllUserBuys/u?limit=1&limit=2", &[], 400, "limit"),
     ("GET /getAllUserBuys/u?cursor=made-up", &[], 400, "cursor"),
-    ("GET /getAllUserBuys/u?wait_for=somebody", &[], 400, "wait_for"),
+    ("GET /getAllUserBuys/u?wait_for=u9", &[], 400, "wait_for"),
     ("GET /getAllUserBuys/u?wait=11", &[], 400, "wait must be"),
     ("GET /getAllUserBuys/u?wait=NaN", &[], 400, "wait must be"),
     ("GET /getAllUserBuys/u?x=%FF", &[], 400, "query"),
