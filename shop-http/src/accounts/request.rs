@@ -2,7 +2,6 @@
 
 use axum::extract::Request;
 use axum::http::Uri;
-use axum::http::request::Parts;
 use bytes::Bytes;
 use shop_core::json::{Members, RawScalar};
 use shop_core::orders::{NewOrder, Product};
@@ -32,17 +31,15 @@ impl CreateRequest {
     pub(crate) async fn from_request(
         service: &Service,
         dialect: &'static Dialect,
-        request: Request,
+        mut request: Request,
     ) -> HttpResult<Self> {
-        let (parts, body) = request.into_parts();
-        let body = body::read(&parts, body, &service.options).await?;
-        let Parts { headers, uri, .. } = parts;
+        let body = body::read(&mut request, &service.options).await?;
         if dialect.is_strict {
-            Query::refuse(&uri)?;
+            Query::refuse(request.uri())?;
         }
-        let key = purchase::idempotency_key(&headers)?;
+        let key = purchase::idempotency_key(request.headers())?;
         let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
-        Ok(Self { dialect, body, key, context: purchase::context(&headers) })
+        Ok(Self { dialect, body, key, context: purchase::context(request.headers()) })
     }
 
     /// The user.

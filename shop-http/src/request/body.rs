@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::request::Parts;
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use shop_core::ErrorKind;
 use shop_core::api::NDJSON;
@@ -25,14 +27,11 @@ const READ_ON_TIME: Duration = Duration::from_secs(2);
 /// The part of a body that does not count: most bodies are smaller.
 const SMALL: usize = 16 << 10;
 
-/// Reads the whole body of a write within the limits of `options`, and takes its place among the writes: a body that is
-/// sent slowly occupies none. A missing media type counts as JSON.
-pub(crate) async fn read(
-    Parts { headers, extensions, .. }: &Parts,
-    body: Body,
-    options: &HttpOptions,
-) -> HttpResult<Bytes> {
-    let slot = Slot::of(extensions)?;
+/// Takes the whole body of a write within the limits of `options`, and its place among the writes: a body that is sent
+/// slowly occupies none. A missing media type counts as JSON.
+pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
+    let slot = Slot::of(request.extensions())?;
+    let (body, headers) = (std::mem::take(request.body_mut()), request.headers());
     let (limit, mut held, mut uncounted) = (options.max_body_bytes, slot.body(), SMALL);
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
@@ -149,15 +148,15 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
     })
 }
 
-/// Reads the rest of a body that is not used.
-pub(crate) async fn read_on(headers: &HeaderMap, mut body: Body) {
+/// Reads the rest of a body that is not used. Boxed: the future of a request is no larger for what is rare.
+pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
     // A client that expects 100 gets the response at once, and the rest of a far too long body is not read.
     let asks_first = headers.contains_key(header::EXPECT);
     if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {
-        return;
+        return std::future::ready(()).boxed();
     }
-    let mut read = 0;
-    let rest = async {
+    let rest = async move {
+        let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {
             read += frame.data_ref().map_or(0, Bytes::len);
             if read > READ_ON_BYTES {
@@ -166,7 +165,7 @@ pub(crate) async fn read_on(headers: &HeaderMap, mut body: Body) {
         }
     };
     // After that time the connection is closed.
-    drop(tokio::time::timeout(READ_ON_TIME, rest).await);
+    tokio::time::timeout(READ_ON_TIME, rest).map(drop).boxed()
 }
 
 #[cfg(test)]

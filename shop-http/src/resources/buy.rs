@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::json::write_member;
@@ -24,9 +23,9 @@ pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
-    request: Request,
+    mut request: Request,
 ) -> HttpResult {
-    let bought = buy(&purchases, dialect, dialect.timestamps, request).await?;
+    let bought = buy(&purchases, dialect, dialect.timestamps, &mut request).await?;
     if dialect.logs_purchases && !bought.replayed {
         let Purchase { id, user_id, .. } = &bought.purchase;
         tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
@@ -38,10 +37,10 @@ pub(crate) async fn post(
 pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    request: Request,
+    mut request: Request,
 ) -> HttpResult {
     let PublishedPurchase { purchase, replayed, .. } =
-        buy(&purchases, dialect, Timestamps::Lenient, request).await?;
+        buy(&purchases, dialect, Timestamps::Lenient, &mut request).await?;
     let mut stored = Vec::with_capacity(PURCHASE_BYTES);
     write_purchase(&mut stored, &purchase, dialect.item);
     Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
@@ -51,21 +50,17 @@ async fn buy(
     purchases: &Purchases,
     dialect: &Dialect,
     timestamps: Timestamps,
-    request: Request,
+    request: &mut Request,
 ) -> HttpResult<PublishedPurchase> {
     let (bought, shows_position) = {
-        // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
-        // requests wait there.
-        let (parts, body) = request.into_parts();
-        let body = request::body::read(&parts, body, &purchases.options).await?;
-        let Parts { headers, uri, extensions, .. } = parts;
+        let body = request::body::read(request, &purchases.options).await?;
         if dialect.is_strict {
-            Query::refuse(&uri)?;
+            Query::refuse(request.uri())?;
         }
-        let key = request::purchase::idempotency_key(&headers)?;
+        let key = request::purchase::idempotency_key(request.headers())?;
         let times = request::purchase::accepted_times(purchases);
         let new = request::purchase::read(&body, dialect, timestamps, key, &times)?;
-        let (caller, buy) = (Caller::of(&extensions), Action::Buy(&new.user_id));
+        let (caller, buy) = (Caller::of(request.extensions()), Action::Buy(&new.user_id));
         let decision = match purchases.kind {
             ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
             // Past the log.
@@ -74,7 +69,10 @@ async fn buy(
         caller.note(&buy, decision.is_ok());
         decision?;
         let shows_position = purchases.shows_positions(&caller);
-        (purchases.buy(new, request::purchase::context(&headers)), shows_position)
+        let bought = purchases.buy(new, request::purchase::context(request.headers()));
+        // Before the purchase is published, as many requests wait there.
+        drop(std::mem::take(request));
+        (bought, shows_position)
     };
     let mut bought = bought.await?;
     bought.receipt.position = bought.receipt.position.filter(|_| shows_position);

@@ -138,16 +138,15 @@ impl Asked {
 }
 
 /// Checks and reads a request, and notes it for the audit log.
-async fn begin(service: &Service, action: &'static str, request: Request) -> HttpResult<(Caller, Asked)> {
-    let (parts, body) = request.into_parts();
-    let caller = Caller::of(&parts.extensions);
+async fn begin(service: &Service, action: &'static str, mut request: Request) -> HttpResult<(Caller, Asked)> {
+    let caller = Caller::of(request.extensions());
     let may = |needed: Action<'_>| {
         let decision = service.policy.check(&caller, &needed);
         decision.inspect_err(|_denied| caller.audit(Audited { action, ..Audited::default() }))
     };
     may(Action::Observe)?;
-    Query::refuse(&parts.uri)?;
-    let body = request::body::read(&parts, body, &service.options).await?;
+    Query::refuse(request.uri())?;
+    let body = request::body::read(&mut request, &service.options).await?;
     let asked = asked(&body, action == "park")?;
     if !asked.dry_run {
         may(Action::Operate)?;

@@ -85,9 +85,9 @@ pub(crate) fn router(
     let (observer, browsers) = (Observer::new(&service), Browsers::new(&service, authenticates));
     let options = Arc::clone(&service.options);
     let site = Arc::new(Site { options, routes, observer, browsers, gate, guarded });
-    let served = service_fn(move |request| {
+    let served = service_fn(move |mut request: Request| {
         let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site.respond(request).await) }
+        async move { Ok::<_, Infallible>(site.respond(&mut request).await) }
     });
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
     let router = Router::new().fallback_service(served.clone());
@@ -102,20 +102,19 @@ pub(crate) fn listed(service: &Arc<Service>) -> Vec<Route> {
 }
 
 impl Site {
-    async fn respond(&self, mut request: Request) -> Response {
-        let mut matched = Matched::new(&request, &self.routes, self.options.dialect);
-        let observed = self.observer.begin(&mut request, &mut matched);
+    async fn respond(&self, request: &mut Request) -> Response {
+        let mut matched = Matched::new(request, &self.routes, self.options.dialect);
+        let observed = self.observer.begin(request, &mut matched);
         let (dialect, is_head) = (matched.dialect, *request.method() == Method::HEAD);
         let class = matched.class;
         request.extensions_mut().insert(matched);
         let span = observed.span.clone();
         let mut response = async {
-            if let Some(preflight) = self.browsers.preflight(&request) {
+            if let Some(preflight) = self.browsers.preflight(request) {
                 return preflight;
             }
-            let asked = self.browsers.asked(&request);
-            let response =
-                self.limited(&mut request, class).await.unwrap_or_else(IntoResponse::into_response);
+            let asked = self.browsers.asked(request);
+            let response = self.limited(request, class).await.unwrap_or_else(IntoResponse::into_response);
             let mut response = dialect.render(response);
             self.browsers.add_headers(&mut response, asked);
             response

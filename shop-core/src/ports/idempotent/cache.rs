@@ -15,8 +15,9 @@ use crate::{Outcome, Purchase, PurchaseId, Result};
 pub(super) struct IdempotencyCache {
     given: Mutex<LruCache<PurchaseId, Entry>>,
     /// Purchases with generated ids, in the order of these, in a separate cache, as there may be many more of them. A
-    /// client may send these ids as keys later.
-    generated: Mutex<VecDeque<Entry>>,
+    /// client may send these ids as keys later. Boxed: concurrent calls end in another order, and an entry is moved past
+    /// those of later ids.
+    generated: Mutex<VecDeque<Box<Entry>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ impl IdempotencyCache {
         let mut given = locked(&self.given);
         let generated = locked(&self.generated);
         let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
-        let generated = at.ok().map(|at| &generated[at]);
+        let generated = at.ok().map(|at| &*generated[at]);
         match given.get(&purchase.id).or(generated) {
             None => {
                 let entry = Entry { purchase: without_context(purchase), receipt: None };
@@ -122,7 +123,7 @@ impl Entry {
 }
 
 /// Adds the purchase at the end: generated ids ascend, but for those of concurrent calls.
-fn remember(generated: &mut VecDeque<Entry>, purchase: &Purchase, receipt: &Receipt) {
+fn remember(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: &Receipt) {
     if generated.len() == REMEMBERED.get() {
         generated.pop_front();
     }
@@ -132,7 +133,7 @@ fn remember(generated: &mut VecDeque<Entry>, purchase: &Purchase, receipt: &Rece
     } else {
         generated.partition_point(|entry| entry.purchase.id < purchase.id)
     };
-    generated.insert(at, Entry::acknowledged(purchase, receipt));
+    generated.insert(at, Box::new(Entry::acknowledged(purchase, receipt)));
 }
 
 fn without_context(purchase: &Purchase) -> Purchase {
