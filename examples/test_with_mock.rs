@@ -1,4 +1,5 @@
-//! Tests of your own code: on a shop in memory, and with the mocks of `shop-client` (feature `mock`), which fail on demand.
+//! Tests of your own code: on a shop in memory, on one that fails by a seed (feature `conformance` of `shop-core`), and with
+//! the mocks of `shop-client` (feature `mock`), which fail on demand.
 //!
 //! ```text
 //! cargo test -p examples --example test_with_mock
@@ -18,9 +19,21 @@ async fn outcome(shop: &Shop, new: NewPurchase) -> &'static str {
     }
 }
 
+/// Buys until it is known that it was bought. Only a purchase with a key may be repeated like this.
+async fn insist(shop: &Shop, new: NewPurchase) -> shop_core::Result<()> {
+    loop {
+        match shop.buy(new.clone()).await {
+            Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {}
+            bought => return bought.map(drop),
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{}", outcome(&Shop::in_memory(), NewPurchase::of("u1").named("ada").priced("1")?).await);
+    let new = NewPurchase::of("u1").named("ada").priced("1")?;
+    println!("{}", outcome(&Shop::in_memory(), new.clone()).await);
+    insist(&Shop::in_memory(), new.with_key("order-7")?).await?;
     Ok(())
 }
 #[cfg(test)]
@@ -40,6 +53,17 @@ mod tests {
         let shop = Shop::in_memory();
         assert_eq!(outcome(&shop, new()).await, "thank you");
         assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_repeated_is_bought_once() {
+        for seed in 0..50 {
+            let shop = Shop::simulated(seed);
+            for number in 0..20 {
+                insist(&shop, new().with_key(format!("order-{number}")).unwrap()).await.unwrap();
+            }
+            assert_eq!(shop.user("u1").summary().await.unwrap().count, 20, "seed {seed}");
+        }
     }
 
     #[tokio::test]

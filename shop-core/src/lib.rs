@@ -84,7 +84,7 @@
 //! | `accounts` | users and orders, and the outbox whose relay publishes their events |
 //! | `api` | what `shop-http` and `shop-client` share of the HTTP API |
 //! | `csv` | to these the rows of CSV and NDJSON |
-//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection |
+//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection; `Shop::simulated` |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
 //!

@@ -20,6 +20,7 @@
 mod call;
 pub(crate) mod faulty;
 mod script;
+mod simulated;
 mod source;
 
 pub use call::{Call, Fault};

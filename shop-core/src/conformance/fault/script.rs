@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Call, Fault};
 use super::faulty::Faulty;
+use super::simulated::Random;
 use super::source::FaultySource;
 use crate::log::{DeadLetters, LogSource, LogWriter};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
@@ -21,6 +22,8 @@ struct Script {
     always: BTreeMap<Call, Fault>,
     calls: BTreeMap<Call, u64>,
     injected: BTreeMap<(Call, &'static str), u64>,
+    /// Of calls without another fault.
+    random: Option<Random>,
 }
 
 impl Faults {
@@ -28,6 +31,12 @@ impl Faults {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Faults of a [simulated](crate::Shop::simulated) shop.
+    pub(super) fn seeded(seed: u64) -> Self {
+        let script = Script { random: Some(Random::new(seed)), ..Script::default() };
+        Self { script: Arc::new(Mutex::new(script)) }
     }
 
     /// Injects the fault into the next `call` that has no fault yet.
@@ -73,7 +82,8 @@ impl Faults {
         let mut script = self.script();
         *script.calls.entry(call).or_default() += 1;
         let once = script.once.get_mut(&call).and_then(VecDeque::pop_front);
-        let fault = once.or_else(|| script.always.get(&call).cloned())?;
+        let scripted = once.or_else(|| script.always.get(&call).cloned());
+        let fault = scripted.or_else(|| script.random.as_mut()?.fault(call))?;
         *script.injected.entry((call, fault.name())).or_default() += 1;
         Some(fault)
     }

@@ -1,0 +1,132 @@
+//! A shop whose calls fail by a seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::{Call, Fault, no_answer};
+use super::script::Faults;
+use crate::memory::InMemoryStore;
+use crate::ports::{Durability, IdempotentSink, PurchaseSink, StoreSink};
+use crate::{Error, ErrorKind, Outcome, Shop};
+
+/// The longest delay of a call.
+const LONGEST: u64 = 200;
+
+/// Reproducible random numbers: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// The fault of the next call: of two publishes, one has none.
+    pub(super) fn fault(&mut self, call: Call) -> Option<Fault> {
+        let kind = self.below(if call == Call::Publish { 10 } else { 40 });
+        match (call, kind) {
+            (Call::Publish, 0) => Some(Fault::unavailable()),
+            (Call::Publish, 1) => {
+                let full = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
+                Some(Fault::Refuse(full.with_outcome(Outcome::NotApplied).with_origin("fault")))
+            }
+            // With and without effect.
+            (Call::Publish, 2) => Some(Fault::LoseAnswer),
+            (Call::Publish, 3) => Some(Fault::Refuse(no_answer())),
+            (Call::Publish | Call::Query, 4) => {
+                Some(Fault::Delay(Duration::from_millis(self.below(LONGEST))))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Shop {
+    /// A shop in memory whose calls fail by `seed`, for tests of what calls it: the same seed fails the same calls. Of ten
+    /// purchases one is refused because the service is unavailable, and one because it is overloaded; two have an unknown
+    /// outcome, of which one is stored; one takes up to 200 ms. Listings are only late.
+    ///
+    /// ```
+    /// use shop_core::{NewPurchase, Outcome, Result, Shop};
+    ///
+    /// async fn buy_until_known(shop: &Shop, order: NewPurchase) -> Result<()> {
+    ///     loop {
+    ///         match shop.buy(order.clone()).await {
+    ///             Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {}
+    ///             bought => return bought.map(drop),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// for seed in 0..20 {
+    ///     let shop = Shop::simulated(seed);
+    ///     let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
+    ///     // Without a key, a purchase of unknown outcome would be bought twice.
+    ///     buy_until_known(&shop, order.with_key("order-7")?).await?;
+    ///     assert_eq!(shop.user("u1").summary().await?.count, 1);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn simulated(seed: u64) -> Self {
+        let (faults, store) = (Faults::seeded(seed), InMemoryStore::new());
+        let sink: Arc<dyn PurchaseSink> =
+            Arc::new(StoreSink::new(Arc::new(store.clone()), Durability::Memory));
+        let sink = IdempotentSink::new(faults.sink(sink), Arc::new(store.clone()));
+        Self::of(sink, faults.query(Arc::new(store)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NewPurchase;
+
+    /// The outcome of each attempt to buy 200 orders, each until it is known.
+    async fn buy(shop: &Shop) -> Vec<Option<(ErrorKind, Outcome)>> {
+        let mut outcomes = Vec::new();
+        for number in 0..200 {
+            let order = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+            let order = order.with_key(format!("order-{number}")).unwrap();
+            while let Err(error) = shop.buy(order.clone()).await {
+                outcomes.push(Some((error.kind(), error.outcome())));
+            }
+            outcomes.push(None);
+        }
+        outcomes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seed_fails_the_same_calls_and_keys_make_retries_safe() {
+        let shop = Shop::simulated(7);
+        let outcomes = buy(&shop).await;
+        assert_eq!(shop.user("u1").summary().await.unwrap().count, 200);
+        for kind in [ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::DeadlineExceeded] {
+            let count = outcomes.iter().flatten().filter(|(found, _)| *found == kind).count();
+            assert!(count > 10, "{kind:?}: {count}");
+        }
+        assert_eq!(buy(&Shop::simulated(7)).await, outcomes);
+        assert_ne!(buy(&Shop::simulated(8)).await, outcomes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_without_a_key_buy_twice() {
+        let shop = Shop::simulated(7);
+        for _ in 0..200 {
+            let order = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+            while shop.buy(order()).await.is_err() {}
+        }
+        assert!(shop.user("u1").summary().await.unwrap().count > 200);
+    }
+}
