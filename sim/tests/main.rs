@@ -1,0 +1,218 @@
+//! Runs the embedded shop under seeds: clients buy, list and erase while the power is cut and the disk fails. What is left
+//! is opened again and compared with what was answered.
+//!
+//! | module | content |
+//! |---|---|
+//! | `steps` | threads and time under a seed |
+//! | `replaced` | the functions of libc by which they are |
+//! | `files` | what the disk has, power cuts, failures |
+//! | `history` | what was asked and answered, and what must hold |
+//! | `script` | clients, and the judge |
+//! | `plants` | faults that are built in, to show that they are found |
+
+mod files;
+mod history;
+mod plants;
+mod replaced;
+mod script;
+mod steps;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use clap::Parser;
+use shop_store::embedded::rusqlite::ffi;
+use tempfile::TempDir;
+
+use crate::files::{Cut, Disk, Fault};
+use crate::script::{Found, Shared};
+
+/// Runs the embedded shop under seeds
+///
+/// Exit code 0: nothing was found. 1: a seed has found something; the last line has the command that repeats it.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// The number of seeds
+    #[arg(long, default_value_t = 48)]
+    seeds: u64,
+    /// The number of operations of a seed
+    #[arg(long, default_value_t = 200)]
+    operations: usize,
+    /// Runs each seed twice, and compares all that happens
+    #[arg(long)]
+    twice: bool,
+    /// Builds faults into a copy of the code, one at a time, and shows that each is found
+    #[arg(long)]
+    plants: bool,
+    /// Runs this seed in this process
+    #[arg(long, hide = true)]
+    run: Option<u64>,
+}
+
+/// The longest time in seconds that a seed runs.
+const LONGEST: u32 = 300;
+
+/// What seeds have done.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Done {
+    operations: u64,
+    writes: u64,
+    cuts: u64,
+    /// The checksum of all that has happened.
+    trace: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.run {
+        Some(seed) => run_here(seed, arguments.operations),
+        None if arguments.plants => plants::run_all(),
+        None => run_all(&arguments),
+    };
+    match done {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            println!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all seeds, each in a process, with equal addresses in each.
+fn run_all(arguments: &Arguments) -> Found<String> {
+    // SAFETY: no memory is passed.
+    unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+    let begun = Instant::now();
+    let (next, has_failed) = (AtomicU64::new(arguments.from), AtomicBool::new(false));
+    let end = arguments.from + arguments.seeds;
+    let work = || {
+        let mut done = Done::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end || has_failed.load(Ordering::Relaxed) {
+                return Ok(done);
+            }
+            let ran = run_apart(seed, arguments.operations).and_then(|one| {
+                let is_equal = !arguments.twice || run_apart(seed, arguments.operations)? == one;
+                if is_equal { Ok(one) } else { Err("it differs from run to run".to_owned()) }
+            });
+            let one = ran.map_err(|found| {
+                has_failed.store(true, Ordering::Relaxed);
+                let again =
+                    format!("cargo run --release --manifest-path sim/Cargo.toml -- --from {seed} --seeds 1");
+                format!("seed {seed}: {found}\n{again}")
+            })?;
+            done.operations += one.operations;
+            done.writes += one.writes;
+            done.cuts += one.cuts;
+            done.trace ^= one.trace;
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let parts: Vec<Done> = parts.into_iter().collect::<Found<_>>()?;
+    let sum = |of: fn(&Done) -> u64| parts.iter().map(of).sum::<u64>();
+    let (operations, writes, cuts) = (sum(|one| one.operations), sum(|one| one.writes), sum(|one| one.cuts));
+    let (seeds, seconds) = (arguments.seeds, begun.elapsed().as_secs_f64());
+    Ok(format!(
+        "{seeds} seeds, {operations} operations, {writes} writes, {cuts} power cuts, {seconds:.1} seconds"
+    ))
+}
+
+/// Runs a seed in a process that has run no other.
+fn run_apart(seed: u64, operations: usize) -> Found<Done> {
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(this);
+    command.args(["--run", &seed.to_string(), "--operations", &operations.to_string()]);
+    let output = command.output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match numbers[..] {
+        [operations, writes, cuts, trace] if output.status.success() => {
+            Ok(Done { operations, writes, cuts, trace })
+        }
+        _ => {
+            Err(format!("{} {}({})", text.trim_end(), String::from_utf8_lossy(&output.stderr), output.status))
+        }
+    }
+}
+
+/// Runs a seed. Returns the numbers of [`Done`].
+fn run_here(seed: u64, operations: usize) -> Found<String> {
+    // SAFETY: no memory is passed but a null pointer, which stands for no database.
+    unsafe {
+        libc::alarm(LONGEST);
+        ffi::sqlite3_initialize();
+        let none = std::ptr::null_mut::<ffi::sqlite3>();
+        ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_PRNG_SEED, seed as i32 | 1, none);
+    }
+    let (ran, trace) = steps::run(seed, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run(seed, operations))
+    })?;
+    let Done { operations, writes, cuts, .. } = ran?;
+    Ok(format!("{operations} {writes} {cuts} {trace}"))
+}
+
+/// A folder in memory.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+async fn run(seed: u64, operations: usize) -> Found<Done> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (folder, history) = (folder(), Shared::default());
+    let disk = Disk::watch(folder.path(), &history, random.u64(..), random.u64(40..300));
+    // Half of the seeds have a disk that fails once.
+    let fault = random.bool().then(|| [Fault::Sync, Fault::Full, Fault::Short][random.usize(..3)]);
+    if let Some(fault) = fault {
+        disk.fail(random.u64(..400), fault);
+    }
+    let ran = script::run(folder.path(), &history, random.u64(..), operations, fault.is_some()).await;
+    let (at_end, (writes, mut cuts)) = (disk.cut_now(), disk.end());
+    let context = |found| format!("{found} (fault: {fault:?})");
+    ran.map_err(context)?;
+    cuts.push(at_end);
+    let mut done = Done { operations: operations as u64, writes, ..Done::default() };
+    for cut in cuts {
+        let number = cut.number;
+        let again = random.u32(..8) == 0;
+        done.cuts += after(cut, random.u64(..), again)
+            .await
+            .map_err(|found| context(format!("power cut before write {number}: {found}")))?;
+    }
+    Ok(done)
+}
+
+/// Opens what `cut` has left, in some cases with another cut meanwhile. Returns the number of cuts.
+async fn after(cut: Cut, seed: u64, again: bool) -> Found<u64> {
+    let (folder, history) = (folder(), Arc::new(Mutex::new(cut.history)));
+    for (name, content) in &cut.image {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    let disk = again.then(|| Disk::watch(folder.path(), &history, seed, 60));
+    script::judge(folder.path(), &history).await?;
+    let mut cuts = 1;
+    if let Some(disk) = disk {
+        for next in disk.end().1 {
+            let number = next.number;
+            let found = |found| format!("then before write {number}: {found}");
+            cuts += Box::pin(after(next, seed, false)).await.map_err(found)?;
+        }
+    }
+    Ok(cuts)
+}
