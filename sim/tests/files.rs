@@ -8,6 +8,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use libc::{off64_t, size_t, ssize_t};
 
@@ -33,14 +34,17 @@ enum Keeps {
 /// The smallest part of a write that the disk keeps or loses.
 const SECTOR: usize = 512;
 
+/// The time within which a shop recovers from a failure.
+pub const RECOVERY: Duration = Duration::from_secs(10);
+
 /// A failure of the disk, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A sync fails, and what it should have written is never written, as on Linux.
+    /// A sync fails, and a part of what it should have written is never written, as on Linux.
     Sync,
     /// A write fails: the disk is full.
     Full,
-    /// A write ends in its middle.
+    /// A write ends in its middle. SQLite writes the rest.
     Short,
 }
 
@@ -89,6 +93,8 @@ struct State {
     per_cut: u64,
     cuts: Vec<Cut>,
     fault: Option<(u64, Fault)>,
+    /// When the fault happened.
+    failed: Option<Instant>,
 }
 
 static DISKS: RwLock<Vec<Arc<Disk>>> = RwLock::new(Vec::new());
@@ -113,6 +119,7 @@ impl Disk {
             per_cut,
             cuts: Vec::new(),
             fault: None,
+            failed: None,
         };
         let disk = Self { folder: folder.to_owned(), history: Arc::clone(history), state: Mutex::new(state) };
         let disk = Arc::new(disk);
@@ -131,6 +138,15 @@ impl Disk {
     /// Lets the next write or sync from `number` on fail, once.
     pub fn fail(&self, number: u64, fault: Fault) {
         locked(&self.state).fault = Some((number, fault));
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether calls may fail: for some time after the fault.
+    pub fn may_fail(&self) -> bool {
+        locked(&self.state).failed.is_some_and(|failed| failed.elapsed() < RECOVERY)
     }
 
     /// What a power cut leaves now that keeps nothing that was not synced.
@@ -182,7 +198,11 @@ impl State {
         }
         self.count += 1;
         let is_due = |(number, fault): &mut (u64, Fault)| *number < self.count && possible.contains(fault);
-        self.fault.take_if(is_due).map(|(_, fault)| fault)
+        let fault = self.fault.take_if(is_due).map(|(_, fault)| fault);
+        if fault.is_some() {
+            self.failed = Some(Instant::now());
+        }
+        fault
     }
 }
 
@@ -218,7 +238,7 @@ impl File {
             };
             match change {
                 Change::Write(offset, bytes) if matches!(keeps, Keeps::Sectors) => {
-                    // A file does not end in the middle of a hole: what is behind a lost sector is there, as zeros.
+                    // Parts of the write, not of the disk: one that is lost has its old content, or zeros.
                     for (at, sector) in bytes.chunks(SECTOR).enumerate().filter(|_| random.bool()) {
                         left.apply(&Change::Write(offset + at * SECTOR, sector.to_vec()));
                     }
@@ -255,7 +275,10 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
         written as ssize_t
     };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path) else { return write(bytes) };
+    let Some((disk, name)) = watched(&path) else {
+        steps::pass(steps::WRITE, 2);
+        return write(bytes);
+    };
     let mut state = locked(&disk.state);
     let fault = state.count(&disk.history, &[Fault::Full, Fault::Short]);
     let bytes = match fault {
@@ -270,7 +293,7 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
     }
     steps::note(|| bytes.iter().fold(offset as u64, |sum, byte| sum.wrapping_mul(31) ^ u64::from(*byte)));
     drop(state);
-    steps::pass();
+    steps::pass(steps::WRITE, 2);
     written
 }
 
@@ -279,19 +302,19 @@ fn sync(fd: c_int) -> c_int {
     if let Some((disk, name)) = watched(&path) {
         let mut state = locked(&disk.state);
         let fault = state.count(&disk.history, &[Fault::Sync]);
+        let mut random = state.random.fork();
         let file = state.file(&name, &path);
         if fault.is_some() {
-            // The pages stay in memory, as if they were written.
-            file.changes.clear();
+            // Some pages are written. The others stay in memory, as if they were.
+            file.changes.retain(|_| random.bool());
+            file.sync();
             return fail(libc::EIO);
         }
         file.sync();
-        // Written by the standard library, which is not watched.
-        file.synced = fs::read(&path).unwrap_or_default();
         state.removed.remove(&name);
         steps::note(|| name.len() as u64);
         drop(state);
-        steps::pass();
+        steps::pass(steps::WRITE, 2);
     } else if let Some(disk) =
         DISKS.read().unwrap_or_else(PoisonError::into_inner).iter().find(|disk| disk.folder == path)
     {
@@ -300,6 +323,27 @@ fn sync(fd: c_int) -> c_int {
         state.removed.clear();
     }
     0
+}
+
+/// The standard library writes a file again like this.
+#[unsafe(no_mangle)]
+extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
+    // SAFETY: the caller's promise, as to libc.
+    let write = || unsafe { libc::syscall(libc::SYS_write, fd, bytes, length) as ssize_t };
+    let path = path_of(fd);
+    let Some((disk, name)) = watched(&path) else { return write() };
+    let mut state = locked(&disk.state);
+    state.count(&disk.history, &[]);
+    let file = state.file(&name, &path);
+    let result = write();
+    if let Ok(written) = usize::try_from(result) {
+        // SAFETY: as above. The position is behind what was written.
+        let (bytes, end) = unsafe {
+            (std::slice::from_raw_parts(bytes.cast::<u8>(), written), libc::lseek64(fd, 0, libc::SEEK_CUR))
+        };
+        file.changes.push(Change::Write(end as usize - written, bytes.to_vec()));
+    }
+    result
 }
 
 #[unsafe(no_mangle)]

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shop_core::ports::Summary;
-use shop_core::{Purchase, PurchaseId, Total};
+use shop_core::{Purchase, Total};
 
 /// Each attempt to buy, by its price: no two have the same one.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub attempts: Vec<Attempt>,
+    /// Records that no store accepts, by number: whether their append was answered.
+    pub poison: Vec<bool>,
     /// By user, the last erasure.
     pub erasures: BTreeMap<usize, Erasure>,
 }
@@ -22,11 +24,11 @@ pub struct Attempt {
     pub answer: Answer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// None yet, or that the outcome is unknown.
     None,
-    Bought(PurchaseId),
+    Bought(Purchase),
     /// That nothing was changed.
     NotApplied,
 }
@@ -61,6 +63,9 @@ impl History {
                 attempt.answer = Answer::None;
             }
         }
+        for (number, is_answered) in end.poison.iter_mut().enumerate() {
+            *is_answered &= self.poison.get(number) == Some(&true);
+        }
         for (user, erasure) in &mut end.erasures {
             erasure.is_answered &= self
                 .erasures
@@ -68,6 +73,21 @@ impl History {
                 .is_some_and(|before| before.is_answered && before.before == erasure.before);
         }
         end
+    }
+
+    /// Whether `numbers` of records are what the dead letters must have.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn judge_dead_letters(&self, numbers: &[usize]) -> Result<(), String> {
+        let found: BTreeSet<_> = numbers.iter().copied().collect();
+        if found.len() < numbers.len() || found.last().is_some_and(|last| *last >= self.poison.len()) {
+            return Err(format!("{} records have the dead letters {numbers:?}", self.poison.len()));
+        }
+        match (0..self.poison.len()).find(|number| self.poison[*number] && !found.contains(number)) {
+            Some(lost) => Err(format!("record {lost} is no dead letter")),
+            None => Ok(()),
+        }
     }
 
     /// Whether a purchase may, and whether it must be listed.
@@ -83,24 +103,24 @@ impl History {
         }
     }
 
-    /// Whether `listed`, with `summary`, is what `user` must see. What has no answer, or is only in the log, may appear
-    /// between the two, unless the shop `is_quiet`.
+    /// Whether `listed`, newest first, with `summary`, is what `user` must see. What is only in the log is stored soon: only a
+    /// shop `with_log` must list it.
     ///
     /// # Errors
     /// What is wrong.
     pub fn judge(
         &self,
         user: usize,
-        listed: &[Purchase],
-        summary: Summary,
-        is_quiet: bool,
+        (listed, summary): &(Vec<Purchase>, Summary),
+        with_log: bool,
     ) -> Result<(), String> {
         let mut seen = BTreeSet::new();
-        let mut sum = 0_i128;
+        let mut sum = Total::ZERO;
         for purchase in listed {
-            let units = Total::default().checked_add_price(purchase.price).map_or(0, Total::units);
+            let units = Total::from(purchase.price).units();
             let number = usize::try_from(units / UNITS - 1).unwrap_or(usize::MAX);
-            let attempt = self.attempts.get(number).filter(|attempt| attempt.user == user);
+            let attempt =
+                self.attempts.get(number).filter(|attempt| attempt.user == user && units % UNITS == 0);
             let Some(attempt) = attempt else {
                 return Err(format!("user {user} has {purchase:?}, which was never bought"));
             };
@@ -112,24 +132,26 @@ impl History {
                     "user {user} has attempt {number}, which was erased or refused: {attempt:?}"
                 ));
             }
-            if let Answer::Bought(id) = attempt.answer
-                && id != purchase.id
+            if let Answer::Bought(bought) = &attempt.answer
+                && bought != purchase
             {
-                return Err(format!("attempt {number} was bought as {id}, and is listed as {}", purchase.id));
+                return Err(format!(
+                    "attempt {number} was bought as {bought:?}, and is listed as {purchase:?}"
+                ));
             }
-            sum += units;
+            sum = sum.checked_add_price(purchase.price).map_err(|error| error.to_string())?;
+        }
+        if let Some(pair) = listed.windows(2).find(|pair| pair[0].timestamp < pair[1].timestamp) {
+            return Err(format!("user {user} has {pair:?} in this order"));
         }
         let own = (0..self.attempts.len()).filter(|number| self.attempts[*number].user == user);
-        if let Some(lost) = own
-            .filter(|number| self.listed(*number).1 && (is_quiet || !self.attempts[*number].is_appended))
-            .find(|number| !seen.contains(number))
-        {
+        let mut must =
+            own.filter(|number| self.listed(*number).1 && (with_log || !self.attempts[*number].is_appended));
+        if let Some(lost) = must.find(|number| !seen.contains(number)) {
             return Err(format!("user {user} lost attempt {lost}: {:?}", self.attempts[lost]));
         }
-        let comes = |attempt: &Attempt| attempt.is_appended || attempt.answer == Answer::None;
-        let has_none = self.attempts.iter().any(|attempt| attempt.user == user && comes(attempt));
-        let expected = Summary::new(listed.len() as u64, Total::from_units(sum));
-        if summary != expected && (is_quiet || !has_none) {
+        let expected = Summary::new(listed.len() as u64, sum);
+        if *summary != expected {
             return Err(format!("user {user} has {expected:?} in its list, and {summary:?} in its sums"));
         }
         Ok(())

@@ -7,18 +7,21 @@
 //! | `replaced` | the functions of libc by which they are |
 //! | `files` | what the disk has, power cuts, failures |
 //! | `history` | what was asked and answered, and what must hold |
-//! | `script` | clients, and the judge |
+//! | `script`, `http` | clients, and the judge |
 //! | `plants` | faults that are built in, to show that they are found |
 
 mod files;
 mod history;
+mod http;
 mod plants;
 mod replaced;
 mod script;
 mod steps;
 
+use std::ffi::CString;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,8 +59,10 @@ struct Arguments {
     run: Option<u64>,
 }
 
-/// The longest time in seconds that a seed runs.
-const LONGEST: u32 = 300;
+/// The time in seconds after which a seed is ended.
+const MAX_SECONDS: u32 = 300;
+/// The free space in bytes that the folder in memory must have: a shop copies its log early on a small disk.
+const MIN_FREE: u64 = 1 << 30;
 
 /// What seeds have done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -90,6 +95,9 @@ fn main() -> ExitCode {
 
 /// Runs all seeds, each in a process, with equal addresses in each.
 fn run_all(arguments: &Arguments) -> Found<String> {
+    if free() < MIN_FREE {
+        return Err(format!("{} needs 1 GiB of free space", memory().display()));
+    }
     // SAFETY: no memory is passed.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
     let begun = Instant::now();
@@ -108,9 +116,8 @@ fn run_all(arguments: &Arguments) -> Found<String> {
             });
             let one = ran.map_err(|found| {
                 has_failed.store(true, Ordering::Relaxed);
-                let again =
-                    format!("cargo run --release --manifest-path sim/Cargo.toml -- --from {seed} --seeds 1");
-                format!("seed {seed}: {found}\n{again}")
+                let again = format!("--from {seed} --seeds 1 --operations {}", arguments.operations);
+                format!("seed {seed}: {found}\ncargo run --release --manifest-path sim/Cargo.toml -- {again}")
             })?;
             done.operations += one.operations;
             done.writes += one.writes;
@@ -136,6 +143,7 @@ fn run_all(arguments: &Arguments) -> Found<String> {
 fn run_apart(seed: u64, operations: usize) -> Found<Done> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(this);
+    command.env_clear();
     command.args(["--run", &seed.to_string(), "--operations", &operations.to_string()]);
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -154,7 +162,7 @@ fn run_apart(seed: u64, operations: usize) -> Found<Done> {
 fn run_here(seed: u64, operations: usize) -> Found<String> {
     // SAFETY: no memory is passed but a null pointer, which stands for no database.
     unsafe {
-        libc::alarm(LONGEST);
+        libc::alarm(MAX_SECONDS);
         ffi::sqlite3_initialize();
         let none = std::ptr::null_mut::<ffi::sqlite3>();
         ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_PRNG_SEED, seed as i32 | 1, none);
@@ -167,22 +175,41 @@ fn run_here(seed: u64, operations: usize) -> Found<String> {
     Ok(format!("{operations} {writes} {cuts} {trace}"))
 }
 
-/// A folder in memory.
+/// A folder in memory, whose name no other process uses.
 fn folder() -> TempDir {
+    let prefix = format!("sim-{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(memory()).unwrap()
+}
+
+fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// The free space in bytes of the folder in memory.
+fn free() -> u64 {
+    let path = CString::new(memory().as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: the text ends with zero, and the result is on the stack.
+    unsafe {
+        let mut found = std::mem::zeroed::<libc::statvfs>();
+        libc::statvfs(path.as_ptr(), &raw mut found);
+        found.f_bavail * found.f_frsize
+    }
 }
 
 async fn run(seed: u64, operations: usize) -> Found<Done> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (folder, history) = (folder(), Shared::default());
-    let disk = Disk::watch(folder.path(), &history, random.u64(..), random.u64(40..300));
-    // Half of the seeds have a disk that fails once.
-    let fault = random.bool().then(|| [Fault::Sync, Fault::Full, Fault::Short][random.usize(..3)]);
+    // Some have time for several copies of the log.
+    let (operations, per_cut) = if seed % 12 == 11 { (operations * 5, 1_000) } else { (operations, 150) };
+    let disk = Disk::watch(folder.path(), &history, random.u64(..), per_cut);
+    // Most have a disk that fails once.
+    let fault = [None, Some(Fault::Sync), Some(Fault::Full), Some(Fault::Short)][random.usize(..4)];
     if let Some(fault) = fault {
-        disk.fail(random.u64(..400), fault);
+        let most = 1 << random.u32(4..13);
+        disk.fail(random.u64(..most), fault);
     }
-    let ran = script::run(folder.path(), &history, random.u64(..), operations, fault.is_some()).await;
+    let ran = script::run(&disk, &history, random.u64(..), operations).await;
     let (at_end, (writes, mut cuts)) = (disk.cut_now(), disk.end());
     let context = |found| format!("{found} (fault: {fault:?})");
     ran.map_err(context)?;

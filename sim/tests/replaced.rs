@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use libc::{clockid_t, pthread_attr_t, pthread_mutex_t, pthread_t, timespec, timeval};
 
-use crate::steps::{ME, NONE, State, give, raw, take, wait, with};
+use crate::steps::{ME, NONE, READ, State, Turn, give, pass, raw, take, wait, with};
 
 /// The time when a run begins, in nanoseconds since 1970 (January 2027).
 const BEGIN: u64 = 1_800_000_000_000_000_000;
 /// The beginning of other clocks.
-const SECOND: u64 = 1_000_000_000;
+const MONOTONIC_BEGIN: u64 = 1_000_000_000;
 /// The time that reading a clock takes, so that a loop until a time ends.
-const READ: u64 = 100;
+const CLOCK: u64 = 100;
 /// The time after which a thread tries again to get a lock.
 const AGAIN: u64 = 100_000;
 
@@ -55,12 +55,12 @@ pub fn jump(seconds: i64) {
 /// The time of `clock`, whose beginning differs.
 fn now(clock: clockid_t) -> Option<u64> {
     with(|steps, _| {
-        steps.now += READ;
+        steps.now += CLOCK;
         let is_wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
         if is_wall {
             (steps.now + BEGIN).saturating_add_signed(JUMPED.load(Ordering::Relaxed))
         } else {
-            steps.now + SECOND
+            steps.now + MONOTONIC_BEGIN
         }
     })
 }
@@ -107,13 +107,16 @@ unsafe extern "C" fn syscall(
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {
             let woken = with(|steps, _| {
-                let waiting =
-                    steps.threads.iter_mut().filter(|thread| thread.state == State::Futex(a)).take(c);
-                waiting.map(|thread| (thread.state, thread.until) = (State::Ready, None)).count()
+                let is_waiting = |one: &usize| steps.threads[*one].state == State::Futex(a);
+                let mut waiting: Vec<_> = (0..steps.threads.len()).filter(is_waiting).collect();
+                steps.random.shuffle(&mut waiting);
+                waiting.truncate(c);
+                for one in &waiting {
+                    (steps.threads[*one].state, steps.threads[*one].until) = (State::Ready, None);
+                }
+                waiting.len()
             });
-            if with(|steps, _| steps.random.bool()) == Some(true) {
-                wait(State::Ready, None);
-            }
+            pass(1, 2);
             woken.unwrap_or_default() as c_long
         }
         _ => passed(),
@@ -210,8 +213,24 @@ unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_
 
 #[unsafe(no_mangle)]
 extern "C" fn sched_yield() -> c_int {
-    wait(State::Ready, None);
+    // A loop until another thread ends its sleep ends too.
+    pass(CLOCK, 1);
     0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, length: usize, offset: i64) -> isize {
+    pass(READ, 8);
+    // SAFETY: the caller's promise, as to libc.
+    returned(unsafe {
+        raw(libc::SYS_pread64, [file as usize, bytes as usize, length, offset as usize, 0, 0])
+    }) as isize
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, length: usize, offset: i64) -> isize {
+    // SAFETY: as above.
+    unsafe { pread64(file, bytes, length, offset) }
 }
 
 #[unsafe(no_mangle)]
@@ -238,6 +257,7 @@ unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
         // SAFETY: it is that function.
         return unsafe { mem::transmute::<*mut c_void, Lock>(original(c"pthread_mutex_lock"))(mutex) };
     }
+    pass(1, 16);
     loop {
         // SAFETY: the caller's promise, as to libc.
         match unsafe { libc::pthread_mutex_trylock(mutex) } {
@@ -261,7 +281,7 @@ unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: u32) ->
     })
 }
 
-/// A crate looks for `getrandom` here. What else is looked for has a replacement in its callers.
+/// The crate `getrandom` looks for this function. Other callers of `dlsym` have a fallback.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dlsym(_library: *mut c_void, name: *const c_char) -> *mut c_void {
     // SAFETY: the caller's promise, as to libc.
@@ -281,11 +301,14 @@ unsafe extern "C" fn pthread_create(
     type Create = unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, Start, *mut c_void) -> c_int;
     // SAFETY: it is that function.
     let create: Create = unsafe { mem::transmute(original(c"pthread_create")) };
-    let Some(number) = with(|steps, _| steps.add()) else {
+    let Some((number, turn)) = with(|steps, _| {
+        let number = steps.add();
+        (number, steps.threads[number].turn)
+    }) else {
         // SAFETY: the caller's promise, as to libc.
         return unsafe { create(handle, attributes, start, argument) };
     };
-    let started = Box::into_raw(Box::new((number, start, argument)));
+    let started = Box::into_raw(Box::new((number, turn, start, argument)));
     // SAFETY: as above, and the box belongs to the thread.
     let result = unsafe { create(handle, attributes, in_step, started.cast()) };
     // SAFETY: written by the call.
@@ -295,8 +318,9 @@ unsafe extern "C" fn pthread_create(
 
 extern "C" fn in_step(started: *mut c_void) -> *mut c_void {
     // SAFETY: it is from `pthread_create`.
-    let (number, start, argument) = *unsafe { Box::from_raw(started.cast::<(usize, Start, *mut c_void)>()) };
-    take(number);
+    let (number, turn, start, argument) =
+        *unsafe { Box::from_raw(started.cast::<(usize, Turn, Start, *mut c_void)>()) };
+    take(turn);
     ME.set(number);
     let result = start(argument);
     let next = with(|steps, me| {
@@ -304,8 +328,8 @@ extern "C" fn in_step(started: *mut c_void) -> *mut c_void {
         steps.choose()
     });
     ME.set(NONE);
-    if let Some(next) = next {
-        give(next);
+    if let Some((_, turn)) = next {
+        give(turn);
     }
     result
 }

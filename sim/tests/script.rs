@@ -1,35 +1,40 @@
 //! Clients of a shop, who note what they ask and what it answers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use shop_core::ports::PurchaseErase as _;
+use futures_util::future::join_all;
+use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
+use shop_core::ports::{Period, PurchaseErase as _, Summary, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{
-    Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Shop, SystemClock, UserId,
-    Uuid,
+    Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, Shop,
+    SystemClock, UserId, Uuid,
 };
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup, check_integrity,
 };
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::files::{Disk, RECOVERY};
 use crate::history::{Answer, Erasure, History, price_of};
+use crate::http::Http;
 use crate::replaced;
 
 /// The users of a client: no other client buys for them.
 const USERS: usize = 3;
 /// The number of clients.
 const CLIENTS: usize = 4;
-/// What a batch has at most: some are longer than the write-ahead log may be.
-const BATCHES: [usize; 6] = [2, 3, 5, 20, 100, 700];
+/// The sizes of batches. The write-ahead log is copied after some of the largest.
+const BATCH_SIZES: [usize; 6] = [2, 3, 5, 20, 100, 700];
 /// The group of the ingest.
 const GROUP: &str = "purchase-group";
 /// The farthest in seconds that the wall clock jumps.
-const JUMP: i64 = 86_400;
+const MAX_JUMP: i64 = 86_400;
+/// The longest pause in seconds.
+const MAX_PAUSE: u64 = 120;
 /// A price that no attempt has.
 const OTHER: usize = 999_999;
 /// The time within which a record is stored when nothing fails.
@@ -54,68 +59,67 @@ fn unexpected(what: &str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {}", error.chain())
 }
 
-/// Opens the shop in `folder`, lets clients call it, and closes it. Errors are findings unless `may_fail`.
+/// Opens the shop in `folder`, lets clients call it, and closes it, twice. Errors are findings, unless `disk` has failed just
+/// before.
 ///
 /// # Errors
 /// What is wrong.
-pub async fn run(folder: &Path, history: &Shared, seed: u64, operations: usize, may_fail: bool) -> Found {
+pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usize) -> Found {
     let mut random = fastrand::Rng::with_seed(seed);
-    // A folder is also left and opened again.
+    let folder = disk.folder();
     for operations in [operations / 2, operations - operations / 2] {
         let embedded = match EmbeddedShop::open(folder).await {
-            Err(_) if may_fail => return Ok(()),
-            opened => Arc::new(opened.map_err(unexpected("it does not open"))?),
+            Err(_) if disk.may_fail() => {
+                sleep(RECOVERY).await;
+                EmbeddedShop::open(folder).await
+            }
+            opened => opened,
         };
+        let embedded = Arc::new(embedded.map_err(unexpected("it does not open"))?);
         // Another process has the same folder.
-        let other = match EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await {
-            Err(_) if may_fail => None,
+        let other = match shop_of(folder).await {
+            Err(_) if disk.may_fail() => None,
             opened => Some(opened.map_err(unexpected("another process does not open it"))?),
         };
-        let others = match &other {
-            Some(log) => Some(shop_of(log).await).filter(|shop| !may_fail || shop.is_ok()).transpose(),
-            None => Ok(None),
+        let client = |number| Client {
+            disk: Some(Arc::clone(disk)),
+            embedded: Arc::clone(&embedded),
+            shop: other.clone().filter(|_| number % 2 == 1).unwrap_or_else(|| embedded.shop()),
+            http: (number == 0).then(|| Http(shop_http::routes(embedded.role()).build())),
+            history: Arc::clone(history),
+            random: random.fork(),
+            number,
         };
-        let others = others.map_err(unexpected("another process does not open it"))?;
-        let clients: JoinSet<_> = (0..CLIENTS)
-            .map(|number| Client {
-                folder: folder.to_owned(),
-                embedded: Arc::clone(&embedded),
-                shop: others.clone().filter(|_| number % 2 == 1).unwrap_or_else(|| embedded.shop()),
-                history: Arc::clone(history),
-                random: random.fork(),
-                number,
-                may_fail,
-                backs_up: true,
-            })
-            .map(|client| client.run(operations / CLIENTS))
-            .collect();
-        clients.join_all().await.into_iter().collect::<Found>()?;
-        drop((other, others));
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        let ended = join_all(clients.into_iter().map(|client| client.run(operations / CLIENTS))).await;
+        ended.into_iter().collect::<Found>()?;
+        drop(other);
+        // What fails now fails for good.
+        sleep(RECOVERY).await;
+        all_right(&embedded, history).await?;
         let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
-        match embedded.close(CLOSE_TIMEOUT).await {
-            Err(_) if may_fail => {}
-            closed => closed.map_err(unexpected("it does not close"))?,
-        }
+        embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
     }
     Ok(())
 }
 
-/// The shop of a process that shares the folder.
-async fn shop_of(log: &EmbeddedLog) -> shop_core::Result<Shop> {
+/// The shop of a process that shares the folder. SQLite's locks between processes are not simulated.
+async fn shop_of(folder: &Path) -> shop_core::Result<Shop> {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await?;
     let store = log.store(&EmbeddedStoreOptions::default()).await?;
     Ok(Shop::of(log.storing_sink(GROUP).await?, store))
 }
 
 struct Client {
-    folder: PathBuf,
+    /// `None` for one that cannot fail.
+    disk: Option<Arc<Disk>>,
     embedded: Arc<EmbeddedShop>,
     shop: Shop,
+    /// Used in its place by some.
+    http: Option<Http>,
     history: Shared,
     random: fastrand::Rng,
     number: usize,
-    may_fail: bool,
-    /// Not of a backup.
-    backs_up: bool,
 }
 
 impl Client {
@@ -124,18 +128,20 @@ impl Client {
             let user = self.number * USERS + self.random.usize(..USERS);
             match self.random.u32(..100) {
                 0..35 => self.buy(user, 1, false).await?,
-                35..45 => self.append(user).await?,
+                35..43 => self.append(user).await?,
+                43..45 => self.poison().await?,
                 45..60 => self.buy(user, 1, true).await?,
                 60..67 => self.repeat(user).await?,
                 67..70 => self.conflict(user).await?,
                 70..82 => {
-                    let count = BATCHES[self.random.usize(..BATCHES.len())];
+                    let count = BATCH_SIZES[self.random.usize(..BATCH_SIZES.len())];
                     let has_keys = self.random.bool();
                     self.buy(user, count, has_keys).await?;
                 }
                 82..94 => self.list(user).await?,
-                94..96 => replaced::jump(self.random.i64(-JUMP..JUMP)),
-                96 if self.backs_up => self.back_up().await?,
+                94 => sleep(Duration::from_secs(self.random.u64(..MAX_PAUSE))).await,
+                95 => replaced::jump(self.random.i64(-MAX_JUMP..MAX_JUMP)),
+                96 => self.back_up().await?,
                 _ => self.erase(user).await?,
             }
         }
@@ -155,6 +161,18 @@ impl Client {
         }
     }
 
+    /// Whether an error is to be expected.
+    fn may_fail(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.may_fail())
+    }
+
+    async fn bought(&self, purchase: NewPurchase) -> shop_core::Result<PublishedPurchase> {
+        match &self.http {
+            Some(http) => http.buy(&purchase).await,
+            None => self.shop.buy(purchase).await,
+        }
+    }
+
     async fn buy(&mut self, user: usize, count: usize, has_keys: bool) -> Found {
         let (first, purchases) = {
             let mut history = locked(&self.history);
@@ -169,22 +187,27 @@ impl Client {
                 .collect();
             (first, purchases)
         };
+        // Some callers go away.
+        let patience = if self.random.u32(..8) == 0 { self.random.u64(..2_000) } else { u64::from(u32::MAX) };
         let answers = async {
             match <[NewPurchase; 1]>::try_from(purchases) {
-                Ok([purchase]) => vec![self.shop.buy(purchase).await],
+                Ok([purchase]) => vec![self.bought(purchase).await],
                 Err(purchases) => self.shop.buy_many(purchases).await,
             }
         };
-        // Some callers go away.
-        let patience = if self.random.u32(..8) == 0 { self.random.u64(..2_000) } else { u64::from(u32::MAX) };
         let Ok(answers) = timeout(Duration::from_micros(patience), answers).await else { return Ok(()) };
-        answers.into_iter().enumerate().try_for_each(|(number, answer)| self.answered(first + number, answer))
+        answers.into_iter().enumerate().try_for_each(|(number, answer)| match answer {
+            Ok(bought) if bought.replayed => {
+                Err(format!("attempt {} was never made before: {bought:?}", first + number))
+            }
+            answer => self.answered(first + number, answer),
+        })
     }
 
     fn answered(&self, attempt: usize, answer: shop_core::Result<PublishedPurchase>) -> Found {
         let answer = match answer {
-            Ok(bought) => Answer::Bought(bought.purchase.id),
-            Err(error) if !self.may_fail => return Err(unexpected("a purchase is refused")(error)),
+            Ok(bought) => Answer::Bought(bought.purchase.without_context()),
+            Err(error) if !self.may_fail() => return Err(unexpected("a purchase is refused")(error)),
             Err(error) if error.outcome() == Outcome::NotApplied => Answer::NotApplied,
             Err(_) => Answer::None,
         };
@@ -198,8 +221,24 @@ impl Client {
         let attempt = locked(&self.history).begin(user, None, true);
         let purchase = Self::purchase(user, attempt, None).into_purchase(SystemClock.now(), || id);
         match self.embedded.log().append(encode(&purchase).map_err(unexpected("encoding"))?).await {
-            Ok(_) => locked(&self.history).attempts[attempt].answer = Answer::Bought(id.into()),
-            Err(_) if self.may_fail => {}
+            Ok(_) => locked(&self.history).attempts[attempt].answer = Answer::Bought(purchase),
+            Err(_) if self.may_fail() => {}
+            Err(error) => return Err(unexpected("an append fails")(error)),
+        }
+        Ok(())
+    }
+
+    /// Appends a record that no store accepts.
+    async fn poison(&self) -> Found {
+        let number = {
+            let mut history = locked(&self.history);
+            history.poison.push(false);
+            history.poison.len() - 1
+        };
+        let record = LogRecord::new(0, SystemClock.now(), Some(number.to_string().into()));
+        match self.embedded.log().append(record).await {
+            Ok(_) => locked(&self.history).poison[number] = true,
+            Err(_) if self.may_fail() => {}
             Err(error) => return Err(unexpected("an append fails")(error)),
         }
         Ok(())
@@ -207,29 +246,28 @@ impl Client {
 
     /// Buys something else with a key that was used.
     async fn conflict(&mut self, user: usize) -> Found {
-        let keys = {
+        let (keys, erased) = {
             let history = locked(&self.history);
             let own = history.attempts.iter().filter(|attempt| attempt.user == user);
             let bought = own.filter(|attempt| matches!(attempt.answer, Answer::Bought(_)));
-            bought.filter_map(|attempt| attempt.key.clone()).collect::<Vec<_>>()
+            let keys = bought.filter_map(|attempt| attempt.key.clone()).collect::<Vec<_>>();
+            (keys, history.erasures.contains_key(&user))
         };
         let Some(key) = self.random.choice(keys) else { return Ok(()) };
-        match self.shop.buy(Self::purchase(user, OTHER, Some(&key))).await {
-            Err(error)
-                if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased) || self.may_fail =>
-            {
-                Ok(())
-            }
+        match self.bought(Self::purchase(user, OTHER, Some(&key))).await {
+            Err(error) if error.kind() == ErrorKind::Conflict || self.may_fail() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Erased && erased => Ok(()),
             answer => Err(format!("{key} is used for another purchase: {answer:?}")),
         }
     }
 
-    /// Copies the folder, and opens the copy.
+    /// Copies the folder, and opens the copy. A backup is not copied again.
     async fn back_up(&self) -> Found {
+        let Some(disk) = &self.disk else { return Ok(()) };
         let before = locked(&self.history).clone();
         let copy = crate::folder();
-        match backup(&self.folder, copy.path()).await {
-            Err(_) if self.may_fail => return Ok(()),
+        match backup(disk.folder(), copy.path()).await {
+            Err(_) if self.may_fail() => return Ok(()),
             copied => drop(copied.map_err(unexpected("a backup fails"))?),
         }
         let history = before.copied_until(locked(&self.history).clone());
@@ -254,30 +292,34 @@ impl Client {
         if attempt.answer == Answer::NotApplied {
             locked(&self.history).attempts[number].answer = Answer::None;
         }
-        let again = self.shop.buy(Self::purchase(user, number, attempt.key.as_deref())).await;
+        let again = self.bought(Self::purchase(user, number, attempt.key.as_deref())).await;
         match (again, attempt.answer) {
             (Err(error), _) if number < erased && error.kind() == ErrorKind::Erased => Ok(()),
-            (again, _) if number < erased && is_erased && !self.may_fail => {
+            (again, _) if number < erased && is_erased && !self.may_fail() => {
                 Err(format!("attempt {number} was erased, and is bought again: {again:?}"))
             }
             (_, _) if number < erased => Ok(()),
-            (Ok(again), Answer::Bought(id)) if again.purchase.id != id || !again.replayed => {
-                Err(format!("attempt {number} was bought as {id}, and again as {again:?}"))
+            (Ok(again), Answer::Bought(first)) if again.purchase != first || !again.replayed => {
+                Err(format!("attempt {number} was bought as {first:?}, and again as {again:?}"))
+            }
+            (Ok(again), Answer::NotApplied) if again.replayed => {
+                Err(format!("attempt {number} was refused, and is there: {again:?}"))
             }
             // A repetition that failed says nothing of the first.
-            (Err(_), _) if self.may_fail => Ok(()),
+            (Err(_), _) if self.may_fail() => Ok(()),
             (answer, _) => self.answered(number, answer),
         }
     }
 
     async fn list(&self, user: usize) -> Found {
         let before = locked(&self.history).clone();
-        match look(&self.shop, user).await {
-            Err(_) if self.may_fail => Ok(()),
-            Err(error) => Err(unexpected("a listing fails")(error)),
-            // A purchase of unknown outcome may appear in between.
-            Ok((listed, summary)) if !self.may_fail => before.judge(user, &listed, summary, false),
-            Ok(_) => Ok(()),
+        let seen = match &self.http {
+            Some(http) => until_equal(async || http.list(&user_id(user)).await).await,
+            None => look(&self.shop, user).await,
+        };
+        match seen {
+            Err(_) if self.may_fail() => Ok(()),
+            seen => before.judge(user, &seen.map_err(unexpected("a listing fails"))?, false),
         }
     }
 
@@ -293,7 +335,7 @@ impl Client {
             match self.embedded.store().erase(&id, 50).await {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(_) if self.may_fail => return Ok(()),
+                Err(_) if self.may_fail() => return Ok(()),
                 Err(error) => return Err(unexpected("an erasure fails")(error)),
             }
         }
@@ -302,11 +344,23 @@ impl Client {
     }
 }
 
-type Seen = (Vec<shop_core::Purchase>, shop_core::ports::Summary);
+type Seen = (Vec<Purchase>, Summary);
+
+/// The list and the sums of one moment: nothing was stored between two readings.
+async fn until_equal(read: impl AsyncFn() -> shop_core::Result<Seen>) -> shop_core::Result<Seen> {
+    let mut last = read().await?;
+    loop {
+        let seen = read().await?;
+        if seen == last {
+            return Ok(seen);
+        }
+        last = seen;
+    }
+}
 
 async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
     let user = shop.user(user_id(user));
-    Ok((user.purchases().try_collect().await?, user.summary().await?))
+    until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
 }
 
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
@@ -315,28 +369,23 @@ async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
 /// What is wrong.
 pub async fn judge(folder: &Path, history: &Shared) -> Found {
     let embedded = EmbeddedShop::open(folder).await.map_err(unexpected("it does not open"))?;
-    let shop = embedded.shop();
-    let before = locked(history).clone();
-    let until = Instant::now() + STORED_WITHIN;
-    // What is only in the log is stored soon.
-    while let Err(found) = all_right(&shop, &before).await {
-        if Instant::now() > until {
-            return Err(found);
-        }
-        sleep(Duration::from_millis(100)).await;
+    let (shop, before) = (embedded.shop(), locked(history).clone());
+    for user in 0..CLIENTS * USERS {
+        before.judge(user, &look(&shop, user).await.map_err(unexpected("a listing fails"))?, false)?;
     }
+    let embedded = Arc::new(embedded);
+    all_right(&embedded, history).await?;
     let client = Client {
-        folder: folder.to_owned(),
-        embedded: Arc::new(embedded),
+        disk: None,
+        embedded: Arc::clone(&embedded),
         shop,
+        http: None,
         history: Arc::clone(history),
         random: fastrand::Rng::with_seed(before.attempts.len() as u64),
         number: 0,
-        may_fail: false,
-        backs_up: false,
     };
-    let embedded = Arc::clone(&client.embedded);
     Box::pin(client.run(12)).await?;
+    all_right(&embedded, history).await?;
     let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
     embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
     let file = folder.join(format!("{FILE}.db"));
@@ -344,16 +393,41 @@ pub async fn judge(folder: &Path, history: &Shared) -> Found {
     if damage.is_empty() { Ok(()) } else { Err(format!("the file is damaged: {damage:?}")) }
 }
 
-async fn all_right(shop: &Shop, history: &History) -> Found {
+/// Compares all that is stored with what was answered. What is only in the log is stored soon.
+async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Found {
+    let history = locked(history).clone();
+    let until = Instant::now() + STORED_WITHIN;
+    while let Err(found) = compare(embedded, &history).await? {
+        if Instant::now() > until {
+            return Err(found);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn compare(embedded: &EmbeddedShop, history: &History) -> Found<Found> {
+    let shop = &embedded.shop();
+    let letters = embedded.log().pending_dead_letters().await.map_err(unexpected("dead letters fail"))?;
+    let number = |letter: &DeadLetter| str::from_utf8(letter.record.value.as_deref()?).ok()?.parse().ok();
+    if let Err(found) = history.judge_dead_letters(&letters.iter().filter_map(number).collect::<Vec<_>>()) {
+        return Ok(Err(found));
+    }
     let mut sums = (0, 0);
     for user in 0..CLIENTS * USERS {
-        let (listed, summary) = look(shop, user).await.map_err(unexpected("a listing fails"))?;
-        history.judge(user, &listed, summary, true)?;
-        sums = (sums.0 + summary.count, sums.1 + summary.total_spent.units());
+        let seen = look(shop, user).await.map_err(unexpected("a listing fails"))?;
+        if let Err(found) = history.judge(user, &seen, true) {
+            return Ok(Err(found));
+        }
+        sums = (sums.0 + seen.1.count, sums.1 + seen.1.total_spent.units());
     }
-    let all = shop.all_users().summary().await.map_err(unexpected("totals fail"))?;
-    if (all.count, all.total_spent.units()) == sums {
-        return Ok(());
+    let days =
+        shop.all_users().totals(Period::Day, UtcOffset::UTC).await.map_err(unexpected("totals fail"))?;
+    let days = days.iter().fold((0, 0), |(count, units), day| {
+        (count + day.summary.count, units + day.summary.total_spent.units())
+    });
+    if days == sums {
+        return Ok(Ok(()));
     }
-    Err(format!("all users have {all:?}, and each of them {sums:?} together"))
+    Ok(Err(format!("all users have {days:?} by days, and each of them {sums:?} together")))
 }

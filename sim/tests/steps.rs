@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use libc::pthread_t;
 
-/// The longest time in nanoseconds that a write and a sync take.
-const WRITE: u64 = 50_000;
+/// The longest time in nanoseconds of a write or a sync.
+pub const WRITE: u64 = 50_000;
+/// That of a read.
+pub const READ: u64 = 1_000;
 /// The time after which it is looked again whether all have ended.
 const LOOK: u64 = 100_000;
 /// The time that threads have to end after a run.
@@ -29,6 +31,9 @@ pub enum State {
     Ended,
 }
 
+/// Lives as long as the process: a thread waits for it while others are added.
+pub type Turn = &'static AtomicU32;
+
 #[derive(Debug)]
 pub struct Thread {
     pub state: State,
@@ -37,7 +42,7 @@ pub struct Thread {
     timed_out: bool,
     pub handle: pthread_t,
     /// 1 when it may run.
-    turn: Box<AtomicU32>,
+    pub turn: Turn,
 }
 
 pub struct Steps {
@@ -108,11 +113,11 @@ pub fn note(what: impl FnOnce() -> u64) {
     with(|steps, me| steps.note(what() ^ me as u64));
 }
 
-/// Lets other threads run, and time pass, as a write or a sync does.
-pub fn pass() {
+/// Lets at most `time` pass, and one time of `most` other threads run.
+pub fn pass(time: u64, most: u32) {
     let switches = with(|steps, _| {
-        steps.now += steps.random.u64(..WRITE);
-        steps.random.bool()
+        steps.now += steps.random.u64(..time);
+        steps.random.u32(..most) == 0
     });
     if switches == Some(true) {
         wait(State::Ready, None);
@@ -121,7 +126,7 @@ pub fn pass() {
 
 impl Steps {
     pub fn add(&mut self) -> usize {
-        let turn = Box::default();
+        let turn = Box::leak(Box::default());
         self.threads.push(Thread { state: State::Ready, until: None, timed_out: false, handle: 0, turn });
         self.threads.len() - 1
     }
@@ -131,7 +136,7 @@ impl Steps {
     }
 
     /// The thread that runs next.
-    pub fn choose(&mut self) -> usize {
+    pub fn choose(&mut self) -> (usize, Turn) {
         loop {
             let now = self.now;
             for thread in &mut self.threads {
@@ -149,7 +154,7 @@ impl Steps {
             if let Some(next) = self.random.choice(ready) {
                 (self.threads[next].state, self.threads[next].until) = (State::Ready, None);
                 self.note(next as u64 ^ self.now << 8);
-                return next;
+                return (next, self.threads[next].turn);
             }
             let Some(until) = self.threads.iter().filter_map(|thread| thread.until).min() else {
                 let states: Vec<_> = self.threads.iter().map(|thread| thread.state).collect();
@@ -163,44 +168,32 @@ impl Steps {
 
 /// Waits, at most for `time`. Returns whether that has passed.
 pub fn wait(state: State, time: Option<u64>) -> bool {
-    let Some((next, me)) = with(|steps, me| {
+    let Some(((next, turn), me, mine)) = with(|steps, me| {
         let until = time.map(|time| steps.now.saturating_add(time));
         let thread = &mut steps.threads[me];
         (thread.state, thread.until, thread.timed_out) = (state, until, false);
-        (steps.choose(), me)
+        let mine = thread.turn;
+        (steps.choose(), me, mine)
     }) else {
         return false;
     };
     if next != me {
-        give(next);
-        take(me);
+        give(turn);
+        take(mine);
     }
     with(|steps, me| steps.threads[me].timed_out).unwrap_or_default()
 }
 
-fn turn(thread: usize) -> *const AtomicU32 {
-    // SAFETY: the vector is only changed by the thread that has its turn, and gives it with the last access.
-    unsafe {
-        (*STEPS.0.get()).as_ref().map_or(std::ptr::null(), |steps| &raw const *steps.threads[thread].turn)
-    }
+pub fn give(turn: Turn) {
+    turn.store(1, Ordering::Release);
+    // SAFETY: the address is that of a static value.
+    unsafe { raw(libc::SYS_futex, [turn.as_ptr() as usize, libc::FUTEX_WAKE as usize, 1, 0, 0, 0]) };
 }
 
-pub fn give(thread: usize) {
-    let turn = turn(thread);
-    // SAFETY: threads are not removed.
-    unsafe {
-        (*turn).store(1, Ordering::Release);
-        raw(libc::SYS_futex, [turn as usize, libc::FUTEX_WAKE as usize, 1, 0, 0, 0]);
-    }
-}
-
-pub fn take(me: usize) {
-    let turn = turn(me);
-    // SAFETY: threads are not removed.
-    unsafe {
-        while (*turn).swap(0, Ordering::Acquire) == 0 {
-            raw(libc::SYS_futex, [turn as usize, libc::FUTEX_WAIT as usize, 0, 0, 0, 0]);
-        }
+pub fn take(turn: Turn) {
+    while turn.swap(0, Ordering::Acquire) == 0 {
+        // SAFETY: as above.
+        unsafe { raw(libc::SYS_futex, [turn.as_ptr() as usize, libc::FUTEX_WAIT as usize, 0, 0, 0, 0]) };
     }
 }
 

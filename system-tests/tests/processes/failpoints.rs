@@ -1,4 +1,5 @@
-//! Exits between every two steps; afterwards every acknowledged purchase is stored once.
+//! Exits between every two steps on servers; afterwards every acknowledged purchase is stored once. `sim` does it for the
+//! embedded log and store.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -10,7 +11,6 @@ use shop_client::NewPurchase;
 use shop_core::log::{DeadLetter, LogAdmin, LogAdminExt as _, LogRecord};
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::history::History;
 use crate::kafka;
@@ -128,15 +128,6 @@ fn assert_all_poison(dead_letters: Vec<DeadLetter>, count: usize) {
     assert_eq!(dead_letters.len(), count);
     let kept: BTreeSet<_> = dead_letters.into_iter().map(|letter| letter.record.value).collect();
     assert_eq!(kept, (0..count).map(|number| poison(number).value).collect());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exit_between_any_two_steps_loses_and_duplicates_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    let append = async |record| drop(log.append(record).await.unwrap());
-    let mut rounds = Rounds::new(folder.path(), Vec::new(), append);
-    rounds.end_everywhere(&log).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

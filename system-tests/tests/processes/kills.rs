@@ -176,7 +176,8 @@ async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds: 4, victims: &SERVICES, pauses: true, servers: None, postgres: None };
+    // `sim` has the other moments.
+    let plan = Plan { rounds: 2, victims: &SERVICES, pauses: true, servers: None, postgres: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
