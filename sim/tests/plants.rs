@@ -74,7 +74,7 @@ fn run_each() -> io::Result<(usize, usize)> {
         let output = Command::new(&program).args(["--seeds", SEEDS]).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let is_found = !output.status.success() && expected.split('|').any(|part| text.contains(part));
-        println!("{name}: {}", if is_found { text.trim_end() } else { "not found" });
+        println!("{name}: {}{}", if is_found { "" } else { "not found: " }, text.trim_end());
         found += usize::from(is_found);
         run(command("git").args(["apply", "--reverse"]).arg(plant))?;
     }

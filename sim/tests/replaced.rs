@@ -3,11 +3,12 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::mem;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use libc::{clockid_t, pthread_attr_t, pthread_mutex_t, pthread_t, timespec, timeval};
 
-use crate::steps::{ME, NONE, READ, State, Turn, give, pass, raw, take, wait, with};
+use crate::steps::{ENDING, ME, NONE, READ, State, Turn, give, pass, raw, take, wait, with};
 
 /// The time when a run begins, in nanoseconds since 1970 (January 2027).
 const BEGIN: u64 = 1_800_000_000_000_000_000;
@@ -317,21 +318,38 @@ unsafe extern "C" fn pthread_create(
 }
 
 extern "C" fn in_step(started: *mut c_void) -> *mut c_void {
-    // SAFETY: it is from `pthread_create`.
-    let (number, turn, start, argument) =
-        *unsafe { Box::from_raw(started.cast::<(usize, Turn, Start, *mut c_void)>()) };
-    take(turn);
+    let started = started.cast::<(usize, Turn, Start, *mut c_void)>();
+    // SAFETY: it is from `pthread_create`. Before its turn, this thread must free nothing.
+    let (number, _, start, argument) = unsafe {
+        take((*started).1);
+        *Box::from_raw(started)
+    };
     ME.set(number);
-    let result = start(argument);
+    let key = *AT_END.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: the key is on the stack.
+        unsafe { libc::pthread_key_create(&raw mut key, Some(ended)) };
+        key
+    });
+    // SAFETY: the key was created, and the value is not read.
+    unsafe { libc::pthread_setspecific(key, std::ptr::dangling()) };
+    start(argument)
+}
+
+/// The key whose destructor runs at the end of a thread, after those of Rust.
+static AT_END: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+unsafe extern "C" fn ended(_value: *mut c_void) {
     let next = with(|steps, me| {
         (steps.threads[me].state, steps.threads[me].until) = (State::Ended, None);
         steps.choose()
     });
     ME.set(NONE);
+    // SAFETY: no memory is passed.
+    ENDING.store(unsafe { libc::gettid() }, Ordering::Relaxed);
     if let Some((_, turn)) = next {
         give(turn);
     }
-    result
 }
 
 #[unsafe(no_mangle)]

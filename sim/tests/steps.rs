@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_long};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use libc::pthread_t;
 
@@ -15,7 +15,7 @@ pub const READ: u64 = 1_000;
 /// The time after which it is looked again whether all have ended.
 const LOOK: u64 = 100_000;
 /// The time that threads have to end after a run.
-const ENDING: u64 = 60_000_000_000;
+const TO_END: u64 = 60_000_000_000;
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn run<T>(seed: u64, run: impl FnOnce() -> T) -> Result<(T, u64), String> {
     IS_ACTIVE.store(true, Ordering::Release);
     with(|steps, _| steps.add());
     let result = run();
-    let until = with(|steps, _| steps.now).unwrap_or_default() + ENDING;
+    let until = with(|steps, _| steps.now).unwrap_or_default() + TO_END;
     let left =
         |steps: &mut Steps, _| (steps.threads[1..].iter().any(|one| one.state != State::Ended), steps.now);
     while let Some((true, now)) = with(left) {
@@ -195,7 +195,18 @@ pub fn take(turn: Turn) {
         // SAFETY: as above.
         unsafe { raw(libc::SYS_futex, [turn.as_ptr() as usize, libc::FUTEX_WAIT as usize, 0, 0, 0, 0]) };
     }
+    // What it frees last has no turn.
+    let ending = ENDING.swap(0, Ordering::Relaxed) as usize;
+    // SAFETY: no memory is passed, and no signal is sent.
+    while ending > 0
+        && unsafe { raw(libc::SYS_tgkill, [std::process::id() as usize, ending, 0, 0, 0, 0]) } == 0
+    {
+        unsafe { raw(libc::SYS_sched_yield, [0; 6]) };
+    }
 }
+
+/// The id of the thread that has given its turn for good.
+pub static ENDING: AtomicI32 = AtomicI32::new(0);
 
 /// A call of the kernel past the replaced functions. Returns a negative error number on failure.
 ///
