@@ -32,7 +32,7 @@ use shop_store::embedded::rusqlite::ffi;
 use tempfile::TempDir;
 
 use crate::files::{Cut, Disk, Fault};
-use crate::script::{Found, Shared};
+use crate::script::{Checked, Shared};
 
 /// Runs the embedded shop under seeds
 ///
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs all seeds, each in a process, with equal addresses in each.
-fn run_all(arguments: &Arguments) -> Found<String> {
+fn run_all(arguments: &Arguments) -> Checked<String> {
     if free() < MIN_FREE {
         return Err(format!("{} needs 1 GiB of free space", memory().display()));
     }
@@ -130,7 +130,7 @@ fn run_all(arguments: &Arguments) -> Found<String> {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let parts: Vec<Done> = parts.into_iter().collect::<Found<_>>()?;
+    let parts: Vec<Done> = parts.into_iter().collect::<Checked<_>>()?;
     let sum = |of: fn(&Done) -> u64| parts.iter().map(of).sum::<u64>();
     let (operations, writes, cuts) = (sum(|one| one.operations), sum(|one| one.writes), sum(|one| one.cuts));
     let (seeds, seconds) = (arguments.seeds, begun.elapsed().as_secs_f64());
@@ -140,7 +140,7 @@ fn run_all(arguments: &Arguments) -> Found<String> {
 }
 
 /// Runs a seed in a process that has run no other.
-fn run_apart(seed: u64, operations: usize) -> Found<Done> {
+fn run_apart(seed: u64, operations: usize) -> Checked<Done> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(this);
     // A thread that has ended frees nothing beside the others, whose addresses would differ.
@@ -160,7 +160,7 @@ fn run_apart(seed: u64, operations: usize) -> Found<Done> {
 }
 
 /// Runs a seed. Returns the numbers of [`Done`].
-fn run_here(seed: u64, operations: usize) -> Found<String> {
+fn run_here(seed: u64, operations: usize) -> Checked<String> {
     // SAFETY: no memory is passed but a null pointer, which stands for no database.
     unsafe {
         libc::alarm(MAX_SECONDS);
@@ -200,7 +200,7 @@ fn free() -> u64 {
     }
 }
 
-async fn run(seed: u64, operations: usize) -> Found<Done> {
+async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (folder, history) = (folder(), Shared::default());
     // Some have time for several copies of the log.
@@ -229,7 +229,7 @@ async fn run(seed: u64, operations: usize) -> Found<Done> {
 }
 
 /// Opens what `cut` has left, in some cases with another cut meanwhile. Returns the number of cuts.
-async fn after(cut: Cut, seed: u64, again: bool) -> Found<u64> {
+async fn after(cut: Cut, seed: u64, again: bool) -> Checked<u64> {
     let (folder, history) = (folder(), Arc::new(Mutex::new(cut.history)));
     for (name, content) in &cut.image {
         fs::write(folder.path().join(name), content).unwrap();

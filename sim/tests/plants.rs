@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::script::Found;
+use crate::script::Checked;
 
 /// The number of seeds within which each must be found.
 const SEEDS: &str = "500";
@@ -25,7 +25,7 @@ fn run(command: &mut Command) -> io::Result<Output> {
 ///
 /// # Errors
 /// When one is not found, does not apply, or does not build.
-pub fn run_all() -> Found<String> {
+pub fn run_all() -> Checked<String> {
     let (found, all) = run_each().map_err(|error| error.to_string())?;
     let text = format!("{found} of {all} plants found");
     if found == all { Ok(text) } else { Err(text) }

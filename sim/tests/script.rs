@@ -41,8 +41,8 @@ const OTHER: usize = 999_999;
 const STORED_WITHIN: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is wrong.
-pub type Found<T = ()> = Result<T, String>;
+/// What is wrong, if something is.
+pub type Checked<T = ()> = Result<T, String>;
 
 pub type Shared = Arc<Mutex<History>>;
 
@@ -63,8 +63,8 @@ fn unexpected(what: &str) -> impl Fn(Error) -> String {
 /// before.
 ///
 /// # Errors
-/// What is wrong.
-pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usize) -> Found {
+/// What is wrong, if something is.
+pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usize) -> Checked {
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = disk.folder();
     for operations in [operations / 2, operations - operations / 2] {
@@ -92,7 +92,7 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         };
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
         let ended = join_all(clients.into_iter().map(|client| client.run(operations / CLIENTS))).await;
-        ended.into_iter().collect::<Found>()?;
+        ended.into_iter().collect::<Checked>()?;
         drop(other);
         // What fails now fails for good.
         sleep(RECOVERY).await;
@@ -123,7 +123,7 @@ struct Client {
 }
 
 impl Client {
-    async fn run(mut self, operations: usize) -> Found {
+    async fn run(mut self, operations: usize) -> Checked {
         for _ in 0..operations {
             let user = self.number * USERS + self.random.usize(..USERS);
             match self.random.u32(..100) {
@@ -173,7 +173,7 @@ impl Client {
         }
     }
 
-    async fn buy(&mut self, user: usize, count: usize, has_keys: bool) -> Found {
+    async fn buy(&mut self, user: usize, count: usize, has_keys: bool) -> Checked {
         let (first, purchases) = {
             let mut history = locked(&self.history);
             let first = history.attempts.len();
@@ -204,7 +204,7 @@ impl Client {
         })
     }
 
-    fn answered(&self, attempt: usize, answer: shop_core::Result<PublishedPurchase>) -> Found {
+    fn answered(&self, attempt: usize, answer: shop_core::Result<PublishedPurchase>) -> Checked {
         let answer = match answer {
             Ok(bought) => Answer::Bought(bought.purchase.without_context()),
             Err(error) if !self.may_fail() => return Err(unexpected("a purchase is refused")(error)),
@@ -216,7 +216,7 @@ impl Client {
     }
 
     /// Appends a purchase to the log, as another program does.
-    async fn append(&mut self, user: usize) -> Found {
+    async fn append(&mut self, user: usize) -> Checked {
         let id = Uuid::from_u128(self.random.u128(..));
         let attempt = locked(&self.history).begin(user, None, true);
         let purchase = Self::purchase(user, attempt, None).into_purchase(SystemClock.now(), || id);
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// Appends a record that no store accepts.
-    async fn poison(&self) -> Found {
+    async fn poison(&self) -> Checked {
         let number = {
             let mut history = locked(&self.history);
             history.poison.push(false);
@@ -245,7 +245,7 @@ impl Client {
     }
 
     /// Buys something else with a key that was used.
-    async fn conflict(&mut self, user: usize) -> Found {
+    async fn conflict(&mut self, user: usize) -> Checked {
         let (keys, erased) = {
             let history = locked(&self.history);
             let own = history.attempts.iter().filter(|attempt| attempt.user == user);
@@ -262,7 +262,7 @@ impl Client {
     }
 
     /// Copies the folder, and opens the copy. A backup is not copied again.
-    async fn back_up(&self) -> Found {
+    async fn back_up(&self) -> Checked {
         let Some(disk) = &self.disk else { return Ok(()) };
         let before = locked(&self.history).clone();
         let copy = crate::folder();
@@ -276,7 +276,7 @@ impl Client {
     }
 
     /// Buys once more what was bought with a key.
-    async fn repeat(&mut self, user: usize) -> Found {
+    async fn repeat(&mut self, user: usize) -> Checked {
         let (known, erased, is_erased) = {
             let history = locked(&self.history);
             let erasure = history.erasures.get(&user).copied();
@@ -311,7 +311,7 @@ impl Client {
         }
     }
 
-    async fn list(&self, user: usize) -> Found {
+    async fn list(&self, user: usize) -> Checked {
         let before = locked(&self.history).clone();
         let seen = match &self.http {
             Some(http) => until_equal(async || http.list(&user_id(user)).await).await,
@@ -323,7 +323,7 @@ impl Client {
         }
     }
 
-    async fn erase(&self, user: usize) -> Found {
+    async fn erase(&self, user: usize) -> Checked {
         let erasure = {
             let mut history = locked(&self.history);
             let erasure = Erasure { before: history.attempts.len(), is_answered: false };
@@ -366,8 +366,8 @@ async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
 ///
 /// # Errors
-/// What is wrong.
-pub async fn judge(folder: &Path, history: &Shared) -> Found {
+/// What is wrong, if something is.
+pub async fn judge(folder: &Path, history: &Shared) -> Checked {
     let embedded = EmbeddedShop::open(folder).await.map_err(unexpected("it does not open"))?;
     let (shop, before) = (embedded.shop(), locked(history).clone());
     for user in 0..CLIENTS * USERS {
@@ -394,7 +394,7 @@ pub async fn judge(folder: &Path, history: &Shared) -> Found {
 }
 
 /// Compares all that is stored with what was answered. What is only in the log is stored soon.
-async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Found {
+async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Checked {
     let history = locked(history).clone();
     let until = Instant::now() + STORED_WITHIN;
     while let Err(found) = compare(embedded, &history).await? {
@@ -406,7 +406,7 @@ async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Found {
     Ok(())
 }
 
-async fn compare(embedded: &EmbeddedShop, history: &History) -> Found<Found> {
+async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked> {
     let shop = &embedded.shop();
     let letters = embedded.log().pending_dead_letters().await.map_err(unexpected("dead letters fail"))?;
     let number = |letter: &DeadLetter| str::from_utf8(letter.record.value.as_deref()?).ok()?.parse().ok();
