@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use libc::{off64_t, size_t, ssize_t};
 
 use crate::history::History;
+use crate::replaced::set_error;
 use crate::steps;
 
 /// What a power cut leaves of the files, by name.
@@ -99,7 +100,7 @@ struct State {
 
 static DISKS: RwLock<Vec<Arc<Disk>>> = RwLock::new(Vec::new());
 
-fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -263,8 +264,7 @@ fn path_of(fd: c_int) -> PathBuf {
 }
 
 fn fail<T: From<i8>>(errno: c_int) -> T {
-    // SAFETY: the location is that of this thread.
-    unsafe { *libc::__errno_location() = errno };
+    set_error(errno);
     T::from(-1)
 }
 

@@ -5,7 +5,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, header};
 use serde::Deserialize;
 use shop_core::api::header::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
-use shop_core::api::problem::{ProblemMembers, problem_type};
+use shop_core::api::problem::{ProblemMembers, kind_of_problem};
 use shop_core::ports::{Page, Summary};
 use shop_core::{Error, ErrorKind, NewPurchase, PublishedPurchase, Purchase, Result};
 use tower::ServiceExt as _;
@@ -17,26 +17,26 @@ pub struct Http(pub Router);
 /// The largest body of a response.
 const MOST: usize = 16 << 20;
 
+fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "a call failed").with_source(error)
+}
+
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::new(ErrorKind::Internal, "an unreadable body").with_source(error))
+    serde_json::from_slice(body).map_err(internal)
 }
 
 impl Http {
     async fn call(&self, request: Request<Body>) -> Result<(HeaderMap, Bytes)> {
         let response = self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let (parts, body) = response.into_parts();
-        let body =
-            to_bytes(body, MOST).await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let body = to_bytes(body, MOST).await.map_err(internal)?;
         if parts.status.is_success() {
             return Ok((parts.headers, body));
         }
         let problem: serde_json::Value = read(&body)?;
-        let is_of = |kind: &ErrorKind| problem["type"] == problem_type(*kind);
-        let kind = [ErrorKind::Conflict, ErrorKind::Erased, ErrorKind::Overloaded].into_iter().find(is_of);
+        let kind = problem["type"].as_str().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
         let members: ProblemMembers = read(&body)?;
-        let error =
-            Error::new(kind.unwrap_or(ErrorKind::Unavailable), String::from_utf8_lossy(&body).into_owned());
+        let error = Error::new(kind, String::from_utf8_lossy(&body).into_owned());
         Err(error.with_outcome(members.outcome()))
     }
 
@@ -49,8 +49,7 @@ impl Http {
         if let Some(key) = &new.key {
             request = request.header(IDEMPOTENCY_KEY, key.as_str());
         }
-        let request =
-            request.body(body.into()).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let request = request.body(body.into()).map_err(internal)?;
         let (headers, body) = self.call(request).await?;
         let bought: PublishedPurchase = read(&body)?;
         Ok(if headers.contains_key(IDEMPOTENT_REPLAYED) { bought.as_replayed() } else { bought })
@@ -58,7 +57,7 @@ impl Http {
 
     async fn get<T: for<'a> Deserialize<'a>>(&self, path: String) -> Result<T> {
         let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty());
-        let request = request.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let request = request.map_err(internal)?;
         read(&self.call(request).await?.1)
     }
 

@@ -122,7 +122,6 @@ fn run_all(arguments: &Arguments) -> Checked<String> {
             done.operations += one.operations;
             done.writes += one.writes;
             done.cuts += one.cuts;
-            done.trace ^= one.trace;
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -28,7 +28,7 @@ fn returned(result: isize) -> c_long {
     result as c_long
 }
 
-fn set_error(number: c_int) {
+pub fn set_error(number: c_int) {
     // SAFETY: the location is that of this thread.
     unsafe { *libc::__errno_location() = number };
 }

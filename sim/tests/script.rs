@@ -1,7 +1,7 @@
 //! Clients of a shop, who note what they ask and what it answers.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -18,7 +18,7 @@ use shop_store::embedded::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::files::{Disk, RECOVERY};
+use crate::files::{Disk, RECOVERY, locked};
 use crate::history::{Answer, Erasure, History, price_of};
 use crate::http::Http;
 use crate::replaced;
@@ -45,10 +45,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub type Checked<T = ()> = Result<T, String>;
 
 pub type Shared = Arc<Mutex<History>>;
-
-pub fn locked(history: &Shared) -> MutexGuard<'_, History> {
-    history.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn user_id(user: usize) -> String {
     // Ids that begin with each other.
@@ -426,8 +422,10 @@ async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked>
     let days = days.iter().fold((0, 0), |(count, units), day| {
         (count + day.summary.count, units + day.summary.total_spent.units())
     });
-    if days == sums {
+    let whole = shop.all_users().summary().await.map_err(unexpected("totals fail"))?;
+    let whole = (whole.count, whole.total_spent.units());
+    if days == sums && whole == sums {
         return Ok(Ok(()));
     }
-    Ok(Err(format!("all users have {days:?} by days, and each of them {sums:?} together")))
+    Ok(Err(format!("all users have {whole:?}, {days:?} by days, and each of them {sums:?} together")))
 }

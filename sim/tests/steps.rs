@@ -201,6 +201,7 @@ pub fn take(turn: Turn) {
     while ending > 0
         && unsafe { raw(libc::SYS_tgkill, [std::process::id() as usize, ending, 0, 0, 0, 0]) } == 0
     {
+        // SAFETY: no memory is passed.
         unsafe { raw(libc::SYS_sched_yield, [0; 6]) };
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fastrand::Rng;
+
 use super::call::{Call, Fault};
 use super::faulty::Faulty;
-use super::simulated::Random;
+use super::simulated::fault;
 use super::source::FaultySource;
 use crate::log::{DeadLetters, LogSource, LogWriter};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
@@ -23,7 +25,7 @@ struct Script {
     calls: BTreeMap<Call, u64>,
     injected: BTreeMap<(Call, &'static str), u64>,
     /// Of calls without another fault.
-    random: Option<Random>,
+    random: Option<Rng>,
 }
 
 impl Faults {
@@ -35,7 +37,7 @@ impl Faults {
 
     /// Faults of a [simulated](crate::Shop::simulated) shop.
     pub(super) fn seeded(seed: u64) -> Self {
-        let script = Script { random: Some(Random::new(seed)), ..Script::default() };
+        let script = Script { random: Some(Rng::with_seed(seed)), ..Script::default() };
         Self { script: Arc::new(Mutex::new(script)) }
     }
 
@@ -83,7 +85,7 @@ impl Faults {
         *script.calls.entry(call).or_default() += 1;
         let once = script.once.get_mut(&call).and_then(VecDeque::pop_front);
         let scripted = once.or_else(|| script.always.get(&call).cloned());
-        let fault = scripted.or_else(|| script.random.as_mut()?.fault(call))?;
+        let fault = scripted.or_else(|| fault(script.random.as_mut()?, call))?;
         *script.injected.entry((call, fault.name())).or_default() += 1;
         Some(fault)
     }

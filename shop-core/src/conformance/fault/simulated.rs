@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use super::call::{Call, Fault, no_answer};
 use super::script::Faults;
 use crate::memory::InMemoryStore;
@@ -10,42 +12,24 @@ use crate::ports::{Durability, IdempotentSink, PurchaseSink, StoreSink};
 use crate::{Error, ErrorKind, Outcome, Shop};
 
 /// The longest delay of a call.
-const LONGEST: u64 = 200;
+const MAX_DELAY_MILLIS: u64 = 200;
 
-/// Reproducible random numbers: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    /// The fault of the next call: of two publishes, one has none.
-    pub(super) fn fault(&mut self, call: Call) -> Option<Fault> {
-        let kind = self.below(if call == Call::Publish { 10 } else { 40 });
-        match (call, kind) {
-            (Call::Publish, 0) => Some(Fault::unavailable()),
-            (Call::Publish, 1) => {
-                let full = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
-                Some(Fault::Refuse(full.with_outcome(Outcome::NotApplied).with_origin("fault")))
-            }
-            // With and without effect.
-            (Call::Publish, 2) => Some(Fault::LoseAnswer),
-            (Call::Publish, 3) => Some(Fault::Refuse(no_answer())),
-            (Call::Publish | Call::Query, 4) => {
-                Some(Fault::Delay(Duration::from_millis(self.below(LONGEST))))
-            }
-            _ => None,
+/// The fault of the next call: of two publishes, one has none.
+pub(super) fn fault(random: &mut Rng, call: Call) -> Option<Fault> {
+    let kind = random.u32(..if call == Call::Publish { 10 } else { 40 });
+    match (call, kind) {
+        (Call::Publish, 0) => Some(Fault::unavailable()),
+        (Call::Publish, 1) => {
+            let full = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
+            Some(Fault::Refuse(full.with_outcome(Outcome::NotApplied).with_origin("fault")))
         }
+        // With and without effect.
+        (Call::Publish, 2) => Some(Fault::LoseAnswer),
+        (Call::Publish, 3) => Some(Fault::Refuse(no_answer())),
+        (Call::Publish | Call::Query, 4) => {
+            Some(Fault::Delay(Duration::from_millis(random.u64(..MAX_DELAY_MILLIS))))
+        }
+        _ => None,
     }
 }
 
