@@ -10,7 +10,7 @@ use shop_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::database::Database;
-use super::error::{database_error, from_io, from_sqlite, is_damage};
+use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
@@ -163,7 +163,7 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn open(path: &Path) -> Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection> {
     wal::check_idle(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
@@ -206,29 +206,6 @@ fn damaged(path: &Path, state: &str) -> Error {
     database_error(ErrorKind::Corrupt, message)
         .with_context("copy", path.display())
         .with_context("found", state)
-}
-
-/// Reads every page of the database at `file`, and compares tables with their indexes. Returns what is damaged, at most
-/// 100 lines in the words of SQLite; none if the file is sound. Services may use the file meanwhile.
-///
-/// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) when the file does not exist or cannot be opened.
-pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
-    let path = file.as_ref().to_owned();
-    let check = move || {
-        let checked = open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
-        match checked {
-            Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
-            checked => checked,
-        }
-    };
-    blocking(check).await
-}
-
-fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = file.prepare("PRAGMA integrity_check(100)")?;
-    let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 /// Rewrites the files of purchases and users in `folder`, beside running processes.

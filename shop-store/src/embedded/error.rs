@@ -30,7 +30,10 @@ const DISK_FULL: (ErrorKind, &str) = (
 
 fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
-        return (ErrorKind::Corrupt, "a stored value cannot be read by this version");
+        return (
+            ErrorKind::Corrupt,
+            "a stored value cannot be read: a later version has written it, or the disk has changed it",
+        );
     };
     // No disk space for the shared memory of the write-ahead log.
     if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE {

@@ -25,12 +25,14 @@ mod bulk;
 #[cfg(test)]
 mod byte_faults_test;
 mod checkpoint;
+mod checksum;
 mod clock;
 #[cfg(test)]
 mod damage_test;
 mod database;
 mod delay;
 mod error;
+mod integrity;
 mod lock;
 mod log;
 mod permissions;
@@ -46,7 +48,8 @@ mod writer;
 
 #[cfg(feature = "accounts")]
 pub use accounts::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
-pub use backup::{CopiedFile, backup, check_integrity, restore, vacuum};
+pub use backup::{CopiedFile, backup, restore, vacuum};
+pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 /// The crate of the connections and transactions that `SqliteOutbox` takes.
 pub use rusqlite;

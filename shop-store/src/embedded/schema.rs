@@ -10,7 +10,7 @@ pub const FILE: &str = "shop";
 pub(super) const SHOP: Kind = Kind {
     application_id: 0x5368_6f70,
     // The table of the clock is that of both.
-    migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES],
+    migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES, LOG.migrations[2], CHECKSUMS],
     check_queries: &[LOG.check_queries[0], CHECK_QUERIES],
 };
 
@@ -61,6 +61,18 @@ const TABLES: &str = "
     CREATE TABLE erased (
         id BLOB PRIMARY KEY
     ) STRICT, WITHOUT ROWID;
+";
+
+/// A purchase is checked with its buyer's texts, sums by their residue.
+const CHECKSUMS: &str = "
+    ALTER TABLE purchases ADD COLUMN checksum INTEGER;
+    DROP INDEX by_time;
+    CREATE INDEX by_time ON purchases (timestamp, id, price, checksum);
+    ALTER TABLE unfolded ADD COLUMN checksum INTEGER;
+    ALTER TABLE buyers ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;
+    UPDATE buyers SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
+    ALTER TABLE days ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;
+    UPDATE days SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
 ";
 
 /// Queries that read a row of every table and index of the store.

@@ -60,7 +60,9 @@ async fn verify_names_missing_and_mismatched_purchases() {
     let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
     assert_eq!(store.execute(&format!("DELETE FROM purchases WHERE id = ({newest})"), []).unwrap(), 1);
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
-    store.execute(&format!("UPDATE purchases SET price = '1' WHERE id = ({oldest})"), []).unwrap();
+    store
+        .execute(&format!("UPDATE purchases SET price = '1', checksum = NULL WHERE id = ({oldest})"), [])
+        .unwrap();
 
     let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
     let printed = text(&output.stdout);

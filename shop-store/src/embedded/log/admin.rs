@@ -94,7 +94,7 @@ impl LogAdmin for EmbeddedLog {
         blank.erase();
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
         let erase = move |connection: &Connection| {
-            let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL
+            let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = NULL
                        WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
             let mut erase = connection.prepare_cached(sql)?;
             let headers = &blank.headers.as_bytes()[..];

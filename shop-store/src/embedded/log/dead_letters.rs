@@ -23,7 +23,7 @@ pub struct EmbeddedDeadLetters {
 
 /// The columns of a dead letter.
 pub(super) const COLUMNS: &str =
-    "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
+    "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
 
 /// The condition for one dead letter: topic, partition, offset, and the time of its record or the headers of a gap.
 const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
@@ -63,9 +63,10 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
     if !is_gap && is_resolved(connection, dead_letter.record.offset, dead_letter.record_id())? {
         return Ok(());
     }
-    let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11";
+    let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12";
     let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
+    let [.., checksum] = rows::columns(record);
     connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
@@ -74,6 +75,7 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
         record.key.as_deref(),
         &record.headers.as_bytes()[..],
         record.value.as_deref(),
+        checksum.as_i64()?,
         reason.kind().as_str(),
         reason.detail(),
         attempts,
@@ -167,9 +169,9 @@ pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<De
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
     let record = rows::record(row, 2)?;
-    let kind = row.get::<_, String>(7)?.parse().unwrap_or(ReasonKind::Refused);
+    let kind = row.get::<_, String>(8)?.parse().unwrap_or(ReasonKind::Refused);
     let mut dead_letter =
-        DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(8)?), row.get(9)?);
-    dead_letter.version = row.get(10)?;
+        DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(9)?), row.get(10)?);
+    dead_letter.version = row.get(11)?;
     Ok(dead_letter)
 }

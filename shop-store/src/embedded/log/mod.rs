@@ -25,5 +25,6 @@ pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
 pub(super) use publish::{PublishJob, publish};
+pub(super) use rows::content;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use rusqlite::Connection;
-use rusqlite::types::ValueRef::{Blob, Integer};
 use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::ports::{Durability, InsertOutcome, Receipt};
 use shop_core::{Purchase, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::position;
+use super::{position, rows};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::store::{self, Buyers};
 use crate::embedded::writer::{Job, PendingWrite, Write};
@@ -82,13 +81,11 @@ pub(in crate::embedded) fn publish<'a>(
 }
 
 static RECORDS: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("records (time, key, headers, value)"));
+    LazyLock::new(|| BulkInsert::new("records (time, key, headers, value, checksum)"));
 
 /// Appends `records`. Returns their offsets, which are consecutive.
 pub(super) fn append(connection: &Connection, records: &[&LogRecord]) -> rusqlite::Result<Range<u64>> {
-    RECORDS.insert(connection, records, |LogRecord { time, key, headers, value, .. }| {
-        [Integer(time.as_millis()), key.as_deref().into(), Blob(headers.as_bytes()), value.as_deref().into()]
-    })?;
+    RECORDS.insert(connection, records, |record| rows::columns(record))?;
     // Rowids start at 1.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;
     Ok(end.saturating_sub(records.len() as u64)..end)

@@ -1,11 +1,14 @@
 //! Reads records in offset order.
 
 use bytes::Bytes;
+use rusqlite::types::ValueRef::{self, Blob, Integer};
 use rusqlite::{Connection, Row, params};
 use shop_core::Timestamp;
 use shop_core::log::{Headers, LogRecord};
 
 use super::position::{signed, unsigned};
+use crate::embedded::checksum::{ascending, check, checksum};
+use crate::embedded::error::unreadable;
 
 /// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes` are read.
 pub(super) fn read(
@@ -14,13 +17,15 @@ pub(super) fn read(
     max_records: usize,
     max_bytes: usize,
 ) -> rusqlite::Result<Vec<LogRecord>> {
-    let sql =
-        "SELECT offset, time, key, headers, value FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
+    let sql = "SELECT offset, time, key, headers, value, checksum FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![signed(from), limit])?;
     let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut last = signed(from) - 1;
     while let Some(row) = rows.next()? {
+        let before = std::mem::replace(&mut last, row.get(0)?);
+        ascending(&last, Some(&before))?;
         let record = record(row, 0)?;
         bytes += record.size();
         records.push(record);
@@ -31,21 +36,42 @@ pub(super) fn read(
     Ok(records)
 }
 
-/// Reads a record from the columns offset, time, key, headers and value, the first of which is `column`.
+/// Reads a record from the columns offset, time, key, headers, value and checksum, the first of which is `column`.
+///
+/// A damaged one must not stop the consumer. It is delivered without its content, so that it becomes a dead letter: with
+/// other headers or another value it could be another purchase.
 pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
+    let offset = unsigned(row.get(column)?);
+    Ok(content(row, column).unwrap_or_else(|error| {
+        tracing::error!(%error, log.offset = offset, "record delivered without its damaged content");
+        LogRecord::new(offset, time(row, column), None)
+    }))
+}
+
+/// Reads an undamaged record from the same columns.
+pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
+    check(row, 0, column + 1..column + 5)?;
     let bytes = |column: usize| {
         let bytes = row.get_ref(column)?.as_blob_or_null()?;
         Ok::<_, rusqlite::Error>(bytes.map(Bytes::copy_from_slice))
     };
-    let offset = unsigned(row.get(column)?);
-    // Damaged headers must not stop the consumer. The record is delivered without headers, like one of another producer.
-    let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default()).unwrap_or_else(|error| {
-        tracing::error!(%error, log.offset = offset, "record delivered without its damaged headers");
-        Headers::EMPTY
-    });
-    let time = Timestamp::from_millis(row.get(column + 1)?).unwrap_or(Timestamp::MIN);
-    let record = LogRecord::new(offset, time, bytes(column + 4)?);
+    let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default());
+    let headers = headers.map_err(|error| unreadable(column + 3, error))?;
+    let record = LogRecord::new(unsigned(row.get(column)?), time(row, column), bytes(column + 4)?);
     Ok(record.with_key(bytes(column + 2)?).with_headers(headers))
+}
+
+fn time(row: &Row<'_>, column: usize) -> Timestamp {
+    row.get(column + 1).ok().and_then(|millis| Timestamp::from_millis(millis).ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// The columns time, key, headers, value and checksum.
+pub(super) fn columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
+    let LogRecord { time, key, headers, value, .. } = record;
+    let (key, value) = (key.as_deref().into(), value.as_deref().into());
+    let content = [Integer(time.as_millis()), key, Blob(headers.as_bytes()), value];
+    let [time, key, headers, value] = content;
+    [time, key, headers, value, Integer(checksum(0, content).into())]
 }
 
 #[cfg(test)]

@@ -40,10 +40,16 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
+/// Of a record, in both tables.
+const CHECKSUMS: &str = "
+    ALTER TABLE records ADD COLUMN checksum INTEGER;
+    ALTER TABLE dead_letters ADD COLUMN checksum INTEGER;
+";
+
 /// The application id is `ShoL` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const LOG: Kind = Kind {
     application_id: 0x5368_6f4c,
-    migrations: &[TABLES, clock::TABLE],
+    migrations: &[TABLES, clock::TABLE, CHECKSUMS],
     check_queries: &[&[
         "SELECT cluster, generation FROM log",
         "SELECT max(offset) FROM records",

@@ -6,6 +6,7 @@ use rusqlite::{Connection, FileControl, OptionalExtension, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
+use super::rows;
 use super::sums::Sums;
 use crate::embedded::error::parsed;
 
@@ -22,15 +23,20 @@ pub(super) struct Buyer {
     pub(super) key: i64,
     pub(super) user_id: UserId,
     pub(super) user_name: UserName,
+    /// Of the texts.
+    pub(super) checksum: u32,
 }
 
 /// The maximum size of the texts of known buyers, in bytes: of 100,000 with usual texts.
 const MAX_KNOWN_BYTES: usize = 4 << 20;
 
+/// The integer of a buyer, and the checksum of the texts.
+pub(super) type Interned = (i64, u32);
+
 /// The integers of buyers by id, each for the name that the id was last used with.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct Buyers {
-    known: HashMap<UserId, (UserName, i64)>,
+    known: HashMap<UserId, (UserName, Interned)>,
     /// The size of the texts that were added.
     bytes: usize,
     /// The version of the file that they are of. Each commit changes it, of any connection.
@@ -49,7 +55,11 @@ impl Buyers {
     }
 
     /// The integer of the buyer of `purchase`, who is added if missing.
-    pub(super) fn intern(&mut self, connection: &Connection, purchase: &Purchase) -> rusqlite::Result<i64> {
+    pub(super) fn intern(
+        &mut self,
+        connection: &Connection,
+        purchase: &Purchase,
+    ) -> rusqlite::Result<Interned> {
         let (id, name) = (&purchase.user_id, &purchase.user_name);
         if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {
             return Ok(*buyer);
@@ -61,7 +71,7 @@ impl Buyers {
             let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.insert(row)
         };
-        let buyer = found.map_or_else(insert, Ok)?;
+        let buyer = (found.map_or_else(insert, Ok)?, rows::of_user(id.as_str(), name.as_str()));
         self.bytes += id.as_str().len() + name.as_str().len();
         if self.bytes > MAX_KNOWN_BYTES {
             *self = Self { version: self.version, ..Self::default() };
@@ -99,7 +109,9 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     let sql = ["SELECT buyer, userid, username FROM buyers WHERE ", condition].concat();
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map([value], |row| {
-        Ok(Buyer { key: row.get(0)?, user_id: parsed(row, 1)?, user_name: parsed(row, 2)? })
+        let (user_id, user_name): (UserId, UserName) = (parsed(row, 1)?, parsed(row, 2)?);
+        let checksum = rows::of_user(user_id.as_str(), user_name.as_str());
+        Ok(Buyer { key: row.get(0)?, user_id, user_name, checksum })
     })?;
     found.collect()
 }
@@ -112,7 +124,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
 /// The integers of the buyers of `selector`, or [`ALL`], with their sums.
 pub(super) fn with_sums(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<(i64, Sums)>> {
     let (condition, value) = condition(selector);
-    let sql = format!("SELECT buyer, count, high, low FROM buyers WHERE {condition}");
+    let sql = format!("SELECT buyer, count, high, low, residue FROM buyers WHERE {condition}");
     let mut statement = connection.prepare_cached(&sql)?;
     statement.query_map([value], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?.collect()
 }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use rusqlite::Connection;
+use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::types::ValueRef::{Integer, Text};
+use rusqlite::{Connection, Row};
 use shop_core::Purchase;
 use shop_core::ports::{Selector, Summary};
 
@@ -15,6 +16,7 @@ use super::buyers::{self, ALL};
 use super::insert::NewRow;
 use super::sums::{ADD, Sums};
 use crate::embedded::bulk::BulkInsert;
+use crate::embedded::checksum::{ascending, check, checksum};
 use crate::embedded::error::parsed;
 
 /// The number of purchases that are folded together. More are slower to read after a start.
@@ -33,16 +35,25 @@ pub(super) const fn day_start(day: i64) -> i64 {
 }
 
 static UNFOLDED: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, price)"));
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, price, checksum)"));
 
 /// Adds inserted purchases to the sums.
 pub(super) fn add(connection: &Connection, rows: &[NewRow]) -> rusqlite::Result<()> {
     UNFOLDED.insert(connection, rows, |row| {
-        [Integer(row.buyer), Integer(row.timestamp), Text(row.price.as_bytes())]
+        let values = [Integer(row.buyer), Integer(row.timestamp), Text(row.price.as_bytes())];
+        let [buyer, timestamp, price] = values;
+        [buyer, timestamp, price, Integer(checksum(0, values).into())]
     })?;
     let newest = connection.last_insert_rowid();
     let is_due = !rows.is_empty() && newest % FOLD_AFTER < rows.len() as i64;
-    if is_due { fold(connection) } else { Ok(()) }
+    match if is_due { fold(connection) } else { Ok(()) } {
+        // Purchases go on. Totals fail until the file is restored.
+        Err(error @ FromSqlConversionFailure(..)) => {
+            tracing::error!(%error, "the sums of purchases cannot be maintained");
+            Ok(())
+        }
+        folded => folded,
+    }
 }
 
 /// Adds what is not folded yet to the sums. The newest row stays, as the watermark.
@@ -53,8 +64,9 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     })?;
     deltas.write(connection)?;
     connection.prepare_cached("DELETE FROM unfolded")?.execute([])?;
-    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price) VALUES (?1, 0, 0, '')";
-    connection.prepare_cached(sql)?.execute([newest]).map(drop)
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price, checksum) VALUES (?1, 0, 0, '', ?2)";
+    let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
+    connection.prepare_cached(sql)?.execute([newest, checksum.into()]).map(drop)
 }
 
 /// Subtracts deleted purchases, with their buyers, from the sums. All purchases must be folded.
@@ -91,20 +103,20 @@ impl Deltas {
     }
 
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?4");
+        let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?5");
         let mut update = connection.prepare_cached(&sql)?;
         for (buyer, sums) in &self.buyers {
-            let [count, high, low] = sums.columns()?;
-            update.execute([count, high, low, *buyer])?;
+            let [count, high, low, residue] = sums.columns()?;
+            update.execute([count, high, low, residue, *buyer])?;
         }
         let sql = format!(
-            "INSERT INTO days (count, high, low, day, buyer) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO days (count, high, low, residue, day, buyer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (day, buyer) DO UPDATE SET {ADD}"
         );
         let mut upsert = connection.prepare_cached(&sql)?;
         for ((day, buyer), sums) in &self.days {
-            let [count, high, low] = sums.columns()?;
-            upsert.execute([count, high, low, *day, *buyer])?;
+            let [count, high, low, residue] = sums.columns()?;
+            upsert.execute([count, high, low, residue, *day, *buyer])?;
         }
         Ok(())
     }
@@ -117,20 +129,30 @@ pub(super) fn each_unfolded(
     sequence: i64,
     mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
-    let sql = "SELECT sequence, buyer, timestamp, price FROM unfolded WHERE sequence > ?1";
+    let sql = "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut newest) = (statement.query([sequence])?, sequence);
     while let Some(row) = found.next()? {
-        newest = row.get(0)?;
-        let (buyer, timestamp) = (row.get(1)?, row.get(2)?);
-        // The watermark has no purchase.
-        if buyer != ALL {
-            let mut price = Sums::default();
-            price.add(parsed(row, 3)?);
+        let before = std::mem::replace(&mut newest, row.get(0)?);
+        ascending(&newest, Some(&before))?;
+        if let Some((buyer, timestamp, price)) = unfolded(row)? {
             add(buyer, timestamp, price);
         }
     }
     Ok(newest)
+}
+
+/// Reads the buyer, the timestamp and the price from a row of `unfolded`. The watermark has no purchase.
+pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
+    let (buyer, timestamp) = (row.get(1)?, row.get(2)?);
+    // That of the watermark is known when it is written.
+    check(row, 0, usize::from(buyer != ALL)..4)?;
+    if buyer == ALL {
+        return Ok(None);
+    }
+    let mut price = Sums::default();
+    price.add(parsed(row, 3)?);
+    Ok(Some((buyer, timestamp, price)))
 }
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.
@@ -151,8 +173,9 @@ impl Unfolded {
     ) -> rusqlite::Result<Summary> {
         // The rows are of one moment.
         let moment = connection.unchecked_transaction()?;
-        let sql = "SELECT (SELECT min(sequence) FROM unfolded), (SELECT max(sequence) FROM unfolded)";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let sql = "SELECT sequence, buyer, timestamp, price, checksum, (SELECT max(sequence) FROM unfolded)
+                   FROM unfolded ORDER BY sequence LIMIT 1";
+        let read = |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));
         let (watermark, newest) = moment.prepare_cached(sql)?.query_row([], read)?;
         let mut fresh = Self { watermark, newest: watermark, sums: HashMap::new() };
         let known = if watermark > self.watermark {

@@ -14,9 +14,10 @@ use super::fold;
 use super::rows::id_bytes;
 use super::select::by_id;
 use crate::embedded::bulk::BulkInsert;
+use crate::embedded::checksum::checksum;
 
 static PURCHASES: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price)"));
+    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price, checksum)"));
 
 /// The columns of a purchase, with its position in the batch.
 pub(super) struct NewRow {
@@ -25,6 +26,7 @@ pub(super) struct NewRow {
     pub(super) timestamp: i64,
     id: Vec<u8>,
     pub(super) price: String,
+    checksum: u32,
 }
 
 /// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be forgotten when
@@ -42,12 +44,15 @@ pub(in crate::embedded) fn insert(
             outcomes[position] = InsertOutcome::Erased;
             continue;
         }
-        let buyer = buyers.intern(connection, purchase)?;
+        let (buyer, of_user) = buyers.intern(connection, purchase)?;
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
-        rows.push(NewRow { position, buyer, timestamp, id: id_bytes(purchase.id), price });
+        let id = id_bytes(purchase.id);
+        let checksum = checksum(of_user, [Integer(timestamp), Blob(&id), Text(price.as_bytes())]);
+        rows.push(NewRow { position, buyer, timestamp, id, price, checksum });
     }
     let conflicts = PURCHASES.insert_new(connection, &rows, |row| {
-        [Integer(row.buyer), Integer(row.timestamp), Blob(&row.id), Text(row.price.as_bytes())]
+        let [buyer, timestamp, checksum] = [row.buyer, row.timestamp, row.checksum.into()].map(Integer);
+        [buyer, timestamp, Blob(&row.id), Text(row.price.as_bytes()), checksum]
     })?;
     for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
         buyers::remove_unused(connection, *buyer)?;

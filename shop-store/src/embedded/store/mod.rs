@@ -15,7 +15,8 @@ mod store_test;
 mod sums;
 
 pub(super) use buyers::Buyers;
-pub(super) use fold::fold;
+pub(super) use fold::{fold, unfolded};
 pub(super) use insert::insert;
 pub(super) use select::by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};
+pub(super) use sums::Sums;

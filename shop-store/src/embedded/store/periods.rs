@@ -6,8 +6,9 @@ use shop_core::{Result, Timestamp};
 
 use super::buyers;
 use super::fold::{self, day, day_start};
+use super::rows::{COLUMNS, price};
 use super::sums::Sums;
-use crate::embedded::error::{parsed, unreadable};
+use crate::embedded::error::unreadable;
 
 /// Reads the totals of the selected purchases.
 pub(super) fn read(
@@ -45,7 +46,7 @@ impl Periods<'_> {
     /// Adds the sums of the UTC days from `first` to before `end`.
     fn add_days(&mut self, connection: &Connection, first: i64, end: i64) -> rusqlite::Result<()> {
         // A day with purchases has a row for all buyers.
-        let sql = "SELECT one.day, one.count, one.high, one.low FROM days AS every CROSS JOIN days AS one
+        let sql = "SELECT one.day, one.count, one.high, one.low, one.residue FROM days AS every CROSS JOIN days AS one
                    ON one.day = every.day AND one.buyer = ?3
                    WHERE every.buyer = 0 AND every.day >= ?1 AND every.day < ?2";
         let mut statement = connection.prepare_cached(sql)?;
@@ -70,24 +71,20 @@ impl Periods<'_> {
         if from >= to {
             return Ok(());
         }
-        let sql = match self.buyers[..] {
-            [buyers::ALL] => {
-                "SELECT timestamp, price FROM purchases INDEXED BY by_time
-                              WHERE timestamp >= ?1 AND timestamp < ?2 AND ?3 = 0"
-            }
-            _ => {
-                "SELECT timestamp, price FROM purchases
-                  WHERE timestamp >= ?1 AND timestamp < ?2 AND buyer = ?3"
-            }
+        let rows = match self.buyers[..] {
+            [buyers::ALL] => "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0",
+            _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
         };
+        let sql =
+            format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2 ORDER BY timestamp");
         let slots = Totals::slots(self.request);
-        let mut statement = connection.prepare_cached(sql)?;
+        let mut statement = connection.prepare_cached(&sql)?;
         for buyer in self.buyers.clone() {
             let mut found = statement.query(params![from, to, buyer])?;
             // They are in the order of time, so the rows of a slot follow each other.
             let mut current: Option<(Option<i64>, i64, Sums)> = None;
             while let Some(row) = found.next()? {
-                let (millis, price) = (row.get(0)?, parsed(row, 1)?);
+                let (millis, price) = price(row)?;
                 let slot = slots.map(|(shift, length): (i64, i64)| (millis + shift) / length);
                 if current.is_none_or(|(of, ..)| of != slot)
                     && let Some((_, time, sums)) = current.replace((slot, millis, Sums::default()))

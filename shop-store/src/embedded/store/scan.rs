@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
 
 use super::rows::{self, COLUMNS};
+use crate::embedded::checksum::ascending;
 
 /// Number of rows in a batch.
 const BATCH: usize = 1_000;
@@ -34,6 +35,7 @@ pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::R
                 unreadable.push(UnreadableEntry::new(id, reason(&error)));
             }
         }
+        ascending(&key, last.as_ref().or(after))?;
         last = Some(key);
     }
     let is_full = purchases.len() + unreadable.len() == BATCH;

@@ -52,8 +52,8 @@ impl Page<'_> {
         let mut found = statement.query(&*parameters)?;
         while let Some(row) = found.next()? {
             let purchase = match buyer {
-                Some(Buyer { user_id, user_name, .. }) => {
-                    rows::purchase_of(row, || Ok((user_id.clone(), user_name.clone())))?
+                Some(Buyer { user_id, user_name, checksum, .. }) => {
+                    rows::purchase_of(row, *checksum, || Ok((user_id.clone(), user_name.clone())))?
                 }
                 None => rows::purchase(row)?,
             };
@@ -88,7 +88,7 @@ impl Page<'_> {
 /// The statement of a page of one buyer or of all.
 fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
     let (columns, selection) = match of_buyer {
-        true => ("timestamp, id, price", " FROM purchases WHERE buyer = :buyer"),
+        true => ("timestamp, id, price, checksum", " FROM purchases WHERE buyer = :buyer"),
         false => (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true"),
     };
     let from = if bounds.from.is_some() { " AND timestamp >= :from" } else { "" };

@@ -11,8 +11,8 @@ use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
 use super::EmbeddedStore;
-use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::schema::SHOP;
+use crate::embedded::{EmbeddedStoreOptions, check_integrity};
 
 fn purchase(number: u128) -> Purchase {
     Purchase::new(
@@ -231,4 +231,30 @@ async fn an_erased_user_leaves_no_row() {
     // The row of all buyers, and the watermark.
     assert_eq!((count("SELECT count(*) FROM buyers"), count("SELECT count(*) FROM unfolded")), (1, 1));
     assert_eq!((count("SELECT count(*) FROM days"), count("SELECT count(*) FROM purchases")), (0, 0));
+}
+
+#[tokio::test]
+async fn rows_without_checksums_are_read_after_an_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, clock, tables, ..] = SHOP.migrations else { panic!("versions are missing") };
+    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let version = format!("PRAGMA application_id = {}; PRAGMA user_version = 3;", SHOP.application_id);
+    file.execute_batch(&[log, clock, tables, &*version].concat()).unwrap();
+    let rows = "
+        INSERT INTO buyers VALUES (7, 'u1', 'ada', 2, 3, 7);
+        UPDATE buyers SET count = 2, high = 3, low = 7 WHERE buyer = 0;
+        INSERT INTO days VALUES (0, 0, 2, 3000000000, 7), (0, 7, 2, 3000000000, 7);
+        INSERT INTO purchases VALUES (7, 5, x'0265a1f0c2d3e4b5a697887766', '29.99');
+        INSERT INTO records (time, headers, value) VALUES (5, x'', x'00');";
+    file.execute_batch(rows).unwrap();
+    drop(file);
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let read = store.get(&"65a1f0c2d3e4b5a697887766".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((read.user_id.as_str(), read.price.to_string().as_str()), ("u1", "29.99"));
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 2);
+    store.insert(batch(0..3)).await.unwrap();
+    assert_eq!(store.summary(&Selector::User("u1".parse().unwrap())).await.unwrap().count, 5);
+    let request = TotalsRequest::of(TimeRange::default(), Period::Day);
+    assert_eq!(store.totals(&Selector::All, &request).await.unwrap()[0].summary.count, 5);
+    assert!(check_integrity(folder.path().join("shop.db")).await.unwrap().is_empty());
 }

@@ -4,18 +4,24 @@ use rusqlite::Row;
 use shop_core::ports::Summary;
 use shop_core::{Price, Total};
 
+use crate::embedded::checksum::changed;
+
 /// SQLite has 64-bit integers and no exact decimals, so a sum of units is stored in two integers: `low` is the
 /// remainder modulo this number, `high` the quotient. [`ADD`] repeats the number. `high` has room for 9 * 10^10
 /// purchases at the maximum price, and proportionally more at lower ones.
 const LIMB: i128 = 1_000_000_000_000_000;
 
-/// Adds the [columns](Sums::columns) `?1` to `?3` to those of a row.
+/// The modulus of the residue of a count and a sum, a prime. Unlike a checksum, it is added to without the row's values:
+/// what the disk has changed keeps differing. [`ADD`] repeats the number.
+const RESIDUES: i128 = 2_147_483_647;
+
+/// Adds the [columns](Sums::columns) `?1` to `?4` to those of a row.
 pub(super) const ADD: &str = "count = count + ?1, high = high + ?2 + (low + ?3) / 1000000000000000,
-    low = (low + ?3) % 1000000000000000";
+    low = (low + ?3) % 1000000000000000, residue = (residue + ?4) % 2147483647";
 
 /// A count and a sum of units.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(in crate::embedded) struct Sums {
     count: i64,
     units: i128,
 }
@@ -36,18 +42,24 @@ impl Sums {
         self.units -= other.units;
     }
 
-    /// Reads the columns `count`, `high` and `low`, the first of which is `column`.
-    pub(super) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+    /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.
+    pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
         let limb = |column| row.get::<_, i64>(column).map(i128::from);
-        Ok(Self { count: row.get(column)?, units: limb(column + 1)? * LIMB + limb(column + 2)? })
+        let sums = Self { count: row.get(column)?, units: limb(column + 1)? * LIMB + limb(column + 2)? };
+        if limb(column + 3)? == sums.residue() { Ok(sums) } else { Err(changed(column + 3)) }
     }
 
-    /// The values of the columns `count`, `high` and `low`.
-    pub(super) fn columns(self) -> rusqlite::Result<[i64; 3]> {
-        let limb = |units: i128| {
+    fn residue(self) -> i128 {
+        (i128::from(self.count) + self.units).rem_euclid(RESIDUES)
+    }
+
+    /// The values of the columns `count`, `high`, `low` and `residue`.
+    pub(super) fn columns(self) -> rusqlite::Result<[i64; 4]> {
+        let integer = |units: i128| {
             i64::try_from(units).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
         };
-        Ok([self.count, limb(self.units.div_euclid(LIMB))?, limb(self.units.rem_euclid(LIMB))?])
+        let (high, low) = (self.units.div_euclid(LIMB), self.units.rem_euclid(LIMB));
+        Ok([self.count, integer(high)?, integer(low)?, integer(self.residue())?])
     }
 
     pub(super) const fn summary(self) -> Summary {

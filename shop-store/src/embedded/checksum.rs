@@ -1,0 +1,50 @@
+//! Checksums of rows: a row that has changed on the disk is not served.
+//!
+//! Rows that an earlier version wrote have none and are not checked.
+
+use std::ops::Range;
+
+use crc32fast::Hasher;
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Error, Row};
+
+/// The CRC-32 of a row's values, continued from `seed`.
+pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed);
+    for value in values {
+        match value {
+            ValueRef::Null => hasher.update(&[0]),
+            ValueRef::Integer(number) => hasher.update(&number.to_le_bytes()),
+            ValueRef::Real(number) => hasher.update(&number.to_le_bytes()),
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+                hasher.update(bytes);
+                hasher.update(&bytes.len().to_le_bytes());
+            }
+        }
+    }
+    hasher.finalize()
+}
+
+/// Compares the values in `columns` with the checksum in the column after them.
+pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite::Result<()> {
+    let column = columns.end;
+    let written: Option<u32> = row.get(column)?;
+    let values = columns.map(|column| row.get_ref_unwrap(column));
+    match written {
+        Some(written) if written != checksum(seed, values) => Err(changed(column)),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a row whose checksum, in `column`, does not match.
+pub(super) fn changed(column: usize) -> Error {
+    let message = "does not match: the row has changed on the disk";
+    Error::FromSqlConversionFailure(column, Type::Integer, message.into())
+}
+
+/// Checks that the key in the first column follows the `last` one. To read on from an earlier one would never end.
+pub(super) fn ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
+    let message = "is out of order: a row has changed on the disk";
+    let is_next = last.is_none_or(|last| last < key);
+    if is_next { Ok(()) } else { Err(Error::FromSqlConversionFailure(0, Type::Integer, message.into())) }
+}

@@ -1,0 +1,81 @@
+//! Checks a database file: its pages, its indexes and its rows.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Row};
+use shop_core::Result;
+
+use super::backup::open;
+use super::error::{from_sqlite, is_damage};
+use super::log::content;
+use super::schema::SHOP;
+use super::store::{Sums, unfolded};
+use super::thread::blocking;
+
+/// Reads every page of the database at `file`, and compares tables with their indexes, and rows with their checksums.
+/// Returns what is damaged, at most 100 lines in the words of SQLite and 100 more for rows; none if the file is sound.
+/// Services may use the file meanwhile.
+///
+/// # Errors
+/// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
+pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
+    let path = file.as_ref().to_owned();
+    let check = move || {
+        let checked = open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
+        match checked {
+            Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
+            checked => checked,
+        }
+    };
+    blocking(check).await
+}
+
+const MAX_LINES: usize = 100;
+
+fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
+    let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut lines: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
+    let number = |pragma| file.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
+    if (number("application_id")?, number("user_version")?) == current {
+        let changed = ROWS.iter().map(|(what, sql, read)| changed(file, what, sql, *read));
+        lines.extend(changed.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().take(MAX_LINES));
+    }
+    Ok(lines)
+}
+
+/// Reads a row, of which only the error counts.
+type Read = fn(&Row<'_>) -> rusqlite::Result<()>;
+
+/// The rows with checksums whose values no index has too, with a query whose first column is the number of the row.
+const ROWS: &[(&str, &str, Read)] = &[
+    ("record", "SELECT offset, time, key, headers, value, checksum FROM records", |row| {
+        content(row, 0).map(drop)
+    }),
+    ("dead letter", "SELECT offset, time, key, headers, value, checksum FROM dead_letters", |row| {
+        content(row, 0).map(drop)
+    }),
+    ("sums of buyer", "SELECT buyer, count, high, low, residue FROM buyers", |row| {
+        Sums::read(row, 1).map(drop)
+    }),
+    ("sums of day", "SELECT day, count, high, low, residue FROM days", |row| Sums::read(row, 1).map(drop)),
+    ("addend", "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded", |row| {
+        unfolded(row).map(drop)
+    }),
+];
+
+/// The rows that `read` refuses.
+fn changed(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
+    let mut statement = file.prepare(sql)?;
+    let (mut rows, mut lines) = (statement.query([])?, Vec::new());
+    while let Some(row) = rows.next()? {
+        if let Err(error) = read(row) {
+            lines.push(format!("{what} {}: {error}", row.get::<_, i64>(0)?));
+        }
+        if lines.len() == MAX_LINES {
+            break;
+        }
+    }
+    Ok(lines)
+}
