@@ -100,6 +100,15 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group))
     }
 
+    /// The client ids of the members of `group`, of any program.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log does not know them, as by default;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be reached.
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        Err(groups_unsupported(group))
+    }
+
     /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to
     /// retention.
     fn first_offset(&self) -> u64;

@@ -60,7 +60,8 @@ pub use spot_check::SpotCheck;
 /// makes progress.
 ///
 /// # Cost
-/// Time: one `get` of the store per record, [`max_lookups`](VerifyOptions::max_lookups) concurrently, and one scan of
+/// Time: one `get` of the store per record, [`max_lookups`](VerifyOptions::max_lookups) concurrently, one page more for a
+/// record without an id, and one scan of
 /// the store if it has up to [`dedup_window`](VerifyOptions::dedup_window) purchases, two scans for up to twice as
 /// many, four for up to four times as many, and so on. Memory: about 30 bytes per purchase of that window, per missing
 /// purchase up to as many, and per dead letter, pending or resolved; one batch of the log; and the purchases of
@@ -90,6 +91,9 @@ options! {
         pub max_reported: usize = 20,
         /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
         pub retained_from: Option<Timestamp> = None,
+        /// Whether records that do not decode are only counted (default false): the consumer of another system skips
+        /// them without a dead letter.
+        pub skip_undecodable: bool = false,
     }
 }
 
@@ -132,11 +136,17 @@ pub struct VerifyReport {
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
     pub expired: u64,
+    /// The number of records without an id whose purchase another consumer has stored, under an `ObjectId`: of a replaced
+    /// system, on the same topic.
+    pub by_others: u64,
+    /// The number of records that do not decode, if they are [skipped](VerifyOptions::skip_undecodable).
+    pub undecodable: u64,
     /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its first such record.
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once.
+    /// Ids that the store contains more than once, and those whose purchase [another consumer](Self::by_others) has
+    /// stored too.
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
     pub gaps: Findings<Gap>,
@@ -239,11 +249,15 @@ impl Verify {
         while let Some(batch) = batches.try_next().await? {
             log_scan.batch(&batch).await?;
         }
-        let report = log_scan.end().await?;
+        let mut report = log_scan.end().await?;
         let records = report.records;
         let scanned = |scanned| progress(VerifyProgress { records, pending: 0, scanned });
         let stored = duplicates::scan(&self.query, &self.options, scanned).await?;
-        let Stored { purchases, unreadable, duplicates } = stored;
+        let Stored { purchases, unreadable, mut duplicates } = stored;
+        let by_both = std::mem::take(&mut report.duplicates);
+        duplicates.count += by_both.count;
+        let room = self.options.max_reported.saturating_sub(duplicates.samples.len());
+        duplicates.samples.extend(by_both.samples.into_iter().take(room));
         Ok(VerifyReport { purchases, unreadable, duplicates, ..report })
     }
 }

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::log::{
-    Batch, DeadLetterState, Gap, LogAdmin, Offsets, Partition, ReasonKind, RecordId, RecordPosition,
-    Resolution, TailStart,
+    Batch, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind, RecordId,
+    RecordPosition, Resolution, TailStart,
 };
-use crate::ports::{self, PurchaseQuery, retried};
-use crate::record::decode;
-use crate::{ErrorKind, Purchase, PurchaseId, Result};
+use crate::ports::{self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried};
+use crate::record::{decode, header};
+use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// The first pause before records are looked up again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -53,6 +53,8 @@ struct PendingRecord {
     purchase: Option<Purchase>,
     /// Whether its id is stored with other content.
     differs: bool,
+    /// Whether it has no id, as those of the replaced systems.
+    is_foreign: bool,
 }
 
 impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
@@ -89,10 +91,16 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 Some(disposition) => self.count(disposition),
                 None => {
                     let purchase = decode(record, &batch.partition).ok();
+                    if purchase.is_none() && self.verify.options.skip_undecodable {
+                        self.report.undecodable += 1;
+                        continue;
+                    }
                     let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
                     let Partition { topic, index, .. } = &batch.partition;
                     let position = RecordPosition::new(Arc::clone(topic), *index, record.offset);
-                    records.push(PendingRecord { record_id, position, id, purchase, differs: false });
+                    let is_foreign = !has_id(record);
+                    let differs = false;
+                    records.push(PendingRecord { record_id, position, id, purchase, differs, is_foreign });
                 }
             }
         }
@@ -140,6 +148,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         while let Some(lookup) = lookups.try_next().await? {
             match lookup {
                 Lookup::Stored => {}
+                Lookup::StoredTwice(id) => {
+                    self.report.duplicates.add(id, self.verify.options.max_reported);
+                }
+                Lookup::StoredByOther => self.report.by_others += 1,
                 Lookup::Erased => self.report.erased += 1,
                 Lookup::Expired => self.report.expired += 1,
                 Lookup::NotFound(record) => not_found.push(record),
@@ -259,6 +271,10 @@ async fn read_bounds(
 enum Lookup {
     /// The same content.
     Stored,
+    /// The same content, and that of another consumer.
+    StoredTwice(PurchaseId),
+    /// That of another consumer.
+    StoredByOther,
     /// A mark that it was erased.
     Erased,
     /// Nothing: it is older than the retention.
@@ -270,17 +286,39 @@ enum Lookup {
 async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Lookup> {
     let Some(purchase) = &record.purchase else { return Ok(Lookup::NotFound(record)) };
     match retried(|| verify.query.look_up(&purchase.id)).await? {
-        ports::Lookup::Stored(stored) if stored.same_content(purchase) => return Ok(Lookup::Stored),
+        ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
+            let is_twice = record.is_foreign && is_stored_by_other(verify, purchase).await?;
+            return Ok(if is_twice { Lookup::StoredTwice(record.id) } else { Lookup::Stored });
+        }
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(Lookup::Erased),
         ports::Lookup::Missing => {
             record.differs = false;
+            if record.is_foreign && is_stored_by_other(verify, purchase).await? {
+                return Ok(Lookup::StoredByOther);
+            }
             if verify.options.retained_from.is_some_and(|from| purchase.timestamp < from) {
                 return Ok(Lookup::Expired);
             }
         }
     }
     Ok(Lookup::NotFound(record))
+}
+
+/// Whether a record has an id, under which each of our consumers stores it.
+pub(super) fn has_id(record: &LogRecord) -> bool {
+    record.headers.contains(header::PURCHASE_ID)
+}
+
+/// Whether another consumer has stored `purchase`: the same content and time, under an `ObjectId`.
+async fn is_stored_by_other(verify: &Verify, purchase: &Purchase) -> Result<bool> {
+    let end = Timestamp::from_millis(purchase.timestamp.as_millis() + 1).ok();
+    let range = TimeRange::new(Some(purchase.timestamp), end)?;
+    let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
+    let selector = Selector::User(purchase.user_id.clone());
+    let page = retried(|| verify.query.page(&selector, &request)).await?;
+    let is_same = |other: &Purchase| other.id.as_object_id().is_some() && other.same_content(purchase);
+    Ok(page.items.iter().any(is_same))
 }
 
 /// Ids of records and purchases.

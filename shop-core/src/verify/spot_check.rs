@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::scan::has_id;
 use crate::log::{DeadLetters, Gap, GapCause, Log, LogAdmin, LogRecord, Partition};
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::decode;
@@ -86,7 +87,11 @@ impl SpotCheck {
     }
 
     async fn is_absent(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+        // Without an id, the consumer of a replaced system may have stored it under another one.
         let Ok(purchase) = decode(record, partition) else { return Ok(false) };
+        if !has_id(record) {
+            return Ok(false);
+        }
         let is_expired = |keep| purchase.timestamp <= SystemClock.now().saturating_sub(keep);
         Ok(!self.retention.is_some_and(is_expired)
             && self.query.look_up(&purchase.id).await? == Lookup::Missing
@@ -131,6 +136,21 @@ mod tests {
         let mut gaps: Vec<_> = log.pending_dead_letters().await.unwrap();
         assert!(gaps.len() < 2, "{gaps:?}");
         gaps.pop().map(|letter| letter.gap().unwrap()).map(|gap| (gap.from, gap.to))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_consumer_may_have_stored_is_no_gap() {
+        let log = InMemoryLog::default();
+        for number in 0..COUNT {
+            let value = format!(r#"{{"username":"ada","userid":"u{number}","price":1}}"#);
+            let _position = log.append(LogRecord::new(0, SystemClock.now(), Some(value.into())));
+        }
+        let source = log.source("group");
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
+        source.commit(&[CommitOffset::new(batch.partition, COUNT)]).await.unwrap();
+        let store = Arc::new(InMemoryStore::new());
+        SpotCheck::new(&log, "group".to_owned(), store, None).check().await.unwrap();
+        assert!(log.pending_dead_letters().await.unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

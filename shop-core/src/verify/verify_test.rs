@@ -446,3 +446,43 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     let error = world.verify_by(query, VerifyOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
+
+/// A record of a replaced system, and the purchase that its consumer stores.
+fn of_another_system(number: u128) -> (LogRecord, Purchase) {
+    let millis = 1_772_355_600_000 + i64::try_from(number).unwrap();
+    let value = format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":{millis}}}"#);
+    let record = LogRecord::new(0, Timestamp::MIN, Some(value.into()));
+    let id = PurchaseId::from_object_id([u8::try_from(number).unwrap(); 12]);
+    let purchase = Purchase::new(
+        id,
+        format!("u{number}").parse().unwrap(),
+        "ada".parse().unwrap(),
+        "5.0".parse().unwrap(),
+        Timestamp::from_millis(millis).unwrap(),
+    );
+    (record, purchase)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_twice() {
+    let world = World::new().await;
+    let by_other = of_another_system(1);
+    let _position = world.log.append(by_other.0);
+    world.insert(by_other.1).await;
+    let report = world.verify().await;
+    assert!(report.is_clean() && report.by_others == 1, "{report:?}");
+
+    let by_both = of_another_system(2);
+    let position = world.log.append(by_both.0);
+    world.insert(by_both.1.clone()).await;
+    let (partition, record) = world.log.find(position.partition, position.offset).await.unwrap().unwrap();
+    world.insert(crate::record::decode(&record, &partition).unwrap()).await;
+    let by_none = of_another_system(3);
+    let _position = world.log.append(by_none.0);
+    let mut later = by_none.1;
+    later.timestamp = Timestamp::from_millis(later.timestamp.as_millis() + 1).unwrap();
+    world.insert(later).await;
+    let report = world.verify().await;
+    assert_eq!((report.duplicates.count, report.missing.count, report.by_others), (1, 1, 1), "{report:?}");
+    assert_eq!(report.duplicates.samples, [crate::record::decode(&record, &partition).unwrap().id]);
+}
