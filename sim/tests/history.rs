@@ -103,6 +103,41 @@ impl History {
         }
     }
 
+    /// The attempt that has bought `purchase`.
+    fn attempt_of(&self, purchase: &Purchase) -> Result<usize, String> {
+        let units = Total::from(purchase.price).units();
+        let number = usize::try_from(units / UNITS - 1).unwrap_or(usize::MAX);
+        match self.attempts.get(number).filter(|_| units % UNITS == 0) {
+            None => Err(format!("{purchase:?} was never bought")),
+            Some(Attempt { answer: Answer::Bought(bought), .. }) if bought != purchase => {
+                Err(format!("attempt {number} was bought as {bought:?}, and is there as {purchase:?}"))
+            }
+            Some(_) => Ok(number),
+        }
+    }
+
+    /// Whether `events` since the attempt `first` are what a follower of all users must have seen.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn judge_events(&self, events: &[Purchase], first: usize) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for purchase in events {
+            let number = self.attempt_of(purchase)?;
+            if !seen.insert(number) {
+                return Err(format!("attempt {number} has two events"));
+            }
+        }
+        let must = |number: &usize| {
+            let Attempt { user, answer, .. } = &self.attempts[*number];
+            matches!(answer, Answer::Bought(_)) && !self.erasures.contains_key(user)
+        };
+        match (first..self.attempts.len()).filter(must).find(|number| !seen.contains(number)) {
+            Some(lost) => Err(format!("attempt {lost} has no event: {:?}", self.attempts[lost])),
+            None => Ok(()),
+        }
+    }
+
     /// Whether `listed`, newest first, with `summary`, is what `user` must see. What is only in the log is stored soon: only a
     /// shop `with_log` must list it.
     ///
@@ -117,26 +152,17 @@ impl History {
         let mut seen = BTreeSet::new();
         let mut sum = Total::ZERO;
         for purchase in listed {
-            let units = Total::from(purchase.price).units();
-            let number = usize::try_from(units / UNITS - 1).unwrap_or(usize::MAX);
-            let attempt =
-                self.attempts.get(number).filter(|attempt| attempt.user == user && units % UNITS == 0);
-            let Some(attempt) = attempt else {
-                return Err(format!("user {user} has {purchase:?}, which was never bought"));
-            };
+            let number = self.attempt_of(purchase)?;
+            let attempt = &self.attempts[number];
+            if attempt.user != user {
+                return Err(format!("user {user} has {purchase:?} of user {}", attempt.user));
+            }
             if !seen.insert(number) {
                 return Err(format!("user {user} has attempt {number} twice"));
             }
             if !self.listed(number).0 {
                 return Err(format!(
                     "user {user} has attempt {number}, which was erased or refused: {attempt:?}"
-                ));
-            }
-            if let Answer::Bought(bought) = &attempt.answer
-                && bought != purchase
-            {
-                return Err(format!(
-                    "attempt {number} was bought as {bought:?}, and is listed as {purchase:?}"
                 ));
             }
             sum = sum.checked_add_price(purchase.price).map_err(|error| error.to_string())?;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
-use shop_core::ports::{Period, PurchaseErase as _, Summary, UtcOffset};
+use shop_core::ports::{Period, PurchaseErase as _, Summary, TimeRange, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{
     Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, Shop,
@@ -16,6 +16,7 @@ use shop_core::{
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup, check_integrity,
 };
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::files::{Disk, RECOVERY, locked};
@@ -77,6 +78,8 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
             Err(_) if disk.may_fail() => None,
             opened => Some(opened.map_err(unexpected("another process does not open it"))?),
         };
+        let first = locked(history).attempts.len();
+        let follower = Follower::start(&embedded.shop(), disk).await?;
         let client = |number| Client {
             disk: Some(Arc::clone(disk)),
             embedded: Arc::clone(&embedded),
@@ -93,10 +96,69 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         // What fails now fails for good.
         sleep(RECOVERY).await;
         all_right(&embedded, history).await?;
+        follower.end(&locked(history).clone(), first).await?;
         let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
         embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
     }
     Ok(())
+}
+
+/// Follows the purchases of all users as they become visible.
+struct Follower {
+    events: Arc<Mutex<Vec<Purchase>>>,
+    task: JoinHandle<Checked>,
+}
+
+impl Follower {
+    async fn start(shop: &Shop, disk: &Arc<Disk>) -> Checked<Self> {
+        let (events, disk, user) = (Arc::default(), Arc::clone(disk), shop.all_users());
+        let mut stream = loop {
+            match user.events(None).await {
+                Err(_) if disk.may_fail() => sleep(RECOVERY).await,
+                opened => break opened.map_err(unexpected("events do not begin"))?,
+            }
+        };
+        let seen: Arc<Mutex<Vec<Purchase>>> = Arc::clone(&events);
+        let follow = async move {
+            let mut cursor = None;
+            loop {
+                match stream.next().await {
+                    Some(Ok(item)) => {
+                        locked(&seen).push(item.purchase);
+                        cursor = Some(item.cursor);
+                        continue;
+                    }
+                    None => return Ok(()),
+                    Some(Err(error)) if !disk.may_fail() => return Err(unexpected("events end")(error)),
+                    // Without a cursor, some would be missed.
+                    Some(Err(_)) if cursor.is_none() => return Ok(()),
+                    Some(Err(_)) => sleep(RECOVERY).await,
+                }
+                if let Ok(again) = user.events(cursor.clone()).await {
+                    stream = again;
+                }
+            }
+        };
+        Ok(Self { events, task: tokio::spawn(follow) })
+    }
+
+    /// Compares the events since the attempt `first` with what was answered, as soon as they are there.
+    async fn end(self, history: &History, first: usize) -> Checked {
+        let until = Instant::now() + STORED_WITHIN;
+        while !self.task.is_finished() {
+            let events = locked(&self.events).clone();
+            match history.judge_events(&events, first) {
+                Err(found) if Instant::now() > until => return Err(found),
+                Err(_) => sleep(Duration::from_millis(100)).await,
+                Ok(()) => break,
+            }
+        }
+        self.task.abort();
+        match self.task.await {
+            Ok(ended) => ended,
+            Err(_aborted) => Ok(()),
+        }
+    }
 }
 
 /// The shop of a process that shares the folder. SQLite's locks between processes are not simulated.
@@ -359,6 +421,25 @@ async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
     until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
 }
 
+/// Reads a list in two ranges of time, in both orders, and in hours of another zone, and compares it with the whole.
+async fn split(shop: &Shop, user: usize, (whole, summary): &Seen) -> shop_core::Result<Checked> {
+    let Some(middle) = whole.get(whole.len() / 2) else { return Ok(Ok(())) };
+    let user = shop.user(user_id(user));
+    let later = user.clone().within(TimeRange::new(Some(middle.timestamp), None)?);
+    let earlier = user.clone().within(TimeRange::new(None, Some(middle.timestamp))?);
+    let mut parts: Vec<_> = later.purchases().try_collect().await?;
+    parts.extend(earlier.purchases().try_collect::<Vec<_>>().await?);
+    let mut reverse: Vec<_> = user.clone().oldest_first().purchases().try_collect().await?;
+    reverse.reverse();
+    let hours = later.totals(Period::Hour, "+05:45").await?.into_iter();
+    let hours = hours.chain(earlier.totals(Period::Hour, "+05:45").await?);
+    let count: u64 = hours.map(|hour| hour.summary.count).sum();
+    if parts == *whole && reverse == *whole && count == summary.count {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("a list of {} has {} in ranges and {count} in hours", whole.len(), parts.len())))
+}
+
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
 ///
 /// # Errors
@@ -413,6 +494,9 @@ async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked>
     for user in 0..CLIENTS * USERS {
         let seen = look(shop, user).await.map_err(unexpected("a listing fails"))?;
         if let Err(found) = history.judge(user, &seen, true) {
+            return Ok(Err(found));
+        }
+        if let Err(found) = split(shop, user, &seen).await.map_err(unexpected("a range fails"))? {
             return Ok(Err(found));
         }
         sums = (sums.0 + seen.1.count, sums.1 + seen.1.total_spent.units());
