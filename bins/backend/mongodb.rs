@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::{Error, ErrorKind};
-use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
+use shop_store::mongo::{self, Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
 use super::port::{Backend, OpenPort, PurchasesStore};
-use crate::settings::Settings;
+use crate::settings::{ReplacedSystem, Settings};
 use crate::{CliError, Result};
 
 const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
@@ -45,18 +45,32 @@ impl Backend for Mongodb<'_> {
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {
-        let report = |Migration { scanned, migrated, skipped, .. }| {
-            tracing::info!(scanned, migrated, skipped, "migrating");
-        };
-        let Migration { scanned, migrated, skipped, .. } = self.connect().await?.migrate(report).await?;
-        tracing::info!(
-            scanned,
-            migrated,
-            skipped,
-            "migrated; skipped ones are not purchases, or changed meanwhile"
-        );
-        Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
+        Ok(report(self.connect().await?.migrate(progress).await?))
     }
+
+    async fn convert_back(&self, system: ReplacedSystem) -> Result<serde_json::Value> {
+        let system = match system {
+            ReplacedSystem::ScalableShop => mongo::ReplacedSystem::ScalableShop,
+            ReplacedSystem::UserBuyList => mongo::ReplacedSystem::UserBuyList,
+            ReplacedSystem::PurchaseTracking => mongo::ReplacedSystem::PurchaseTracking,
+            ReplacedSystem::ShoppingSystem => mongo::ReplacedSystem::ShoppingSystem,
+        };
+        Ok(report(self.connect().await?.convert_back(system, progress).await?))
+    }
+}
+
+fn progress(Migration { scanned, migrated, skipped, .. }: Migration) {
+    tracing::info!(scanned, migrated, skipped, "migrating");
+}
+
+fn report(Migration { scanned, migrated, skipped, .. }: Migration) -> serde_json::Value {
+    tracing::info!(
+        scanned,
+        migrated,
+        skipped,
+        "migrated; skipped ones are not purchases, or changed meanwhile"
+    );
+    serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped })
 }
 
 impl Mongodb<'_> {

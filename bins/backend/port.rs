@@ -17,7 +17,7 @@ use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, P
 use shop_core::record::Record;
 use shop_core::users::{User, UserNumber, UserStore};
 
-use crate::settings::Settings;
+use crate::settings::{ReplacedSystem, Settings};
 use crate::{CliError, Result, tls};
 
 /// A backend of logs, of stores, or of both. The other operations return an error.
@@ -65,6 +65,11 @@ pub(crate) trait Backend: Send + Sync {
     async fn migrate(&self) -> Result<serde_json::Value> {
         let message = "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
+    }
+
+    /// Converts the documents to the form of a replaced system. Returns what it has converted.
+    async fn convert_back(&self, _system: ReplacedSystem) -> Result<serde_json::Value> {
+        self.migrate().await
     }
 
     /// What is damaged in one of this backend's files.

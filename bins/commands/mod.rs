@@ -1,4 +1,4 @@
-//! The commands of management: `status`, `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
+//! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
 //! `import`, `export`.
 
 mod archive;
@@ -10,6 +10,7 @@ mod export;
 mod groups;
 mod import;
 mod output;
+mod replace;
 mod replay;
 mod status;
 mod text;
@@ -17,7 +18,10 @@ mod verify;
 
 use std::time::Duration;
 
-use crate::backend;
+use serde_json::Value;
+use shop_core::verify::VerifyOptions;
+
+use crate::backend::{self, Topic};
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
@@ -38,8 +42,12 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Status => status::run(settings).await,
         Command::Migrate => migrate(settings).await,
+        Command::Replace(options) => replace::run(settings, options).await,
         Command::Verify { wait, named } => {
-            verify::run(settings, Duration::from_secs((*wait).into()), *named).await
+            let topic = Topic::purchases(settings);
+            let wait = Duration::from_secs((*wait).into());
+            let options = VerifyOptions::default().quiet_period(wait).max_reported(*named);
+            verify::run(settings, topic, options).await
         }
         Command::Doctor => doctor::run(settings).await,
         Command::Replay { role, .. } => replay::run(settings, *role).await,
@@ -54,7 +62,10 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
 }
 
 async fn migrate(settings: &Settings) -> Result<()> {
-    let report = backend::for_purchases(settings).migrate().await?;
+    print_converted(settings, &backend::for_purchases(settings).migrate().await?)
+}
+
+fn print_converted(settings: &Settings, report: &Value) -> Result<()> {
     let members = report.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
-    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
+    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), report)
 }

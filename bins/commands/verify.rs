@@ -16,11 +16,9 @@ use crate::{CliError, Result};
 const OLDER_STORE: &str =
     ". If the store is an older copy, reset the offsets of its group to before it, then start management";
 
-pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
+pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: VerifyOptions) -> Result<()> {
+    let log = backend::log_admin(settings, topic).await?;
     let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
-    let mut options = VerifyOptions::default();
-    (options.quiet_period, options.max_reported) = (wait, named);
     options.retained_from = settings.purchases_retained_from();
     let verify = Verify::new(Arc::clone(&store.port), options);
     let verified = run_with_progress(&verify, &*log.port).await;
@@ -86,6 +84,8 @@ fn json(report: &VerifyReport) -> Value {
         "dead_lettered": report.dead_lettered,
         "conflicts": report.conflicts,
         "resolved": report.resolved,
+        "by_others": report.by_others,
+        "undecodable": report.undecodable,
         "erased": report.erased,
         "expired": report.expired,
         "gaps": report.gaps.count,
@@ -105,6 +105,7 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let VerifyReport { dead_lettered, conflicts, lost, unstable, compacted, .. } = verified;
     let VerifyReport { resolved, erased, expired, .. } = verified;
     let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
+    let VerifyReport { by_others, undecodable, .. } = verified;
     let beyond = verified.written.map_or(0, |written| verified.purchases.saturating_sub(written));
     let notes = [
         (
@@ -119,6 +120,8 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
         ),
         (*compacted, format!("without a record {compacted}: a compacted topic, or aborted transactions")),
         (*resolved, format!("resolved dead letters {resolved}")),
+        (*undecodable, format!("not purchases {undecodable}, as the dry run has named")),
+        (*by_others, format!("stored by another consumer {by_others}, as of a replaced system")),
         (deleted, format!("erased {erased}, older than the retention {expired}")),
         (unreadable, format!("unreadable {unreadable}: `management doctor` names them")),
     ];

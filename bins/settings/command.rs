@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use shop_core::api::RowFormat;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::{Timestamp, UserId};
@@ -36,6 +36,24 @@ pub(crate) enum Command {
     /// or settings, 3 when MongoDB is unavailable.
     #[command(verbatim_doc_comment)]
     Migrate,
+    /// Replaces the programs of an earlier system, step by step, and returns to them
+    ///
+    /// It says each step, waits until its effect is seen, and goes on: the old topic and its group, the group's members,
+    /// the documents. Then it migrates and verifies. It keeps no state: stopped, it continues when it is run again. Give it
+    /// the settings of our services, with the old collection. With another topic than the old one's (--old-topic,
+    /// --old-group) no buy fails; on the same topic and group, ours waits until the old consumer has left.
+    ///
+    /// management replace --system 003 --dry-run
+    /// management replace --system 003 --old-topic purchases --old-group purchase-consumer-group
+    /// management replace --system 003 --back
+    ///
+    /// --dry-run counts by kind what would not be listed, says the steps, and changes nothing. --back converts the documents
+    /// for the old programs. 002 keeps its tables: see docs/migrating.md.
+    ///
+    /// It exits with 0, 1 when the verification has findings, 2 for wrong options or settings, and with 3 when a server is
+    /// unavailable or there is no topic or collection.
+    #[command(verbatim_doc_comment)]
+    Replace(Replace),
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
     ///
     /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names the
@@ -201,6 +219,60 @@ impl Command {
     /// Whether it needs the right to write to the store.
     pub(crate) const fn writes(&self) -> bool {
         !matches!(self, Self::Verify { .. } | Self::Doctor | Self::Export { .. })
+    }
+}
+
+/// How to replace a system.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Replace {
+    /// The system that is replaced
+    #[arg(long)]
+    pub(crate) system: ReplacedSystem,
+    /// Only report what there is and the steps
+    #[arg(long, conflicts_with = "back")]
+    pub(crate) dry_run: bool,
+    /// Return to the old programs
+    #[arg(long)]
+    pub(crate) back: bool,
+    /// Topic of the old programs [default: the topic of purchases]
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) old_topic: Option<String>,
+    /// Group of the old consumer [default: the group of purchases]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) old_group: Option<String>,
+    /// Seconds that an effect must last: some old consumers commit every five
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) settle: u32,
+}
+
+/// A replaced system with a topic and a collection of purchases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplacedSystem {
+    /// scalable-shop
+    #[value(name = "000", alias = "scalable-shop")]
+    ScalableShop,
+    /// user-buy-list
+    #[value(name = "001", alias = "user-buy-list")]
+    UserBuyList,
+    /// purchase tracking system
+    #[value(name = "003", alias = "purchase-tracking")]
+    PurchaseTracking,
+    /// shopping-system-k8s
+    #[value(name = "004", alias = "shopping-system")]
+    ShoppingSystem,
+}
+
+impl ReplacedSystem {
+    /// The setting of the old facing that names where it lists from.
+    pub(crate) const fn listings(self) -> &'static str {
+        match self {
+            Self::ScalableShop => "CM_API_HOST=host:port",
+            Self::UserBuyList => "CUSTOMER_MANAGEMENT_URL=http://host:port, with SHOP_DIALECT=user-buy-list",
+            Self::PurchaseTracking => {
+                "CUSTOMER_MGMT_API_URL=http://host:port, with SHOP_DIALECT=purchase-tracking"
+            }
+            Self::ShoppingSystem => "MANAGEMENT_API_ENDPOINT=host:port",
+        }
     }
 }
 

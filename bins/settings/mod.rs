@@ -45,7 +45,9 @@ use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, ResetTo, Selection};
+pub(crate) use command::{
+    Command, DlqAction, Erase, GroupsAction, OfTopic, Replace, ReplacedSystem, ResetTo, Selection,
+};
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
 pub(crate) use environment::InEffect;

@@ -34,6 +34,11 @@ impl LogAdmin for KafkaLog {
         positions.map_err(|error| self.shared.health.explain(error))
     }
 
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        let members = self.shared.members(group).await;
+        members.map_err(|error| self.shared.health.explain(error))
+    }
+
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         let batch = self.scan_range(ScanRange::At(index, offset)).await?.batches.try_next().await?;
         Ok(batch.and_then(|Batch { partition, records, .. }| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::Offsets;
 use shop_core::{ErrorKind, Result};
@@ -73,16 +74,36 @@ impl Shared {
     /// The committed positions of `group` in the topic of the log. Requests are sequential: an unresponsive broker must
     /// not accumulate waiting threads.
     pub(crate) async fn positions(self: &Arc<Self>, group: &str) -> Result<Offsets> {
+        self.request(group, committed).await
+    }
+
+    /// The client ids of the members of `group`.
+    pub(crate) async fn members(self: &Arc<Self>, group: &str) -> Result<Vec<String>> {
+        let name = group.to_owned();
+        let members = move |consumer: &Observer, _: &Self| {
+            let list = consumer.fetch_group_list(Some(&name), REQUEST_TIMEOUT).map_err(from_kafka)?;
+            let members = list.groups().iter().flat_map(GroupInfo::members);
+            Ok(members.map(|member| member.client_id().to_owned()).collect())
+        };
+        self.request(group, members).await
+    }
+
+    async fn request<T: Send + 'static>(
+        self: &Arc<Self>,
+        group: &str,
+        request: impl FnOnce(&Observer, &Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let turn = Arc::clone(&self.idle_consumers.positions).lock_owned().await;
         let (log, group) = (Arc::clone(self), Arc::from(group));
         let read = move || {
             let _turn = turn;
             let consumer = log.consumer(&group, false)?;
-            let positions = committed(&consumer, &log)?;
+            let found = request(&consumer, &log)?;
             log.keep(group, false, consumer);
-            Ok(positions)
+            Ok(found)
         };
-        let aborted = |error| kafka_error(ErrorKind::Internal, "offsets request aborted").with_source(error);
+        let aborted =
+            |error| kafka_error(ErrorKind::Internal, "request of a group aborted").with_source(error);
         tokio::task::spawn_blocking(read).await.map_err(aborted)?
     }
 }

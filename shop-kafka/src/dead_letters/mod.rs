@@ -145,6 +145,10 @@ impl KafkaDeadLetters {
     /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
     /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        // That of another program's topic is made by the first service that consumes it.
+        if !self.topic.exists(self.log.options.publish_timeout).await? {
+            return Ok(stream::empty().boxed());
+        }
         let (places, resolved) = self
             .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved.clone()))
             .await?;

@@ -1,4 +1,4 @@
-//! Migrates documents of the replaced systems to the current format, in place.
+//! Converts documents of the replaced systems to the current format and back, in place.
 
 use std::time::Duration;
 
@@ -25,6 +25,20 @@ pub struct Migration {
     pub skipped: u64,
 }
 
+/// A replaced system with documents of its own form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplacedSystem {
+    /// 000: prices and times are text.
+    ScalableShop,
+    /// 001: prices are doubles.
+    UserBuyList,
+    /// 003: prices are doubles, times are text without a zone.
+    PurchaseTracking,
+    /// 004: prices are doubles, times are doubles in seconds.
+    ShoppingSystem,
+}
+
 /// The member that keeps an unreadable timestamp.
 const TIME_BEFORE: &str = "timestamp_before";
 
@@ -39,14 +53,36 @@ impl MongoStore {
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated documents stay
     /// migrated.
-    pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
+    pub async fn migrate(&self, progress: impl FnMut(Migration) + Send) -> Result<Migration> {
+        self.convert(&migrated, progress).await
+    }
+
+    /// Converts prices and timestamps that this store wrote or [migrated](Self::migrate) to the form of `system`, so that its
+    /// programs list them. `_id` stays. What they wrote themselves stays unchanged. As [`migrate`](Self::migrate), it can
+    /// run while services use the collection: they read each form.
+    ///
+    /// # Errors
+    /// As [`migrate`](Self::migrate).
+    pub async fn convert_back(
+        &self,
+        system: ReplacedSystem,
+        progress: impl FnMut(Migration) + Send,
+    ) -> Result<Migration> {
+        self.convert(&|old, purchase| converted_back(system, old, purchase), progress).await
+    }
+
+    async fn convert(
+        &self,
+        convert: &Convert<'_>,
+        mut progress: impl FnMut(Migration) + Send,
+    ) -> Result<Migration> {
         let mut migration = Migration::default();
         let mut from = scan::START.to_owned();
         // About half a minute in total. The driver's server selection adds to that.
         let backoff = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
         let backoff = backoff.with_max_delay(Duration::from_secs(5)).with_max_times(10);
         loop {
-            let slice = || slice(&self.connection, &from);
+            let slice = || slice(&self.connection, &from, convert);
             let retried = slice.retry(backoff).sleep(sleep).when(Error::is_retryable);
             let warn = |error: &Error, pause| {
                 tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
@@ -62,15 +98,21 @@ impl MongoStore {
     }
 }
 
-/// Migrates the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
+/// The new values of a document's members, if any is to be changed.
+type Convert<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
+
+/// Converts the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
 /// error.
-async fn slice(connection: &Connection, from: &str) -> Result<(Migration, Option<String>)> {
+async fn slice(
+    connection: &Connection,
+    from: &str,
+    convert: &Convert<'_>,
+) -> Result<(Migration, Option<String>)> {
     let (documents, next) = scan::slice(connection, from).await?;
     let (mut updates, mut skipped) = (Vec::new(), 0);
     for old in documents.iter().filter(|old| !document::is_mark(old)) {
         match document::purchase(old) {
-            Ok(_) if is_current(old) => {}
-            Ok(purchase) => updates.extend(migration_update(old, &purchase)),
+            Ok(purchase) => updates.extend(update_of(old, convert(old, &purchase))),
             Err(error) => {
                 tracing::warn!(document.id = %name(old), %error, "document skipped: not a purchase");
                 skipped += 1;
@@ -93,13 +135,27 @@ fn is_current(document: &RawDocument) -> bool {
         && is_text("username")
 }
 
-/// Returns the update of the document as it was read.
-fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<Document> {
-    let value = |member: &str| -> Option<Bson> { old.get(member).ok()?.map(Bson::try_from)?.ok() };
-    let mut filter = doc! { "_id": value("_id")? };
+fn value(document: &RawDocument, member: &str) -> Option<Bson> {
+    document.get(member).ok()?.map(Bson::try_from)?.ok()
+}
+
+/// Returns the update of the document as it was read, if it is to be changed.
+fn update_of(old: &RawDocument, new: Document) -> Option<Document> {
+    if new.is_empty() {
+        return None;
+    }
+    let mut filter = doc! { "_id": value(old, "_id")? };
     // The values as they were read, so a concurrent change is not overwritten.
     for member in ["userid", "username", "price", "timestamp"] {
-        filter.insert(member, value(member).unwrap_or(Bson::Null));
+        filter.insert(member, value(old, member).unwrap_or(Bson::Null));
+    }
+    Some(doc! { "q": filter, "u": { "$set": new } })
+}
+
+/// The members in the current form.
+fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
+    if is_current(old) {
+        return Document::new();
     }
     let mut new = doc! {
         "userid": purchase.user_id.as_str(),
@@ -107,9 +163,85 @@ fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<Document> 
         "price": document::decimal128(purchase.price),
         "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
     };
-    if let Some(before) = value("timestamp").filter(|_| document::timestamp_member(old).is_none()) {
+    if let Some(before) = value(old, "timestamp").filter(|_| document::timestamp_member(old).is_none()) {
         tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
         new.insert(TIME_BEFORE, before);
     }
-    Some(doc! { "q": filter, "u": { "$set": new } })
+    new
+}
+
+/// Those of the members that only this store writes, in the form of `system`.
+fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase) -> Document {
+    use ReplacedSystem::{PurchaseTracking, ScalableShop, ShoppingSystem, UserBuyList};
+    let mut new = Document::new();
+    if matches!(old.get("price"), Ok(Some(RawBsonRef::Decimal128(_)))) {
+        let text = purchase.price.to_string();
+        new.insert(
+            "price",
+            match system {
+                ScalableShop => Bson::String(text),
+                _ => Bson::Double(text.parse().unwrap_or_default()),
+            },
+        );
+    }
+    if matches!(old.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_)))) {
+        let text = purchase.timestamp.to_string();
+        // As their programs compute it.
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds until year 10000 are exact")]
+        let seconds = purchase.timestamp.as_millis() as f64 / 1_000.0;
+        let time = match system {
+            ScalableShop => Some(Bson::String(text)),
+            PurchaseTracking => Some(Bson::String(text.trim_end_matches('Z').to_owned())),
+            ShoppingSystem => Some(Bson::Double(seconds)),
+            UserBuyList => None,
+        };
+        new.extend(time.map(|time| ("timestamp".to_owned(), time)));
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::RawDocumentBuf;
+
+    use super::*;
+    use crate::mongo::command::append;
+
+    #[test]
+    fn documents_are_converted_back_to_the_form_of_each_system() {
+        let time = shop_core::Timestamp::from_millis(1_772_355_600_250).unwrap();
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let purchase = Purchase::new(
+            id,
+            "u1".parse().unwrap(),
+            "ada".parse().unwrap(),
+            "1195.30".parse().unwrap(),
+            time,
+        );
+        let mut bytes = Vec::new();
+        append(&mut bytes, &purchase);
+        let ours = RawDocumentBuf::from_bytes(bytes).unwrap();
+        let back = |system| converted_back(system, &ours, &purchase);
+        for (system, expected) in [
+            (
+                ReplacedSystem::ScalableShop,
+                doc! { "price": "1195.30", "timestamp": "2026-03-01T09:00:00.250Z" },
+            ),
+            (ReplacedSystem::UserBuyList, doc! { "price": 1195.3 }),
+            (
+                ReplacedSystem::PurchaseTracking,
+                doc! { "price": 1195.3, "timestamp": "2026-03-01T09:00:00.250" },
+            ),
+            (ReplacedSystem::ShoppingSystem, doc! { "price": 1195.3, "timestamp": 1_772_355_600.25 }),
+        ] {
+            assert_eq!(back(system), expected, "{system:?}");
+            // What was converted is read as before, and is not converted again.
+            let mut document = Document::try_from(&*ours).unwrap();
+            document.extend(expected);
+            let converted = RawDocumentBuf::try_from(&document).unwrap();
+            assert!(document::purchase(&converted).unwrap().same_content(&purchase), "{system:?}");
+            assert_eq!(document::purchase(&converted).unwrap().timestamp, time, "{system:?}");
+            assert!(converted_back(system, &converted, &purchase).is_empty(), "{system:?}");
+        }
+    }
 }

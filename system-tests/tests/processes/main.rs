@@ -46,6 +46,7 @@ mod probes;
 mod process;
 mod proxy;
 mod replaced_systems;
+mod replacement;
 mod servers;
 mod settings;
 mod shared_folder;

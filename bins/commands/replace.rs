@@ -1,0 +1,350 @@
+//! `management replace`: replaces the programs of an earlier system, and returns to them.
+//!
+//! It keeps no state: which steps are done is seen in the topics, the groups and the collection, so it can be stopped and
+//! run again.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use serde_json::{Value, json};
+use shop_core::inspect::Consumed;
+use shop_core::log::{LogAdmin, RecordPosition};
+use shop_core::ports::PurchaseQueryExt as _;
+use shop_core::record::{decode, header};
+use shop_core::verify::VerifyOptions;
+use tokio::time::sleep;
+
+use super::output::{print_report, progress};
+use super::verify;
+use crate::backend::{self, OpenPort, Topic};
+use crate::settings::{Replace, ReplacedSystem, Settings};
+use crate::{CliError, Result};
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The maximum number of kinds that are reported.
+const MAX_KINDS: usize = 100;
+
+pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
+    if settings.kafka_bootstrap_servers.is_none() || settings.mongodb_uri.is_none() {
+        let needs = "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and SHOP_MONGODB_URI";
+        return Err(CliError::new(needs).usage());
+    }
+    let ours = Topic::purchases(settings);
+    let theirs = Topic {
+        name: options.old_topic.as_deref().unwrap_or(ours.name),
+        group: options.old_group.as_deref().unwrap_or(ours.group),
+        ..ours
+    };
+    let logs = [backend::log_admin(settings, theirs).await?, backend::log_admin(settings, ours).await?];
+    let [old, new] = [(theirs, &logs[0]), (ours, &logs[1])].map(|(topic, log)| Group { topic, log });
+    let settle = Duration::from_secs(options.settle.into());
+    let replacement = Replacement { settings, system: options.system, settle, old, new };
+    let done = match (options.dry_run, options.back) {
+        (true, _) => replacement.survey().await,
+        (false, true) => replacement.back().await,
+        (false, false) => replacement.forth().await,
+    };
+    for log in logs {
+        log.close().await;
+    }
+    done
+}
+
+/// A topic, and the group that consumes it.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    topic: Topic<'a>,
+    log: &'a OpenPort<Arc<dyn LogAdmin>>,
+}
+
+impl Group<'_> {
+    /// The number of records that the group has not read, and the end of the topic.
+    async fn lag(&self) -> shop_core::Result<(u64, u64)> {
+        let partitions = Consumed::by(self.topic.group, &*self.log.port).await?;
+        let (lag, end) = (partitions.iter().map(|at| at.lag), partitions.iter().map(|at| at.end));
+        Ok((lag.sum(), end.sum()))
+    }
+
+    /// The members by whether they are ours.
+    async fn members(&self, settings: &Settings) -> shop_core::Result<(Vec<String>, Vec<String>)> {
+        let ours = settings.kafka_client_id.as_deref().unwrap_or("shop-management");
+        let members = self.log.port.members(self.topic.group).await?;
+        Ok(members.into_iter().partition(|member| member == ours))
+    }
+
+    /// Whether the newest record was written by one of our services.
+    async fn is_written_by_us(&self) -> shop_core::Result<bool> {
+        let mut newest = None;
+        for at in Consumed::by(self.topic.group, &*self.log.port).await?.iter().filter(|at| at.end > 0) {
+            let found = self.log.port.find(at.partition, at.end - 1).await?;
+            newest =
+                newest.max(found.map(|(_, record)| (record.time, record.headers.contains(header::SCHEMA))));
+        }
+        Ok(newest.is_some_and(|(_, is_ours)| is_ours))
+    }
+}
+
+struct Replacement<'a> {
+    settings: &'a Settings,
+    system: ReplacedSystem,
+    /// How long what is waited for must last.
+    settle: Duration,
+    old: Group<'a>,
+    new: Group<'a>,
+}
+
+/// What is not purchases, by kind.
+#[derive(Default)]
+struct Odd(BTreeMap<String, (u64, String)>);
+
+impl Odd {
+    fn add(&mut self, kind: impl Display, example: impl Display) {
+        let kind = kind.to_string().replace(char::is_control, " ");
+        let kind =
+            if self.0.len() < MAX_KINDS || self.0.contains_key(&kind) { kind } else { "others".into() };
+        self.0.entry(kind).or_insert_with(|| (0, example.to_string())).0 += 1;
+    }
+
+    fn count(&self) -> u64 {
+        self.0.values().map(|(count, _)| count).sum()
+    }
+
+    fn lines(&self, what: &str) -> String {
+        let line = |(kind, (count, example)): (&String, &(u64, String))| {
+            format!("\n  {what} {count}: {kind} (for example {example})")
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    fn json(&self) -> Value {
+        let kind = |(kind, (count, example)): (&String, &(u64, String))| json!({ "kind": kind, "count": count, "example": example });
+        self.0.iter().map(kind).collect()
+    }
+}
+
+impl Replacement<'_> {
+    /// Reports what there is, and the steps. Changes nothing.
+    async fn survey(&self) -> Result<()> {
+        let started = Instant::now();
+        let (store, documents, odd_documents) = self.documents().await?;
+        let seconds = started.elapsed().as_secs() + 1;
+        let (records, odd_records) = self.records().await?;
+        let (lag, _) = self.old.lag().await?;
+        let (ours, theirs) = self.old.members(self.settings).await?;
+        let members = [&ours[..], &theirs[..]].concat();
+        let Topic { name, group, .. } = self.old.topic;
+        let steps = self.steps().map(|step| step.0);
+        let numbered = steps.iter().enumerate().map(|(number, step)| format!("\n  {}. {step}", number + 1));
+        let text = format!(
+            "topic  {name}: {records} records, {} are not purchases and become dead letters{}\n\
+             group  {group}: {lag} records behind, members {members:?}\n\
+             store  {store}: {documents} purchases, {} documents are not listed{}\n\
+             steps, of which `migrate` and `verify` take about {seconds} s each:{}",
+            odd_records.count(),
+            odd_records.lines("dead letters"),
+            odd_documents.count(),
+            odd_documents.lines("not listed"),
+            numbered.collect::<String>(),
+        );
+        let report = json!({
+            "topic": name, "records": records, "odd_records": odd_records.json(),
+            "group": group, "lag": lag, "members": members,
+            "store": store, "purchases": documents, "odd_documents": odd_documents.json(),
+            "seconds": seconds, "steps": steps,
+        });
+        print_report(self.settings.json, &[], text, &report)
+    }
+
+    async fn documents(&self) -> Result<(String, u64, Odd)> {
+        let store = backend::for_purchases(self.settings).purchases().await?.map(|store| store.query);
+        let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
+        let mut batches = pin!(Arc::clone(&store.port).scan_batches());
+        while let Some(batch) = batches.try_next().await? {
+            purchases += batch.purchases.len() as u64;
+            batch.unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));
+            progress.set_message(format!("{purchases} purchases read"));
+        }
+        Ok((store.close().await, purchases, odd))
+    }
+
+    async fn records(&self) -> Result<(u64, Odd)> {
+        let (progress, mut odd, mut records) = (progress(), Odd::default(), 0);
+        let mut batches = self.old.log.port.scan().await?;
+        while let Some(batch) = batches.try_next().await? {
+            records += batch.records.len() as u64;
+            for record in batch.records.iter().filter(|record| !record.is_erased()) {
+                if let Err(error) = decode(record, &batch.partition) {
+                    let topic = Arc::clone(&batch.partition.topic);
+                    odd.add(error, RecordPosition::new(topic, batch.partition.index, record.offset));
+                }
+            }
+            progress.set_message(format!("{records} records read"));
+        }
+        Ok((records, odd))
+    }
+
+    fn is_by_new_topic(&self) -> bool {
+        self.old.topic.name != self.new.topic.name
+    }
+
+    /// The steps, each with what is seen when it is done.
+    fn steps(&self) -> [(String, Seen); 6] {
+        let Topic { name: topic, group, .. } = self.new.topic;
+        let listings = self.system.listings();
+        let start = format!(
+            "start our management with topic {topic} and group {group} on the old collection, and point the listings of \
+             the old facing to it: {listings}"
+        );
+        let facing =
+            format!("start our facing on topic {topic}, move the clients to it, and stop the old facing");
+        let stop = "stop the old consumer: every replica, and its autoscaler".to_owned();
+        let read = "wait until the old consumer has read everything".to_owned();
+        let migrate = "migrate the documents (management migrate)".to_owned();
+        let verify = "verify the store against the topics (management verify)".to_owned();
+        match self.is_by_new_topic() {
+            true => [
+                (start, Seen::OurMember),
+                (facing, Seen::OurRecords),
+                (read, Seen::Read),
+                (stop, Seen::NoOldMember),
+                (migrate, Seen::Migrated),
+                (verify, Seen::Verified),
+            ],
+            // Ours waits until the last old member has left the group.
+            false => [
+                (read, Seen::Read),
+                (format!("{start}; then {stop}"), Seen::NoOldMember),
+                ("wait until ours has taken the group".to_owned(), Seen::OurMember),
+                (facing, Seen::OurRecords),
+                (migrate, Seen::Migrated),
+                (verify, Seen::Verified),
+            ],
+        }
+    }
+
+    async fn forth(&self) -> Result<()> {
+        for (step, seen) in self.steps() {
+            self.say(&step)?;
+            match seen {
+                Seen::Migrated => super::migrate(self.settings).await?,
+                Seen::Verified if self.is_by_new_topic() => {
+                    self.verify(self.old).await?;
+                    self.verify(self.new).await?;
+                }
+                Seen::Verified => self.verify(self.old).await?,
+                seen => self.wait(seen).await?,
+            }
+        }
+        self.say("done: to return, run `management replace --back` with the same options")
+    }
+
+    /// Converts the documents while ours serves, and the rest when it has stopped.
+    async fn back(&self) -> Result<()> {
+        self.say("convert the documents back, while our services run")?;
+        self.convert_back().await?;
+        self.say("stop our facing, and let the clients wait or use the old facing")?;
+        self.wait(Seen::ReadByUs).await?;
+        self.say("stop our management, every replica")?;
+        self.wait(Seen::NoMember).await?;
+        self.say("convert what was written meanwhile")?;
+        self.convert_back().await?;
+        self.say("done: start the old consumer in its group, then the old facing")
+    }
+
+    async fn convert_back(&self) -> Result<()> {
+        super::print_converted(
+            self.settings,
+            &backend::for_purchases(self.settings).convert_back(self.system).await?,
+        )
+    }
+
+    async fn verify(&self, group: Group<'_>) -> Result<()> {
+        let options = VerifyOptions::default().quiet_period(self.settle).skip_undecodable(true);
+        verify::run(self.settings, group.topic, options).await
+    }
+
+    fn say(&self, step: &str) -> Result<()> {
+        print_report(self.settings.json, &[], step, &json!({ "step": step }))
+    }
+
+    /// Waits until `seen` has lasted.
+    async fn wait(&self, seen: Seen) -> Result<()> {
+        let progress = progress();
+        let (mut since, mut last) = (Instant::now(), String::new());
+        while since.elapsed() < self.settle {
+            let (is_seen, state) = match self.look(seen).await {
+                // Such as a topic that our management is to create.
+                Err(error) if error.is_retryable() => (false, error.to_string()),
+                looked => looked?,
+            };
+            let ends = seen == Seen::ReadByUs || seen == Seen::OurRecords && self.is_by_new_topic();
+            let still_written = ends && state != last;
+            if !is_seen || still_written {
+                since = Instant::now();
+            }
+            if state != last {
+                tracing::info!("{state}");
+                last.clone_from(&state);
+            }
+            progress.set_message(state);
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Whether it is seen now, and what is.
+    async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
+        let (old, new) = (self.old, self.new);
+        Ok(match seen {
+            Seen::Read | Seen::ReadByUs => {
+                let group = if seen == Seen::Read { old } else { new };
+                let (lag, end) = group.lag().await?;
+                let group = group.topic.group;
+                (lag == 0, format!("group {group} is {lag} records behind, of {end}"))
+            }
+            Seen::NoOldMember | Seen::OurMember | Seen::NoMember => {
+                let group = if seen == Seen::NoOldMember { old } else { new };
+                let (ours, theirs) = group.members(self.settings).await?;
+                let is_seen = match seen {
+                    Seen::NoOldMember => theirs.is_empty(),
+                    Seen::OurMember => !ours.is_empty() && theirs.is_empty(),
+                    _ => ours.is_empty() && theirs.is_empty(),
+                };
+                let members = [&ours[..], &theirs[..]].concat();
+                (is_seen, format!("group {} has the members {members:?}", group.topic.group))
+            }
+            Seen::OurRecords => {
+                let (_, end) = old.lag().await?;
+                let is_ours = new.is_written_by_us().await?;
+                (is_ours, format!("the old facing has written {end} records"))
+            }
+            Seen::Migrated | Seen::Verified => (true, String::new()),
+        })
+    }
+}
+
+/// What shows that a step is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The old group has read everything.
+    Read,
+    /// Our group has, and nothing is written.
+    ReadByUs,
+    /// The old group has no member but ours.
+    NoOldMember,
+    /// Our group has ours alone.
+    OurMember,
+    /// Our group has no member.
+    NoMember,
+    /// The newest record is one of ours, and the old facing writes none.
+    OurRecords,
+    /// Done by this command.
+    Migrated,
+    /// Done by this command.
+    Verified,
+}
