@@ -60,7 +60,7 @@ const ROWS: &[(&str, &str, Read)] = &[
         Sums::read(row, 1).map(drop)
     }),
     ("sums of day", "SELECT day, count, high, low, residue FROM days", |row| Sums::read(row, 1).map(drop)),
-    ("addend", "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded", |row| {
+    ("addend", "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded", |row| {
         unfolded(row).map(drop)
     }),
 ];

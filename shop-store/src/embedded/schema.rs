@@ -63,12 +63,14 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// A purchase is checked with its buyer's texts, sums by their residue.
+/// A purchase is checked with its buyer's texts, sums by their residue. A program of the version before that still has
+/// the file open fails by the new name of a column: it would leave residues as they are.
 const CHECKSUMS: &str = "
     ALTER TABLE purchases ADD COLUMN checksum INTEGER;
     DROP INDEX by_time;
     CREATE INDEX by_time ON purchases (timestamp, id, price, checksum);
     ALTER TABLE unfolded ADD COLUMN checksum INTEGER;
+    ALTER TABLE unfolded RENAME COLUMN price TO addend;
     ALTER TABLE buyers ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;
     UPDATE buyers SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
     ALTER TABLE days ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;

@@ -35,7 +35,7 @@ pub(super) const fn day_start(day: i64) -> i64 {
 }
 
 static UNFOLDED: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, price, checksum)"));
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, addend, checksum)"));
 
 /// Adds inserted purchases to the sums.
 pub(super) fn add(connection: &Connection, rows: &[NewRow]) -> rusqlite::Result<()> {
@@ -64,7 +64,7 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     })?;
     deltas.write(connection)?;
     connection.prepare_cached("DELETE FROM unfolded")?.execute([])?;
-    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price, checksum) VALUES (?1, 0, 0, '', ?2)";
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, addend, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection.prepare_cached(sql)?.execute([newest, checksum.into()]).map(drop)
 }
@@ -129,7 +129,7 @@ pub(super) fn each_unfolded(
     sequence: i64,
     mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
-    let sql = "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded WHERE sequence > ?1";
+    let sql = "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut newest) = (statement.query([sequence])?, sequence);
     while let Some(row) = found.next()? {
@@ -173,7 +173,7 @@ impl Unfolded {
     ) -> rusqlite::Result<Summary> {
         // The rows are of one moment.
         let moment = connection.unchecked_transaction()?;
-        let sql = "SELECT sequence, buyer, timestamp, price, checksum, (SELECT max(sequence) FROM unfolded)
+        let sql = "SELECT sequence, buyer, timestamp, addend, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let read = |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));
         let (watermark, newest) = moment.prepare_cached(sql)?.query_row([], read)?;
