@@ -93,6 +93,7 @@ mod error;
 #[path = "../tests/kafka/fixture.rs"]
 mod fixture;
 mod log;
+mod number;
 mod options;
 mod producer;
 mod record;

@@ -8,6 +8,8 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, O
 use shop_core::Timestamp;
 use shop_core::log::{Headers, HeadersBuilder, LogRecord};
 
+use crate::number::unsigned;
+
 /// Copies `message` into a record: a message keeps its whole fetch response in memory. The bytes are written to
 /// `buffer`, which the records of a batch share, for few allocations.
 pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) -> LogRecord {
@@ -19,8 +21,7 @@ pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut)
         buffer.split().freeze()
     };
     let (key, value) = (message.key().map(&mut copy), message.payload().map(&mut copy));
-    // Offsets of delivered records are never negative.
-    let offset = u64::try_from(message.offset()).unwrap_or_default();
+    let offset = unsigned(message.offset());
     let headers = message.headers().map(|headers| from_headers(headers, buffer)).unwrap_or_default();
     LogRecord::new(offset, timestamp, value).with_key(key).with_headers(headers)
 }

@@ -1,7 +1,6 @@
 //! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
 
 use std::collections::BTreeMap;
-use std::num::TryFromIntError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
+use crate::number::{int32, int64, unsigned};
 use crate::record::from_message;
 use crate::shared::Shared;
 use crate::standalone::REQUEST_TIMEOUT;
@@ -40,8 +40,8 @@ const MAX_ELECTION_PAUSES: usize = 100;
 #[derive(Debug)]
 pub(crate) enum ScanRange {
     All,
-    /// From these offsets, by partition. Partitions without one are scanned from their start.
-    From(BTreeMap<u32, u64>),
+    /// From this start on. A topic that was created again is read from its beginning.
+    From(TailStart),
     /// From an offset to an end, by partition, which the topic had recently: they are not compared with its ends.
     Between(Spans),
     /// The record at an offset of a partition, if the topic has it.
@@ -55,32 +55,16 @@ pub(crate) type Spans = BTreeMap<u32, (u64, u64)>;
 /// The number of offsets behind the ends of partitions.
 pub(crate) type Unstable = BTreeMap<u32, u64>;
 
-fn signed(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
-}
-
 impl ScanRange {
     /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
-    fn of(&self, partition: i32, low: i64, high: i64) -> (i64, i64) {
+    fn of(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
         match self {
             Self::All | Self::Between(_) => (low, high),
-            Self::At(index, offset) if u32::try_from(partition) == Ok(*index) => {
-                (signed(*offset).max(low), signed(offset.saturating_add(1)).min(high))
+            Self::At(index, offset) if *index == partition => {
+                ((*offset).max(low), offset.saturating_add(1).min(high))
             }
             Self::At(..) => (high, high),
-            // A topic that was created again is read from its start.
-            Self::From(next) => {
-                let next = u32::try_from(partition).ok().and_then(|index| next.get(&index));
-                (
-                    next.map(|next| signed(*next)).filter(|next| (low..=high).contains(next)).unwrap_or(low),
-                    high,
-                )
-            }
-            Self::Tail(start) => {
-                let offset = |offset| u64::try_from(offset).unwrap_or_default();
-                let index = u32::try_from(partition).unwrap_or_default();
-                (signed(start.offset(index, offset(low), offset(high))), high)
-            }
+            Self::From(start) | Self::Tail(start) => (start.offset(partition, low, high), high),
         }
     }
 
@@ -131,7 +115,7 @@ struct Scan {
     consumer: Observer,
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
-    ends: BTreeMap<i32, i64>,
+    ends: BTreeMap<u32, u64>,
     /// Whether it continues behind them.
     follows: bool,
     /// Whether the client fetches few records.
@@ -139,7 +123,7 @@ struct Scan {
     /// How often topics had been created again before.
     topic_changes: u64,
     /// Records that were read and not yet sent, and their size in bytes.
-    buffered: BTreeMap<i32, Vec<LogRecord>>,
+    buffered: BTreeMap<u32, Vec<LogRecord>>,
     bytes: usize,
     /// The memory that the records share.
     buffer: BytesMut,
@@ -150,22 +134,19 @@ impl Scan {
         let (few, topic_changes) = (range.is_few(), log.health.topic_changes());
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
-        let (mut ends, mut read, mut unstable) = (BTreeMap::new(), Spans::new(), Unstable::new());
+        let (mut ends, mut unstable) = (BTreeMap::new(), Unstable::new());
         // Before the stable ends, which are behind them unless a transaction is open.
         let unstable_ends = match range.follows() {
             true => spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?,
-            false => BTreeMap::new(),
+            false => Spans::new(),
         };
-        for (partition, (start, end)) in spans(&consumer, &topic, range)? {
-            let offset = Offset::Offset(start);
-            assignment.add_partition_offset(&topic, partition, offset).map_err(from_kafka)?;
-            ends.insert(partition, end);
-            // Neither partition numbers nor offsets are ever negative.
-            let unsigned = |offset| u64::try_from(offset).unwrap_or_default();
-            let index = u32::try_from(partition).unwrap_or_default();
-            read.insert(index, (unsigned(start), unsigned(end)));
-            if let Some((_, last)) = unstable_ends.get(&partition).filter(|(_, last)| *last > end) {
-                unstable.insert(index, unsigned(last - end));
+        let read = spans(&consumer, &topic, range)?;
+        for (partition, (start, end)) in &read {
+            let offset = Offset::Offset(int64(*start));
+            assignment.add_partition_offset(&topic, int32(*partition), offset).map_err(from_kafka)?;
+            ends.insert(*partition, *end);
+            if let Some((_, last)) = unstable_ends.get(partition).filter(|(_, last)| last > end) {
+                unstable.insert(*partition, last - end);
             }
         }
         if !ends.is_empty() {
@@ -173,21 +154,9 @@ impl Scan {
             // The last scan of the client has paused them.
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
-        let (follows, buffered) = (range.follows(), BTreeMap::new());
-        Ok((
-            Self {
-                consumer,
-                topic,
-                ends,
-                follows,
-                few,
-                topic_changes,
-                buffered,
-                bytes: 0,
-                buffer: BytesMut::new(),
-            },
-            (read, unstable),
-        ))
+        let (follows, buffered, buffer) = (range.follows(), BTreeMap::new(), BytesMut::new());
+        let scan = Self { consumer, topic, ends, follows, few, topic_changes, buffered, bytes: 0, buffer };
+        Ok((scan, (read, unstable)))
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.
@@ -210,12 +179,11 @@ impl Scan {
                     let timed_out = || kafka_error(ErrorKind::Unavailable, message);
                     let error = log.health.explain(last_error.unwrap_or_else(timed_out));
                     // If the receiver is dropped, the scan is over anyway.
-                    let _receiver_dropped = batches.blocking_send(Err(error));
-                    return;
+                    return drop(batches.blocking_send(Err(error)));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) if self.follows => continue,
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.ends.remove(&partition);
+                    self.ends.remove(&unsigned::<u32>(partition));
                 }
                 Some(Err(error)) if self.few && is_outside(&error) => self.ends.clear(),
                 // librdkafka recovers by itself, or the scan times out.
@@ -225,16 +193,13 @@ impl Scan {
                 }
                 Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => {
                     let message = "a topic was deleted and created again while it was read";
-                    let _receiver_dropped =
-                        batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message)));
-                    return;
+                    return drop(batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message))));
                 }
                 Some(Ok(message)) => {
-                    let position =
-                        (rdkafka::Message::partition(&message), rdkafka::Message::offset(&message));
+                    let partition = unsigned(rdkafka::Message::partition(&message));
                     let record = from_message(&message, &mut self.buffer);
                     drop(message);
-                    self.push(position, record);
+                    self.push(partition, record);
                 }
             }
             let full =
@@ -254,27 +219,27 @@ impl Scan {
         self.buffered.values().map(Vec::len).sum()
     }
 
-    fn push(&mut self, (partition, offset): (i32, i64), record: LogRecord) {
-        if self.follows {
+    fn push(&mut self, partition: u32, record: LogRecord) {
+        let next = record.offset + 1;
+        let end = match self.ends.get(&partition) {
+            _ if self.follows => u64::MAX,
+            Some(end) => *end,
+            None => return,
+        };
+        if next <= end {
             self.bytes += record.size();
             self.buffered.entry(partition).or_default().push(record);
-            return;
         }
-        let Some(end) = self.ends.get(&partition).copied() else { return };
-        if offset < end {
-            self.bytes += record.size();
-            self.buffered.entry(partition).or_default().push(record);
-        }
-        if offset + 1 >= end {
+        if next >= end {
             self.ends.remove(&partition);
             self.pause(partition);
         }
     }
 
     /// Pauses a completely read partition: its later records need not be fetched.
-    fn pause(&self, partition: i32) {
+    fn pause(&self, partition: u32) {
         let mut ended = TopicPartitionList::new();
-        ended.add_partition(&self.topic, partition);
+        ended.add_partition(&self.topic, int32(partition));
         if let Err(error) = self.consumer.pause(&ended) {
             tracing::debug!(%error, "failed to pause a completely read partition");
         }
@@ -283,31 +248,24 @@ impl Scan {
     /// Sends the buffered records. Returns false if the receiver was dropped.
     fn flush(&mut self, batches: &mpsc::Sender<Result<ScanBatch>>) -> bool {
         self.bytes = 0;
-        std::mem::take(&mut self.buffered).into_iter().all(|(partition, records)| {
-            // Partition numbers are never negative.
-            let partition = u32::try_from(partition).unwrap_or_default();
-            batches.blocking_send(Ok(ScanBatch { partition, records })).is_ok()
-        })
+        let send = |(partition, records)| batches.blocking_send(Ok(ScanBatch { partition, records })).is_ok();
+        std::mem::take(&mut self.buffered).into_iter().all(send)
     }
 }
 
 /// Returns the first offset and the end of the partitions that have records in `range`.
-fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap<i32, (i64, i64)>> {
+fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<Spans> {
     if let ScanRange::Between(spans) = range {
         // No request: the consumer stops where the log does.
-        let spans = spans
-            .iter()
-            .map(|(index, (start, end))| Ok((i32::try_from(*index)?, (signed(*start), signed(*end)))));
-        return spans.collect::<Result<_, TryFromIntError>>().map_err(|error| {
-            kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range").with_source(error)
-        });
+        return Ok(spans.clone());
     }
-    let mut spans = BTreeMap::new();
+    let mut spans = Spans::new();
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         let (low, high) = watermarks(consumer, topic, partition)?;
-        let (start, end) = range.of(partition, low, high);
+        let index = unsigned(partition);
+        let (start, end) = range.of(index, unsigned(low), unsigned(high));
         if start < end || range.follows() {
-            spans.insert(partition, (start, end));
+            spans.insert(index, (start, end));
         }
     }
     Ok(spans)

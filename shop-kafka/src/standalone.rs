@@ -17,6 +17,7 @@ use crate::client::{
 };
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
+use crate::number::unsigned;
 use crate::shared::Shared;
 use crate::topic_monitor::Observer;
 
@@ -122,7 +123,7 @@ fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
         if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset())
             && !is_of_other_topic(element.metadata(), id.as_ref())
         {
-            positions.insert(index, u64::try_from(next).unwrap_or_default());
+            positions.insert(index, unsigned(next));
         }
     }
     Ok(positions)

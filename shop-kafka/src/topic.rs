@@ -14,6 +14,7 @@ use crate::KafkaLogOptions;
 use crate::client::{Context, Health};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
+use crate::number::int32;
 use crate::topic_monitor::TopicAdmin;
 
 /// A required topic, and its last known state.
@@ -289,8 +290,8 @@ impl Topic {
             return Err(self.missing());
         }
         // -1 selects the cluster's default.
-        let replication = TopicReplication::Fixed(self.options.replication_factor.map_or(-1, number));
-        let topic = NewTopic::new(&self.name, number(self.partitions), replication);
+        let replication = TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
+        let topic = NewTopic::new(&self.name, int32(self.partitions), replication);
         let topic = self.config.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
         for topic in created {
@@ -327,10 +328,6 @@ impl Topic {
         let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
         kafka_error(kind, message).with_source(error)
     }
-}
-
-fn number(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// What the brokers say of an existing topic.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
+use shop_core::Result;
 use shop_core::log::Partition;
-use shop_core::{ErrorKind, Result};
 
 use super::member::{Consumer, Member};
 use crate::client::is_of_other_topic;
-use crate::error::{from_kafka, kafka_error};
+use crate::error::from_kafka;
+use crate::number::int32;
 
 /// A membership in a group, and what it learns from the brokers.
 pub(super) trait Membership {
@@ -62,7 +63,7 @@ impl Membership for (&Member, &Consumer) {
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<(i64, bool)>> {
         let (member, consumer) = self;
         let mut list = TopicPartitionList::new();
-        list.add_partition(&member.log.topic.name, signed(index)?);
+        list.add_partition(&member.log.topic.name, int32(index));
         let found = consumer.committed_offsets(list, timeout).map_err(from_kafka)?;
         for element in found.elements() {
             element.error().map_err(from_kafka)?;
@@ -76,19 +77,19 @@ impl Membership for (&Member, &Consumer) {
     fn seek(&self, index: u32, offset: i64, timeout: Duration) -> Result<()> {
         let (member, consumer) = self;
         let offset = Offset::Offset(offset);
-        consumer.seek(&member.log.topic.name, signed(index)?, offset, timeout).map_err(from_kafka)
+        consumer.seek(&member.log.topic.name, int32(index), offset, timeout).map_err(from_kafka)
     }
 
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
         let (member, consumer) = self;
-        consumer.fetch_watermarks(&member.log.topic.name, signed(index)?, timeout).map_err(from_kafka)
+        consumer.fetch_watermarks(&member.log.topic.name, int32(index), timeout).map_err(from_kafka)
     }
 
     fn commit_start(&self, index: u32, low: i64) -> Result<()> {
         let (member, consumer) = self;
         let mut list = TopicPartitionList::new();
         let topic = &member.log.topic.name;
-        list.add_partition_offset(topic, signed(index)?, Offset::Offset(low)).map_err(from_kafka)?;
+        list.add_partition_offset(topic, int32(index), Offset::Offset(low)).map_err(from_kafka)?;
         member.state_topic_id(&mut list);
         consumer.commit(&list, CommitMode::Async).map_err(from_kafka)
     }
@@ -96,9 +97,4 @@ impl Membership for (&Member, &Consumer) {
     fn pause(&self, time: Duration) {
         self.0.queue.wait_for_close(time);
     }
-}
-
-fn signed(index: u32) -> Result<i32> {
-    i32::try_from(index)
-        .map_err(|_too_large| kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range"))
 }

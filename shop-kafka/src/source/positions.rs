@@ -12,6 +12,7 @@ use shop_core::{ErrorKind, Result};
 
 use super::membership::Membership;
 use crate::error::kafka_error;
+use crate::number::unsigned;
 
 /// The positions of the reader thread.
 #[derive(Debug, Default)]
@@ -208,11 +209,6 @@ fn new_gap(
     cause: GapCause,
 ) -> Option<Gap> {
     Some(Gap::new(member.partition(index, epoch)?, unsigned(from), unsigned(to), cause))
-}
-
-/// Kafka's offsets are signed, and never negative.
-fn unsigned(offset: i64) -> u64 {
-    u64::try_from(offset).unwrap_or_default()
 }
 
 #[cfg(test)]
