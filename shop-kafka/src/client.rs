@@ -1,7 +1,6 @@
 //! What all librdkafka clients share: the context, which receives their log lines, errors and statistics, and threads.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,12 +116,6 @@ pub(crate) struct Context<T> {
 impl<T> Context<T> {
     pub(crate) fn new(health: Arc<Health>, on_statistics: Option<OnStatistics>, own: T) -> Self {
         Self { health, on_statistics, token_requested: AtomicBool::new(false), own }
-    }
-}
-
-impl<T> Debug for Context<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("health", &self.health).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The producer, which all writers share. It is replaced after a fatal error.
 
-use std::fmt::{self, Debug};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -234,12 +233,6 @@ impl Drop for ProducerHandle {
                 tracing::warn!(%error, "producer closed with unacknowledged records");
             }
         });
-    }
-}
-
-impl Debug for ProducerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProducerHandle").finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the ports of a log share.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +18,6 @@ use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 
 /// A log, with the clients of its ports.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<Health>,
@@ -85,5 +85,11 @@ impl Shared {
     /// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
     pub(crate) fn durability(&self) -> Durability {
         Durability::Broker { replicas: self.topic.guaranteed_replicas() }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("topic", &self.topic).finish_non_exhaustive()
     }
 }

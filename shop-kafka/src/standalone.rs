@@ -1,7 +1,6 @@
 //! Consumers that join no group: for scans, and for the committed positions of a group.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -127,12 +126,6 @@ fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
         }
     }
     Ok(positions)
-}
-
-impl fmt::Debug for IdleConsumers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdleConsumers").finish_non_exhaustive()
-    }
 }
 
 impl Drop for IdleConsumers {

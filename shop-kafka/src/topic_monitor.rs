@@ -1,6 +1,5 @@
 //! Keeps the state of topics current, in a thread with one shared client.
 
-use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -130,12 +129,6 @@ impl TopicMonitor {
         let result =
             tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
         result.map_err(|error| self.admin.health.explain(error).with_outcome(Outcome::NotApplied))
-    }
-}
-
-impl fmt::Debug for TopicMonitor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopicMonitor").finish_non_exhaustive()
     }
 }
 

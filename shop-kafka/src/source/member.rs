@@ -1,7 +1,6 @@
 //! The state of a group member: owned partitions, commits and lag.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::shared::Shared;
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
+#[derive(Debug)]
 pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
@@ -244,16 +244,6 @@ fn to_commit(
         list.add_partition(topic, partition).set_offset(Offset::Offset(offset))?;
     }
     Ok(list)
-}
-
-impl Debug for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("group", &self.group)
-            .field("queue", &self.queue)
-            .field("owned", &self.owned)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Returns the consumer lag of each partition of `topic` for which it is known. `delivered` returns the offset after
