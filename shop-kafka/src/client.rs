@@ -125,14 +125,16 @@ pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
     !metadata.is_empty() && id.is_some_and(|id| **id != *metadata)
 }
 
+/// A client for metadata and scans, which joins no group.
+pub(crate) type Observer = BaseConsumer<Context<()>>;
+
+impl ConsumerContext for Context<()> {}
+
 /// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
 const MAX_LINES: usize = 1_000;
 
 /// Delivers the log lines and errors of a client that has no partitions, and so no record.
-pub(crate) fn deliver_events<T>(consumer: &BaseConsumer<Context<T>>)
-where
-    Context<T>: ConsumerContext,
-{
+pub(crate) fn deliver_events(consumer: &Observer) {
     (0..MAX_LINES).for_each(|_| drop(consumer.poll(Duration::ZERO)));
 }
 
@@ -141,10 +143,7 @@ const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait
 /// for it.
-pub(crate) fn authenticate<T>(consumer: &BaseConsumer<Context<T>>)
-where
-    Context<T>: ConsumerContext,
-{
+pub(crate) fn authenticate(consumer: &Observer) {
     let context = Arc::clone(consumer.context());
     let deadline = Instant::now() + TOKEN_REQUEST_TIMEOUT;
     while context.health.oauth.is_some()

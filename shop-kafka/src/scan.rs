@@ -14,13 +14,12 @@ use shop_core::log::{LogRecord, TailStart};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{partitions, start_thread};
+use crate::client::{Observer, partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
 use crate::number::{int32, int64, unsigned};
 use crate::record::from_message;
 use crate::shared::Shared;
 use crate::standalone::REQUEST_TIMEOUT;
-use crate::topic_monitor::Observer;
 
 /// Consecutive records of one partition.
 #[derive(Debug)]

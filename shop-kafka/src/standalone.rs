@@ -12,13 +12,12 @@ use shop_core::log::Offsets;
 use shop_core::{ErrorKind, Result};
 
 use crate::client::{
-    Context, authenticate, close_in_background, deliver_events, is_of_other_topic, lock, partitions,
+    Context, Observer, authenticate, close_in_background, deliver_events, is_of_other_topic, lock, partitions,
 };
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::number::unsigned;
 use crate::shared::Shared;
-use crate::topic_monitor::Observer;
 
 /// The timeout of a request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,19 +7,16 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use crate::client::{Context, Health, authenticate, close_in_background, deliver_events, start_thread};
+use crate::client::{
+    Context, Health, Observer, authenticate, close_in_background, deliver_events, start_thread,
+};
 use crate::error::{from_kafka, kafka_error, not_reached};
 use crate::topic::{Description, Topic};
 use crate::{KafkaLogOptions, SaslMechanism, config};
-
-/// A client for metadata requests.
-pub(crate) type Observer = BaseConsumer<Context<()>>;
-
-impl ConsumerContext for Context<()> {}
 
 /// Describes and creates topics.
 #[derive(Clone)]
