@@ -7,7 +7,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use shop_core::log::RecordPosition;
+use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
@@ -39,14 +39,6 @@ impl ProducerContext for Context<Deliveries> {
 
 fn position(message: &BorrowedMessage<'_>) -> Option<(u32, u64)> {
     Some((message.partition().try_into().ok()?, message.offset().try_into().ok()?))
-}
-
-/// A record to enqueue.
-pub(crate) struct OutgoingRecord<'a> {
-    pub(crate) topic: &'a Arc<str>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: OwnedHeaders,
 }
 
 struct Current {
@@ -93,8 +85,9 @@ impl ProducerHandle {
     }
 
     fn create(&self) -> Result<Current> {
-        let producer = Arc::new(create_producer(&self.options, &self.health)?);
-        Ok(Current { producer, created: Instant::now() })
+        let context = Context::new(Arc::clone(&self.health), None, Deliveries);
+        let producer = Producer::from_config_and_context(&config::producer(&self.options), context);
+        Ok(Current { producer: Arc::new(producer.map_err(from_kafka)?), created: Instant::now() })
     }
 
     /// Creates the producer before the first record, which then does not wait for a connection.
@@ -110,24 +103,22 @@ impl ProducerHandle {
         found.map_err(|error| self.health.explain(error))
     }
 
-    /// Adds a record to the queue, for the partition of its key.
-    pub(crate) fn enqueue(&self, record: OutgoingRecord<'_>) -> Result<PendingDelivery> {
-        self.enqueue_to(None, record)
-    }
-
-    /// Adds a record to the queue, for `partition`, or for the partition of its key if that is `None`.
-    pub(crate) fn enqueue_to(
+    /// Adds the key and the value of `record` to the queue, with `headers`, for `partition`, or for the partition of its
+    /// key if that is `None`.
+    pub(crate) fn enqueue(
         &self,
+        topic: &Arc<str>,
         partition: Option<i32>,
-        record: OutgoingRecord<'_>,
+        record: &LogRecord,
+        headers: OwnedHeaders,
     ) -> Result<PendingDelivery> {
         let (sender, delivered) = oneshot::channel();
-        let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(sender)).headers(record.headers);
-        native.key = record.key;
-        native.payload = record.value;
+        let mut native = BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
+        native.key = record.key.as_deref();
+        native.payload = record.value.as_deref();
         native.partition = partition;
         self.send(native)?;
-        Ok(PendingDelivery { topic: Arc::clone(record.topic), delivered, timeout: None })
+        Ok(PendingDelivery { topic: Arc::clone(topic), delivered })
     }
 
     fn send(&self, record: BaseRecord<'_, [u8], [u8], Box<oneshot::Sender<Delivered>>>) -> Result<()> {
@@ -236,11 +227,6 @@ impl Drop for ProducerHandle {
     }
 }
 
-fn create_producer(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
-    let context = Context::new(Arc::clone(health), None, Deliveries);
-    Producer::from_config_and_context(&config::producer(options), context).map_err(from_kafka)
-}
-
 /// How often a record is enqueued at most, if no broker reports its position.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -249,17 +235,9 @@ const MAX_ATTEMPTS: usize = 3;
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
     delivered: oneshot::Receiver<Delivered>,
-    /// A timeout shorter than librdkafka's delivery timeout, which ends every delivery.
-    timeout: Option<Duration>,
 }
 
 impl PendingDelivery {
-    /// Limits [`delivered`](Self::delivered) to `timeout`.
-    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// Waits until all in-sync replicas have the record. Returns its position.
     ///
     /// If no broker reports a position, `enqueue` adds the record once more. librdkafka infers such a success from
@@ -286,16 +264,9 @@ impl PendingDelivery {
 
     /// Waits for the delivery report.
     async fn reported(self, producer: &ProducerHandle) -> Reported {
-        let delivered = match self.timeout {
-            None => self.delivered.await,
-            Some(timeout) => tokio::time::timeout(timeout, self.delivered).await.map_err(|_elapsed| {
-                from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
-            })?,
-        };
         let closed = "the producer was closed before the record was acknowledged";
-        let delivered =
-            delivered.map_err(|error| kafka_error(ErrorKind::Unavailable, closed).with_source(error))?;
-        let position = delivered.map_err(|error| producer.rejected(error))?;
+        let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
+        let position = self.delivered.await.map_err(closed)?.map_err(|error| producer.rejected(error))?;
         Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
     }
 }

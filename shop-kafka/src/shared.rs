@@ -11,7 +11,7 @@ use shop_core::{Clock, Result, SystemClock};
 use crate::KafkaLogOptions;
 use crate::client::Health;
 use crate::dead_letters::index::Index;
-use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
+use crate::producer::{PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
 use crate::standalone::IdleConsumers;
 use crate::topic::Topic;
@@ -55,12 +55,7 @@ impl Shared {
 
     /// Adds a record to the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producer.enqueue(OutgoingRecord {
-            topic: &self.topic.name,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: to_headers(&record.headers, &[]),
-        })
+        self.producer.enqueue(&self.topic.name, None, record, to_headers(&record.headers, &[]))
     }
 
     pub(crate) fn dead_letters(&self) -> Arc<Topic> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use shop_core::log::LogRecord;
 use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::batch::BatchRoom;
-use crate::error::{closed, kafka_error, not_reached, too_late};
+use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
 use crate::producer::PendingDelivery;
 use crate::shared::Shared;
 
@@ -80,8 +81,11 @@ impl KafkaSink {
             if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
-            let delivery = log.enqueue(&record)?.with_timeout(left);
-            receipt(&log, id, delivery, || log.enqueue(&record)).await
+            let published = receipt(&log, id, log.enqueue(&record)?, || log.enqueue(&record));
+            // Shorter than librdkafka's delivery timeout, which ends every other delivery.
+            tokio::time::timeout(left, published).await.unwrap_or_else(|_elapsed| {
+                Err(from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)))
+            })
         });
         let aborted = |error| kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error);
         task.await.map_err(aborted)?

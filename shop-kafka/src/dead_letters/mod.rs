@@ -16,11 +16,11 @@ use shop_core::log::{
     CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason,
     RecordId, RecordType, Resolution,
 };
-use shop_core::{ErrorKind, Result, Retry};
+use shop_core::{ErrorKind, Result, Retry, Timestamp};
 use tokio::time::Instant;
 
 use crate::error::kafka_error;
-use crate::producer::{OutgoingRecord, PendingDelivery};
+use crate::producer::PendingDelivery;
 use crate::record::to_headers;
 use crate::scan::{ScanBatch, ScanRange, scan};
 use crate::shared::Shared;
@@ -131,13 +131,8 @@ async fn deliver(
 impl KafkaDeadLetters {
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let enqueue = |index: usize| {
-            let DeadLetter { record, .. } = &dead_letters[index];
-            self.log.producer.enqueue(OutgoingRecord {
-                topic: &self.topic.name,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: codec::headers(&dead_letters[index]),
-            })
+            let (record, headers) = (&dead_letters[index].record, codec::headers(&dead_letters[index]));
+            self.log.producer.enqueue(&self.topic.name, None, record, headers)
         };
         deliver(&self.log, dead_letters.len(), enqueue).await
     }
@@ -202,15 +197,14 @@ impl KafkaDeadLetters {
             deliver(&self.log, records.len(), |index| self.log.enqueue(&records[index])).await?;
         }
         self.topic.ready(self.log.options.publish_timeout).await?;
+        let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let partitions = tokio::task::spawn_blocking(move || log.producer.partitions(&topic)).await;
         let aborted = |error| kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error);
         for partition in partitions.map_err(aborted)?? {
             let enqueue = |index: usize| {
                 let headers = marker(&dead_letters[index], of, resolution);
-                let outgoing =
-                    OutgoingRecord { topic: &self.topic.name, key: None, value: Some(&[]), headers };
-                self.log.producer.enqueue_to(Some(partition), outgoing)
+                self.log.producer.enqueue(&self.topic.name, Some(partition), &empty, headers)
             };
             deliver(&self.log, dead_letters.len(), enqueue).await?;
         }
