@@ -229,6 +229,16 @@ pub(crate) fn start_thread(
     Ok(token)
 }
 
+/// Runs `call` on a thread for blocking work. The error of one that has panicked names it as `what`.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> shop_core::Result<T> + Send + 'static,
+) -> shop_core::Result<T> {
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
+        Err(kafka_error(ErrorKind::Internal, format!("{what} aborted")).with_source(error))
+    })
+}
+
 /// Calls `first`, then drops `value`, in a new thread: closing a client blocks.
 pub(crate) fn close_in_background<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
     let ending = start_thread("shop-kafka-end", move || {

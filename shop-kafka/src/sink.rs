@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::batch::BatchRoom;
+use crate::client::blocking;
 use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
 use crate::producer::PendingDelivery;
 use crate::shared::Shared;
@@ -145,10 +146,7 @@ impl PurchaseSink for KafkaSink {
         self.abandoned.cancel();
         let log = Arc::clone(&self.log);
         let left = deadline.saturating_sub(started.elapsed());
-        let flushed = tokio::task::spawn_blocking(move || log.producer.flush(left));
-        flushed.await.unwrap_or_else(|error| {
-            Err(kafka_error(ErrorKind::Internal, "flush task aborted").with_source(error))
-        })?;
+        blocking("flush task", move || log.producer.flush(left)).await?;
         in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), Ok)
     }
 }

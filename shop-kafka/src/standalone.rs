@@ -8,14 +8,15 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
+use shop_core::Result;
 use shop_core::log::Offsets;
-use shop_core::{ErrorKind, Result};
 
 use crate::client::{
-    Context, Observer, authenticate, close_in_background, deliver_events, is_of_other_topic, lock, partitions,
+    Context, Observer, authenticate, blocking, close_in_background, deliver_events, is_of_other_topic, lock,
+    partitions,
 };
 use crate::config;
-use crate::error::{from_kafka, kafka_error};
+use crate::error::from_kafka;
 use crate::number::unsigned;
 use crate::shared::Shared;
 
@@ -101,9 +102,7 @@ impl Shared {
             log.keep(group, false, consumer);
             Ok(found)
         };
-        let aborted =
-            |error| kafka_error(ErrorKind::Internal, "request of a group aborted").with_source(error);
-        tokio::task::spawn_blocking(read).await.map_err(aborted)?
+        blocking("request of a group", read).await
     }
 }
 

@@ -11,7 +11,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Context, Health};
+use crate::client::{Context, Health, blocking};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
@@ -130,9 +130,7 @@ impl Topic {
         }
         let (admin, name) = (admin.clone(), Arc::clone(&self.name));
         let ping = move || check_served(&admin.observer, &admin.health, &name, PING_TIMEOUT);
-        let aborted =
-            |error| Err(kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error));
-        let result = tokio::task::spawn_blocking(ping).await.unwrap_or_else(aborted);
+        let result = blocking("metadata request", ping).await;
         *last = Some((Instant::now(), result.clone()));
         result
     }

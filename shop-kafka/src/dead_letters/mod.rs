@@ -19,6 +19,7 @@ use shop_core::log::{
 use shop_core::{ErrorKind, Result, Retry, Timestamp};
 use tokio::time::Instant;
 
+use crate::client::blocking;
 use crate::error::kafka_error;
 use crate::producer::PendingDelivery;
 use crate::record::to_headers;
@@ -199,9 +200,7 @@ impl KafkaDeadLetters {
         self.topic.ready(self.log.options.publish_timeout).await?;
         let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
-        let partitions = tokio::task::spawn_blocking(move || log.producer.partitions(&topic)).await;
-        let aborted = |error| kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error);
-        for partition in partitions.map_err(aborted)?? {
+        for partition in blocking("metadata request", move || log.producer.partitions(&topic)).await? {
             let enqueue = |index: usize| {
                 let headers = marker(&dead_letters[index], of, resolution);
                 self.log.producer.enqueue(&self.topic.name, Some(partition), &empty, headers)

@@ -24,7 +24,7 @@ use shop_core::{ErrorKind, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::start_thread;
+use crate::client::{blocking, start_thread};
 use crate::error::{closed, kafka_error};
 use crate::shared::Shared;
 use member::Member;
@@ -117,15 +117,11 @@ impl LogSource for KafkaSource {
                 let _turn = turn;
                 member.commit(&positions)
             };
-            tokio::task::spawn_blocking(commit).await
+            blocking("commit", commit).await
         };
-        match tokio::time::timeout(self.commit_timeout(), outcomes).await {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(aborted)) => Err(kafka_error(ErrorKind::Internal, "commit aborted").with_source(aborted)),
-            Err(_elapsed) => {
-                Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
-            }
-        }
+        tokio::time::timeout(self.commit_timeout(), outcomes).await.unwrap_or_else(|_elapsed| {
+            Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
+        })
     }
 
     async fn lag(&self) -> Result<Lag> {
