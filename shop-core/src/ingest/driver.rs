@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::IngestCounters;
 use super::event::{Action, BatchEvent, BatchState, Event, SourceAnswer, Wants, Work};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
-use super::status::{Phase, StatusSender};
+use super::status::Phase;
 use super::worker::{BatchWorker, Job};
+use super::{IngestCounters, IngestStatus};
 use crate::log::{CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, failpoints};
@@ -29,7 +29,7 @@ const EVENTS: usize = 64;
 pub(super) struct Driver<R: Record> {
     source: Arc<dyn LogSource>,
     worker: Arc<BatchWorker<R>>,
-    status: StatusSender,
+    status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
     pipeline: Pipeline,
     /// Revocations that were not answered yet, by number.
@@ -45,7 +45,7 @@ impl<R: Record> Driver<R> {
     pub(super) fn new(
         source: Arc<dyn LogSource>,
         worker: BatchWorker<R>,
-        status: StatusSender,
+        status: watch::Sender<IngestStatus>,
         observer: Option<Arc<dyn IngestObserver>>,
     ) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
@@ -86,7 +86,7 @@ impl<R: Record> Driver<R> {
                 self.close(deadline).await;
                 let failure = self.pipeline.failure();
                 self.end(failure.clone());
-                return failure.map_or_else(|| Ok(self.status.counters()), Err);
+                return failure.map_or_else(|| Ok(self.status.borrow().counters), Err);
             }
         }
     }
@@ -190,7 +190,7 @@ impl<R: Record> Driver<R> {
 
     fn publish_status(&mut self) {
         let Self { status, pipeline, .. } = self;
-        status.update(|status| pipeline.report(status));
+        status.send_if_modified(|status| pipeline.report(status));
         pipeline.log_transitions();
     }
 
@@ -215,14 +215,15 @@ impl<R: Record> Driver<R> {
             tracing::error!(error = %error.chain(), "ingest stopped");
         }
         self.stops.values().for_each(CancellationToken::cancel);
-        self.status.stop(failure);
+        self.status.send_modify(|status| status.stop(failure));
     }
 }
 
 /// A pipeline that was dropped or has panicked must not report that it runs.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
-        if self.status.phase() != Phase::Stopped {
+        let phase = self.status.borrow().phase;
+        if phase != Phase::Stopped {
             let broken = Error::new(ErrorKind::Internal, "the pipeline was dropped or has panicked");
             let failure = self.pipeline.failure().unwrap_or_else(|| broken.with_origin("ingest"));
             self.end(Some(failure));

@@ -55,6 +55,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use tokio::sync::watch;
+
 pub use observer::{BatchReport, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
 pub use status::{Component, IngestCounters, IngestMonitor, IngestStatus, Phase, StuckRecord};
@@ -65,7 +67,6 @@ use crate::record::Record;
 use crate::{Purchase, Result};
 use breaker::DeadLetterBreaker;
 use driver::Driver;
-use status::StatusSender;
 use worker::BatchWorker;
 
 /// Stores the purchases of a log, as one member of a consumer group. With another type `R`, it applies the events of
@@ -101,7 +102,7 @@ use worker::BatchWorker;
 pub struct Ingest<R: Record = Purchase> {
     source: Arc<dyn LogSource>,
     worker: BatchWorker<R>,
-    status: StatusSender,
+    status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
 }
 
@@ -117,7 +118,7 @@ impl<R: Record> Ingest<R> {
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
         let worker = BatchWorker { store, dead_letters, options, breaker, taken: AtomicU64::new(0) };
-        Self { source, worker, status: StatusSender::new(), observer: None }
+        Self { source, worker, status: watch::Sender::default(), observer: None }
     }
 
     /// The same pipeline with an observer that is called after every batch.
@@ -130,7 +131,7 @@ impl<R: Record> Ingest<R> {
     /// A handle to the state of this pipeline. It does not keep the pipeline alive.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
-        self.status.monitor(Arc::downgrade(&self.source))
+        IngestMonitor { status: self.status.subscribe(), source: Arc::downgrade(&self.source) }
     }
 
     /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.

@@ -50,6 +50,18 @@ pub struct IngestStatus {
     pub fatal_error: Option<Error>,
 }
 
+impl IngestStatus {
+    /// The pipeline has ended: nothing is in flight any more. Its errors stay visible.
+    pub(super) fn stop(&mut self, failure: Option<Error>) {
+        self.phase = Phase::Stopped;
+        (self.in_flight, self.in_flight_records, self.in_flight_bytes) = (0, 0, 0);
+        self.failing_since.clear();
+        self.oldest_uncommitted.values_mut().for_each(|oldest| *oldest = None);
+        self.stuck = None;
+        self.fatal_error = failure;
+    }
+}
+
 /// A record that the store fails over although it is healthy. It is retried.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -156,9 +168,9 @@ impl IngestCounters {
 /// A handle to the status of an ingest. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct IngestMonitor {
-    status: watch::Receiver<IngestStatus>,
+    pub(super) status: watch::Receiver<IngestStatus>,
     /// Weak: a monitor does not keep the source alive.
-    source: Weak<dyn LogSource>,
+    pub(super) source: Weak<dyn LogSource>,
 }
 
 impl IngestMonitor {
@@ -183,46 +195,5 @@ impl IngestMonitor {
         let mut watch = self.status.clone();
         let found = watch.wait_for(condition).await.map(|status| status.clone());
         found.unwrap_or_else(|_gone| self.status())
-    }
-}
-
-/// The sender of the status.
-#[derive(Debug)]
-pub(super) struct StatusSender {
-    status: watch::Sender<IngestStatus>,
-}
-
-impl StatusSender {
-    pub(super) fn new() -> Self {
-        Self { status: watch::Sender::new(IngestStatus::default()) }
-    }
-
-    pub(super) fn monitor(&self, source: Weak<dyn LogSource>) -> IngestMonitor {
-        IngestMonitor { status: self.status.subscribe(), source }
-    }
-
-    /// Changes the status. `change` returns whether it has changed anything.
-    pub(super) fn update(&self, change: impl FnOnce(&mut IngestStatus) -> bool) {
-        self.status.send_if_modified(change);
-    }
-
-    /// The pipeline has ended: nothing is in flight any more. Its errors stay visible.
-    pub(super) fn stop(&self, failure: Option<Error>) {
-        self.status.send_modify(|status| {
-            status.phase = Phase::Stopped;
-            (status.in_flight, status.in_flight_records, status.in_flight_bytes) = (0, 0, 0);
-            status.failing_since.clear();
-            status.oldest_uncommitted.values_mut().for_each(|oldest| *oldest = None);
-            status.stuck = None;
-            status.fatal_error = failure;
-        });
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.status.borrow().phase
-    }
-
-    pub(super) fn counters(&self) -> IngestCounters {
-        self.status.borrow().counters
     }
 }
