@@ -7,40 +7,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::IdempotencyKey;
+use crate::macros::named_enum;
 
 /// The result of a port call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The category of an error.
-///
-/// It determines what a caller can do. Error codes of drivers are in the message and in the source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The request is invalid: correct it.
-    Invalid,
-    /// Too many bytes for the log or the store: send less.
-    TooLarge,
-    /// The id is used by a purchase with different content.
-    Conflict,
-    /// The id was used by a purchase that was erased: use a new key.
-    Erased,
-    /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
-    Denied,
-    /// The backend is unavailable: retry.
-    Unavailable,
-    /// A bounded queue is full: slow down, then retry.
-    Overloaded,
-    /// No response within the timeout.
-    DeadlineExceeded,
-    /// The port was closed: open a new one.
-    Closed,
-    /// Not supported by this backend or this build.
-    Unsupported,
-    /// Stored data cannot be read.
-    Corrupt,
-    /// A defect of this program.
-    Internal,
+named_enum! {
+    /// The category of an error.
+    ///
+    /// It determines what a caller can do. Error codes of drivers are in the message and in the source. The names are
+    /// those in metrics, `/health` and dead letters, and the ends of the types of problems.
+    pub enum ErrorKind {
+        /// The request is invalid: correct it.
+        Invalid = "invalid",
+        /// Too many bytes for the log or the store: send less.
+        TooLarge = "too-large",
+        /// The id is used by a purchase with different content.
+        Conflict = "conflict",
+        /// The id was used by a purchase that was erased: use a new key.
+        Erased = "erased",
+        /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
+        Denied = "denied",
+        /// The backend is unavailable: retry.
+        Unavailable = "unavailable",
+        /// A bounded queue is full: slow down, then retry.
+        Overloaded = "overloaded",
+        /// No response within the timeout.
+        DeadlineExceeded = "deadline-exceeded",
+        /// The port was closed: open a new one.
+        Closed = "closed",
+        /// Not supported by this backend or this build.
+        Unsupported = "unsupported",
+        /// Stored data cannot be read.
+        Corrupt = "corrupt",
+        /// A defect of this program.
+        Internal = "internal",
+    }
 }
 
 /// Whether the call can be retried.

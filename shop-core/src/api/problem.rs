@@ -87,22 +87,6 @@ pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 /// The log no longer has the records behind a cursor of events.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-/// The kinds of errors, each of which has a type.
-const KINDS: [ErrorKind; 12] = [
-    ErrorKind::Invalid,
-    ErrorKind::TooLarge,
-    ErrorKind::Conflict,
-    ErrorKind::Erased,
-    ErrorKind::Denied,
-    ErrorKind::Unavailable,
-    ErrorKind::Overloaded,
-    ErrorKind::DeadlineExceeded,
-    ErrorKind::Closed,
-    ErrorKind::Unsupported,
-    ErrorKind::Corrupt,
-    ErrorKind::Internal,
-];
-
 /// All types of problems.
 pub fn types() -> impl Iterator<Item = &'static str> {
     let of_resources = [
@@ -115,7 +99,7 @@ pub fn types() -> impl Iterator<Item = &'static str> {
         CURSOR_EXPIRED,
         RATE_EXCEEDED,
     ];
-    KINDS.into_iter().map(problem_type).chain(of_resources)
+    ErrorKind::ALL.into_iter().map(problem_type).chain(of_resources)
 }
 
 /// The `type` of a problem of `kind`.
@@ -137,16 +121,21 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
     }
 }
 
-impl ErrorKind {
-    /// The word in metrics, `/health` and dead letters, such as `too-large`: the end of the type of its problem.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        problem_type(self).trim_start_matches("/problems/")
-    }
-}
-
 /// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
 pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
-    KINDS.into_iter().find(|kind| self::problem_type(*kind) == problem_type)
+    ErrorKind::ALL.into_iter().find(|kind| self::problem_type(*kind) == problem_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_ends_with_the_name_of_its_kind() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(problem_type(kind), format!("/problems/{}", kind.as_str()));
+            assert_eq!(kind_of_problem(problem_type(kind)), Some(kind));
+        }
+    }
 }
