@@ -37,8 +37,8 @@ use crate::ports::{
     StoreSink,
 };
 use crate::{
-    Clock, Error, IdempotencyKey, IntoValid, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
-    SystemClock, UserId, UserName,
+    Clock, Error, IntoValid, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId,
+    UserName,
 };
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
@@ -179,8 +179,8 @@ impl Shop {
     /// Once polled, the purchase may be published even if the future is dropped.
     pub async fn buy(&self, purchase: impl IntoValid<NewPurchase>) -> Result<PublishedPurchase> {
         let mut purchase = purchase.into_valid()?;
-        let key = with_key(&mut purchase);
-        self.sink.publish_new(purchase, self.context.clone()).await.map_err(|error| key.of(error))
+        let with_key = with_key(&mut purchase);
+        self.sink.publish_new(purchase, self.context.clone()).await.map_err(with_key)
     }
 
     /// Buys all of them together, as [`buy`](Self::buy), and returns one result per purchase, in their order.
@@ -205,7 +205,7 @@ impl Shop {
     pub async fn buy_many(&self, mut purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
         let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
         let results = self.sink.publish_new_many(purchases, self.context.clone()).await;
-        results.into_iter().zip(keys).map(|(result, key)| result.map_err(|error| key.of(error))).collect()
+        results.into_iter().zip(keys).map(|(result, with_key)| result.map_err(with_key)).collect()
     }
 
     /// The purchase with this id, if it is stored.
@@ -260,25 +260,12 @@ impl Shop {
     }
 }
 
-/// The key of a purchase, for its error.
-enum Key {
-    Given(IdempotencyKey),
-    Generated(IdempotencyKey),
-}
-
-/// Generates a key for `purchase` unless it has one.
-fn with_key(purchase: &mut NewPurchase) -> Key {
-    match &purchase.key {
-        Some(key) => Key::Given(key.clone()),
-        None => Key::Generated(purchase.key.insert(SystemClock.fresh_id().into()).clone()),
-    }
-}
-
-impl Key {
-    fn of(self, error: Error) -> Error {
-        match self {
-            Self::Given(key) => error.with_idempotency_key(key),
-            Self::Generated(key) => error.with_generated_key(key),
-        }
+/// Generates a key for `purchase` unless it has one. Returns what adds the key to the error of the purchase.
+fn with_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
+    let is_given = purchase.key.is_some();
+    let key = purchase.key.get_or_insert_with(|| SystemClock.fresh_id().into()).clone();
+    move |error| match is_given {
+        true => error.with_idempotency_key(key),
+        false => error.with_generated_key(key),
     }
 }
