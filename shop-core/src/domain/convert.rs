@@ -70,11 +70,7 @@ impl TryFrom<SystemTime> for Timestamp {
 impl From<Timestamp> for jiff::Timestamp {
     fn from(at: Timestamp) -> Self {
         // The range of this type is within that of jiff.
-        Self::from_millisecond(at.as_millis()).unwrap_or(if at.as_millis() < 0 {
-            Self::MIN
-        } else {
-            Self::MAX
-        })
+        Self::from_millisecond(at.as_millis()).unwrap_or_default()
     }
 }
 

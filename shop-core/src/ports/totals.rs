@@ -210,7 +210,7 @@ impl Totals {
         if summary.count == 0 {
             return Ok(());
         }
-        let period = self.period(time)?;
+        let period = self.period(time);
         let sum = self.sums.entry(period).or_default();
         sum.count += summary.count;
         sum.total_spent = sum.total_spent.checked_add(summary.total_spent)?;
@@ -234,17 +234,17 @@ impl Totals {
     }
 
     /// The number of the period that `time` is in.
-    fn period(&self, time: Timestamp) -> Result<i64> {
+    fn period(&self, time: Timestamp) -> i64 {
         let local = time.as_millis() + offset(self.request.zone);
-        Ok(match self.request.per {
+        match self.request.per {
             Period::Whole => 0,
             Period::Hour => local.div_euclid(HOUR),
             Period::Day => local.div_euclid(DAY),
             Period::Month => {
-                let civil = civil(time, self.request.zone)?;
+                let civil = jiff_offset(self.request.zone).to_datetime(time.into());
                 i64::from(civil.year()) * 12 + i64::from(civil.month()) - 1
             }
-        })
+        }
     }
 }
 
@@ -267,14 +267,6 @@ fn first_of_month(month: i64, zone: UtcOffset) -> Option<i64> {
     let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
     let first = DateTime::new(year, month, 1, 0, 0, 0, 0).ok()?;
     Some(jiff_offset(zone).to_timestamp(first).ok()?.as_millisecond())
-}
-
-/// The date and the time of day at `time` in `zone`.
-fn civil(time: Timestamp, zone: UtcOffset) -> Result<DateTime> {
-    let at = jiff::Timestamp::from_millisecond(time.as_millis()).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "a purchase has a time without a date").with_source(error)
-    })?;
-    Ok(jiff_offset(zone).to_datetime(at))
 }
 
 /// An offset of less than a day is within jiff's bounds.
