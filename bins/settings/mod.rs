@@ -35,7 +35,6 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
-use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
 
@@ -174,7 +173,7 @@ impl Settings {
 
     /// The time before which purchases are deleted, if they are.
     pub(crate) fn purchases_retained_from(&self) -> Option<Timestamp> {
-        self.purchase_retention.map(|keep| retained_from(SystemClock.now(), keep))
+        self.purchase_retention.map(|keep| SystemClock.now().saturating_sub(keep))
     }
 
     /// Whether this process runs ingest.

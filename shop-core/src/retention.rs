@@ -78,14 +78,6 @@ const MAX_COUNT: usize = 1_000_000;
 /// The pause after a deletion is this multiple of its duration: 20 % of the time at most.
 const PAUSE_FACTOR: u32 = 4;
 
-/// The time before which purchases are older than `keep` at `now`.
-#[doc(hidden)]
-#[must_use]
-pub fn retained_from(now: Timestamp, keep: Duration) -> Timestamp {
-    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(now.as_millis().saturating_sub(keep)).unwrap_or(Timestamp::MIN)
-}
-
 /// How far a client's clock may be ahead: a timestamp in the future would be the newest of a listing until then.
 const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
 
@@ -101,7 +93,7 @@ impl AcceptedTimes {
     /// Those at `now`, of a store that keeps purchases for `keep`; `None` is for ever.
     #[must_use]
     pub fn new(now: Timestamp, keep: Option<Duration>) -> Self {
-        let first = retained_from(now, keep.unwrap_or(Duration::MAX));
+        let first = now.saturating_sub(keep.unwrap_or(Duration::MAX));
         Self { first, last: now.saturating_add(MAX_CLIENT_AHEAD) }
     }
 
@@ -154,7 +146,7 @@ impl Retention {
     /// Deletes what the guard allows.
     pub(crate) async fn round(&mut self) -> Result<()> {
         let (store, now) = (Arc::clone(&self.store), self.options.clock.now());
-        let before = retained_from(now, self.options.keep);
+        let before = now.saturating_sub(self.options.keep);
         let due = store.count_before(before, MAX_COUNT).await?;
         let Allowance { rows: mut left, seen } = self.guard.round(now, store.last_seen().await?, due);
         while left > 0 {
@@ -406,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_long_retention_keeps_everything() {
-        assert_eq!(retained_from(Timestamp::MAX, Duration::MAX), Timestamp::MIN);
-        assert_eq!(retained_from(Timestamp::MAX, Duration::ZERO), Timestamp::MAX);
+        assert_eq!(Timestamp::MAX.saturating_sub(Duration::MAX), Timestamp::MIN);
+        assert_eq!(Timestamp::MAX.saturating_sub(Duration::ZERO), Timestamp::MAX);
     }
 }
