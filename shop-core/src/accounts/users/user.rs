@@ -7,9 +7,9 @@ use crate::accounts::entity::Entity;
 use crate::accounts::number::row_number;
 use crate::accounts::orders::Order;
 use crate::domain::text::{short, text_type};
-use crate::log::{LogRecord, Partition};
-use crate::record::typed::{decode_event, encode_event};
-use crate::record::{DecodeError, Event, Record};
+use crate::log::{LogRecord, RecordType};
+use crate::record::JsonEvent;
+use crate::record::typed::encode_event;
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
@@ -60,7 +60,7 @@ impl NewUser {
     }
 }
 
-/// A user. As an [`Event`] it is `user_created`, with the same JSON as in responses.
+/// A user. As an [`Event`](crate::record::Event) it is `user_created`, with the same JSON as in responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct User {
@@ -80,21 +80,12 @@ impl User {
     }
 }
 
-impl Record for User {
-    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        decode_event(record)
-    }
-
-    fn id(&self) -> Option<String> {
-        Some(self.id.to_string())
-    }
-}
-
-impl Event for User {
+impl JsonEvent for User {
     const TOPIC: &'static str = "user_created";
+    const TYPE: RecordType = RecordType::new("record");
 
-    fn encode(&self) -> Result<LogRecord> {
-        encode_event(self.id, self, None)
+    fn key(&self) -> String {
+        self.id.to_string()
     }
 }
 
