@@ -68,8 +68,7 @@ impl Shared {
         next.iter_mut().find_map(|(index, next)| {
             let records = state.partitions.get(index)?.from(*next).to_vec();
             *next = records.last()?.offset + 1;
-            let partition = Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), *index, 0);
-            Some(Batch::new(partition, records))
+            Some(Batch::new(self.partition(*index, 0), records))
         })
     }
 }
@@ -78,13 +77,9 @@ impl Shared {
 impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let held = lock(&self.shared.state).partitions.clone();
-        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
-        let held = held.into_iter().map(|(index, held)| (index, held.records));
-        let held = held.filter(|(_, records)| !records.is_empty());
-        let batches = held.map(move |(index, records)| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0);
-            Ok(Batch::new(partition, records))
-        });
+        let held = held.into_iter().filter(|(_, held)| !held.records.is_empty());
+        let shared = Arc::clone(&self.shared);
+        let batches = held.map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
         Ok(stream::iter(batches).boxed())
     }
 
@@ -126,8 +121,7 @@ impl LogAdmin for InMemoryLog {
         let held = state.partitions.get(&index);
         let first = held.and_then(|held| held.from(offset).first());
         let record = first.filter(|record| record.offset == offset).cloned();
-        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
-        Ok(record.map(|record| (Partition::new(cluster, topic, index, 0), record)))
+        Ok(record.map(|record| (self.shared.partition(index, 0), record)))
     }
 
     fn retention(&self) -> Option<Duration> {

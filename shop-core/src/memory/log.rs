@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use super::group::{Group, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
 use crate::log::{
-    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordId, RecordPosition,
-    ResolvedDeadLetter,
+    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
+    RecordPosition, ResolvedDeadLetter,
 };
 use crate::options;
 use crate::{Clock, Result, SystemClock};
@@ -197,6 +197,10 @@ impl Log for InMemoryLog {
 }
 
 impl Shared {
+    pub(super) fn partition(&self, index: u32, epoch: u64) -> Partition {
+        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), index, epoch)
+    }
+
     pub(super) fn append(&self, record: LogRecord) -> RecordPosition {
         let position = self.append_to(&mut lock(&self.state), record);
         self.changed.notify_waiters();

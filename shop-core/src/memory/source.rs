@@ -76,7 +76,7 @@ impl InMemorySource {
         let Some((index, epoch, fetch, held)) = readable.filter(|_| has_room) else {
             return Found::Wait(next_timeout);
         };
-        let (event, next) = self.read(self.partition(index, epoch), held, fetch);
+        let (event, next) = self.read(self.log.partition(index, epoch), held, fetch);
         group.advance(self.member, index, next);
         Found::Event(event)
     }
@@ -122,12 +122,8 @@ impl InMemorySource {
         records.iter().take(options.batch_records).take_while(fits).cloned().collect()
     }
 
-    fn partition(&self, index: u32, epoch: u64) -> Partition {
-        Partition::new(Arc::clone(&self.log.cluster), Arc::clone(&self.log.topic), index, epoch)
-    }
-
     fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
-        let partitions = revoked.iter().map(|(index, epoch)| self.partition(*index, *epoch)).collect();
+        let partitions = revoked.iter().map(|(index, epoch)| self.log.partition(*index, *epoch)).collect();
         let (log, group, member) = (Arc::clone(&self.log), self.group.clone(), self.member);
         Revocation::new(partitions, cause, self.log.options.revocation_timeout, move || {
             if let Some(group) = lock(&log.state).groups.get_mut(&group) {
