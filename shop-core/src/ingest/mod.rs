@@ -27,24 +27,20 @@ mod breaker;
 mod driver;
 mod event;
 mod insertion;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod insertion_test;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod limit_test;
 #[cfg(test)]
 mod logged_test;
 #[cfg(test)]
 mod misbehaving_source_test;
 mod observer;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod observer_test;
 mod options;
 mod pipeline;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod shutdown_test;
 mod status;
 #[cfg(test)]

@@ -4,8 +4,7 @@ mod members;
 mod scalar;
 mod serde_with;
 mod written;
-#[cfg(test)]
-#[cfg(feature = "api")]
+#[cfg(all(test, feature = "api"))]
 mod written_test;
 
 pub use members::{Members, without_mark};

@@ -21,8 +21,7 @@
 mod duplicates;
 mod scan;
 mod spot_check;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod verify_test;
 
 use std::collections::BTreeMap;

@@ -20,8 +20,7 @@
 //! conformance kit, and run a relay in your service.
 
 mod relay;
-#[cfg(feature = "conformance")]
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod relay_test;
 
 use std::fmt::Debug;
