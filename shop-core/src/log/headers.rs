@@ -106,12 +106,6 @@ impl std::fmt::Debug for Headers {
 pub struct HeadersBuilder(BytesMut);
 
 impl HeadersBuilder {
-    /// A builder with capacity for this many bytes of names, values and lengths.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self(BytesMut::with_capacity(bytes))
-    }
-
     /// Builds into `buffer`, which must be empty. Records can share one buffer: see
     /// [`build_and_split`](Self::build_and_split).
     #[doc(hidden)]
