@@ -16,7 +16,7 @@ use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
 use super::status::Phase;
 use super::worker::{BatchWorker, Job};
-use super::{IngestCounters, IngestStatus};
+use super::{Ingest, IngestCounters, IngestStatus};
 use crate::log::{CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, failpoints};
@@ -42,12 +42,7 @@ pub(super) struct Driver<R: Record> {
 }
 
 impl<R: Record> Driver<R> {
-    pub(super) fn new(
-        source: Arc<dyn LogSource>,
-        worker: BatchWorker<R>,
-        status: watch::Sender<IngestStatus>,
-        observer: Option<Arc<dyn IngestObserver>>,
-    ) -> Self {
+    pub(super) fn new(Ingest { source, worker, status, observer }: Ingest<R>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
         Self {
             source,

@@ -139,6 +139,6 @@ impl<R: Record> Ingest<R> {
     /// Dropping the future stops the pipeline without draining. Inserts that have begun complete in the background.
     /// Nothing is lost: uncommitted records are redelivered.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
-        Driver::new(self.source, self.worker, self.status, self.observer).run(shutdown).await
+        Driver::new(self).run(shutdown).await
     }
 }
