@@ -18,12 +18,6 @@ pub(super) struct Delivery {
     pub(super) passed: Arc<Offsets>,
 }
 
-impl Delivery {
-    fn of(entry: &Arc<Entry>, passed: &Arc<Offsets>) -> Self {
-        Self { entry: Arc::clone(entry), passed: Arc::clone(passed) }
-    }
-}
-
 /// The subscriptions, and what was passed on to them.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -111,7 +105,8 @@ impl Hub {
             }
             for selector in selectors.iter().filter(|_| entry.visible().is_some()) {
                 let Some(senders) = subscriptions.get_mut(selector) else { continue };
-                senders.retain(|sender| sender.try_send(Delivery::of(entry, passed)).is_ok());
+                let delivery = || Delivery { entry: Arc::clone(entry), passed: Arc::clone(passed) };
+                senders.retain(|sender| sender.try_send(delivery()).is_ok());
             }
             last = Some((entry.partition, entry.offset + 1));
             recent.extend(entries.next());
