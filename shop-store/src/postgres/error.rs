@@ -8,7 +8,7 @@ use shop_core::{Error, ErrorKind, Outcome};
 use tokio_postgres::Error as DriverError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use super::sqlstate::{self, Class};
+use super::sqlstate;
 
 /// An error with the origin `postgresql`.
 pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -64,21 +64,10 @@ pub(super) fn code(error: &Error) -> Option<&str> {
 }
 
 fn from_server(error: &DbError) -> Error {
-    let class = match sqlstate::classify(error.code().code()) {
+    let (kind, message) = match sqlstate::classify(error.code().code()) {
         // It ends the session: files that cannot be read have a code of a row (22023).
-        Class::Row if error.parsed_severity() != Some(Severity::Error) => sqlstate::UNKNOWN,
+        (ErrorKind::Invalid, _) if error.parsed_severity() != Some(Severity::Error) => sqlstate::UNKNOWN,
         class => class,
-    };
-    let (kind, message) = match class {
-        Class::Row => (ErrorKind::Invalid, "PostgreSQL rejected the row"),
-        Class::Transient(message) => (ErrorKind::Unavailable, message),
-        Class::Cancelled => {
-            (ErrorKind::DeadlineExceeded, "PostgreSQL cancelled the statement at its timeout")
-        }
-        Class::Denied(message) => (ErrorKind::Denied, message),
-        Class::Unsupported => {
-            (ErrorKind::Unsupported, "this PostgreSQL server or its table does not support the statement")
-        }
     };
     // After an error the transaction is rolled back. A session that ends may have committed before.
     let is_rolled_back = error.parsed_severity() == Some(Severity::Error)

@@ -7,80 +7,71 @@ use shop_core::{Error, ErrorKind};
 
 use super::error;
 
-/// The meaning of an error code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// A row can never be stored as it is.
-    Row,
-    /// A retry may succeed.
-    Transient(&'static str),
-    /// `statement_timeout`, or a cancellation.
-    Cancelled,
-    /// An operator has to act.
-    Denied(&'static str),
-    /// The server or the table has another form.
-    Unsupported,
-}
+/// The kind and the message of an error. Of the server's errors, those about a row that can never be stored as it is are
+/// `Invalid`, those of which a retry may succeed `Unavailable`, and an operator has to act for `Denied`.
+pub(super) type Class = (ErrorKind, &'static str);
 
-use Class::{Cancelled, Denied, Row, Transient, Unsupported};
+use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
 
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
 
 /// The class of codes that are not known.
-pub(super) const UNKNOWN: Class = Transient("PostgreSQL cannot serve the operation now");
+pub(super) const UNKNOWN: Class = (Unavailable, "PostgreSQL cannot serve the operation now");
+
+const ROW: &str = "PostgreSQL rejected the row";
+const OTHER_FORM: &str = "this PostgreSQL server or its table does not support the statement";
 
 /// Single codes, before their classes.
-const CODES: [(&str, Class); 9] = [
+const CODES: [(&str, ErrorKind, &str); 9] = [
     // insufficient_privilege.
     (
         "42501",
-        Denied(
-            "the PostgreSQL user is not authorized: grant it the table, or the right to create it in the schema",
-        ),
+        Denied,
+        "the PostgreSQL user is not authorized: grant it the table, or the right to create it in the schema",
     ),
     // undefined_table: it is being created.
-    ("42P01", Transient("the table does not exist in the database, or in the schemas of search_path")),
-    // query_canceled.
-    ("57014", Cancelled),
+    ("42P01", Unavailable, "the table does not exist in the database, or in the schemas of search_path"),
+    // query_canceled: `statement_timeout`, or a cancellation.
+    ("57014", DeadlineExceeded, "PostgreSQL cancelled the statement at its timeout"),
     // read_only_sql_transaction.
-    ("25006", Transient("PostgreSQL is read-only, such as a standby")),
+    ("25006", Unavailable, "PostgreSQL is read-only, such as a standby"),
     // raise_exception, of a trigger.
-    ("P0001", Row),
+    ("P0001", Invalid, ROW),
     // with_check_option_violation, of a view or a policy.
-    ("44000", Row),
+    ("44000", Invalid, ROW),
     // disk_full.
-    ("53100", Transient("PostgreSQL's disk is full")),
+    ("53100", Unavailable, "PostgreSQL's disk is full"),
     // too_many_connections.
-    ("53300", Transient("PostgreSQL has too many connections")),
+    ("53300", Unavailable, "PostgreSQL has too many connections"),
     // cannot_connect_now.
-    ("57P03", Transient("PostgreSQL is starting or stopping")),
+    ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
 ];
 
 /// Classes. All others count as transient: an unknown code must not turn an outage into a dead letter.
-const CLASSES: [(&str, Class); 7] = [
+const CLASSES: [(&str, ErrorKind, &str); 7] = [
     // Data exception, and integrity constraint violation.
-    ("22", Row),
-    ("23", Row),
+    ("22", Invalid, ROW),
+    ("23", Invalid, ROW),
     // Program limit exceeded, such as the size of an index entry.
-    ("54", Row),
-    ("28", Denied("PostgreSQL rejected the login: check user and password of the URL")),
-    ("3D", Transient("the database in the PostgreSQL URL does not exist: create it")),
+    ("54", Invalid, ROW),
+    ("28", Denied, "PostgreSQL rejected the login: check user and password of the URL"),
+    ("3D", Unavailable, "the database in the PostgreSQL URL does not exist: create it"),
     // Feature not supported; syntax error or access rule violation.
-    ("0A", Unsupported),
-    ("42", Unsupported),
+    ("0A", Unsupported, OTHER_FORM),
+    ("42", Unsupported, OTHER_FORM),
 ];
 
 pub(super) fn classify(code: &str) -> Class {
-    let single = CODES.iter().find(|(known, _)| *known == code);
-    let class = || CLASSES.iter().find(|(class, _)| code.starts_with(class));
+    let single = CODES.iter().find(|(known, ..)| *known == code);
+    let class = || CLASSES.iter().find(|(class, ..)| code.starts_with(class));
     // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
     // (55P03), operator intervention (57), system errors (58, XX), and others.
-    single.or_else(class).map_or(UNKNOWN, |(_, class)| *class)
+    single.or_else(class).map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
 }
 
 /// Whether `error` is about one row of the statement, and not about the server.
 pub(super) fn is_about_rows(error: &Error) -> bool {
-    error.kind() == ErrorKind::Invalid && error::code(error).is_some()
+    error.kind() == Invalid && error::code(error).is_some()
 }
 
 #[cfg(test)]
@@ -91,7 +82,7 @@ mod tests {
     fn unknown_codes_are_transient() {
         for code in ["22021", "22P05", "22003", "23502", UNIQUE_VIOLATION, "23514", "54000", "P0001", "44000"]
         {
-            assert_eq!(classify(code), Row, "{code}");
+            assert_eq!(classify(code), (Invalid, ROW), "{code}");
         }
         let transient = [
             "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200", "53300",
@@ -99,11 +90,11 @@ mod tests {
             "99999", "",
         ];
         for code in transient {
-            assert!(matches!(classify(code), Transient(_)), "{code}");
+            assert_eq!(classify(code).0, Unavailable, "{code}");
         }
-        assert_eq!(classify("57014"), Cancelled);
-        assert!(matches!(classify("42501"), Denied(_)));
-        assert!(matches!(classify("28P01"), Denied(_)));
-        assert_eq!(classify("42703"), Unsupported);
+        assert_eq!(classify("57014").0, DeadlineExceeded);
+        assert_eq!(classify("42501").0, Denied);
+        assert_eq!(classify("28P01").0, Denied);
+        assert_eq!(classify("42703").0, Unsupported);
     }
 }
