@@ -22,7 +22,6 @@ const EXPECTED_REPEATS: u32 = 100;
 
 /// A row of a table with the primary key `id`.
 pub(super) trait Insertable: Send + Sync {
-    const TABLE: Table;
     type Id: Ord + Copy;
 
     fn id(&self) -> Self::Id;
@@ -99,16 +98,16 @@ impl Table {
     }
 }
 
+/// The table of purchases. The row of an erased one has its id only.
+pub(super) const PURCHASES: Table = Table {
+    name: "purchases",
+    columns: r#"id, userid, username, price, "timestamp""#,
+    types: &["text", "text", "text", "numeric", "timestamptz"],
+    compared: "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
+        is not distinct from (rest.userid, rest.username, rest.price))::int end",
+};
+
 impl Insertable for Purchase {
-    // The row of an erased purchase has its id only.
-    const TABLE: Table = Table {
-        name: "purchases",
-        columns: r#"id, userid, username, price, "timestamp""#,
-        types: &["text", "text", "text", "numeric", "timestamptz"],
-        compared:
-            "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
-            is not distinct from (rest.userid, rest.username, rest.price))::int end",
-    };
     type Id = PurchaseId;
 
     fn id(&self) -> PurchaseId {
@@ -132,17 +131,18 @@ impl Insertable for Purchase {
     }
 }
 
-/// Inserts `batch`. Returns one outcome for each row.
+/// Inserts `batch` into `table`. Returns one outcome for each row.
 pub(super) async fn insert<R: Insertable>(
     connection: &Connection,
+    table: &Table,
     batch: &[R],
 ) -> Result<Vec<InsertOutcome>> {
     let mut indices: Vec<usize> = (0..batch.len()).collect();
     // Statements that insert the same ids wait for each other, in the same order. Equal ids stay in the batch's order.
     indices.sort_by_key(|index| batch[*index].id());
     let deadline = Instant::now() + connection.options.insert_timeout;
-    let mut insertion =
-        Insertion { connection, batch, deadline, outcomes: vec![InsertOutcome::Inserted; batch.len()] };
+    let outcomes = vec![InsertOutcome::Inserted; batch.len()];
+    let mut insertion = Insertion { connection, table, batch, deadline, outcomes };
     for part in indices.chunks(MAX_ROWS) {
         insertion.insert(part).await?;
     }
@@ -151,6 +151,7 @@ pub(super) async fn insert<R: Insertable>(
 
 struct Insertion<'a, R> {
     connection: &'a Connection,
+    table: &'a Table,
     batch: &'a [R],
     deadline: Instant,
     outcomes: Vec<InsertOutcome>,
@@ -187,14 +188,14 @@ impl<R: Insertable> Insertion<'_, R> {
         let repeats = &self.connection.repeats;
         let expected = repeats.load(Ordering::Relaxed);
         if expected == 0 {
-            let sent = self.statement(R::TABLE.insert_all(), indices);
+            let sent = self.statement(self.table.insert_all(), indices);
             match self.connection.write_by(sent, self.deadline).await {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
                 Ok(count) if usize::try_from(cell::<i64>(&count, 0)?) != Ok(indices.len()) => {}
                 inserted => return inserted.map(|_count| Vec::new()),
             }
         }
-        let sent = self.statement(R::TABLE.insert_new(), indices);
+        let sent = self.statement(self.table.insert_new(), indices);
         let rest = self.connection.write_by(sent, self.deadline).await?;
         let expected = if rest.is_empty() { expected.saturating_sub(1) } else { EXPECTED_REPEATS };
         repeats.store(expected, Ordering::Relaxed);
@@ -227,7 +228,7 @@ impl<R: Insertable> Insertion<'_, R> {
 
     /// Compares rows that another transaction has inserted meanwhile. Those that are not there are not stored.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
-        let sql = format!("{}, rest as (table input) {}", R::TABLE.input(), R::TABLE.compare());
+        let sql = format!("{}, rest as (table input) {}", self.table.input(), self.table.compare());
         let compare = self.statement(sql, indices);
         for (number, compared) in numbers(&self.connection.write_by(compare, self.deadline).await?)? {
             let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
@@ -252,8 +253,8 @@ impl<R: Insertable> Insertion<'_, R> {
 
 /// The statement that compares `batch` with what is stored, for its plan.
 #[cfg(test)]
-pub(super) fn insertion<R: Insertable>(batch: &[R]) -> Statement {
-    R::bind(Statement::new(R::TABLE.insert_new()), &batch.iter().collect::<Vec<_>>())
+pub(super) fn insertion<R: Insertable>(table: &Table, batch: &[R]) -> Statement {
+    R::bind(Statement::new(table.insert_new()), &batch.iter().collect::<Vec<_>>())
 }
 
 /// The index of each row of [`Table::compare`], and how it compares with the stored one.

@@ -88,7 +88,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_by_name", select::next_name("name 3")),
         ("purchases_pkey", select::slice(None)),
         ("purchases_pkey", select::slice(Some(&middle))),
-        ("purchases_pkey", insert::insertion(&all[..1_000])),
+        ("purchases_pkey", insert::insertion(&insert::PURCHASES, &all[..1_000])),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
         ("purchases_by_time", erase::deletion(old, 1_000)),
         ("purchases_by_time", erase::old(old, 1_000)),

@@ -73,7 +73,7 @@ impl PostgresStore {
 impl RecordStore<Purchase> for PostgresStore {
     /// Inserts with one statement, which is one transaction.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, &batch).await
+        insert::insert(&self.connection, &insert::PURCHASES, &batch).await
     }
 
     async fn check(&self) -> Result<()> {

@@ -33,7 +33,11 @@ use crate::unreadable::Unreadable;
 /// Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresEntities<E> {
-    pub(super) rows: Arc<Rows>,
+    pub(super) connection: Arc<Connection>,
+    /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
+    /// number.
+    last: Arc<Mutex<i64>>,
+    outbox: PostgresOutbox,
     kind: PhantomData<E>,
 }
 
@@ -56,52 +60,27 @@ pub(super) trait Table: Entity {
     fn from_row(row: &Row) -> Result<Self, Unreadable>;
 }
 
-/// A reference to a row of the other service.
-#[derive(Debug)]
-pub(super) struct Reference<E> {
-    id: i64,
-    owner: Option<i64>,
-    kind: PhantomData<E>,
-}
-
-impl<E: Table> Reference<E> {
-    pub(super) fn to(other: &E::Other) -> Self {
-        let (id, owner) = E::reference(other);
-        Self { id, owner, kind: PhantomData }
-    }
-}
-
-impl<E: Table> Insertable for Reference<E> {
-    const TABLE: insert::Table = E::REFERENCES;
+/// A reference to a row of the other service: its id, and its owner if it has one.
+impl Insertable for (i64, Option<i64>) {
     type Id = i64;
 
     fn id(&self) -> i64 {
-        self.id
+        self.0
     }
 
     fn same_content(&self, other: &Self) -> bool {
-        self.owner == other.owner
+        self.1 == other.1
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let owners: Option<Vec<i64>> = rows.iter().map(|row| row.owner).collect();
+        let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
+        let owners: Option<Vec<i64>> = rows.iter().map(|(_, owner)| *owner).collect();
         let statement = statement.bind(ids, Type::INT8_ARRAY);
         match owners {
             Some(owners) => statement.bind(owners, Type::INT8_ARRAY),
             None => statement,
         }
     }
-}
-
-/// The rows and references of a database.
-#[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) connection: Arc<Connection>,
-    /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
-    /// number.
-    last: Mutex<i64>,
-    outbox: PostgresOutbox,
 }
 
 #[expect(private_bounds, reason = "users and orders are the only types")]
@@ -113,14 +92,13 @@ impl<E: Table> PostgresEntities<E> {
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let connection = Arc::new(Connection::open(options, E::DEFINITION)?);
         let outbox = PostgresOutbox::on(Arc::clone(&connection), format!("{}_outbox", E::DEFINITION.name));
-        let rows = Rows { connection, last: Mutex::new(0), outbox };
-        Ok(Self { rows: Arc::new(rows), kind: PhantomData })
+        Ok(Self { connection, last: Arc::default(), outbox, kind: PhantomData })
     }
 
     /// Returns the database as `host:port/database`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.rows.connection.name
+        &self.connection.name
     }
 
     /// Looks at the database.
@@ -128,12 +106,10 @@ impl<E: Table> PostgresEntities<E> {
     /// # Errors
     /// As [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
     pub async fn inspect(&self) -> Result<Inspection> {
-        self.rows.connection.inspect().await
+        self.connection.inspect().await
     }
-}
 
-impl Rows {
-    async fn create<E: Table>(&self, new: &E::New) -> Result<Insertion<E>> {
+    async fn create(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
         let mut last = timeout_at(deadline, self.last.lock()).await.map_err(|_elapsed| overloaded())?;
         // The backoff grows with contention.
@@ -152,9 +128,9 @@ impl Rows {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => Some(error),
                 Err(error) => return Err(error),
             };
-            let state = self.state::<E>(new, deadline).await?;
+            let state = self.state(new, deadline).await?;
             if let Some(id) = state.with_key
-                && let Some(first) = self.get::<E>(id).await?
+                && let Some(first) = self.find(id).await?
             {
                 return Ok(Insertion::with_key_of(new, first));
             }
@@ -173,7 +149,7 @@ impl Rows {
         }
     }
 
-    async fn state<E: Table>(&self, new: &E::New, deadline: Instant) -> Result<State> {
+    async fn state(&self, new: &E::New, deadline: Instant) -> Result<State> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
         let state = rows.first().and_then(|row| {
             let (last, is_free) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
@@ -182,7 +158,7 @@ impl Rows {
         state.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table"))
     }
 
-    async fn get<E: Table>(&self, id: i64) -> Result<Option<E>> {
+    async fn find(&self, id: i64) -> Result<Option<E>> {
         let rows = self.connection.query(row_by_id::<E>(id)).await?;
         rows.first().map(E::from_row).transpose().map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row cannot be read")
@@ -267,12 +243,12 @@ fn overloaded() -> Error {
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        let references: Vec<Reference<E>> = batch.iter().map(Reference::to).collect();
-        insert::insert(&self.rows.connection, &references).await
+        let references: Vec<_> = batch.iter().map(E::reference).collect();
+        insert::insert(&self.connection, &E::REFERENCES, &references).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.rows.connection.check_writes().await
+        self.connection.check_writes().await
     }
 }
 
@@ -280,7 +256,7 @@ impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
 impl<E: Table> EntityStore<E> for PostgresEntities<E> {
     /// In a separate task, which also notifies the relay if the caller has gone.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        let (rows, new) = (Arc::clone(&self.rows), new.clone());
+        let (rows, new) = (self.clone(), new.clone());
         let created = tokio::spawn(async move {
             let created = rows.create(&new).await;
             rows.outbox.notify();
@@ -292,11 +268,11 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
     }
 
     async fn get(&self, number: E::Number) -> Result<Option<E>> {
-        self.rows.get(number.into()).await
+        self.find(number.into()).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.rows.connection.check_writes().await
+        self.connection.check_writes().await
     }
 }
 
@@ -304,18 +280,18 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
 #[async_trait]
 impl<E: Table> Outbox for PostgresEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.rows.outbox.pending(limit).await
+        self.outbox.pending(limit).await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
-        self.rows.outbox.delete(ids).await
+        self.outbox.delete(ids).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.rows.outbox.backlog().await
+        self.outbox.backlog().await
     }
 
     async fn wait_for_entries(&self) {
-        self.rows.outbox.wait_for_entries().await;
+        self.outbox.wait_for_entries().await;
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn erasure(id: UserNumber) -> Statement {
 #[async_trait]
 impl UserErase for PostgresUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        Ok(!self.rows.connection.write(erasure(id)).await?.is_empty())
+        Ok(!self.connection.write(erasure(id)).await?.is_empty())
     }
 }
 
@@ -118,7 +118,7 @@ impl UserOrders for PostgresUsers {
         if self.get(id).await?.is_none() {
             return Ok(None);
         }
-        let rows = self.rows.connection.query(orders_of(id)).await?;
+        let rows = self.connection.query(orders_of(id)).await?;
         let orders = rows.iter().map(|row| number(row, "id").map(OrderNumber::new));
         let orders: Result<_, Unreadable> = orders.collect();
         orders.map(Some).map_err(|error| {

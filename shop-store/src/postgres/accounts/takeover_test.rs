@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::conformance::EntityStores as _;
-use shop_core::entity::{EntityStore, Insertion};
+use shop_core::entity::{Entity as _, EntityStore, Insertion};
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
@@ -14,11 +14,12 @@ use shop_core::{ErrorKind, Outcome, Uuid};
 use tokio::time::timeout;
 
 use super::fixture::PostgresEntitiesFixture;
-use super::store::Reference;
+use super::store::Table as _;
 use super::{PostgresOrders, PostgresUsers, outbox, tables};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
+use crate::postgres::insert::insertion;
 use crate::postgres::plans_test::plan;
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
@@ -243,8 +244,8 @@ async fn every_statement_uses_an_index() {
     session(entities.url()).await.batch_execute(keys_and_events).await.unwrap();
     let (user, order) = (new_user("eva"), new_order(7));
     let seven = UserNumber::new(7);
-    let references = [Reference::<User>::to(&order.with_id(OrderNumber::new(5)))];
-    let users_references = [Reference::<Order>::to(&user.with_id(seven))];
+    let references = [User::reference(&order.with_id(OrderNumber::new(5)))];
+    let users_references = [Order::reference(&user.with_id(seven))];
     let statements = [
         (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
         (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
@@ -259,8 +260,8 @@ async fn every_statement_uses_an_index() {
         ),
         (vec!["cached_orders_by_user"], tables::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),
-        (vec!["cached_orders"], crate::postgres::insert::insertion(&references)),
-        (vec!["cached_users"], crate::postgres::insert::insertion(&users_references)),
+        (vec!["cached_orders"], insertion(&User::REFERENCES, &references)),
+        (vec!["cached_users"], insertion(&Order::REFERENCES, &users_references)),
         (vec!["users_outbox_pkey"], outbox::pending("users_outbox", 100)),
         (vec!["users_outbox_pkey"], outbox::deletion("users_outbox", &[1, 2, 3])),
     ];
