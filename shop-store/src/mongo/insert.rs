@@ -74,14 +74,6 @@ impl InsertReply {
     }
 }
 
-/// A document whose id or another unique value exists.
-struct DuplicateKey {
-    /// Its index in the batch.
-    index: usize,
-    id: PurchaseId,
-    error: WriteError,
-}
-
 async fn reply_outcomes(
     connection: &Connection,
     batch: &[Purchase],
@@ -91,36 +83,32 @@ async fn reply_outcomes(
     if let Some(concern) = reply.write_concern_error {
         outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
     }
+    // Those of documents whose id or another unique value exists.
     let mut duplicates = Vec::new();
     for error in reply.write_errors {
-        let (Some(outcome), Some(sent)) = (outcomes.get_mut(error.index), batch.get(error.index)) else {
+        let Some(outcome) = outcomes.get_mut(error.index) else {
             let message = "MongoDB reported an error for a document that was not sent";
             return Err(mongo_error(ErrorKind::Internal, message));
         };
         match DocumentError::of(error.code) {
-            DocumentError::Duplicate => {
-                duplicates.push(DuplicateKey { index: error.index, id: sent.id, error });
-            }
+            DocumentError::Duplicate => duplicates.push(error),
             DocumentError::Final => *outcome = final_outcome(&error),
             DocumentError::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
         }
     }
     if !duplicates.is_empty() {
-        let first = stored(connection, &duplicates).await?;
-        for duplicate in duplicates {
-            outcomes[duplicate.index] =
-                compare(&batch[duplicate.index], first.get(&duplicate.id), &duplicate.error);
+        let ids = duplicates.iter().map(|error| document::id_value(&batch[error.index].id)).collect();
+        let first = stored(connection, ids).await?;
+        for error in duplicates {
+            let sent = &batch[error.index];
+            outcomes[error.index] = compare(sent, first.get(&sent.id), &error);
         }
     }
     Ok(outcomes)
 }
 
-/// Returns the stored documents with these ids, as far as a majority has them.
-async fn stored(
-    connection: &Connection,
-    duplicates: &[DuplicateKey],
-) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
-    let ids: Vec<Bson> = duplicates.iter().map(|duplicate| document::id_value(&duplicate.id)).collect();
+/// Returns the stored documents with these values of `_id`, as far as a majority has them.
+async fn stored(connection: &Connection, ids: Vec<Bson>) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
     let collection = connection.on_primary();
     let time = connection.options.query_timeout;
     let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
