@@ -120,30 +120,21 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`].
-    pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.shared.append(record).await.map(|offset| self.shared.position(offset))
+    pub async fn append(&self, mut record: LogRecord) -> Result<RecordPosition> {
+        record.time = self.shared.options.clock.now();
+        let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);
+        let offset = self.shared.file.writer.write(append).await?;
+        Ok(RecordPosition::new(Arc::clone(&self.shared.topic), 0, offset))
     }
 }
 
 #[async_trait]
 impl LogWriter for EmbeddedLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
-        self.shared.append(record).await.map(drop)
+        Self::append(self, record).await.map(drop)
     }
 
     async fn check(&self) -> Result<()> {
         self.shared.file.writer.check().await
-    }
-}
-
-impl Shared {
-    async fn append(&self, mut record: LogRecord) -> Result<u64> {
-        record.time = self.options.clock.now();
-        let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);
-        self.file.writer.write(append).await
-    }
-
-    fn position(&self, offset: u64) -> RecordPosition {
-        RecordPosition::new(Arc::clone(&self.topic), 0, offset)
     }
 }
