@@ -38,7 +38,7 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
-        _ => Box::new(unsupported::Unsupported(settings)),
+        _ => Box::new(unsupported::Unsupported),
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "postgres")))]
-        _ => Box::new(unsupported::Unsupported(settings)),
+        _ => Box::new(unsupported::Unsupported),
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
         #[cfg(feature = "mongodb")]
         Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),
         #[cfg(not(feature = "mongodb"))]
-        Some(_) => Box::new(unsupported::Unsupported(settings)),
+        Some(_) => Box::new(unsupported::Unsupported),
         None => for_entities(settings),
     }
 }

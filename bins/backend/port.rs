@@ -23,19 +23,14 @@ use crate::{CliError, Result, tls};
 /// A backend of logs, of stores, or of both. The other operations return an error.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
-    /// The error of an operation that this backend does not support.
-    fn unsupported(&self) -> CliError {
-        CliError::new("this backend does not support the operation")
-    }
-
     /// Opens the log of a topic.
     async fn log(&self, _topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Opens the store of the purchases.
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Opens the log of the purchases and their store, if they are one file: what the sink publishes is listed.
@@ -48,17 +43,17 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Opens the store of the users.
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Erases a user from the store of the users. Returns false if there is none.
     async fn erase_user(&self, _id: UserNumber) -> Result<bool> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Opens the store of the orders.
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Converts the documents of the replaced systems to the current form. Returns what it has converted.
@@ -74,7 +69,7 @@ pub(crate) trait Backend: Send + Sync {
 
     /// What is damaged in one of this backend's files.
     async fn damage_of(&self, _file: &Path) -> Result<Vec<String>> {
-        Err(self.unsupported())
+        unsupported()
     }
 
     /// Copies the files of this backend into a folder. Returns the copies.
@@ -106,6 +101,10 @@ pub(crate) trait Backend: Send + Sync {
     fn store_file(&self, _name: &str) -> Option<PathBuf> {
         None
     }
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(CliError::new("this backend does not support the operation"))
 }
 
 /// The name of a file of a backup, and its size in bytes.

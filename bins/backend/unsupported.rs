@@ -1,19 +1,9 @@
 //! The placeholder for a backend that this program was built without.
 
 use super::port::Backend;
-use crate::CliError;
-use crate::settings::{Settings, missing_features};
 
-/// A backend whose operations fail with the setting or the feature to change.
-pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
+/// A backend without operations. Settings that select it are refused at the start, with the setting or the feature to
+/// change.
+pub(super) struct Unsupported;
 
-impl Backend for Unsupported<'_> {
-    fn unsupported(&self) -> CliError {
-        let Self(settings) = self;
-        CliError::all(missing_features(
-            settings.kafka_bootstrap_servers.is_some(),
-            settings.mongodb_uri.is_some(),
-            settings.postgres_url.is_some(),
-        ))
-    }
-}
+impl Backend for Unsupported {}

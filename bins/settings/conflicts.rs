@@ -33,7 +33,7 @@ const OF_TOKENS: [&str; 4] =
     ["SHOP_AUTH_JWKS_URL", "SHOP_AUTH_JWKS_FILE", "SHOP_AUTH_ISSUER", "SHOP_AUTH_AUDIENCE"];
 
 /// The backends that the settings select and this program was built without.
-pub(crate) fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
+fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (is_selected, is_built, feature, what, setting, embedded) in [
         (kafka, cfg!(feature = "kafka"), "kafka", "Kafka", "SHOP_KAFKA_BOOTSTRAP_SERVERS", "log"),

@@ -47,8 +47,6 @@ use variables::Variables;
 pub(crate) use command::{
     Command, DlqAction, Erase, GroupsAction, OfTopic, Replace, ReplacedSystem, ResetTo, Selection,
 };
-#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
-pub(crate) use conflicts::missing_features;
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]
 pub(crate) use environment::encoded;
