@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use shop_core::entity::EntityStore;
 use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseSink};
-use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
+use shop_core::users::User;
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
     EmbeddedUsers, FILE, check_integrity,
 };
 
 use super::port::{
-    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog,
+    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -59,21 +59,11 @@ impl Backend for Embedded<'_> {
         Ok(Some((log, self.purchases_store(store))))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(EntityPorts::new(store, |store| store), "users", closed))
-    }
-
-    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        let options = self.entity_options();
-        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
-        let closed = store.closed();
-        let erased = store.erase_user(id).await;
-        drop(store);
-        closed.await;
-        Ok(erased?)
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {

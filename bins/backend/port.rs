@@ -15,7 +15,7 @@ use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::record::Record;
-use shop_core::users::{User, UserNumber, UserStore};
+use shop_core::users::{User, UserErase, UserStore};
 
 use crate::settings::{ReplacedSystem, Settings};
 use crate::{CliError, Result, tls};
@@ -42,12 +42,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// Opens the store of the users.
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
-        unsupported()
-    }
-
-    /// Erases a user from the store of the users. Returns false if there is none.
-    async fn erase_user(&self, _id: UserNumber) -> Result<bool> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         unsupported()
     }
 
@@ -214,6 +209,11 @@ impl PurchasesStore {
         Self { store, query, erase, durability, unreadable }
     }
 }
+
+/// A store of users from which they can be erased.
+pub(crate) trait Users: UserStore + UserErase {}
+
+impl<S: UserStore + UserErase> Users for S {}
 
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
 pub(crate) struct EntityPorts<S: ?Sized, R: Record> {

@@ -5,10 +5,10 @@ use secrecy::SecretString;
 use shop_core::entity::EntityStore;
 use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _};
-use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
+use shop_core::users::User;
 use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
 
-use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore};
+use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, Users};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -33,15 +33,10 @@ impl Backend for Postgres<'_> {
         Ok(opened(name, &found, port))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
         Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
-    }
-
-    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
-        Ok(store.erase_user(id).await?)
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {

@@ -54,14 +54,13 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
 
 /// Erases the row of a user, or finds it in a dry run. Returns whether there was one.
 async fn user(settings: &Settings, number: UserNumber, is_dry_run: bool) -> Result<bool> {
-    let store = backend::for_entities(settings);
-    if !is_dry_run {
-        return store.erase_user(number).await;
-    }
-    let users = store.users().await?;
-    let found = users.port.store.get(number).await;
+    let users = backend::for_entities(settings).users().await?;
+    let found = match is_dry_run {
+        true => users.port.store.get(number).await.map(|user| user.is_some()),
+        false => users.port.store.erase_user(number).await,
+    };
     users.close().await;
-    Ok(found?.is_some())
+    Ok(found?)
 }
 
 fn audit(report: &EraseReport, complete: bool) {

@@ -102,6 +102,8 @@ pub(super) async fn open(
     let order_events = note(logs.log(Topic::orders(settings)).await?, closed);
     if keeps_users {
         let rows = note(backend::for_entities(settings).users().await?, closed);
+        let EntityPorts { store, outbox, projection } = rows;
+        let rows = EntityPorts { store: store as Arc<dyn UserStore>, outbox, projection };
         users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
     }
     if keeps_orders {
