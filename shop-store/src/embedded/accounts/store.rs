@@ -13,7 +13,7 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
-use super::outbox::table;
+use super::outbox_table as table;
 use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::{Database, Kind};
 use crate::embedded::readers::{Readers, StoreFile};

@@ -7,7 +7,7 @@ use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
-use super::outbox::table;
+use super::outbox_table as table;
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::{parsed, unreadable};

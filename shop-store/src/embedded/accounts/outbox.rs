@@ -1,7 +1,5 @@
 //! [`SqliteOutbox`]: the outbox of a SQLite database of your own.
 
-pub(super) mod table;
-
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +11,7 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
 use tokio::sync::Notify;
 
+use super::outbox_table as table;
 use crate::embedded::error::from_sqlite;
 use crate::embedded::thread::blocking;
 

@@ -8,7 +8,7 @@ use shop_core::{Bytes, Clock, SystemClock, Timestamp};
 use crate::embedded::error::unreadable;
 
 /// AUTOINCREMENT: ids keep the order of the writes, even if the table was empty in between.
-pub(in crate::embedded::accounts) const TABLE: &str = "
+pub(super) const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         time INTEGER NOT NULL,
@@ -19,10 +19,7 @@ pub(in crate::embedded::accounts) const TABLE: &str = "
 ";
 
 /// Adds an event within the caller's transaction.
-pub(in crate::embedded::accounts) fn insert(
-    connection: &Connection,
-    event: &LogRecord,
-) -> rusqlite::Result<()> {
+pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO outbox (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
     let LogRecord { key, headers, value, .. } = event;
     let time = SystemClock.now().as_millis();
@@ -40,21 +37,18 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
 }
 
 /// The oldest entries, at most `limit`.
-pub(in crate::embedded::accounts) fn pending(
-    connection: &Connection,
-    limit: usize,
-) -> rusqlite::Result<Vec<OutboxEntry>> {
+pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OutboxEntry>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
     connection.prepare_cached(sql)?.query_map([limit], entry)?.collect()
 }
 
-pub(in crate::embedded::accounts) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
+pub(super) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
     ids.iter().try_for_each(|id| statement.execute([id]).map(drop))
 }
 
-pub(in crate::embedded::accounts) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     let sql = "SELECT count(*), (SELECT time FROM outbox ORDER BY id LIMIT 1) FROM outbox";
     connection.prepare_cached(sql)?.query_row([], |row| {
         let oldest = row.get::<_, Option<i64>>(1)?.and_then(|time| Timestamp::from_millis(time).ok());
