@@ -6,12 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use shop_core::ports::{Durability, RecordStore as _};
+use shop_core::record::ReplacedSystem;
 use shop_core::{Error, ErrorKind};
-use shop_store::mongo::{self, Migration, MongoStore, MongoStoreOptions};
+use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
 use super::port::{Backend, OpenPort, PurchasesStore};
-use crate::settings::{ReplacedSystem, Settings};
+use crate::settings::Settings;
 use crate::{CliError, Result};
 
 const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
@@ -49,12 +50,6 @@ impl Backend for Mongodb<'_> {
     }
 
     async fn convert_back(&self, system: ReplacedSystem) -> Result<serde_json::Value> {
-        let system = match system {
-            ReplacedSystem::ScalableShop => mongo::ReplacedSystem::ScalableShop,
-            ReplacedSystem::UserBuyList => mongo::ReplacedSystem::UserBuyList,
-            ReplacedSystem::PurchaseTracking => mongo::ReplacedSystem::PurchaseTracking,
-            ReplacedSystem::ShoppingSystem => mongo::ReplacedSystem::ShoppingSystem,
-        };
         Ok(report(self.connect().await?.convert_back(system, progress).await?))
     }
 }

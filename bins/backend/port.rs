@@ -14,10 +14,10 @@ use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
-use shop_core::record::Record;
+use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 
-use crate::settings::{ReplacedSystem, Settings};
+use crate::settings::Settings;
 use crate::{CliError, Result, tls};
 
 /// A backend of logs, of stores, or of both. The other operations return an error.

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use shop_core::inspect::Consumed;
 use shop_core::log::{LogAdmin, RecordPosition};
 use shop_core::ports::PurchaseQueryExt as _;
-use shop_core::record::{decode, header};
+use shop_core::record::{ReplacedSystem, decode, header};
 use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
 use super::output::{print_report, progress};
 use super::verify;
 use crate::backend::{self, OpenPort, Topic};
-use crate::settings::{Replace, ReplacedSystem, Settings};
+use crate::settings::{Replace, Settings};
 use crate::{CliError, Result};
 
 /// The pause between two looks.
@@ -195,7 +195,7 @@ impl Replacement<'_> {
     /// The steps, each with what is seen when it is done.
     fn steps(&self) -> [(String, Seen); 6] {
         let Topic { name: topic, group, .. } = self.new.topic;
-        let listings = self.system.listings();
+        let listings = listings(self.system);
         let start = format!(
             "start our management with topic {topic} and group {group} on the old collection, and point the listings of \
              the old facing to it: {listings}"
@@ -347,4 +347,18 @@ enum Seen {
     Migrated,
     /// Done by this command.
     Verified,
+}
+
+/// The setting of the old facing that names where it lists from.
+const fn listings(system: ReplacedSystem) -> &'static str {
+    match system {
+        ReplacedSystem::ScalableShop => "CM_API_HOST=host:port",
+        ReplacedSystem::UserBuyList => {
+            "CUSTOMER_MANAGEMENT_URL=http://host:port, with SHOP_DIALECT=user-buy-list"
+        }
+        ReplacedSystem::PurchaseTracking => {
+            "CUSTOMER_MGMT_API_URL=http://host:port, with SHOP_DIALECT=purchase-tracking"
+        }
+        _ => "MANAGEMENT_API_ENDPOINT=host:port",
+    }
 }

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
+use shop_core::record::ReplacedSystem;
 use shop_core::{Timestamp, UserId};
 
 use super::variables::ProcessRole;
@@ -225,7 +226,7 @@ impl Command {
 /// How to replace a system.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Replace {
-    /// The system that is replaced
+    /// The system that is replaced: 000, 001, 003 or 004
     #[arg(long)]
     pub(crate) system: ReplacedSystem,
     /// Only report what there is and the steps
@@ -243,37 +244,6 @@ pub(crate) struct Replace {
     /// Seconds that an effect must last: some old consumers commit every five
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) settle: u32,
-}
-
-/// A replaced system with a topic and a collection of purchases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReplacedSystem {
-    /// scalable-shop
-    #[value(name = "000", alias = "scalable-shop")]
-    ScalableShop,
-    /// user-buy-list
-    #[value(name = "001", alias = "user-buy-list")]
-    UserBuyList,
-    /// purchase tracking system
-    #[value(name = "003", alias = "purchase-tracking")]
-    PurchaseTracking,
-    /// shopping-system-k8s
-    #[value(name = "004", alias = "shopping-system")]
-    ShoppingSystem,
-}
-
-impl ReplacedSystem {
-    /// The setting of the old facing that names where it lists from.
-    pub(crate) const fn listings(self) -> &'static str {
-        match self {
-            Self::ScalableShop => "CM_API_HOST=host:port",
-            Self::UserBuyList => "CUSTOMER_MANAGEMENT_URL=http://host:port, with SHOP_DIALECT=user-buy-list",
-            Self::PurchaseTracking => {
-                "CUSTOMER_MGMT_API_URL=http://host:port, with SHOP_DIALECT=purchase-tracking"
-            }
-            Self::ShoppingSystem => "MANAGEMENT_API_ENDPOINT=host:port",
-        }
-    }
 }
 
 /// An action on the log of a topic.

@@ -44,9 +44,7 @@ use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{
-    Command, DlqAction, Erase, GroupsAction, OfTopic, Replace, ReplacedSystem, ResetTo, Selection,
-};
+pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, Replace, ResetTo, Selection};
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]
 pub(crate) use environment::encoded;

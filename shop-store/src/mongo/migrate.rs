@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Document, RawDocument, doc};
+use shop_core::record::ReplacedSystem;
 use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
 
@@ -23,20 +24,6 @@ pub struct Migration {
     /// Documents that are not purchases, which are logged with their `_id`, or were modified concurrently by another
     /// client. They stay unchanged.
     pub skipped: u64,
-}
-
-/// A replaced system with documents of its own form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplacedSystem {
-    /// 000: prices and times are text.
-    ScalableShop,
-    /// 001: prices are doubles.
-    UserBuyList,
-    /// 003: prices are doubles, times are text without a zone.
-    PurchaseTracking,
-    /// 004: prices are doubles, times are doubles in seconds.
-    ShoppingSystem,
 }
 
 /// The member that keeps an unreadable timestamp.
@@ -172,14 +159,13 @@ fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
 
 /// Those of the members that only this store writes, in the form of `system`.
 fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase) -> Document {
-    use ReplacedSystem::{PurchaseTracking, ScalableShop, ShoppingSystem, UserBuyList};
     let mut new = Document::new();
     if matches!(old.get("price"), Ok(Some(RawBsonRef::Decimal128(_)))) {
         let text = purchase.price.to_string();
         new.insert(
             "price",
             match system {
-                ScalableShop => Bson::String(text),
+                ReplacedSystem::ScalableShop => Bson::String(text),
                 _ => Bson::Double(text.parse().unwrap_or_default()),
             },
         );
@@ -190,10 +176,10 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
         #[expect(clippy::cast_precision_loss, reason = "milliseconds until year 10000 are exact")]
         let seconds = purchase.timestamp.as_millis() as f64 / 1_000.0;
         let time = match system {
-            ScalableShop => Some(Bson::String(text)),
-            PurchaseTracking => Some(Bson::String(text.trim_end_matches('Z').to_owned())),
-            ShoppingSystem => Some(Bson::Double(seconds)),
-            UserBuyList => None,
+            ReplacedSystem::ScalableShop => Some(Bson::String(text)),
+            ReplacedSystem::PurchaseTracking => Some(Bson::String(text.trim_end_matches('Z').to_owned())),
+            ReplacedSystem::ShoppingSystem => Some(Bson::Double(seconds)),
+            _ => None,
         };
         new.extend(time.map(|time| ("timestamp".to_owned(), time)));
     }

@@ -43,5 +43,5 @@ mod store;
 mod totals;
 
 pub use connection::MongoStoreOptions;
-pub use migrate::{Migration, ReplacedSystem};
+pub use migrate::Migration;
 pub use store::MongoStore;
