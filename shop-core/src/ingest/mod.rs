@@ -27,20 +27,24 @@ mod breaker;
 mod driver;
 mod event;
 mod insertion;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod insertion_test;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod limit_test;
 #[cfg(test)]
 mod logged_test;
 #[cfg(test)]
 mod misbehaving_source_test;
 mod observer;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod observer_test;
 mod options;
 mod pipeline;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod shutdown_test;
 mod status;
 #[cfg(test)]

@@ -4,7 +4,8 @@ mod members;
 mod scalar;
 mod serde_with;
 mod written;
-#[cfg(all(test, feature = "api"))]
+#[cfg(test)]
+#[cfg(feature = "api")]
 mod written_test;
 
 pub use members::{Members, without_mark};

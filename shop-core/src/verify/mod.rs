@@ -21,7 +21,8 @@
 mod duplicates;
 mod scan;
 mod spot_check;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod verify_test;
 
 use std::collections::BTreeMap;

@@ -20,7 +20,8 @@
 //! conformance kit, and run a relay in your service.
 
 mod relay;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod relay_test;
 
 use std::fmt::Debug;
