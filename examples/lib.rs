@@ -1,14 +1,16 @@
 //! Services for the examples. Your own have addresses such as `http://localhost:3000`.
 
+use std::io::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_http::{HttpOptions, OrdersRole, Parts, PurchasesRole, ServiceKind, UsersRole, router, serve};
+use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions, EmbeddedUsers};
 use tokio::net::TcpListener;
 
 /// The parts of a facing on an in-memory log and store, with a running ingest between them.
@@ -34,12 +36,16 @@ pub async fn service_in_memory() -> std::io::Result<String> {
     Ok(address)
 }
 
-/// The addresses of a service of users and a service of orders in this process, connected by events only.
+/// The addresses of a service of users and a service of orders in this process, with files in a temporary folder, connected
+/// by events only.
 ///
 /// # Errors
-/// When they cannot listen.
-pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
-    let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+/// When they cannot listen, or the files cannot be made.
+pub async fn users_and_orders() -> std::io::Result<(String, String)> {
+    let folder = tempfile::tempdir()?.keep();
+    let users = EmbeddedUsers::open(&folder, EmbeddedStoreOptions::default()).await;
+    let orders = EmbeddedOrders::open(&folder, EmbeddedStoreOptions::default()).await;
+    let (users, orders) = (users.map_err(Error::other)?, orders.map_err(Error::other)?);
     spawn_relay(users.clone(), Arc::new(orders.clone()));
     spawn_relay(orders.clone(), Arc::new(users.clone()));
     let service = || Parts::new(ServiceKind::Management, None);

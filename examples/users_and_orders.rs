@@ -16,7 +16,7 @@ use shop_client::{Insertion, NewUser, ShopClient, UserNumber};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In your program these are the addresses of a management with these roles, or twice the address of facing.
-    let (users, orders) = examples::users_and_orders_in_memory().await?;
+    let (users, orders) = examples::users_and_orders().await?;
     let (users, orders) = (ShopClient::builder(users).build()?, ShopClient::builder(orders).build()?);
     let (users, orders) = (users.users(), orders.orders());
 

@@ -6,7 +6,6 @@ mod bodies;
 pub(crate) mod conformance;
 pub mod entity;
 mod erase;
-pub(crate) mod memory;
 mod number;
 pub mod orders;
 pub mod outbox;

@@ -18,8 +18,11 @@ pub use sink::InMemorySink;
 pub use source::InMemorySource;
 pub use store::InMemoryStore;
 
-#[cfg(feature = "accounts")]
-pub use crate::accounts::memory::{InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers};
+/// For the kit and for tests.
+#[cfg(all(feature = "accounts", feature = "conformance"))]
+pub use crate::accounts::conformance::memory::{
+    InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers,
+};
 
 /// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
 /// made whole before anything can panic.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use crate::accounts::conformance::memory::{InMemoryOrders, InMemoryUsers};
 use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
-use crate::accounts::memory::{InMemoryOrders, InMemoryUsers};
 use crate::accounts::orders::{NewOrder, Order, OrderNumber};
 use crate::accounts::outbox::Outbox;
 use crate::accounts::users::{NewUser, User, UserNumber, UserStore};

@@ -10,6 +10,7 @@
 mod entities;
 pub mod erase_users;
 mod faulty;
+pub(crate) mod memory;
 pub mod orders;
 pub mod outbox;
 mod suites;
