@@ -1,7 +1,6 @@
 //! `management verify`: checks the store against the log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use shop_core::log::LogAdmin;

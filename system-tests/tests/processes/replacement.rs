@@ -105,6 +105,16 @@ async fn steps(options: &[&str], settings: &[(&str, &str)], mut follow: impl Asy
     assert!(command.wait().await.unwrap().success(), "{options:?}");
 }
 
+/// Buys at our facing. Returns how often.
+async fn buy(facing: &Process) -> u64 {
+    let client = facing.client();
+    for number in 0..20 {
+        let order = NewPurchase::of(format!("new{number}")).named("ada").priced("1.5").unwrap();
+        client.buy(order).await.unwrap();
+    }
+    20
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_system_is_replaced_under_load_by_a_new_topic_and_back() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
@@ -142,12 +152,7 @@ async fn a_system_is_replaced_under_load_by_a_new_topic_and_back() {
             ours.push(start(Binary::Management, &servers, &[]).await);
         } else if step.starts_with("start our facing") {
             ours.push(start(Binary::Facing, &servers, &[("SHOP_INGEST", "off")]).await);
-            let client = ours[1].client();
-            for number in 0..20 {
-                let order = NewPurchase::of(format!("new{number}")).named("ada").priced("1.5").unwrap();
-                client.buy(order).await.unwrap();
-                bought += 1;
-            }
+            bought = buy(&ours[1]).await;
             produced = facing.take().unwrap().stop().await;
         } else if step.starts_with("stop the old consumer") {
             assert_eq!(consumer.take().unwrap().stop().await, produced);
