@@ -143,6 +143,7 @@ impl KafkaDeadLetters {
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         // That of another program's topic is made by the first service that consumes it.
         if !self.topic.exists(self.log.options.publish_timeout).await? {
+            self.log.topic.ready(self.log.options.publish_timeout).await?;
             return Ok(stream::empty().boxed());
         }
         let (places, resolved) = self
