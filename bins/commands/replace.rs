@@ -321,7 +321,7 @@ impl Replacement<'_> {
             Seen::OurRecords => {
                 let (_, end) = old.lag().await?;
                 let is_ours = new.is_written_by_us().await?;
-                (is_ours, format!("the old facing has written {end} records"))
+                (is_ours, format!("topic {} has {end} records", old.topic.name))
             }
             Seen::Migrated | Seen::Verified => (true, String::new()),
         })

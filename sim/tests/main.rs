@@ -11,6 +11,7 @@
 //! | `plants` | faults that are built in, to show that they are found |
 
 mod files;
+mod follower;
 mod history;
 mod http;
 mod plants;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
 use shop_core::ports::{Period, PurchaseErase as _, Summary, TimeRange, UtcOffset};
 use shop_core::record::encode;
@@ -16,10 +16,10 @@ use shop_core::{
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup, check_integrity,
 };
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::files::{Disk, RECOVERY, locked};
+use crate::follower::Follower;
 use crate::history::{Answer, Erasure, History, price_of};
 use crate::http::Http;
 use crate::replaced;
@@ -39,7 +39,7 @@ const MAX_PAUSE: u64 = 120;
 /// A price that no attempt has.
 const OTHER: usize = 999_999;
 /// The time within which a record is stored when nothing fails.
-const STORED_WITHIN: Duration = Duration::from_secs(60);
+pub const STORED_WITHIN: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is wrong, if something is.
@@ -52,7 +52,7 @@ fn user_id(user: usize) -> String {
     "u".repeat(user + 1)
 }
 
-fn unexpected(what: &str) -> impl Fn(Error) -> String {
+pub fn unexpected(what: &str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {}", error.chain())
 }
 
@@ -101,64 +101,6 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
     }
     Ok(())
-}
-
-/// Follows the purchases of all users as they become visible.
-struct Follower {
-    events: Arc<Mutex<Vec<Purchase>>>,
-    task: JoinHandle<Checked>,
-}
-
-impl Follower {
-    async fn start(shop: &Shop, disk: &Arc<Disk>) -> Checked<Self> {
-        let (events, disk, user) = (Arc::default(), Arc::clone(disk), shop.all_users());
-        let mut stream = loop {
-            match user.events(None).await {
-                Err(_) if disk.may_fail() => sleep(RECOVERY).await,
-                opened => break opened.map_err(unexpected("events do not begin"))?,
-            }
-        };
-        let seen: Arc<Mutex<Vec<Purchase>>> = Arc::clone(&events);
-        let follow = async move {
-            let mut cursor = None;
-            loop {
-                match stream.next().await {
-                    Some(Ok(item)) => {
-                        locked(&seen).push(item.purchase);
-                        cursor = Some(item.cursor);
-                        continue;
-                    }
-                    None => return Ok(()),
-                    Some(Err(error)) if !disk.may_fail() => return Err(unexpected("events end")(error)),
-                    // Without a cursor, some would be missed.
-                    Some(Err(_)) if cursor.is_none() => return Ok(()),
-                    Some(Err(_)) => sleep(RECOVERY).await,
-                }
-                if let Ok(again) = user.events(cursor.clone()).await {
-                    stream = again;
-                }
-            }
-        };
-        Ok(Self { events, task: tokio::spawn(follow) })
-    }
-
-    /// Compares the events since the attempt `first` with what was answered, as soon as they are there.
-    async fn end(self, history: &History, first: usize) -> Checked {
-        let until = Instant::now() + STORED_WITHIN;
-        while !self.task.is_finished() {
-            let events = locked(&self.events).clone();
-            match history.judge_events(&events, first) {
-                Err(found) if Instant::now() > until => return Err(found),
-                Err(_) => sleep(Duration::from_millis(100)).await,
-                Ok(()) => break,
-            }
-        }
-        self.task.abort();
-        match self.task.await {
-            Ok(ended) => ended,
-            Err(_aborted) => Ok(()),
-        }
-    }
 }
 
 /// The shop of a process that shares the folder. SQLite's locks between processes are not simulated.

@@ -40,7 +40,12 @@ fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
     if (number("application_id")?, number("user_version")?) == current {
         let changed = ROWS.iter().map(|(what, sql, read)| changed(file, what, sql, *read));
-        lines.extend(changed.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().take(MAX_LINES));
+        match changed.collect::<rusqlite::Result<Vec<_>>>() {
+            Ok(changed) => lines.extend(changed.into_iter().flatten().take(MAX_LINES)),
+            Err(error) if lines.is_empty() => return Err(error),
+            // A damaged page, which SQLite has named.
+            Err(_) => {}
+        }
     }
     Ok(lines)
 }

@@ -166,7 +166,8 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
             "price",
             match system {
                 ReplacedSystem::ScalableShop => Bson::String(text),
-                _ => Bson::Double(text.parse().unwrap_or_default()),
+                // A decimal is always a number. If it were none, it must not become 0.
+                _ => text.parse().map_or(Bson::String(text), Bson::Double),
             },
         );
     }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, soon};
+use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
 /// A program that runs until it is stopped, and counts.
@@ -137,7 +137,8 @@ async fn a_system_is_replaced_under_load_by_a_new_topic_and_back() {
     ];
     let (mut facing, mut consumer) =
         (Some(Old::facing(&servers)), Some(Old::consumer(&servers, collection.clone())));
-    sleep(Duration::from_secs(3)).await;
+    let consumed = async || consumer.as_ref().is_some_and(|old| old.count.load(Ordering::Relaxed) > 60);
+    until("consume what the old facing writes", consumed).await;
 
     let dry = Binary::Management.run(&[&options[..], &["--dry-run"]].concat(), &settings).await;
     assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
