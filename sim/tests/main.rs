@@ -178,9 +178,9 @@ fn run_here(seed: u64, operations: usize) -> Checked<String> {
     Ok(format!("{operations} {writes} {cuts} {trace}"))
 }
 
-/// A folder in memory, whose name no other process uses.
+/// A folder in memory, whose name no other process uses, and is as long as that of others.
 fn folder() -> TempDir {
-    let prefix = format!("sim-{}-", std::process::id());
+    let prefix = format!("sim-{:010}-", std::process::id());
     tempfile::Builder::new().prefix(&prefix).tempdir_in(memory()).unwrap()
 }
 

@@ -133,9 +133,15 @@ unsafe extern "C" fn epoll_wait(
 ) -> c_int {
     let look = |timeout: c_int| {
         // SAFETY: the caller's promise, as to libc.
-        returned(unsafe {
+        let found = returned(unsafe {
             raw(libc::SYS_epoll_wait, [file as usize, events as usize, most as usize, timeout as usize, 0, 0])
-        }) as c_int
+        });
+        // The kernel calls the watches of a file in the order of their addresses.
+        // SAFETY: the kernel has written so many events.
+        let written =
+            unsafe { std::slice::from_raw_parts_mut(events, usize::try_from(found).unwrap_or_default()) };
+        written.sort_unstable_by_key(|event| event.u64);
+        found as c_int
     };
     if with(|_, _| ()).is_none() || timeout == 0 {
         return look(timeout);
