@@ -13,8 +13,8 @@ use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::failpoints;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::{User, UserNumber};
-use shop_core::{ErrorKind, IdempotencyKey, Result as PortResult};
+use shop_core::users::UserNumber;
+use shop_core::{Error, ErrorKind, Result as PortResult};
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, number};
@@ -56,8 +56,10 @@ pub(crate) async fn post_user(
     // Anonymous callers share their keys.
     let own = caller.principal.owner().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
-    let inserted = service.write(USER, &key, failpoints("row", store.insert(&new))).await?;
-    created(inserted, dialect, &mount)
+    let inserting = failpoints("row", store.insert(&new));
+    let failure = |error| HttpError::write(error, USER, key);
+    let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
+    created(inserted, ("/v1/users", USER, EMAIL_TAKEN), dialect, &mount)
 }
 
 pub(crate) async fn post_order(
@@ -68,37 +70,31 @@ pub(crate) async fn post_order(
     let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
     service.policy.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
     let placing = place(&**store, &new, &service.options);
-    created(service.write(ORDER, &new.key, placing).await?, dialect, &mount)
+    let failure = |error| HttpError::write(error, ORDER, new.key.clone());
+    let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
+    created(inserted, ("/v1/orders", ORDER, UNKNOWN_USER), dialect, &mount)
 }
 
-impl Service {
-    /// The result of a query of a store of these, if it completes in time.
-    async fn query_for<T>(
-        &self,
-        subject: Subject,
-        call: impl Future<Output = PortResult<T>> + Send,
-    ) -> HttpResult<T> {
-        within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
-            // The backend does not have this role.
-            ErrorKind::Unsupported => HttpError::NO_ROUTE,
-            _ => HttpError::query(error, subject),
-        })
-    }
+/// The result of a call of a store of these, if it is known in `time`.
+async fn in_time<T>(
+    time: Duration,
+    call: impl Future<Output = PortResult<T>> + Send,
+    failure: impl FnOnce(Error) -> HttpError + Send,
+) -> HttpResult<T> {
+    within(time, call).await.map_err(|error| match error.kind() {
+        // The backend does not have this role.
+        ErrorKind::Unsupported => HttpError::NO_ROUTE,
+        _ => failure(error),
+    })
+}
 
-    /// The outcome of a write with `key` to a store of these, if it is known in time.
-    async fn write<T>(
-        &self,
-        subject: Subject,
-        key: &IdempotencyKey,
-        call: impl Future<Output = PortResult<T>> + Send,
-    ) -> HttpResult<T> {
-        let written = within(self.options.publish_timeout, call).await;
-        written.map_err(|error| match error.kind() {
-            // The backend does not have this role.
-            ErrorKind::Unsupported => HttpError::NO_ROUTE,
-            _ => HttpError::write(error, subject, key.clone()),
-        })
-    }
+/// The result of a query of a store of these, if it completes in time.
+async fn query<T>(
+    service: &Service,
+    subject: Subject,
+    call: impl Future<Output = PortResult<T>> + Send,
+) -> HttpResult<T> {
+    in_time(service.options.query_timeout, call, |error| HttpError::query(error, subject)).await
 }
 
 /// Places an order, with retries while its user is unknown and there is time.
@@ -123,38 +119,24 @@ async fn place(
     }
 }
 
-/// Users or orders in responses.
-trait Resource: Entity + Serialize {
-    const PATH: &'static str;
-    const SUBJECT: Subject;
-    const REFUSED: HttpError;
-}
-
-impl Resource for User {
-    const PATH: &'static str = "/v1/users";
-    const SUBJECT: Subject = USER;
-    const REFUSED: HttpError = EMAIL_TAKEN;
-}
-
-impl Resource for Order {
-    const PATH: &'static str = "/v1/orders";
-    const SUBJECT: Subject = ORDER;
-    const REFUSED: HttpError = UNKNOWN_USER;
-}
-
-/// The response to an insert. Under `/v1` it has a location, and says whether the key was used before.
-fn created<E: Resource>(insertion: Insertion<E>, dialect: &Dialect, mount: &Mount) -> HttpResult {
+/// The response to an insert at `path`. Under `/v1` it has a location, and says whether the key was used before.
+fn created<E: Entity + Serialize>(
+    insertion: Insertion<E>,
+    (path, subject, refused): (&str, Subject, HttpError),
+    dialect: &Dialect,
+    mount: &Mount,
+) -> HttpResult {
     let (row, is_replayed) = match insertion {
         Insertion::Inserted(row) => (row, false),
         Insertion::AlreadyInserted(row) => (row, true),
         Insertion::KeyTaken => {
             let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
-            error.text = key_taken(E::SUBJECT).into();
+            error.text = key_taken(subject).into();
             return Err(error);
         }
-        Insertion::Refused => return Err(E::REFUSED),
+        Insertion::Refused => return Err(refused),
     };
-    let location = || [(header::LOCATION, mount.path(format_args!("{}/{}", E::PATH, row.number())))];
+    let location = || [(header::LOCATION, mount.path(format_args!("{path}/{}", row.number())))];
     let location = dialect.is_strict.then(location);
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
     Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
@@ -165,7 +147,7 @@ pub(crate) async fn get_user(
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadUser(id.get()))?;
-    let found = service.query_for(USER, store.get(id)).await?;
+    let found = query(&service, USER, store.get(id)).await?;
     Ok(Json(found.ok_or(UNKNOWN_USER)?).into_response())
 }
 
@@ -175,7 +157,7 @@ pub(crate) async fn get_orders_of_user(
 ) -> HttpResult {
     let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
     service.policy.check(&caller, &Action::ReadOrders(id.get()))?;
-    let found = service.query_for(USER, store.orders_of(id)).await?;
+    let found = query(&service, USER, store.orders_of(id)).await?;
     let orders = found.ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody::new(id, orders)).into_response())
 }
@@ -184,7 +166,7 @@ pub(crate) async fn get_order(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
     let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
-    let found = service.query_for(ORDER, store.get(OrderNumber::new(id))).await?;
+    let found = query(&service, ORDER, store.get(OrderNumber::new(id))).await?;
     let order = found.ok_or(UNKNOWN_ORDER)?;
     let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id.get()));
     // A client does not learn which orders of others exist.
