@@ -133,7 +133,7 @@ async fn list(
     mut listing: ListingRequest,
     query: &Query,
 ) -> HttpResult {
-    let visibility = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
+    let pending = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
     let found = find(purchases, &listing).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(listing.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);
@@ -172,7 +172,7 @@ async fn list(
     if let Some(by) = found_by {
         response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
     }
-    Ok(visibility.apply(response))
+    Ok((pending, response).into_response())
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.

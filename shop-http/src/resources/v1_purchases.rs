@@ -19,7 +19,7 @@ use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
-use crate::service::{Purchases, ServiceKind, Visibility};
+use crate::service::{PendingHeader, Purchases, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
 pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> HttpResult<()> {
@@ -38,19 +38,19 @@ async fn selected<T>(
     (State(purchases), caller, slot, uri): &Read,
     known: &[&'static str],
     read: impl FnOnce(&mut Query) -> Option<T>,
-) -> HttpResult<(Visibility, Selector, T)> {
+) -> HttpResult<(PendingHeader, Selector, T)> {
     let mut query = Query::new(uri, known)?;
     let (selector, read) = (query.selector(), read(&mut query));
     let ((selector, read), wait) = query.finish(selector.zip(read))?;
     may_select(purchases, caller, &selector)?;
-    let visibility = purchases.wait((caller, slot), wait, std::slice::from_ref(&selector)).await?;
-    Ok((visibility, selector, read))
+    let pending = purchases.wait((caller, slot), wait, std::slice::from_ref(&selector)).await?;
+    Ok((pending, selector, read))
 }
 
 pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let format = row_format(&headers)?;
     let page = if format.is_some() { Query::whole } else { Query::page };
-    let (visibility, selector, request) = selected(&read, Query::LISTING, page).await?;
+    let (pending, selector, request) = selected(&read, Query::LISTING, page).await?;
     let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
@@ -62,7 +62,7 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
         }
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
-    Ok(visibility.apply(response))
+    Ok((pending, response).into_response())
 }
 
 /// A file to download.
@@ -79,19 +79,19 @@ fn file(format: RowFormat, content: Body) -> Response {
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.
 pub(crate) async fn summary(read: Read) -> HttpResult {
-    let (visibility, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
+    let (pending, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
     let (State(purchases), _, slot, _) = &read;
     let whole = purchases.totals(slot, &selector, &TotalsRequest::of(range, Period::Whole)).await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
-    Ok(visibility.apply(Json(summary).into_response()))
+    Ok((pending, Json(summary)).into_response())
 }
 
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
 pub(crate) async fn totals(read: Read) -> HttpResult {
-    let (visibility, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
+    let (pending, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
     let (State(purchases), _, slot, _) = &read;
     let buckets = purchases.totals(slot, &selector, &request).await?;
-    Ok(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
+    Ok((pending, Json(TotalsBody::from(buckets))).into_response())
 }
 
 /// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all purchases.
@@ -110,7 +110,7 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
     let id = query
         .note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {}", error.reason()))));
     let (id, wait) = query.finish(id)?;
-    let visibility = purchases.wait((&caller, &slot), wait, &[]).await?;
+    let pending = purchases.wait((&caller, &slot), wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
@@ -122,5 +122,5 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
         }
         _ => HttpError::UNKNOWN_PURCHASE.into_response(),
     };
-    Ok(visibility.apply(response))
+    Ok((pending, response).into_response())
 }

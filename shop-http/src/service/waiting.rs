@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderName;
 use shop_core::PurchaseId;
 use shop_core::ports::{Lookup, Selector};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,23 +20,10 @@ use crate::service::purchases::Purchases;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whether the awaited purchase is in the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Visibility {
-    /// It is, or there was nothing to wait for.
-    Complete,
-    /// It is not stored yet.
-    Pending,
-}
+/// The header of a response if the purchase that it waited for is not stored yet.
+pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
 
-impl Visibility {
-    /// Marks `response` if the purchase is pending.
-    pub(crate) fn apply(self, response: Response) -> Response {
-        let pending = (self == Self::Pending).then_some([(PENDING, "true")]);
-        (pending, response).into_response()
-    }
-}
+const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
 
 impl Purchases {
     /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
@@ -49,17 +36,17 @@ impl Purchases {
         (caller, slot): (&Caller, &Slot),
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
-    ) -> HttpResult<Visibility> {
+    ) -> HttpResult<PendingHeader> {
         if let Some((id, time)) = named {
             return self.wait_for((caller, slot), &id, Some(time)).await;
         }
-        let Some(recent) = &self.sink.inner().recent else { return Ok(Visibility::Complete) };
+        let Some(recent) = &self.sink.inner().recent else { return Ok(None) };
         let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
-        let Some((selector, id)) = last else { return Ok(Visibility::Complete) };
-        let visibility = self.wait_for((caller, slot), &id, None).await?;
+        let Some((selector, id)) = last else { return Ok(None) };
+        let header = self.wait_for((caller, slot), &id, None).await?;
         // Also one that is pending: it may never be stored.
         recent.forget(selector, id);
-        Ok(visibility)
+        Ok(header)
     }
 
     /// Waits until the purchase is stored, at most for the `asked` time. A request that has not asked does not wait where
@@ -69,22 +56,22 @@ impl Purchases {
         (caller, slot): (&Caller, &Slot),
         id: &PurchaseId,
         asked: Option<Duration>,
-    ) -> HttpResult<Visibility> {
+    ) -> HttpResult<PendingHeader> {
         let until = Instant::now() + asked.unwrap_or(DEFAULT_WAIT);
         let left = || until.saturating_duration_since(Instant::now());
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);
-        let visibility = loop {
+        let header = loop {
             let progress = self.progress();
             if self.is_readable(caller, &self.look_up(id).await?) {
-                break Visibility::Complete;
+                break None;
             }
             if left().is_zero() {
-                break Visibility::Pending;
+                break IS_PENDING;
             }
             let waiting = match &mut waiting {
                 Some(waiting) => waiting,
                 first => match slot.wait() {
-                    Err(_full) if asked.is_none() => break Visibility::Pending,
+                    Err(_full) if asked.is_none() => break IS_PENDING,
                     waiting => first.insert(waiting?),
                 },
             };
@@ -97,7 +84,7 @@ impl Purchases {
         if let Some(waiting) = waiting {
             waiting.end();
         }
-        Ok(visibility)
+        Ok(header)
     }
 
     /// Whether something was found, and `caller` may learn of it.
