@@ -103,16 +103,6 @@ pub(crate) struct Credential {
     pub(crate) token: String,
 }
 
-impl Credential {
-    /// The sender, if the token is still valid; `None` if that cannot be determined now.
-    pub(crate) async fn principal(&self) -> Result<Option<Principal>, Rejection> {
-        match self.authenticate.principal(&self.token).await {
-            Err(Rejection::Unavailable) => Ok(None),
-            identified => identified.map(Some),
-        }
-    }
-}
-
 /// The token of a request, if there is one.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

@@ -20,7 +20,7 @@ use shop_core::{Error, ErrorKind, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::{Action, Caller, Credential};
+use crate::auth::{Action, Caller, Credential, Rejection};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
@@ -178,11 +178,11 @@ impl Events {
             return true;
         }
         self.authorized = Instant::now();
-        let principal = match credential.principal().await {
-            Ok(Some(principal)) => principal,
+        let principal = match credential.authenticate.principal(&credential.token).await {
+            Ok(principal) => principal,
             // It cannot be determined now.
-            Ok(None) => return true,
-            Err(_rejected) => return false,
+            Err(Rejection::Unavailable) => return true,
+            Err(Rejection::Invalid(_)) => return false,
         };
         let read = Action::ReadPurchases(&self.selector);
         self.purchases.policy.decide(&Caller::new(principal, None), &read).is_ok()
