@@ -176,14 +176,7 @@ impl Purchases {
         // Those of everything are kept, and read at once.
         let is_kept = *request == TotalsRequest::default();
         let _turn = if is_kept { None } else { slot.turn(|pools| &pools.totals).await };
-        let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
-        totals.map_err(|error| match (error.kind(), error.context("field")) {
-            (ErrorKind::Invalid, Some("per")) => {
-                let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
-                invalid_parameter("per", text).into()
-            }
-            _ => HttpError::query(error, self.subject()),
-        })
+        self.query(self.query.totals(selector, request)).await
     }
 
     /// The names of users that begin with `prefix`, in any case.
@@ -197,15 +190,7 @@ impl Purchases {
 
     /// One page of a listing.
     pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> HttpResult<Page> {
-        self.read_page(selector, request).await.map_err(|error| {
-            match (error.kind(), error.context("field")) {
-                (ErrorKind::Invalid, Some("cursor")) => {
-                    invalid_parameter("cursor", "does not belong to this listing; omit it to start over")
-                        .into()
-                }
-                _ => HttpError::query(error, self.subject()),
-            }
-        })
+        self.query(self.query.page(selector, request)).await
     }
 
     /// One page of a listing, or the error of the port.
@@ -216,7 +201,17 @@ impl Purchases {
     /// The result of a call of the port `query`, if it completes in time.
     async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
-        result.map_err(|error| HttpError::query(error, self.subject()))
+        result.map_err(|error| match (error.kind(), error.context("field")) {
+            (ErrorKind::Invalid, Some("per")) => {
+                let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
+                invalid_parameter("per", text).into()
+            }
+            (ErrorKind::Invalid, Some("cursor")) => {
+                let text = "does not belong to this listing; omit it to start over";
+                invalid_parameter("cursor", text).into()
+            }
+            _ => HttpError::query(error, self.subject()),
+        })
     }
 }
 
