@@ -15,8 +15,9 @@ pub struct Dialect {
     pub(crate) item: ItemForm,
     /// The body of an error.
     pub(crate) errors: Errors,
-    /// The report of missing members.
-    pub(crate) missing: MissingFields,
+    /// Whether the text about missing members names all required ones, instead of those that are missing. Then an id or a
+    /// name that is falsy in JavaScript counts as missing.
+    pub(crate) names_all_required: bool,
     /// Whether an empty body is reported differently from one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
     /// Whether a price may be zero.
@@ -136,17 +137,11 @@ pub(crate) enum PurchaseResponse {
 /// The form of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemForm {
-    pub(crate) price: PriceForm,
+    /// Whether the price is text, with its original scale, instead of a number.
+    pub(crate) price_is_text: bool,
     pub(crate) timestamp: TimestampForm,
     /// The members in a listing besides the four that every system has.
     pub(crate) extras: Extras,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PriceForm {
-    Number,
-    /// Text with the original scale.
-    Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,15 +174,6 @@ pub(crate) enum Errors {
     Detail,
     /// RFC 9457 problem details.
     Problem,
-}
-
-/// The report of missing members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MissingFields {
-    /// The missing members are listed.
-    Listed,
-    /// The text names all required members. An id or a name that is falsy in JavaScript counts as missing.
-    AllRequired,
 }
 
 /// The treatment of a purchase's timestamp.
@@ -243,9 +229,9 @@ const fn recorded(
 const BASE: Dialect = Dialect {
     name: "default",
     bought: recorded(StatusCode::CREATED, Some("success"), &["data", "purchase"]),
-    item: ItemForm { price: PriceForm::Number, timestamp: TimestampForm::Iso, extras: Extras::Id },
+    item: ItemForm { price_is_text: false, timestamp: TimestampForm::Iso, extras: Extras::Id },
     errors: Errors::Text,
-    missing: MissingFields::Listed,
+    names_all_required: false,
     distinguishes_empty_bodies: true,
     may_be_free: true,
     outages: Outages {
@@ -322,7 +308,7 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
         message: "Message successfully sent to Kafka!",
         purchase_as: &[],
     },
-    item: ItemForm { price: PriceForm::Text, ..BASE.item },
+    item: ItemForm { price_is_text: true, ..BASE.item },
     errors: Errors::StatusAndMessage,
     is_open: false,
     timestamps: Timestamps::LenientOrReceipt,
@@ -339,7 +325,7 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
     name: "user-buy-list",
     bought: recorded(StatusCode::CREATED, None, &["purchase"]),
     item: ItemForm { extras: Extras::IdAndVersion, ..BASE.item },
-    missing: MissingFields::AllRequired,
+    names_all_required: true,
     distinguishes_empty_bodies: false,
     may_be_free: false,
     outages: Outages {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shop_core::api::problem;
 
-use super::{Dialect, Errors, MissingFields, Outage};
+use super::{Dialect, Errors, Outage};
 use crate::response::error::{FailedCall, HttpError, Subject};
 use crate::response::validation_error::{Kind, ValidationError, texts};
 use crate::service::kind::ServiceKind;
@@ -67,7 +67,7 @@ impl Dialect {
 
     /// Whether the system took a body of another media type for an empty one.
     fn counts_as_empty(&self, error: &HttpError) -> bool {
-        self.missing == MissingFields::AllRequired && error.is_of_media_type()
+        self.names_all_required && error.is_of_media_type()
     }
 
     /// The response to a failed call, if the kind of the error makes no difference.
@@ -88,7 +88,7 @@ impl Dialect {
     /// The first error: where members are missing, all of these.
     fn text(&self, error: &HttpError) -> String {
         let is_missing = error.errors.iter().any(|error| error.kind == Kind::Missing);
-        if self.counts_as_empty(error) || (is_missing && self.missing == MissingFields::AllRequired) {
+        if self.counts_as_empty(error) || (is_missing && self.names_all_required) {
             return ALL_REQUIRED.to_owned();
         }
         texts(&error.errors).into_iter().next().unwrap_or_else(|| error.text.clone().into_owned())

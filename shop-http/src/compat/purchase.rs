@@ -3,7 +3,7 @@
 use shop_core::json::{WriteJson, write_member};
 use shop_core::{Purchase, Timestamp};
 
-use crate::compat::{Extras, ItemForm, PriceForm, TimestampForm};
+use crate::compat::{Extras, ItemForm, TimestampForm};
 
 /// Appends the four members that every replaced system has, and the extra members of a listing in `form`.
 pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: ItemForm) {
@@ -14,9 +14,10 @@ pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: Item
     }
     write_member(json, start, purchase.user_name.as_str());
     write_member(json, ",\"userid\":", purchase.user_id.as_str());
-    match form.price {
-        PriceForm::Number => write_member(json, ",\"price\":", &purchase.price),
-        PriceForm::Text => write_member(json, ",\"price\":", &*purchase.price.to_string()),
+    if form.price_is_text {
+        write_member(json, ",\"price\":", &*purchase.price.to_string());
+    } else {
+        write_member(json, ",\"price\":", &purchase.price);
     }
     json.extend_from_slice(b",\"timestamp\":");
     write_time(json, purchase.timestamp, form.timestamp);

@@ -11,7 +11,7 @@ use shop_core::{
     Timestamp, UserId, UserName,
 };
 
-use crate::compat::{Dialect, MissingFields, Timestamps};
+use crate::compat::{Dialect, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::request::strict;
@@ -165,10 +165,7 @@ pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(
 
 /// Whether an id or a name counts as given.
 fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
-    match dialect.missing {
-        MissingFields::Listed => !value.is_null(),
-        MissingFields::AllRequired => !EMPTY_VALUES[..4].contains(&value.as_json()),
-    }
+    if dialect.names_all_required { !EMPTY_VALUES[..4].contains(&value.as_json()) } else { !value.is_null() }
 }
 
 fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String)> {
