@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use shop_core::api::problem::kind_of_problem;
 use shop_core::api::{BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
-use shop_core::{Clock, SystemClock, id_from_key};
+use shop_core::{Clock, SystemClock};
 
 use crate::client::generate_key;
 use crate::error::client_error;
@@ -93,26 +93,20 @@ impl Batch {
     }
 }
 
-/// The `result` of `purchase`, after so many attempts. Its `line` is also a problem.
+/// The `result` of `purchase`, which has a key, after so many attempts. Its `line` is also a problem.
 fn published(
     purchase: &NewPurchase,
     result: BatchResultBody,
     line: &[u8],
     attempts: u32,
 ) -> Result<PublishedPurchase> {
-    let key = purchase.key.clone().unwrap_or_else(generate_key);
-    let id = id_from_key(&purchase.user_id, &key);
     if let (BatchStatus::Acknowledged, Some(receipt)) = (result.status, result.receipt) {
-        if receipt.id != id {
+        let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
+        let purchase = purchase.clone().with_timestamp(time).into_purchase(time, || SystemClock.fresh_id());
+        if receipt.id != purchase.id {
             let message = "the response contains another purchase";
             return Err(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown));
         }
-        let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
-        let purchase = purchase
-            .clone()
-            .with_timestamp(time)
-            .with_key(key)?
-            .into_purchase(time, || SystemClock.fresh_id());
         let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
         return Ok(if result.replayed { published.as_replayed() } else { published });
     }
