@@ -114,19 +114,21 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
     if text.len() > MAX_INTEGER_DIGITS {
         return Err(too_many_digits());
     }
-    let (is_negative, number) = signed(text);
+    let behind_minus = text.strip_prefix('-');
+    let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
     let digits = match number.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
         Some(_) => return Err(no_integer_text()),
         None => number,
     };
-    if !digits.split('_').all(|group| !group.is_empty() && are_digits(group)) {
+    let is_number = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits.split('_').all(is_number) {
         return Err(no_integer_text());
     }
     let digits = digits.bytes().filter(u8::is_ascii_digit);
     let magnitude =
         digits.fold(0_i64, |so_far, digit| so_far.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
-    Ok(if is_negative { -magnitude } else { magnitude })
+    Ok(if behind_minus.is_some() { -magnitude } else { magnitude })
 }
 
 fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
@@ -161,14 +163,4 @@ pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
         InvalidKind::NotFinite => not_finite(),
         _ => no_decimal_text(),
     })
-}
-
-/// Whether it is negative, and the digits after its sign.
-fn signed(text: &str) -> (bool, &str) {
-    let behind_minus = text.strip_prefix('-');
-    (behind_minus.is_some(), behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text))
-}
-
-fn are_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
 }

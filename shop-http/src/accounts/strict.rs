@@ -5,8 +5,7 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
 
-use crate::request::purchase::is_json_number;
-use crate::request::strict::text;
+use crate::request::purchase::{is_json_number, text};
 use crate::response::validation_error::Kind;
 
 /// The error of a value in a path or a body that is not an integer.
@@ -14,7 +13,7 @@ pub(super) const INTEGER: &str = "must be an integer";
 
 /// An email address, with nothing around it.
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
-    text::<String>(value)?
+    text::<String>(value, false)?
         .parse()
         .map_err(|why: Invalid| (Kind::Value, format!("is not valid: {}", why.reason())))
 }

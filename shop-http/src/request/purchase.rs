@@ -154,7 +154,7 @@ fn word<T: FromStr<Err: Into<Invalid>>>(
     if dialect.is_strict { strict::line(value) } else { text(value, dialect.integers_are_text) }
 }
 
-pub(super) fn text<T: FromStr<Err: Into<Invalid>>>(
+pub(crate) fn text<T: FromStr<Err: Into<Invalid>>>(
     value: RawScalar<'_>,
     integers: bool,
 ) -> Result<T, (Kind, String)> {

@@ -5,19 +5,14 @@ use std::str::FromStr;
 use shop_core::json::RawScalar;
 use shop_core::{Invalid, UserName};
 
-use crate::request::purchase;
+use crate::request::purchase::text;
 use crate::response::validation_error::Kind;
-
-/// A text.
-pub(crate) fn text<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
-    purchase::text(value, false)
-}
 
 /// A text that looks like what it is: a name, an id or a product.
 pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
-    let line = text(value)?;
+    let line = text(value, false)?;
     // All of these follow the rules of user names.
-    let visible: UserName = text(value)?;
+    let visible: UserName = text(value, false)?;
     if !visible.as_str().is_ascii() && visible.as_str().chars().any(is_invisible) {
         return Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()));
     }

@@ -23,16 +23,10 @@ use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
 use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
-/// The status in `/health` of a service that needs an operator.
-pub(crate) const DEGRADED: &str = "degraded";
 /// The query of `/health` for all members, in the dialect that has few.
-pub(crate) const DETAILS: &str = "details=true";
+const DETAILS: &str = "details=true";
 /// The query of `/health` for the last hour.
 const HISTORY: &str = "history=true";
-/// The reasons why `/-/ready` of facing is 503.
-pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
-pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
-pub(crate) const INGEST_STOPPED: &str = "Ingest has stopped";
 /// How long another producer's transaction may be open, like the default `transaction.timeout.ms` of producers.
 const MAX_TRANSACTION_SECONDS: u64 = 60;
 /// The maximum number of gaps in `/health`.
@@ -188,12 +182,12 @@ pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
     probed(is_ready, json!({"roles": roles, "status": status, "parts": checks.parts()}))
 }
 
-/// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
+/// The reason why `/-/ready` of facing is 503. The text about Kafka is the one that 004 documents.
 fn why_not_ready(checks: &Checks<'_>) -> &'static str {
     match checks.log() {
-        true => INGEST_STOPPED,
-        false if checks.service.local().log => LOG_UNAVAILABLE,
-        false => KAFKA_UNAVAILABLE,
+        true => "Ingest has stopped",
+        false if checks.service.local().log => "The log is not writable",
+        false => "Kafka not connected",
     }
 }
 
@@ -299,7 +293,7 @@ pub(crate) async fn health(
     let is_log_failing = service.metrics.is_log_failing();
     let is_failing = has_lost || is_blocked || is_outdated || is_log_failing;
     let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
-    let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
+    let mut word = if is_degraded { "degraded" } else { dialect.health.healthy };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
     let is_management = service.kind == ServiceKind::Management;
     let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
