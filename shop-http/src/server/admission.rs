@@ -21,7 +21,6 @@ use crate::server::rates::{Charge, Rates};
 const FOR_OTHERS: [&str; 4] = ["observe", "operate", "purchases:read:any", "purchases:write:any"];
 
 /// Admits the requests of a router.
-#[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) pools: Arc<Pools>,
     rates: Option<Arc<Rates>>,

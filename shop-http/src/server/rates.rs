@@ -24,7 +24,6 @@ pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The rates of a service. Clients are counted in this process alone.
-#[derive(Debug)]
 pub(crate) struct Rates {
     writes: Option<Limiter<MonotonicClock>>,
     reads: Option<Limiter<MonotonicClock>>,
@@ -66,7 +65,7 @@ impl Rates {
 }
 
 /// What a batch counts as, besides one write.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Charge {
     rates: Arc<Rates>,
     client: u64,
@@ -101,12 +100,6 @@ struct Limiter<C: Clock> {
     begun: C::Instant,
     /// The second of the last time that clients were forgotten.
     swept: AtomicU64,
-}
-
-impl<C: Clock> std::fmt::Debug for Limiter<C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limiter").field("rate", &self.rate).finish_non_exhaustive()
-    }
 }
 
 impl<C: Clock> Limiter<C> {
