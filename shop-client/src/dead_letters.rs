@@ -181,7 +181,7 @@ impl DeadLetters {
             body["reason"] = reason.into();
         }
         let body = json(&body)?.into();
-        let (path, sent) = (format!("v1/dead-letters:{how}"), Sent::One { body, key: None });
+        let (path, sent) = (format!("v1/dead-letters:{how}"), Sent::One(body));
         let mut call = self.client.inner.transport.post(how, &path, sent).large();
         call.repeats = self.dry_run;
         let answer = self.client.send(call, None).await?;

@@ -20,8 +20,6 @@ use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
 pub struct RawRequest {
     client: ShopClient,
     call: Result<Call>,
-    body: Option<Bytes>,
-    key: Option<IdempotencyKey>,
 }
 
 /// The response to a [`RawRequest`].
@@ -58,7 +56,7 @@ impl ShopClient {
             let message = "the path leads elsewhere or has a query: add parameters by query";
             Err(client_error(ErrorKind::Invalid, message))
         };
-        RawRequest { client: self.clone(), call, body: None, key: None }
+        RawRequest { client: self.clone(), call }
     }
 }
 
@@ -86,16 +84,19 @@ impl RawRequest {
     }
 
     /// Sends `body` as JSON.
-    pub fn json(mut self, body: &impl Serialize) -> Self {
-        let written = json(body);
-        self.body = written.as_ref().ok().map(|body| body.clone().into());
-        self.with(|_call| written.map(drop))
+    pub fn json(self, body: &impl Serialize) -> Self {
+        self.with(|call| {
+            call.sent = Some(Sent::One(json(body)?.into()));
+            Ok(())
+        })
     }
 
     /// Sends this key, with which the service applies the request once: it is then retried.
-    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.key = Some(key);
-        self.idempotent()
+    pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
+        self.idempotent().with(|call| {
+            call.key = Some(key);
+            Ok(())
+        })
     }
 
     /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
@@ -117,10 +118,11 @@ impl RawRequest {
     /// # Cancel safety
     /// As a buy of a [`ShopClient`], unless the method is safe, such as `GET`.
     pub async fn send(self) -> Result<RawResponse> {
-        let Self { client, call, body, key } = self;
+        let Self { client, call } = self;
         let mut call = call?;
-        if body.is_some() || key.is_some() {
-            call.sent = Some(Sent::One { body: body.unwrap_or_default(), key: key.clone() });
+        let key = call.key.clone();
+        if key.is_some() {
+            call.sent.get_or_insert(Sent::One(Bytes::new()));
         }
         let answer =
             if call.method.is_safe() { client.query(&call).await } else { client.send(call, None).await };

@@ -64,6 +64,7 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) sent: Option<Sent>,
+    pub(crate) key: Option<IdempotencyKey>,
     pub(crate) timeout: Duration,
     /// Whether it is retried.
     pub(crate) repeats: bool,
@@ -82,17 +83,8 @@ pub(crate) struct Call {
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    One { body: Bytes, key: Option<IdempotencyKey> },
+    One(Bytes),
     Batch(Arc<Batch>),
-}
-
-impl Sent {
-    fn key(&self) -> Option<&IdempotencyKey> {
-        match self {
-            Self::One { key, .. } => key.as_ref(),
-            Self::Batch(_) => None,
-        }
-    }
 }
 
 /// The default hint.
@@ -134,7 +126,7 @@ impl Transport {
             otel.name = call.name,
             call = call.name,
             request.id = id.as_str(),
-            idempotency.key = call.sent.as_ref().and_then(Sent::key).map(IdempotencyKey::as_str),
+            idempotency.key = call.key.as_ref().map(IdempotencyKey::as_str),
             http.response.status_code = tracing::field::Empty,
             attempts = tracing::field::Empty,
         );
@@ -172,15 +164,13 @@ impl Transport {
         let mut head = self.headers.clone();
         head.insert(ACCEPT, ACCEPTED);
         match &call.sent {
-            Some(Sent::One { key, .. }) => {
-                head.insert(CONTENT_TYPE, JSON);
-                // A key is visible ASCII.
-                let key = key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok());
-                head.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
-            }
+            Some(Sent::One(_)) => drop(head.insert(CONTENT_TYPE, JSON)),
             Some(Sent::Batch(_)) => drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON))),
             None => {}
         }
+        // A key is visible ASCII.
+        let key = call.key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok());
+        head.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
         correlation.write(&mut head, id);
         head.extend(call.head.clone());
         head
@@ -205,7 +195,7 @@ impl Transport {
         let http = (self.http)().await?;
         let request = http.request(call.method.clone(), call.url.clone()).headers(head);
         let request = match &call.sent {
-            Some(Sent::One { body, .. }) => request.body(body.clone()),
+            Some(Sent::One(body)) => request.body(body.clone()),
             Some(Sent::Batch(batch)) => request.body(batch.body()?),
             None => request,
         };
@@ -228,8 +218,8 @@ impl Transport {
         body: &impl Serialize,
         key: IdempotencyKey,
     ) -> Result<Call> {
-        let sent = Sent::One { body: json(body)?.into(), key: Some(key) };
-        Ok(Call { accepts: |status| status == StatusCode::CREATED, ..self.post(name, path, sent) })
+        let call = self.post(name, path, Sent::One(json(body)?.into()));
+        Ok(Call { key: Some(key), accepts: |status| status == StatusCode::CREATED, ..call })
     }
 
     /// A request with a body.
@@ -251,6 +241,7 @@ impl Transport {
             method: Method::GET,
             url,
             sent: None,
+            key: None,
             timeout: self.timeouts.query,
             repeats: true,
             answer_bytes: Some(TYPICAL_RESPONSE_BYTES),
