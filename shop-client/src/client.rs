@@ -182,7 +182,7 @@ impl ShopClient {
         Self { retries, shop: OnceLock::new(), ..self.clone() }
     }
 
-    /// Sends a purchase. Its key determines its id.
+    /// Sends a purchase, which has no key itself: `key` is sent in a header, and determines the id.
     pub(crate) async fn send_purchase(
         &self,
         purchase: &NewPurchase,
@@ -190,10 +190,7 @@ impl ShopClient {
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
-        let mut body = purchase.clone();
-        // It is in a header.
-        body.key = None;
-        let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
+        let call = self.inner.transport.write("buy", "v1/purchases", purchase, key)?;
         let answer = self.send(call, context).await?;
         let published: PublishedPurchase = answer.parsed()?;
         if published.purchase.id != id || published.receipt.id != id {
