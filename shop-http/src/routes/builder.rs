@@ -14,6 +14,7 @@ use tower::{Layer, Service as TowerService};
 
 use crate::auth::{Authenticate, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
+use crate::response::HttpResult;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::identify::identify;
 use crate::routes::site::{self, Guard};
@@ -144,14 +145,9 @@ impl RouterBuilder {
         // Around what was added before, as each further layer.
         let layer = from_fn_with_state(
             authenticate,
-            async |State(authenticate), mut request: Request, next: Next| match identify(
-                &authenticate,
-                &mut request,
-            )
-            .await
-            {
-                Ok(()) => next.run(request).await,
-                Err(error) => error.into_response(),
+            async |State(authenticate), mut request: Request, next: Next| -> HttpResult {
+                identify(&authenticate, &mut request).await?;
+                Ok(next.run(request).await)
             },
         );
         self.auth_layer(layer)
