@@ -227,7 +227,6 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
 }
 
 /// The sender of a request.
-#[derive(Debug)]
 pub(crate) struct Caller {
     /// That of an authentication layer, or an anonymous one.
     pub(crate) principal: Principal,

@@ -18,7 +18,6 @@ use crate::response::validation_error::{Location, ValidationError, invalid_param
 use crate::response::{HttpError, HttpResult};
 
 /// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them.
-#[derive(Debug)]
 pub(crate) struct Query {
     parameters: BTreeMap<&'static str, String>,
     errors: Vec<ValidationError>,

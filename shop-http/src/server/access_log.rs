@@ -20,7 +20,6 @@ use crate::options::proxies::TrustedProxies;
 use crate::watched_body::watched;
 
 /// Writes the access log of a router.
-#[derive(Debug)]
 pub(crate) struct AccessLogger {
     one_in: NonZeroU64,
     requests: AtomicU64,

@@ -36,7 +36,6 @@ static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
 
 /// The rules for browsers of one service. Programs send no headers that these read.
-#[derive(Debug)]
 pub(crate) struct Browsers {
     /// On facing.
     cors: Option<CorsLayer>,

@@ -17,7 +17,6 @@ pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<(
 }
 
 /// A stream that tells its connection what arrives, and what the client accepts.
-#[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,

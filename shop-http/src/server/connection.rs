@@ -20,13 +20,11 @@ use crate::watched_body::{Polled, WatchedBody};
 const SMALL_HEAD: usize = 8 << 10;
 
 /// One connection.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) state: Mutex<State>,
     evicted: Notify,
 }
 
-#[derive(Debug)]
 pub(super) struct State {
     /// The requests in flight.
     requests: u32,
@@ -176,7 +174,6 @@ impl Connection {
 }
 
 /// A request of a connection.
-#[derive(Debug)]
 pub(crate) struct InFlight {
     connection: Arc<Connection>,
     /// The number of its response over HTTP/2, whose client may read some responses and not others.

@@ -23,7 +23,6 @@ const HEADS_BYTES: usize = 32 << 20;
 const PRECISION: u32 = 32;
 
 /// All connections of a listener.
-#[derive(Debug)]
 pub(crate) struct Connections {
     /// What each client has of the connections, and of the bytes of heads.
     shares: Arc<Pool>,
@@ -36,7 +35,6 @@ pub(crate) struct Connections {
 }
 
 /// An open connection, until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Registered {
     all: Arc<Connections>,
     id: u64,

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 /// How long a client may keep a response waiting. Each byte that it accepts adds the time that the rate allows for it,
 /// up to the maximum.
-#[derive(Debug)]
 pub(super) struct Pace {
     max: Duration,
     /// Bytes per second. 0: each byte restores the maximum.

@@ -64,7 +64,6 @@ fn turns(count: usize) -> Turns {
 }
 
 /// Room for requests, or for bytes. A client may take all but what is reserved, and of that its share.
-#[derive(Debug)]
 pub(crate) struct Pool {
     size: usize,
     taken: AtomicUsize,
@@ -72,7 +71,6 @@ pub(crate) struct Pool {
 }
 
 /// What a client has taken of a pool, until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Place {
     pool: Arc<Pool>,
     client: Client,
@@ -162,7 +160,6 @@ impl Drop for Place {
 }
 
 /// The pools of a router.
-#[derive(Debug)]
 pub(crate) struct Pools {
     writes: Arc<Pool>,
     reads: Arc<Pool>,
@@ -238,10 +235,9 @@ impl AsRef<[u8]> for Held {
 
 /// The place of a request: a read has a place from the beginning, but not while it
 /// waits for a purchase; a write once its body is read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Slot(Arc<Occupied>);
 
-#[derive(Debug)]
 struct Occupied {
     pools: Arc<Pools>,
     client: Client,
@@ -307,7 +303,6 @@ impl Slot {
 }
 
 /// A read that waits.
-#[derive(Debug)]
 pub(crate) struct Waiting {
     slot: Slot,
     place: Place,
