@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use shop_core::api::RowFormat;
 use shop_core::json::write_member;
 use shop_core::ports::{Cursor, Page, PageLimit, PageRequest, Selector, Summary};
-use shop_core::{Error, Purchase, RequestContext};
+use shop_core::{Error, Purchase, RequestContext, Total};
 
 use crate::compat::purchase::write_purchase;
 use crate::compat::{By, ItemForm, View};
@@ -157,7 +157,9 @@ impl Writer {
                     write_head(&mut text, envelope);
                 }
                 write_items(&mut text, envelope, &page.items, self.is_first);
-                add(&mut self.summary, page)?;
+                let prices = page.items.iter().map(|purchase| purchase.price);
+                let spent = self.summary.total_spent.checked_add(Total::checked_sum(prices)?)?;
+                self.summary = Summary::new(self.summary.count + page.items.len() as u64, spent);
             }
             StreamForm::Rows(format) => {
                 if self.is_first {
@@ -180,13 +182,4 @@ impl Writer {
         }
         Ok((text.into(), more))
     }
-}
-
-/// Adds the purchases of `page` to `summary`.
-fn add(summary: &mut Summary, page: &Page) -> Result<(), Error> {
-    for purchase in &page.items {
-        summary.count += 1;
-        summary.total_spent = summary.total_spent.checked_add_price(purchase.price)?;
-    }
-    Ok(())
 }
