@@ -75,6 +75,8 @@ const MAX_ERRORS: usize = 64;
 const MAX_TEXTS: usize = 8;
 /// The start of the text about a body that is not an object.
 const BODY: &str = "Request body ";
+/// The end of the text about a write that is not, or not known to be, recorded.
+const UNAVAILABLE: &str = "the service behind is unavailable";
 
 const fn denied(status: StatusCode, text: &'static str) -> HttpError {
     of_kind(status, ErrorKind::Denied, text)
@@ -236,35 +238,24 @@ impl HttpError {
     /// A write with `key` failed, or its outcome is unknown.
     pub(crate) fn write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
         let noun = subject.words()[0];
-        let (status, text) = match error.kind() {
-            ErrorKind::Conflict => (StatusCode::CONFLICT, key_taken(subject)),
-            ErrorKind::Erased => {
-                (StatusCode::CONFLICT, format!("The {noun} with this Idempotency-Key was erased"))
-            }
-            ErrorKind::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, format!("The {noun} is too large for the log"))
-            }
-            ErrorKind::Invalid => {
-                (StatusCode::UNPROCESSABLE_ENTITY, format!("The {noun} can never be stored"))
-            }
-            kind => {
-                let status = match kind {
-                    ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-                    ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-                    _ => StatusCode::SERVICE_UNAVAILABLE,
-                };
-                let outcome = match error.outcome() {
-                    Outcome::NotApplied => format!("The {noun} was not recorded"),
-                    _ => format!("It is not known whether the {noun} was recorded"),
-                };
-                (status, format!("{outcome}: the service behind is unavailable"))
-            }
+        let status = match error.kind() {
+            ErrorKind::Conflict | ErrorKind::Erased => StatusCode::CONFLICT,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self { outcome: Some(error.outcome()), ..Self::of(status, error.kind(), text) }.failed(FailedCall {
-            error,
-            subject,
-            key: Some(key),
-        })
+        let text = match (error.kind(), error.outcome()) {
+            (ErrorKind::Conflict, _) => key_taken(subject),
+            (ErrorKind::Erased, _) => format!("The {noun} with this Idempotency-Key was erased"),
+            (ErrorKind::TooLarge, _) => format!("The {noun} is too large for the log"),
+            (ErrorKind::Invalid, _) => format!("The {noun} can never be stored"),
+            (_, Outcome::NotApplied) => format!("The {noun} was not recorded: {UNAVAILABLE}"),
+            _ => format!("It is not known whether the {noun} was recorded: {UNAVAILABLE}"),
+        };
+        let failure = Self { outcome: Some(error.outcome()), ..Self::of(status, error.kind(), text) };
+        failure.failed(FailedCall { error, subject, key: Some(key) })
     }
 
     /// A query failed.
