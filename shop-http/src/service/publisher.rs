@@ -128,37 +128,29 @@ impl PurchaseSink for Publisher {
     }
 }
 
-/// The last purchase of each user id and of each user name, for recent buyers.
+/// The last purchase of each user id and of each user name, for recent buyers: its id, and its offset in the log if
+/// that is known.
 #[derive(Debug)]
-pub(crate) struct LastPurchases {
-    last: Mutex<LruCache<Selector, LastPurchase>>,
-}
-
-#[derive(Debug)]
-struct LastPurchase {
-    id: PurchaseId,
-    /// Its offset in the log, if known.
-    offset: Option<u64>,
-}
+pub(crate) struct LastPurchases(Mutex<LruCache<Selector, (PurchaseId, Option<u64>)>>);
 
 /// The number of cached selectors, two for each user. At about 100 bytes each that is 2 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 impl LastPurchases {
     pub(crate) fn new() -> Self {
-        Self { last: Mutex::new(LruCache::new(REMEMBERED)) }
+        Self(Mutex::new(LruCache::new(REMEMBERED)))
     }
 
     /// Remembers acknowledged purchases. Of two concurrent ones, the one with the higher offset counts: it is stored
     /// later.
     fn remember<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
-        let mut last = self.last.lock();
+        let mut last = self.0.lock();
         for (purchase, receipt) in purchases {
             let offset = receipt.position.as_ref().map(|position| position.offset);
             let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
             for selector in [Selector::User(user), Selector::Name(name)] {
-                if last.peek(&selector).is_none_or(|known| known.offset <= offset) {
-                    last.put(selector, LastPurchase { id: purchase.id, offset });
+                if last.peek(&selector).is_none_or(|(_, known)| *known <= offset) {
+                    last.put(selector, (purchase.id, offset));
                 }
             }
         }
@@ -166,13 +158,13 @@ impl LastPurchases {
 
     /// The last of the selected purchases.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
-        self.last.lock().get(selector).map(|last| last.id)
+        self.0.lock().get(selector).map(|(id, _)| *id)
     }
 
     /// Forgets a purchase: listings do not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
-        let mut last = self.last.lock();
-        if last.peek(selector).is_some_and(|last| last.id == id) {
+        let mut last = self.0.lock();
+        if last.peek(selector).is_some_and(|(last, _)| *last == id) {
             last.pop(selector);
         }
     }
