@@ -169,9 +169,7 @@ async fn list(
         HeaderValue::try_from(format!("<{}?{next}>; rel=\"next\"", uri.path())).ok()
     });
     response.headers_mut().extend(link.map(|link| (header::LINK, link)));
-    if let Some(by) = found_by {
-        response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
-    }
+    response.headers_mut().extend(found_by.map(|by| (FOUND_BY, HeaderValue::from_static(by.name()))));
     Ok((pending, response).into_response())
 }
 
