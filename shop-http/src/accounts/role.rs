@@ -56,7 +56,6 @@ impl<S> EntityRole<S> {
 }
 
 /// The roles users and orders, if a service has them.
-#[derive(Debug)]
 pub(crate) struct Accounts {
     pub(crate) users: Option<UsersRole>,
     pub(crate) orders: Option<OrdersRole>,

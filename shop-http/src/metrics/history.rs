@@ -49,7 +49,6 @@ impl Interval {
 }
 
 /// The last hour of a service. Intervals in which nothing happened are left out.
-#[derive(Debug)]
 pub(super) struct History {
     start: Instant,
     intervals: Mutex<VecDeque<Interval>>,

@@ -239,7 +239,7 @@ impl Default for Metrics {
 
 /// What is read for each scrape.
 #[async_trait]
-pub(crate) trait Source: fmt::Debug + Send + Sync {
+pub(crate) trait Source: Send + Sync {
     /// Exports the current state.
     async fn read(&self, scrape: &Scrape);
 }

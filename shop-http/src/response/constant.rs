@@ -19,7 +19,6 @@ use crate::request::accept::named;
 const MAX_KEPT: usize = 64;
 
 /// The response to `GET` of content that does not change.
-#[derive(Debug)]
 pub(crate) struct Constant {
     /// With its validator.
     headers: HeaderMap,
@@ -68,7 +67,6 @@ impl Constant {
 }
 
 /// Constants by name, made when they are first requested.
-#[derive(Debug, Default)]
 pub(crate) struct Constants(Mutex<BTreeMap<String, Arc<Constant>>>);
 
 impl Constants {

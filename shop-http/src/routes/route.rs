@@ -231,7 +231,6 @@ impl Route {
 }
 
 /// What a service tells about its routes.
-#[derive(Debug)]
 pub(crate) struct Listed {
     /// The paths, without those that redirect.
     pub(crate) paths: Vec<String>,

@@ -36,7 +36,6 @@ use crate::service::parts::Parts;
 pub(crate) use kind::ServiceKind;
 
 /// The state of all routes.
-#[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
     pub(crate) purchases: Option<Arc<Purchases>>,

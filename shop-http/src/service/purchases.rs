@@ -36,7 +36,6 @@ pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 pub(crate) type InBatch = (NewPurchase, Option<PurchaseId>);
 
 /// The purchases of a service.
-#[derive(Debug)]
 pub(crate) struct Purchases {
     pub(crate) kind: ServiceKind,
     pub(crate) sink: IdempotentSink<Publisher>,
