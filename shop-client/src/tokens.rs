@@ -106,29 +106,12 @@ impl fmt::Debug for BearerToken {
 /// How long before it expires a token is replaced: at most this, or a tenth of a short lifetime.
 const MAX_MARGIN: Duration = Duration::from_secs(30);
 
-/// The token in use.
-pub(crate) struct CachedToken {
-    header: HeaderValue,
-    replace_at: Option<Instant>,
-    ends_at: Option<Instant>,
-}
-
-impl From<BearerToken> for CachedToken {
-    fn from(token: BearerToken) -> Self {
-        let now = Instant::now();
-        let margin = |life: Duration| MAX_MARGIN.min(life / 10);
-        // A lifetime too long to compute does not expire.
-        let at = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
-        let replace_at = at(token.ends_in.map(|life| life - margin(life)));
-        Self { header: token.header, replace_at, ends_at: at(token.ends_in) }
-    }
-}
-
 /// The tokens of a provider, if there is one.
 #[derive(Default)]
 pub(crate) struct Tokens {
     provider: Option<Box<dyn TokenProvider>>,
-    held: Mutex<Option<CachedToken>>,
+    /// The token in use, and when it was fetched.
+    held: Mutex<Option<(BearerToken, Instant)>>,
 }
 
 impl Tokens {
@@ -160,16 +143,18 @@ impl Tokens {
         // Concurrent callers wait here for the same fetch.
         let mut held = self.held.lock().await;
         let now = Instant::now();
-        let before = |at: Option<Instant>| at.is_none_or(|at| now < at);
-        let usable = held.as_ref().filter(|held| Some(&held.header) != refused);
-        if let Some(held) = usable.filter(|held| before(held.replace_at)) {
-            return Ok(held.header.clone());
+        let is_valid = |(token, fetched): &&(BearerToken, Instant), margin: Duration| {
+            token.ends_in.is_none_or(|life| (now - *fetched) + margin.min(life / 10) < life)
+        };
+        let usable = held.as_ref().filter(|(token, _)| Some(&token.header) != refused);
+        if let Some((token, _)) = usable.filter(|held| is_valid(held, MAX_MARGIN)) {
+            return Ok(token.header.clone());
         }
         match provider.fetch().await {
-            Ok(token) => Ok(held.insert(token.into()).header.clone()),
-            Err(error) => match usable.filter(|held| before(held.ends_at)) {
+            Ok(token) => Ok(held.insert((token, Instant::now())).0.header.clone()),
+            Err(error) => match usable.filter(|held| is_valid(held, Duration::ZERO)) {
                 // Still valid for a moment.
-                Some(held) => Ok(held.header.clone()),
+                Some((token, _)) => Ok(token.header.clone()),
                 None => Err(client_error(ErrorKind::Unavailable, "no bearer token available")
                     .with_outcome(Outcome::NotApplied)
                     .with_source(io::Error::other(error))),
