@@ -1,5 +1,7 @@
 //! The main function of a bench, and of its child processes.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +13,9 @@ use crate::row::Row;
 use crate::run::{RUN, to_json};
 use crate::scale::{Scale, has_flag};
 use crate::server;
+
+/// The longest time of a run: a server without memory left can hang for ever.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Measures, and passes each row on when it is complete.
 pub type Measure = fn(Scale, &mut dyn FnMut(Row));
@@ -44,9 +49,17 @@ pub fn run_child_if_requested() {
     server::serve_if_requested();
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(RUN) {
+        std::thread::spawn(end_late);
         println!("{}", execute(&arguments.next().unwrap(), &arguments.next().unwrap()));
         std::process::exit(0);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the main thread may wait for a server that hangs")]
+fn end_late() {
+    std::thread::sleep(LONGEST);
+    eprintln!("no result after {LONGEST:?}: does a server still answer?");
+    std::process::exit(1);
 }
 
 /// Does the work of a [`Run`](crate::run::Run), and returns its result as JSON.
