@@ -57,7 +57,7 @@ impl<R: Record> BatchWorker<R> {
             cause = gap.cause.as_str(),
             "records lost: the log no longer has them"
         );
-        self.put(job, &[RejectedRecord { index: 0, reason: gap.reason(), attempts: 1 }]).await?;
+        self.put(job, &[gap.dead_letter(self.options.clock.now())]).await?;
         let (counters, state) = (IngestCounters::default(), BatchState::Durable(gap.next_offset));
         Ok(BatchOutcome { counters, gap: Some(gap.from..gap.to), state, stop: None, freshness: None })
     }
@@ -77,16 +77,20 @@ impl<R: Record> BatchWorker<R> {
             counts: record.reason.kind() != ReasonKind::Conflict,
         };
         let bad: Vec<Bad> = rejected.iter().map(bad).collect();
+        let dead_letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
+            DeadLetter::new(batch.records[*index].clone(), batch.partition.clone(), reason.clone(), *attempts)
+        };
+        let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
         let is_limited = self.options.dead_letter_limit.row().is_some();
         if !is_limited || !bad.iter().any(|bad| bad.counts) {
             self.breaker.pass(batch.records.len() - bad.len());
-            self.put(job, rejected).await?;
+            self.put(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
         let turn = self.breaker.turn(*number, batch.records.len(), &batch.partition, &bad);
         let mut turn = stop.run_until_cancelled(turn).await.ok_or(Aborted::Abandoned)?;
         let (admitted, limit) = (turn.admission.admitted, turn.admission.stop.take());
-        match self.put(job, &rejected[..admitted]).await {
+        match self.put(job, &dead_letters[..admitted]).await {
             Ok(()) => Ok((admitted, limit)),
             Err(aborted) => {
                 turn.take_back();
@@ -95,14 +99,9 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
-    async fn put(&self, job: &Job, rejected: &[RejectedRecord]) -> Result<(), Aborted> {
-        let dead_letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
-            let record = job.batch.records[*index].clone();
-            DeadLetter::new(record, job.batch.partition.clone(), reason.clone(), *attempts)
-        };
-        let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
+    async fn put(&self, job: &Job, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
         // Each group has a backoff that its halves inherit: they have been failing since the group failed.
-        let mut waiting = vec![(&dead_letters[..], Backoff::new(&self.options))];
+        let mut waiting = vec![(dead_letters, Backoff::new(&self.options))];
         while let Some((next, mut backoff)) = waiting.pop() {
             // Splits the group to find the dead letter that can never be stored.
             if !next.is_empty() && !self.put_together(job, next, &mut backoff).await? {

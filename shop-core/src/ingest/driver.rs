@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Action, BatchEvent, BatchState, Event, SourceAnswer, Wants, Work};
+use super::event::{Action, BatchEvent, BatchState, Event, SourceAnswer, Wants};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
 use super::status::Phase;
 use super::worker::{BatchWorker, Job};
 use super::{Ingest, IngestCounters, IngestStatus};
-use crate::log::{CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
+use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, failpoints};
 
@@ -129,7 +129,7 @@ impl<R: Record> Driver<R> {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Start { number, work } => self.start(number, work),
+            Action::Start { number, batch, gap } => self.start(number, batch, gap),
             Action::Abandon(partition) => {
                 if let Some(stop) = self.stops.remove(&partition) {
                     stop.cancel();
@@ -147,10 +147,10 @@ impl<R: Record> Driver<R> {
     }
 
     /// Starts a batch as its own task, so an insert is never dropped half-way.
-    fn start(&mut self, number: u64, work: Work) {
-        let stop = self.stops.entry(work.partition().clone()).or_default().clone();
+    fn start(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
+        let stop = self.stops.entry(batch.partition.clone()).or_default().clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
-        let job = Job::new(number, work, &*worker.options.clock, stop, events);
+        let job = Job { number, batch, gap, read: Instant::now(), stop, events };
         let observer = self.observer.clone().filter(|_| job.gap.is_none());
         tokio::spawn(async move {
             let spans = observer.as_ref().map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));

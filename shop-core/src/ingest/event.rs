@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::IngestCounters;
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
-use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, LogRecord, Partition, RevocationCause};
-use crate::{Error, Result, Timestamp};
+use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, RevocationCause};
+use crate::{Error, Result};
 
 /// An input of the pipeline.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ pub(super) enum BatchEvent {
 /// A decision of the pipeline.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Process a batch or a gap.
-    Start { number: u64, work: Work },
+    /// Process a batch, or keep a gap as a dead letter: its batch has no records.
+    Start { number: u64, batch: Batch, gap: Option<Gap> },
     /// Abandon the batches in flight of this partition and epoch.
     Abandon(Partition),
     /// Commit these offsets. There is at most one commit in progress.
@@ -69,40 +69,6 @@ pub(super) enum Action {
     Completed(BatchReport),
     /// Close the source within this time. This is the last action.
     Close(Duration),
-}
-
-/// What one task of the pipeline processes.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Records to be stored.
-    Batch(Batch),
-    /// Lost records, to be kept as a dead letter.
-    Gap(Gap),
-}
-
-impl Work {
-    pub(super) const fn partition(&self) -> &Partition {
-        match self {
-            Self::Batch(batch) => &batch.partition,
-            Self::Gap(gap) => &gap.partition,
-        }
-    }
-
-    /// The log's timestamp of the first record.
-    pub(super) fn time(&self) -> Option<Timestamp> {
-        match self {
-            Self::Batch(batch) => batch.records.first().and_then(LogRecord::known_time),
-            Self::Gap(_) => None,
-        }
-    }
-
-    /// The number of records and their bytes.
-    pub(super) fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Batch(batch) => (batch.records.len(), batch.size()),
-            Self::Gap(_) => (0, 0),
-        }
-    }
 }
 
 /// Which events the pipeline currently accepts from the source.

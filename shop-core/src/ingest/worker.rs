@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::breaker::DeadLetterBreaker;
-use super::event::{BatchEvent, BatchOutcome, BatchState, Event, Work};
+use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
+use crate::Error;
 use crate::log::{Batch, DeadLetters, Gap, Reason};
 use crate::ports::RecordStore;
-use crate::{Clock, Error};
 
 /// The state that all batches share.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct BatchWorker<R> {
 pub(super) struct Job {
     /// Unique and ascending in the order in which batches are read.
     pub(super) number: u64,
-    /// The records. A gap is one record, that of its dead letter.
+    /// The records; of a gap none.
     pub(super) batch: Batch,
     pub(super) gap: Option<Gap>,
     /// When it was read.
@@ -60,23 +60,6 @@ pub(super) enum Aborted {
 }
 
 impl Job {
-    pub(super) fn new(
-        number: u64,
-        work: Work,
-        clock: &dyn Clock,
-        stop: CancellationToken,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        let (batch, gap) = match work {
-            Work::Batch(batch) => (batch, None),
-            Work::Gap(gap) => {
-                let record = gap.record(clock.now());
-                (Batch::new(gap.partition.clone(), vec![record]), Some(gap))
-            }
-        };
-        Self { number, batch, gap, read: Instant::now(), stop, events }
-    }
-
     /// Sends a report to the pipeline, unless that has ended.
     pub(super) async fn report(&self, event: BatchEvent) {
         drop(self.events.send(Event::Batch(self.number, event)).await);

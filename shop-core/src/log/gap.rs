@@ -116,7 +116,7 @@ impl Gap {
 
     /// The record of its dead letter: the last offset of the gap, without key and value. A gap that grows before its
     /// position is committed is therefore a new dead letter.
-    pub(crate) fn record(&self, detected_at: Timestamp) -> LogRecord {
+    fn record(&self, detected_at: Timestamp) -> LogRecord {
         let Self { partition, from, to, cause, .. } = self;
         let values = [
             (header::TOPIC, partition.topic.to_string()),
@@ -135,12 +135,8 @@ impl Gap {
     /// Its dead letter.
     #[must_use]
     pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
-        DeadLetter::new(self.record(detected_at), self.partition.clone(), self.reason(), 1)
-    }
-
-    /// The reason of its dead letter.
-    pub(crate) fn reason(&self) -> Reason {
-        Reason::from_parts(ReasonKind::Gap, self.to_string())
+        let reason = Reason::from_parts(ReasonKind::Gap, self.to_string());
+        DeadLetter::new(self.record(detected_at), self.partition.clone(), reason, 1)
     }
 
     fn from_dead_letter(dead_letter: &DeadLetter) -> Option<Self> {

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants, Work};
+use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants};
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
-use crate::log::{Partition, RevocationCause};
+use crate::log::{Batch, Gap, LogRecord, Partition, RevocationCause};
 use crate::{Error, ErrorKind, Result};
 use commits::Commits;
 pub(super) use commits::overdue;
@@ -232,8 +232,11 @@ impl Pipeline {
         }
         match answer {
             Ok(SourceAnswer::Batch(batch)) if batch.records.is_empty() => {}
-            Ok(SourceAnswer::Batch(batch)) => self.start(Work::Batch(batch), now, actions),
-            Ok(SourceAnswer::Gap(gap)) => self.start(Work::Gap(gap), now, actions),
+            Ok(SourceAnswer::Batch(batch)) => self.start(batch, None, now, actions),
+            Ok(SourceAnswer::Gap(gap)) => {
+                let empty = Batch::new(gap.partition.clone(), Vec::new());
+                self.start(empty, Some(gap), now, actions);
+            }
             Ok(SourceAnswer::Revoked { id, partitions, cause: RevocationCause::Lost, .. }) => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
                 self.leave(&partitions, actions);
@@ -266,8 +269,8 @@ impl Pipeline {
         self.failures_changed |= self.reading.recovered();
     }
 
-    fn start(&mut self, work: Work, now: Instant, actions: &mut Vec<Action>) {
-        let partition = work.partition().clone();
+    fn start(&mut self, batch: Batch, gap: Option<Gap>, now: Instant, actions: &mut Vec<Action>) {
+        let partition = batch.partition.clone();
         let unread = || Ownership::Reading(Progress::new(partition.clone()));
         let owned = self.partitions.entry(key(&partition)).or_insert_with(unread);
         if owned.is_past(partition.epoch) {
@@ -284,8 +287,8 @@ impl Pipeline {
             actions.extend(before.map(Action::Abandon));
             *owned = unread();
         }
-        let (number, (records, bytes)) = (self.batches, work.size());
-        let read = Read { at: now, time: work.time() };
+        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
+        let read = Read { at: now, time: batch.records.first().and_then(LogRecord::known_time) };
         let is_abandoned = owned.progress_mut().is_some_and(|progress| {
             progress.start(number, read);
             progress.is_abandoned
@@ -297,7 +300,7 @@ impl Pipeline {
         let batch_in_flight =
             InFlight { partition, records, bytes, read: now, failing: None, stuck: BTreeMap::new() };
         self.in_flight.insert(number, batch_in_flight);
-        actions.push(Action::Start { number, work });
+        actions.push(Action::Start { number, batch, gap });
         if is_abandoned {
             actions.push(Action::Abandon(of_it));
         }

@@ -4,7 +4,7 @@ use super::super::event::BatchState;
 use super::super::status::IngestStatus;
 use super::*;
 use crate::Timestamp;
-use crate::log::{Batch, CommitOffset, CommitOutcome, LogRecord};
+use crate::log::{CommitOffset, CommitOutcome};
 
 const SECOND: Duration = Duration::from_secs(1);
 

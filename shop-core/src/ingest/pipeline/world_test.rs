@@ -7,7 +7,7 @@ use super::super::event::BatchState;
 use super::pipeline_test::unavailable;
 use super::*;
 use crate::Timestamp;
-use crate::log::{Batch, CommitOffset, CommitOutcome, LogRecord};
+use crate::log::{CommitOffset, CommitOutcome};
 
 const PARTITIONS: usize = 2;
 /// Batches in each partition, of one record each.
@@ -361,8 +361,8 @@ impl World {
 
     fn perform(&mut self, action: Action) -> Result<(), String> {
         match action {
-            Action::Start { number, work: Work::Batch(batch) } => self.start(number, &batch)?,
-            Action::Start { work: Work::Gap(gap), .. } => return Err(gap.to_string()),
+            Action::Start { gap: Some(gap), .. } => return Err(gap.to_string()),
+            Action::Start { number, batch, gap: None } => self.start(number, &batch)?,
             Action::Abandon(partition) => {
                 let of_it = self.flights.iter_mut().filter(|flight| flight.partition == partition);
                 of_it.for_each(|flight| flight.is_abandoned = true);
