@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Action, BatchEvent, BatchState, Event, SourceAnswer, Wants};
+use super::event::{Action, BatchEvent, BatchState, Event, Wants};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
 use super::status::Phase;
 use super::worker::{BatchWorker, Job};
 use super::{Ingest, IngestCounters, IngestStatus};
-use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition, Revocation, SourceEvent};
+use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, failpoints};
 
@@ -32,9 +32,6 @@ pub(super) struct Driver<R: Record> {
     status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
     pipeline: Pipeline,
-    /// Revocations that were not answered yet, by number.
-    revocations: BTreeMap<u64, Revocation>,
-    next_revocation: u64,
     /// The cancellation tokens of batches, by partition and epoch.
     stops: BTreeMap<Partition, CancellationToken>,
     sender: mpsc::Sender<Event>,
@@ -50,8 +47,6 @@ impl<R: Record> Driver<R> {
             observer,
             pipeline: Pipeline::new(worker.options.clone()),
             worker: Arc::new(worker),
-            revocations: BTreeMap::new(),
-            next_revocation: 0,
             stops: BTreeMap::new(),
             sender,
             events,
@@ -110,21 +105,7 @@ impl<R: Record> Driver<R> {
             () = time => return Event::Time,
             answer = answer => answer,
         };
-        Event::Source { asked, answer: answer.map(|event| self.keep_revocation(event)) }
-    }
-
-    fn keep_revocation(&mut self, event: SourceEvent) -> SourceAnswer {
-        let revocation = match event {
-            SourceEvent::Batch(batch) => return SourceAnswer::Batch(batch),
-            SourceEvent::Gap(gap) => return SourceAnswer::Gap(gap),
-            SourceEvent::Closed => return SourceAnswer::Closed,
-            SourceEvent::Revoked(revocation) => revocation,
-        };
-        let (id, partitions) = (self.next_revocation, revocation.partitions.clone());
-        let (cause, timeout) = (revocation.cause, revocation.timeout);
-        self.next_revocation += 1;
-        self.revocations.insert(id, revocation);
-        SourceAnswer::Revoked { id, partitions, cause, timeout }
+        Event::Source { asked, answer }
     }
 
     fn perform(&mut self, action: Action) {
@@ -136,7 +117,7 @@ impl<R: Record> Driver<R> {
                 }
             }
             Action::Commit(offsets) => self.commit(offsets),
-            Action::EndRevocation(id) => drop(self.revocations.remove(&id).map(Revocation::done)),
+            Action::EndRevocation(revocation) => drop(revocation),
             Action::Completed(batch) => {
                 if let Some(observer) = &self.observer {
                     notify(&**observer, |observer| observer.batch_completed(&batch));

@@ -1,12 +1,13 @@
 //! The events and actions between the pipeline, its driver and its batches.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::IngestCounters;
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
-use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, RevocationCause};
+use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, Revocation, SourceEvent};
 use crate::{Error, Result};
 
 /// An input of the pipeline.
@@ -17,26 +18,11 @@ pub(super) enum Event {
     /// A deadline may have passed.
     Time,
     /// The source has returned.
-    Source { asked: Wants, answer: Result<SourceAnswer> },
+    Source { asked: Wants, answer: Result<SourceEvent> },
     /// A report of the batch with this number.
     Batch(u64, BatchEvent),
     /// The commit in progress has ended.
     Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
-}
-
-/// A result of the source.
-#[derive(Debug)]
-pub(super) enum SourceAnswer {
-    Batch(Batch),
-    Gap(Gap),
-    /// The driver keeps the revocation under the number `id`.
-    Revoked {
-        id: u64,
-        partitions: Vec<Partition>,
-        cause: RevocationCause,
-        timeout: Duration,
-    },
-    Closed,
 }
 
 /// A report of a batch in flight.
@@ -63,8 +49,8 @@ pub(super) enum Action {
     Abandon(Partition),
     /// Commit these offsets. There is at most one commit in progress.
     Commit(Vec<CommitOffset>),
-    /// Let the rebalance of this revocation continue.
-    EndRevocation(u64),
+    /// Let the rebalance of this revocation continue, by dropping it.
+    EndRevocation(Arc<Revocation>),
     /// Report a batch to the observer.
     Completed(BatchReport),
     /// Close the source within this time. This is the last action.

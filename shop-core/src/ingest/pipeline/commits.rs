@@ -6,8 +6,8 @@ use super::super::IngestOptions;
 use super::super::backoff::{Backoff, after};
 use super::super::event::Action;
 use super::super::status::Component;
+use super::Pipeline;
 use super::progress::Progress;
-use super::{Ownership, Pipeline};
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,60 +20,43 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Commits {
     /// Also tracks the interval between two commits.
     pub(super) backoff: Backoff,
-    state: CommitState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
-enum CommitState {
-    None,
-    /// One is in progress, and is overdue at this instant.
-    UnderWay(Instant),
-    /// One is in progress and was reported as overdue.
-    Overdue,
+    pub(super) is_under_way: bool,
+    /// When the one in progress is overdue, unless that was reported.
+    overdue_at: Option<Instant>,
 }
 
 impl Commits {
     pub(super) fn new(options: &IngestOptions) -> Self {
-        Self { backoff: Backoff::new(options), state: CommitState::None }
-    }
-
-    pub(super) fn is_under_way(&self) -> bool {
-        self.state != CommitState::None
+        Self { backoff: Backoff::new(options), is_under_way: false, overdue_at: None }
     }
 
     pub(super) fn deadlines(&self, has_offsets: bool) -> [Option<Instant>; 2] {
-        match self.state {
-            CommitState::None if has_offsets => [self.backoff.not_before(), None],
-            CommitState::UnderWay(overdue_at) => [None, Some(overdue_at)],
-            CommitState::None | CommitState::Overdue => [None, None],
-        }
+        let due = self.backoff.not_before().filter(|_| has_offsets && !self.is_under_way);
+        [due, self.overdue_at]
     }
 }
 
 impl Pipeline {
     pub(super) fn has_offsets(&self) -> bool {
-        let mut owned = self.partitions.values().filter_map(Ownership::progress);
-        owned.any(|progress| progress.to_commit().is_some())
+        self.partitions.values().any(|progress| progress.to_commit().is_some())
     }
 
     pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Commits { backoff, state } = &self.commits;
+        let Commits { backoff, is_under_way, .. } = &self.commits;
         let is_draining = self.stopping.is_some() || !self.drains.is_empty();
         let is_hurried = is_draining && backoff.failing().is_none();
-        if *state != CommitState::None || !is_hurried && !backoff.is_due(now) {
+        if *is_under_way || !is_hurried && !backoff.is_due(now) {
             return;
         }
-        let owned = self.partitions.values().filter_map(Ownership::progress);
-        let offsets: Vec<CommitOffset> = owned.filter_map(Progress::commit_offset).collect();
+        let offsets: Vec<CommitOffset> =
+            self.partitions.values().filter_map(Progress::commit_offset).collect();
         if offsets.is_empty() {
             return;
         }
-        for progress in self.partitions.values_mut().filter_map(Ownership::progress_mut) {
-            progress.begin_commit();
-        }
+        self.partitions.values_mut().for_each(Progress::begin_commit);
         self.commits.backoff.wait_until(after(now, self.options.commit_interval));
-        self.commits.state = CommitState::UnderWay(after(now, COMMIT_TIMEOUT));
+        self.commits.is_under_way = true;
+        self.commits.overdue_at = Some(after(now, COMMIT_TIMEOUT));
         actions.push(Action::Commit(offsets));
     }
 
@@ -84,7 +67,7 @@ impl Pipeline {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        self.commits.state = CommitState::None;
+        (self.commits.is_under_way, self.commits.overdue_at) = (false, None);
         let outcomes = match outcome {
             Ok(outcomes) if outcomes.len() == offsets.len() => outcomes,
             Ok(_) => return self.on_commit_error(&miscounted(), now),
@@ -94,12 +77,7 @@ impl Pipeline {
         for (CommitOffset { partition, next_offset: next }, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
                 self.leave(&[partition], actions);
-                continue;
-            }
-            let owned = self.partitions.get_mut(&super::key(&partition));
-            if let Some(progress) = owned.and_then(Ownership::progress_mut)
-                && progress.partition == partition
-            {
+            } else if let Some(progress) = self.progress(&partition) {
                 progress.committed(next);
             }
         }
@@ -115,10 +93,7 @@ impl Pipeline {
 
     /// Reports an overdue commit. It is not abandoned, because it may have moved the position.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
-        if let CommitState::UnderWay(overdue_at) = self.commits.state
-            && overdue_at <= now
-        {
-            self.commits.state = CommitState::Overdue;
+        if self.commits.overdue_at.take_if(|overdue_at| *overdue_at <= now).is_some() {
             self.commits.backoff.report(&overdue("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
         }

@@ -1,20 +1,13 @@
 //! Partitions being drained after a revocation or at shutdown, with their deadlines.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::backoff::after;
 use super::super::event::Action;
 use super::progress::Progress;
-use super::{Ownership, Pipeline, key};
-use crate::log::Partition;
-
-/// A revocation that is answered when its partitions are drained or its time is over.
-#[derive(Debug, Clone)]
-#[cfg_attr(test, derive(Hash))]
-pub(super) struct Drain {
-    pub(super) revocation: u64,
-    pub(super) partitions: Vec<Partition>,
-}
+use super::{Pipeline, key};
+use crate::log::{Partition, Revocation};
 
 /// The deadlines of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,40 +36,25 @@ impl DrainDeadlines {
 }
 
 impl Pipeline {
-    pub(super) fn begin_drain(
-        &mut self,
-        drain: Drain,
-        timeout: Duration,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
-        let deadlines = DrainDeadlines::within(timeout, now).at_most(self.stopping);
-        for partition in &drain.partitions {
-            let unread = || Ownership::Reading(Progress::new(partition.clone()));
-            let owned = self.partitions.entry(key(partition)).or_insert_with(unread);
-            if owned.is_past(partition.epoch) {
-                continue;
-            }
+    /// Drains the partitions of `revocation`, which ends when that is done or its time is over.
+    pub(super) fn begin_drain(&mut self, revocation: Revocation, now: Instant, actions: &mut Vec<Action>) {
+        let deadlines = DrainDeadlines::within(revocation.timeout, now).at_most(self.stopping);
+        for partition in &revocation.partitions {
             // Batches of an older epoch are not drained: their commits would be fenced.
-            let before = owned.progress().map(|progress| progress.partition.clone());
-            if before.as_ref() != Some(partition) {
-                actions.extend(before.map(Action::Abandon));
-                *owned = unread();
+            if let Some(progress) = self.enter(partition, actions) {
+                progress.drain(deadlines);
             }
-            owned.drain(deadlines);
         }
-        self.drains.push(drain);
+        self.drains.push(Arc::new(revocation));
         // The rebalance waits for the commit, so it is tried at once, without backoff.
         self.commits.backoff.hurry();
     }
 
     /// Ends drains that are complete or out of time.
     pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        for ownership in self.partitions.values_mut() {
-            if let Ownership::Draining(progress, deadlines) = ownership
-                && deadlines.drain_by <= now
-                && !progress.is_abandoned
-            {
+        for progress in self.partitions.values_mut() {
+            let is_late = progress.draining.is_some_and(|deadlines| deadlines.drain_by <= now);
+            if is_late && !progress.is_abandoned {
                 progress.is_abandoned = true;
                 actions.push(Action::Abandon(progress.partition.clone()));
             }
@@ -86,7 +64,7 @@ impl Pipeline {
                 |partition| self.partitions.get(&key(partition)).is_none_or(|of| self.is_over(of, now));
             if drain.partitions.iter().all(is_over) {
                 self.leave(&drain.partitions, actions);
-                actions.push(Action::EndRevocation(drain.revocation));
+                actions.push(Action::EndRevocation(drain));
             } else {
                 self.drains.push(drain);
             }
@@ -94,32 +72,29 @@ impl Pipeline {
     }
 
     /// Whether nothing of a partition is in flight or uncommitted any more.
-    fn is_over(&self, ownership: &Ownership, now: Instant) -> bool {
-        let Ownership::Draining(progress, deadlines) = ownership else { return true };
+    fn is_over(&self, progress: &Progress, now: Instant) -> bool {
+        let Some(deadlines) = progress.draining else { return true };
         let is_drained = progress.is_abandoned || progress.is_idle();
-        let is_committed = !self.commits.is_under_way() && progress.to_commit().is_none();
+        let is_committed = !self.commits.is_under_way && progress.to_commit().is_none();
         is_drained && is_committed || deadlines.give_up_by <= now
     }
 
     pub(super) fn is_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
-        let is_over = || self.partitions.values().all(|ownership| self.is_over(ownership, now));
-        let is_committed = !self.commits.is_under_way() || deadlines.give_up_by <= now;
+        let is_over = || self.partitions.values().all(|progress| self.is_over(progress, now));
+        let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
         self.drains.is_empty() && is_committed && is_over()
     }
 
     /// Leaves `partitions`. Their epochs are not entered again.
     pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<Action>) {
         for partition in partitions {
-            let left = Ownership::Left { epoch: partition.epoch };
-            let ownership = self.partitions.entry(key(partition)).or_insert_with(|| left.clone());
-            if ownership.is_past(partition.epoch) {
-                continue;
+            if let Some(progress) = self.enter(partition, actions) {
+                progress.leave();
+                actions.push(Action::Abandon(partition.clone()));
             }
-            actions.extend(ownership.progress().map(|progress| Action::Abandon(progress.partition.clone())));
-            *ownership = left;
         }
         // A commit that does not end stays a failure, because no other one can start.
-        if !self.commits.is_under_way() && !self.has_offsets() {
+        if !self.commits.is_under_way && !self.has_offsets() {
             self.failures_changed |= self.commits.backoff.recovered();
         }
     }

@@ -20,15 +20,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants};
+use super::event::{Action, BatchEvent, BatchOutcome, Event, Wants};
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
-use crate::log::{Batch, Gap, LogRecord, Partition, RevocationCause};
+use crate::log::{Batch, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent};
 use crate::{Error, ErrorKind, Result};
 use commits::Commits;
 pub(super) use commits::overdue;
-use drain::{Drain, DrainDeadlines};
+use drain::DrainDeadlines;
 use progress::{Progress, Read};
 
 /// The minimum time that the source has to leave its group, even if the drain took longer.
@@ -36,51 +36,6 @@ const MIN_CLOSE: Duration = Duration::from_millis(500);
 
 /// A partition in any epoch: topic and index.
 type Key = (Arc<str>, u32);
-
-/// The state of a partition that this member owns.
-#[derive(Debug, Clone)]
-#[cfg_attr(test, derive(Hash))]
-enum Ownership {
-    Reading(Progress),
-    /// When it has to be left.
-    Draining(Progress, DrainDeadlines),
-    /// Batches of this epoch or an earlier one are ignored.
-    Left {
-        epoch: u64,
-    },
-}
-
-impl Ownership {
-    const fn progress(&self) -> Option<&Progress> {
-        match self {
-            Self::Reading(progress) | Self::Draining(progress, _) => Some(progress),
-            Self::Left { .. } => None,
-        }
-    }
-
-    const fn progress_mut(&mut self) -> Option<&mut Progress> {
-        match self {
-            Self::Reading(progress) | Self::Draining(progress, _) => Some(progress),
-            Self::Left { .. } => None,
-        }
-    }
-
-    /// Whether batches of `epoch` are ignored.
-    const fn is_past(&self, epoch: u64) -> bool {
-        match self {
-            Self::Reading(progress) | Self::Draining(progress, _) => progress.partition.epoch > epoch,
-            Self::Left { epoch: left } => *left >= epoch,
-        }
-    }
-
-    fn drain(&mut self, deadlines: DrainDeadlines) {
-        *self = match std::mem::replace(self, Self::Left { epoch: 0 }) {
-            Self::Reading(progress) => Self::Draining(progress, deadlines),
-            Self::Draining(progress, earlier) => Self::Draining(progress, earlier.at_most(Some(deadlines))),
-            left @ Self::Left { .. } => left,
-        };
-    }
-}
 
 /// A batch in flight.
 #[derive(Debug, Clone)]
@@ -102,11 +57,9 @@ pub(super) struct Pipeline {
     /// The number of batches read so far, used as unique batch numbers.
     batches: u64,
     in_flight: BTreeMap<u64, InFlight>,
-    records: usize,
-    bytes: usize,
-    partitions: BTreeMap<Key, Ownership>,
+    partitions: BTreeMap<Key, Progress>,
     /// Revocations that were not answered yet.
-    drains: Vec<Drain>,
+    drains: Vec<Arc<Revocation>>,
     commits: Commits,
     reading: Backoff,
     /// Control events are not requested before this instant.
@@ -132,8 +85,6 @@ impl Pipeline {
         Self {
             batches: 0,
             in_flight: BTreeMap::new(),
-            records: 0,
-            bytes: 0,
             partitions: BTreeMap::new(),
             drains: Vec::new(),
             commits: Commits::new(&options),
@@ -192,10 +143,7 @@ impl Pipeline {
 
     /// The next instant at which something is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let draining = self.partitions.values().filter_map(|ownership| match ownership {
-            Ownership::Draining(_, deadlines) => Some(*deadlines),
-            _ => None,
-        });
+        let draining = self.partitions.values().filter_map(|progress| progress.draining);
         let deadlines = draining.chain(self.stopping);
         let drains = deadlines.flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
         let reading = [self.reading.not_before(), self.reading.healthy_at(), self.control_not_before];
@@ -216,13 +164,38 @@ impl Pipeline {
     fn has_room(&self) -> bool {
         self.stopping.is_none()
             && self.in_flight.len() < self.options.max_in_flight_batches.max(1)
-            && self.bytes < self.options.max_in_flight_bytes.max(1)
+            && self.bytes() < self.options.max_in_flight_bytes.max(1)
+    }
+
+    /// The bytes of the batches in flight.
+    fn bytes(&self) -> usize {
+        self.in_flight.values().map(|batch| batch.bytes).sum()
+    }
+
+    /// The progress of `partition`, unless its epoch has ended.
+    fn progress(&mut self, partition: &Partition) -> Option<&mut Progress> {
+        let progress = self.partitions.get_mut(&key(partition))?;
+        (progress.partition == *partition && !progress.is_left).then_some(progress)
+    }
+
+    /// The progress of `partition`, unless its epoch has ended. Batches of an older epoch are abandoned.
+    fn enter(&mut self, partition: &Partition, actions: &mut Vec<Action>) -> Option<&mut Progress> {
+        let unread = || Progress::new(partition.clone());
+        let progress = self.partitions.entry(key(partition)).or_insert_with(unread);
+        if progress.is_past(partition.epoch) {
+            return None;
+        }
+        if progress.partition != *partition {
+            let before = std::mem::replace(progress, unread());
+            actions.extend((!before.is_left).then_some(Action::Abandon(before.partition)));
+        }
+        Some(progress)
     }
 
     fn on_source(
         &mut self,
         asked: Wants,
-        answer: Result<SourceAnswer>,
+        answer: Result<SourceEvent>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -231,21 +204,19 @@ impl Pipeline {
             self.on_source_healthy();
         }
         match answer {
-            Ok(SourceAnswer::Batch(batch)) if batch.records.is_empty() => {}
-            Ok(SourceAnswer::Batch(batch)) => self.start(batch, None, now, actions),
-            Ok(SourceAnswer::Gap(gap)) => {
+            Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
+            Ok(SourceEvent::Batch(batch)) => self.start(batch, None, now, actions),
+            Ok(SourceEvent::Gap(gap)) => {
                 let empty = Batch::new(gap.partition.clone(), Vec::new());
                 self.start(empty, Some(gap), now, actions);
             }
-            Ok(SourceAnswer::Revoked { id, partitions, cause: RevocationCause::Lost, .. }) => {
+            Ok(SourceEvent::Revoked(revocation)) if revocation.cause == RevocationCause::Lost => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
-                self.leave(&partitions, actions);
-                actions.push(Action::EndRevocation(id));
+                self.leave(&revocation.partitions, actions);
+                actions.push(Action::EndRevocation(Arc::new(revocation)));
             }
-            Ok(SourceAnswer::Revoked { id, partitions, timeout, .. }) => {
-                self.begin_drain(Drain { revocation: id, partitions }, timeout, now, actions);
-            }
-            Ok(SourceAnswer::Closed) => self.on_source_closed(now),
+            Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now, actions),
+            Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => self.on_read_error(asked, &error, now),
         }
@@ -271,9 +242,9 @@ impl Pipeline {
 
     fn start(&mut self, batch: Batch, gap: Option<Gap>, now: Instant, actions: &mut Vec<Action>) {
         let partition = batch.partition.clone();
-        let unread = || Ownership::Reading(Progress::new(partition.clone()));
-        let owned = self.partitions.entry(key(&partition)).or_insert_with(unread);
-        if owned.is_past(partition.epoch) {
+        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
+        let read = Read { at: now, time: batch.records.first().and_then(LogRecord::known_time) };
+        let Some(progress) = self.enter(&partition, actions) else {
             // The progress of this epoch is unknown, so none of it may be committed.
             tracing::error!(
                 log.partition = partition.index,
@@ -281,21 +252,10 @@ impl Pipeline {
                 "batch of an ended epoch ignored"
             );
             return;
-        }
-        let before = owned.progress().map(|progress| progress.partition.clone());
-        if before.as_ref() != Some(&partition) {
-            actions.extend(before.map(Action::Abandon));
-            *owned = unread();
-        }
-        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
-        let read = Read { at: now, time: batch.records.first().and_then(LogRecord::known_time) };
-        let is_abandoned = owned.progress_mut().is_some_and(|progress| {
-            progress.start(number, read);
-            progress.is_abandoned
-        });
+        };
+        progress.start(number, read);
+        let is_abandoned = progress.is_abandoned;
         self.batches += 1;
-        self.records += records;
-        self.bytes += bytes;
         let of_it = partition.clone();
         let batch_in_flight =
             InFlight { partition, records, bytes, read: now, failing: None, stuck: BTreeMap::new() };
@@ -330,8 +290,6 @@ impl Pipeline {
     ) {
         let Some(batch) = self.in_flight.remove(&number) else { return };
         let InFlight { partition, records, bytes, read, failing, stuck } = batch;
-        self.records -= records;
-        self.bytes -= bytes;
         self.failures_changed |= failing.is_some() || !stuck.is_empty();
         let Some(BatchOutcome { counters: tally, gap, state, stop, freshness }) = outcome else { return };
         if let Some(gap) = gap {
@@ -348,10 +306,7 @@ impl Pipeline {
         }
         self.counters.add(&tally);
         self.freshness = freshness.or(self.freshness);
-        let progress = self.partitions.get_mut(&key(&partition)).and_then(Ownership::progress_mut);
-        if let Some(progress) = progress
-            && progress.partition == partition
-        {
+        if let Some(progress) = self.progress(&partition) {
             progress.finish(number, state);
         }
         if stop.is_some() {
@@ -383,7 +338,7 @@ impl Pipeline {
         }
         let deadlines = DrainDeadlines::within(self.options.drain_timeout, now);
         self.stopping = Some(deadlines);
-        self.partitions.values_mut().for_each(|ownership| ownership.drain(deadlines));
+        self.partitions.values_mut().for_each(|progress| progress.drain(deadlines));
         self.commits.backoff.hurry();
     }
 }

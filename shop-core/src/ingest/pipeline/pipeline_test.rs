@@ -37,12 +37,12 @@ impl Fixture {
         actions
     }
 
-    fn answer(&mut self, answer: SourceAnswer) -> Vec<Action> {
+    fn answer(&mut self, answer: SourceEvent) -> Vec<Action> {
         self.on(Event::Source { asked: Wants::Next, answer: Ok(answer) })
     }
 
     fn read(&mut self, epoch: u64, offset: u64) {
-        let actions = self.answer(SourceAnswer::Batch(batch(epoch, offset)));
+        let actions = self.answer(SourceEvent::Batch(batch(epoch, offset)));
         assert!(matches!(actions[..], [Action::Start { .. }]), "{actions:?}");
     }
 
@@ -58,8 +58,8 @@ impl Fixture {
         self.on(Event::Batch(number, BatchEvent::Finished(Some(outcome))))
     }
 
-    fn revoke(&mut self, id: u64, epoch: u64, cause: RevocationCause, timeout: Duration) -> Vec<Action> {
-        self.answer(SourceAnswer::Revoked { id, partitions: vec![partition(epoch)], cause, timeout })
+    fn revoke(&mut self, epoch: u64, cause: RevocationCause, timeout: Duration) -> Vec<Action> {
+        self.answer(SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, timeout, || {})))
     }
 
     fn committed(&mut self, epoch: u64, next: u64) -> Vec<Action> {
@@ -85,8 +85,8 @@ fn abandons(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Abandon(_)))
 }
 
-fn ends(actions: &[Action], revocation: u64) -> bool {
-    actions.iter().any(|action| matches!(action, Action::EndRevocation(id) if *id == revocation))
+fn ends(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::EndRevocation(_)))
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn bytes_in_flight_are_bounded() {
 
 #[test]
 fn a_closed_source_ends_the_pipeline() {
-    for answer in [Ok(SourceAnswer::Closed), Err(Error::new(ErrorKind::Closed, "closed"))] {
+    for answer in [Ok(SourceEvent::Closed), Err(Error::new(ErrorKind::Closed, "closed"))] {
         let mut fixture = Fixture::new(IngestOptions::default());
         let actions = fixture.on(Event::Source { asked: Wants::Next, answer });
         assert!(matches!(actions[..], [Action::Close(_)]), "{actions:?}");
@@ -166,7 +166,7 @@ fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
         assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None, "within the interval");
         let actions = match is_shutdown {
             true => fixture.on(Event::Shutdown),
-            false => fixture.revoke(0, 1, RevocationCause::Rebalance, 5 * SECOND),
+            false => fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND),
         };
         assert_eq!(commits(&actions), Some(2));
         fixture.committed(1, 2);
@@ -182,7 +182,7 @@ fn a_revocation_retries_a_failed_commit_at_once() {
     let offsets = vec![CommitOffset::new(partition(1), 1)];
     let failed = fixture.on(Event::Committed(offsets, Err(unavailable())));
     assert_eq!(commits(&failed), None, "after a pause");
-    assert_eq!(commits(&fixture.revoke(0, 1, RevocationCause::Rebalance, 5 * SECOND)), Some(1));
+    assert_eq!(commits(&fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND)), Some(1));
 }
 
 #[test]
@@ -191,13 +191,13 @@ fn the_last_quarter_of_a_drain_is_reserved_for_the_commit() {
     (0..2).for_each(|offset| fixture.read(1, offset));
     let revoked = fixture.now;
     let deadline = revoked + 4 * SECOND;
-    let actions = fixture.revoke(7, 1, RevocationCause::Rebalance, 4 * SECOND);
-    assert!(!abandons(&actions) && !ends(&actions, 7));
+    let actions = fixture.revoke(1, RevocationCause::Rebalance, 4 * SECOND);
+    assert!(!abandons(&actions) && !ends(&actions));
     assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
     let actions = fixture.time(deadline);
     assert_eq!(fixture.now, revoked + 3 * SECOND);
-    assert!(abandons(&actions) && !ends(&actions, 7), "the commit is under way: {actions:?}");
-    assert!(ends(&fixture.committed(1, 1), 7), "before the rebalance continues without it");
+    assert!(abandons(&actions) && !ends(&actions), "the commit is under way: {actions:?}");
+    assert!(ends(&fixture.committed(1, 1)), "before the rebalance continues without it");
 }
 
 #[test]
@@ -206,10 +206,10 @@ fn a_revocation_ends_at_its_deadline_despite_a_pending_commit() {
     fixture.read(1, 0);
     let deadline = fixture.now + 4 * SECOND;
     fixture.finish(0, BatchState::Durable(1));
-    assert!(!ends(&fixture.revoke(7, 1, RevocationCause::Rebalance, 4 * SECOND), 7));
+    assert!(!ends(&fixture.revoke(1, RevocationCause::Rebalance, 4 * SECOND)));
     let mut is_answered = false;
     while !is_answered && fixture.now < deadline {
-        is_answered = ends(&fixture.time(deadline), 7);
+        is_answered = ends(&fixture.time(deadline));
     }
     assert!(is_answered && fixture.now == deadline);
 }
@@ -221,8 +221,8 @@ fn lost_partitions_are_neither_drained_nor_committed() {
     fixture.finish(0, BatchState::Durable(1));
     fixture.committed(1, 1);
     fixture.finish(1, BatchState::Durable(2));
-    let actions = fixture.revoke(7, 1, RevocationCause::Lost, 4 * SECOND);
-    assert!(ends(&actions, 7) && abandons(&actions) && commits(&actions).is_none(), "{actions:?}");
+    let actions = fixture.revoke(1, RevocationCause::Lost, 4 * SECOND);
+    assert!(ends(&actions) && abandons(&actions) && commits(&actions).is_none(), "{actions:?}");
     fixture.now += SECOND;
     assert_eq!(commits(&fixture.on(Event::Time)), None);
 }
@@ -243,7 +243,7 @@ fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
         }
         fixture.pipeline.report(&mut status);
         assert!(status.errors.contains_key(&Component::Commit));
-        fixture.revoke(0, 1, RevocationCause::Lost, SECOND);
+        fixture.revoke(1, RevocationCause::Lost, SECOND);
         fixture.pipeline.report(&mut status);
         assert_eq!(status.errors.contains_key(&Component::Commit), hangs);
     }
@@ -253,10 +253,10 @@ fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
 fn a_newer_epoch_ends_the_one_before_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.read(1, 0);
-    let actions = fixture.answer(SourceAnswer::Batch(batch(2, 0)));
+    let actions = fixture.answer(SourceEvent::Batch(batch(2, 0)));
     assert!(abandons(&actions), "{actions:?}");
     assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to the older one");
-    assert!(fixture.answer(SourceAnswer::Batch(batch(1, 1))).is_empty());
+    assert!(fixture.answer(SourceEvent::Batch(batch(1, 1))).is_empty());
     assert_eq!(commits(&fixture.finish(1, BatchState::Durable(1))), Some(1));
 }
 
@@ -264,8 +264,8 @@ fn a_newer_epoch_ends_the_one_before_it() {
 fn a_revocation_of_a_newer_epoch_does_not_wait_for_the_one_before_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.read(1, 0);
-    let actions = fixture.revoke(7, 2, RevocationCause::Rebalance, 4 * SECOND);
-    assert!(abandons(&actions) && ends(&actions, 7), "nothing was read in epoch 2: {actions:?}");
+    let actions = fixture.revoke(2, RevocationCause::Rebalance, 4 * SECOND);
+    assert!(abandons(&actions) && ends(&actions), "nothing was read in epoch 2: {actions:?}");
     assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to epoch 1");
 }
 
@@ -314,6 +314,6 @@ fn batches_of_a_fenced_epoch_are_ignored() {
     assert!(abandons(&actions), "{actions:?}");
     fixture.now += SECOND;
     assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None);
-    assert!(fixture.answer(SourceAnswer::Batch(batch(1, 2))).is_empty());
+    assert!(fixture.answer(SourceEvent::Batch(batch(1, 2))).is_empty());
     fixture.read(2, 0);
 }

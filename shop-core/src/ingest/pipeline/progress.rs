@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::super::event::BatchState;
+use super::drain::DrainDeadlines;
 use crate::Timestamp;
 use crate::log::{CommitOffset, Partition};
 
@@ -26,6 +27,10 @@ pub(super) struct Progress {
     durable_since: Option<Read>,
     /// The batches were abandoned: their results are ignored.
     pub(super) is_abandoned: bool,
+    /// When it has to be left, if it is drained.
+    pub(super) draining: Option<DrainDeadlines>,
+    /// The epoch has ended: its batches are ignored.
+    pub(super) is_left: bool,
 }
 
 /// A batch, or several adjacent durable ones.
@@ -59,6 +64,23 @@ impl Progress {
             committing_since: None,
             durable_since: None,
             is_abandoned: false,
+            draining: None,
+            is_left: false,
+        }
+    }
+
+    /// Whether batches of `epoch` are ignored.
+    pub(super) const fn is_past(&self, epoch: u64) -> bool {
+        self.partition.epoch > epoch || self.is_left && self.partition.epoch == epoch
+    }
+
+    pub(super) fn leave(&mut self) {
+        *self = Self { is_left: true, ..Self::new(self.partition.clone()) };
+    }
+
+    pub(super) fn drain(&mut self, deadlines: DrainDeadlines) {
+        if !self.is_left {
+            self.draining = Some(deadlines.at_most(self.draining));
         }
     }
 

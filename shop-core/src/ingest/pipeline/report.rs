@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::status::{Component, IngestStatus, Phase, StuckRecord};
-use super::{Ownership, Pipeline};
+use super::Pipeline;
 use crate::Error;
 
 /// The maximum number of stuck records that are logged concurrently. With more, the cause is not a single record.
@@ -18,8 +18,11 @@ impl Pipeline {
         let mut changed = replace(&mut status.phase, phase)
             | replace(&mut status.counters, self.counters)
             | replace(&mut status.in_flight, self.in_flight.len())
-            | replace(&mut status.in_flight_records, self.records)
-            | replace(&mut status.in_flight_bytes, self.bytes)
+            | replace(
+                &mut status.in_flight_records,
+                self.in_flight.values().map(|batch| batch.records).sum(),
+            )
+            | replace(&mut status.in_flight_bytes, self.bytes())
             | replace(&mut status.freshness, self.freshness);
         for (partition, (count, _)) in &self.lost {
             if status.lost.get(partition) != Some(count) {
@@ -85,7 +88,7 @@ impl Pipeline {
     /// Sets per topic when its oldest uncommitted record was read, and its timestamp.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
         let (mut read, mut written) = (BTreeMap::new(), BTreeMap::new());
-        for progress in self.partitions.values().filter_map(Ownership::progress) {
+        for progress in self.partitions.values() {
             let Some(oldest) = progress.oldest_uncommitted() else { continue };
             let topic = &progress.partition.topic;
             keep_earlier(&mut read, topic, oldest.at.into());

@@ -108,9 +108,8 @@ pub(super) struct World {
     pub(super) log: [LogPartition; PARTITIONS],
     flights: Vec<Flight>,
     commit: Option<Vec<CommitOffset>>,
-    /// The pending revocations: the partition and the deadline.
-    pub(super) revocations: BTreeMap<u64, (Partition, Instant)>,
-    revoked: u64,
+    /// The deadlines of the pending revocations, by the partition, and whether it is lost.
+    pub(super) revocations: BTreeMap<(Partition, bool), Instant>,
     stopping: Option<Instant>,
     is_closed: bool,
     /// The last epoch of each partition whose end the pipeline knows.
@@ -120,7 +119,8 @@ pub(super) struct World {
 impl Hash for Pipeline {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { batches, partitions, drains, stopping, source_ended, control_not_before, .. } = self;
-        (batches, partitions, drains, stopping, source_ended, control_not_before).hash(state);
+        (batches, partitions, stopping, source_ended, control_not_before).hash(state);
+        drains.iter().for_each(|revocation| revocation.partitions.hash(state));
         (&self.commits, &self.reading, self.failure.is_some()).hash(state);
         for (number, InFlight { partition, read, failing, .. }) in &self.in_flight {
             (number, partition, read, failing.is_some()).hash(state);
@@ -136,6 +136,11 @@ pub(super) fn batch(partition: Partition, offset: u64) -> Batch {
     Batch::new(partition, vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
 }
 
+/// The partition of a revocation, and whether it is lost.
+fn revoked(revocation: &Revocation) -> (Partition, bool) {
+    (revocation.partitions[0].clone(), revocation.cause == RevocationCause::Lost)
+}
+
 impl World {
     pub(super) fn new(options: IngestOptions, now: Instant) -> Self {
         let partition = LogPartition { epoch: 1, is_owned: true, ..LogPartition::default() };
@@ -146,7 +151,6 @@ impl World {
             flights: Vec::new(),
             commit: None,
             revocations: BTreeMap::new(),
-            revoked: 0,
             stopping: None,
             is_closed: false,
             ended: [None; PARTITIONS],
@@ -179,7 +183,7 @@ impl World {
                     moves.push(Move::Deliver(index));
                 }
                 if wants != Wants::Nothing {
-                    let is_asked = self.revocations.values().any(|(of, _)| *of == self.partition(index));
+                    let is_asked = self.revocations.keys().any(|(of, _)| *of == self.partition(index));
                     moves.extend((!is_asked).then_some(Move::Revoke(index)));
                     moves.push(Move::Lose(index));
                 }
@@ -221,13 +225,13 @@ impl World {
             Move::Deliver(index) => {
                 let offset = self.log[index].next;
                 self.log[index].next += 1;
-                self.source(Ok(SourceAnswer::Batch(batch(self.partition(index), offset))))
+                self.source(Ok(SourceEvent::Batch(batch(self.partition(index), offset))))
             }
             Move::DeliverOld(index) => {
                 let epoch = self.ended[index].ok_or("no epoch has ended")?;
                 let old = Partition { epoch, ..self.partition(index) };
                 let before = self.flights.len();
-                self.source(Ok(SourceAnswer::Batch(batch(old, 0))))?;
+                self.source(Ok(SourceEvent::Batch(batch(old, 0))))?;
                 expect(self.flights.len() == before, || "a batch of an old epoch is started".to_owned())
             }
             Move::Batch(index, fate) => self.end_call(index, fate),
@@ -244,7 +248,7 @@ impl World {
             Move::ReadFails => self.source(Err(unavailable())),
             Move::SourceClosed => {
                 self.stopping = self.stopping.or(Some(self.now + DRAIN));
-                self.source(Ok(SourceAnswer::Closed))
+                self.source(Ok(SourceEvent::Closed))
             }
             Move::Time => {
                 self.now = self.pipeline.next_deadline(self.now).ok_or("nothing is due")?;
@@ -276,18 +280,17 @@ impl World {
         log.is_owned &= log.epoch > partition.epoch;
     }
 
-    fn source(&mut self, answer: Result<SourceAnswer>) -> Result<(), String> {
+    fn source(&mut self, answer: Result<SourceEvent>) -> Result<(), String> {
         let asked = self.pipeline.wants(self.now);
         self.happens(Event::Source { asked, answer })
     }
 
     fn revoke(&mut self, index: usize, cause: RevocationCause) -> Result<(), String> {
-        let (id, partition) = (self.revoked, self.partition(index));
-        self.revoked += 1;
-        let timeout = REVOCATION_TIMEOUT;
-        self.revocations.insert(id, (partition.clone(), self.now + timeout));
-        self.source(Ok(SourceAnswer::Revoked { id, partitions: vec![partition], cause, timeout }))?;
-        let is_answered = !self.revocations.contains_key(&id);
+        let revocation = Revocation::new(vec![self.partition(index)], cause, REVOCATION_TIMEOUT, || {});
+        let revoked = revoked(&revocation);
+        self.revocations.insert(revoked.clone(), self.now + REVOCATION_TIMEOUT);
+        self.source(Ok(SourceEvent::Revoked(revocation)))?;
+        let is_answered = !self.revocations.contains_key(&revoked);
         expect(cause != RevocationCause::Lost || is_answered, || "a loss is drained".to_owned())
     }
 
@@ -353,7 +356,7 @@ impl World {
             })?;
             self.perform(action)?;
         }
-        let overdue = self.revocations.values().find(|(_, deadline)| *deadline <= self.now);
+        let overdue = self.revocations.iter().find(|(_, deadline)| **deadline <= self.now);
         expect(overdue.is_none(), || format!("{overdue:?} was not answered in time"))?;
         let drain_ends = self.is_closed || self.stopping.is_none_or(|deadline| deadline > self.now);
         expect(drain_ends, || "the drain does not end".to_owned())
@@ -374,8 +377,10 @@ impl World {
                 }
                 self.commit = Some(offsets);
             }
-            Action::EndRevocation(id) => {
-                let (partition, deadline) = self.revocations.remove(&id).ok_or("answered twice")?;
+            Action::EndRevocation(revocation) => {
+                let revoked = revoked(&revocation);
+                let deadline = self.revocations.remove(&revoked).ok_or("answered twice")?;
+                let (partition, _) = revoked;
                 let log = &self.log[partition.index as usize];
                 let has_time = self.stopping.is_none() && self.now + REVOCATION_TIMEOUT / 4 < deadline;
                 let is_left = !log.is_owned || log.epoch > partition.epoch;
