@@ -1,8 +1,7 @@
 //! An in-memory store of purchases.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -12,9 +11,9 @@ use crate::ports::{
     InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
     RecordStore, Selector, Summary,
 };
-use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName, Uuid};
+use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, Uuid};
 
-/// An in-memory store of purchases, with the indexes of every store.
+/// An in-memory store of purchases, with one index, by time: for tests, and for few purchases.
 ///
 /// Clones share the purchases.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +24,6 @@ pub struct InMemoryStore {
 #[derive(Debug, Default)]
 struct Tables {
     purchases: BTreeMap<PurchaseId, Purchase>,
-    by_user: BTreeMap<UserId, BTreeSet<Keyset>>,
-    by_name: BTreeMap<UserName, BTreeSet<Keyset>>,
     by_time: BTreeSet<Keyset>,
     erased: BTreeSet<PurchaseId>,
     last_seen: Option<Timestamp>,
@@ -55,35 +52,30 @@ impl Tables {
         if self.erased.contains(&purchase.id) {
             return InsertOutcome::Erased;
         }
-        let key = Keyset::for_purchase(purchase);
-        self.by_user.entry(purchase.user_id.clone()).or_default().insert(key);
-        self.by_name.entry(purchase.user_name.clone()).or_default().insert(key);
-        self.by_time.insert(key);
+        self.by_time.insert(Keyset::for_purchase(purchase));
         self.purchases.insert(purchase.id, purchase.clone().without_context());
         InsertOutcome::Inserted
     }
 
-    /// Deletes the purchases with these keys. Returns their number.
     fn delete(&mut self, keys: &[Keyset]) -> u64 {
-        let deleted = keys.iter().filter_map(|key| Some((key, self.purchases.remove(&key.id)?)));
-        let mut count = 0;
-        for (key, Purchase { user_id, user_name, .. }) in deleted {
-            remove(&mut self.by_user, user_id, key);
-            remove(&mut self.by_name, user_name, key);
+        for key in keys {
             self.by_time.remove(key);
-            count += 1;
+            self.purchases.remove(&key.id);
         }
-        count
+        keys.len() as u64
     }
 
-    fn index(&self, selector: &Selector) -> Option<&BTreeSet<Keyset>> {
-        match selector {
-            Selector::User(id) => self.by_user.get(id),
-            Selector::Name(name) => self.by_name.get(name),
-            Selector::All => Some(&self.by_time),
-        }
+    /// The selected purchases in `range`, oldest first.
+    fn selected<'a>(
+        &'a self,
+        selector: &'a Selector,
+        range: impl RangeBounds<Keyset>,
+    ) -> impl DoubleEndedIterator<Item = &'a Purchase> {
+        let purchases = self.by_time.range(range).filter_map(move |key| self.purchases.get(&key.id));
+        purchases.filter(move |purchase| selector.matches(purchase))
     }
 
+    /// The first selected purchases within `bounds`.
     fn within(
         &self,
         selector: &Selector,
@@ -91,8 +83,6 @@ impl Tables {
         bounds: &PageBounds,
         limit: usize,
     ) -> Vec<Purchase> {
-        let Some(index) = self.index(selector) else { return Vec::new() };
-        let purchase = |key: &Keyset| self.purchases.get(&key.id).cloned();
         // The lowest id of all, so that a bound is before all purchases of its time.
         let before = |timestamp: Timestamp| Keyset { timestamp, id: PurchaseId::from_uuid(Uuid::nil()) };
         let after = bounds.after.map(Bound::Excluded);
@@ -101,22 +91,12 @@ impl Tables {
         match order {
             ListOrder::OldestFirst => {
                 let range = (after.or(from).unwrap_or(Bound::Unbounded), to.unwrap_or(Bound::Unbounded));
-                index.range(range).take(limit).filter_map(purchase).collect()
+                self.selected(selector, range).take(limit).cloned().collect()
             }
             ListOrder::NewestFirst => {
                 let range = (from.unwrap_or(Bound::Unbounded), after.or(to).unwrap_or(Bound::Unbounded));
-                index.range(range).rev().take(limit).filter_map(purchase).collect()
+                self.selected(selector, range).rev().take(limit).cloned().collect()
             }
-        }
-    }
-}
-
-/// Removes `key` from the index of `owner`.
-fn remove<T: Ord>(index: &mut BTreeMap<T, BTreeSet<Keyset>>, owner: T, key: &Keyset) {
-    if let Entry::Occupied(mut keys) = index.entry(owner) {
-        keys.get_mut().remove(key);
-        if keys.get().is_empty() {
-            keys.remove();
         }
     }
 }
@@ -125,7 +105,9 @@ fn remove<T: Ord>(index: &mut BTreeMap<T, BTreeSet<Keyset>>, owner: T, key: &Key
 impl PurchaseErase for InMemoryStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let mut tables = lock(&self.tables);
-        let keys: Vec<Keyset> = tables.by_user.get(user).into_iter().flatten().take(limit).copied().collect();
+        let selector = Selector::User(user.clone());
+        let keys: Vec<Keyset> =
+            tables.selected(&selector, ..).take(limit).map(Keyset::for_purchase).collect();
         tables.erased.extend(keys.iter().map(|key| key.id));
         Ok(tables.delete(&keys))
     }
@@ -181,12 +163,10 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let tables = lock(&self.tables);
-        let keys = tables.index(selector).into_iter().flatten();
-        let prices = keys.filter_map(|key| tables.purchases.get(&key.id)).map(|purchase| purchase.price);
         let (mut count, mut total) = (0, Total::ZERO);
-        for price in prices {
+        for purchase in tables.selected(selector, ..) {
             count += 1;
-            total = total.checked_add_price(price)?;
+            total = total.checked_add_price(purchase.price)?;
         }
         Ok(Summary::new(count, total))
     }
@@ -206,7 +186,8 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let tables = lock(&self.tables);
-        Ok(tables.by_name.keys().find(|name| name.as_str() >= from).map(ToString::to_string))
+        let names = tables.purchases.values().map(|purchase| purchase.user_name.as_str());
+        Ok(names.filter(|name| *name >= from).min().map(str::to_owned))
     }
 
     async fn check_reads(&self) -> Result<()> {
