@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 
-use super::{Findings, VerifyOptions};
-use crate::ports::{PurchaseQuery, PurchaseQueryExt};
+use super::{Findings, Verify, VerifyReport};
+use crate::ports::PurchaseQueryExt;
 use crate::{PurchaseId, Result};
 
 /// Partitions ids by hash, such that one partition fits into memory. Each partition needs one scan.
@@ -53,37 +53,29 @@ impl HashPartitions {
     }
 }
 
-/// The contents of a store.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    pub(super) purchases: u64,
-    pub(super) unreadable: u64,
-    pub(super) duplicates: Findings<PurchaseId>,
-}
-
 /// Counts purchases and finds duplicate ids. Calls `progress` with the number of purchases scanned so far.
 pub(super) async fn scan(
-    query: &Arc<dyn PurchaseQuery>,
-    options: &VerifyOptions,
+    Verify { query, options }: &Verify,
+    report: &mut VerifyReport,
     progress: impl Fn(u64) + Send + Sync,
-) -> Result<Stored> {
+) -> Result<()> {
     let mut partitions =
         HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), duplicates: BTreeSet::new() };
-    let (mut stored, mut scanned) = (Stored::default(), 0);
+    let mut scanned = 0;
     while partitions.current < partitions.count {
         let mut batches = pin!(Arc::clone(query).scan_batches());
         while let Some(batch) = batches.try_next().await? {
             scanned += batch.purchases.len() as u64;
             batch.purchases.iter().for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
             if partitions.current == 0 {
-                stored.unreadable += batch.unreadable.len() as u64;
+                report.unreadable += batch.unreadable.len() as u64;
             }
             progress(scanned);
         }
         if partitions.current == 0 {
-            stored.purchases = scanned;
+            report.purchases = scanned;
         }
-        partitions.end_scan(&mut stored.duplicates, options.max_reported);
+        partitions.end_scan(&mut report.duplicates, options.max_reported);
     }
-    Ok(stored)
+    Ok(())
 }

@@ -37,7 +37,6 @@ use crate::options;
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result, Timestamp};
 
-use duplicates::Stored;
 use scan::LogScan;
 
 pub use spot_check::SpotCheck;
@@ -252,12 +251,7 @@ impl Verify {
         let mut report = log_scan.end().await?;
         let records = report.records;
         let scanned = |scanned| progress(VerifyProgress { records, pending: 0, scanned });
-        let stored = duplicates::scan(&self.query, &self.options, scanned).await?;
-        let Stored { purchases, unreadable, mut duplicates } = stored;
-        let by_both = std::mem::take(&mut report.duplicates);
-        duplicates.count += by_both.count;
-        let room = self.options.max_reported.saturating_sub(duplicates.samples.len());
-        duplicates.samples.extend(by_both.samples.into_iter().take(room));
-        Ok(VerifyReport { purchases, unreadable, duplicates, ..report })
+        duplicates::scan(self, &mut report, scanned).await?;
+        Ok(report)
     }
 }

@@ -117,7 +117,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         self.wait().await?;
         self.count_unstable().await?;
         self.count_compacted().await?;
-        for gap in self.dead_letters.gaps() {
+        for gap in Gap::merge(self.dead_letters.gaps) {
             self.report.lost += gap.count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
         }
@@ -221,7 +221,8 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     fn take_dead_lettered(&mut self) {
         for record in std::mem::take(&mut self.pending) {
-            let chosen = record.differs && self.dead_letters.was_replayed(&record.id);
+            // By a replay an operator has decided which of two contents to store.
+            let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
             match self.dead_letters.disposition(&record.record_id).or(chosen.then_some(Disposition::Resolved))
             {
                 Some(disposition) => self.count(disposition),
@@ -365,15 +366,5 @@ impl DeadLetterIndex {
             return Some(Disposition::DeadLettered(*reason));
         }
         self.resolved.contains(record).then_some(Disposition::Resolved)
-    }
-
-    /// The pending gaps, merged.
-    fn gaps(&mut self) -> Vec<Gap> {
-        Gap::merge(std::mem::take(&mut self.gaps))
-    }
-
-    /// Whether a record with this id was replayed. An operator has then decided which of two contents to store.
-    fn was_replayed(&self, id: &PurchaseId) -> bool {
-        self.replayed.contains(id)
     }
 }
