@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::other_content;
+use super::{Need, Prepared, other_content};
 use crate::ports::Receipt;
 use crate::{Outcome, Purchase, PurchaseId, Result};
 
@@ -25,19 +25,6 @@ struct Entry {
     purchase: Purchase,
     /// Set once it is acknowledged.
     receipt: Option<Receipt>,
-}
-
-/// The cached state of a purchase with a given id.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// Nothing: publish it, and record the outcome.
-    First,
-    /// An earlier attempt had an unknown outcome: publish that purchase again.
-    Again(Purchase),
-    /// It was acknowledged before, with this receipt.
-    Acknowledged(Purchase, Receipt),
-    /// Another purchase with the id is in flight, or had an unknown outcome: only the store can decide.
-    Contested,
 }
 
 /// What preceded an attempt to publish a purchase.
@@ -87,30 +74,28 @@ impl IdempotencyCache {
         }
     }
 
-    /// Remembers `purchase`, unless the id is known.
+    /// Remembers `purchase`, which then has this `need`, unless the id is known.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) when the id belongs to a purchase of other content.
-    pub(super) fn check_or_insert(&self, purchase: &Purchase) -> Result<Known> {
+    pub(super) fn check_or_insert(&self, purchase: Purchase, need: Need) -> Result<Prepared> {
         let mut given = locked(&self.given);
         let generated = locked(&self.generated);
         let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
         let generated = at.ok().map(|at| &*generated[at]);
-        match given.get(&purchase.id).or(generated) {
-            None => {
-                let entry = Entry { purchase: without_context(purchase), receipt: None };
-                given.put(purchase.id, entry);
-                Ok(Known::First)
-            }
-            Some(first) if !first.purchase.same_content(purchase) => match first.receipt {
-                Some(_) => Err(other_content()),
-                None => Ok(Known::Contested),
-            },
-            Some(Entry { purchase, receipt: Some(receipt) }) => {
-                Ok(Known::Acknowledged(purchase.clone(), receipt.clone()))
-            }
-            Some(Entry { purchase, receipt: None }) => Ok(Known::Again(purchase.clone())),
-        }
+        let Some(Entry { purchase: first, receipt }) = given.get(&purchase.id).or(generated) else {
+            let entry = Entry { purchase: without_context(&purchase), receipt: None };
+            given.put(purchase.id, entry);
+            return Ok(Prepared { purchase, prior: Prior::First, need });
+        };
+        let (purchase, need) = match (first.same_content(&purchase), receipt) {
+            (true, Some(receipt)) => (first.clone(), Need::Acknowledged(receipt.clone())),
+            // An earlier attempt had an unknown outcome: that purchase is published again.
+            (true, None) => (Purchase { context: purchase.context, ..first.clone() }, Need::MayBeStored),
+            (false, Some(_)) => return Err(other_content()),
+            (false, None) => (purchase, Need::Contested),
+        };
+        Ok(Prepared { purchase, prior: Prior::Repeated, need })
     }
 }
 
@@ -166,23 +151,37 @@ mod tests {
         known.record(std::iter::once((purchase, Prior::First, result)));
     }
 
+    /// What is known of `purchase`.
+    fn known_of(known: &IdempotencyCache, purchase: &Purchase) -> (Purchase, Prior, Need) {
+        let Prepared { purchase, prior, need } =
+            known.check_or_insert(purchase.clone(), Need::MayBeStored).unwrap();
+        (purchase, prior, need)
+    }
+
+    /// A purchase of which nothing is known.
+    fn new(purchase: &Purchase) -> (Purchase, Prior, Need) {
+        (purchase.clone(), Prior::First, Need::MayBeStored)
+    }
+
     #[test]
     fn a_key_belongs_to_the_first_purchase_until_it_fails() {
         let known = IdempotencyCache::new();
         let (first, other) = (purchase(1, "5"), purchase(1, "6"));
-        assert_eq!(known.check_or_insert(&first).unwrap(), Known::First);
-        assert_eq!(known.check_or_insert(&other).unwrap(), Known::Contested);
+        assert_eq!(known_of(&known, &first), new(&first));
+        assert_eq!(known_of(&known, &other), (other.clone(), Prior::Repeated, Need::Contested));
         let mut later = purchase(1, "5.00");
         later.timestamp = Timestamp::MAX;
-        assert_eq!(known.check_or_insert(&later).unwrap(), Known::Again(first));
+        assert_eq!(known_of(&known, &later), (first, Prior::Repeated, Need::MayBeStored));
         let not_sent = || Err::<Receipt, _>(Error::new(ErrorKind::Overloaded, "the queue is full"));
         record(&known, &other, &not_sent());
-        assert_eq!(known.check_or_insert(&other).unwrap(), Known::First);
+        assert_eq!(known_of(&known, &other), new(&other));
         let receipt = Receipt::new(other.id, Durability::LocalDisk);
         record(&known, &other, &Ok(receipt.clone()));
         record(&known, &other, &not_sent());
-        assert_eq!(known.check_or_insert(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
-        assert_eq!(known.check_or_insert(&other).unwrap(), Known::Acknowledged(other, receipt));
+        let conflict = known.check_or_insert(purchase(1, "5"), Need::MayBeStored).unwrap_err();
+        assert_eq!(conflict.kind(), ErrorKind::Conflict);
+        let acknowledged = (other.clone(), Prior::Repeated, Need::Acknowledged(receipt));
+        assert_eq!(known_of(&known, &other), acknowledged);
     }
 
     #[test]
@@ -193,13 +192,10 @@ mod tests {
             let purchase = purchase(number, "5");
             known.remember_generated(&purchase, &Receipt::new(purchase.id, Durability::LocalDisk));
         }
-        assert_eq!(
-            known.check_or_insert(&purchase(0, "6")).unwrap(),
-            Known::First,
-            "the oldest is forgotten"
-        );
+        let oldest = purchase(0, "6");
+        assert_eq!(known_of(&known, &oldest), new(&oldest), "the oldest is forgotten");
         for number in [1, 2, 3, 4, last] {
-            assert!(known.check_or_insert(&purchase(number, "6")).is_err(), "{number}");
+            assert!(known.check_or_insert(purchase(number, "6"), Need::MayBeStored).is_err(), "{number}");
         }
         assert_eq!(locked(&known.generated).len(), REMEMBERED.get());
     }
@@ -208,13 +204,10 @@ mod tests {
     fn the_cache_is_bounded() {
         let known = IdempotencyCache::new();
         for number in 0..=REMEMBERED.get() as u128 {
-            known.check_or_insert(&purchase(number, "5")).unwrap();
+            known.check_or_insert(purchase(number, "5"), Need::MayBeStored).unwrap();
         }
         assert_eq!(locked(&known.given).len(), REMEMBERED.get());
-        assert_eq!(
-            known.check_or_insert(&purchase(0, "6")).unwrap(),
-            Known::First,
-            "the oldest is forgotten"
-        );
+        let oldest = purchase(0, "6");
+        assert_eq!(known_of(&known, &oldest), new(&oldest), "the oldest is forgotten");
     }
 }

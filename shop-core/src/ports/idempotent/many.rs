@@ -79,7 +79,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let settled: Vec<_> = settled.buffered(MAX_CONCURRENT).collect().await;
         let mut left = Vec::with_capacity(settled.len());
         for (index, prepared, settled) in settled {
-            match self.answered(&prepared, settled) {
+            match settled {
                 None => left.push((index, prepared)),
                 answer => results[index] = answer,
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::cache::{IdempotencyCache, Known, Prior};
+use self::cache::{IdempotencyCache, Prior};
 use self::lookups::{Lookups, is_first_attempt};
 use super::{Durability, Lookup, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::{
@@ -79,7 +79,7 @@ struct Prepared {
 }
 
 /// Why a purchase is looked up in the store.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Need {
     /// It is not: it cannot be stored yet.
     None,
@@ -125,8 +125,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// again.
     pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
         let prepared = self.prepare(purchase, self.clock.now())?;
-        let settled = self.settle(&prepared).await;
-        if let Some(answer) = self.answered(&prepared, settled) {
+        if let Some(answer) = self.settle(&prepared).await {
             return answer;
         }
         let Prepared { purchase, prior, .. } = prepared;
@@ -137,48 +136,30 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
     /// What is known of `purchase` without the store.
     fn prepare(&self, purchase: Purchase, now: Timestamp) -> Result<Prepared> {
-        let is_recent = is_first_attempt(&purchase.id, now);
-        let prepared = |purchase, prior, need| Ok(Prepared { purchase, prior, need });
-        match self.cache.check_or_insert(&purchase)? {
-            Known::First if is_recent => prepared(purchase, Prior::First, Need::None),
-            Known::First => prepared(purchase, Prior::First, Need::MayBeStored),
-            Known::Again(mut first) => {
-                first.context = purchase.context;
-                prepared(first, Prior::Repeated, Need::MayBeStored)
-            }
-            Known::Contested => prepared(purchase, Prior::Repeated, Need::Contested),
-            Known::Acknowledged(first, receipt) => {
-                prepared(first, Prior::Repeated, Need::Acknowledged(receipt))
-            }
-        }
+        let need = if is_first_attempt(&purchase.id, now) { Need::None } else { Need::MayBeStored };
+        self.cache.check_or_insert(purchase, need)
     }
 
     /// The result of a purchase that must not be published, by what the store has.
-    async fn settle(&self, prepared: &Prepared) -> Result<Option<PublishedPurchase>> {
-        let purchase = &prepared.purchase;
-        match &prepared.need {
-            Need::None => Ok(None),
-            Need::MayBeStored => self.look_up(purchase).await,
-            Need::Contested => self.look_up(purchase).await?.ok_or_else(other_content).map(Some),
+    async fn settle(&self, prepared: &Prepared) -> Option<Result<PublishedPurchase>> {
+        let Prepared { purchase, prior, need } = prepared;
+        let is_known = match need {
+            Need::None => return None,
+            Need::Acknowledged(_) => is_first_attempt(&purchase.id, self.clock.now()),
+            Need::MayBeStored | Need::Contested => false,
+        };
+        let found = if is_known { Ok(None) } else { self.look_up(purchase).await };
+        let settled = found.and_then(|found| match need {
             Need::Acknowledged(receipt) => {
-                if !is_first_attempt(&purchase.id, self.clock.now()) {
-                    self.look_up(purchase).await?;
-                }
                 // The receipt of this process has the position.
                 self.cache.record(std::iter::once((purchase, Prior::Repeated, &Ok(receipt.clone()))));
                 Ok(Some(PublishedPurchase::new(purchase.clone(), receipt.clone()).as_replayed()))
             }
-        }
-    }
-
-    /// The result of a purchase that is not published, if it is one.
-    fn answered(
-        &self,
-        prepared: &Prepared,
-        settled: Result<Option<PublishedPurchase>>,
-    ) -> Option<Result<PublishedPurchase>> {
+            Need::Contested => found.ok_or_else(other_content).map(Some),
+            Need::None | Need::MayBeStored => Ok(found),
+        });
         if let Err(error) = &settled {
-            self.cache.record(std::iter::once((&prepared.purchase, prepared.prior, &Err(error.clone()))));
+            self.cache.record(std::iter::once((purchase, *prior, &Err(error.clone()))));
         }
         settled.transpose()
     }
