@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::log::{DeadLetterFilter, Gap, LogAdmin, LogRecord, LogUsage, ReasonKind, TailStart};
+use crate::log::{DeadLetterFilter, Gap, LogAdmin, LogRecord, LogUsage, ReasonKind};
 use crate::{Error, Result, Timestamp};
 
 /// Dead letters that are read at once.
@@ -75,7 +75,7 @@ impl Consumed {
     /// As [`LogAdmin::positions`] and [`LogAdmin::tail`].
     pub async fn by(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
-        let mut tail = log.tail(&TailStart::At(positions.clone())).await?;
+        let mut tail = log.tail(&positions).await?;
         let partition = |(&partition, &end): (&u32, &u64)| {
             let lag = end.saturating_sub(tail.start.get(&partition).copied().unwrap_or(end));
             let committed = positions.get(&partition).copied();

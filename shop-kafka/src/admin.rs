@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use shop_core::Result;
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
-    RecordType, Resolution, Tail, TailStart,
+    RecordType, Resolution, Tail,
 };
 
 use crate::KafkaLog;
@@ -24,7 +24,7 @@ impl LogAdmin for KafkaLog {
         Ok(self.scan_range(ScanRange::All).await?.batches)
     }
 
-    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<Tail> {
         self.scan_range(ScanRange::Tail(start.clone())).await
     }
 

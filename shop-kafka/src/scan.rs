@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::log::{LogRecord, TailStart};
+use shop_core::log::{LogRecord, Offsets, Tail};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,13 +40,13 @@ const MAX_ELECTION_PAUSES: usize = 100;
 pub(crate) enum ScanRange {
     All,
     /// From this start on. A topic that was created again is read from its beginning.
-    From(TailStart),
+    From(Offsets),
     /// From an offset to an end, by partition, which the topic had recently: they are not compared with its ends.
     Between(Spans),
     /// The record at an offset of a partition, if the topic has it.
     At(u32, u64),
     /// Everything from this start on, and what is appended later.
-    Tail(TailStart),
+    Tail(Offsets),
 }
 
 /// The offsets from which partitions are read, and their ends at that time.
@@ -63,7 +63,7 @@ impl ScanRange {
                 ((*offset).max(low), offset.saturating_add(1).min(high))
             }
             Self::At(..) => (high, high),
-            Self::From(start) | Self::Tail(start) => (start.offset(partition, low, high), high),
+            Self::From(start) | Self::Tail(start) => (Tail::start_of(start, partition, low, high), high),
         }
     }
 

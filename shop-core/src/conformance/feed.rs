@@ -14,7 +14,7 @@ use super::sample::{at, id, price, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::feed::{FeedCursor, FeedItem, FeedOptions, PurchaseFeed, Subscription};
-use crate::log::{Batch, GroupPositions, LogRecord, LogSource, TailStart};
+use crate::log::{Batch, GroupPositions, LogRecord, LogSource, Offsets};
 use crate::ports::Selector;
 use crate::record::{decode, encode};
 use crate::{Purchase, PurchaseId};
@@ -251,7 +251,7 @@ pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store:
     let all: Vec<_> = (0..10).map(|number| purchase_of("u1", number)).collect();
     append(log, &all).await;
     ingest(&*source, store, 10, &all).await;
-    let tail = soon("tail", log.log().admin().tail(&TailStart::Newest(0))).await.expect("tail");
+    let tail = soon("tail", log.log().admin().tail(&Offsets::new())).await.expect("tail");
     let end: String = tail.end.iter().map(|(partition, end)| format!(".{partition}-{end}")).collect();
     let passed = async {
         while !other.position().to_string().ends_with(&end) {

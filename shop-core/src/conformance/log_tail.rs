@@ -10,7 +10,7 @@ use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{commit, expected, ids, positions, publish, read};
 use super::sample::purchases;
-use crate::log::{Batch, Offsets, Tail, TailStart};
+use crate::log::{Batch, Offsets, Tail};
 use crate::{ErrorKind, PurchaseId};
 
 const GROUP: &str = "group";
@@ -26,7 +26,7 @@ async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
 }
 
 /// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
-async fn tail(fixture: &dyn LogFixture, start: &TailStart) -> Option<Tail> {
+async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<Tail> {
     let tail = soon("tail", fixture.log().admin().tail(start)).await;
     if tail.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
         return None;
@@ -34,17 +34,17 @@ async fn tail(fixture: &dyn LogFixture, start: &TailStart) -> Option<Tail> {
     Some(tail.expect("tail"))
 }
 
-/// A tail yields the newest records, and those that are appended later.
+/// A tail yields the records from its start on, and those that are appended later.
 pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
-    let Some(mut empty) = tail(fixture, &TailStart::Newest(3)).await else { return };
+    let Some(mut empty) = tail(fixture, &Offsets::new()).await else { return };
     assert_eq!(empty.start, empty.end);
     publish(&*sink, &purchases(0..20)).await;
     assert_eq!(next_of(&mut empty, 20).await, expected(0..20));
-    let mut newest = tail(fixture, &TailStart::Newest(u64::MAX)).await.expect("a second tail");
-    assert_eq!(newest.end.len(), empty.end.len(), "the partitions");
+    let mut whole = tail(fixture, &Offsets::new()).await.expect("a second tail");
+    assert_eq!(whole.end.len(), empty.end.len(), "the partitions");
     publish(&*sink, &purchases(20..25)).await;
-    assert_eq!(next_of(&mut newest, 25).await, expected(0..25));
+    assert_eq!(next_of(&mut whole, 25).await, expected(0..25));
     assert_eq!(next_of(&mut empty, 5).await, expected(20..25), "without those that it has yielded");
 }
 
@@ -52,15 +52,14 @@ pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
 pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     publish(&*sink, &purchases(0..20)).await;
-    let Some(newest) = tail(fixture, &TailStart::Newest(0)).await else { return };
-    assert_eq!(newest.start, newest.end);
+    let Some(before) = tail(fixture, &Offsets::new()).await else { return };
     publish(&*sink, &purchases(20..30)).await;
-    let mut later = tail(fixture, &TailStart::At(newest.end.clone())).await.expect("a second tail");
-    assert_eq!(later.start, newest.end);
+    let mut later = tail(fixture, &before.end).await.expect("a second tail");
+    assert_eq!(later.start, before.end);
     assert_eq!(next_of(&mut later, 10).await, expected(20..30));
     let first = fixture.log().admin().first_offset();
     let behind = later.end.iter().map(|(partition, end)| (*partition, end + 1)).collect();
-    for start in [TailStart::At(behind), TailStart::At(Offsets::new())] {
+    for start in [behind, Offsets::new()] {
         let mut whole = tail(fixture, &start).await.expect("a third tail");
         assert!(whole.start.values().all(|start| *start == first), "{start:?}: {whole:?}");
         assert_eq!(next_of(&mut whole, 30).await, expected(0..30));

@@ -11,7 +11,7 @@ use super::Shared;
 use super::cursor::Place;
 use super::waiting::{Entry, Waiting};
 use crate::Result;
-use crate::log::{Batch, Offsets, TailStart};
+use crate::log::{Batch, Offsets};
 use crate::ports::Selector;
 
 /// The maximum number of entries that wait for their look-ups before more of the log is read.
@@ -43,7 +43,7 @@ impl Backlog {
     pub(super) async fn read_log(&mut self, after: &Place) -> Result<()> {
         // The semaphore is never closed.
         self.room = Arc::clone(&self.shared.catching_up).acquire_owned().await.ok();
-        let tail = self.shared.log.tail(&TailStart::At(after.offsets.clone())).await?;
+        let tail = self.shared.log.tail(&after.offsets).await?;
         after.check_start(&tail.start)?;
         let is_left =
             |(partition, until): &(&u32, &u64)| tail.start.get(partition).is_some_and(|start| start < until);

@@ -12,7 +12,7 @@ use super::Shared;
 use super::cursor::digest;
 use super::hub::{Hub, Registered};
 use super::waiting::{Entry, Waiting};
-use crate::log::{Batch, Offsets, TailStart, follow_positions};
+use crate::log::{Batch, Offsets, follow_positions};
 use crate::ports::Selector;
 use crate::{Error, ErrorKind, Result};
 
@@ -45,7 +45,7 @@ impl Reader {
     pub(super) async fn start(shared: &Arc<Shared>, selector: &Selector) -> Result<Registered> {
         // Records behind the positions are still to become visible.
         let positions = shared.positions.positions().await?;
-        let tail = shared.log.tail(&TailStart::At(positions.clone())).await?;
+        let tail = shared.log.tail(&positions).await?;
         let hub = Arc::new(Hub::new(digest(&tail), tail.start.clone(), &shared.options));
         let ended = || Error::new(ErrorKind::Internal, "a new reader of the log has ended");
         // Before it runs: it ends without subscriptions.
@@ -141,7 +141,7 @@ impl Reader {
 
     /// Reads the log again from behind what was read.
     async fn reopen(&mut self) -> Result<()> {
-        let tail = self.shared.log.tail(&TailStart::At(self.read.clone())).await?;
+        let tail = self.shared.log.tail(&self.read).await?;
         let is_behind = |(partition, read)| tail.start.get(partition) != Some(read);
         if digest(&tail) != self.hub.log || self.read.iter().any(is_behind) {
             return Err(Error::new(ErrorKind::Unavailable, "records that were not read are gone"));

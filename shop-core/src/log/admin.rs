@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogRecord, Offsets, Partition, Reason,
-    RecordPosition, RecordType, Resolution, Tail, TailStart,
+    RecordPosition, RecordType, Resolution, Tail,
 };
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -80,11 +80,14 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// The records from `start` on, in batches of one partition each, and those that are appended later, until the
     /// stream is dropped. Partitions that are added later may be missing.
     ///
+    /// Partitions without an offset in `start` start with their first record, and so do those whose offset the log does
+    /// not have: the caller compares it with [`Tail::start`].
+    ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log can only be read to its end, as by default;
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike,
     /// and a failed stream has ended.
-    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<Tail> {
         let _unused = start;
         Err(Error::new(ErrorKind::Unsupported, "this log cannot be followed"))
     }

@@ -36,7 +36,7 @@ pub use source::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
     SourceEvent,
 };
-pub use tail::{Offsets, Tail, TailStart};
+pub use tail::{Offsets, Tail};
 #[doc(hidden)]
 pub use {
     admin::{GroupPosition, LogAdminExt, LogUsage},

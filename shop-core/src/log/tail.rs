@@ -12,30 +12,6 @@ use crate::Result;
 /// The offset of the next record to read, by partition.
 pub type Offsets = BTreeMap<u32, u64>;
 
-/// Where a [tail](super::LogAdmin::tail) starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TailStart {
-    /// With the newest records of each partition, at most so many.
-    Newest(u64),
-    /// At these offsets. Partitions without one start with their first record, and so do those whose offset the log
-    /// does not have: the caller compares it with [`Tail::start`].
-    At(Offsets),
-}
-
-impl TailStart {
-    /// The offset at which `partition` starts, whose first record is at `first` and whose next one will be at `end`.
-    #[must_use]
-    pub fn offset(&self, partition: u32, first: u64, end: u64) -> u64 {
-        match self {
-            Self::Newest(count) => end.saturating_sub(*count).max(first),
-            Self::At(offsets) => {
-                offsets.get(&partition).copied().filter(|at| (first..=end).contains(at)).unwrap_or(first)
-            }
-        }
-    }
-}
-
 /// The records of a topic from an offset of each partition on, without an end.
 #[non_exhaustive]
 pub struct Tail {
@@ -71,6 +47,13 @@ impl Tail {
         let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
         let ((start, end), unstable) = (spans.unzip(), Offsets::new());
         Self { cluster, topic, generation: None, start, end, unstable, is_sparse: false, batches }
+    }
+
+    /// The offset at which a tail from `start` on starts in `partition`, whose first record is at `first` and whose next
+    /// one will be at `end`.
+    #[must_use]
+    pub fn start_of(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
+        start.get(&partition).copied().filter(|at| (first..=end).contains(at)).unwrap_or(first)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
-    RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail, TailStart,
+    RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail,
 };
 
 /// The dead letters of an [`InMemoryLog`], without duplicates.
@@ -83,13 +83,13 @@ impl LogAdmin for InMemoryLog {
         Ok(stream::iter(batches).boxed())
     }
 
-    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<Tail> {
         let spans = lock(&self.shared.state)
             .partitions
             .iter()
             .map(|(index, held)| {
                 let end = held.end();
-                (*index, (start.offset(*index, held.first, end), end))
+                (*index, (Tail::start_of(start, *index, held.first, end), end))
             })
             .collect::<Vec<_>>();
         let next = spans.iter().map(|(index, (start, _))| (*index, *start)).collect::<Offsets>();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::log::{
     Batch, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind, RecordId,
-    RecordPosition, Resolution, TailStart,
+    RecordPosition, Resolution,
 };
 use crate::ports::{self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried};
 use crate::record::{decode, header};
@@ -193,7 +193,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     async fn count_unstable(&mut self) -> Result<()> {
         let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
         while !self.unstable.is_empty() {
-            let ends = self.log.tail(&TailStart::At(Offsets::new())).await?.end;
+            let ends = self.log.tail(&Offsets::new()).await?.end;
             self.unstable.retain(|partition, (end, _)| ends.get(partition) == Some(end));
             let left = self.verify.options.quiet_period.saturating_sub(started.elapsed());
             if left.is_zero() {
@@ -211,7 +211,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         let holes = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
         let explained = self.report.records + MAX_UNEXPLAINED;
         if holes(&self.holes) > explained {
-            let starts = self.log.tail(&TailStart::At(Offsets::new())).await?.start;
+            let starts = self.log.tail(&Offsets::new()).await?.start;
             // Retention may have deleted records before they were scanned.
             self.holes.retain(|partition, (start, ..)| starts.get(partition) == Some(start));
             self.report.compacted = Some(holes(&self.holes)).filter(|holes| *holes > explained).unwrap_or(0);
@@ -252,7 +252,7 @@ async fn read_bounds(
     log: &dyn LogAdmin,
     report: &mut VerifyReport,
 ) -> Result<(BTreeMap<u32, (u64, u64)>, Holes)> {
-    let bounds = match log.tail(&TailStart::At(Offsets::new())).await {
+    let bounds = match log.tail(&Offsets::new()).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Default::default()),
         bounds => bounds?,
     };

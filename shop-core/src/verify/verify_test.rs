@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord, Partition,
-    Reason, RecordPosition, RecordType, Resolution, Tail, TailStart,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord, Offsets,
+    Partition, Reason, RecordPosition, RecordType, Resolution, Tail,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -229,7 +229,7 @@ impl LogAdmin for Truncated {
         Ok(batches.boxed())
     }
 
-    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<Tail> {
         let Some(open) = &self.open else {
             return Err(Error::new(ErrorKind::Unsupported, format!("cannot be followed from {start:?}")));
         };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use shop_core::log::{
     DeadLetter, DeadLetterFilter, LogRecord, ReasonKind, RecordId, RecordPosition, ResolvedDeadLetter,
-    TailStart,
 };
 use shop_core::{Result, Timestamp};
 
@@ -49,7 +48,7 @@ pub(crate) type Place = (u32, u64);
 impl Index {
     /// Reads what was written since the last call.
     pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
-        let mut batches = scan(log, topic, ScanRange::From(TailStart::At(self.next.clone()))).await?;
+        let mut batches = scan(log, topic, ScanRange::From(self.next.clone())).await?;
         // The scan has learned the id.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {

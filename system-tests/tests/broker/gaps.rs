@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{
-    CommitOffset, Gap, Lag, LogAdmin as _, LogSource, Partition, RecordPosition, SourceEvent, TailStart,
+    CommitOffset, Gap, Lag, LogAdmin as _, LogSource, Partition, RecordPosition, SourceEvent,
 };
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseSink as _;
@@ -152,7 +152,7 @@ async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
         lag.total() == 2 && lag.open_transactions.contains_key(&0)
     })
     .await;
-    let everything = TailStart::At(BTreeMap::new());
+    let everything = BTreeMap::new();
     let tail = soon("tail", log.tail(&everything)).await.unwrap();
     assert_eq!((tail.end[&0], tail.unstable), (1, BTreeMap::from([(0, 2)])));
     let report = verify(&fixture).await;

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, GapCause, LogAdmin as _, LogSource, SourceEvent, TailStart};
+use shop_core::log::{CommitOffset, GapCause, LogAdmin as _, LogSource, SourceEvent};
 use shop_core::ports::PurchaseSink as _;
 
 use crate::fixture::KafkaFixture;
@@ -92,7 +92,7 @@ async fn a_group_reads_a_topic_that_was_created_again_from_its_start() {
 async fn a_tail_of_a_topic_that_was_created_again_ends_with_an_error() {
     let Some(fixture) = fixture().await else { return };
     let log = fixture.log();
-    let tail = async |at| soon("tail", log.tail(&TailStart::At(BTreeMap::from([(0, at)])))).await.unwrap();
+    let tail = async |at| soon("tail", log.tail(&BTreeMap::from([(0, at)]))).await.unwrap();
     let mut before = tail(BEFORE).await;
     create_again(&fixture).await;
     publish(&fixture, AFTER).await;

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord, LogUsage,
-    Offsets, Partition, RecordPosition, RecordType, Resolution, Tail, TailStart,
+    Offsets, Partition, RecordPosition, RecordType, Resolution, Tail,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
@@ -30,7 +30,7 @@ impl LogAdmin for EmbeddedLog {
     }
 
     /// Uses no group position, as [`scan`](LogAdmin::scan).
-    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<Tail> {
         scan::tail(&self.shared, start).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rusqlite::{Connection, params};
-use shop_core::log::{Batch, DeadLetterState, Resolution, ResolvedDeadLetter, Tail, TailStart};
+use shop_core::log::{Batch, DeadLetterState, Offsets, Resolution, ResolvedDeadLetter, Tail};
 use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
@@ -35,10 +35,10 @@ pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Ba
 }
 
 /// Follows `log` from `start` on.
-pub(super) async fn tail(log: &Shared, start: &TailStart) -> Result<Tail> {
+pub(super) async fn tail(log: &Shared, start: &Offsets) -> Result<Tail> {
     let readers = log.file.readers.clone();
     let (first, end) = readers.read(span).await?;
-    let start = start.offset(0, first, end);
+    let start = Tail::start_of(start, 0, first, end);
     let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
     let interval = log.options.poll_interval;
     let topic = (Arc::clone(&partition.cluster), Arc::clone(&partition.topic));
