@@ -60,13 +60,8 @@ impl FromStr for RecordId {
 pub struct RecordType {
     /// The name of one record in messages.
     pub name: &'static str,
-    id_header: Option<IdHeader>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct IdHeader {
-    name: &'static str,
-    read: fn(&[u8]) -> Option<String>,
+    /// Its name, and what parses its value.
+    id_header: Option<(&'static str, fn(&[u8]) -> Option<String>)>,
 }
 
 impl RecordType {
@@ -83,16 +78,16 @@ impl RecordType {
         name: &'static str,
         read: fn(&[u8]) -> Option<String>,
     ) -> Self {
-        self.id_header = Some(IdHeader { name, read });
+        self.id_header = Some((name, read));
         self
     }
 
     /// The id of `record`; `None` when its type has no ids, or its header is invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
-        let header = self.id_header?;
-        match record.headers.contains(header.name) {
-            true => record.headers.get(header.name).and_then(header.read),
+        let (name, read) = self.id_header?;
+        match record.headers.contains(name) {
+            true => record.headers.get(name).and_then(read),
             false => Some(RecordId::new(record, partition).to_string()),
         }
     }
@@ -104,9 +99,9 @@ impl RecordType {
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();
-        if let Some(header) = self.id_header.filter(|header| !record.headers.contains(header.name)) {
+        if let Some((name, _)) = self.id_header.filter(|(name, _)| !record.headers.contains(name)) {
             let id = RecordId::new(&record, partition).to_string();
-            record.headers = record.headers.with(header.name, Some(id.as_bytes()));
+            record.headers = record.headers.with(name, Some(id.as_bytes()));
         }
         record
     }

@@ -88,11 +88,11 @@ impl<F: UsersFixture> RecordStoreFixture for OrdersOfUsers<F> {
     }
 
     fn record(&self, number: i64) -> Order {
-        new_order(number % 5 + 1).with_id(OrderNumber::new(number))
+        Order::with_number(&new_order(number % 5 + 1), OrderNumber::new(number))
     }
 
     fn contradicting(&self, number: i64) -> Option<Order> {
-        Some(new_order(99).with_id(OrderNumber::new(number)))
+        Some(Order::with_number(&new_order(99), OrderNumber::new(number)))
     }
 }
 
@@ -242,7 +242,7 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
 
 /// User `number`, as in its event.
 pub(super) fn user(number: i64) -> User {
-    new_user(&format!("user-{number}")).with_id(UserNumber::new(number))
+    User::with_number(&new_user(&format!("user-{number}")), UserNumber::new(number))
 }
 
 /// A user with the address `name@example.com`.

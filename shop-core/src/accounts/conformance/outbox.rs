@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
 use super::entities::new_user;
+use crate::accounts::entity::Entity as _;
 use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
 use crate::accounts::users::{User, UserNumber};
 use crate::conformance::fault::{Call, Fault, Faults};
@@ -72,7 +73,7 @@ impl Hold {
 
 /// An event with the key `number`.
 fn event(number: i64, name: &str) -> User {
-    new_user(name).with_id(UserNumber::new(number))
+    User::with_number(&new_user(name), UserNumber::new(number))
 }
 
 fn encoded<const N: usize>(events: [&User; N]) -> Vec<Content> {

@@ -63,14 +63,6 @@ impl NewOrder {
         self.context = context;
         self
     }
-
-    /// The order with its number.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_id(&self, id: OrderNumber) -> Order {
-        let Self { user_id, product, quantity, total_price, .. } = self;
-        Order::new(id, *user_id, product.clone(), *quantity, *total_price)
-    }
 }
 
 /// An order. As an [`Event`] it is `order_created`. Its JSON is that of responses; that of events is read as well.
@@ -163,7 +155,8 @@ impl Entity for Order {
     }
 
     fn with_number(new: &NewOrder, number: OrderNumber) -> Self {
-        new.with_id(number)
+        let NewOrder { user_id, product, quantity, total_price, .. } = new;
+        Self::new(number, *user_id, product.clone(), *quantity, *total_price)
     }
 
     fn number(&self) -> OrderNumber {

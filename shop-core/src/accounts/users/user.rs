@@ -51,13 +51,6 @@ impl NewUser {
         self.context = context;
         self
     }
-
-    /// The user with its number.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_id(&self, id: UserNumber) -> User {
-        User { id, email: self.email.clone(), name: self.name.clone() }
-    }
 }
 
 /// A user. As an [`Event`](crate::record::Event) it is `user_created`, with the same JSON as in responses.
@@ -107,7 +100,7 @@ impl Entity for User {
     }
 
     fn with_number(new: &NewUser, number: UserNumber) -> Self {
-        new.with_id(number)
+        Self { id: number, email: new.email.clone(), name: new.name.clone() }
     }
 
     fn number(&self) -> UserNumber {

@@ -147,7 +147,7 @@ async fn tables_of_another_program_are_used_only_on_request() {
 #[tokio::test]
 async fn references_beyond_the_replaced_columns_are_rejected_alone() {
     let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
-    let user = |id: i64| new_user("eva").with_id(UserNumber::new(id));
+    let user = |id: i64| User::with_number(&new_user("eva"), UserNumber::new(id));
     let batch: Arc<[User]> = [user(100), user(i64::from(i32::MAX) + 1), user(101), user(5)].into();
     let outcomes = entities.order_store().apply(batch).await.unwrap();
     assert!(
@@ -220,7 +220,7 @@ async fn an_open_insert_delays_the_next_number() {
     assert_eq!(registered(users, &new_user("first")).await, 1);
     let mut session = session(entities.url()).await;
     let (open, new) = (session.transaction().await.unwrap(), new_user("open"));
-    let insertion = super::store::insertion(&new.with_id(UserNumber::new(2)), &new).unwrap();
+    let insertion = super::store::insertion(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
     assert_eq!(open.query_typed(&insertion.sql, &insertion.parameters()).await.unwrap().len(), 1);
     let later = new_user("later");
     let mut later = std::pin::pin!(registered(users, &later));
@@ -244,19 +244,19 @@ async fn every_statement_uses_an_index() {
     session(entities.url()).await.batch_execute(keys_and_events).await.unwrap();
     let (user, order) = (new_user("eva"), new_order(7));
     let seven = UserNumber::new(7);
-    let references = [User::reference(&order.with_id(OrderNumber::new(5)))];
-    let users_references = [Order::reference(&user.with_id(seven))];
+    let references = [User::reference(&Order::with_number(&order, OrderNumber::new(5)))];
+    let users_references = [Order::reference(&User::with_number(&user, seven))];
     let statements = [
         (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
         (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::insertion(&user.with_id(seven), &user).unwrap(),
+            super::store::insertion(&User::with_number(&user, seven), &user).unwrap(),
         ),
         (vec!["orders_keys_key_key", "cached_users"], super::store::state::<Order>(&order)),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insertion(&order.with_id(OrderNumber::new(7)), &order).unwrap(),
+            super::store::insertion(&Order::with_number(&order, OrderNumber::new(7)), &order).unwrap(),
         ),
         (vec!["cached_orders_by_user"], tables::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use shop_core::entity::Entity as _;
 use shop_core::orders::Order;
+use shop_core::users::User;
 
 use super::judge::{Seen, overtaken};
 use super::{Call, Entry, Outcome};
@@ -49,10 +51,10 @@ pub(super) fn judge(entries: &[Entry]) -> Vec<String> {
         let row = match (&entry.call, &entry.outcome) {
             (_, Outcome::Unexpected(what)) => Err(format!("{:?} has returned {what}", entry.call)),
             (_, Outcome::NotApplied | Outcome::UnknownUser) => Ok(()),
-            (Call::Register(new), Outcome::Registered(user)) if *user == new.with_id(user.id) => {
+            (Call::Register(new), Outcome::Registered(user)) if *user == User::with_number(new, user.id) => {
                 users.add(entry, new.key.as_str(), Some((user.id.get(), user)))
             }
-            (Call::Place(new), Outcome::Placed(order)) if *order == new.with_id(order.id) => {
+            (Call::Place(new), Outcome::Placed(order)) if *order == Order::with_number(new, order.id) => {
                 orders.add(entry, new.key.as_str(), Some((order.id.get(), order)))
             }
             (Call::Register(new), Outcome::Unknown) => users.add(entry, new.key.as_str(), None),

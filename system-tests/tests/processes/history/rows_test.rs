@@ -1,7 +1,8 @@
 //! Each violation is found in a history of users and orders into which it was planted.
 
-use shop_core::orders::{NewOrder, OrderNumber};
-use shop_core::users::{NewUser, UserNumber};
+use shop_core::entity::Entity as _;
+use shop_core::orders::{NewOrder, Order, OrderNumber};
+use shop_core::users::{NewUser, User, UserNumber};
 
 use super::{Call, History, Outcome};
 
@@ -28,13 +29,13 @@ impl Script {
 
     fn register(self, number: i64, id: i64) -> Self {
         let new = user(number);
-        let user = new.with_id(UserNumber::new(id));
+        let user = User::with_number(&new, UserNumber::new(id));
         self.call(Call::Register(new), Outcome::Registered(user))
     }
 
     fn place(self, number: i64, id: i64) -> Self {
         let new = order(number);
-        let order = new.with_id(OrderNumber::new(id));
+        let order = Order::with_number(&new, OrderNumber::new(id));
         self.call(Call::Place(new), Outcome::Placed(order))
     }
 
@@ -45,7 +46,10 @@ impl Script {
 
     fn find(self, id: i64, found: Option<i64>) -> Self {
         let id = UserNumber::new(id);
-        self.call(Call::FindUser(id), Outcome::FoundUser(found.map(|number| user(number).with_id(id))))
+        self.call(
+            Call::FindUser(id),
+            Outcome::FoundUser(found.map(|number| User::with_number(&user(number), id))),
+        )
     }
 }
 
@@ -65,7 +69,7 @@ fn correct_histories_pass() {
 
 #[test]
 fn violations_are_found() {
-    let other = user(2).with_id(UserNumber::new(2));
+    let other = User::with_number(&user(2), UserNumber::new(2));
     let (number, order_of_other) = (OrderNumber::new(1), vec![OrderNumber::new(1)]);
     for (script, what) in [
         (two().register(2, 1), "user-2 has the number of"),
