@@ -16,30 +16,13 @@ pub enum DecodeError {
     /// It has no value.
     #[error("the record has no value")]
     Empty,
-    /// Its value is not a JSON object.
+    /// It is no purchase.
     #[doc(hidden)]
-    #[error("the value is no JSON object: {0}")]
-    NotAnObject(String),
-    /// A member is missing.
-    #[doc(hidden)]
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// A member has an invalid value.
-    #[doc(hidden)]
-    #[error("{member} {problem}")]
-    Member {
-        /// The member.
-        member: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("{0}")]
+    NotAPurchase(String),
     /// Its value is not a valid event.
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
-    /// Its id is invalid.
-    #[doc(hidden)]
-    #[error("the header purchase-id is neither a UUID nor 24 hex digits")]
-    BadId,
     /// It was written by a newer version of this program.
     #[error("the record has schema {0}, and this version reads schema {SCHEMA_VERSION} only")]
     UnknownSchema(String),
@@ -68,7 +51,8 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     for (name, value) in record.headers.iter() {
         match (name, value) {
             (header::PURCHASE_ID, value) => {
-                id = Some(value.and_then(read_id).ok_or(DecodeError::BadId)?);
+                let invalid = || undecodable("the header purchase-id", "is neither a UUID nor 24 hex digits");
+                id = Some(value.and_then(read_id).ok_or_else(invalid)?);
             }
             (header::SCHEMA, Some(version)) if version != SCHEMA_VERSION.as_bytes() => {
                 return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
@@ -77,7 +61,8 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
             _ => {}
         }
     }
-    let no_object = |error: serde_json::Error| DecodeError::NotAnObject(error.to_string());
+    let no_object =
+        |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
     let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
     Ok(Purchase::new(
@@ -111,21 +96,23 @@ impl From<DecodeError> for Reason {
     }
 }
 
+/// The error of a part of a record.
+fn undecodable(part: &str, problem: &str) -> DecodeError {
+    DecodeError::NotAPurchase(format!("{part} {problem}"))
+}
+
 fn text<T>(value: Option<RawScalar<'_>>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err = Invalid>,
 {
-    let value = value.ok_or(DecodeError::Missing(member))?;
-    let problem = |problem: String| DecodeError::Member { member, problem };
-    let text = value.text_or_number().ok_or_else(|| problem("is neither text nor a number".into()))?;
-    text.parse().map_err(|error: T::Err| problem(error.reason().to_owned()))
+    let value = value.ok_or_else(|| undecodable(member, "is missing"))?;
+    let text = value.text_or_number().ok_or_else(|| undecodable(member, "is neither text nor a number"))?;
+    text.parse().map_err(|error: T::Err| undecodable(member, error.reason()))
 }
 
 fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeError> {
-    let value = value.ok_or(DecodeError::Missing("price"))?;
-    let problem =
-        |error: Invalid| DecodeError::Member { member: "price", problem: error.reason().to_owned() };
-    value.price(is_ours).map_err(problem)
+    let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
+    value.price(is_ours).map_err(|error| undecodable("price", error.reason()))
 }
 
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a
