@@ -2,12 +2,11 @@
 
 use super::IngestCounters;
 use super::backoff::Backoff;
-use super::breaker::Bad;
 use super::event::{BatchOutcome, BatchState};
 use super::insertion::{Indexed, Stored};
 use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
-use crate::log::{Batch, DeadLetter, Gap, ReasonKind};
+use crate::log::{Batch, DeadLetter, Gap};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry, failpoints};
 
@@ -70,30 +69,23 @@ impl<R: Record> BatchWorker<R> {
         rejected: &[RejectedRecord],
     ) -> Result<(usize, Option<Error>), Aborted> {
         let Job { number, batch, stop, .. } = job;
-        let bad = |record: &RejectedRecord| Bad {
-            index: record.index,
-            offset: batch.records[record.index].offset,
-            // Conflicts are caused by clients. They do not indicate a bad deployment.
-            counts: record.reason.kind() != ReasonKind::Conflict,
-        };
-        let bad: Vec<Bad> = rejected.iter().map(bad).collect();
         let dead_letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
             DeadLetter::new(batch.records[*index].clone(), batch.partition.clone(), reason.clone(), *attempts)
         };
         let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
         let is_limited = self.options.dead_letter_limit.row().is_some();
-        if !is_limited || !bad.iter().any(|bad| bad.counts) {
-            self.breaker.pass(batch.records.len() - bad.len());
+        if !is_limited || !rejected.iter().any(RejectedRecord::counts) {
+            self.breaker.pass(batch.records.len() - rejected.len());
             self.put(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
-        let turn = self.breaker.turn(*number, batch.records.len(), &batch.partition, &bad);
-        let mut turn = stop.run_until_cancelled(turn).await.ok_or(Aborted::Abandoned)?;
-        let (admitted, limit) = (turn.admission.admitted, turn.admission.stop.take());
+        let turn = stop.run_until_cancelled(self.breaker.turn(*number, batch, rejected)).await;
+        let (mut counts, mut admission) = turn.ok_or(Aborted::Abandoned)?;
+        let (admitted, limit) = (admission.admitted, admission.stop.take());
         match self.put(job, &dead_letters[..admitted]).await {
             Ok(()) => Ok((admitted, limit)),
             Err(aborted) => {
-                turn.take_back();
+                counts.take_back(*number, &admission);
                 Err(aborted)
             }
         }

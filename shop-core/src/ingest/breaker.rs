@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::DeadLetterLimit;
-use crate::log::Partition;
+use super::worker::RejectedRecord;
+use crate::log::Batch;
 use crate::{Error, ErrorKind};
 
 /// The dead letter counts, shared by all batches of a pipeline.
@@ -18,27 +19,8 @@ use crate::{Error, ErrorKind};
 pub(super) struct DeadLetterBreaker {
     /// Locked while a batch puts its dead letters, at the latest until the batch is abandoned.
     counts: Mutex<Counts>,
-    /// Good records of batches that took no permit, since the last permit.
+    /// Good records of batches that took no turn, since the last turn.
     passed: AtomicU64,
-}
-
-/// A dead letter of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bad {
-    /// The index of its record in the batch.
-    pub(super) index: usize,
-    /// The offset of its record.
-    pub(super) offset: u64,
-    /// Whether it counts towards the limit. One that does not count does not end a row either.
-    pub(super) counts: bool,
-}
-
-/// The permit of one batch to put its dead letters.
-#[derive(Debug)]
-pub(super) struct DeadLetterPermit<'a> {
-    counts: MutexGuard<'a, Counts>,
-    number: u64,
-    pub(super) admission: Admission,
 }
 
 /// The decision about one batch.
@@ -59,36 +41,28 @@ impl DeadLetterBreaker {
         Self { counts: Mutex::new(Counts::new(limit)), passed: AtomicU64::new(0) }
     }
 
-    /// Counts good records of a batch that needs no permit.
+    /// Counts good records of a batch that needs no turn.
     pub(super) fn pass(&self, good: usize) {
         self.passed.fetch_add(good as u64, Ordering::Relaxed);
     }
 
-    /// Waits for the permit of batch `number` and counts its dead letters `bad`. The batch has `records` records of
-    /// `partition`.
+    /// Waits for the turn of batch `number`, which lasts while the counts are held, and counts its `rejected` records.
     pub(super) async fn turn(
         &self,
         number: u64,
-        records: usize,
-        partition: &Partition,
-        bad: &[Bad],
-    ) -> DeadLetterPermit<'_> {
+        batch: &Batch,
+        rejected: &[RejectedRecord],
+    ) -> (MutexGuard<'_, Counts>, Admission) {
         let mut counts = self.counts.lock().await;
         counts.pass(self.passed.swap(0, Ordering::Relaxed));
-        let admission = counts.admit(number, records, partition, bad);
-        DeadLetterPermit { counts, number, admission }
+        let admission = counts.admit(number, batch, rejected);
+        (counts, admission)
     }
 }
 
-impl DeadLetterPermit<'_> {
-    /// Undoes the count of this batch, because its dead letters could not be put.
-    pub(super) fn take_back(mut self) {
-        self.counts.take_back(self.number, &self.admission);
-    }
-}
-
+/// The counts. A batch holds them while it puts its dead letters.
 #[derive(Debug)]
-struct Counts {
+pub(super) struct Counts {
     limit: DeadLetterLimit,
     /// Records counted so far: the number of the next one.
     seen: u64,
@@ -127,20 +101,21 @@ impl Counts {
     /// Batches are counted in the order in which they finish, not in log order. A batch that was read before the one
     /// that reached the limit is still dead-lettered. Otherwise the position would stay before it at every restart at
     /// which it is overtaken again.
-    fn admit(&mut self, number: u64, records: usize, partition: &Partition, bad: &[Bad]) -> Admission {
+    fn admit(&mut self, number: u64, batch: &Batch, rejected: &[RejectedRecord]) -> Admission {
+        let Batch { partition, records } = batch;
         let before = (self.seen, self.row_start);
-        let all = Admission { admitted: bad.len(), stop: None, counted: 0, before };
+        let all = Admission { admitted: rejected.len(), stop: None, counted: 0, before };
         let Some(row) = self.limit.row() else { return all };
         if let Some(OpenBreaker { by, error }) = &self.open {
-            let admitted = if number < *by { bad.len() } else { 0 };
+            let admitted = if number < *by { rejected.len() } else { 0 };
             return Admission { admitted, stop: Some(error.clone()), ..all };
         }
         let (mut following, mut counted) = (0, 0);
-        for (admitted, Bad { index, offset, counts }) in (1..).zip(bad) {
-            self.pass((index - following) as u64);
-            following = index + 1;
-            let place = (Arc::clone(&partition.topic), partition.index, *offset);
-            if !counts || self.known.contains(&place) {
+        for (admitted, record) in (1..).zip(rejected) {
+            self.pass((record.index - following) as u64);
+            following = record.index + 1;
+            let place = (Arc::clone(&partition.topic), partition.index, records[record.index].offset);
+            if !record.counts() || self.known.contains(&place) {
                 continue;
             }
             self.count(place);
@@ -150,7 +125,7 @@ impl Counts {
                 return Admission { admitted, stop: Some(error), counted, ..all };
             }
         }
-        self.pass((records - following) as u64);
+        self.pass((records.len() - following) as u64);
         Admission { counted, ..all }
     }
 
@@ -168,7 +143,7 @@ impl Counts {
     }
 
     /// Undoes the last admission, that of batch `number`.
-    fn take_back(&mut self, number: u64, Admission { counted, before, .. }: &Admission) {
+    pub(super) fn take_back(&mut self, number: u64, Admission { counted, before, .. }: &Admission) {
         (self.seen, self.row_start) = *before;
         for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
             self.known.remove(&place);
@@ -200,6 +175,9 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{LogRecord, Partition, Reason};
+    use crate::record::Record as _;
+    use crate::{Purchase, Timestamp};
 
     fn counts(limit: usize) -> Counts {
         Counts::new(DeadLetterLimit::consecutive(limit))
@@ -213,18 +191,23 @@ mod tests {
 
         /// As `batch`. The records at the indices `conflicts` do not count.
         fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
-            let bad = |counts| {
-                move |index: &usize| Bad { index: *index, offset: number * 1_000_000 + *index as u64, counts }
-            };
-            let mut all: Vec<Bad> =
-                dead.iter().map(bad(true)).chain(conflicts.iter().map(bad(false))).collect();
-            all.sort_by_key(|bad| bad.index);
-            self.admit(number, records, &partition(), &all)
+            let mut all: Vec<_> =
+                dead.iter().map(|index| rejected(*index, Reason::parked("by hand"))).collect();
+            all.extend(conflicts.iter().map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))));
+            all.sort_by_key(|record| record.index);
+            self.admit(number, &batch(number * 1_000_000, records), &all)
         }
     }
 
-    fn partition() -> Partition {
-        Partition::new("cluster".into(), "purchases".into(), 0, 1)
+    /// Records from `offset` on.
+    fn batch(offset: u64, records: usize) -> Batch {
+        let records = (offset..).take(records).map(|offset| LogRecord::new(offset, Timestamp::MIN, None));
+        let partition = Partition::new("cluster".into(), "purchases".into(), 0, 1);
+        Batch::new(partition, records.collect())
+    }
+
+    fn rejected(index: usize, reason: Reason) -> RejectedRecord {
+        RejectedRecord { index, reason, attempts: 1 }
     }
 
     #[test]
@@ -340,18 +323,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_without_counted_dead_letters_needs_no_permit() {
+    async fn a_batch_without_counted_dead_letters_needs_no_turn() {
         let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
-        let bad = |offset| [Bad { index: 0, offset, counts: true }];
-        let turn = breaker.turn(0, 1, &partition(), &bad(0)).await;
+        let bad = [rejected(0, Reason::parked("by hand"))];
+        let turn = breaker.turn(0, &batch(0, 1), &bad).await;
         breaker.pass(1);
         drop(turn);
-        assert!(
-            breaker.turn(1, 1, &partition(), &bad(2)).await.admission.stop.is_none(),
-            "a good one was between"
-        );
-        breaker.turn(2, 1, &partition(), &bad(3)).await.take_back();
-        let Admission { admitted, stop, .. } = &breaker.turn(3, 1, &partition(), &bad(4)).await.admission;
-        assert!(*admitted == 1 && stop.is_some(), "the second in a row");
+        assert!(breaker.turn(1, &batch(2, 1), &bad).await.1.stop.is_none(), "a good one was between");
+        let (mut counts, admission) = breaker.turn(2, &batch(3, 1), &bad).await;
+        counts.take_back(2, &admission);
+        drop(counts);
+        let Admission { admitted, stop, .. } = breaker.turn(3, &batch(4, 1), &bad).await.1;
+        assert!(admitted == 1 && stop.is_some(), "the second in a row");
     }
 }

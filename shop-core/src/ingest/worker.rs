@@ -13,7 +13,7 @@ use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
 use crate::Error;
-use crate::log::{Batch, DeadLetters, Gap, Reason};
+use crate::log::{Batch, DeadLetters, Gap, Reason, ReasonKind};
 use crate::ports::RecordStore;
 
 /// The state that all batches share.
@@ -49,6 +49,14 @@ pub(super) struct RejectedRecord {
     pub(super) index: usize,
     pub(super) reason: Reason,
     pub(super) attempts: u32,
+}
+
+impl RejectedRecord {
+    /// Whether it counts towards the limit of dead letters. Conflicts are caused by clients: they do not indicate a bad
+    /// deployment, and do not end a row either.
+    pub(super) fn counts(&self) -> bool {
+        self.reason.kind() != ReasonKind::Conflict
+    }
 }
 
 /// Why processing a batch ended early.
