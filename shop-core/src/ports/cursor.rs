@@ -8,9 +8,9 @@ use super::{ListOrder, PageRequest, Selector, TimeRange};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// An opaque cursor to the next page of one listing.
+/// An opaque cursor to the next page of one listing, or to the next part of a [scan](super::PurchaseQuery::scan_batch).
 ///
-/// It is bound to the selector, the range and the order of the listing. It needs no server state, never expires, and
+/// That of a listing is bound to the selector, the range and the order of the listing. It needs no server state, never expires, and
 /// works on any replica.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor(String);

@@ -32,7 +32,7 @@ pub use query::MockPurchaseQuery;
 pub use query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary};
 pub use range::TimeRange;
 pub(crate) use scan::retried;
-pub use scan::{ScanBatch, ScanPosition, UnreadableEntry};
+pub use scan::{ScanBatch, UnreadableEntry};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
 pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};

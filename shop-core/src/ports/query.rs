@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Bucket, Cursor, ScanBatch, ScanPosition, TimeRange, Totals, TotalsRequest};
+use super::{Bucket, Cursor, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
@@ -164,12 +164,12 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`page`](Self::page). [`Invalid`](crate::ErrorKind::Invalid) for a position of another store.
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-        request.cursor = after.map(|after| Cursor::from_text(after.as_str().to_owned()));
+        request.cursor = after.cloned();
         let page = self.page(&Selector::All, &request).await?;
         let next = page.next_cursor(&request)?;
-        Ok(ScanBatch::new(page.items, next.map(|next| ScanPosition::new(next.as_str()))))
+        Ok(ScanBatch::new(page.items, next))
     }
 
     /// Checks whether the store can be read now.

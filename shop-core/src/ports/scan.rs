@@ -6,6 +6,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::time::sleep;
 
+use super::Cursor;
 use crate::{Error, Purchase, Result};
 
 /// A part of a scan.
@@ -16,14 +17,14 @@ pub struct ScanBatch {
     pub purchases: Vec<Purchase>,
     /// Stored entries that are not purchases.
     pub unreadable: Vec<UnreadableEntry>,
-    /// Where the next part begins; `None` at the end.
-    pub next: Option<ScanPosition>,
+    /// Where the next part begins; `None` at the end. Only the store that returned it can continue there.
+    pub next: Option<Cursor>,
 }
 
 impl ScanBatch {
     /// A part with these purchases, followed by the one at `next`.
     #[must_use]
-    pub const fn new(purchases: Vec<Purchase>, next: Option<ScanPosition>) -> Self {
+    pub const fn new(purchases: Vec<Purchase>, next: Option<Cursor>) -> Self {
         Self { purchases, unreadable: Vec::new(), next }
     }
 
@@ -50,24 +51,6 @@ impl UnreadableEntry {
     #[must_use]
     pub fn new(id: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self { id: id.into(), reason: reason.to_string() }
-    }
-}
-
-/// A position in a scan. Opaque: only the store that returned it can continue there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScanPosition(String);
-
-impl ScanPosition {
-    /// A position that the store can parse again.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text of [`new`](Self::new).
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
-use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
+use shop_core::ports::{Cursor, ScanBatch, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
 use super::connection::Connection;
@@ -63,8 +63,8 @@ pub(super) async fn slice(
 }
 
 /// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
-pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>) -> Result<ScanBatch> {
-    let (documents, next) = slice(connection, after.map_or(START, ScanPosition::as_str)).await?;
+pub(super) async fn batch(connection: &Connection, after: Option<&Cursor>) -> Result<ScanBatch> {
+    let (documents, next) = slice(connection, after.map_or(START, Cursor::as_str)).await?;
     let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
     for document in documents.into_iter().filter(|document| !document::is_mark(document)) {
         match document::purchase(&document) {
@@ -72,7 +72,7 @@ pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>)
             Err(error) => unreadable.push(UnreadableEntry::new(name(&document), error)),
         }
     }
-    Ok(ScanBatch::new(purchases, next.map(ScanPosition::new)).with_unreadable(unreadable))
+    Ok(ScanBatch::new(purchases, next.map(Cursor::from_text)).with_unreadable(unreadable))
 }
 
 #[cfg(test)]

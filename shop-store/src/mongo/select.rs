@@ -11,8 +11,8 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
-    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, ScanPosition, Selector,
-    Summary, TimeRange, TotalsRequest,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector, Summary,
+    TimeRange, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ impl PurchaseQuery for MongoStore {
         Ok(found.first().and_then(|found| found.get_str("username").ok()).map(str::to_owned))
     }
 
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         scan::batch(&self.connection, after).await
     }
 

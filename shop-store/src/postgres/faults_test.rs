@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::ports::{
-    InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
+    Cursor, InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, Selector,
 };
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 use tokio_postgres::Client;
@@ -95,7 +95,7 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
     let page = store.page(&Selector::All, &PageRequest::default()).await.unwrap();
     assert_eq!((page.items.len(), page.next), (10, None));
     assert_eq!(store.unreadable().load(Ordering::Relaxed), 60);
-    let scanned = store.scan_batch(None::<&ScanPosition>).await.unwrap();
+    let scanned = store.scan_batch(None::<&Cursor>).await.unwrap();
     assert_eq!((scanned.purchases.len(), scanned.unreadable.len()), (10, 60));
     // The table rejects what would make sums wrong.
     for row in ["'a', 'u1', 'ada', -1, now()", "'a', 'u1', 'ada', 'NaN', now()", "'a', 'u1', null, 1, now()"]

@@ -1,7 +1,7 @@
 //! The plans of all statements on a table that is large enough for a scan to be expensive.
 
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, ScanPosition, Selector, TimeRange,
+    Cursor, ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, Selector, TimeRange,
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
@@ -77,7 +77,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         statements.extend(listings(&store, selector).await.into_iter().map(|listing| (index, listing)));
     }
     let old = Timestamp::from_millis(START + 100_000).unwrap();
-    let middle = ScanPosition::new(all[all.len() / 2].id.to_string());
+    let middle = Cursor::from_text(all[all.len() / 2].id.to_string());
     statements.extend([
         ("purchases_by_user", totals::sum(&by_user, TimeRange::ALL)),
         ("purchases_by_name", totals::sum(&name, TimeRange::ALL)),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, ScanPosition, Selector, Summary,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector, Summary,
     TotalsRequest, UnreadableEntry,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
@@ -83,10 +83,10 @@ impl PurchaseQuery for PostgresStore {
     }
 
     /// A position is the id of the last row.
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice(after)).await?;
         let next =
-            rows.last().filter(|_| rows.len() == SLICE).map(|last| ScanPosition::new(rows::raw_id(last)));
+            rows.last().filter(|_| rows.len() == SLICE).map(|last| Cursor::from_text(rows::raw_id(last)));
         let (mut purchases, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
         // The marks of erased purchases are skipped here, so every call costs the same.
         for row in rows.iter().filter(|row| !rows::is_mark(row)) {
@@ -174,7 +174,7 @@ pub(super) fn next_name(from: &str) -> Statement {
 }
 
 /// The query of the slice after a position.
-pub(super) fn slice(after: Option<&ScanPosition>) -> Statement {
+pub(super) fn slice(after: Option<&Cursor>) -> Statement {
     let condition = after.map_or("", |_| "where id > $1");
     let slice =
         Statement::new(format!("select {COLUMNS} from purchases {condition} order by id limit {SLICE}"));

@@ -13,9 +13,8 @@ use crate::log::{
     Partition, SourceEvent,
 };
 use crate::ports::{
-    Bucket, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
-    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
-    TotalsRequest,
+    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
+    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary, TotalsRequest,
 };
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
@@ -174,7 +173,7 @@ faulty!(PurchaseQuery {
     Query: look_up(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Query: next_name(from: &str) -> Option<String>;
-    Query: scan_batch(after: Option<&ScanPosition>) -> ScanBatch;
+    Query: scan_batch(after: Option<&Cursor>) -> ScanBatch;
     Check: check_reads() -> ();
 });
 

@@ -1,7 +1,7 @@
 //! Reads all rows in the order of time, including those that are not purchases.
 
 use rusqlite::{Connection, params};
-use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
+use shop_core::ports::{Cursor, ScanBatch, UnreadableEntry};
 
 use super::rows::{self, COLUMNS};
 use crate::embedded::checksum::ascending;
@@ -39,12 +39,12 @@ pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::R
         last = Some(key);
     }
     let is_full = purchases.len() + unreadable.len() == BATCH;
-    let next = last.filter(|_| is_full).map(|(time, id)| ScanPosition::new(format!("{time}:{}", hex(&id))));
+    let next = last.filter(|_| is_full).map(|(time, id)| Cursor::from_text(format!("{time}:{}", hex(&id))));
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
 /// Parses a position of [`batch`].
-pub(super) fn parse(position: &ScanPosition) -> Option<Key> {
+pub(super) fn parse(position: &Cursor) -> Option<Key> {
     let (timestamp, id) = position.as_str().split_once(':')?;
     let digits = id.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
     Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))

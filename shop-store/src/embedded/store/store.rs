@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use shop_core::ports::{
-    Bucket, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
-    ScanPosition, Selector, Summary, TotalsRequest,
+    Bucket, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
+    ScanBatch, Selector, Summary, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -195,7 +195,7 @@ impl PurchaseQuery for EmbeddedStore {
         self.file.readers.read(move |connection| buyers::next_name(connection, &from)).await
     }
 
-    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let foreign = || database_error(ErrorKind::Invalid, "the position does not belong to this store");
         let after = after.map(|after| scan::parse(after).ok_or_else(foreign)).transpose()?;
         self.scans.read(move |connection| scan::batch(connection, after.as_ref())).await
