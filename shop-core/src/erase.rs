@@ -45,7 +45,6 @@ pub struct Erase<F> {
 
 /// The progress of an [`Erase`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct EraseProgress {
     /// Records of logs that were read.
     pub records: u64,
@@ -55,7 +54,6 @@ pub struct EraseProgress {
 
 /// The counts of erased rows and records, or of those that would be erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct EraseReport {
     /// The user.
     pub user: UserId,
@@ -75,7 +73,6 @@ pub struct EraseReport {
 
 /// Records that a log keeps until its retention deletes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct KeptRecords {
     /// The name of the log.
     pub log: String,

@@ -45,7 +45,6 @@ pub struct Retention {
 
 /// What a [`Retention`] has deleted, and what it will delete.
 #[derive(Debug, Default)]
-#[non_exhaustive]
 pub struct RetentionMonitor {
     /// The number of deleted purchases.
     pub deleted: AtomicU64,
@@ -194,7 +193,6 @@ struct Suspect {
 /// What a round may delete.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Allowance {
     /// The maximum number of rows; `u64::MAX` if the clock is trusted.
     pub rows: u64,

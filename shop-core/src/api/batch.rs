@@ -13,7 +13,6 @@ pub const NDJSON: &str = "application/x-ndjson";
 
 /// The result of one purchase of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct BatchResultBody {
     /// The index of the element, or of the line, from 0.
     pub line: usize,

@@ -8,7 +8,6 @@ use crate::{Timestamp, Total};
 
 /// The totals of a selection per period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct TotalsBody {
     /// The periods in which there are purchases, in order.
     pub buckets: Vec<BucketBody>,
@@ -16,7 +15,6 @@ pub struct TotalsBody {
 
 /// The totals of one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct BucketBody {
     /// When the period begins, or the range if that is later.
     pub from: Timestamp,
@@ -51,7 +49,6 @@ impl From<TotalsBody> for Vec<Bucket> {
 
 /// The positions that ingest has committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct PositionsBody {
     /// One for each partition that has a position.
     pub positions: Vec<PartitionPosition>,
@@ -59,7 +56,6 @@ pub struct PositionsBody {
 
 /// The position of ingest in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct PartitionPosition {
     /// The number of the partition.
     pub partition: u32,

@@ -6,7 +6,6 @@ use crate::{ErrorKind, Outcome};
 
 /// The additional members of a problem.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct ProblemMembers {
     /// The invalid member or parameter of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,6 @@ options! {
 
 /// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[non_exhaustive]
 pub struct ImportReport {
     /// Lines that were read and are not blank: the sum of the following, unless the import has failed.
     pub lines: u64,
@@ -79,7 +78,6 @@ pub struct ImportReport {
 
 /// A line that was not imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct RejectedLine {
     /// Its number, from 1.
     pub line: u64,

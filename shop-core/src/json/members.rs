@@ -18,7 +18,6 @@ use super::RawScalar;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Members<'a, const N: usize> {
     /// The names of the known members.
     pub names: [&'static str; N],

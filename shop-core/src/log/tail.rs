@@ -59,13 +59,6 @@ impl Tail {
 
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cluster, topic, generation, start, end, .. } = self;
-        f.debug_struct("Tail")
-            .field("cluster", cluster)
-            .field("topic", topic)
-            .field("generation", generation)
-            .field("start", start)
-            .field("end", end)
-            .finish_non_exhaustive()
+        f.debug_struct("Tail").field("topic", &self.topic).field("start", &self.start).finish_non_exhaustive()
     }
 }

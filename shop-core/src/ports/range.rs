@@ -57,7 +57,6 @@ impl TimeRange {
 
 /// The bounds of a page, none of which follows from another: one condition of a query each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct PageBounds {
     /// The position after which the page begins.
     pub after: Option<Keyset>,

@@ -98,7 +98,6 @@ options! {
 
 /// The progress of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct VerifyProgress {
     /// Records of the log that were scanned.
     pub records: u64,
@@ -110,7 +109,6 @@ pub struct VerifyProgress {
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
@@ -189,7 +187,6 @@ impl fmt::Display for VerifyReport {
 
 /// The number of findings, and samples of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Findings<T> {
     /// The number of all findings.
     pub count: u64,
@@ -214,7 +211,6 @@ impl<T> Findings<T> {
 
 /// A record that the store does not contain as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct UnverifiedRecord {
     /// The id of its purchase, or the record's id if it does not decode.
     pub id: PurchaseId,

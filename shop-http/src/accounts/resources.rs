@@ -159,7 +159,7 @@ pub(crate) async fn get_orders_of_user(
     service.policy.check(&caller, &Action::ReadOrders(id.get()))?;
     let found = query(&service, USER, store.orders_of(id)).await?;
     let orders = found.ok_or(UNKNOWN_USER)?;
-    Ok(Json(UserOrdersBody::new(id, orders)).into_response())
+    Ok(Json(UserOrdersBody { user_id: id, orders }).into_response())
 }
 
 pub(crate) async fn get_order(
