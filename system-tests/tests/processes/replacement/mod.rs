@@ -1,0 +1,231 @@
+//! `management replace`, with the programs of the replaced systems: there and back, while buyers buy.
+
+mod programs;
+mod systems;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt as _;
+use mongodb::{Client, Collection};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::kafka::{settings, start};
+use crate::process::{Binary, Process, get, soon, stored, until};
+use crate::servers::Servers;
+
+use programs::{Buyers, Facing, OldConsumer, OldFacing};
+use systems::{PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, shown, types};
+
+/// How a system is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    NewTopic,
+    SameTopic,
+}
+
+/// A site with the programs of a system, and its operator.
+struct Site<'a> {
+    servers: &'a Servers,
+    system: &'static System,
+    way: Way,
+    topic: String,
+    group: String,
+    collection: Collection<Document>,
+    buyers: Buyers,
+    consumer: Option<OldConsumer>,
+    management: Option<Process>,
+    facing: Option<Process>,
+    /// The documents of the old consumer when it has stopped, by what a listing is asked for to show them.
+    before: BTreeMap<String, Document>,
+}
+
+impl<'a> Site<'a> {
+    /// Starts the old programs, and waits until they have purchases and a record that is none.
+    async fn start(servers: &'a Servers, system: &'static System, way: Way) -> Self {
+        let (topic, group) = match way {
+            Way::NewTopic => (servers.name("old"), servers.name("old-group")),
+            Way::SameTopic => (servers.name("purchases"), servers.name("purchase-group")),
+        };
+        let address = servers.address("SHOP_TEST_KAFKA");
+        let database = Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
+        let collection = database.database(&servers.name("shop")).collection("purchases");
+        let facing = OldFacing::start(address, &topic);
+        assert!(facing.write((system.key)(0).as_deref(), system.odd.0).await);
+        let consumer = OldConsumer::start(system, address, [&topic, &group], collection.clone());
+        let buyers = Buyers::start(system, Facing::Old(facing));
+        until("consume what buyers have bought", async || consumer.count() > 20).await;
+        let (consumer, before) = (Some(consumer), BTreeMap::new());
+        let (management, facing) = (None, None);
+        Self { servers, system, way, topic, group, collection, buyers, consumer, management, facing, before }
+    }
+
+    /// Runs `management replace`, and does what it says. It is killed when it says `last`. Returns its reports.
+    async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
+        let settings = settings(self.servers);
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut command = Binary::Management.command(&settings);
+        command.args(["replace", "--system", self.system.name, "--json", "--settle", "1"]).args(more);
+        if self.way == Way::NewTopic {
+            command.args(["--old-topic", &self.topic, "--old-group", &self.group]);
+        }
+        let mut command = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
+        let mut reports = Vec::new();
+        while let Some(line) = soon("go on", lines.next_line()).await.unwrap() {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            match line["step"].as_str() {
+                Some(step) if last.is_some_and(|last| step.starts_with(last)) => {
+                    command.kill().await.unwrap();
+                    return reports;
+                }
+                Some(step) => Box::pin(self.follow(step)).await,
+                None => reports.push(line),
+            }
+        }
+        assert!(command.wait().await.unwrap().success(), "{more:?}");
+        reports
+    }
+
+    /// Does what a step says, unless it is done.
+    async fn follow(&mut self, step: &str) {
+        let stops_old = step.contains("stop the old consumer");
+        if step.starts_with("wait until the old consumer") && self.way == Way::SameTopic {
+            // While they buy, it is always a few records behind.
+            self.buyers.turn_to(Facing::Closed).await;
+        } else if step.starts_with("start our management") && self.management.is_none() {
+            self.management = Some(start(Binary::Management, self.servers, &[]).await);
+            self.buyers.turn_to(self.old_facing()).await;
+            self.buyers.more().await;
+        } else if step.starts_with("start our facing") && self.facing.is_none() {
+            self.move_to_our_facing().await;
+        } else if step.starts_with("stop our facing") {
+            let meanwhile = if self.way == Way::NewTopic { self.old_facing() } else { Facing::Closed };
+            self.buyers.turn_to(meanwhile).await;
+            assert!(self.facing.take().unwrap().terminate().await.success());
+        } else if step.starts_with("stop our management") {
+            assert!(self.management.take().unwrap().terminate().await.success());
+        } else if step.starts_with("done: start the old consumer") {
+            let address = self.servers.address("SHOP_TEST_KAFKA");
+            let names = [&*self.topic, &*self.group];
+            self.consumer = Some(OldConsumer::start(self.system, address, names, self.collection.clone()));
+            self.buyers.turn_to(self.old_facing()).await;
+        }
+        if stops_old && let Some(consumer) = self.consumer.take() {
+            self.stop_old_consumer(consumer).await;
+        }
+    }
+
+    fn old_facing(&self) -> Facing {
+        Facing::Old(OldFacing::start(self.servers.address("SHOP_TEST_KAFKA"), &self.topic))
+    }
+
+    async fn move_to_our_facing(&mut self) {
+        let facing = start(Binary::Facing, self.servers, &[("SHOP_INGEST", "off")]).await;
+        until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+        self.buyers.turn_to(Facing::Ours(Box::new(facing.client()))).await;
+        self.buyers.more().await;
+        self.facing = Some(facing);
+    }
+
+    /// Stops it, and keeps what it has stored. Ours lists that.
+    async fn stop_old_consumer(&mut self, consumer: OldConsumer) {
+        let count = consumer.stop().await;
+        let theirs = self.documents().await.into_iter();
+        let theirs = theirs.filter(|document| matches!(document.get("_id"), Some(Bson::ObjectId(_))));
+        self.before = theirs.map(|document| (self.system.asked_for(&document), document)).collect();
+        assert_eq!(self.before.len(), count as usize, "each once");
+        assert_eq!(stored(self.management.as_ref().unwrap(), "u1").await, 1);
+    }
+
+    async fn documents(&self) -> Vec<Document> {
+        self.collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Checks what `verify` has reported after the replacement: one report for each topic.
+    fn assert_verified(&self, reports: &[Value]) {
+        let reports: Vec<_> = reports.iter().filter(|report| report["missing"].is_u64()).collect();
+        assert_eq!(reports.len(), if self.way == Way::NewTopic { 2 } else { 1 }, "{reports:?}");
+        let counts = ["missing", "mismatched", "twice", "by_others", "undecodable"]
+            .map(|member| reports.iter().map(|report| report[member].as_u64().unwrap()).sum::<u64>());
+        assert_eq!(counts, [0, 0, 0, self.before.len() as u64 - 1, 1], "{reports:?}");
+    }
+
+    /// Checks after the way back that the old programs list every purchase once, and what they have stored before as
+    /// before.
+    async fn end(mut self) {
+        self.buyers.more().await;
+        let (bought, failed) = self.buyers.stop().await;
+        assert_eq!(failed, 0);
+        // With what is no purchase.
+        let all = u64::from(bought) + 1;
+        until("consume all", async || self.collection.count_documents(doc! {}).await.unwrap() >= all).await;
+        self.consumer.take().unwrap().stop().await;
+        assert_eq!(self.collection.count_documents(doc! {}).await.unwrap(), all);
+
+        let before: BTreeSet<_> = self.before.values().map(types).collect();
+        let buyers = (0..bought).map(|number| self.system.asked(number));
+        for asked in buyers.chain([self.system.odd.1.to_owned()]) {
+            let listed = self.system.list(&self.collection, &asked).await;
+            let [listed] = &listed[..] else { panic!("{asked:?} is lost or doubled: {listed:?}") };
+            assert!(before.contains(&types(listed)), "{listed}");
+            if let Some(before) = self.before.get(&asked) {
+                assert_eq!(shown(listed), shown(before));
+            }
+        }
+    }
+}
+
+/// Replaces `system`, and returns. If `last` is given, the command is killed when it says that, and run again.
+async fn there_and_back(system: &'static System, way: Way, last: Option<&str>) {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let mut site = Box::pin(Site::start(&servers, system, way)).await;
+    let reports = Box::pin(site.replace(&["--dry-run"], None)).await;
+    let [report] = &reports[..] else { panic!("{reports:?}") };
+    for odd in ["odd_records", "odd_documents"] {
+        assert_eq!(report[odd][0]["count"], 1, "{report}");
+    }
+    assert_eq!(report["steps"].as_array().unwrap().len(), 6, "{report}");
+
+    if last.is_some() {
+        let reports = Box::pin(site.replace(&[], last)).await;
+        assert!(reports.is_empty() && site.facing.is_some() && site.consumer.is_some(), "{reports:?}");
+    }
+    let reports = Box::pin(site.replace(&[], None)).await;
+    site.assert_verified(&reports);
+    Box::pin(site.replace(&["--back"], None)).await;
+    assert!(site.management.is_none() && site.facing.is_none());
+    Box::pin(site.end()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scalable_shop_is_replaced_by_a_new_topic_and_back() {
+    there_and_back(&SCALABLE_SHOP, Way::NewTopic, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_buy_list_is_replaced_by_a_new_topic_and_back() {
+    there_and_back(&USER_BUY_LIST, Way::NewTopic, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purchase_tracking_is_replaced_by_a_new_topic_and_back() {
+    there_and_back(&PURCHASE_TRACKING, Way::NewTopic, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shopping_system_is_replaced_by_a_new_topic_and_back() {
+    there_and_back(&SHOPPING_SYSTEM, Way::NewTopic, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_system_is_replaced_on_the_same_topic_and_back() {
+    there_and_back(&USER_BUY_LIST, Way::SameTopic, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_was_killed_is_run_again() {
+    there_and_back(&SCALABLE_SHOP, Way::NewTopic, Some("stop the old consumer")).await;
+}

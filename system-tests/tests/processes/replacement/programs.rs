@@ -1,0 +1,179 @@
+//! Programs of a replaced system, and its buyers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bson::Document;
+use mongodb::Collection;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use shop_client::{NewPurchase, ShopClient};
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::systems::{Commits, System};
+use crate::process::until;
+
+/// Its facing.
+pub(super) struct OldFacing {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl OldFacing {
+    pub(super) fn start(servers: &str, topic: &str) -> Self {
+        let producer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+        Self { producer, topic: topic.to_owned() }
+    }
+
+    /// Returns whether the record was acknowledged.
+    pub(super) async fn write(&self, key: Option<&str>, value: &str) -> bool {
+        let mut record = FutureRecord::<str, str>::to(&self.topic).payload(value);
+        record.key = key;
+        self.producer.send(record, Duration::from_secs(30)).await.is_ok()
+    }
+}
+
+/// Its consumer.
+pub(super) struct OldConsumer {
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicU32>,
+    task: JoinHandle<()>,
+}
+
+impl OldConsumer {
+    pub(super) fn start(
+        system: &'static System,
+        servers: &str,
+        [topic, group]: [&str; 2],
+        collection: Collection<Document>,
+    ) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", servers).set("group.id", group).set("client.id", "old-consumer");
+        config.set("auto.offset.reset", "earliest");
+        config.set("enable.auto.commit", (system.commits == Commits::ByTimer).to_string());
+        // Theirs is five seconds.
+        config.set("auto.commit.interval.ms", "500");
+        let consumer: StreamConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&count));
+        let task = tokio::spawn(async move {
+            let mut inserts = JoinSet::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let received = tokio::time::timeout(Duration::from_millis(200), consumer.recv()).await;
+                let Ok(Ok(record)) = received else {
+                    continue;
+                };
+                let (document, into) = (system.document(record.payload().unwrap()), collection.clone());
+                if system.commits == Commits::BeforeInsert {
+                    consumer.commit_message(&record, CommitMode::Sync).unwrap();
+                }
+                inserts.spawn(async move { into.insert_one(document).await.unwrap() });
+                if system.commits != Commits::BeforeInsert {
+                    inserts.join_next().await.unwrap().unwrap();
+                }
+                if system.commits == Commits::AfterInsert {
+                    consumer.commit_message(&record, CommitMode::Sync).unwrap();
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            inserts.join_all().await;
+        });
+        Self { stop, count, task }
+    }
+
+    /// Returns the number of its documents.
+    pub(super) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The same, when it has stopped.
+    pub(super) async fn stop(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Where the proxy leads.
+pub(super) enum Facing {
+    /// Nowhere: buyers wait.
+    Closed,
+    Old(OldFacing),
+    Ours(Box<ShopClient>),
+}
+
+impl Facing {
+    /// A buy of a new user. Returns whether it was acknowledged, or nothing if the buyer waits.
+    async fn buy(&self, system: &System, number: u32) -> Option<bool> {
+        match self {
+            Self::Closed => None,
+            Self::Old(facing) => {
+                let (key, value) = ((system.key)(number), (system.value)(number));
+                Some(facing.write(key.as_deref(), &value).await)
+            }
+            Self::Ours(client) => {
+                let order = NewPurchase::of(format!("u{number}")).named(format!("ada{number}"));
+                Some(client.buy(order.priced("1.5").unwrap()).await.is_ok())
+            }
+        }
+    }
+}
+
+/// Those who buy, 50 a second.
+pub(super) struct Buyers {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    proxy: Mutex<Facing>,
+    bought: AtomicU32,
+    failed: AtomicU32,
+    stop: AtomicBool,
+}
+
+impl Buyers {
+    pub(super) fn start(system: &'static System, facing: Facing) -> Self {
+        let (bought, failed, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+        let shared = Arc::new(Shared { proxy: Mutex::new(facing), bought, failed, stop });
+        let of_task = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            let Shared { proxy, bought, failed, stop } = &*of_task;
+            while !stop.load(Ordering::Relaxed) {
+                let number = bought.load(Ordering::Relaxed);
+                match proxy.lock().await.buy(system, number).await {
+                    Some(true) => bought.fetch_add(1, Ordering::Relaxed),
+                    Some(false) => failed.fetch_add(1, Ordering::Relaxed),
+                    None => number,
+                };
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Self { shared, task }
+    }
+
+    /// Turns the proxy when no buy is in flight.
+    pub(super) async fn turn_to(&self, facing: Facing) {
+        *self.shared.proxy.lock().await = facing;
+    }
+
+    /// Waits for more of them.
+    pub(super) async fn more(&self) {
+        let bought = || self.shared.bought.load(Ordering::Relaxed);
+        let before = bought();
+        until("buy more", async || bought() >= before + 20).await;
+    }
+
+    /// Returns how many have bought, and how many buys have failed.
+    pub(super) async fn stop(self) -> (u32, u32) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        (self.shared.bought.load(Ordering::Relaxed), self.shared.failed.load(Ordering::Relaxed))
+    }
+}
