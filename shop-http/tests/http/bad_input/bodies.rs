@@ -85,7 +85,7 @@ pub(super) fn with_object() -> Vec<Case> {
 }
 
 /// A valid body but for one member.
-pub(super) fn with(member: &str, value: &str) -> Vec<u8> {
+pub(crate) fn with(member: &str, value: &str) -> Vec<u8> {
     let good = [("username", "\"ada\""), ("userid", "\"u1\""), ("price", "1")];
     let all = good.map(|(name, usual)| format!("\"{name}\":{}", if name == member { value } else { usual }));
     format!("{{{}}}", all.join(",")).into_bytes()

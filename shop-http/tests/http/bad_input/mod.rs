@@ -1,7 +1,7 @@
 //! Bad input of every kind: each gets a 4xx with the reason, and nothing reaches the log or
 //! the store.
 
-mod bodies;
+pub(crate) mod bodies;
 pub(crate) mod random;
 mod requests;
 

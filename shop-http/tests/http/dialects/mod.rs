@@ -1,6 +1,7 @@
 //! The responses to clients of each replaced system, verbatim.
 
 mod by_path;
+mod differences;
 mod purchase_tracking;
 mod scalable_shop;
 mod shopping_system;
