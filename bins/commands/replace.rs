@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
@@ -43,7 +43,8 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
     let logs = [backend::log_admin(settings, theirs).await?, backend::log_admin(settings, ours).await?];
     let [old, new] = [(theirs, &logs[0]), (ours, &logs[1])].map(|(topic, log)| Group { topic, log });
     let settle = Duration::from_secs(options.settle.into());
-    let replacement = Replacement { settings, system: options.system, settle, old, new };
+    let first_ends = OnceLock::new();
+    let replacement = Replacement { settings, system: options.system, settle, old, new, first_ends };
     let done = match (options.dry_run, options.back) {
         (true, _) => replacement.survey().await,
         (false, true) => replacement.back().await,
@@ -96,6 +97,8 @@ struct Replacement<'a> {
     settle: Duration,
     old: Group<'a>,
     new: Group<'a>,
+    /// The ends of the partitions of the old topic when they were first looked at.
+    first_ends: OnceLock<BTreeMap<u32, u64>>,
 }
 
 /// What is not purchases, by kind.
@@ -301,6 +304,18 @@ impl Replacement<'_> {
     async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
         let (old, new) = (self.old, self.new);
         Ok(match seen {
+            // The old facing goes on writing.
+            Seen::Read if !self.is_by_new_topic() => {
+                let consumed = Consumed::by(old.topic.group, &*old.log.port).await?;
+                let ends = || consumed.iter().map(|at| (at.partition, at.end)).collect();
+                let ends = self.first_ends.get_or_init(ends);
+                let behind = |at: &Consumed| {
+                    let end = ends.get(&at.partition).copied().unwrap_or_default();
+                    end.saturating_sub(at.end - at.lag)
+                };
+                let behind: u64 = consumed.iter().map(behind).sum();
+                (behind == 0, format!("group {} is {behind} records behind", old.topic.group))
+            }
             Seen::Read | Seen::ReadByUs => {
                 let group = if seen == Seen::Read { old } else { new };
                 let (lag, end) = group.lag().await?;
