@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 ///
 /// The calls run on one runtime of this process with one thread, which is started by the first call. Within an
 /// asynchronous task, `await` the call: one that blocks holds up other tasks of its thread. When the process ends, writes
-/// in flight are aborted; [`close`](crate::ShopClient::close) waits for them.
+/// in flight are aborted; [`close`](crate::Shop::close) waits for them.
 pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
     /// Blocks the thread until the call completes.
     ///

@@ -291,7 +291,7 @@ impl ShopClientBuilder {
         let Self { timeouts, tokens, retries, observer, .. } = self;
         let budget = retries.shared_budget();
         let transport = Transport { http, base, headers, timeouts, tokens, budget, observer };
-        Ok(ShopClient::new(transport, retries, self.max_in_flight))
+        Ok(ShopClient::with_transport(transport, retries, self.max_in_flight))
     }
 
     /// Builds the HTTP client alone: the one that [`build`](Self::build) creates if none is passed.

@@ -21,16 +21,16 @@ use crate::observer::CallState;
 use crate::response::Response;
 use crate::transport::{Call, Transport};
 use crate::{
-    ErrorKind, Health, IdempotencyKey, IntoValid, NewPurchase, Outcome, PublishedPurchase, Purchase,
-    PurchaseId, RequestContext, Result, RetryPolicy, Shop,
+    ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId, RequestContext,
+    Result, RetryPolicy, Shop,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
 /// token and the retry budget.
 ///
 /// A client dereferences to a [`Shop`] and has its calls: [`buy`](Shop::buy), [`buy_many`](Shop::buy_many),
-/// [`buy_all`](Shop::buy_all), [`user`](Shop::user), [`user_named`](Shop::user_named) and
-/// [`all_users`](Shop::all_users).
+/// [`buy_all`](Shop::buy_all), [`user`](Shop::user), [`user_named`](Shop::user_named),
+/// [`all_users`](Shop::all_users), [`get`](Shop::get) and [`close`](Shop::close).
 ///
 /// ```no_run
 /// use shop_client::{NewPurchase, ShopClient};
@@ -90,7 +90,7 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 const NO_READINESS: &str = "whether it is ready is unknown: the service is older, or at another address";
 
 impl ShopClient {
-    pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
+    pub(crate) fn with_transport(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
         let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
         let (inner, correlation) = (Arc::new(inner), Correlation::default());
@@ -228,22 +228,6 @@ impl ShopClient {
         self.inner.transport.answer(call, &correlation, &self.retries).await
     }
 
-    /// The purchase with this id, if it is stored.
-    ///
-    /// ```no_run
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let purchase = client.get("0190163d-8694-739b-aea5-966c26f8ad91").await?;
-    /// println!("{}", purchase.map_or("unknown".to_owned(), |purchase| purchase.price.to_string()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) and others when the query fails.
-    pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
-        Ok(self.find(&id.into_valid()?, Duration::ZERO).await?.stored())
-    }
-
     /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
         let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
@@ -317,21 +301,8 @@ impl ShopClient {
         answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(not_found_hint) })
     }
 
-    /// Rejects further writes of this client and its clones, and waits up to `timeout` for those in flight. Queries
-    /// still work.
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    ///
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), shop_client::Error> {
-    /// client.close(Duration::from_secs(10)).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some writes are still in flight after that time.
-    pub async fn close(&self, timeout: Duration) -> Result<()> {
+    /// Rejects further writes of this client and its clones, and waits up to `timeout` for those in flight.
+    pub(crate) async fn close_writes(&self, timeout: Duration) -> Result<()> {
         self.inner.writes.close();
         self.inner.write_permits.close();
         require_runtime()?;

@@ -78,7 +78,7 @@ impl PurchaseSink for ShopClient {
 
     /// Rejects further writes of this client and its clones, and waits for those in flight.
     async fn close(&self, timeout: Duration) -> Result<()> {
-        Self::close(self, timeout).await
+        self.close_writes(timeout).await
     }
 }
 
@@ -121,7 +121,7 @@ impl PurchaseQuery for ShopClient {
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Self::get(self, id).await
+        Ok(self.find(id, Duration::ZERO).await?.stored())
     }
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
