@@ -11,8 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use futures_util::TryStreamExt;
-use shop_client::{NewPurchase, ShopClient};
+use shop_client::{NewPurchase, ShopClient, TryStreamExt};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -11,9 +11,8 @@
 
 use std::path::Path;
 
-use futures_util::{TryStreamExt, stream};
 use indicatif::ProgressBar;
-use shop_core::{NewPurchase, Shop};
+use shop_core::{NewPurchase, Shop, TryStreamExt, stream};
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 

@@ -14,9 +14,7 @@
 
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use shop_client::{NewPurchase, ShopClient};
-use shop_core::ports::Period;
+use shop_client::{NewPurchase, Period, ShopClient, TryStreamExt};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -52,8 +52,7 @@ impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 /// [`buy_all`](crate::Shop::buy_all).
 ///
 /// ```no_run
-/// use futures_util::stream;
-/// use shop_client::{BlockingStream, NewPurchase, ShopClient};
+/// use shop_client::{BlockingStream, NewPurchase, ShopClient, stream};
 ///
 /// fn import(client: &ShopClient, orders: Vec<NewPurchase>) -> usize {
 ///     client.buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()

@@ -16,8 +16,7 @@ use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 /// observe, and to operate for what changes something.
 ///
 /// ```no_run
-/// use futures_util::TryStreamExt;
-/// use shop_client::ShopClient;
+/// use shop_client::{ShopClient, TryStreamExt};
 ///
 /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
 /// let dead_letters = client.dead_letters().topic("purchases");

@@ -24,8 +24,7 @@ const CSV: &str = "text/csv";
 /// ```no_run
 /// use std::io::Write;
 ///
-/// use futures_util::TryStreamExt;
-/// use shop_client::{Selector, ShopClient};
+/// use shop_client::{Selector, ShopClient, TryStreamExt};
 ///
 /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut file = std::fs::File::create("purchases.csv")?;

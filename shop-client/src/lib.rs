@@ -180,18 +180,19 @@ pub use shop_core::api::{
     ResolvedStatus, StuckBody,
 };
 pub use shop_core::feed::{FeedCursor, FeedItem};
-pub use shop_core::log::{ReasonKind, RecordPosition};
+pub use shop_core::log::{IngestPositions, Offsets, ReasonKind, RecordPosition};
 pub use shop_core::memory;
 pub use shop_core::ports::{
-    Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents,
-    PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, UtcOffset,
+    Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period, PurchaseEvents,
+    PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseEvents, MockPurchaseQuery, MockPurchaseSink};
 pub use shop_core::{
-    Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Outcome, Price,
-    PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId,
-    UserName, UserPurchases,
+    Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Outcome,
+    Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Stream, StreamExt,
+    Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName, UserPurchases, Uuid, async_trait, jiff,
+    stream,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 

@@ -142,8 +142,8 @@ pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 pub use failpoint::failpoints;
 #[cfg(feature = "failpoints")]
 pub use failpoint::init_failpoints;
-/// The streams of listings.
-pub use futures_util::Stream;
+/// The streams of listings, and what reads and makes them.
+pub use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 /// The crate whose timestamps a [`Timestamp`] converts from and to.
 pub use jiff;
 /// The crate of the mocks, with its predicates and sequences.

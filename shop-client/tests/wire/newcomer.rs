@@ -2,8 +2,8 @@
 
 use shop_client::memory::{InMemoryLogOptions, InMemoryStore};
 use shop_client::{
-    Error, ErrorKind, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt, Shop, ShopClient,
-    Total, UserId,
+    Decimal, Error, ErrorKind, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt, Shop,
+    ShopClient, StreamExt, Timestamp, Total, TryStreamExt, UserId, jiff, stream,
 };
 use shop_core::ports::Durability;
 use shop_core::{Clock, SystemClock};
@@ -61,6 +61,32 @@ async fn invalid_text_is_the_error_of_the_call() {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
     }
     assert_eq!(client.get("…").await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn amounts_and_times_are_members_of_other_bodies() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Row {
+        limit: Decimal,
+        price: Price,
+        at: Timestamp,
+    }
+    let json = r#"{"limit":"100.50","price":29.99,"at":"2026-03-01T09:00:00.000Z"}"#;
+    let row: Row = serde_json::from_str(json).unwrap();
+    assert!(*row.price.as_decimal() < row.limit);
+    assert_eq!(jiff::Timestamp::from(row.at).as_second(), 1_772_355_600);
+    assert_eq!(serde_json::to_string(&row).unwrap(), json);
+}
+
+/// Without another crate for streams.
+#[tokio::test]
+async fn a_listing_is_read_with_the_crate_alone() {
+    let shop = Shop::in_memory();
+    let orders = ["1", "2.50"].map(|price| NewPurchase::of("u1").named("ada").priced(price).unwrap());
+    assert!(shop.buy_all(stream::iter(orders), 2).all(async |bought| bought.is_ok()).await);
+    let prices: Vec<Price> =
+        shop.user("u1").oldest_first().purchases().map_ok(|bought| bought.price).try_collect().await.unwrap();
+    assert_eq!(sum(&prices).unwrap().to_string(), "3.5");
 }
 
 #[test]

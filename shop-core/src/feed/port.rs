@@ -13,7 +13,7 @@ use crate::ports::Selector;
 /// service by a `ShopClient`.
 ///
 /// ```
-/// use futures_util::TryStreamExt;
+/// use shop_core::TryStreamExt;
 /// use shop_core::ports::{PurchaseEvents, Selector};
 ///
 /// # async fn example(events: &dyn PurchaseEvents) -> shop_core::Result<()> {

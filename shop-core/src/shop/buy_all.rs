@@ -24,8 +24,7 @@ impl Shop {
     /// `in_flight` and 1,000. That is several times faster.
     ///
     /// ```
-    /// use futures_util::{StreamExt, stream};
-    /// use shop_core::{NewPurchase, Shop};
+    /// use shop_core::{NewPurchase, Shop, StreamExt, stream};
     ///
     /// # async fn example(shop: Shop, orders: Vec<NewPurchase>) {
     /// let mut results = shop.buy_all(stream::iter(orders), 64);
@@ -56,8 +55,7 @@ impl Shop {
     /// purchase has its `tag`, such as a line number. An error of the source is passed on in its place.
     ///
     /// ```
-    /// use futures_util::{TryStreamExt, stream};
-    /// use shop_core::{NewPurchase, Shop};
+    /// use shop_core::{NewPurchase, Shop, TryStreamExt, stream};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {

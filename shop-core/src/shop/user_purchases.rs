@@ -16,8 +16,7 @@ use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId,
 /// One user's purchases: all of them, a page, or their count and sum.
 ///
 /// ```
-/// use futures_util::TryStreamExt;
-/// use shop_core::Shop;
+/// use shop_core::{Shop, TryStreamExt};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
@@ -189,7 +188,7 @@ impl UserPurchases {
     /// stream is read; at most one page is buffered.
     ///
     /// ```
-    /// use futures_util::{StreamExt, TryStreamExt};
+    /// use shop_core::{StreamExt, TryStreamExt};
     ///
     /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
     /// let latest: Vec<_> = shop.user("u1").purchases().take(10).try_collect().await?;
@@ -213,7 +212,7 @@ impl UserPurchases {
     /// by itself after failures that pass, and ends after an error. The range and the order have no effect.
     ///
     /// ```
-    /// use futures_util::TryStreamExt;
+    /// use shop_core::TryStreamExt;
     ///
     /// # async fn example(shop: shop_core::Shop, stored: Option<String>) -> shop_core::Result<()> {
     /// let after: Option<shop_core::feed::FeedCursor> = stored.as_deref().map(str::parse).transpose()?;
