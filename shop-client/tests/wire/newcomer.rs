@@ -24,6 +24,37 @@ async fn checkout(shop: &Shop, number: &str) -> shop_client::Result<u64> {
     Ok(shop.user(&user).waiting_for(&bought.receipt).summary().await?.count)
 }
 
+/// The error of a program, from one error of this crate.
+#[derive(Debug)]
+struct Refused(Error);
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// A purchase, as the last expression.
+fn order(price: &str) -> shop_client::Result<NewPurchase> {
+    NewPurchase::of("u1").named("ada").priced(price)
+}
+
+#[tokio::test]
+async fn one_error_is_enough_from_the_first_member_to_the_buy() {
+    async fn bought(shop: &Shop, price: &str, key: &str) -> Result<PublishedPurchase, Refused> {
+        let new = order(price)?.with_key(key)?;
+        Ok(shop.buy(new).await?)
+    }
+    let shop = Shop::in_memory();
+    assert!(bought(&shop, "1", "k").await.is_ok());
+    assert!(shop.buy(order("1")).await.is_ok());
+    for (price, key, kind) in
+        [("-1", "k", ErrorKind::Invalid), ("1", "", ErrorKind::Invalid), ("2", "k", ErrorKind::Conflict)]
+    {
+        assert_eq!(bought(&shop, price, key).await.unwrap_err().0.kind(), kind, "{price} {key}");
+    }
+}
+
 #[tokio::test]
 async fn text_is_a_value_everywhere() {
     let shop = Shop::in_memory();

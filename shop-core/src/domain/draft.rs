@@ -1,6 +1,7 @@
 //! The members of a new purchase, one by one.
 
 use super::{IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
+use crate::Result;
 
 /// The first members of a [`NewPurchase`], from [`NewPurchase::of`]. The first invalid one is the error of
 /// [`priced`](Self::priced).
@@ -24,7 +25,7 @@ impl NewPurchaseDraft<(UserId, UserName)> {
     ///
     /// # Errors
     /// The first member that is not valid.
-    pub fn priced(self, price: impl IntoValid<Price>) -> Result<NewPurchase, Invalid> {
+    pub fn priced(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
         let (user_id, user_name) = self.0?;
         Ok(NewPurchase::new(user_id, user_name, price.into_valid()?))
     }
@@ -33,7 +34,7 @@ impl NewPurchaseDraft<(UserId, UserName)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decimal, InvalidKind};
+    use crate::{Decimal, ErrorKind};
 
     #[test]
     fn members_are_texts_or_values() {
@@ -50,6 +51,7 @@ mod tests {
         let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
         assert_eq!(unnamed.to_string(), "the user name must not be blank");
         let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
-        assert_eq!(negative.kind(), InvalidKind::Negative);
+        assert_eq!(negative.kind(), ErrorKind::Invalid);
+        assert_eq!(negative.to_string(), "the price must not be negative");
     }
 }

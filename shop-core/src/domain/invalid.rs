@@ -109,6 +109,12 @@ impl From<Infallible> for Invalid {
     }
 }
 
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::new(ErrorKind::Invalid, invalid.to_string())

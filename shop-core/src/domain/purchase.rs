@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::identity::id_from_key;
 use super::{
-    IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp,
-    UserId, UserName,
+    IdempotencyKey, IntoValid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp, UserId,
+    UserName,
 };
+use crate::{Error, Result};
 
 /// A validated purchase without an id. Its JSON is that of a purchase in a request.
 ///
@@ -16,7 +17,7 @@ use super::{
 ///
 /// let new = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
 /// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
-/// # Ok::<(), shop_core::Invalid>(())
+/// # Ok::<(), shop_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -68,8 +69,8 @@ impl NewPurchase {
     /// The same purchase with an idempotency key. [`Shop::buy`](crate::Shop::buy) takes the result as it is.
     ///
     /// # Errors
-    /// [`Invalid`] for text that is not a key.
-    pub fn with_key(mut self, key: impl IntoValid<IdempotencyKey>) -> Result<Self, Invalid> {
+    /// [`Invalid`](crate::ErrorKind::Invalid) for text that is not a key.
+    pub fn with_key(mut self, key: impl IntoValid<IdempotencyKey>) -> Result<Self> {
         self.key = Some(key.into_valid()?);
         Ok(self)
     }
@@ -99,10 +100,10 @@ impl NewPurchase {
     }
 }
 
-impl TryFrom<Result<Self, Invalid>> for NewPurchase {
-    type Error = Invalid;
+impl TryFrom<Result<Self>> for NewPurchase {
+    type Error = Error;
 
-    fn try_from(built: Result<Self, Invalid>) -> Result<Self, Invalid> {
+    fn try_from(built: Result<Self>) -> Result<Self> {
         built
     }
 }
