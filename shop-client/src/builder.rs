@@ -1,5 +1,6 @@
 //! The builder of a client.
 
+mod environment;
 mod headers;
 
 use std::fmt;
@@ -29,14 +30,14 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 /// ```
 /// use std::time::Duration;
 ///
-/// use shop_client::{BearerToken, RetryPolicy, ShopClient};
+/// use shop_client::ShopClient;
 ///
 /// # fn example() -> Result<(), shop_client::Error> {
 /// let client = ShopClient::builder("http://localhost:3000")
 ///     .user_agent("checkout/1.4")
-///     .bearer_token(BearerToken::new("s3cret")?)
-///     .buy_timeout(Duration::from_secs(3))
-///     .retries(RetryPolicy::default().total_timeout(Duration::from_secs(10)))
+///     .bearer_token("s3cret")
+///     .timeout(Duration::from_secs(10))
+///     .retries(3)
 ///     .build()?;
 /// # Ok(())
 /// # }
@@ -56,7 +57,7 @@ pub struct ShopClientBuilder {
     #[cfg(feature = "rustls")]
     identity: Option<Vec<u8>>,
     timeouts: Timeouts,
-    tokens: Tokens,
+    tokens: Result<Tokens>,
     retries: RetryPolicy,
     max_in_flight: usize,
     observer: Observer,
@@ -106,7 +107,7 @@ impl ShopClient {
             #[cfg(feature = "rustls")]
             identity: None,
             timeouts,
-            tokens: Tokens::default(),
+            tokens: Ok(Tokens::default()),
             retries: RetryPolicy::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             observer: Observer::default(),
@@ -242,9 +243,18 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How failed calls are retried (default [`RetryPolicy::default`]).
-    pub fn retries(mut self, retries: RetryPolicy) -> Self {
-        self.retries = retries;
+    /// How failed calls are retried (default [`RetryPolicy::default`]): a policy, or the maximum number of retries.
+    pub fn retries(mut self, retries: impl Into<RetryPolicy>) -> Self {
+        let total = self.retries.timeout;
+        self.retries = retries.into();
+        self.retries.timeout = total;
+        self
+    }
+
+    /// The maximum duration of a call with all attempts and pauses, in place of the [total
+    /// time-out](RetryPolicy::total_timeout) of the retries (default 20 s).
+    pub const fn timeout(mut self, time: Duration) -> Self {
+        self.retries.timeout = Some(time);
         self
     }
 
@@ -276,8 +286,8 @@ impl ShopClientBuilder {
     /// Builds the client. It opens no connection yet.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent or a default header
-    /// is not valid, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
+    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent, a default header, the
+    /// bearer token or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
     /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
         let (base, headers) = (self.parsed_url()?, self.default_headers()?);
@@ -289,7 +299,7 @@ impl ShopClientBuilder {
             }
         };
         let Self { timeouts, tokens, retries, observer, .. } = self;
-        let budget = retries.shared_budget();
+        let (budget, tokens) = (retries.shared_budget(), tokens?);
         let transport = Transport { http, base, headers, timeouts, tokens, budget, observer };
         Ok(ShopClient::with_transport(transport, retries, self.max_in_flight))
     }
@@ -401,7 +411,23 @@ mod tests {
             let error = ShopClient::builder(bad).build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}: {error}");
         }
-        let error = ShopClient::builder("http://a").user_agent("a\nb").build().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let builder = || ShopClient::builder("http://a");
+        for wrong in [builder().user_agent("a\nb"), builder().bearer_token("a b")] {
+            let error = wrong.build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_retries_keeps_the_timeout_in_any_order() {
+        let (builder, time) = (|| ShopClient::builder("http://a"), Duration::from_secs(9));
+        for options in [builder().retries(3).timeout(time), builder().timeout(time).retries(3)] {
+            let retries = options.build().unwrap().retries;
+            assert_eq!((retries.delays().count(), retries.longest(Duration::ZERO)), (3, time));
+        }
+        let never = builder().retries(RetryPolicy::none()).timeout(time).build().unwrap();
+        assert!(!never.retries.is_enabled());
+        let patient = never.with_retries(1).retries;
+        assert_eq!((patient.delays().count(), patient.longest(Duration::ZERO)), (1, time));
     }
 }

@@ -139,7 +139,7 @@ impl ShopClient {
         Self { correlation: Correlation::new(context), shop: OnceLock::new(), ..self.clone() }
     }
 
-    /// A client whose calls are retried by `policy`. Connections, token, limits and the retry budget are those of this
+    /// A client whose calls are retried by `policy`, or at most so many times. Connections, token, limits and the retry budget are those of this
     /// client: the [budget](RetryPolicy::budget) of `policy` is not used.
     ///
     /// ```no_run
@@ -156,7 +156,8 @@ impl ShopClient {
     /// # }
     /// ```
     #[must_use]
-    pub fn with_retries(&self, mut policy: RetryPolicy) -> Self {
+    pub fn with_retries(&self, policy: impl Into<RetryPolicy>) -> Self {
+        let mut policy: RetryPolicy = policy.into();
         policy.timeout = self.retries.timeout;
         Self { retries: policy, shop: OnceLock::new(), ..self.clone() }
     }

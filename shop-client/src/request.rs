@@ -61,51 +61,41 @@ impl ShopClient {
 }
 
 impl RawRequest {
-    fn with(mut self, change: impl FnOnce(&mut Call) -> Result<()>) -> Self {
-        self.call = self.call.and_then(|mut call| change(&mut call).map(|()| call));
-        self
+    fn with(self, change: impl FnOnce(Call) -> Result<Call>) -> Self {
+        Self { call: self.call.and_then(change), ..self }
     }
 
     /// Adds a query parameter.
     pub fn query(self, name: &str, value: impl Display) -> Self {
-        self.with(|call| {
+        self.with(|mut call| {
             call.url.query_pairs_mut().append_pair(name, &value.to_string());
-            Ok(())
+            Ok(call)
         })
     }
 
     /// Sets a header. Of those that the client sends itself, only `Accept` can be replaced.
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.with(|call| {
+        self.with(|mut call| {
             let (name, value) = further_header(name, value, Some(&ACCEPT))?;
             call.head.insert(name, value);
-            Ok(())
+            Ok(call)
         })
     }
 
     /// Sends `body` as JSON.
     pub fn json(self, body: &impl Serialize) -> Self {
-        self.with(|call| {
-            call.sent = Some(Sent::One(json(body)?.into()));
-            Ok(())
-        })
+        self.with(|call| Ok(Call { sent: Some(Sent::One(json(body)?.into())), ..call }))
     }
 
     /// Sends this key, with which the service applies the request once: it is then retried.
     pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
-        self.idempotent().with(|call| {
-            call.key = Some(key);
-            Ok(())
-        })
+        self.idempotent().with(|call| Ok(Call { key: Some(key), ..call }))
     }
 
     /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
     /// `PATCH` are not retried otherwise.
     pub fn idempotent(self) -> Self {
-        self.with(|call| {
-            call.repeats = true;
-            Ok(())
-        })
+        self.with(|call| Ok(Call { repeats: true, ..call }))
     }
 
     /// Sends the request. At most 16 MiB of a response are read.

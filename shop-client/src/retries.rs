@@ -63,6 +63,13 @@ impl Default for RetryPolicy {
     }
 }
 
+/// The default policy with at most so many retries, as a number of most clients means them.
+impl From<u32> for RetryPolicy {
+    fn from(retries: u32) -> Self {
+        Self::default().max_attempts(retries.saturating_add(1))
+    }
+}
+
 impl RetryPolicy {
     /// Disables retries, for a program behind another client that retries.
     ///

@@ -39,14 +39,15 @@ impl ShopClientBuilder {
     }
 
     /// Sends this bearer token with every request. Over plain http it can be read on the network.
-    pub fn bearer_token(self, token: BearerToken) -> Self {
-        self.token_provider(move || ready(Ok(token.clone())))
+    pub fn bearer_token(mut self, token: impl AsRef<str>) -> Self {
+        self.tokens = BearerToken::new(token).map(|token| Tokens::new(move || ready(Ok(token.clone()))));
+        self
     }
 
     /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is rejected.
     /// [`TokenProvider`] has an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.tokens = Tokens::new(provider);
+        self.tokens = Ok(Tokens::new(provider));
         self
     }
 

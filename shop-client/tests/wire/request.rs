@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use shop_client::reqwest::Method;
 use shop_client::shop_core::ports::PurchaseQuery;
 use shop_client::{
-    BearerToken, Error, ErrorKind, HttpErrorExt, Outcome, PageRequest, Purchase, RetryPolicy, Selector,
-    Shop as AnyShop, Summary,
+    Error, ErrorKind, HttpErrorExt, Outcome, PageRequest, Purchase, RetryPolicy, Selector, Shop as AnyShop,
+    Summary,
 };
 use shop_http::HttpOptions;
 
@@ -17,7 +17,7 @@ use crate::shop::{Script, Shop, Turn, ada, refusal};
 async fn a_raw_request_has_the_retries_the_headers_and_the_token_of_the_client() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
     let builder = script.before(Shop::new().router).await;
-    let builder = builder.default_header("X-Tenant", "7").bearer_token(BearerToken::new("s3cret").unwrap());
+    let builder = builder.default_header("X-Tenant", "7").bearer_token("s3cret");
     let client = builder.build().unwrap();
     let request = client.request(Method::GET, "/v1/summary").query("userid", "u 1").header("x-more", "8");
     let response = request.header("accept", "application/json").send().await.unwrap();

@@ -26,8 +26,7 @@ async fn a_rejected_token_is_renewed_within_the_call() {
 #[tokio::test(start_paused = true)]
 async fn a_rejected_fixed_token_is_an_error() {
     let script = Script::new([Turn::Say(refusal(401, &[], "")), Turn::Say(refusal(401, &[], ""))]);
-    let token = BearerToken::new("s3cret").unwrap();
-    let client = script.before(Shop::new().router).await.bearer_token(token).build().unwrap();
+    let client = script.before(Shop::new().router).await.bearer_token("s3cret").build().unwrap();
     let error = client.buy(ada("1")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied));
     assert_eq!((error.attempts(), script.seen().len()), (1, 1));

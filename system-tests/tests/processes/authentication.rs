@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use shop_client::{BearerToken, RetryPolicy, ShopClient};
+use shop_client::{RetryPolicy, ShopClient};
 
 use crate::process::{Binary, Process, buy, get, plain, until};
 
@@ -24,7 +24,6 @@ fn write(folder: &Path, keys: &[&str]) -> String {
 }
 
 fn client(process: &Process, token: &str) -> ShopClient {
-    let token = BearerToken::new(token).unwrap();
     ShopClient::builder(&process.url).retries(RetryPolicy::none()).bearer_token(token).build().unwrap()
 }
 
