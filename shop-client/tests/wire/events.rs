@@ -132,7 +132,7 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
 async fn permanent_refusals_end_the_stream() {
     let gone = r#"{"type":"/problems/cursor-expired","detail":"list the purchases"}"#;
     for (status, body, kind) in [
-        (410, gone, ErrorKind::Invalid),
+        (410, gone, ErrorKind::Expired),
         (403, "", ErrorKind::Denied),
         (401, "", ErrorKind::Denied),
         (404, "", ErrorKind::Unsupported),

@@ -95,7 +95,6 @@ pub fn types() -> impl Iterator<Item = &'static str> {
         UNKNOWN_ORDER,
         EMAIL_TAKEN,
         KEY_TAKEN,
-        CURSOR_EXPIRED,
         RATE_EXCEEDED,
     ];
     ErrorKind::ALL.into_iter().map(problem_type).chain(of_resources)
@@ -109,6 +108,7 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
         ErrorKind::TooLarge => "/problems/too-large",
         ErrorKind::Conflict => "/problems/conflict",
         ErrorKind::Erased => ERASED,
+        ErrorKind::Expired => CURSOR_EXPIRED,
         ErrorKind::Denied => "/problems/denied",
         ErrorKind::Unavailable => "/problems/unavailable",
         ErrorKind::Overloaded => "/problems/overloaded",

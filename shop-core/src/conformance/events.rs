@@ -83,12 +83,12 @@ pub async fn a_cursor_yields_exactly_the_rest(fixture: &dyn ShopFixture) {
     }
 }
 
-/// A cursor of another log, or a text that is none, is refused.
-pub async fn a_foreign_cursor_is_invalid(fixture: &dyn ShopFixture) {
+/// A cursor of another log has expired, and a text that is none is invalid.
+pub async fn a_foreign_cursor_is_refused(fixture: &dyn ShopFixture) {
     let Some(shop) = shop_with_events(fixture).await else { return };
-    for cursor in ["rubbish", "00000000.0-1"] {
+    for (cursor, kind) in [("rubbish", ErrorKind::Invalid), ("00000000.0-1", ErrorKind::Expired)] {
         let after = cursor.parse().expect("visible ASCII");
         let refused = soon("follow", shop.user("u1").events(Some(after))).await;
-        assert_eq!(refused.err().expect("an error").kind(), ErrorKind::Invalid, "{cursor}");
+        assert_eq!(refused.err().expect("an error").kind(), kind, "{cursor}");
     }
 }

@@ -222,7 +222,7 @@ macro_rules! shop_suite {
             $crate::conformance_cases!(events, fixture = ($($fixture)+), events, (&fixture);
                 purchases_are_yielded_in_order_and_once,
                 a_cursor_yields_exactly_the_rest,
-                a_foreign_cursor_is_invalid,
+                a_foreign_cursor_is_refused,
             );
         }
     };

@@ -60,7 +60,7 @@ pub(super) fn digest(Tail { cluster, topic, generation, .. }: &Tail) -> u32 {
 /// The error for a place at which the log cannot continue.
 fn expired(why: &str) -> Error {
     Error::new(
-        ErrorKind::Invalid,
+        ErrorKind::Expired,
         format!("{why}: list the purchases, and follow the events without a cursor"),
     )
 }

@@ -67,7 +67,7 @@ async fn a_cursor_may_be_ahead_of_the_known_positions() {
     assert_eq!(next(&mut behind).await, Some(purchase(2)));
     let ahead = cursor.to_string().replace(".0-1", ".0-9").parse().unwrap();
     let refused = feed.subscribe(Selector::All, Some(&ahead)).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Invalid, "the log does not have these records");
+    assert_eq!(refused.kind(), ErrorKind::Expired, "the log does not have these records");
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn subscriptions_are_limited() {
     }
     drop(first);
     let lost = feed.subscribe(Selector::All, Some(&start)).await.unwrap_err();
-    assert_eq!(lost.kind(), ErrorKind::Invalid, "4 records behind");
+    assert_eq!(lost.kind(), ErrorKind::Expired, "4 records behind");
     let mut open = feed.subscribe(Selector::All, None).await.unwrap();
     feed.close();
     assert!(open.next().await.is_none());

@@ -140,9 +140,9 @@ impl PurchaseFeed {
     /// The purchases of `selector` that become visible from now on, or since `after` was yielded.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; [`Invalid`](ErrorKind::Invalid)
+    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; [`Expired`](ErrorKind::Expired)
     /// when the log cannot continue at `after`, which is too far behind or of another log: list, and subscribe without
-    /// it. Then the error has no source; when `after` is not a cursor of a feed, that is an [`Invalid`](crate::Invalid).
+    /// it; [`Invalid`](ErrorKind::Invalid) when `after` is not a cursor of a feed.
     /// [`Unsupported`](ErrorKind::Unsupported) when the log cannot be followed or does not report positions;
     /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be reached; [`Closed`](ErrorKind::Closed) after
     /// [`close`](Self::close).

@@ -31,7 +31,7 @@ use crate::ports::Selector;
 /// - What becomes visible after the call has returned is yielded once, in the order of each user
 ///   (`events::purchases_are_yielded_in_order_and_once`).
 /// - A cursor continues behind its event, also in another process (`events::a_cursor_yields_exactly_the_rest`).
-/// - A cursor that cannot be continued is refused (`events::a_foreign_cursor_is_invalid`).
+/// - A cursor that cannot be continued is refused (`events::a_foreign_cursor_is_refused`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -42,8 +42,8 @@ pub trait PurchaseEvents: Debug + Send + Sync + 'static {
     /// A purchase that the log has twice may be yielded again, with the same id, if the two are far apart.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the log no longer continues at `after`: list the purchases, and
-    /// call it without a cursor. [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// [`Expired`](crate::ErrorKind::Expired) when the log no longer continues at `after`: list the purchases, and
+    /// call it without a cursor. [`Invalid`](crate::ErrorKind::Invalid) for a cursor of something else, [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable),
     /// [`Overloaded`](crate::ErrorKind::Overloaded), and [`Unsupported`](crate::ErrorKind::Unsupported) where there are
     /// no events. The items have the same errors.
     ///

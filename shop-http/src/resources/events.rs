@@ -93,7 +93,7 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
         {
             no_event_id().into()
         }
-        ErrorKind::Invalid => HttpError::CURSOR_EXPIRED,
+        ErrorKind::Expired => HttpError::CURSOR_EXPIRED,
         ErrorKind::Unsupported => HttpError::NO_EVENTS,
         ErrorKind::Overloaded => HttpError::overloaded(false),
         _ => HttpError::query(error, purchases.subject()),

@@ -305,7 +305,7 @@ mod tests {
         let embedded = EmbeddedShop::open(path("restored")).await.unwrap();
         let feed = feed_of(&embedded, store("restored").await.unwrap());
         let refused = feed.subscribe(Selector::All, Some(&cursor)).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert_eq!(refused.kind(), ErrorKind::Expired);
     }
 
     #[tokio::test]
