@@ -34,14 +34,16 @@ impl PurchaseEvents for ShopClient {
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let (transport, parameters) = (&self.inner.transport, selection(selector));
-        let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
-        let call = call.streaming(EVENT_STREAM);
-        let (delays, yielded) = (self.retries.delays(), RecentIds::default());
-        let mut events = Events { client: self.clone(), call, last: after, lines: None, delays, yielded };
+        let mut events = Events::new(self.clone(), selector, after);
         let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));
         let rest = stream::try_unfold(events, async |mut events| Ok(Some((events.next().await?, events))));
         Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+    }
+
+    async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
+        let mut events = Events::new(self.clone(), selector, None);
+        events.connect().await?;
+        events.last.ok_or_else(foreign_line)
     }
 }
 
@@ -59,6 +61,13 @@ struct Events {
 }
 
 impl Events {
+    fn new(client: ShopClient, selector: &Selector, last: Option<FeedCursor>) -> Self {
+        let (transport, parameters) = (&client.inner.transport, selection(selector));
+        let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
+        let (call, delays) = (call.streaming(EVENT_STREAM), client.retries.delays());
+        Self { client, call, last, lines: None, delays, yielded: RecentIds::default() }
+    }
+
     async fn next(&mut self) -> Result<FeedItem> {
         loop {
             let was_connected = self.lines.is_some();

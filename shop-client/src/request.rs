@@ -116,11 +116,7 @@ impl RawRequest {
         }
         let answer =
             if call.method.is_safe() { client.query(&call).await } else { client.send(call, None).await };
-        let with_key = |error: Error| match key {
-            Some(key) => error.with_idempotency_key(key),
-            None => error,
-        };
-        answer.map(RawResponse).map_err(with_key)
+        answer.map(RawResponse).map_err(|error| key.into_iter().fold(error, Error::with_idempotency_key))
     }
 }
 

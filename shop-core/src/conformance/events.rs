@@ -92,3 +92,15 @@ pub async fn a_foreign_cursor_is_refused(fixture: &dyn ShopFixture) {
         assert_eq!(refused.err().expect("an error").kind(), kind, "{cursor}");
     }
 }
+
+/// A position that was read before anything is bought continues with the first purchase, also at another process.
+pub async fn a_position_yields_what_follows(fixture: &dyn ShopFixture) {
+    let Some(shop) = shop_with_events(fixture).await else { return };
+    let start = soon("position", shop.user("u1").events_position()).await.expect("a position");
+    let bought = [buy(&shop, "u1", "order-0").await, buy(&shop, "u1", "order-1").await];
+    let other = fixture.shop().await;
+    let mut rest = follow(&other, Some(start.to_string().parse().expect("a cursor"))).await;
+    for id in bought {
+        assert_eq!(next(&mut rest).await.purchase.id, id);
+    }
+}

@@ -223,6 +223,7 @@ macro_rules! shop_suite {
                 purchases_are_yielded_in_order_and_once,
                 a_cursor_yields_exactly_the_rest,
                 a_foreign_cursor_is_refused,
+                a_position_yields_what_follows,
             );
         }
     };

@@ -45,4 +45,8 @@ impl PurchaseEvents for PurchaseFeed {
         });
         Ok(items.boxed())
     }
+
+    async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
+        Ok(self.subscribe(selector.clone(), None).await?.position())
+    }
 }

@@ -32,6 +32,7 @@ use crate::ports::Selector;
 ///   (`events::purchases_are_yielded_in_order_and_once`).
 /// - A cursor continues behind its event, also in another process (`events::a_cursor_yields_exactly_the_rest`).
 /// - A cursor that cannot be continued is refused (`events::a_foreign_cursor_is_refused`).
+/// - What becomes visible after a position was read follows it (`events::a_position_yields_what_follows`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -43,7 +44,8 @@ pub trait PurchaseEvents: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Expired`](crate::ErrorKind::Expired) when the log no longer continues at `after`: list the purchases, and
-    /// call it without a cursor. [`Invalid`](crate::ErrorKind::Invalid) for a cursor of something else, [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// call it without a cursor. [`Invalid`](crate::ErrorKind::Invalid) for a cursor of something else,
+    /// [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable),
     /// [`Overloaded`](crate::ErrorKind::Overloaded), and [`Unsupported`](crate::ErrorKind::Unsupported) where there are
     /// no events. The items have the same errors.
     ///
@@ -54,4 +56,13 @@ pub trait PurchaseEvents: Debug + Send + Sync + 'static {
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>>;
+
+    /// The place at which the events of `selector` begin now.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    async fn position(&self, selector: &Selector) -> Result<FeedCursor>;
 }

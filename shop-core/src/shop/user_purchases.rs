@@ -231,10 +231,41 @@ impl UserPurchases {
         &self,
         after: Option<FeedCursor>,
     ) -> Result<impl Stream<Item = Result<FeedItem>> + Send + Unpin + use<>> {
+        let (events, selector) = self.followed()?;
+        events.events(selector, after).await
+    }
+
+    /// Where [`events`](Self::events) begin now. List the purchases after this call, and then follow from there: nothing
+    /// is missed in between. A program that stores the position at its first start misses nothing, whenever it ends.
+    ///
+    /// ```
+    /// use shop_core::{ErrorKind, Shop, TryStreamExt};
+    ///
+    /// # async fn example(shop: Shop) -> shop_core::Result<()> {
+    /// let everybody = shop.all_users();
+    /// let start = everybody.events_position().await?;
+    /// let listed: Vec<_> = everybody.purchases().try_collect().await?;
+    /// let following = match everybody.events(Some(start)).await {
+    ///     // Begin again with a position and a list.
+    ///     Err(error) if error.kind() == ErrorKind::Expired => return Ok(()),
+    ///     following => following?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn events_position(&self) -> Result<FeedCursor> {
+        let (events, selector) = self.followed()?;
+        events.position(selector).await
+    }
+
+    fn followed(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
         let missing =
             || Error::new(ErrorKind::Unsupported, "this shop has no events: add them by with_events");
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
-        self.events.as_ref().ok_or_else(missing)?.events(selector, after).await
+        Ok((&**self.events.as_ref().ok_or_else(missing)?, selector))
     }
 
     /// What is read, once the awaited purchase is stored.
