@@ -2,10 +2,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use shop_core::conformance::{StoreFixture, store_suite};
+use shop_core::conformance::store_suite;
 use shop_core::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, RecordStore, Selector,
-    Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary,
 };
 use shop_core::{Purchase, PurchaseId, Result, Total};
 
@@ -69,16 +68,6 @@ impl PurchaseQuery for OwnStore {
     }
     async fn check_reads(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-#[async_trait]
-impl StoreFixture for OwnStore {
-    async fn store(&self) -> Arc<dyn PurchaseStore> {
-        Arc::new(self.clone())
-    }
-    async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::new(self.clone())
     }
 }
 

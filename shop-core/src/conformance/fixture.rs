@@ -20,6 +20,10 @@ pub const BATCH_RECORDS: usize = 10;
 pub const BATCH_BYTES: usize = 64 << 10;
 
 /// A fresh log.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `LogFixture`",
+    note = "implement it for a type that returns your log and a sink on it: the methods `log` and `sink`"
+)]
 #[async_trait]
 pub trait LogFixture: Debug + Send + Sync {
     /// The capabilities of the log.
@@ -66,7 +70,13 @@ pub trait LogFixture: Debug + Send + Sync {
     }
 }
 
-/// A fresh store, and the way to read it.
+/// A fresh store, and the way to read it. A store that is both ports and `Clone` is one; implement it for others, and
+/// where capabilities are missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `StoreFixture`",
+    note = "a store is one that implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`",
+    note = "or implement it for a type that returns the two ports: the methods `store` and `query`"
+)]
 #[async_trait]
 pub trait StoreFixture: Debug + Send + Sync {
     /// The capabilities of the store.
@@ -79,6 +89,17 @@ pub trait StoreFixture: Debug + Send + Sync {
 
     /// The reading port.
     async fn query(&self) -> Arc<dyn PurchaseQuery>;
+}
+
+#[async_trait]
+impl<S: PurchaseStore + PurchaseQuery + Clone> StoreFixture for S {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.clone())
+    }
 }
 
 /// The optional capabilities of a backend. All are supported by default.

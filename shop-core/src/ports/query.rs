@@ -244,9 +244,8 @@ impl Selector {
     }
 }
 
-/// The order of a listing: by time, then by id.
+/// The order of a listing: by time, then by id. There will be no third.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum ListOrder {
     /// Newest first.
     #[default]
