@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Error, ErrorKind};
@@ -70,7 +70,7 @@ fn report(Migration { scanned, migrated, skipped, .. }: Migration) -> serde_json
 
 impl Mongodb<'_> {
     async fn connect(&self) -> Result<MongoStore> {
-        let mut options = MongoStoreOptions::new(self.uri.clone());
+        let mut options = MongoStoreOptions::new(self.uri.expose_secret());
         options.database.clone_from(&self.settings.mongodb_database);
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();

@@ -1,7 +1,7 @@
 //! Stores in PostgreSQL.
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::entity::EntityStore;
 use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _};
@@ -49,7 +49,8 @@ impl Backend for Postgres<'_> {
 impl Postgres<'_> {
     /// For purchases: half of the connections.
     fn options(&self) -> PostgresStoreOptions {
-        let options = PostgresStoreOptions::new(self.url.clone()).create_schema(self.settings.creates());
+        let options = PostgresStoreOptions::new(self.url.expose_secret());
+        let options = options.create_schema(self.settings.creates());
         options.max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 

@@ -28,7 +28,8 @@ shop_core::options! {
     ///
     /// use shop_store::mongo::MongoStoreOptions;
     ///
-    /// let mut options = MongoStoreOptions::new("mongodb://user:secret@localhost:27017/?authSource=admin");
+    /// let uri = String::from("mongodb://user:secret@localhost:27017/?authSource=admin");
+    /// let mut options = MongoStoreOptions::new(&uri);
     /// options.database = Some("shop".to_owned());
     /// options.query_timeout = Duration::from_secs(2);
     /// assert!(!format!("{options:?}").contains("secret"), "the connection string is not printed");
@@ -36,7 +37,7 @@ shop_core::options! {
     #[derive(Debug, Clone)]
     pub struct MongoStoreOptions {
         /// The connection string, `mongodb://…` or `mongodb+srv://…`, with the credentials if there are any.
-        pub uri: SecretString as impl Into<SecretString> = uri.into(),
+        pub uri: SecretString as impl Into<SecretString> = Into::<String>::into(uri).into(),
         /// The database (default: that of the URI's path unless it is `admin`, `local` or `config`; otherwise
         /// `purchases`).
         pub database: Option<String> as impl Into<Option<String>> = None,
@@ -54,7 +55,7 @@ shop_core::options! {
     }
 
     /// The collection `purchases` of the server at `uri`.
-    pub fn new(uri: impl Into<SecretString>);
+    pub fn new(uri: impl Into<String>);
 }
 
 /// A collection, with limits on concurrent calls.

@@ -46,14 +46,15 @@ shop_core::options! {
     ///
     /// use shop_store::postgres::PostgresStoreOptions;
     ///
-    /// let mut options = PostgresStoreOptions::new("postgresql://shop:secret@localhost/shop");
+    /// let url = String::from("postgresql://shop:secret@localhost/shop");
+    /// let mut options = PostgresStoreOptions::new(&url);
     /// options.query_timeout = Duration::from_secs(2);
     /// assert!(!format!("{options:?}").contains("secret"), "the URL is not printed");
     /// ```
     #[derive(Debug, Clone)]
     pub struct PostgresStoreOptions {
         /// The URL, `postgresql://…` or `postgres://…`, with the credentials if there are any.
-        pub url: SecretString as impl Into<SecretString> = url.into(),
+        pub url: SecretString as impl Into<SecretString> = Into::<String>::into(url).into(),
         /// Timeout of an insert, after which its outcome is unknown (default 30 s).
         pub insert_timeout: Duration = Duration::from_secs(30),
         /// Timeout of a query (default 5 s).
@@ -71,7 +72,7 @@ shop_core::options! {
     }
 
     /// The database at `url`.
-    pub fn new(url: impl Into<SecretString>);
+    pub fn new(url: impl Into<String>);
 }
 
 /// The value of a parameter, and its type.
