@@ -18,8 +18,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl PurchaseEvents for PurchaseFeed {
-    /// As [`subscribe`](Self::subscribe). A subscription that ends is continued, with retries for about half a minute;
-    /// [`close`](Self::close) ends the stream.
+    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; one that ends is continued, with
+    /// retries for about half a minute. [`close`](Self::close) ends the stream, and then it is
+    /// [`Closed`](ErrorKind::Closed).
     async fn events(
         &self,
         selector: &Selector,

@@ -28,9 +28,9 @@ use hub::{Hub, Registered};
 use reader::Reader;
 
 pub use cursor::FeedCursor;
+pub use subscription::FeedItem;
 #[doc(hidden)]
-pub use subscription::RecentIds;
-pub use subscription::{FeedItem, Subscription};
+pub use subscription::{RecentIds, Subscription};
 
 /// Follows the purchases of a log as they become visible in a store. Clones share the reader of the log.
 ///
@@ -46,8 +46,8 @@ pub use subscription::{FeedItem, Subscription};
 /// use shop_core::feed::PurchaseFeed;
 /// use shop_core::ingest::{Ingest, IngestOptions};
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_core::ports::Selector;
-/// use shop_core::{NewPurchase, Shop};
+/// use shop_core::ports::{PurchaseEvents, Selector};
+/// use shop_core::{NewPurchase, Shop, StreamExt};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
@@ -57,12 +57,13 @@ pub use subscription::{FeedItem, Subscription};
 /// tokio::spawn(ingest.run(std::future::pending()));
 ///
 /// let feed = PurchaseFeed::new(Arc::new(log.clone()), "group", Arc::new(store.clone()));
-/// let mut purchases = feed.subscribe(Selector::User("u1".parse()?), None).await?;
+/// let ada = Selector::User("u1".parse()?);
+/// let mut purchases = feed.events(&ada, None).await?;
 /// let bought = Shop::of(log.sink(), store).buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-/// let item = purchases.next().await.expect("the feed is open");
+/// let item = purchases.next().await.expect("the feed is open")?;
 /// assert_eq!(item.purchase.id, bought.purchase.id);
 /// // Continues behind this purchase, also in another process.
-/// let resumed = feed.subscribe(Selector::User("u1".parse()?), Some(&item.cursor)).await?;
+/// let resumed = feed.events(&ada, Some(item.cursor)).await?;
 /// # drop(resumed);
 /// # Ok(())
 /// # }
@@ -149,6 +150,7 @@ impl PurchaseFeed {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    #[doc(hidden)]
     pub async fn subscribe(&self, selector: Selector, after: Option<&FeedCursor>) -> Result<Subscription> {
         let shared = &self.shared;
         if shared.closed.is_cancelled() {
@@ -186,7 +188,7 @@ impl PurchaseFeed {
         self.shared.positions.positions().await
     }
 
-    /// Ends all subscriptions. Call it when the process begins to shut down.
+    /// Ends all streams of events. Call it when the process begins to shut down.
     pub fn close(&self) {
         self.shared.closed.cancel();
     }
