@@ -245,9 +245,8 @@ impl ShopClientBuilder {
 
     /// How failed calls are retried (default [`RetryPolicy::default`]): a policy, or the maximum number of retries.
     pub fn retries(mut self, retries: impl Into<RetryPolicy>) -> Self {
-        let total = self.retries.timeout;
-        self.retries = retries.into();
-        self.retries.timeout = total;
+        let before = std::mem::replace(&mut self.retries, retries.into());
+        self.retries.timeout = before.timeout;
         self
     }
 
@@ -286,9 +285,9 @@ impl ShopClientBuilder {
     /// Builds the client. It opens no connection yet.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent, a default header, the
-    /// bearer token or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
-    /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
+    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent, a default header,
+    /// the bearer token or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are
+    /// found to verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
         let (base, headers) = (self.parsed_url()?, self.default_headers()?);
         let http = match self.http.take() {

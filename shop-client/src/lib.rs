@@ -1,26 +1,48 @@
 //! A typed client of purchase tracking, for use in other services.
 //!
 //! ```no_run
-//! use shop_client::{NewPurchase, ShopClient};
+//! use shop_client::{ErrorKind, NewPurchase, Outcome, Period, ShopClient, TryStreamExt};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example() -> shop_client::Result<()> {
 //! let client = ShopClient::builder("http://localhost:3000").build()?;
-//! let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+//! let bought = match client.buy(order.clone()).await {
+//!     // The outcome is unknown: with its key, the retry is the same purchase.
+//!     Err(error) if error.outcome() == Outcome::Unknown => client.buy(order).await?,
+//!     result => result?,
+//! };
 //! println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 //!
 //! let user = client.user("u1").waiting_for(&bought.receipt);
 //! let spent = user.summary().await?;
 //! println!("{} purchases for {}", spent.count, spent.total_spent);
+//! let mut purchases = user.purchases();
+//! while let Some(purchase) = purchases.try_next().await? {
+//!     println!("{} {}", purchase.timestamp, purchase.price);
+//! }
+//!
+//! // Of everybody: facing denies it, management does not.
+//! match client.all_users().totals(Period::Month, "Z").await {
+//!     Err(error) if error.kind() == ErrorKind::Denied => println!("not for this client"),
+//!     months => println!("{:?}", months?),
+//! }
+//! let mut events = client.user("u1").events(None).await?;
+//! while let Some(event) = events.try_next().await? {
+//!     println!("{} was bought", event.purchase.id);
+//! }
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Create one client
 //!
-//! [`ShopClient::builder`] takes the address and the options: a time-out for each kind of call, a user agent, a [bearer
-//! token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it, or your own HTTP client. A
-//! client is cheap to clone; clones share connections, token and budget. [`with_retries`](ShopClient::with_retries) and
-//! [`with_timeout`](ShopClient::with_timeout) are clones for other calls, such as a batch beside requests of users.
+//! [`ShopClient::builder`] takes the address and the options: a [time-out](ShopClientBuilder::timeout), the
+//! [retries](ShopClientBuilder::retries), a user agent, a [bearer token](ShopClientBuilder::bearer_token) or a
+//! [provider](TokenProvider) that renews it, or your own HTTP client. [`ShopClient::from_env`] reads variables of the
+//! process.
+//!
+//! A client is cheap to clone; clones share connections, token and budget. [`with_retries`](ShopClient::with_retries)
+//! and [`with_timeout`](ShopClient::with_timeout) are clones for other calls, such as a batch beside requests of users.
 //!
 //! Plain http needs no certificates on the machine; https uses those of the system. No proxy is used unless you
 //! [choose](ShopClientBuilder::proxy) one.
@@ -46,7 +68,8 @@
 //! purchase, [wait for it](UserPurchases::waiting_for).
 //!
 //! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by itself after lost
-//! connections and restarts of the service; the cursor of an event continues behind it in another process.
+//! connections and restarts of the service; the cursor of an event continues behind it in another process. To miss
+//! nothing, read the [position](UserPurchases::events_position), list, and follow from that position.
 //!
 //! [`export`](ShopClient::export) streams a whole listing in one response, as purchases or as a file of CSV or NDJSON.
 //!
@@ -182,6 +205,8 @@ pub use shop_core::api::{
 pub use shop_core::feed::{FeedCursor, FeedItem};
 pub use shop_core::log::{IngestPositions, Offsets, ReasonKind, RecordPosition};
 pub use shop_core::memory;
+#[cfg(feature = "mock")]
+pub use shop_core::mockall;
 pub use shop_core::ports::{
     Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period, PurchaseEvents,
     PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,

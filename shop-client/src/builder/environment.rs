@@ -32,7 +32,8 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// Those of [`ShopClientBuilder::build`], and [`Invalid`](ErrorKind::Invalid) for a variable that is missing or wrong.
+    /// Those of [`ShopClientBuilder::build`], and [`Invalid`](ErrorKind::Invalid) for a variable that is missing or
+    /// wrong.
     #[expect(clippy::disallowed_methods, reason = "the caller asks for the variables of its process")]
     pub fn from_env() -> Result<Self> {
         ShopClientBuilder::from_variables(std::env::var_os::<&'static str>)?.build()

@@ -1,8 +1,8 @@
 //! The macros that generate one named test per case.
 
 /// One `#[tokio::test]` per case of a log, in a module with the given name. The expression creates a fresh
-/// [`LogFixture`](crate::conformance::LogFixture), whose methods `log` and `sink` return the log and a sink on it. With a preceding `if` it returns an `Option`, and the tests pass
-/// without a fixture when a server is not available.
+/// [`LogFixture`](crate::conformance::LogFixture), whose methods `log` and `sink` return the log and a sink on it. With a
+/// preceding `if` it returns an `Option`, and the tests pass without a fixture when a server is not available.
 #[macro_export]
 macro_rules! log_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -84,8 +84,8 @@ macro_rules! log_admin_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store, in a module with the given name. The expression creates a fresh store, which
-/// implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or another
+/// One `#[tokio::test]` per case of a store, in a module with the given name. The expression creates a fresh store,
+/// which implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or another
 /// [`StoreFixture`](crate::conformance::StoreFixture): `store_suite!(own_store, async { OwnStore::default() });`.
 #[macro_export]
 macro_rules! store_suite {

@@ -185,7 +185,23 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a query. Its `wait_for` polls `get`.
+    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get` and `expect_check_reads` take functions of
+    /// references. Its `wait_for` polls `get`, and so does `waiting_for` of a user; its `totals` ask `page`, and without a
+    /// range `summary`.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink, Summary};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// let mut query = MockPurchaseQuery::new();
+    /// query.expect_summary().returning(|_selector| Ok(Summary::default()));
+    /// let shop = Shop::of(MockPurchaseSink::new(), query);
+    /// assert_eq!(shop.user("u1").summary().await?.count, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[derive(Debug)]
     pub PurchaseQuery {}
 

@@ -235,8 +235,9 @@ impl UserPurchases {
         events.events(selector, after).await
     }
 
-    /// Where [`events`](Self::events) begin now. List the purchases after this call, and then follow from there: nothing
-    /// is missed in between. A program that stores the position at its first start misses nothing, whenever it ends.
+    /// Where [`events`](Self::events) begin now. List the purchases after this call, and then follow from there:
+    /// nothing is missed in between. A program that stores the position at its first start misses nothing, whenever it
+    /// ends.
     ///
     /// ```
     /// use shop_core::{ErrorKind, Shop, TryStreamExt};
