@@ -4,25 +4,28 @@
 
 use std::ops::Range;
 
-use crc32fast::Hasher;
+use rapidhash::v3::rapidhash_v3;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
+use smallvec::SmallVec;
 
-/// The CRC-32 of a row's values, continued from `seed`.
+/// A hash of a row's values, behind `seed`. Values of a usual length are not allocated.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
-    let mut hasher = Hasher::new_with_initial(seed);
+    let mut bytes: SmallVec<[u8; 192]> = SmallVec::new();
+    bytes.extend_from_slice(&seed.to_le_bytes());
     for value in values {
         match value {
-            ValueRef::Null => hasher.update(&[0]),
-            ValueRef::Integer(number) => hasher.update(&number.to_le_bytes()),
-            ValueRef::Real(number) => hasher.update(&number.to_le_bytes()),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-                hasher.update(bytes);
-                hasher.update(&bytes.len().to_le_bytes());
+            ValueRef::Null => bytes.push(0),
+            ValueRef::Integer(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+            ValueRef::Real(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+            ValueRef::Text(text) | ValueRef::Blob(text) => {
+                bytes.extend_from_slice(text);
+                bytes.extend_from_slice(&text.len().to_le_bytes());
             }
         }
     }
-    hasher.finalize()
+    let [a, b, c, d, ..] = rapidhash_v3(&bytes).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Compares the values in `columns` with the checksum in the column after them.
