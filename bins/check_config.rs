@@ -151,7 +151,7 @@ async fn state<T: Send>(
 ) -> Checked {
     let exists = !opened.to_be_made;
     let checked = if exists { check(&opened.port).await } else { Ok(()) };
-    Ok((opened.close().await, checked.map(|()| exists).map_err(CliError::from)))
+    Ok((opened.name, checked.map(|()| exists).map_err(CliError::from)))
 }
 
 /// The result of `check`, or that it takes too long.

@@ -18,15 +18,15 @@ use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
 use crate::{
-    CliError, Result, auth, check_config, commands, descriptors, ended, healthcheck, telemetry, tls, version,
+    CliError, Result, auth, backend, check_config, commands, descriptors, ended, healthcheck, telemetry, tls,
+    version,
 };
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
     // Large, with the futures of all commands in it.
     let result = Box::pin(work(service)).await;
-    #[cfg(feature = "mongodb")]
-    crate::backend::close().await;
+    backend::close().await;
     ended(result)
 }
 
@@ -184,8 +184,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Waits until the server and the background tasks have ended, accepted purchases are durable, and `ports` are closed;
-/// after `shutdown` has begun, at most for `drain`.
+/// Waits until the server and the background tasks have ended, and accepted purchases are durable; after `shutdown` has
+/// begun, at most for `drain`. Then `ports` are dropped.
 ///
 /// # Errors
 /// When the server or a background task failed.
@@ -202,7 +202,6 @@ async fn run_until_shutdown(
         shutdown.cancel();
         let flushed = ports.flush(drain).await;
         let ended = background.ended().await;
-        ports.close().await;
         served.map_err(CliError::new)?;
         flushed?;
         ended

@@ -14,7 +14,7 @@ use shop_store::embedded::{
 };
 
 use super::port::{
-    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users,
+    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users, note_opened,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -62,15 +62,15 @@ impl Backend for Embedded<'_> {
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
-        let closed = Box::pin(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), "users", closed))
+        note_opened(store.closed());
+        Ok(self.opened(EntityPorts::new(store, |store| store), "users"))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let options = self.entity_options();
         let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
-        let closed = Box::pin(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), "orders", closed))
+        note_opened(store.closed());
+        Ok(self.opened(EntityPorts::new(store, |store| store), "orders"))
     }
 
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
@@ -104,24 +104,23 @@ impl Backend for Embedded<'_> {
 
 impl Embedded<'_> {
     async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
-        EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await.map_err(CliError::about(ABOUT))
+        let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await;
+        log.inspect(|log| note_opened(log.closed())).map_err(CliError::about(ABOUT))
     }
 
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
-        let (closed, file) = (Box::pin(log.closed()), self.log_options(topic).file);
-        let topic = topic.name.to_owned();
-        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT };
-        self.opened(port, &file, closed)
+        let port = TopicLog { sink, log: Arc::new(log), topic: topic.name.to_owned(), about: ABOUT };
+        self.opened(port, &self.log_options(topic).file)
     }
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
-        let closed = Box::pin(store.closed());
-        self.opened(PurchasesStore::new(store, Durability::LocalDisk, None), FILE, closed)
+        note_opened(store.closed());
+        self.opened(PurchasesStore::new(store, Durability::LocalDisk, None), FILE)
     }
 
-    fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {
+    fn opened<T>(&self, port: T, file: &str) -> OpenPort<T> {
         let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
-        OpenPort { port, name, to_be_made: false, closed }
+        OpenPort { port, name, to_be_made: false }
     }
 
     fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {

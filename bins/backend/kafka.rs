@@ -40,7 +40,7 @@ impl Backend for Kafka<'_> {
             about: ABOUT,
         };
         let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
-        Ok(OpenPort::on_server(port, name, to_be_made))
+        Ok(OpenPort { port, name, to_be_made })
     }
 }
 

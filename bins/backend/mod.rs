@@ -22,12 +22,9 @@ use shop_core::log::LogAdmin;
 use crate::Result;
 use crate::settings::Settings;
 
-#[cfg(feature = "mongodb")]
-pub(crate) use mongodb::close;
-
 pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
-    Backend, Closed, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client,
+    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client, close,
 };
 
 /// The backend of the log, by the settings.
@@ -44,7 +41,8 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
 
 /// Opens the log of `topic` for a command: before a store, so that none is created without a log.
 pub(crate) async fn log_admin(settings: &Settings, topic: Topic<'_>) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
-    Ok(for_log(settings).log(topic).await?.map(|log| log.log.admin()))
+    let OpenPort { port, name, to_be_made } = for_log(settings).log(topic).await?;
+    Ok(OpenPort { port: port.log.admin(), name, to_be_made })
 }
 
 /// The backend of files in the data folder, if the log or the store is one.

@@ -1,6 +1,5 @@
 //! Purchases in MongoDB.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,24 +10,13 @@ use shop_core::{Error, ErrorKind};
 use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
-use super::port::{Backend, OpenPort, PurchasesStore};
+use super::port::{Backend, OpenPort, PurchasesStore, note_opened};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
 const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
 /// The pause between two questions to a name server.
 const DNS_PAUSE: Duration = Duration::from_secs(10);
-
-/// What this process has opened.
-static OPENED: Mutex<Vec<MongoStore>> = Mutex::new(Vec::new());
-
-/// Closes all stores, whatever has become of their ports: the driver panics if the runtime ends before.
-pub(crate) async fn close() {
-    let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
-    for store in opened {
-        store.close().await;
-    }
-}
 
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
@@ -42,7 +30,7 @@ impl Backend for Mongodb<'_> {
         let namespace = store.namespace();
         let unreadable = Some(store.unreadable());
         let port = PurchasesStore::new(store, Durability::Replicated, unreadable);
-        Ok(OpenPort::on_server(port, format!("MongoDB, {namespace}"), false))
+        Ok(OpenPort { port, name: format!("MongoDB, {namespace}"), to_be_made: false })
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {
@@ -75,7 +63,9 @@ impl Mongodb<'_> {
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
         let store = self.open(options).await?;
-        OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
+        let opened = store.clone();
+        // The driver panics if the runtime ends before.
+        note_opened(async move { opened.close().await });
         if let Some(command) = &self.settings.command {
             is_there(&store, command.writes()).await.map_err(CliError::about(ABOUT))?;
         }

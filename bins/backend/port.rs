@@ -1,11 +1,12 @@
 //! The interface of backends, and the ports that they open.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{BoxFuture, join_all};
 use secrecy::ExposeSecret as _;
 use shop_client::{BearerToken, RetryPolicy, ShopClient, ShopClientBuilder};
 use shop_core::Purchase;
@@ -16,6 +17,7 @@ use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
+use tokio::time::timeout;
 
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
@@ -133,8 +135,21 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// Completes when the port has been dropped and its resources are closed.
-pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+/// What completes when the ports that this process has opened are closed.
+static OPENED: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
+/// How long they may take, when the drain has timed out and a task still uses them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Lets the process wait for `closed` at its end.
+pub(super) fn note_opened(closed: impl Future<Output = ()> + Send + 'static) {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(closed));
+}
+
+/// Waits at the end of the process, when all ports are dropped, until their files and connections are closed.
+pub(crate) async fn close() {
+    let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
+    let _timed_out = timeout(CLOSE_TIMEOUT, join_all(opened)).await;
+}
 
 /// A port that was opened.
 pub(crate) struct OpenPort<T> {
@@ -143,28 +158,6 @@ pub(crate) struct OpenPort<T> {
     pub(crate) name: String,
     /// Whether it does not exist yet, and a service creates it.
     pub(crate) to_be_made: bool,
-    pub(crate) closed: Closed,
-}
-
-impl<T: Send> OpenPort<T> {
-    /// A port on a server, where nothing is to be closed.
-    pub(crate) fn on_server(port: T, name: String, to_be_made: bool) -> Self {
-        Self { port, name, to_be_made, closed: Box::pin(std::future::ready(())) }
-    }
-
-    /// The port that `narrow` returns, with the same name.
-    pub(crate) fn map<U>(self, narrow: impl FnOnce(T) -> U) -> OpenPort<U> {
-        let Self { port, name, to_be_made, closed } = self;
-        OpenPort { port: narrow(port), name, to_be_made, closed }
-    }
-
-    /// Drops the port, and waits until it is closed. Returns its name.
-    pub(crate) async fn close(self) -> String {
-        let Self { port, name, closed, .. } = self;
-        drop(port);
-        closed.await;
-        name
-    }
 }
 
 /// Makes sinks of a log.

@@ -82,7 +82,7 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T: Send>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
+fn opened<T>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
     let rows = found.taken_over.map(|rows| format!(", takes over {rows} rows")).unwrap_or_default();
-    OpenPort::on_server(port, format!("PostgreSQL, {}", name + &rows), !found.exists)
+    OpenPort { port, name: format!("PostgreSQL, {}", name + &rows), to_be_made: !found.exists }
 }

@@ -23,11 +23,11 @@ const MAX_AUDITED: usize = 1_000;
 
 pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
     let topic = named_topic(settings, command.topic.as_deref())?;
-    let log = backend::for_log(settings).log(topic).await?;
-    let admin = log.port.log.admin();
+    let log = backend::for_log(settings).log(topic).await?.port.log;
+    let admin = log.admin();
     let each =
         async |selection, options, show| each(settings, (&*admin, topic), selection, options, show).await;
-    let done = match &command.action {
+    match &command.action {
         DlqAction::Ls(selection) => each(selection, None, text::line).await,
         DlqAction::Show(selection) => each(selection, None, text::whole).await,
         DlqAction::Replay { dry_run, rate, selection, .. } => {
@@ -38,11 +38,8 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
             each(selection, Some(options), text::line).await
         }
-        DlqAction::Park { positions, note } => park(settings, &*log.port.log, topic, positions, note).await,
-    };
-    drop(admin);
-    log.close().await;
-    done
+        DlqAction::Park { positions, note } => park(settings, &*log, topic, positions, note).await,
+    }
 }
 
 /// The topic `name`; without it, the topic of purchases.
@@ -135,31 +132,25 @@ async fn park(
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;
     // Events have no id by which a store could be queried.
-    let store =
-        if topic.is_events { None } else { Some(backend::for_purchases(settings).purchases().await?) };
-    let query = store.as_ref().map(|store| &*store.port.query);
-    let found = async {
-        let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
-        let committed = admin.positions(topic.group).await?;
-        for position in positions {
-            let Some(dead_letter) = admin.parked(position, note).await? else {
-                faults.push(format!("there is no record at {position}"));
-                continue;
-            };
-            let is_passed = committed.get(&position.partition).is_some_and(|next| position.offset < *next);
-            match outcome(log, query, &dead_letter).await?.or(is_passed.then_some("processed")) {
-                Some(outcome) => faults.push(format!("{position} is {outcome}")),
-                None => dead_letters.push(dead_letter),
-            }
+    let store = match topic.is_events {
+        true => None,
+        false => Some(backend::for_purchases(settings).purchases().await?.port.query),
+    };
+    let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
+    let committed = admin.positions(topic.group).await?;
+    for position in positions {
+        let Some(dead_letter) = admin.parked(position, note).await? else {
+            faults.push(format!("there is no record at {position}"));
+            continue;
+        };
+        let is_passed = committed.get(&position.partition).is_some_and(|next| position.offset < *next);
+        match outcome(log, store.as_deref(), &dead_letter).await?.or(is_passed.then_some("processed")) {
+            Some(outcome) => faults.push(format!("{position} is {outcome}")),
+            None => dead_letters.push(dead_letter),
         }
-        CliError::if_any(faults)?;
-        Ok::<_, CliError>(log.dead_letters().put(&dead_letters).await?)
     }
-    .await;
-    if let Some(store) = store {
-        store.close().await;
-    }
-    found?;
+    CliError::if_any(faults)?;
+    log.dead_letters().put(&dead_letters).await?;
     let at = positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let parked = positions.len();
     tracing::info!(

@@ -22,11 +22,8 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
-            let store = store.map(|store| store.query);
-            let scanned = scan(Arc::clone(&store.port), &mut report).await;
-            let name = store.close().await;
-            scanned?;
-            let Report { purchases, findings, .. } = report;
+            scan(store.port.query, &mut report).await?;
+            let (Report { purchases, findings, .. }, name) = (&report, store.name);
             let text = format!("store  {name}: {purchases} purchases, unreadable {findings}");
             report.print(text, &json!({ "store": name, "purchases": purchases, "unreadable": findings }))?;
         }

@@ -22,22 +22,18 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
-            let store = backend::for_purchases(settings).purchases().await?;
-            let erased = erase.purchases(&log.name, &*log.port, &*store.port.query, &*store.port.erase).await;
-            log.close().await;
-            store.close().await;
-            erased?;
+            let store = backend::for_purchases(settings).purchases().await?.port;
+            erase.purchases(&log.name, &*log.port, &*store.query, &*store.erase).await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
             erase.report.users = u64::from(user(settings, number, *dry_run).await?);
             let log = backend::log_admin(settings, Topic::users(settings)).await?;
-            let erased = erase.user_events(&log.name, &*log.port, number).await;
-            log.close().await;
-            erased?;
+            erase.user_events(&log.name, &*log.port, number).await?;
         }
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
+            backend::close().await;
             backend::for_files(settings).vacuum().await?;
         }
         Ok::<(), CliError>(())
@@ -54,13 +50,11 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
 
 /// Erases the row of a user, or finds it in a dry run. Returns whether there was one.
 async fn user(settings: &Settings, number: UserNumber, is_dry_run: bool) -> Result<bool> {
-    let users = backend::for_entities(settings).users().await?;
-    let found = match is_dry_run {
-        true => users.port.store.get(number).await.map(|user| user.is_some()),
-        false => users.port.store.erase_user(number).await,
-    };
-    users.close().await;
-    Ok(found?)
+    let users = backend::for_entities(settings).users().await?.port.store;
+    Ok(match is_dry_run {
+        true => users.get(number).await?.is_some(),
+        false => users.erase_user(number).await?,
+    })
 }
 
 fn audit(report: &EraseReport, complete: bool) {

@@ -17,15 +17,11 @@ use crate::{CliError, Result};
 pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowFormat) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?;
     // Pages skip what cannot be read, and only the store counts it.
-    let skipped = store.port.unreadable.clone().filter(|_| user.is_some()).unwrap_or_default();
-    let store = store.map(|store| store.query);
-    let progress = progress();
-    let written = write_all(Arc::clone(&store.port), user, format, &progress).await;
-    drop(progress);
-    let name = store.close().await;
-    match written? + skipped.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        unreadable => {
+    let skipped = store.port.unreadable.filter(|_| user.is_some()).unwrap_or_default();
+    let unreadable = write_all(store.port.query, user, format, &progress()).await?;
+    match (unreadable + skipped.load(Ordering::Relaxed), store.name) {
+        (0, _) => Ok(()),
+        (unreadable, name) => {
             let what = format!("{name}: {unreadable} entries cannot be read: `management doctor` names them");
             Err(CliError::finding(what))
         }

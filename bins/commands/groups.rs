@@ -17,10 +17,8 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
         let all = "--list, --describe, --delete or --reset-offsets";
         return Err(CliError::new(format!("{message} {tool} with {all}")).usage());
     }
-    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?).await?;
-    let done = apply(&*log.port, &command.action).await;
-    log.close().await;
-    let (text, report) = done?;
+    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?).await?.port;
+    let (text, report) = apply(&*log, &command.action).await?;
     print_report(settings.json, &[], text, &report)
 }
 

@@ -30,8 +30,8 @@ pub(super) async fn run(
         progress.set_message(format!("{lines} lines read, {rejected} rejected"));
     };
     let imported = import.run(&*sink, input, &mut report, show).await;
-    drop((sink, progress));
-    let name = log.close().await;
+    drop(progress);
+    let name = log.name;
     if imported.is_ok() || report.lines > 0 {
         print_report(settings.json, &[("log", &name)], format!("log    {name}\n{report}"), &report)?;
     }

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::output::{print_report, progress};
 use super::verify;
-use crate::backend::{self, OpenPort, Topic};
+use crate::backend::{self, Topic};
 use crate::settings::{Replace, Settings};
 use crate::{CliError, Result};
 
@@ -40,33 +40,28 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         group: options.old_group.as_deref().unwrap_or(ours.group),
         ..ours
     };
-    let logs = [backend::log_admin(settings, theirs).await?, backend::log_admin(settings, ours).await?];
-    let [old, new] = [(theirs, &logs[0]), (ours, &logs[1])].map(|(topic, log)| Group { topic, log });
+    let old = Group { topic: theirs, log: backend::log_admin(settings, theirs).await?.port };
+    let new = Group { topic: ours, log: backend::log_admin(settings, ours).await?.port };
     let settle = Duration::from_secs(options.settle.into());
     let first_ends = OnceLock::new();
     let replacement = Replacement { settings, system: options.system, settle, old, new, first_ends };
-    let done = match (options.dry_run, options.back) {
+    match (options.dry_run, options.back) {
         (true, _) => replacement.survey().await,
         (false, true) => replacement.back().await,
         (false, false) => replacement.forth().await,
-    };
-    for log in logs {
-        log.close().await;
     }
-    done
 }
 
 /// A topic, and the group that consumes it.
-#[derive(Clone, Copy)]
 struct Group<'a> {
     topic: Topic<'a>,
-    log: &'a OpenPort<Arc<dyn LogAdmin>>,
+    log: Arc<dyn LogAdmin>,
 }
 
 impl Group<'_> {
     /// The number of records that the group has not read, and the end of the topic.
     async fn lag(&self) -> shop_core::Result<(u64, u64)> {
-        let partitions = Consumed::by(self.topic.group, &*self.log.port).await?;
+        let partitions = Consumed::by(self.topic.group, &*self.log).await?;
         let (lag, end) = (partitions.iter().map(|at| at.lag), partitions.iter().map(|at| at.end));
         Ok((lag.sum(), end.sum()))
     }
@@ -74,15 +69,15 @@ impl Group<'_> {
     /// The members by whether they are ours.
     async fn members(&self, settings: &Settings) -> shop_core::Result<(Vec<String>, Vec<String>)> {
         let ours = settings.kafka_client_id.as_deref().unwrap_or("shop-management");
-        let members = self.log.port.members(self.topic.group).await?;
+        let members = self.log.members(self.topic.group).await?;
         Ok(members.into_iter().partition(|member| member == ours))
     }
 
     /// Whether the newest record was written by one of our services.
     async fn is_written_by_us(&self) -> shop_core::Result<bool> {
         let mut newest = None;
-        for at in Consumed::by(self.topic.group, &*self.log.port).await?.iter().filter(|at| at.end > 0) {
-            let found = self.log.port.find(at.partition, at.end - 1).await?;
+        for at in Consumed::by(self.topic.group, &*self.log).await?.iter().filter(|at| at.end > 0) {
+            let found = self.log.find(at.partition, at.end - 1).await?;
             newest =
                 newest.max(found.map(|(_, record)| (record.time, record.headers.contains(header::SCHEMA))));
         }
@@ -164,20 +159,20 @@ impl Replacement<'_> {
     }
 
     async fn documents(&self) -> Result<(String, u64, Odd)> {
-        let store = backend::for_purchases(self.settings).purchases().await?.map(|store| store.query);
+        let store = backend::for_purchases(self.settings).purchases().await?;
         let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
-        let mut batches = pin!(Arc::clone(&store.port).scan_batches());
+        let mut batches = pin!(store.port.query.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             purchases += batch.purchases.len() as u64;
             batch.unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));
             progress.set_message(format!("{purchases} purchases read"));
         }
-        Ok((store.close().await, purchases, odd))
+        Ok((store.name, purchases, odd))
     }
 
     async fn records(&self) -> Result<(u64, Odd)> {
         let (progress, mut odd, mut records) = (progress(), Odd::default(), 0);
-        let mut batches = self.old.log.port.scan().await?;
+        let mut batches = self.old.log.scan().await?;
         while let Some(batch) = batches.try_next().await? {
             records += batch.records.len() as u64;
             for record in batch.records.iter().filter(|record| !record.is_erased()) {
@@ -235,11 +230,12 @@ impl Replacement<'_> {
             self.say(&step)?;
             match seen {
                 Seen::Migrated => super::migrate(self.settings).await?,
-                Seen::Verified if self.is_by_new_topic() => {
-                    self.verify(self.old).await?;
-                    self.verify(self.new).await?;
+                Seen::Verified => {
+                    self.verify(self.old.topic).await?;
+                    if self.is_by_new_topic() {
+                        self.verify(self.new.topic).await?;
+                    }
                 }
-                Seen::Verified => self.verify(self.old).await?,
                 seen => self.wait(seen).await?,
             }
         }
@@ -266,9 +262,9 @@ impl Replacement<'_> {
         )
     }
 
-    async fn verify(&self, group: Group<'_>) -> Result<()> {
+    async fn verify(&self, topic: Topic<'_>) -> Result<()> {
         let options = VerifyOptions::default().quiet_period(self.settle).skip_undecodable(true);
-        verify::run(self.settings, group.topic, options).await
+        verify::run(self.settings, topic, options).await
     }
 
     fn say(&self, step: &str) -> Result<()> {
@@ -302,11 +298,11 @@ impl Replacement<'_> {
 
     /// Whether it is seen now, and what is.
     async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
-        let (old, new) = (self.old, self.new);
+        let (old, new) = (&self.old, &self.new);
         Ok(match seen {
             // The old facing goes on writing.
             Seen::Read if !self.is_by_new_topic() => {
-                let consumed = Consumed::by(old.topic.group, &*old.log.port).await?;
+                let consumed = Consumed::by(old.topic.group, &*old.log).await?;
                 let ends = || consumed.iter().map(|at| (at.partition, at.end)).collect();
                 let ends = self.first_ends.get_or_init(ends);
                 let behind = |at: &Consumed| {
@@ -325,11 +321,8 @@ impl Replacement<'_> {
             Seen::NoOldMember | Seen::OurMember | Seen::NoMember => {
                 let group = if seen == Seen::NoOldMember { old } else { new };
                 let (ours, theirs) = group.members(self.settings).await?;
-                let is_seen = match seen {
-                    Seen::NoOldMember => theirs.is_empty(),
-                    Seen::OurMember => !ours.is_empty() && theirs.is_empty(),
-                    _ => ours.is_empty() && theirs.is_empty(),
-                };
+                let is_seen = theirs.is_empty()
+                    && (seen == Seen::NoOldMember || ours.is_empty() == (seen == Seen::NoMember));
                 let members = [&ours[..], &theirs[..]].concat();
                 (is_seen, format!("group {} has the members {members:?}", group.topic.group))
             }

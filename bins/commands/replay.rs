@@ -40,12 +40,9 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;
-    let store = opening.await?.map(|store| store.projection);
-    let progress = progress();
-    let replayed = apply_all(&*log.port, &*store.port, &progress).await;
-    drop(progress);
-    let (log, store) = (log.close().await, store.close().await);
-    let counters = replayed?;
+    let store = opening.await?;
+    let counters = apply_all(&*log.port, &*store.port.projection, &progress()).await?;
+    let (log, store) = (log.name, store.name);
     let ReplayCounters { records, new, known, skipped } = counters;
     let text = format!(
         "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, skipped {skipped}"

@@ -111,13 +111,12 @@ struct TopicStatus<'a> {
 
 impl<'a> TopicStatus<'a> {
     async fn read(settings: &Settings, topic: Topic<'a>) -> Result<Self> {
-        let log = backend::log_admin(settings, topic).await?;
+        let log = backend::log_admin(settings, topic).await?.port;
         let read = async {
-            let partitions = Consumed::by(topic.group, &*log.port).await?;
-            Ok(Self { topic, log: Inspection::of(&*log.port).await?, partitions })
+            let partitions = Consumed::by(topic.group, &*log).await?;
+            Ok(Self { topic, log: Inspection::of(&*log).await?, partitions })
         };
         let read = timeout(READ_TIMEOUT, read).await;
-        log.close().await;
         read.unwrap_or_else(|_elapsed| Err(CliError::new(format!("not read within {READ_TIMEOUT:?}"))))
     }
 

@@ -1,7 +1,5 @@
 //! `management verify`: checks the store against the log.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
@@ -17,17 +15,13 @@ const OLDER_STORE: &str =
 
 pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: VerifyOptions) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;
-    let store = backend::for_purchases(settings).purchases().await?.map(|store| store.query);
+    let store = backend::for_purchases(settings).purchases().await?;
     options.retained_from = settings.purchases_retained_from();
-    let verify = Verify::new(Arc::clone(&store.port), options);
-    let verified = run_with_progress(&verify, &*log.port).await;
-    drop(verify);
-    let first_offset = log.port.first_offset();
-    let (log, store) = (log.close().await, store.close().await);
-    let verified = verified?;
+    let verified = run_with_progress(&Verify::new(store.port.query, options), &*log.port).await?;
+    let result = text(&verified, log.port.first_offset());
+    let (log, store) = (log.name, store.name);
     let VerifyReport { records, purchases, .. } = verified;
     let written = verified.written.map_or_else(String::new, |count| format!(", {count} ever written"));
-    let result = text(&verified, first_offset);
     let text =
         format!("log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}");
     print_report(settings.json, &[("log", &log), ("store", &store)], text, &json(&verified))?;

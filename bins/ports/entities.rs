@@ -12,9 +12,9 @@ use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 use shop_http::{DeadLetterLog, EntityRole, Metrics};
 
-use super::{Background, dead_letters, note};
+use super::{Background, dead_letters};
 use crate::Result;
-use crate::backend::{self, Backend, Closed, EntityPorts, Topic, TopicLog, client};
+use crate::backend::{self, Backend, EntityPorts, Topic, TopicLog, client};
 use crate::settings::Settings;
 
 /// Users or orders. They consume the events `R` of the other.
@@ -82,11 +82,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn EntityStore<Order>, User>>);
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(
-    settings: &Settings,
-    logs: &dyn Backend,
-    closed: &mut Vec<Closed>,
-) -> Result<Entities> {
+pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = &settings.users_url {
         users = Some(Entity::remote(Arc::new(client(url, settings).await?.users())));
@@ -98,16 +94,16 @@ pub(super) async fn open(
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
-    let user_events = note(logs.log(Topic::users(settings)).await?, closed);
-    let order_events = note(logs.log(Topic::orders(settings)).await?, closed);
+    let user_events = logs.log(Topic::users(settings)).await?.port;
+    let order_events = logs.log(Topic::orders(settings)).await?.port;
     if keeps_users {
-        let rows = note(backend::for_entities(settings).users().await?, closed);
+        let rows = backend::for_entities(settings).users().await?.port;
         let EntityPorts { store, outbox, projection } = rows;
         let rows = EntityPorts { store: store as Arc<dyn UserStore>, outbox, projection };
         users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
     }
     if keeps_orders {
-        let rows = note(backend::for_entities(settings).orders().await?, closed);
+        let rows = backend::for_entities(settings).orders().await?.port;
         orders = Some(Entity::local(rows, &order_events, &user_events, &settings.orders_group_id));
     }
     Ok((users, orders))

@@ -15,7 +15,7 @@ use shop_core::users::{User, UserStore};
 use shop_http::{DeadLetterLog, Metrics, Parts, ServiceKind};
 
 use crate::Result;
-use crate::backend::{self, Closed, OpenPort, TopicLog};
+use crate::backend::{self, TopicLog};
 use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
 use entities::Entity;
@@ -29,7 +29,6 @@ pub(crate) struct Ports {
     purchases: Option<Purchases>,
     users: Option<Entity<dyn UserStore, Order>>,
     orders: Option<Entity<dyn EntityStore<Order>, User>>,
-    closed: Vec<Closed>,
 }
 
 impl Ports {
@@ -45,9 +44,9 @@ impl Ports {
         let logs = &*backend::for_log(settings);
         let mut ports = Self::default();
         if settings.has(ProcessRole::Purchases) {
-            ports.purchases = Some(purchases::open(settings, logs, &mut ports.closed).await?);
+            ports.purchases = Some(purchases::open(settings, logs).await?);
         }
-        (ports.users, ports.orders) = entities::open(settings, logs, &mut ports.closed).await?;
+        (ports.users, ports.orders) = entities::open(settings, logs).await?;
         Ok(ports)
     }
 
@@ -105,24 +104,9 @@ impl Ports {
             None => Ok(()),
         }
     }
-
-    /// Drops all ports, and waits until they are closed.
-    pub(crate) async fn close(mut self) {
-        let closed = std::mem::take(&mut self.closed);
-        drop(self);
-        for port in closed {
-            port.await;
-        }
-    }
 }
 
 /// The dead letters of `log`, whose records are of type `of`.
 fn dead_letters(log: &TopicLog, of: RecordType) -> DeadLetterLog {
     DeadLetterLog::new(&*log.topic, of, Arc::clone(&log.log))
-}
-
-/// Returns the opened port, and adds its completion to `closed`.
-fn note<T>(opened: OpenPort<T>, closed: &mut Vec<Closed>) -> T {
-    closed.push(opened.closed);
-    opened.port
 }

@@ -14,8 +14,8 @@ use shop_core::{Purchase, SystemClockFrom, Timestamp};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 use tracing::Span;
 
-use super::{Background, dead_letters, note};
-use crate::backend::{self, Backend, Closed, PurchasesStore, Topic, TopicLog, client};
+use super::{Background, dead_letters};
+use crate::backend::{self, Backend, PurchasesStore, Topic, TopicLog, client};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, traces};
@@ -39,19 +39,15 @@ pub(super) struct Purchases {
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(
-    settings: &Settings,
-    logs: &dyn Backend,
-    closed: &mut Vec<Closed>,
-) -> Result<Purchases> {
+pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purchases> {
     let topic = Topic::purchases(settings);
     let (log, mut store) = match logs.log_and_purchases(topic).await? {
-        Some((log, store)) => (note(log, closed), Some(note(store, closed))),
-        None => (note(logs.log(topic).await?, closed), None),
+        Some((log, store)) => (log.port, Some(store.port)),
+        None => (logs.log(topic).await?.port, None),
     };
     let is_needed = settings.ingests() || settings.management_url.is_none();
     if is_needed && store.is_none() {
-        store = Some(note(backend::for_purchases(settings).purchases().await?, closed));
+        store = Some(backend::for_purchases(settings).purchases().await?.port);
     } else if store.is_none() && settings.kafka_bootstrap_servers.is_none() {
         tracing::warn!(
             "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
