@@ -131,7 +131,7 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
         Kind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
             state(store, |port| {
-                async move { port.store.check().await.and(port.query.check_reads().await) }.boxed()
+                async move { port.store.check().await.and(port.store.check_reads().await) }.boxed()
             })
             .await
         }

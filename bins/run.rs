@@ -65,7 +65,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         metrics.count_dropped_lines(Arc::clone(dropped), Arc::clone(is_failing));
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
-    let router = routes(ports.parts(service, metrics)?);
+    let router = routes(ports.parts(service, metrics));
     let router = authenticator.into_iter().fold(router, RouterBuilder::authenticate);
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;

@@ -115,7 +115,8 @@ impl Embedded<'_> {
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
         note_opened(store.closed());
-        self.opened(PurchasesStore::new(store, Durability::LocalDisk, None), FILE)
+        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
+        self.opened(PurchasesStore { store, durability, unreadable: None }, FILE)
     }
 
     fn opened<T>(&self, port: T, file: &str) -> OpenPort<T> {

@@ -24,7 +24,8 @@ use crate::settings::Settings;
 
 pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
-    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Topic, TopicLog, authorized, client, close,
+    Backend, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic, TopicLog, authorized,
+    client, close,
 };
 
 /// The backend of the log, by the settings.

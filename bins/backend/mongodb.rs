@@ -1,5 +1,6 @@
 //! Purchases in MongoDB.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,10 +28,9 @@ pub(super) struct Mongodb<'a> {
 impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = self.connect().await?;
-        let namespace = store.namespace();
-        let unreadable = Some(store.unreadable());
-        let port = PurchasesStore::new(store, Durability::Replicated, unreadable);
-        Ok(OpenPort { port, name: format!("MongoDB, {namespace}"), to_be_made: false })
+        let (name, unreadable) = (format!("MongoDB, {}", store.namespace()), Some(store.unreadable()));
+        let port = PurchasesStore { store: Arc::new(store), durability: Durability::Replicated, unreadable };
+        Ok(OpenPort { port, name, to_be_made: false })
     }
 
     async fn migrate(&self) -> Result<serde_json::Value> {

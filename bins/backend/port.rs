@@ -181,26 +181,17 @@ impl TopicLog {
     }
 }
 
-/// A store of purchases, with all its ports.
+/// All ports of a store of purchases.
+pub(crate) trait Purchases: PurchaseStore + PurchaseQuery + PurchaseErase {}
+
+impl<S: PurchaseStore + PurchaseQuery + PurchaseErase> Purchases for S {}
+
+/// A store of purchases.
 pub(crate) struct PurchasesStore {
-    pub(crate) store: Arc<dyn PurchaseStore>,
-    pub(crate) query: Arc<dyn PurchaseQuery>,
-    pub(crate) erase: Arc<dyn PurchaseErase>,
+    pub(crate) store: Arc<dyn Purchases>,
     pub(crate) durability: Durability,
     /// The number of documents or rows read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
-}
-
-impl PurchasesStore {
-    pub(super) fn new<S: PurchaseStore + PurchaseQuery + PurchaseErase>(
-        store: S,
-        durability: Durability,
-        unreadable: Option<Arc<AtomicU64>>,
-    ) -> Self {
-        let store = Arc::new(store);
-        let (query, erase) = (Arc::clone(&store), Arc::clone(&store));
-        Self { store, query, erase, durability, unreadable }
-    }
 }
 
 /// A store of users from which they can be erased.

@@ -1,5 +1,7 @@
 //! Stores in PostgreSQL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::entity::EntityStore;
@@ -29,7 +31,7 @@ impl Backend for Postgres<'_> {
         let found = self.found(store.inspect()).await?;
         let (name, unreadable) = (store.name().to_owned(), Some(store.unreadable()));
         // What the standbys have depends on the settings of the server.
-        let port = PurchasesStore::new(store, Durability::LocalDisk, unreadable);
+        let port = PurchasesStore { store: Arc::new(store), durability: Durability::LocalDisk, unreadable };
         Ok(opened(name, &found, port))
     }
 

@@ -8,12 +8,12 @@ use shop_core::log::{
     DeadLetter, Log, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution, ResolveOptions,
     resolve,
 };
-use shop_core::ports::{Lookup, PurchaseQuery};
+use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
 use super::output::{print, print_report, progress};
 use super::text;
-use crate::backend::{self, Topic};
+use crate::backend::{self, Purchases, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -134,7 +134,7 @@ async fn park(
     // Events have no id by which a store could be queried.
     let store = match topic.is_events {
         true => None,
-        false => Some(backend::for_purchases(settings).purchases().await?.port.query),
+        false => Some(backend::for_purchases(settings).purchases().await?.port.store),
     };
     let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
     let committed = admin.positions(topic.group).await?;
@@ -162,7 +162,7 @@ async fn park(
 /// Why the record of `dead_letter` needs none; `None` if it needs one.
 async fn outcome(
     log: &dyn Log,
-    store: Option<&dyn PurchaseQuery>,
+    store: Option<&dyn Purchases>,
     dead_letter: &DeadLetter,
 ) -> Result<Option<&'static str>> {
     let DeadLetter { record, partition, .. } = dead_letter;

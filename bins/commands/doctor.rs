@@ -22,7 +22,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
-            scan(store.port.query, &mut report).await?;
+            scan(store.port.store, &mut report).await?;
             let (Report { purchases, findings, .. }, name) = (&report, store.name);
             let text = format!("store  {name}: {purchases} purchases, unreadable {findings}");
             report.print(text, &json!({ "store": name, "purchases": purchases, "unreadable": findings }))?;

@@ -22,8 +22,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
-            let store = backend::for_purchases(settings).purchases().await?.port;
-            erase.purchases(&log.name, &*log.port, &*store.query, &*store.erase).await?;
+            let store = backend::for_purchases(settings).purchases().await?.port.store;
+            erase.purchases(&log.name, &*log.port, &*store, &*store).await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
             erase.report.users = u64::from(user(settings, number, *dry_run).await?);

@@ -18,7 +18,7 @@ pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowF
     let store = backend::for_purchases(settings).purchases().await?;
     // Pages skip what cannot be read, and only the store counts it.
     let skipped = store.port.unreadable.filter(|_| user.is_some()).unwrap_or_default();
-    let unreadable = write_all(store.port.query, user, format, &progress()).await?;
+    let unreadable = write_all(store.port.store, user, format, &progress()).await?;
     match (unreadable + skipped.load(Ordering::Relaxed), store.name) {
         (0, _) => Ok(()),
         (unreadable, name) => {

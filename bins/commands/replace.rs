@@ -161,7 +161,7 @@ impl Replacement<'_> {
     async fn documents(&self) -> Result<(String, u64, Odd)> {
         let store = backend::for_purchases(self.settings).purchases().await?;
         let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
-        let mut batches = pin!(store.port.query.scan_batches());
+        let mut batches = pin!(store.port.store.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             purchases += batch.purchases.len() as u64;
             batch.unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));

@@ -17,7 +17,7 @@ pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: Veri
     let log = backend::log_admin(settings, topic).await?;
     let store = backend::for_purchases(settings).purchases().await?;
     options.retained_from = settings.purchases_retained_from();
-    let verified = run_with_progress(&Verify::new(store.port.query, options), &*log.port).await?;
+    let verified = run_with_progress(&Verify::new(store.port.store, options), &*log.port).await?;
     let result = text(&verified, log.port.first_offset());
     let (log, store) = (log.name, store.name);
     let VerifyReport { records, purchases, .. } = verified;

@@ -74,12 +74,9 @@ impl Ports {
     }
 
     /// The parts of the service's router.
-    ///
-    /// # Errors
-    /// When purchases have neither a log nor a store to be written to.
-    pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Result<Parts> {
-        let purchases = self.purchases.as_ref().map(Purchases::role);
-        let mut parts = Parts::new(service, purchases.transpose()?);
+    pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Parts {
+        let purchases = self.purchases.as_ref().map(|purchases| purchases.role.clone());
+        let mut parts = Parts::new(service, purchases);
         parts.metrics = metrics;
         if let Some(purchases) = &self.purchases {
             parts.clock = Arc::new(purchases.clock);
@@ -91,7 +88,7 @@ impl Ports {
         if service == ServiceKind::Management {
             parts.dead_letters.extend(of_users.into_iter().chain(of_orders));
         }
-        Ok(parts)
+        parts
     }
 
     /// Rejects new purchases, and waits until the accepted ones are durable, at most for `drain`.
@@ -99,8 +96,8 @@ impl Ports {
     /// # Errors
     /// When some are not durable by then.
     pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
-        match self.purchases.as_ref().and_then(|purchases| purchases.sink.as_ref()) {
-            Some(sink) => Ok(sink.close(drain).await?),
+        match &self.purchases {
+            Some(purchases) => Ok(purchases.role.sink.close(drain).await?),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::OptionFuture;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
-use shop_core::ingest::{BatchReport, Ingest, IngestMonitor, IngestObserver};
+use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::{Batch, GroupPositions, IngestPositions};
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::record::{Record as _, decode};
@@ -22,16 +22,11 @@ use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
 pub(super) struct Purchases {
-    /// Publishes to the log, in facing.
-    pub(super) sink: Option<Arc<dyn PurchaseSink>>,
-    pub(super) log: TopicLog,
+    /// What is served: facing publishes to the log, management writes straight into its store.
+    pub(super) role: PurchasesRole,
+    log: TopicLog,
     /// The store, if this service has one.
     store: Option<PurchasesStore>,
-    /// Reads listings.
-    query: Arc<dyn PurchaseQuery>,
-    /// Which of the ports are files of this process.
-    local: LocalPorts,
-    ingest: Option<IngestMonitor>,
     /// The purchases that become visible.
     feed: PurchaseFeed,
     /// The time of new purchases: with a retention, not before the last that it has seen.
@@ -65,39 +60,31 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
             }
             (None, Some(store)) => {
                 let positions = GroupPositions::new(Arc::clone(&admin), &settings.purchases_group_id);
-                (Arc::clone(&store.query), Arc::new(positions))
+                (Arc::clone(&store.store) as _, Arc::new(positions))
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),
         };
-    let sink = (settings.service == ServiceKind::Facing).then(|| (log.sink)());
-    let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
+    let is_facing = settings.service == ServiceKind::Facing;
+    let sink: Arc<dyn PurchaseSink> = match &store {
+        Some(store) if !is_facing => {
+            Arc::new(StoreSink::new(Arc::clone(&store.store) as _, store.durability))
+        }
+        _ => (log.sink)(),
+    };
+    let mut role = PurchasesRole::new(sink, query);
+    role.local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
+    role.feed = Some(feed.clone());
+    // Clients reach facing.
+    role.log = (!is_facing).then(|| dead_letters(&log, Purchase::TYPE));
     let retained = store.as_ref().filter(|_| settings.purchase_retention.is_some());
-    let seen = OptionFuture::from(retained.map(|store| store.erase.last_seen())).await;
+    let seen = OptionFuture::from(retained.map(|store| store.store.last_seen())).await;
     // Without it while the server of the store is unavailable.
     let clock = SystemClockFrom(seen.and_then(Result::ok).flatten().unwrap_or(Timestamp::MIN));
-    Ok(Purchases { sink, log, store, query, local, ingest: None, feed, clock })
+    Ok(Purchases { role, log, store, feed, clock })
 }
 
 impl Purchases {
-    /// The role of purchases: facing publishes them to the log, management writes them straight into its store.
-    ///
-    /// # Errors
-    /// When there is neither.
-    pub(super) fn role(&self) -> Result<PurchasesRole> {
-        let sink = match (&self.sink, &self.store) {
-            (Some(sink), _) => Arc::clone(sink),
-            (None, Some(store)) => Arc::new(StoreSink::new(Arc::clone(&store.store), store.durability)),
-            (None, None) => return Err(CliError::new("management needs a store")),
-        };
-        let mut role = PurchasesRole::new(sink, Arc::clone(&self.query));
-        (role.ingest, role.local) = (self.ingest.clone(), self.local);
-        role.feed = Some(self.feed.clone());
-        // Clients reach facing.
-        role.log = self.sink.is_none().then(|| dead_letters(&self.log, Purchase::TYPE));
-        Ok(role)
-    }
-
     /// Starts ingest, if the settings enable it: joins the consumer group.
     pub(super) fn start(
         &mut self,
@@ -132,13 +119,13 @@ impl Purchases {
             }));
             // A store in the file of its log is lost with it.
             let is_apart = settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
-            let (group, query) = (settings.purchases_group_id.clone(), Arc::clone(&store.query));
+            let (group, query) = (settings.purchases_group_id.clone(), Arc::clone(&store.store));
             let spot_check = SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
             let monitor = background.ingest(ingest, &self.log, metrics, is_apart.then_some(spot_check));
             background.sample(monitor.clone(), self.feed.clone(), metrics);
-            self.ingest = Some(monitor);
+            self.role.ingest = Some(monitor);
             if let Some(keep) = settings.purchase_retention {
-                let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));
+                let retention = Retention::new(Arc::clone(&store.store) as _, RetentionOptions::new(keep));
                 metrics.count_expired(retention.monitor());
                 background.until_shutdown(async move { retention.run().await });
             }
