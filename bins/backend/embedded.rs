@@ -13,6 +13,7 @@ use shop_store::embedded::{
     EmbeddedUsers, FILE, check_integrity,
 };
 
+use super::places::Kind;
 use super::port::{
     Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users, note_opened,
 };
@@ -63,14 +64,14 @@ impl Backend for Embedded<'_> {
         let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         note_opened(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), "users"))
+        Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Users))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let options = self.entity_options();
         let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         note_opened(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), "orders"))
+        Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Orders))
     }
 
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
@@ -89,16 +90,15 @@ impl Backend for Embedded<'_> {
         embedded::vacuum(&self.0.data_dir).await.map_err(CliError::about(ABOUT))
     }
 
-    fn log_file(&self, topic: Topic<'_>) -> Option<PathBuf> {
-        self.store_file(&self.log_options(topic).file)
-    }
-
-    fn store_file(&self, name: &str) -> Option<PathBuf> {
+    fn file(&self, part: Kind<'_>) -> Option<PathBuf> {
+        let name = match part {
+            Kind::Log(topic) => self.log_options(topic).file,
+            Kind::Purchases => FILE.to_owned(),
+            Kind::Users => "users".to_owned(),
+            Kind::Orders => "orders".to_owned(),
+            Kind::Service(_) => return None,
+        };
         Some(self.0.data_dir.join(format!("{name}.db")))
-    }
-
-    fn purchases_file(&self) -> Option<PathBuf> {
-        self.store_file(FILE)
     }
 }
 
@@ -110,31 +110,29 @@ impl Embedded<'_> {
 
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
         let port = TopicLog { sink, log: Arc::new(log), topic: topic.name.to_owned(), about: ABOUT };
-        self.opened(port, &self.log_options(topic).file)
+        self.opened(port, Kind::Log(topic))
     }
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
         note_opened(store.closed());
         let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        self.opened(PurchasesStore { store, durability, unreadable: None }, FILE)
+        self.opened(PurchasesStore { store, durability, unreadable: None }, Kind::Purchases)
     }
 
-    fn opened<T>(&self, port: T, file: &str) -> OpenPort<T> {
-        let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
+    fn opened<T>(&self, port: T, part: Kind<'_>) -> OpenPort<T> {
+        let name = format!("embedded, {}", self.file(part).unwrap_or_default().display());
         OpenPort { port, name, to_be_made: false }
     }
 
     fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {
-        let mut options = match topic.is_events {
-            true => EmbeddedLogOptions::for_events(topic.name),
-            false => EmbeddedLogOptions::default(),
-        };
+        let mut options = EmbeddedLogOptions::for_events(topic.name);
         if !topic.is_events {
+            options = EmbeddedLogOptions::default();
+            topic.name.clone_into(&mut options.topic);
             options.retention = self.0.log_retention.unwrap_or(options.retention);
             options.max_file_bytes = self.0.log_max_size;
             options.feeds = self.0.fed_store().unwrap_or(options.feeds);
         }
-        topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();
         options
     }

@@ -51,13 +51,13 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
         let brokers = settings.kafka_bootstrap_servers.as_ref();
         let postgres = settings.postgres_url.as_ref();
         let (server, file) = match kind {
-            Kind::Log(topic) => {
-                (brokers.map(|brokers| format!("Kafka at {brokers}")), for_log(settings).log_file(topic))
+            Kind::Log(_) => {
+                (brokers.map(|brokers| format!("Kafka at {brokers}")), for_log(settings).file(kind))
             }
-            Kind::Purchases => (settings.store_address(), for_purchases(settings).purchases_file()),
+            Kind::Purchases => (settings.store_address(), for_purchases(settings).file(kind)),
             Kind::Users | Kind::Orders => {
                 let address = postgres.map(|url| Settings::address(url.expose_secret()));
-                (address, for_entities(settings).store_file(what))
+                (address, for_entities(settings).file(kind))
             }
             Kind::Service(url) => (Some(url.to_owned()), None),
         };

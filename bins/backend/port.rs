@@ -19,6 +19,7 @@ use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
+use super::places::Kind;
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
 
@@ -84,18 +85,8 @@ pub(crate) trait Backend: Send + Sync {
         Ok(())
     }
 
-    /// The file of a topic's log, if it has one.
-    fn log_file(&self, _topic: Topic<'_>) -> Option<PathBuf> {
-        None
-    }
-
-    /// The file of the purchases, if they have one.
-    fn purchases_file(&self) -> Option<PathBuf> {
-        None
-    }
-
-    /// The file of the store `name`, if it has one.
-    fn store_file(&self, _name: &str) -> Option<PathBuf> {
+    /// The file of a part, if it has one.
+    fn file(&self, _part: Kind<'_>) -> Option<PathBuf> {
         None
     }
 }

@@ -12,7 +12,7 @@ use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
 
 use super::output::{print_report, progress};
-use crate::backend::{self, Topic};
+use crate::backend::{self, Kind, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -73,9 +73,9 @@ async fn check_files(settings: &Settings, report: &mut Report) -> Result<()> {
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
-    let logs = topics.iter().filter_map(|topic| log.log_file(*topic));
-    let stores = ["users", "orders"].iter().filter_map(|name| store.store_file(name));
-    logs.chain(store.purchases_file()).chain(stores).filter(|file| file.exists()).collect()
+    let logs = topics.into_iter().filter_map(|topic| log.file(Kind::Log(topic)));
+    let stores = [Kind::Purchases, Kind::Users, Kind::Orders].into_iter().filter_map(|part| store.file(part));
+    logs.chain(stores).filter(|file| file.exists()).collect()
 }
 
 async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
+use shop_core::{Clock as _, SystemClock};
 
 use super::output::{print_report, progress};
 use crate::backend::{self, Topic};
@@ -16,7 +17,7 @@ const OLDER_STORE: &str =
 pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: VerifyOptions) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;
     let store = backend::for_purchases(settings).purchases().await?;
-    options.retained_from = settings.purchases_retained_from();
+    options.retained_from = settings.purchase_retention.map(|keep| SystemClock.now().saturating_sub(keep));
     let verified = run_with_progress(&Verify::new(store.port.store, options), &*log.port).await?;
     let result = text(&verified, log.port.first_offset());
     let (log, store) = (log.name, store.name);

@@ -35,7 +35,6 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
-use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{AccessLog, CorsOrigins, HttpOptions};
 
 use crate::{CliError, Result};
@@ -167,11 +166,6 @@ impl Settings {
         self.command.is_none() && !self.variables.check_config
     }
 
-    /// The time before which purchases are deleted, if they are.
-    pub(crate) fn purchases_retained_from(&self) -> Option<Timestamp> {
-        self.purchase_retention.map(|keep| SystemClock.now().saturating_sub(keep))
-    }
-
     /// Whether this process runs ingest.
     pub(crate) fn ingests(&self) -> bool {
         self.ingest.unwrap_or(self.management_url.is_none())
@@ -215,7 +209,10 @@ impl Settings {
         let port = || {
             // The image has one health check for both services.
             let container = self.healthcheck.then(service::from_container).flatten();
-            service::default_port(container.unwrap_or(self.service))
+            match container.unwrap_or(self.service) {
+                ServiceKind::Facing => 3000,
+                ServiceKind::Management => 3001,
+            }
         };
         HostPort { host: self.host.trim_matches(['[', ']']).to_owned(), port: self.port.unwrap_or_else(port) }
     }
@@ -324,11 +321,7 @@ impl Settings {
 
     /// Whether purchases are listed from a file of this process.
     pub(crate) const fn has_local_store(&self) -> bool {
-        !self.has_store_server() && self.variables.management_url.is_none()
-    }
-
-    /// Whether stores are on a server.
-    pub(crate) const fn has_store_server(&self) -> bool {
-        self.variables.mongodb_uri.is_some() || self.variables.postgres_url.is_some()
+        let Variables { mongodb_uri, postgres_url, management_url, .. } = &self.variables;
+        mongodb_uri.is_none() && postgres_url.is_none() && management_url.is_none()
     }
 }

@@ -4,14 +4,6 @@ use std::fs;
 
 pub use shop_http::ServiceKind;
 
-/// The port that a service listens on by default.
-pub(super) const fn default_port(service: ServiceKind) -> u16 {
-    match service {
-        ServiceKind::Facing => 3000,
-        ServiceKind::Management => 3001,
-    }
-}
-
 /// The service of process 1, in a container of the image: its health check is the same for both services. `None`
 /// elsewhere.
 pub(super) fn from_container() -> Option<ServiceKind> {
