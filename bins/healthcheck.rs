@@ -11,11 +11,9 @@ use crate::{CliError, Result, tls};
 /// When it does not respond, or is not ready.
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
-    let checked = match client(settings, &url)?.build() {
-        Ok(client) => client.check_process().await,
-        Err(error) => Err(error),
-    };
-    checked.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
+    let client = client(settings, &url)?.build();
+    let checked = async { client?.check_process().await };
+    checked.await.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }
 
 /// A client of the service with these settings, at its probes.

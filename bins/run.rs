@@ -168,13 +168,9 @@ async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
         CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
     };
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for address in tokio::net::lookup_host((host, port)).await.map_err(failed)? {
-        match listen(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
+    let mut listeners = tokio::net::lookup_host((host, port)).await.map_err(failed)?.map(listen);
+    let first = listeners.find_map(|listener| listener.map_err(|error| last = error).ok());
+    first.ok_or_else(|| failed(last))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -146,8 +146,7 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        let files = values.into_iter().filter_map(|(name, given)| Some((name, given.file?)));
-        let secret_files = files.collect();
+        let secret_files = values.into_iter().filter_map(|(name, given)| Some((name, given.file?))).collect();
         Ok(Self { service, command, in_effect, empty, variables, kafka_properties, secret_files })
     }
 

@@ -18,17 +18,13 @@ impl Secret {
     /// The secret that is in the file now, or else the one at the start of the process.
     pub(crate) fn current(&self) -> SecretString {
         let Some(path) = &self.file else { return self.at_start.clone() };
-        match fs::read_to_string(path) {
-            Ok(text) if !text.trim().is_empty() => without_line_end(&text).into(),
-            Ok(_) => {
-                tracing::warn!(file = %path.display(), "the file of a secret is empty: the one at the start is used");
-                self.at_start.clone()
-            }
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "a secret cannot be read: the one at the start is used");
-                self.at_start.clone()
-            }
-        }
+        let error = match fs::read_to_string(path) {
+            Ok(text) if !text.trim().is_empty() => return without_line_end(&text).into(),
+            Ok(_) => "the file is empty".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(file = %path.display(), error, "a secret cannot be read: the one at the start is used");
+        self.at_start.clone()
     }
 }
 
