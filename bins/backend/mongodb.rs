@@ -33,12 +33,12 @@ impl Backend for Mongodb<'_> {
         Ok(OpenPort { port, name, to_be_made: false })
     }
 
-    async fn migrate(&self) -> Result<serde_json::Value> {
-        Ok(report(self.connect().await?.migrate(progress).await?))
-    }
-
-    async fn convert_back(&self, system: ReplacedSystem) -> Result<serde_json::Value> {
-        Ok(report(self.connect().await?.convert_back(system, progress).await?))
+    async fn convert(&self, back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
+        let store = self.connect().await?;
+        Ok(report(match back_to {
+            None => store.migrate(progress).await?,
+            Some(system) => store.convert_back(system, progress).await?,
+        }))
     }
 }
 

@@ -54,15 +54,11 @@ pub(crate) trait Backend: Send + Sync {
         unsupported()
     }
 
-    /// Converts the documents of the replaced systems to the current form. Returns what it has converted.
-    async fn migrate(&self) -> Result<serde_json::Value> {
+    /// Converts the documents of the replaced systems to the current form, or back to that of one. Returns what it has
+    /// converted.
+    async fn convert(&self, _back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
         let message = "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
-    }
-
-    /// Converts the documents to the form of a replaced system. Returns what it has converted.
-    async fn convert_back(&self, _system: ReplacedSystem) -> Result<serde_json::Value> {
-        self.migrate().await
     }
 
     /// What is damaged in one of this backend's files.

@@ -18,7 +18,7 @@ mod verify;
 
 use std::time::Duration;
 
-use serde_json::Value;
+use shop_core::record::ReplacedSystem;
 use shop_core::verify::VerifyOptions;
 
 use crate::backend::{self, Topic};
@@ -41,7 +41,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
 async fn work(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Status => status::run(settings).await,
-        Command::Migrate => migrate(settings).await,
+        Command::Migrate => convert(settings, None).await,
         Command::Replace(options) => replace::run(settings, options).await,
         Command::Verify { wait, named } => {
             let topic = Topic::purchases(settings);
@@ -61,11 +61,8 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
     }
 }
 
-async fn migrate(settings: &Settings) -> Result<()> {
-    print_converted(settings, &backend::for_purchases(settings).migrate().await?)
-}
-
-fn print_converted(settings: &Settings, report: &Value) -> Result<()> {
+async fn convert(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
+    let report = backend::for_purchases(settings).convert(back_to).await?;
     let members = report.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
-    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), report)
+    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
 }

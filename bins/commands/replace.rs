@@ -19,7 +19,7 @@ use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
 use super::output::{print_report, progress};
-use super::verify;
+use super::{convert, verify};
 use crate::backend::{self, Topic};
 use crate::settings::{Replace, Settings};
 use crate::{CliError, Result};
@@ -229,7 +229,7 @@ impl Replacement<'_> {
         for (step, seen) in self.steps() {
             self.say(&step)?;
             match seen {
-                Seen::Migrated => super::migrate(self.settings).await?,
+                Seen::Migrated => convert(self.settings, None).await?,
                 Seen::Verified => {
                     self.verify(self.old.topic).await?;
                     if self.is_by_new_topic() {
@@ -245,21 +245,14 @@ impl Replacement<'_> {
     /// Converts the documents while ours serves, and the rest when it has stopped.
     async fn back(&self) -> Result<()> {
         self.say("convert the documents back, while our services run")?;
-        self.convert_back().await?;
+        convert(self.settings, Some(self.system)).await?;
         self.say("stop our facing, and let the clients wait or use the old facing")?;
         self.wait(Seen::ReadByUs).await?;
         self.say("stop our management, every replica")?;
         self.wait(Seen::NoMember).await?;
         self.say("convert what was written meanwhile")?;
-        self.convert_back().await?;
+        convert(self.settings, Some(self.system)).await?;
         self.say("done: start the old consumer in its group, then the old facing")
-    }
-
-    async fn convert_back(&self) -> Result<()> {
-        super::print_converted(
-            self.settings,
-            &backend::for_purchases(self.settings).convert_back(self.system).await?,
-        )
     }
 
     async fn verify(&self, topic: Topic<'_>) -> Result<()> {
