@@ -75,7 +75,10 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
                         "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
                     );
                 }
-                let keys = Refreshed::new(UrlSource::new(url)?, parse, JWKS_MAX_AGE, Arc::clone(&clock));
+                let http =
+                    reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?;
+                let source = UrlSource { http, url: url.clone() };
+                let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::clone(&clock));
                 // For a service, an issuer that is unavailable now may be available for the first request.
                 if settings.check_config {
                     check("SHOP_AUTH_JWKS_URL", &keys).await?;
@@ -114,13 +117,6 @@ impl fmt::Debug for UrlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
         f.write_str(host.as_deref().unwrap_or("an address without a host"))
-    }
-}
-
-impl UrlSource {
-    fn new(url: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?;
-        Ok(Self { http, url: url.to_owned() })
     }
 }
 

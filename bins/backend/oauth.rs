@@ -85,15 +85,11 @@ async fn renew(credentials: &Credentials, latest: &watch::Sender<Option<shop_cor
                 RETRY
             }
         };
-        let fetched = fetched.map(|(token, _)| token);
         let is_usable = |token: &OauthToken| token.expires_at > SystemClock.now();
-        latest.send_if_modified(|known| {
-            let keeps = fetched.is_err() && matches!(known, Some(Ok(token)) if is_usable(token));
-            if !keeps {
-                *known = Some(fetched);
-            }
-            !keeps
-        });
+        let keeps = fetched.is_err() && matches!(&*latest.borrow(), Some(Ok(token)) if is_usable(token));
+        if !keeps {
+            latest.send_replace(Some(fetched.map(|(token, _)| token)));
+        }
         sleep(wait.max(RETRY)).await;
     }
 }
