@@ -1,7 +1,6 @@
 //! `management erase user`: erases a user from the logs, the stores and the dead letters.
 
 use shop_core::erase::{Erase, EraseProgress, EraseReport};
-use shop_core::users::UserNumber;
 
 use super::backup::remove_left_copies;
 use super::output::{print_report, progress};
@@ -26,7 +25,12 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
             erase.purchases(&log.name, &*log.port, &*store, &*store).await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
-            erase.report.users = u64::from(user(settings, number, *dry_run).await?);
+            let users = backend::for_entities(settings).users().await?.port.store;
+            let is_found = match dry_run {
+                true => users.get(number).await?.is_some(),
+                false => users.erase_user(number).await?,
+            };
+            erase.report.users = is_found.into();
             let log = backend::log_admin(settings, Topic::users(settings)).await?;
             erase.user_events(&log.name, &*log.port, number).await?;
         }
@@ -46,15 +50,6 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     }
     erased?;
     print_report(settings.json, &[], &report, &report)
-}
-
-/// Erases the row of a user, or finds it in a dry run. Returns whether there was one.
-async fn user(settings: &Settings, number: UserNumber, is_dry_run: bool) -> Result<bool> {
-    let users = backend::for_entities(settings).users().await?.port.store;
-    Ok(match is_dry_run {
-        true => users.get(number).await?.is_some(),
-        false => users.erase_user(number).await?,
-    })
 }
 
 fn audit(report: &EraseReport, complete: bool) {
