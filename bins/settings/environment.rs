@@ -68,17 +68,15 @@ impl Environment {
     }
 
     fn from_os(all: impl Iterator<Item = (OsString, OsString)>) -> Self {
-        let (mut pairs, mut faults) = (Vec::new(), Vec::new());
-        // A name that is not UTF-8 is not a setting.
-        for (name, value) in all.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
-            match value.into_string() {
-                Ok(value) => pairs.push((name, value)),
-                Err(_) if names::may_be_setting(&name) => {
-                    faults.push(format!("{name}: its value is not UTF-8"));
-                }
-                Err(_) => {}
+        let mut faults = Vec::new();
+        let pairs = all.filter_map(|(name, value)| {
+            // A name that is not UTF-8 is not a setting.
+            let (name, value) = (name.into_string().ok()?, value.into_string());
+            if value.is_err() && names::may_be_setting(&name) {
+                faults.push(format!("{name}: its value is not UTF-8"));
             }
-        }
+            Some((name, value.ok()?))
+        });
         let mut environment = Self::from_pairs(pairs);
         environment.faults.extend(faults);
         environment
