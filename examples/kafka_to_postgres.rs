@@ -10,11 +10,12 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
-use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::{NewPurchase, Shop};
+use shop_core::NewPurchase;
+use shop_core::ingest::IngestOptions;
+use shop_core::shop::Pipeline;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
@@ -39,13 +40,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let log = KafkaLog::open(options).await?;
     let store = PostgresStore::open(PostgresStoreOptions::new(postgres.url().as_str())).await?;
 
-    // Stores what the log has, until it is stopped; several processes share the work.
-    let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(ingest.run(async { drop(stopped.await) }));
+    // Stores what the log has, until it is closed; several processes share the work.
+    let options = IngestOptions::default();
+    let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", options)?;
 
-    let shop = Shop::of(log.sink(), store.clone());
+    let shop = pipeline.shop();
     let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
     let durability = bought.receipt.durability;
     let spent = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt).summary().await?;
@@ -53,7 +52,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{durability:?} after the buy, {} purchase for {} in PostgreSQL",
         spent.count, spent.total_spent
     );
-    drop(stop);
-    running.await??;
+    pipeline.close(Duration::from_secs(10)).await?;
     Ok(())
 }

@@ -35,20 +35,17 @@
 //! read again, and a store recognizes them by their id. A [`PurchaseQuery`](ports::PurchaseQuery) lists what is stored.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
-//! use shop_core::ingest::{Ingest, IngestOptions};
+//! use shop_core::NewPurchase;
+//! use shop_core::ingest::IngestOptions;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
-//! use shop_core::{NewPurchase, Shop};
+//! use shop_core::shop::Pipeline;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-//! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-//! tokio::spawn(ingest.run(std::future::pending()));
+//! let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
 //!
-//! let shop = Shop::of(log.sink(), store);
+//! let shop = pipeline.shop();
 //! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
 //! let user = shop.user("u1").waiting_for(&bought.receipt);
 //! assert_eq!(user.summary().await?.count, 1);

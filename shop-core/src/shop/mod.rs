@@ -20,6 +20,7 @@
 //! [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
 
 mod buy_all;
+mod pipeline;
 mod role;
 #[cfg(test)]
 mod shop_test;
@@ -28,6 +29,7 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use pipeline::Pipeline;
 pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
 pub use user_purchases::UserPurchases;
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::feed::PurchaseFeed;
-use shop_core::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
+use shop_core::ingest::{IngestMonitor, IngestOptions};
 use shop_core::record::Record as _;
-use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};
+use shop_core::shop::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
 use shop_core::{Error, ErrorKind, Outcome, Purchase, Result, Shop};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::lock::FileLock;
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
@@ -47,14 +45,9 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// [`EmbeddedStore`].
 #[derive(Debug)]
 pub struct EmbeddedShop {
-    shop: Shop,
+    pipeline: Pipeline,
     log: EmbeddedLog,
     store: EmbeddedStore,
-    feed: PurchaseFeed,
-    monitor: IngestMonitor,
-    ingest: JoinHandle<Result<IngestCounters>>,
-    /// Stops the ingest when dropped.
-    stop: DropGuard,
     _lock: FileLock,
 }
 
@@ -105,31 +98,23 @@ impl EmbeddedShop {
                 .with_context("folder", folder.display())
         })?;
         let store = log.store(&options.store).await?;
-        let (source, dead_letters) = (log.source(&options.group)?, log.dead_letters());
-        let ingest =
-            Ingest::new(Arc::new(source), Arc::new(store.clone()), Arc::new(dead_letters), options.ingest);
-        let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
-        let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
-        let feed = PurchaseFeed::new(Arc::new(log.clone()), &options.group, Arc::new(store.clone()));
-        let shop = Shop::of(log.storing_sink(&options.group).await?, store.clone());
-        let shop = shop.with_events(feed.clone());
-        Ok(Self { shop, log, store, feed, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
+        let sink = log.storing_sink(&options.group).await?;
+        let pipeline = Pipeline::start(sink, &log, store.clone(), &options.group, options.ingest)?;
+        Ok(Self { pipeline, log, store, _lock: lock })
     }
 
     /// The shop, to buy and to list with, and with events.
     #[must_use]
     pub fn shop(&self) -> Shop {
-        self.shop.clone()
+        self.pipeline.shop()
     }
 
     /// The shop as the purchases of a service: `shop_http::routes(embedded.role())` mounts all of it, with its ingest, events
     /// and dead letters. Drop the router before [`close`](Self::close).
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
-        let log = Arc::new(self.log.clone());
-        let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
+        let (mut role, log) = (self.pipeline.role(), Arc::new(self.log.clone()));
         role.local = LocalPorts::new(true, true);
-        (role.ingest, role.feed) = (Some(self.monitor()), Some(self.feed.clone()));
         role.log = Some(DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log));
         role
     }
@@ -171,13 +156,13 @@ impl EmbeddedShop {
     /// The feed of the purchases that become visible, such as for a mounted service. The shop has the same one.
     #[must_use]
     pub const fn feed(&self) -> &PurchaseFeed {
-        &self.feed
+        self.pipeline.feed()
     }
 
     /// The state of the ingest.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
-        self.monitor.clone()
+        self.pipeline.monitor()
     }
 
     /// Rejects new purchases, stops the ingest, ends the events, and waits until the files are closed, at most for
@@ -188,23 +173,18 @@ impl EmbeddedShop {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
     /// lost. The error of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
-        let Self { shop, log, store, feed, monitor: _, ingest, stop, _lock: lock } = self;
+        let Self { pipeline, log, store, _lock: lock } = self;
         let until = Instant::now() + timeout;
-        let late = |message| Error::new(ErrorKind::DeadlineExceeded, message).with_origin("embedded shop");
-        feed.close();
-        let flushed = shop.close(timeout).await;
-        drop((shop, feed, stop));
-        let ended = timeout_at(until, ingest).await;
+        let stopped = pipeline.close(timeout).await;
         // The store is in the log's file.
         store.close();
         log.close();
         let closed = timeout_at(until, log.closed()).await;
         drop(lock);
-        flushed?;
-        let ended = ended.map_err(|_elapsed| late("the ingest did not stop in time"))?;
-        ended.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
-        })??;
-        closed.map_err(|_elapsed| late("calls in progress did not end in time"))
+        stopped?;
+        closed.map_err(|_elapsed| {
+            let message = "calls in progress did not end in time";
+            Error::new(ErrorKind::DeadlineExceeded, message).with_origin("embedded shop")
+        })
     }
 }

@@ -1,0 +1,131 @@
+//! [`Pipeline`]: a shop with the ingest that stores its purchases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{PurchasesRole, Shop};
+use crate::feed::PurchaseFeed;
+use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
+use crate::log::Log;
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::{Error, ErrorKind, Purchase, Result};
+
+/// A shop on any log and store, with the ingest that stores its purchases and their events, as one value.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_core::NewPurchase;
+/// use shop_core::ingest::IngestOptions;
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_core::shop::Pipeline;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
+///
+/// let shop = pipeline.shop();
+/// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// assert_eq!(shop.user("u1").waiting_for(&bought.receipt).summary().await?.count, 1);
+///
+/// pipeline.close(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Several processes with one group share the work. Dropping the value without [`close`](Self::close) stops the ingest and
+/// loses nothing.
+#[derive(Debug)]
+pub struct Pipeline {
+    shop: Shop,
+    feed: PurchaseFeed,
+    monitor: IngestMonitor,
+    ingest: JoinHandle<Result<IngestCounters>>,
+    /// Stops the ingest when dropped.
+    stop: DropGuard,
+}
+
+impl Pipeline {
+    /// Starts the ingest of `log` into `store`, as a member of the consumer group `group`. Purchases are published to `sink`,
+    /// which is that of the log.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when `group` is not a valid group name, [`Unavailable`](ErrorKind::Unavailable) when
+    /// the log cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start<S>(
+        sink: impl PurchaseSink,
+        log: &impl Log,
+        store: S,
+        group: &str,
+        options: IngestOptions,
+    ) -> Result<Self>
+    where
+        S: PurchaseStore + PurchaseQuery + Clone,
+    {
+        let stored = Arc::new(store.clone());
+        let ingest = Ingest::<Purchase>::new(log.source(group)?, stored, log.dead_letters(), options);
+        let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
+        let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
+        let shop = Shop::of(sink, store).with_events(feed.clone());
+        let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
+        Ok(Self { shop, feed, monitor, ingest, stop: stop.drop_guard() })
+    }
+
+    /// The shop, to buy and to list with, and with events.
+    #[must_use]
+    pub fn shop(&self) -> Shop {
+        self.shop.clone()
+    }
+
+    /// The shop as the purchases of a service, with its ingest and events: `shop_http::routes(pipeline.role())` mounts it.
+    /// Drop the router before [`close`](Self::close).
+    #[must_use]
+    pub fn role(&self) -> PurchasesRole {
+        let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
+        (role.ingest, role.feed) = (Some(self.monitor()), Some(self.feed.clone()));
+        role
+    }
+
+    /// The feed of the purchases that become visible. The shop has the same one.
+    #[must_use]
+    pub const fn feed(&self) -> &PurchaseFeed {
+        &self.feed
+    }
+
+    /// The state of the ingest. It stops by itself for an error that retries do not end, such as too many dead letters.
+    #[must_use]
+    pub fn monitor(&self) -> IngestMonitor {
+        self.monitor.clone()
+    }
+
+    /// Rejects new purchases, ends the events and stops the ingest, all within `timeout`. Further calls of clones of the
+    /// [`shop`](Self::shop) fail with [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Errors
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
+    /// lost. The error of the ingest when it had stopped by itself.
+    pub async fn close(self, timeout: Duration) -> Result<()> {
+        let Self { shop, feed, monitor: _, ingest, stop } = self;
+        let until = Instant::now() + timeout;
+        feed.close();
+        let flushed = shop.close(timeout).await;
+        drop((shop, feed, stop));
+        let ended = timeout_at(until, ingest).await;
+        flushed?;
+        let ended = ended.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "the ingest did not stop in time").with_origin("pipeline")
+        })?;
+        ended.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
+        })??;
+        Ok(())
+    }
+}
