@@ -41,6 +41,9 @@ shop_core::options! {
         /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports
         /// return [`Unavailable`](ErrorKind::Unavailable) until both exist.
         pub create_topics: bool = true,
+        /// Whether the topic belongs to other programs (default `false`): then it is not created, and may be compacted. That of
+        /// its dead letters is created.
+        pub foreign: bool = false,
         /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt
         /// from the first record.
         pub infinite_retention: bool = false,

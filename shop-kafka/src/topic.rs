@@ -206,7 +206,7 @@ impl Topic {
         };
         let value = |name: &str| config.as_ref()?.get(name)?.value.as_deref();
         let policy = value("cleanup.policy").unwrap_or_default();
-        if policy.contains("compact") {
+        if policy.contains("compact") && !self.options.foreign {
             let message = format!(
                 "the topic {} has cleanup.policy={policy}, which deletes all but the last record of a user: \
                  set cleanup.policy=delete",
@@ -284,7 +284,8 @@ impl Topic {
     }
 
     fn create(&self, admin: &TopicAdmin) -> Result<()> {
-        if !self.options.create_topics || self.options.oauth.is_some() {
+        let is_foreign = self.options.foreign && *self.name == *self.options.topic;
+        if !self.options.create_topics || is_foreign || self.options.oauth.is_some() {
             return Err(self.missing());
         }
         // -1 selects the cluster's default.

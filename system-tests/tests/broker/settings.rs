@@ -72,6 +72,15 @@ async fn a_compacted_topic_is_rejected() {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied), "{error}");
         assert!(error.to_string().contains(&topic) && error.to_string().contains("compact"), "{error}");
     }
+    let mut options = KafkaFixture::options(fixture.addresses());
+    (options.topic, options.foreign) = (topic.clone(), true);
+    let foreign = KafkaLog::open(options.clone()).await.unwrap();
+    let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"{}")));
+    soon("append", foreign.append(record.with_key(Some(Bytes::from_static(b"k"))))).await.unwrap();
+    options.topic += ".missing";
+    let missing = KafkaLog::open(options).await.unwrap();
+    let error = soon("check", missing.sink().check()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "it is not created: {error}");
     let topic = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "delete");
     admin.alter_configs([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     soon("notice it", async { while sink.check().await.is_err() {} }).await;
