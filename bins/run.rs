@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
+use sd_notify::NotifyState;
 use shop_client::ShopClient;
 use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
@@ -65,6 +66,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         metrics.count_dropped_lines(Arc::clone(dropped), Arc::clone(is_failing));
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
+    notify_systemd(NotifyState::Ready);
     let router = routes(ports.parts(service, metrics));
     let router = authenticator.into_iter().fold(router, RouterBuilder::authenticate);
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
@@ -73,6 +75,13 @@ async fn work(service: ServiceKind) -> Result<()> {
         exporter.shutdown().await;
     }
     ended
+}
+
+/// Notifies systemd, if it has started this process with `Type=notify`.
+fn notify_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be notified");
+    }
 }
 
 /// Connections that wait to be accepted: a full queue would refuse clients at random. Linux allows 4,096 by default.
@@ -194,6 +203,7 @@ async fn run_until_shutdown(
 ) -> Result<()> {
     let all = async move {
         let served = server.await;
+        notify_systemd(NotifyState::Stopping);
         // A failed server stops the background tasks too.
         shutdown.cancel();
         let flushed = ports.flush(drain).await;

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use shop_client::NewPurchase;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixDatagram};
 
 use crate::process::{Binary, Process, get, send, soon, stored, until};
 
@@ -46,6 +46,23 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     assert_eq!(stored(&facing, "u1").await, 200);
     let ingest = facing.ingest().await;
     assert_eq!(ingest["duplicates"], 0, "{ingest}");
+}
+
+#[tokio::test]
+async fn systemd_is_notified() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let facing =
+        Process::start(Binary::Facing, folder.path(), &[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    let said = async || {
+        let mut text = [0; 64];
+        let length = soon("notify", socket.recv(&mut text)).await.unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert_eq!(said().await, "READY=1\n");
+    assert!(facing.terminate().await.success());
+    assert_eq!(said().await, "STOPPING=1\n");
 }
 
 #[tokio::test]
