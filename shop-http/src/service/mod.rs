@@ -20,8 +20,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
-use shop_core::shop::LocalPorts;
+use shop_core::ports::IdempotentSink;
+use shop_core::shop::{LocalPorts, PurchasesRole};
 use shop_core::{Clock, Error, ErrorKind, Result};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::auth::{Action, Caller, Policy};
@@ -33,6 +35,7 @@ use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::route::Listed;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::parts::Parts;
+use crate::service::publisher::{LastPurchases, Publisher};
 pub(crate) use kind::ServiceKind;
 
 /// The state of all routes.
@@ -66,9 +69,13 @@ impl Service {
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
-        let purchases = purchases.map(|role| {
-            let purchases = Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options));
-            Arc::new(Purchases { policy: policy.clone(), ..purchases })
+        let purchases = purchases.map(|PurchasesRole { sink, query, ingest, local, feed, .. }| {
+            let (clock, options, policy) = (Arc::clone(&clock), Arc::clone(&options), policy.clone());
+            let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
+            let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
+            let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
+            let batches = Semaphore::const_new(purchases::PUBLISHING);
+            Arc::new(Purchases { kind, sink, query, ingest, local, feed, clock, options, batches, policy })
         });
         let dead_letters = DeadLetterLogs::new(dead_letters);
         Self {

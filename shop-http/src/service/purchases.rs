@@ -8,7 +8,7 @@ use shop_core::ports::{
     Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Selector,
     Summary, TotalsRequest,
 };
-use shop_core::shop::{LocalPorts, PurchasesRole};
+use shop_core::shop::LocalPorts;
 use shop_core::{
     Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId,
     RequestContext, Result, UserName,
@@ -17,18 +17,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller, Policy};
-use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::server::pools::Slot;
 use crate::service::names::{self, Names};
-use crate::service::publisher::{LastPurchases, Publisher};
+use crate::service::publisher::Publisher;
 use crate::service::{ServiceKind, within};
 
 /// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
 /// single purchases.
-const PUBLISHING: usize = 4;
+pub(super) const PUBLISHING: usize = 4;
 /// The result of one purchase of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
@@ -51,22 +50,6 @@ pub(crate) struct Purchases {
 }
 
 impl Purchases {
-    /// The purchases of a service of this kind. Everything is allowed.
-    pub(super) fn new(
-        kind: ServiceKind,
-        role: PurchasesRole,
-        publishing: Publishing,
-        clock: Arc<dyn Clock>,
-        options: Arc<HttpOptions>,
-    ) -> Self {
-        let PurchasesRole { sink, query, ingest, local, feed, .. } = role;
-        let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
-        let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
-        let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
-        let batches = Semaphore::const_new(PUBLISHING);
-        Self { kind, sink, query, ingest, local, feed, clock, options, batches, policy: Policy::default() }
-    }
-
     /// Gives a purchase its id and publishes it.
     ///
     /// A client that disconnects does not cancel it.
