@@ -11,7 +11,7 @@ use shop_core::{
     Timestamp, UserId, UserName,
 };
 
-use crate::compat::{Dialect, Timestamps};
+use crate::compat::{Dialect, Timestamps, V1};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::request::strict;
@@ -41,23 +41,27 @@ pub(crate) fn accepted_times(purchases: &Purchases) -> AcceptedTimes {
     AcceptedTimes::new(purchases.clock.now(), purchases.options.purchase_retention)
 }
 
-/// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; it must be in `times`.
+/// Reads the purchase in `body`.
 pub(crate) fn read(
     body: &[u8],
     dialect: &Dialect,
-    timestamps: Timestamps,
     key: Option<IdempotencyKey>,
-    times: &AcceptedTimes,
+    purchases: &Purchases,
 ) -> HttpResult<NewPurchase> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
     }
-    let rules = Rules { dialect, timestamps, times };
+    // Past the log, the client's timestamp counts in every dialect of a replaced system.
+    let timestamps = match purchases.kind {
+        ServiceKind::Management if !dialect.is_strict => Timestamps::Lenient,
+        _ => dialect.timestamps,
+    };
+    let rules = (dialect, timestamps, &accepted_times(purchases));
     let mut purchase = if dialect.is_strict {
         let body = Body::parse(body, MEMBERS)?;
         let user_id = body.members.get("userid");
-        validated(body, user_id, &rules)?
+        validated(body, user_id, rules)?
     } else {
         let mut body = Body::parse(body, record::MEMBERS)?;
         let user_id = body.members.get_alias(&record::USER_ID);
@@ -66,7 +70,7 @@ pub(crate) fn read(
             return Err(empty_body());
         }
         body.members.unknown.clear();
-        validated(body, user_id, &rules)?
+        validated(body, user_id, rules)?
     };
     purchase.key = key;
     Ok(purchase)
@@ -74,12 +78,7 @@ pub(crate) fn read(
 
 /// Reads one purchase of a batch: its key is a member. Management keeps its `id`; elsewhere that is a key, which must be
 /// an id for every user.
-pub(crate) fn read_line(
-    line: &[u8],
-    dialect: &Dialect,
-    times: &AcceptedTimes,
-    kind: ServiceKind,
-) -> HttpResult<InBatch> {
+pub(crate) fn read_line(line: &[u8], times: &AcceptedTimes, kind: ServiceKind) -> HttpResult<InBatch> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -107,9 +106,8 @@ pub(crate) fn read_line(
         }
         _ => {}
     }
-    let rules = Rules { dialect, timestamps: dialect.timestamps, times };
     let user_id = body.members.get("userid");
-    let mut purchase = validated(body, user_id, &rules)?;
+    let mut purchase = validated(body, user_id, (&V1, V1.timestamps, times))?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -118,18 +116,12 @@ fn empty_body() -> HttpError {
     HttpError::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, "Request body must be JSON")
 }
 
-/// How members are validated.
-struct Rules<'a> {
-    dialect: &'a Dialect,
-    timestamps: Timestamps,
-    times: &'a AcceptedTimes,
-}
-
-/// The purchase in `body`, without a key, unless it has errors already.
+/// The purchase in `body`, without a key, unless it has errors already. `timestamps` says how the client's timestamp is
+/// treated, which must be in `times`.
 fn validated<const N: usize>(
     mut body: Body<'_, N>,
     user_id: Option<RawScalar<'_>>,
-    &Rules { dialect, timestamps, times }: &Rules<'_>,
+    (dialect, timestamps, times): (&Dialect, Timestamps, &AcceptedTimes),
 ) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let user_name = body.members.get("username").filter(is_given);

@@ -10,7 +10,7 @@ use shop_core::{PublishedPurchase, Purchase, PurchaseId};
 
 use crate::auth::{Action, Caller};
 use crate::compat::purchase::write_purchase;
-use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, Timestamps};
+use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Query;
@@ -25,7 +25,7 @@ pub(crate) async fn post(
     mount: Mount,
     mut request: Request,
 ) -> HttpResult {
-    let bought = buy(&purchases, dialect, dialect.timestamps, &mut request).await?;
+    let bought = buy(&purchases, dialect, &mut request).await?;
     if dialect.logs_purchases && !bought.replayed {
         let Purchase { id, user_id, .. } = &bought.purchase;
         tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
@@ -33,14 +33,13 @@ pub(crate) async fn post(
     Ok(respond(dialect, &mount, &bought))
 }
 
-/// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
+/// `POST /purchases`: writes a purchase without the log.
 pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     mut request: Request,
 ) -> HttpResult {
-    let PublishedPurchase { purchase, replayed, .. } =
-        buy(&purchases, dialect, Timestamps::Lenient, &mut request).await?;
+    let PublishedPurchase { purchase, replayed, .. } = buy(&purchases, dialect, &mut request).await?;
     let mut stored = Vec::with_capacity(PURCHASE_BYTES);
     write_purchase(&mut stored, &purchase, dialect.item);
     Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
@@ -49,7 +48,6 @@ pub(crate) async fn post_into_store(
 async fn buy(
     purchases: &Purchases,
     dialect: &Dialect,
-    timestamps: Timestamps,
     request: &mut Request,
 ) -> HttpResult<PublishedPurchase> {
     let (bought, shows_position) = {
@@ -58,8 +56,7 @@ async fn buy(
             Query::refuse(request.uri())?;
         }
         let key = request::purchase::idempotency_key(request.headers())?;
-        let times = request::purchase::accepted_times(purchases);
-        let new = request::purchase::read(&body, dialect, timestamps, key, &times)?;
+        let new = request::purchase::read(&body, dialect, key, purchases)?;
         let (caller, buy) = (Caller::of(request.extensions()), Action::Buy(&new.user_id));
         let decision = match purchases.kind {
             ServiceKind::Facing => purchases.policy.decide(&caller, &buy),

@@ -16,7 +16,6 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use crate::auth::{Action, Audited, Caller};
-use crate::compat::V1;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
 use crate::request::Query;
@@ -135,7 +134,7 @@ fn read(
     let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
     let times = request::purchase::accepted_times(purchases);
     for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, &V1, &times, purchases.kind);
+        let purchase = request::purchase::read_line(text, &times, purchases.kind);
         let allowed = purchase.and_then(|purchase| {
             let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
