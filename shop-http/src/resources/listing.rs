@@ -51,7 +51,7 @@ pub(crate) async fn buy_list(request: Request, path: PathText) -> HttpResult {
 
 /// `GET /purchases`: an array, newest first, in the dialects that have it.
 pub(crate) async fn list_all(request: Request) -> HttpResult {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
+    let RequestDialect(dialect) = request.1;
     if !dialect.is_open {
         return Err(HttpError::NO_ROUTE);
     }
@@ -62,52 +62,34 @@ pub(crate) async fn list_all(request: Request) -> HttpResult {
         cap: Some(500),
         ..dialect.listing
     };
-    let mut query = Query::legacy(uri)?;
-    let listing = ListingRequest::new(form, dialect.item, &mut query)?.readable(purchases, caller)?;
-    list(&request, listing, &query).await
+    list(&request, form, None).await
 }
 
 async fn list_user(request: Request, form: ListingForm, path: PathText) -> HttpResult {
-    let (State(purchases), RequestDialect(dialect), caller, _, OriginalUri(uri)) = &request;
     let who = path.0.ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
-    let mut query = Query::legacy(uri)?;
-    let by = query.by();
-    let listing = ListingRequest::new(form, dialect.item, &mut query)?;
-    let listing = listing.about(who, by.flatten().or(form.by))?;
-    list(&request, listing.readable(purchases, caller)?, &query).await
+    list(&request, form, Some(who)).await
 }
 
 impl ListingRequest {
-    /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: ListingForm, item: ItemForm, query: &mut Query) -> HttpResult<Self> {
+    /// A listing of one user, or of all, in `form`, changed by the parameters.
+    fn new(form: ListingForm, item: ItemForm, who: Option<String>, query: &mut Query) -> HttpResult<Self> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = query.is_for_a_page() || limit.is_some();
+        let by = who.as_ref().and_then(|_| query.by().flatten().or(form.by));
         let view = query.view();
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
         let ((view, mut request), wait) = query.finish(view.zip(request))?;
         let view = view.unwrap_or(form.view);
-        let envelope = Envelope { view, item, who: String::new(), requested: By::UserId, found: None };
+        let candidates = who.as_ref().map_or(Ok(vec![Selector::All]), |who| candidates(who, by))?;
+        let (who, requested) = (who.unwrap_or_default(), by.unwrap_or(By::UserId));
+        let envelope = Envelope { view, item, who, requested, found: None };
         if !is_page {
             request.limit = listing_body::FIRST_PAGE;
         }
         let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
-        let (candidates, sums) = (vec![Selector::All], sums.flatten());
-        Ok(Self { candidates, envelope, request, sums, is_page, wait, nothing: form.nothing })
-    }
-
-    /// Restricts the listing to one user.
-    fn about(mut self, who: String, by: Option<By>) -> HttpResult<Self> {
-        self.candidates = candidates(&who, by)?;
-        self.envelope.requested = by.unwrap_or(By::UserId);
-        self.envelope.who = who;
-        Ok(self)
-    }
-
-    /// Restricts the listing to what `caller` may read.
-    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> HttpResult<Self> {
-        self.candidates = purchases.policy.readable(caller, &self.candidates)?;
-        Ok(self)
+        let (sums, nothing) = (sums.flatten(), form.nothing);
+        Ok(Self { candidates, envelope, request, sums, is_page, wait, nothing })
     }
 }
 
@@ -129,10 +111,13 @@ fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationErro
 }
 
 async fn list(
-    (State(purchases), _, caller, slot, OriginalUri(uri)): &Request,
-    mut listing: ListingRequest,
-    query: &Query,
+    (State(purchases), RequestDialect(dialect), caller, slot, OriginalUri(uri)): &Request,
+    form: ListingForm,
+    who: Option<String>,
 ) -> HttpResult {
+    let mut query = Query::legacy(uri)?;
+    let mut listing = ListingRequest::new(form, dialect.item, who, &mut query)?;
+    listing.candidates = purchases.policy.readable(caller, &listing.candidates)?;
     let pending = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
     let found = find(purchases, &listing).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(listing.candidates.last()) {
