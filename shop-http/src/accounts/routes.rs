@@ -13,12 +13,12 @@ use crate::service::Service;
 pub(crate) fn routes(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
     let mut v1 = Vec::new();
     if service.accounts.users.is_some() {
-        v1.push(to.write((V1, "/v1/users", Write), "Registers: email, name", resources::post_user));
+        v1.push(to.plain((V1, "/v1/users", Write), "Registers: email, name", resources::post_user));
         v1.push(to.read((V1, "/v1/users/{user_id}", Read), "One user", resources::get_user));
         v1.push(to.read((V1, "/v1/users/{user_id}/orders", Read), "The numbers of a user's known orders", resources::get_orders_of_user));
     }
     if service.accounts.orders.is_some() {
-        v1.push(to.write((V1, "/v1/orders", Write), "Orders: user_id, product, quantity, total_price", resources::post_order));
+        v1.push(to.plain((V1, "/v1/orders", Write), "Orders: user_id, product, quantity, total_price", resources::post_order));
         v1.push(to.read((V1, "/v1/orders/{order_id}", Read), "One order", resources::get_order));
     }
     let own: Vec<_> = v1.iter().map(outside_of_v1).collect();

@@ -66,15 +66,9 @@ pub(crate) struct Endpoint {
     /// `None` for all methods.
     method: Option<Method>,
     pub(crate) class: Class,
-    call: Call,
+    pub(crate) call: Call,
     /// What it does, for the index. Empty: the index does not have it.
     about: &'static str,
-}
-
-impl Endpoint {
-    pub(crate) fn call(&self, request: Request) -> BoxFuture<'static, Response> {
-        (self.call)(request)
-    }
 }
 
 /// A handler that boxes its future, as async functions do.
@@ -105,19 +99,12 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
             }
             .boxed()
         };
-        Route::new(row, Endpoint { method: Some(Method::GET), class: row.2, call: Arc::new(call), about })
+        Route::new(row, Arc::new(call), about)
     }
 
-    /// A route for `GET` whose response is small, or not worth compressing.
+    /// A route whose responses are small, or not worth compressing.
     pub(crate) fn plain<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
-        let (method, call) = (Some(Method::GET), self.called(handler));
-        Route::new(row, Endpoint { method, class: row.2, call, about })
-    }
-
-    /// A route for `POST`. Its responses are short: compressing them costs more than it saves.
-    pub(crate) fn write<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
-        let (method, call) = (Some(Method::POST), self.called(handler));
-        Route::new(row, Endpoint { method, class: row.2, call, about })
+        Route::new(row, self.called(handler), about)
     }
 
     fn called<T>(&self, handler: impl Handles<T, S>) -> Call {
@@ -126,7 +113,7 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
     }
 }
 
-/// The group of a route, its path, and the class of its requests.
+/// The group of a route, its path, and the class of its requests, which are `POST` if they write, else `GET`.
 pub(crate) type Row = (RouteGroup, &'static str, Class);
 
 /// A path, and all that is known about it before a request.
@@ -147,7 +134,8 @@ pub(crate) struct Route {
 
 impl Route {
     /// A route for requests that authentication accepts, in the dialect [`Dialect::DEFAULT`].
-    fn new((group, path, _): Row, endpoint: Endpoint) -> Self {
+    fn new((group, path, class): Row, call: Call, about: &'static str) -> Self {
+        let method = Some(if class.writes() { Method::POST } else { Method::GET });
         Self {
             group,
             path: path.to_owned(),
@@ -155,7 +143,7 @@ impl Route {
             measured: Measured::Everywhere,
             dialect: Dialect::DEFAULT,
             listed_as: None,
-            endpoints: vec![endpoint],
+            endpoints: vec![Endpoint { method, class, call, about }],
             series: Arc::default(),
         }
     }

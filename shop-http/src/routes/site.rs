@@ -214,7 +214,7 @@ async fn handled(request: &mut Request) -> Response {
     };
     let (route, slot) = (Arc::clone(route), slot.clone().filter(|_| class.writes()));
     let Some(endpoint) = route.endpoint(request.method()) else { return route.not_allowed() };
-    let mut work = Work { rest: endpoint.call(take(request)).fuse(), slot };
+    let mut work = Work { rest: (endpoint.call)(take(request)).fuse(), slot };
     let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
     response.unwrap_or_else(|_panic| {
         work.slot = None;

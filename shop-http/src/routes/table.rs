@@ -52,12 +52,12 @@ fn of_systems(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
         Facing => vec![
             to.read((Dialects, "/getAllUserBuys/{who}", Read), "GET /getAllUserBuys/{userid or username}: a user's purchases", listing::get)
                 .listed_as("/getAllUserBuys"),
-            to.write((Dialects, "/buy", Write), "POST: buys: username, userid, price", buy::post),
+            to.plain((Dialects, "/buy", Write), "POST: buys: username, userid, price", buy::post),
         ],
         Management => vec![
             to.read((Dialects, "/purchases/{who}", Read), "", listing::get),
             to.read((Dialects, "/purchases", Read), "GET /purchases/{userid or username}: a user's purchases; without it, the newest of all users", listing::list_all)
-                .and(to.write((Dialects, "/purchases", Write), "", buy::post_into_store)),
+                .and(to.plain((Dialects, "/purchases", Write), "", buy::post_into_store)),
             to.read((Dialects, "/buyList/{who}", Read), "A user's purchases, by name", listing::buy_list).listed_as("/buyList/{username}"),
         ],
     }
@@ -91,8 +91,8 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
     let batch = if is_refused { "" } else { "Buys many, with a result for each: a JSON array or NDJSON" };
     let mut all = vec![
         to.read((V1, "/v1/purchases", Read), "A page of purchases, or a file: userid or username, from, to, order, limit, cursor, wait_for, wait", v1_purchases::list)
-            .and(to.write((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp", buy::post)),
-        to.write((V1, "/v1/purchases:batch", Batch), batch, batch::post),
+            .and(to.plain((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp", buy::post)),
+        to.plain((V1, "/v1/purchases:batch", Batch), batch, batch::post),
         to.read((V1, "/v1/purchases/events", Stream), "Purchases as they become visible, as server-sent events: userid or username", events::get),
         to.read((V1, "/v1/purchases/{id}", Read), "One purchase", v1_purchases::get),
         to.read((V1, "/v1/summary", Read), "The number of a user's purchases and their sum: userid or username, from, to", v1_purchases::summary),
@@ -136,9 +136,9 @@ fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
         all.extend([
             to.read((V1, "/v1/dead-letters", Read), listed("Pending dead letters: topic, reason, since, limit, cursor"), dead_letters::list),
             to.read((V1, "/v1/dead-letters/{position}", Read), listed("One dead letter with its record"), dead_letters::get),
-            to.write((V1, "/v1/dead-letters:replay", Write), listed("Publishes records again: positions, dry_run, reason"), dead_letters::replay),
-            to.write((V1, "/v1/dead-letters:discard", Write), listed("Discards dead letters: positions, dry_run, reason"), dead_letters::discard),
-            to.write((V1, "/v1/dead-letters:park", Write), listed("Dead-letters stuck records: positions, dry_run, reason"), dead_letters::park),
+            to.plain((V1, "/v1/dead-letters:replay", Write), listed("Publishes records again: positions, dry_run, reason"), dead_letters::replay),
+            to.plain((V1, "/v1/dead-letters:discard", Write), listed("Discards dead letters: positions, dry_run, reason"), dead_letters::discard),
+            to.plain((V1, "/v1/dead-letters:park", Write), listed("Dead-letters stuck records: positions, dry_run, reason"), dead_letters::park),
         ]);
     }
     if is_public {
