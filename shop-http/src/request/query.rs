@@ -196,28 +196,22 @@ impl Query {
 
     /// The selected purchases. Exactly one of the three parameters must be given.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let given = ["userid", "username", "everyone"].into_iter().filter_map(|name| {
-            let text = self.get(name)?;
-            let selector = match name {
-                "userid" => text.parse().map(Selector::User).map_err(|error: Invalid| error.reason()),
-                "username" => text.parse().map(Selector::Name).map_err(|error: Invalid| error.reason()),
-                _ => (text == "true").then_some(Selector::All).ok_or("must be true"),
-            };
-            Some((name, selector.map_err(|problem| invalid_parameter(name, problem))))
-        });
-        let (names, mut selectors): (Vec<_>, Vec<_>) = given.unzip();
-        match (&names[..], selectors.pop()) {
-            ([_], Some(selector)) => self.note(selector),
-            ([], _) => {
-                self.note(Err(invalid_parameter("userid", "or username must be given, or everyone=true")))
-            }
-            ([first, rest @ ..], last) => {
+        let given = ["userid", "username", "everyone"].into_iter().filter(|name| self.get(name).is_some());
+        let problem = match &given.collect::<Vec<_>>()[..] {
+            [_] => None,
+            [] => Some(invalid_parameter("userid", "or username must be given, or everyone=true")),
+            [first, rest @ ..] => {
                 let text = format!("and {} exclude each other: give one of them", rest.join(" and "));
-                self.errors.push(invalid_parameter(first, text));
-                self.errors.extend(selectors.into_iter().chain(last).filter_map(Result::err));
-                None
+                Some(invalid_parameter(first, text))
             }
-        }
+        };
+        self.errors.extend(problem);
+        let reason = |error: Invalid| error.reason();
+        let user = self.read("userid", |text| text.parse().map(Selector::User).map_err(reason));
+        let name = self.read("username", |text| text.parse().map(Selector::Name).map_err(reason));
+        let all =
+            self.read("everyone", |text| (text == "true").then_some(Selector::All).ok_or("must be true"));
+        user?.or(name?).or(all?)
     }
 
     /// The requested page: newest first, 50 purchases and all times by default.
