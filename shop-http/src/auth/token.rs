@@ -1,6 +1,5 @@
 //! JSON Web Tokens, and the public keys of their issuers.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,20 +144,16 @@ struct Claims {
     #[serde(rename = "iss")]
     _issuer: Option<String>,
     nbf: Option<f64>,
-    #[serde(default)]
-    scope: ScopeClaim,
-    #[serde(default)]
-    scp: ScopeClaim,
+    scope: Option<ScopeClaim>,
+    scp: Option<ScopeClaim>,
 }
 
 /// Scopes as a text with spaces (RFC 8693), or as a list.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum ScopeClaim {
     Text(String),
     List(Vec<String>),
-    #[default]
-    None,
 }
 
 impl ScopeClaim {
@@ -166,7 +161,6 @@ impl ScopeClaim {
         match self {
             Self::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
             Self::List(scopes) => scopes,
-            Self::None => Vec::new(),
         }
     }
 }
@@ -216,7 +210,7 @@ impl TokenVerifier {
         if from.is_some_and(|from| from > now) {
             return Err(Rejection::invalid("is not valid yet"));
         }
-        let scopes: BTreeSet<_> = scope.into_scopes().into_iter().chain(scp.into_scopes()).collect();
+        let scopes = [scope, scp].into_iter().flatten().flat_map(ScopeClaim::into_scopes);
         // No API key has such a name: it has no spaces.
         let service = || format!("token of {}", client_id.or(azp).as_deref().unwrap_or("no client"));
         let principal = sub.map_or_else(|| Principal::service(service()), Principal::new);
