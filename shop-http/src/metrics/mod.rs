@@ -14,4 +14,4 @@ pub(crate) use ingest::phase_word;
 pub(crate) use publishing::Publishing;
 pub use registry::Metrics;
 pub(crate) use registry::{Scrape, Source};
-pub(crate) use requests::{HasPanicked, Measured, RequestTimer, Requests, RouteSeries};
+pub(crate) use requests::{HasPanicked, Measured, RequestTimer, RouteSeries};

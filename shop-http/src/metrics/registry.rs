@@ -41,7 +41,7 @@ use crate::refreshed::{Freshness, Refreshed};
 /// let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store));
 /// parts.metrics = metrics;
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Metrics {
     pub(super) shared: Arc<Shared>,
 }
@@ -64,6 +64,7 @@ pub(super) struct Shared {
     build: OnceLock<Labels<'static>>,
     /// Held while the text is rendered, which takes milliseconds of processor time.
     rendering: tokio::sync::Mutex<()>,
+    pub(super) in_flight: AtomicU64,
     /// The number of histogram samples so far.
     samples: AtomicUsize,
     /// What the log of each topic said last.
@@ -100,9 +101,7 @@ impl Metrics {
     /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
-        let metrics = Self { shared: Arc::default() };
-        metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
-        metrics
+        Self::default()
     }
 
     /// The metrics of the service in Prometheus' text format, version 0.0.4: those of its `/metrics` without `process_*`.
@@ -231,12 +230,6 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// What is read for each scrape.
 #[async_trait]
 pub(crate) trait Source: Send + Sync {
@@ -277,8 +270,10 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, build, counted, .. } = &*self.metrics.shared;
+        let Shared { registry, build, in_flight, counted, .. } = &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
+        let in_flight = approximately(in_flight.load(Ordering::Relaxed));
+        self.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(in_flight);
         self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
         for (name, count) in &*counted.lock() {
             match name.kind {

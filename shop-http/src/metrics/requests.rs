@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::HttpBody;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Histogram};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -77,13 +78,6 @@ impl RouteSeries {
     }
 }
 
-/// Counts and measures requests.
-#[derive(Clone)]
-pub(crate) struct Requests {
-    metrics: Metrics,
-    in_flight: Gauge,
-}
-
 /// The metrics of requests with one route, method and status.
 struct Series {
     /// The metrics that exclude probes, as in the replaced systems.
@@ -91,12 +85,7 @@ struct Series {
     flask: Option<(Counter, Option<Histogram>)>,
 }
 
-impl Requests {
-    /// The metrics of one service.
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self { metrics: metrics.clone(), in_flight: metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]) }
-    }
-
+impl Metrics {
     /// Starts measuring a request of `route`, below the prefix `outer`, at `begun`.
     pub(crate) fn begin(
         &self,
@@ -105,10 +94,10 @@ impl Requests {
         begun: Instant,
     ) -> RequestTimer {
         if route.measured == Measured::Everywhere {
-            self.in_flight.increment(1.0);
+            self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         }
-        let (requests, method) = (self.clone(), word(method));
-        RequestTimer { requests, route, outer, method, begun, answered: None, is_stream: false }
+        let (metrics, method) = (self.clone(), word(method));
+        RequestTimer { metrics, route, outer, method, begun, answered: None, is_stream: false }
     }
 }
 
@@ -132,7 +121,7 @@ impl Series {
 
 /// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
-    requests: Requests,
+    metrics: Metrics,
     route: Arc<RouteSeries>,
     outer: String,
     method: &'static str,
@@ -162,29 +151,29 @@ impl RequestTimer {
 
 impl Drop for RequestTimer {
     fn drop(&mut self) {
-        let (requests, method, measured) = (&self.requests, self.method, self.route.measured);
+        let (metrics, method, measured) = (&self.metrics, self.method, self.route.measured);
         if measured == Measured::Everywhere {
-            requests.in_flight.decrement(1.0);
+            metrics.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         // A client that disconnected earlier got no response. Scrapes of the metrics are not counted.
         let Some((status, has_panicked)) = self.answered.filter(|_| measured != Measured::Nowhere) else {
             return;
         };
-        let series = self.route.get(&requests.metrics, &self.outer, method, status);
+        let series = self.route.get(metrics, &self.outer, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
         if series.of_work.is_some() {
             let (seconds, is_error) = ((!self.is_stream).then_some(seconds), status.is_server_error());
-            requests.metrics.shared.history.responded(seconds, is_error);
+            metrics.shared.history.responded(seconds, is_error);
         }
         for (count, duration) in series.of_work.iter().chain(&series.flask) {
             count.increment(1);
             duration.iter().for_each(|duration| duration.record(seconds));
         }
-        if has_panicked && requests.metrics.flask().is_some() {
+        if has_panicked && metrics.flask().is_some() {
             let labels = [("method", method), ("status", status.as_str())];
-            requests.metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
+            metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
         }
-        requests.metrics.sampled(2);
+        metrics.sampled(2);
     }
 }
 

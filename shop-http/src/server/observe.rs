@@ -13,7 +13,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::header_names::{CORRELATION_ID, REQUEST_ID};
-use crate::metrics::{HasPanicked, RequestTimer, Requests, RouteSeries};
+use crate::metrics::{HasPanicked, Metrics, RequestTimer, RouteSeries};
 use crate::response::FailureLog;
 use crate::routes::matched::{Matched, outer_template};
 use crate::server::access_log::{AccessLogger, Entry};
@@ -26,7 +26,7 @@ const MAX_ID_BYTES: usize = 128;
 
 /// What observes the requests of a router.
 pub(crate) struct Observer {
-    requests: Requests,
+    metrics: Metrics,
     /// Of requests without a route.
     unrouted: Arc<RouteSeries>,
     failures: FailureLog,
@@ -39,7 +39,7 @@ impl Observer {
     /// Records to the metrics of `service`.
     pub(crate) fn new(service: &Service) -> Self {
         Self {
-            requests: Requests::new(&service.metrics),
+            metrics: service.metrics.clone(),
             unrouted: Arc::default(),
             failures: FailureLog::default(),
             access_log: AccessLogger::new(&service.options),
@@ -117,7 +117,7 @@ impl Observer {
         let route = || (Arc::clone(series), outer.to_owned());
         let logger = self.access_log.as_ref();
         let entry = logger.map(|logger| logger.begin(request, route(), &head.id, begun));
-        let timer = self.requests.begin(route(), &head.method, begun);
+        let timer = self.metrics.begin(route(), &head.method, begun);
         matched.trail = entry.as_ref().map(|entry| Arc::clone(&entry.trail));
         Observed { head, correlation, span, timer, entry }
     }
