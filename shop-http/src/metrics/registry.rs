@@ -9,7 +9,7 @@ use ::metrics::{
     Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
 };
 use async_trait::async_trait;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use metrics_process::Collector;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -218,14 +218,14 @@ impl Metrics {
     }
 
     pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
-        self.shared.registry.recorder.register_histogram(&key(name, labels), &METADATA)
+        self.shared.registry.0.register_histogram(&key(name, labels), &METADATA)
     }
 
     /// Counts histogram samples.
     pub(super) fn sampled(&self, count: usize) {
         let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
         if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
-            self.shared.registry.handle.run_upkeep();
+            self.shared.registry.0.handle().run_upkeep();
         }
     }
 }
@@ -256,7 +256,7 @@ impl Scrape {
     /// Exports the metrics of the process. A program exports them once.
     pub(crate) fn note_process(&self) {
         let process = Collector::default();
-        with_local_recorder(&self.registry.recorder, || {
+        with_local_recorder(&self.registry.0, || {
             process.describe();
             process.collect();
         });
@@ -289,15 +289,12 @@ impl Scrape {
             }
         }
         self.note_pending();
-        let text = registry.handle.render() + &self.registry.handle.render();
+        let text = registry.0.handle().render() + &self.registry.0.handle().render();
         PROCESS.iter().fold(text, |text, (given, conventional)| text.replacen(given, conventional, 1))
     }
 }
 
-struct Registry {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-}
+struct Registry(PrometheusRecorder);
 
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
@@ -317,17 +314,17 @@ impl Default for Registry {
                 Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
             }
         }
-        Self { handle: recorder.handle(), recorder }
+        Self(recorder)
     }
 }
 
 impl Registry {
     fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
-        self.recorder.register_counter(&key(name, labels), &METADATA)
+        self.0.register_counter(&key(name, labels), &METADATA)
     }
 
     fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
-        self.recorder.register_gauge(&key(name, labels), &METADATA)
+        self.0.register_gauge(&key(name, labels), &METADATA)
     }
 }
 
