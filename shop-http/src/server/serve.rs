@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{StatusCode, Version, header};
 use axum::response::IntoResponse;
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{HttpService, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
@@ -235,7 +234,22 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
-        let service = self.service(peer, connection);
+        let (router, counted) = (self.router.clone(), Arc::clone(connection));
+        let (streams, client) = (Arc::clone(&self.streams), self.client(peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let is_stream = request.version() == Version::HTTP_2;
+            let place = is_stream.then(|| streams.take(client, 1));
+            let has_room = !matches!(place, Some(None));
+            let in_flight = counted.begin(request.version(), place.flatten());
+            let response = has_room.then(|| router.clone().call(received(request, peer)));
+            async move {
+                let response = match response {
+                    Some(response) => response.await?,
+                    None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                };
+                Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
+            }
+        });
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
             // Boxed, as it would make the future of every connection four times as large.
@@ -284,35 +298,6 @@ impl Server {
             return Client::Unlimited;
         }
         Client::Limited(self.hasher.hash_one(network(peer.ip())))
-    }
-
-    /// The service of a connection from `peer`, which counts its requests.
-    fn service(
-        &self,
-        peer: SocketAddr,
-        connection: &Arc<Connection>,
-    ) -> impl HttpService<
-        Incoming,
-        ResBody: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + use<> {
-        let (router, connection) = (self.router.clone(), Arc::clone(connection));
-        let (streams, client) = (Arc::clone(&self.streams), self.client(peer));
-        service_fn(move |request: Request<Incoming>| {
-            let is_stream = request.version() == Version::HTTP_2;
-            let place = is_stream.then(|| streams.take(client, 1));
-            let has_room = !matches!(place, Some(None));
-            let in_flight = connection.begin(request.version(), place.flatten());
-            let response = has_room.then(|| router.clone().call(received(request, peer)));
-            async move {
-                let response = match response {
-                    Some(response) => response.await?,
-                    None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
-                };
-                Ok(response.map(|body| in_flight.until_sent(body)))
-            }
-        })
     }
 }
 
