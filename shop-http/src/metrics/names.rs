@@ -17,18 +17,6 @@ pub(super) enum Kind {
     Histogram(&'static [f64]),
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Name {
-    Name { name, kind: Kind::Counter, help }
-}
-
-const fn gauge(name: &'static str, help: &'static str) -> Name {
-    Name { name, kind: Kind::Gauge, help }
-}
-
-const fn histogram(name: &'static str, buckets: &'static [f64], help: &'static str) -> Name {
-    Name { name, kind: Kind::Histogram(buckets), help }
-}
-
 /// Also those of [`SECONDS`], from a listing of the embedded store.
 pub(super) const REQUEST_SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
@@ -50,112 +38,113 @@ const BYTES: &[f64] = &[1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_5
 
 /// Declares the names and the list of all of them.
 macro_rules! names {
-    ($($constant:ident = $name:expr;)+) => {
-        $(pub(super) const $constant: Name = $name;)+
+    ($($constant:ident = $kind:ident($name:literal, $($buckets:ident,)? $help:literal);)+) => {
+        $(pub(super) const $constant: Name =
+            Name { name: $name, kind: Kind::$kind$(($buckets))?, help: $help };)+
         pub(super) const ALL: &[Name] = &[$($constant),+];
     };
 }
 
 names! {
-    HTTP_REQUESTS = counter("http_requests_total", "Requests that got a response, except /metrics and /health.");
-    HTTP_REQUEST_DURATION = histogram(
+    HTTP_REQUESTS = Counter("http_requests_total", "Requests that got a response, except /metrics and /health.");
+    HTTP_REQUEST_DURATION = Histogram(
         "http_request_duration_seconds", REQUEST_SECONDS,
         "Time from a request's head to the end of its response, except /metrics and /health.");
     HTTP_REQUESTS_IN_FLIGHT =
-        gauge("http_requests_in_flight", "Requests in flight, except /metrics and /health.");
+        Gauge("http_requests_in_flight", "Requests in flight, except /metrics and /health.");
     FLASK_HTTP_REQUESTS =
-        counter("flask_http_request_total", "Requests that got a response, except /metrics.");
-    FLASK_HTTP_REQUEST_DURATION = histogram(
+        Counter("flask_http_request_total", "Requests that got a response, except /metrics.");
+    FLASK_HTTP_REQUEST_DURATION = Histogram(
         "flask_http_request_duration_seconds", SECONDS,
         "Time from a request's head to the end of its response, except /metrics.");
     FLASK_HTTP_REQUEST_EXCEPTIONS =
-        counter("flask_http_request_exceptions_total", "Requests whose handler panicked.");
-    FLASK_EXPORTER_INFO = gauge("flask_exporter_info", "The version of the exporter of these metrics.");
-    APP_INFO = gauge("app_info", "The version of this service.");
-    DEPENDENCY_UP = gauge(
+        Counter("flask_http_request_exceptions_total", "Requests whose handler panicked.");
+    FLASK_EXPORTER_INFO = Gauge("flask_exporter_info", "The version of the exporter of these metrics.");
+    APP_INFO = Gauge("app_info", "The version of this service.");
+    DEPENDENCY_UP = Gauge(
         "shop_dependency_up", "1 while a part works that requests to this service need, else 0.");
     LOG_LINES_DROPPED =
-        counter("shop_log_lines_dropped_total", "Log lines that were dropped: their reader was too slow, or their file could not be written.");
+        Counter("shop_log_lines_dropped_total", "Log lines that were dropped: their reader was too slow, or their file could not be written.");
 
-    RELOAD_AGE = gauge(
+    RELOAD_AGE = Gauge(
         "shop_reload_age_seconds", "Time since keys or a certificate were last read successfully, or since the start.");
-    TLS_NOT_AFTER = gauge(
+    TLS_NOT_AFTER = Gauge(
         "shop_tls_certificate_not_after_seconds",
         "End of the validity of the certificate of this service, in seconds since 1970.");
 
     KAFKA_PRODUCER_MESSAGES =
-        counter("kafka_producer_messages_total", "Purchases that the log has acknowledged.");
-    PUBLISH = counter("shop_publish_total", "Attempts to publish a purchase, by outcome.");
+        Counter("kafka_producer_messages_total", "Purchases that the log has acknowledged.");
+    PUBLISH = Counter("shop_publish_total", "Attempts to publish a purchase, by outcome.");
     PUBLISH_DURATION =
-        histogram("shop_publish_duration_seconds", PUBLISH_SECONDS, "Duration of attempts to publish.");
+        Histogram("shop_publish_duration_seconds", PUBLISH_SECONDS, "Duration of attempts to publish.");
 
-    KAFKA_MESSAGES_PROCESSED = counter(
+    KAFKA_MESSAGES_PROCESSED = Counter(
         "kafka_messages_processed_total",
         "Records processed by ingest: stored (success) or dead-lettered (error).");
-    KAFKA_MESSAGE_PROCESSING = histogram(
+    KAFKA_MESSAGE_PROCESSING = Histogram(
         "kafka_message_processing_seconds", SECONDS,
         "Time from reading a batch of records until all of them are durable.");
     KAFKA_MESSAGES_IN_QUEUE =
-        gauge("kafka_messages_in_queue", "Records that were read and are not durable yet.");
-    KAFKA_CONSUMER_GROUP_LAG = gauge(
+        Gauge("kafka_messages_in_queue", "Records that were read and are not durable yet.");
+    KAFKA_CONSUMER_GROUP_LAG = Gauge(
         "kafka_consumer_group_lag",
         "Records after the group's committed offset, in the partitions assigned to this process.");
-    INGEST_RECORDS = counter("shop_ingest_records_total", "Records processed by ingest, by outcome.");
-    DEAD_LETTERS = counter("shop_dead_letters_total", "Dead-lettered records, by reason.");
-    STORE_UNREADABLE = counter(
+    INGEST_RECORDS = Counter("shop_ingest_records_total", "Records processed by ingest, by outcome.");
+    DEAD_LETTERS = Counter("shop_dead_letters_total", "Dead-lettered records, by reason.");
+    STORE_UNREADABLE = Counter(
         "shop_store_unreadable_documents_total",
         "Documents in the store that are not purchases, each counted once, up to 10,000.");
-    STORE_EXPIRED = counter(
+    STORE_EXPIRED = Counter(
         "shop_store_expired_purchases_total",
         "Purchases deleted from the store because they were older than SHOP_PURCHASE_RETENTION.");
-    STORE_EXPIRING = gauge(
+    STORE_EXPIRING = Gauge(
         "shop_store_expiring_purchases",
         "Purchases that the next round of SHOP_PURCHASE_RETENTION finds to delete, up to 1,000,000.");
-    DEAD_LETTERS_WAITING = gauge(
+    DEAD_LETTERS_WAITING = Gauge(
         "shop_dead_letters_waiting", "Pending dead letters of a topic, by reason, when last counted.");
-    INGEST_LOST = counter(
+    INGEST_LOST = Counter(
         "shop_ingest_lost_records_total", "Records that the log no longer had when ingest was to read them.");
-    INGEST_OLDEST_UNREAD = gauge(
+    INGEST_OLDEST_UNREAD = Gauge(
         "shop_ingest_oldest_unread_seconds",
         "Age of the oldest record whose offset is not committed, by the log's timestamp; 0 when there is none.");
-    LOG_RETENTION = gauge(
+    LOG_RETENTION = Gauge(
         "shop_log_retention_seconds",
         "How long the log keeps a record that was not read; +Inf when it is unlimited or unknown.");
-    LOG_BYTES = gauge("shop_log_bytes", "Size of the files of an embedded log, when last read.");
-    LOG_FREE_BYTES = gauge("shop_log_free_bytes", "Available space on the disk of an embedded log.");
-    LOG_OLDEST = gauge(
+    LOG_BYTES = Gauge("shop_log_bytes", "Size of the files of an embedded log, when last read.");
+    LOG_FREE_BYTES = Gauge("shop_log_free_bytes", "Available space on the disk of an embedded log.");
+    LOG_OLDEST = Gauge(
         "shop_log_oldest_record_seconds", "Age of the oldest record of an embedded log; 0 when it has none.");
-    LOG_SLOWEST_GROUP = gauge(
+    LOG_SLOWEST_GROUP = Gauge(
         "shop_log_slowest_group_records",
         "Records of an embedded log that its slowest group has not consumed; they are not deleted.");
-    INGEST_BATCH_RECORDS = histogram("shop_ingest_batch_records", RECORDS, "Records per batch.");
-    INGEST_BATCH_BYTES = histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
-    INGEST_FRESHNESS = histogram(
+    INGEST_BATCH_RECORDS = Histogram("shop_ingest_batch_records", RECORDS, "Records per batch.");
+    INGEST_BATCH_BYTES = Histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
+    INGEST_FRESHNESS = Histogram(
         "shop_ingest_freshness_seconds", FRESHNESS_SECONDS,
         "Per batch, the age of the oldest record when it was stored, by the log's timestamp.");
-    INGEST_IN_FLIGHT_BATCHES = gauge("shop_ingest_in_flight_batches", "Batches in flight.");
-    INGEST_IN_FLIGHT_BYTES = gauge("shop_ingest_in_flight_bytes", "Bytes of the batches in flight.");
-    INGEST_RETRIES = counter("shop_ingest_retries_total", "Failed calls that are retried, by part.");
-    INGEST_WAITING = gauge(
+    INGEST_IN_FLIGHT_BATCHES = Gauge("shop_ingest_in_flight_batches", "Batches in flight.");
+    INGEST_IN_FLIGHT_BYTES = Gauge("shop_ingest_in_flight_bytes", "Bytes of the batches in flight.");
+    INGEST_RETRIES = Counter("shop_ingest_retries_total", "Failed calls that are retried, by part.");
+    INGEST_WAITING = Gauge(
         "shop_ingest_waiting_seconds", "For how long a part of ingest has been failing; 0 when it is healthy.");
-    INGEST_OLDEST_UNCOMMITTED = gauge(
+    INGEST_OLDEST_UNCOMMITTED = Gauge(
         "shop_ingest_oldest_uncommitted_seconds",
         "Time since the oldest record was read whose offset is not committed; 0 when there is none.");
-    INGEST_STUCK = gauge(
+    INGEST_STUCK = Gauge(
         "shop_ingest_stuck_seconds",
         "Time since the oldest record was read that the healthy store fails over; absent while there is none.");
-    INGEST_OPEN_TRANSACTION = gauge(
+    INGEST_OPEN_TRANSACTION = Gauge(
         "shop_ingest_open_transaction_seconds",
         "Time for which records have waited for the end of another producer's transaction; 0 when none waits.");
-    INGEST_PHASE = gauge("shop_ingest_phase", "1 for the current phase of ingest, 0 for the others.");
+    INGEST_PHASE = Gauge("shop_ingest_phase", "1 for the current phase of ingest, 0 for the others.");
 
-    OUTBOX_PENDING = gauge("shop_outbox_pending", "Events in the outbox of a role that are not published yet.");
-    OUTBOX_OLDEST = gauge(
+    OUTBOX_PENDING = Gauge("shop_outbox_pending", "Events in the outbox of a role that are not published yet.");
+    OUTBOX_OLDEST = Gauge(
         "shop_outbox_oldest_seconds", "Age of the oldest event in the outbox; 0 when there is none.");
-    OUTBOX_PUBLISHED = counter("shop_outbox_published_total", "Events of a role that the log has acknowledged.");
-    EVENT_RECORDS = counter(
+    OUTBOX_PUBLISHED = Counter("shop_outbox_published_total", "Events of a role that the log has acknowledged.");
+    EVENT_RECORDS = Counter(
         "shop_event_records_total", "Processed records of a topic of events, by outcome.");
-    EVENT_WAITING = gauge(
+    EVENT_WAITING = Gauge(
         "shop_event_waiting_seconds",
         "For how long a part of the ingest of a topic of events has been failing; 0 when it is healthy.");
 }
