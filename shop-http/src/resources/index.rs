@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect};
 use serde_json::{Map, Value};
 
-use crate::resources::page::{Document, is_asked_for};
+use crate::resources::page::{is_asked_for, respond, respond_above};
 use crate::response::HttpResult;
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::Mount;
@@ -23,13 +23,12 @@ pub(crate) async fn get(
 ) -> HttpResult {
     // The pages use the native API.
     let has_page = service.has(RouteGroup::V1);
-    let page = Document::of(&service);
     let mut response = match uri.path().rsplit_once('/') {
         _ if !has_page || !is_asked_for(&request) => describe(service, mount).await.into_response(),
         // The files of the page are below this path, which may not exist with a slash.
-        Some((_, last)) if mount.is_at(uri.path()) => page.respond_above(last, &request),
+        Some((_, last)) if mount.is_at(uri.path()) => respond_above(&service, last, &request),
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
-        _ => page.respond(&request)?,
+        _ => respond(&service, &request)?,
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)

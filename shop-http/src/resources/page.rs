@@ -12,13 +12,6 @@ use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
 
-/// The name and the text of a file of the folder `page`.
-macro_rules! file {
-    ($name:literal) => {
-        ($name, include_str!(concat!("../../page/", $name)))
-    };
-}
-
 /// The characters to encode in an attribute, besides those that a path cannot have.
 const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'&').add(b'\'').add(b'<').add(b'>').add(b'`');
 
@@ -42,66 +35,46 @@ const MODULES: &[Module] = modules! {
     ranges recording resolving runbook signin state storage words
 };
 
-/// The documents, and the files that they load.
-static DOCUMENTS: Constants = Constants::new();
+/// The files that the documents load.
 static FILES: Constants = Constants::new();
-const FACING: &str = include_str!("../../page/facing.html");
-const MANAGEMENT: &str = include_str!("../../page/management.html");
 
 /// Own files only, and no inline scripts: text of users stays text. Forms are sent by script only, so none is submitted
 /// before the script is loaded.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-     require-trusted-types-for 'script'; trusted-types 'none'";
+const POLICY: (HeaderName, HeaderValue) = (
+    header::CONTENT_SECURITY_POLICY,
+    HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+);
 
-/// Sent with every file. A browser revalidates each time: the next version of the program has other files under the same
-/// names.
-const HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-];
-
-/// The document of a page.
-#[derive(Clone, Copy)]
-pub(crate) struct Document {
-    page: ServiceKind,
-    requires_token: bool,
+/// The response to a browser: the document of the page.
+pub(crate) fn respond(service: &Service, request: &HeaderMap) -> HttpResult {
+    // Beside the OpenAPI documents, whose names are prefixes: empty, or with a slash first.
+    let document = service.documents.get("page", || Some(constant(DOCUMENT, text(service))));
+    document.map(|document| document.respond(request)).ok_or(HttpError::NO_ROUTE)
 }
 
-impl Document {
-    pub(crate) fn of(service: &Service) -> Self {
-        // The page of facing is for buyers. Users and orders are on the console.
-        let page = if service.purchases.is_some() { service.kind } else { ServiceKind::Management };
-        Self { page, requires_token: service.policy.requires_token }
-    }
+/// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
+pub(crate) fn respond_above(service: &Service, folder: &str, request: &HeaderMap) -> Response {
+    // With the dot, a segment with a colon is not a scheme.
+    let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
+    let links = ["href", "src"].map(|name| format!(" {name}=\""));
+    let content =
+        links.iter().fold(text(service), |text, link| text.replace(link, &format!("{link}{folder}/")));
+    constant(DOCUMENT, content).respond(request)
+}
 
-    /// The response to a browser.
-    pub(crate) fn respond(self, request: &HeaderMap) -> HttpResult {
-        let name = format!("{} {}", self.page.name(), self.requires_token);
-        let document = DOCUMENTS.get(&name, || Some(constant(DOCUMENT, self.text())));
-        document.map(|document| document.respond(request)).ok_or(HttpError::NO_ROUTE)
-    }
-
-    /// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
-    pub(crate) fn respond_above(self, folder: &str, request: &HeaderMap) -> Response {
-        // With the dot, a segment with a colon is not a scheme.
-        let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
-        let links = ["href", "src"].map(|name| format!(" {name}=\""));
-        let content =
-            links.iter().fold(self.text(), |text, link| text.replace(link, &format!("{link}{folder}/")));
-        constant(DOCUMENT, content).respond(request)
-    }
-
-    fn text(self) -> String {
-        let text = match self.page {
-            ServiceKind::Facing => FACING,
-            ServiceKind::Management => MANAGEMENT,
-        };
-        // The page asks for a key before it requests anything else.
-        let access = if self.requires_token { "key" } else { "open" };
-        text.replace("name=\"access\" content=\"open\"", &format!("name=\"access\" content=\"{access}\""))
-    }
+fn text(service: &Service) -> String {
+    let text = match service.kind {
+        // For buyers. Users and orders are on the console.
+        ServiceKind::Facing if service.purchases.is_some() => include_str!("../../page/facing.html"),
+        _ => include_str!("../../page/management.html"),
+    };
+    // The page asks for a key before it requests anything else.
+    let access = if service.policy.requires_token { "key" } else { "open" };
+    text.replace("name=\"access\" content=\"open\"", &format!("name=\"access\" content=\"{access}\""))
 }
 
 /// `GET /page/{name}`: a file of the page.
@@ -112,24 +85,24 @@ pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
 
 /// The file with this name.
 fn made(name: &str) -> Option<Constant> {
-    let (media_type, (_, text)) = match name {
-        "facing.js" | "management.js" => return Some(constant(SCRIPT, joined(MODULES, name, None))),
+    let script = |page| Some(constant(SCRIPT, joined(MODULES, name, page)));
+    let (media_type, text) = match name {
+        "facing.js" | "management.js" => return script(None),
         // Views that are loaded when they are first shown.
-        "deadletters.js" | "importing.js" => {
-            return Some(constant(SCRIPT, joined(MODULES, name, Some("management.js"))));
-        }
-        "icon.svg" => ("image/svg+xml", file!("icon.svg")),
-        "page.css" => ("text/css; charset=utf-8", file!("page.css")),
+        "deadletters.js" | "importing.js" => return script(Some("management.js")),
+        "icon.svg" => ("image/svg+xml", include_str!("../../page/icon.svg")),
+        "page.css" => ("text/css; charset=utf-8", include_str!("../../page/page.css")),
         // A link to `docs/runbooks.md`. As text, a browser shows it too.
-        "runbooks.txt" => ("text/plain; charset=utf-8", file!("runbooks.txt")),
+        "runbooks.txt" => ("text/plain; charset=utf-8", include_str!("../../page/runbooks.txt")),
         _ => return None,
     };
     Some(constant(media_type, text))
 }
 
+/// A browser revalidates it each time: the next version of the program has other files under the same names.
 fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    Constant::new(HEADERS.into_iter().chain([media_type]), content.into())
+    Constant::new([POLICY, media_type], content.into())
 }
 
 /// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.

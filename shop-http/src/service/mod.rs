@@ -53,7 +53,7 @@ pub(crate) struct Service {
     groups: BTreeSet<RouteGroup>,
     /// Set once its routes exist, whose handlers have the service.
     pub(crate) listed: OnceLock<Listed>,
-    /// The OpenAPI documents, by prefix.
+    /// The OpenAPI documents by prefix, and the document of the page.
     pub(crate) documents: Constants,
 }
 
