@@ -90,35 +90,38 @@ mod tests {
             ("e.js", "// exported\n/** Of\n * two lines. */\n\n  let f=1;export{f as e,g};\n"),
             ("unused.js", "export class H {}\n"),
         ];
-        let script = "const modules = globalThis.modules ??= {};
-modules[\"e.js\"] = (() => {
-let f=1;
-return { e: f, g };
-})();
-modules[\"b.js\"] = (() => {
-const { e } = modules[\"e.js\"];
-async function b() {}
-const c = e;
-return { b, c };
-})();
-modules[\"a.js\"] = (() => {
-const { b, c: d } = modules[\"b.js\"];
-const { e } = modules[\"e.js\"];
-b(d, e);
-return {  };
-})();
-";
+        let lines = |all: &[&str]| all.join("\n") + "\n";
+        let script = lines(&[
+            "const modules = globalThis.modules ??= {};",
+            "modules[\"e.js\"] = (() => {",
+            "let f=1;",
+            "return { e: f, g };",
+            "})();",
+            "modules[\"b.js\"] = (() => {",
+            "const { e } = modules[\"e.js\"];",
+            "async function b() {}",
+            "const c = e;",
+            "return { b, c };",
+            "})();",
+            "modules[\"a.js\"] = (() => {",
+            "const { b, c: d } = modules[\"b.js\"];",
+            "const { e } = modules[\"e.js\"];",
+            "b(d, e);",
+            "return {  };",
+            "})();",
+        ]);
         assert_eq!(joined(&modules, "a.js", None), script);
         // Loaded after another one, it leaves out what that has.
-        let later = "const modules = globalThis.modules ??= {};
-modules[\"b.js\"] = (() => {
-const { e } = modules[\"e.js\"];
-async function b() {}
-const c = e;
-return { b, c };
-})();
-export const { b, c } = modules[\"b.js\"];
-";
+        let later = lines(&[
+            "const modules = globalThis.modules ??= {};",
+            "modules[\"b.js\"] = (() => {",
+            "const { e } = modules[\"e.js\"];",
+            "async function b() {}",
+            "const c = e;",
+            "return { b, c };",
+            "})();",
+            "export const { b, c } = modules[\"b.js\"];",
+        ]);
         assert_eq!(joined(&modules, "b.js", Some("e.js")), later);
     }
 }
