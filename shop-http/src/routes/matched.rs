@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, NestedPath, Request};
+use axum::extract::{FromRequestParts, NestedPath, RawPathParams, Request};
 use axum::http::Extensions;
 use axum::http::request::Parts;
-use percent_encoding::percent_decode_str;
 
 use crate::auth::{Caller, Principal, Trail};
 use crate::compat::{Dialect, RequestDialect};
@@ -25,8 +24,6 @@ pub(crate) struct Matched {
     /// What no endpoint handles is open.
     pub(crate) access: Access,
     pub(crate) dialect: &'static Dialect,
-    /// The parameter of the path, as it was sent.
-    parameter: Option<Box<str>>,
     pub(crate) mount: Mount,
     /// What it has in the access log, if there is one.
     pub(crate) trail: Option<Arc<Trail>>,
@@ -37,15 +34,9 @@ pub(crate) struct Matched {
 }
 
 impl Matched {
-    /// Finds `request` in `routes`. `configured` is the dialect of paths that no route has.
-    pub(crate) fn new(
-        request: &Request,
-        routes: &matchit::Router<Arc<Route>>,
-        configured: &'static Dialect,
-    ) -> Self {
+    /// What `route` says about `request`. `configured` is the dialect of paths that no route has.
+    pub(crate) fn new(request: &Request, route: Option<Arc<Route>>, configured: &'static Dialect) -> Self {
         let (path, method) = (request.uri().path(), request.method());
-        let found = routes.at(path).ok();
-        let route = found.as_ref().map(|found| Arc::clone(found.value));
         let endpoint = route.as_ref().and_then(|route| route.endpoint(method));
         Self {
             access: endpoint.and(route.as_ref()).map_or(Access::Open, |route| route.access),
@@ -53,7 +44,6 @@ impl Matched {
             dialect: route
                 .as_ref()
                 .map_or_else(|| Dialect::from_path(path, configured), |route| route.dialect),
-            parameter: found.and_then(|found| found.params.iter().next().map(|(_, text)| text.into())),
             mount: Mount::of(request).unwrap_or_default(),
             trail: None,
             slot: None,
@@ -109,8 +99,14 @@ extracted! {
     Mount: |extensions| Matched::of(extensions).map(|matched| matched.mount.clone()),
     Slot: Slot::of,
     Caller: |extensions| Ok(Caller::of(extensions)),
-    PathText: |extensions| {
-        let sent = Matched::of(extensions)?.parameter.as_deref().unwrap_or_default();
-        Ok(Self(percent_decode_str(sent).decode_utf8().ok().map(Into::into)))
-    },
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> HttpResult<Self> {
+        let all = RawPathParams::from_request_parts(parts, state).await.ok();
+        // Before it are those of outer routers.
+        Ok(Self(all.and_then(|all| all.iter().last().map(|(_, text)| text.to_owned()))))
+    }
 }

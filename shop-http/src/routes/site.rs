@@ -40,7 +40,6 @@ pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 /// it once more in the future of the request.
 struct Site {
     options: Arc<HttpOptions>,
-    routes: matchit::Router<Arc<Route>>,
     observer: Observer,
     browsers: Browsers,
     gate: Arc<Gate>,
@@ -66,12 +65,7 @@ pub(crate) fn router(
     if service.has(RouteGroup::Dialects) {
         service.metrics.enable_flask(service.options.dialect.has_flask_durations);
     }
-    let table: Vec<_> = listed(&service).into_iter().map(Arc::new).collect();
-    let mut routes = matchit::Router::new();
-    for route in &table {
-        // axum panics below if a path is there twice.
-        drop(routes.insert(route.path.clone(), Arc::clone(route)));
-    }
+    let routes = listed(&service).into_iter().map(Arc::new);
     let authenticates = authenticate.is_some() || !guards.is_empty();
     let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
     let guarded = (!guards.is_empty()).then(|| {
@@ -84,14 +78,17 @@ pub(crate) fn router(
     });
     let (observer, browsers) = (Observer::new(&service), Browsers::new(&service, authenticates));
     let options = Arc::clone(&service.options);
-    let site = Arc::new(Site { options, routes, observer, browsers, gate, guarded });
-    let served = service_fn(move |mut request: Request| {
+    let site = Arc::new(Site { options, observer, browsers, gate, guarded });
+    let served = |route: Option<Arc<Route>>| {
         let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site.respond(&mut request).await) }
-    });
+        service_fn(move |mut request: Request| {
+            let (site, route) = (Arc::clone(&site), route.clone());
+            async move { Ok::<_, Infallible>(site.respond(&mut request, route).await) }
+        })
+    };
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
-    let router = Router::new().fallback_service(served.clone());
-    table.iter().fold(router, |router, route| router.route_service(&route.path, served.clone()))
+    let router = Router::new().fallback_service(served(None));
+    routes.fold(router, |router, route| router.route_service(&route.path, served(Some(Arc::clone(&route)))))
 }
 
 /// The routes of `service`, which lists them from now on.
@@ -102,8 +99,8 @@ pub(crate) fn listed(service: &Arc<Service>) -> Vec<Route> {
 }
 
 impl Site {
-    async fn respond(&self, request: &mut Request) -> Response {
-        let mut matched = Matched::new(request, &self.routes, self.options.dialect);
+    async fn respond(&self, request: &mut Request, route: Option<Arc<Route>>) -> Response {
+        let mut matched = Matched::new(request, route, self.options.dialect);
         let observed = self.observer.begin(request, &mut matched);
         let (dialect, is_head) = (matched.dialect, *request.method() == Method::HEAD);
         let class = matched.class;
