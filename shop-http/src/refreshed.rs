@@ -46,25 +46,17 @@ impl FileSource {
 #[async_trait]
 impl TextSource for FileSource {
     async fn read(&self) -> Result<String> {
-        let paths = self.0.clone();
-        let read = tokio::task::spawn_blocking(move || read_all(&paths)).await;
-        read.unwrap_or_else(|aborted| {
-            Err(Error::new(ErrorKind::Internal, "reading a file was aborted").with_source(aborted))
-        })
+        let mut texts = Vec::with_capacity(self.0.len());
+        for path in &self.0 {
+            let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+                let message = format!("failed to read {}", path.display());
+                Error::new(ErrorKind::Unavailable, message).with_source(error)
+            })?;
+            // Editors on Windows write a byte order mark.
+            texts.push(text.trim_start_matches('\u{feff}').to_owned());
+        }
+        Ok(texts.join(Self::SEPARATOR))
     }
-}
-
-fn read_all(paths: &[PathBuf]) -> Result<String> {
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path);
-        // Editors on Windows write a byte order mark.
-        text.map(|text| text.trim_start_matches('\u{feff}').to_owned()).map_err(|error| {
-            let message = format!("failed to read {}", path.display());
-            Error::new(ErrorKind::Unavailable, message).with_source(error)
-        })
-    };
-    let texts = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
-    Ok(texts.join(FileSource::SEPARATOR))
 }
 
 /// A value that is parsed from a text, and read again while it is in use.
