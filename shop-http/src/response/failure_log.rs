@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::response::Response;
 use parking_lot::Mutex;
 use shop_core::{Error, ErrorKind};
 use tokio::time::Instant;
@@ -32,14 +31,8 @@ pub(crate) struct FailureLog {
 }
 
 impl FailureLog {
-    /// Whether there may be a line about `response`.
-    pub(crate) fn has_line(response: &Response) -> bool {
-        response.extensions().get::<FailedBy>().is_some()
-    }
-
-    /// Logs in the request's span why `response` is a failure, if it is one and a line of its cause is due.
-    pub(crate) fn note(&self, response: &Response, request: &Span) {
-        let Some(FailedBy { error, operation }) = response.extensions().get() else { return };
+    /// Logs in the request's span why it failed, if a line of its cause is due.
+    pub(crate) fn note(&self, FailedBy { error, operation }: &FailedBy, request: &Span) {
         if let Some(suppressed) = self.due(operation, error.kind()) {
             let (error, outcome) = (error.chain(), error.outcome());
             tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");

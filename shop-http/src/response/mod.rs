@@ -6,7 +6,6 @@ pub(crate) mod failure_log;
 pub(crate) mod validation_error;
 
 pub(crate) use error::{HttpError, Subject};
-pub(crate) use failure_log::FailureLog;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};

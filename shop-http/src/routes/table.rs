@@ -132,7 +132,7 @@ fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;
     let listed = |about: &'static str| if is_public { "" } else { about };
     let mut all = vec![to.plain((Health, "/livez", Probe), "Whether the process is alive, for probes", health::alive).open()];
-    if !service.dead_letters.is_empty() {
+    if service.dead_letters.topics().next().is_some() {
         all.extend([
             to.read((V1, "/v1/dead-letters", Read), listed("Pending dead letters: topic, reason, since, limit, cursor"), dead_letters::list),
             to.read((V1, "/v1/dead-letters/{position}", Read), listed("One dead letter with its record"), dead_letters::get),

@@ -14,7 +14,7 @@ use uuid::fmt::Hyphenated;
 
 use crate::header_names::{CORRELATION_ID, REQUEST_ID};
 use crate::metrics::{HasPanicked, Metrics, RequestTimer, RouteSeries};
-use crate::response::FailureLog;
+use crate::response::failure_log::{FailedBy, FailureLog};
 use crate::routes::matched::{Matched, outer_template};
 use crate::server::access_log::{AccessLogger, Entry};
 #[cfg(feature = "otel")]
@@ -66,7 +66,8 @@ impl Observer {
     /// Logs why `response` is a failure, if it is one.
     fn note(&self, response: &Response, span: &Span, head: &Head) {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
-        if !has_panicked && !FailureLog::has_line(response) {
+        let failed_by = response.extensions().get::<FailedBy>();
+        if !has_panicked && failed_by.is_none() {
             return;
         }
         let made = span.is_none().then(|| head.span());
@@ -74,38 +75,9 @@ impl Observer {
         if has_panicked {
             tracing::error!(parent: span, "a route has panicked");
         }
-        self.failures.note(response, span);
+        failed_by.iter().for_each(|failed_by| self.failures.note(failed_by, span));
     }
-}
 
-/// What the span of a request has.
-struct Head {
-    method: Method,
-    uri: Uri,
-    id: HeaderValue,
-}
-
-impl Head {
-    fn span(&self) -> Span {
-        tracing::info_span!(
-            "request",
-            http.method = self.method.as_str(),
-            http.path = self.uri.path(),
-            request.id = self.id.to_str().unwrap_or_default()
-        )
-    }
-}
-
-/// A request that is observed.
-pub(crate) struct Observed {
-    head: Head,
-    correlation: Option<HeaderValue>,
-    pub(crate) span: Span,
-    timer: RequestTimer,
-    entry: Option<Entry>,
-}
-
-impl Observer {
     /// Gives a request its id, which the log lines about it contain, and begins to measure it.
     pub(crate) fn begin(&self, request: &mut Request, matched: &mut Matched) -> Observed {
         let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
@@ -139,6 +111,33 @@ impl Observer {
             None => response,
         }
     }
+}
+
+/// What the span of a request has.
+struct Head {
+    method: Method,
+    uri: Uri,
+    id: HeaderValue,
+}
+
+impl Head {
+    fn span(&self) -> Span {
+        tracing::info_span!(
+            "request",
+            http.method = self.method.as_str(),
+            http.path = self.uri.path(),
+            request.id = self.id.to_str().unwrap_or_default()
+        )
+    }
+}
+
+/// A request that is observed.
+pub(crate) struct Observed {
+    head: Head,
+    correlation: Option<HeaderValue>,
+    pub(crate) span: Span,
+    timer: RequestTimer,
+    entry: Option<Entry>,
 }
 
 /// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.

@@ -39,10 +39,6 @@ impl DeadLetterLogs {
         Self { logs: logs.into(), resolving: Arc::default() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.logs.is_empty()
-    }
-
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
         self.logs.iter().map(|log| &*log.topic)
     }
