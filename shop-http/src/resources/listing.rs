@@ -34,8 +34,6 @@ struct ListingRequest {
     /// Whether the request is for a page rather than the whole listing.
     is_page: bool,
     wait: Wait,
-    /// The status of an empty listing.
-    nothing: StatusCode,
 }
 
 pub(crate) async fn get(request: Request, path: PathText) -> HttpResult {
@@ -88,8 +86,7 @@ impl ListingRequest {
         }
         let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
-        let (sums, nothing) = (sums.flatten(), form.nothing);
-        Ok(Self { candidates, envelope, request, sums, is_page, wait, nothing })
+        Ok(Self { candidates, envelope, request, sums: sums.flatten(), is_page, wait })
     }
 }
 
@@ -147,7 +144,7 @@ async fn list(
     let next = page.next.filter(|_| listing.is_page);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     if !is_found {
-        *response.status_mut() = listing.nothing;
+        *response.status_mut() = form.nothing;
     }
     let link = next.and_then(|next| {
         let next = query.for_next_page(listing.request.limit, &next);
