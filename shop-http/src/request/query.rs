@@ -29,9 +29,6 @@ pub(crate) type Wait = Option<(PurchaseId, Duration)>;
 /// Which dead letters are listed: the topic, the filter and the limit.
 pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
 
-/// The parameters outside of `/v1`. Others are ignored there.
-const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
-
 /// So many errors are reported: each is compared with all names before it.
 const MAX_ERRORS: usize = 64;
 
@@ -45,6 +42,8 @@ const MAX_WAIT_SECONDS: f64 = 10.0;
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Query {
+    /// The parameters of a listing outside of `/v1`.
+    pub(crate) const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
     /// The parameters of a listing.
     pub(crate) const LISTING: &[&str] =
         &["userid", "username", "everyone", "from", "to", "order", "limit", "cursor", "wait_for", "wait"];
@@ -67,17 +66,8 @@ impl Query {
         Self::new(uri, &[])?.finish(Some(())).map(drop)
     }
 
-    /// The parameters of a request outside of `/v1`.
-    pub(crate) fn legacy(uri: &Uri) -> HttpResult<Self> {
-        Self::parsed_from(uri, LEGACY, false)
-    }
-
-    /// The parameters of the request to `uri`, of which `known` are allowed.
+    /// The parameters of the request to `uri`, of which `known` are allowed. Those of the replaced systems ignore others.
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
-        Self::parsed_from(uri, known, true)
-    }
-
-    fn parsed_from(uri: &Uri, known: &[&'static str], refuses_others: bool) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
             let text = format!("the query string cannot be read: {problem}");
             ValidationError { text, ..Location::Query.invalid("") }
@@ -95,8 +85,8 @@ impl Query {
                     continue;
                 }
                 Some(_) => format!("{name} must be given once"),
-                None if refuses_others => unknown(&name, known),
-                None => continue,
+                None if known == Self::LEGACY => continue,
+                None => unknown(&name, known),
             };
             // A repeated name is reported once.
             let location = Location::Parameter(name.into());

@@ -112,7 +112,7 @@ async fn list(
     form: ListingForm,
     who: Option<String>,
 ) -> HttpResult {
-    let mut query = Query::legacy(uri)?;
+    let mut query = Query::new(uri, Query::LEGACY)?;
     let mut listing = ListingRequest::new(form, dialect.item, who, &mut query)?;
     listing.candidates = purchases.policy.readable(caller, &listing.candidates)?;
     let pending = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
