@@ -236,12 +236,16 @@ impl Server {
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
         let (router, counted) = (self.router.clone(), Arc::clone(connection));
         let (streams, client) = (Arc::clone(&self.streams), self.client(peer));
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(fault) = gate::fault(request.version(), request.headers()) {
+                request.extensions_mut().insert(fault);
+            }
+            request.extensions_mut().insert(ConnectInfo(peer));
             let is_stream = request.version() == Version::HTTP_2;
             let place = is_stream.then(|| streams.take(client, 1));
             let has_room = !matches!(place, Some(None));
             let in_flight = counted.begin(request.version(), place.flatten());
-            let response = has_room.then(|| router.clone().call(received(request, peer)));
+            let response = has_room.then(|| router.clone().call(request));
             async move {
                 let response = match response {
                     Some(response) => response.await?,
@@ -331,15 +335,6 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
         ended = http => log_failure(ended),
         () = evicted => {}
     }
-}
-
-/// Adds to a request what its head and its connection say about it: a fault, and the address of the client.
-fn received<B>(mut request: Request<B>, peer: SocketAddr) -> Request<B> {
-    if let Some(fault) = gate::fault(request.version(), request.headers()) {
-        request.extensions_mut().insert(fault);
-    }
-    request.extensions_mut().insert(ConnectInfo(peer));
-    request
 }
 
 fn log_failure(ended: hyper::Result<()>) {
