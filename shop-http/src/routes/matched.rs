@@ -24,7 +24,6 @@ pub(crate) struct Matched {
     /// What no endpoint handles is open.
     pub(crate) access: Access,
     pub(crate) dialect: &'static Dialect,
-    pub(crate) mount: Mount,
     /// What it has in the access log, if there is one.
     pub(crate) trail: Option<Arc<Trail>>,
     /// Its place among the others, once it is admitted.
@@ -44,7 +43,6 @@ impl Matched {
             dialect: route
                 .as_ref()
                 .map_or_else(|| Dialect::from_path(path, configured), |route| route.dialect),
-            mount: Mount::of(request).unwrap_or_default(),
             trail: None,
             slot: None,
             charge: None,
@@ -87,18 +85,18 @@ macro_rules! extracted {
             type Rejection = HttpError;
 
             async fn from_request_parts(parts: &mut Parts, _state: &S) -> HttpResult<Self> {
-                let of: fn(&Extensions) -> HttpResult<Self> = $of;
-                of(&parts.extensions)
+                let of: fn(&Parts) -> HttpResult<Self> = $of;
+                of(parts)
             }
         })+
     };
 }
 
 extracted! {
-    RequestDialect: |extensions| Matched::of(extensions).map(|matched| Self(matched.dialect)),
-    Mount: |extensions| Matched::of(extensions).map(|matched| matched.mount.clone()),
-    Slot: Slot::of,
-    Caller: |extensions| Ok(Caller::of(extensions)),
+    RequestDialect: |parts| Matched::of(&parts.extensions).map(|matched| Self(matched.dialect)),
+    Mount: |parts| Ok(Mount::of(parts).unwrap_or_default()),
+    Slot: |parts| Slot::of(&parts.extensions),
+    Caller: |parts| Ok(Caller::of(&parts.extensions)),
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathText {

@@ -1,35 +1,35 @@
 //! The prefix below which an outer router has mounted these routes.
 
 use std::fmt::Display;
-use std::sync::Arc;
 
-use axum::extract::{OriginalUri, Request};
+use axum::extract::OriginalUri;
+use axum::http::request::Parts;
 
 /// The prefix below which an outer router has mounted these routes, as the client has sent it; empty without one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Mount(Option<Arc<str>>);
+pub(crate) struct Mount(String);
 
 impl Mount {
     /// The prefix that the routers outside of this one have removed from `request`, if any.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
-        let OriginalUri(original) = request.extensions().get()?;
-        let (whole, inner) = (original.path(), request.uri().path());
+    pub(crate) fn of(request: &Parts) -> Option<Self> {
+        let OriginalUri(original) = request.extensions.get()?;
+        let (whole, inner) = (original.path(), request.uri.path());
         if whole.len() == inner.len() {
             return None;
         }
         // `/shop` and `/shop/` are both the root of what is mounted at `/shop`.
         let prefix = if inner == "/" { whole.trim_end_matches('/') } else { whole.strip_suffix(inner)? };
-        (!prefix.is_empty()).then(|| Self(Some(prefix.into())))
+        Some(Self(prefix.to_owned()))
     }
 
     /// The prefix, without a slash at its end.
     pub(crate) fn prefix(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+        &self.0
     }
 
     /// Whether `path` is the root of these routes without a slash at its end.
     pub(crate) fn is_at(&self, path: &str) -> bool {
-        self.0.as_deref() == Some(path)
+        self.0 == path
     }
 
     /// The path of a resource as a client sees it.
@@ -40,14 +40,14 @@ impl Mount {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::http::Request;
 
     use super::*;
 
     fn mount(original: &'static str, inner: &'static str) -> String {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = inner.parse().unwrap();
-        request.extensions_mut().insert(OriginalUri(original.parse().unwrap()));
+        let (mut request, ()) = Request::new(()).into_parts();
+        request.uri = inner.parse().unwrap();
+        request.extensions.insert(OriginalUri(original.parse().unwrap()));
         Mount::of(&request).unwrap_or_default().prefix().to_owned()
     }
 
@@ -65,6 +65,6 @@ mod tests {
         ] {
             assert_eq!(mount(original, inner), prefix, "{original}");
         }
-        assert!(Mount::of(&Request::new(Body::empty())).is_none());
+        assert!(Mount::of(&Request::new(()).into_parts().0).is_none());
     }
 }
