@@ -134,11 +134,6 @@ impl Query {
         self.word("view", &words, "must be summary, list or user")
     }
 
-    /// Whether the request is for a page rather than the whole listing.
-    pub(crate) fn is_for_a_page(&self) -> bool {
-        self.get("limit").is_some() || self.get("cursor").is_some()
-    }
-
     /// The requested page, with defaults for its order and its limit, of all times.
     pub(crate) fn page_of_all_times(
         &mut self,

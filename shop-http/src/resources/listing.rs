@@ -72,7 +72,7 @@ impl ListingRequest {
     /// A listing of one user, or of all, in `form`, changed by the parameters.
     fn new(form: ListingForm, item: ItemForm, who: Option<String>, query: &mut Query) -> HttpResult<Self> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
-        let is_page = query.is_for_a_page() || limit.is_some();
+        let is_page = limit.is_some() || query.get("limit").or(query.get("cursor")).is_some();
         let by = who.as_ref().and_then(|_| query.by().flatten().or(form.by));
         let view = query.view();
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
@@ -132,7 +132,7 @@ async fn list(
         let summary = match listing.sums {
             _ if !counts => Summary::default(),
             Some(sums) => sums,
-            None => purchases.summary(&selector).await?,
+            None => purchases.query(purchases.query.summary(&selector)).await?,
         };
         page.next = page.next.map(|next| if counts { with_sums(&next, summary) } else { next });
         Ok(page_body(&listing.envelope, &page, summary))

@@ -6,7 +6,7 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
     Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Selector,
-    Summary, TotalsRequest,
+    TotalsRequest,
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
@@ -143,11 +143,6 @@ impl Purchases {
         self.query(self.query.look_up(id)).await
     }
 
-    /// The count and the sum of the selected purchases.
-    pub(crate) async fn summary(&self, selector: &Selector) -> HttpResult<Summary> {
-        self.query(self.query.summary(selector)).await
-    }
-
     /// The counts and the sums of the selected purchases per period.
     pub(crate) async fn totals(
         &self,
@@ -181,7 +176,7 @@ impl Purchases {
     }
 
     /// The result of a call of the port `query`, if it completes in time.
-    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
+    pub(crate) async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {
