@@ -13,7 +13,6 @@ use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::routes::route::{Access, Class, Route};
 use crate::server::pools::Slot;
-use crate::server::rates::Charge;
 
 /// What is known about a request before its handler. It is the extension that every request has.
 #[derive(Clone)]
@@ -28,8 +27,6 @@ pub(crate) struct Matched {
     pub(crate) trail: Option<Arc<Trail>>,
     /// Its place among the others, once it is admitted.
     pub(crate) slot: Option<Slot>,
-    /// What a batch counts as, if there is a rate of writes.
-    pub(crate) charge: Option<Charge>,
 }
 
 impl Matched {
@@ -45,7 +42,6 @@ impl Matched {
                 .map_or_else(|| Dialect::from_path(path, configured), |route| route.dialect),
             trail: None,
             slot: None,
-            charge: None,
             route,
         }
     }

@@ -15,7 +15,6 @@ use crate::routes::matched::Matched;
 use crate::routes::route::Class;
 use crate::server::client::network;
 use crate::server::pools::{Client, Pools, Slot};
-use crate::server::rates::{Charge, Rates};
 
 /// Scopes of services, which ask on behalf of many: their requests have no share.
 const FOR_OTHERS: [&str; 4] = ["observe", "operate", "purchases:read:any", "purchases:write:any"];
@@ -23,7 +22,6 @@ const FOR_OTHERS: [&str; 4] = ["observe", "operate", "purchases:read:any", "purc
 /// Admits the requests of a router.
 pub(crate) struct Admission {
     pub(crate) pools: Arc<Pools>,
-    rates: Option<Arc<Rates>>,
     proxies: TrustedProxies,
     hasher: RandomState,
 }
@@ -36,7 +34,6 @@ impl Admission {
     pub(crate) fn new(options: &HttpOptions) -> Self {
         Self {
             pools: Pools::new(options),
-            rates: Rates::new(options),
             proxies: options.trusted_proxies.clone(),
             hasher: RandomState::new(),
         }
@@ -54,7 +51,8 @@ impl Admission {
     pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
         let is_done = writes && response.status().is_success();
-        let Some(rates) = self.rates.as_ref().filter(|_| !is_counted && !is_done) else { return response };
+        let rates = self.pools.rates.as_ref().filter(|_| !is_counted && !is_done);
+        let Some(rates) = rates else { return response };
         let (mut response, left) = match rates.check(address.unwrap_or_default(), writes) {
             Ok(left) => (response, left),
             Err(failure) => (failure.into_response(), None),
@@ -65,7 +63,7 @@ impl Admission {
 
     /// The address, if requests are counted.
     pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
-        self.rates.as_ref().and_then(|_| self.address(request))
+        self.pools.rates.as_ref().and_then(|_| self.address(request))
     }
 
     /// The response that `handle` makes of a request, if the rate of its client and the pools have room for it.
@@ -83,7 +81,7 @@ impl Admission {
             }
             Err(failure) => (failure.into_response(), None),
         };
-        if let Some(rates) = &self.rates {
+        if let Some(rates) = &self.pools.rates {
             rates.describe(&mut response, writes, left);
             response.extensions_mut().insert(IsCounted);
         }
@@ -101,15 +99,11 @@ impl Admission {
             ),
             None => (self.address(request), false),
         };
-        let (mut left, mut charge) = (None, None);
-        if let Some(rates) = &self.rates {
-            let id = id.unwrap_or_default();
-            left = rates.check(id, class.writes())?;
+        let mut left = None;
+        if let Some(rates) = &self.pools.rates {
+            let checked = rates.check(id.unwrap_or_default(), class.writes())?;
             // What is left is known when the batch was read.
-            if class == Class::Batch {
-                charge = Some(Charge::new(rates, id));
-                left = None;
-            }
+            left = checked.filter(|_| class != Class::Batch);
         }
         let of = if is_for_others { Client::ForOthers } else { Client::Limited };
         let client = id.map_or(Client::Unlimited, of);
@@ -119,7 +113,7 @@ impl Admission {
             slot.read()?;
         }
         let matched = request.extensions_mut().get_mut::<Matched>().ok_or(HttpError::PANICKED)?;
-        (matched.slot, matched.charge) = (Some(slot.clone()), charge);
+        matched.slot = Some(slot.clone());
         Ok((slot, left))
     }
 }

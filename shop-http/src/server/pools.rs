@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
+use crate::server::rates::Rates;
 use crate::watched_body::{Polled, watched};
 
 /// A response of known size below this does not count: it is written at once.
@@ -159,8 +160,9 @@ impl Drop for Place {
     }
 }
 
-/// The pools of a router.
+/// The pools of a router, and the rates of its clients.
 pub(crate) struct Pools {
+    pub(crate) rates: Option<Rates>,
     writes: Arc<Pool>,
     reads: Arc<Pool>,
     waits: Arc<Pool>,
@@ -179,6 +181,7 @@ pub(crate) struct Pools {
 impl Pools {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
         Arc::new(Self {
+            rates: Rates::new(options),
             writes: Pool::new(options.max_requests),
             reads: Pool::new(options.max_requests),
             waits: Pool::new(options.max_waits),
@@ -294,6 +297,15 @@ impl Slot {
         let place = place.ok_or_else(|| HttpError::overloaded(false))?;
         self.release();
         Ok(Waiting { slot: self.clone(), place })
+    }
+
+    /// The rates, if there are some, and the client that they count.
+    pub(crate) fn rates(&self) -> Option<(&Rates, u64)> {
+        let id = match self.0.client {
+            Client::Unlimited => 0,
+            Client::ForOthers(id) | Client::Limited(id) => id,
+        };
+        self.0.pools.rates.as_ref().map(|rates| (rates, id))
     }
 
     /// No bytes of bodies yet.

@@ -1,7 +1,6 @@
 //! How many requests per second one client may send.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,17 +30,36 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// The rates of `options`; `None` if there are none.
-    pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
+    pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
         let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
         let rates = Self { writes: limiter(options.rate_writes), reads: limiter(options.rate_reads) };
-        (rates.writes.is_some() || rates.reads.is_some()).then(|| Arc::new(rates))
+        (rates.writes.is_some() || rates.reads.is_some()).then_some(rates)
     }
 
     /// Counts a request of `client`. Returns how many more it may send now, if there is a rate.
     pub(crate) fn check(&self, client: u64, writes: bool) -> HttpResult<Option<u32>> {
+        self.check_many(client, writes, NonZeroU32::MIN)
+    }
+
+    fn check_many(&self, client: u64, writes: bool, count: NonZeroU32) -> HttpResult<Option<u32>> {
         let Some(limiter) = self.limiter(writes) else { return Ok(None) };
-        let checked = limiter.check(client, NonZeroU32::MIN);
-        checked.map(Some).map_err(|retry_after| limiter.exceeded(retry_after, writes))
+        let exceeded = |retry_after| HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes);
+        limiter.check(client, count).map(Some).map_err(exceeded)
+    }
+
+    /// The maximum number of purchases in a batch: those of a second.
+    pub(crate) fn max_purchases(&self) -> usize {
+        let rate = self.writes.as_ref().map_or(u32::MAX, |limiter| limiter.rate.get());
+        usize::try_from(rate).unwrap_or(usize::MAX)
+    }
+
+    /// Counts the purchases of a batch of `client`, which itself was counted as one write.
+    ///
+    /// # Errors
+    /// When they are more than the client may send now.
+    pub(crate) fn check_purchases(&self, client: u64, count: usize) -> HttpResult<()> {
+        let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
+        more.map_or(Ok(()), |more| self.check_many(client, true, more).map(drop))
     }
 
     const fn limiter(&self, writes: bool) -> Option<&Limiter<MonotonicClock>> {
@@ -61,35 +79,6 @@ impl Rates {
             let value = text.and_then(|text| HeaderValue::try_from(text).ok());
             value.and_then(|value| response.headers_mut().insert(header, value));
         }
-    }
-}
-
-/// What a batch counts as, besides one write.
-#[derive(Clone)]
-pub(crate) struct Charge {
-    rates: Arc<Rates>,
-    client: u64,
-}
-
-impl Charge {
-    pub(crate) fn new(rates: &Arc<Rates>, client: u64) -> Self {
-        Self { rates: Arc::clone(rates), client }
-    }
-
-    /// The maximum number of purchases in a batch: those of a second.
-    pub(crate) fn max_purchases(&self) -> usize {
-        let rate = self.rates.writes.as_ref().map_or(u32::MAX, |limiter| limiter.rate.get());
-        usize::try_from(rate).unwrap_or(usize::MAX)
-    }
-
-    /// Counts the purchases of a batch, which itself was counted as one write.
-    ///
-    /// # Errors
-    /// When they are more than the client may send now.
-    pub(crate) fn purchases(&self, count: usize) -> HttpResult<()> {
-        let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
-        let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
-        limiter.check(self.client, more).map(drop).map_err(|retry_after| limiter.exceeded(retry_after, true))
     }
 }
 
@@ -120,10 +109,6 @@ impl<C: Clock> Limiter<C> {
         let checked = checked.map_err(|_never| Duration::from_secs(1))?;
         let allowed = checked.map_err(|until| until.wait_time_from(self.now()))?;
         Ok(allowed.remaining_burst_capacity())
-    }
-
-    fn exceeded(&self, retry_after: Duration, writes: bool) -> HttpError {
-        HttpError::rate_exceeded(self.rate.get(), retry_after, writes)
     }
 
     fn now(&self) -> C::Instant {

@@ -10,8 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
-use shop_core::api::NDJSON;
-use shop_core::api::write_acknowledged;
+use shop_core::api::{NDJSON, write_acknowledged};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
@@ -22,9 +21,7 @@ use crate::request::Query;
 use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
-use crate::routes::matched::Matched;
 use crate::server::pools::{Place, Slot};
-use crate::server::rates::Charge;
 use crate::service::purchases::{BatchResult, InBatch};
 use crate::service::{Purchases, ServiceKind};
 
@@ -58,12 +55,12 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
     slot.write(WRITES)?;
     Query::refuse(&uri)?;
-    let charge = Matched::of(&extensions)?.charge.as_ref();
-    let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
+    let rates = slot.rates();
+    let limit = rates.map_or(usize::MAX, |(rates, _)| rates.max_purchases()).min(options.max_batch_purchases);
     let split = || if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) };
     let lines = aside(body.len(), split)?;
-    if let Some(charge) = charge {
-        charge.purchases(lines.len())?;
+    if let Some((rates, client)) = rates {
+        rates.check_purchases(client, lines.len())?;
     }
     hold(lines.len() * RESULT_BYTES)?;
 
