@@ -1,6 +1,7 @@
 //! The errors of requests. Only this module maps kinds of errors to statuses.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -12,7 +13,6 @@ use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers}
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
-use crate::response::failure_log::FailedBy;
 use crate::response::validation_error::{ValidationError, texts};
 use crate::service::kind::ServiceKind;
 
@@ -33,16 +33,24 @@ pub(crate) struct HttpError {
     retry_after: u64,
     /// What the client must send instead.
     wanted: Option<Box<(HeaderName, &'static str)>>,
-    pub(crate) failed: Option<Box<FailedCall>>,
+    pub(crate) failed: Option<Arc<FailedCall>>,
 }
 
 /// A call of a port that failed, or whose outcome is unknown.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct FailedCall {
     pub(crate) error: Error,
     pub(crate) subject: Subject,
     /// Of a write: the key to repeat it with.
     pub(crate) key: Option<IdempotencyKey>,
+}
+
+impl FailedCall {
+    /// The failed operation, such as `write purchase`.
+    pub(crate) fn operation(&self) -> &'static str {
+        let [_, write, query] = self.subject.words();
+        if self.key.is_some() { write } else { query }
+    }
 }
 
 /// The subject of a request.
@@ -284,7 +292,7 @@ impl HttpError {
         if let Retry::After(time) = call.error.retry() {
             self.retry_after = time.as_secs().max(RETRY_AFTER_SECONDS);
         }
-        Self { failed: Some(Box::new(call)), ..self }
+        Self { failed: Some(Arc::new(call)), ..self }
     }
 
     /// The key to repeat a write with.
@@ -338,15 +346,9 @@ impl HttpError {
         result
     }
 
-    /// The error of a port, for the log, with all that the client does not see.
-    pub(crate) fn cause(&self) -> Option<FailedBy> {
-        let FailedCall { error, subject, key } = self.failed.as_deref()?;
-        let [_, write, query] = subject.words();
-        match key {
-            Some(_) if self.is_final() => None,
-            Some(_) => Some(FailedBy { error: error.clone(), operation: write }),
-            None => Some(FailedBy { error: error.clone(), operation: query }),
-        }
+    /// The failed call, for the log, with all that the client does not see.
+    pub(crate) fn cause(&self) -> Option<Arc<FailedCall>> {
+        self.failed.clone().filter(|call| call.key.is_none() || !self.is_final())
     }
 }
 
@@ -359,8 +361,8 @@ impl From<ValidationError> for HttpError {
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if let Some(failed_by) = self.cause() {
-            response.extensions_mut().insert(failed_by);
+        if let Some(cause) = self.cause() {
+            response.extensions_mut().insert(cause);
         }
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {

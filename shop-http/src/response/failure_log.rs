@@ -5,20 +5,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use shop_core::{Error, ErrorKind};
+use shop_core::ErrorKind;
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::response::error::FailedCall;
+
 /// The time between two lines about the same cause.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
-
-/// The cause of a failed request: an extension of its response, for the log only.
-#[derive(Debug, Clone)]
-pub(crate) struct FailedBy {
-    pub(crate) error: Error,
-    /// The failed operation, such as `write purchase`.
-    pub(crate) operation: &'static str,
-}
 
 /// An operation, and the kind of its error.
 type Cause = (&'static str, ErrorKind);
@@ -31,8 +25,9 @@ pub(crate) struct FailureLog {
 }
 
 impl FailureLog {
-    /// Logs in the request's span why it failed, if a line of its cause is due.
-    pub(crate) fn note(&self, FailedBy { error, operation }: &FailedBy, request: &Span) {
+    /// Logs in the request's span why it failed, if a line of its cause is due. `call` is an extension of its response.
+    pub(crate) fn note(&self, call: &FailedCall, request: &Span) {
+        let (error, operation) = (&call.error, call.operation());
         if let Some(suppressed) = self.due(operation, error.kind()) {
             let (error, outcome) = (error.chain(), error.outcome());
             tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");

@@ -14,7 +14,8 @@ use uuid::fmt::Hyphenated;
 
 use crate::header_names::{CORRELATION_ID, REQUEST_ID};
 use crate::metrics::{HasPanicked, Metrics, RequestTimer, RouteSeries};
-use crate::response::failure_log::{FailedBy, FailureLog};
+use crate::response::error::FailedCall;
+use crate::response::failure_log::FailureLog;
 use crate::routes::matched::{Matched, outer_template};
 use crate::server::access_log::{AccessLogger, Entry};
 #[cfg(feature = "otel")]
@@ -66,8 +67,8 @@ impl Observer {
     /// Logs why `response` is a failure, if it is one.
     fn note(&self, response: &Response, span: &Span, head: &Head) {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
-        let failed_by = response.extensions().get::<FailedBy>();
-        if !has_panicked && failed_by.is_none() {
+        let cause = response.extensions().get::<Arc<FailedCall>>();
+        if !has_panicked && cause.is_none() {
             return;
         }
         let made = span.is_none().then(|| head.span());
@@ -75,7 +76,7 @@ impl Observer {
         if has_panicked {
             tracing::error!(parent: span, "a route has panicked");
         }
-        failed_by.iter().for_each(|failed_by| self.failures.note(failed_by, span));
+        cause.iter().for_each(|call| self.failures.note(call, span));
     }
 
     /// Gives a request its id, which the log lines about it contain, and begins to measure it.

@@ -18,7 +18,7 @@ use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request;
 use crate::request::Query;
-use crate::response::failure_log::FailedBy;
+use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::server::pools::{Place, Slot};
@@ -157,7 +157,7 @@ struct Results {
     /// The number of bytes that are held for them.
     held: usize,
     /// The cause of the first purchase that was not recorded, for the log.
-    failed_by: Option<FailedBy>,
+    cause: Option<Arc<FailedCall>>,
 }
 
 impl Results {
@@ -167,7 +167,7 @@ impl Results {
         if !is_ndjson {
             text.push(b'[');
         }
-        Self { is_ndjson, text, held, failed_by: None }
+        Self { is_ndjson, text, held, cause: None }
     }
 
     fn add(&mut self, line: usize, result: Option<BatchResult>) -> HttpResult<()> {
@@ -177,7 +177,7 @@ impl Results {
         match result {
             Some(Ok(published)) => write_acknowledged(line, &published, &mut self.text),
             Some(Err(failure)) => {
-                self.failed_by = self.failed_by.take().or_else(|| failure.cause());
+                self.cause = self.cause.take().or_else(|| failure.cause());
                 let mut result = failure.of_line(line);
                 // Beyond what is held for the response, results are short.
                 if self.text.len() > self.held {
@@ -203,8 +203,8 @@ impl Results {
         let body = Arc::new(held).held(self.text.into());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
         let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
-        if let Some(failed_by) = self.failed_by {
-            response.extensions_mut().insert(failed_by);
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(cause);
         }
         response
     }
