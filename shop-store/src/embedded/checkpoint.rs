@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     static KIND: Kind =
-        Kind { application_id: 7, migrations: &["CREATE TABLE texts (text BLOB);"], check_queries: &[] };
+        Kind { application_id: 7, migrations: &["CREATE TABLE texts (text BLOB);"], tables: &[] };
 
     fn database(folder: &Path) -> Database {
         Database::new(&KIND, folder, "test", None)

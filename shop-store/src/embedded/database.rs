@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
@@ -20,16 +20,24 @@ pub(super) struct Kind {
     pub(super) application_id: i32,
     /// The statements that upgrade each version to the next. Their number is the current version.
     pub(super) migrations: &'static [&'static str],
-    /// Queries that read a row of every table and index, to detect a damaged file, by part of the schema. They take
-    /// microseconds.
-    pub(super) check_queries: &'static [&'static [&'static str]],
+    /// The names of its tables, by part of the schema.
+    pub(super) tables: &'static [&'static str],
 }
 
 impl Kind {
-    /// Runs the check queries.
+    /// Reads a row of every table and of each of its indexes, to detect a damaged file. The index of the primary key of
+    /// a table `WITHOUT ROWID` is the table itself.
     pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
-        for query in self.check_queries.iter().copied().flatten() {
-            connection.prepare_cached(query)?.query_row([], |_| Ok(())).optional()?;
+        for table in self.tables.iter().flat_map(|tables| tables.split(' ')) {
+            let read = |how: &str| {
+                let sql = format!("SELECT 1 FROM {table} {how} LIMIT 1");
+                connection.prepare_cached(&sql)?.exists([]).map(drop)
+            };
+            read("NOT INDEXED")?;
+            let mut indexes = connection.prepare_cached("SELECT name FROM pragma_index_list(?1)")?;
+            for index in indexes.query_map([table], |row| row.get::<_, String>(0))? {
+                read(&format!("INDEXED BY \"{}\"", index?))?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub(super) const SHOP: Kind = Kind {
     application_id: 0x5368_6f70,
     // The table of the clock is that of both.
     migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES, LOG.migrations[2], CHECKSUMS],
-    check_queries: &[LOG.check_queries[0], CHECK_QUERIES],
+    tables: &[LOG.tables[0], "purchases buyers unfolded days erased"],
 };
 
 /// The tables of the store. A buyer is a pair of a user's id and name, interned to one integer, with the sums of its
@@ -76,16 +76,3 @@ const CHECKSUMS: &str = "
     ALTER TABLE days ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;
     UPDATE days SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
 ";
-
-/// Queries that read a row of every table and index of the store.
-const CHECK_QUERIES: &[&str] = &[
-    "SELECT max(buyer) FROM purchases",
-    "SELECT max(id) FROM purchases INDEXED BY by_id",
-    "SELECT max(timestamp) FROM purchases INDEXED BY by_time",
-    "SELECT max(buyer) FROM buyers",
-    "SELECT max(userid) FROM buyers INDEXED BY sqlite_autoindex_buyers_1",
-    "SELECT max(username) FROM buyers INDEXED BY by_name",
-    "SELECT max(sequence) FROM unfolded",
-    "SELECT max(day) FROM days",
-    "SELECT max(id) FROM erased",
-];

@@ -16,15 +16,7 @@ use crate::embedded::error::{parsed, unreadable};
 pub(in crate::embedded) const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
     migrations: &[USERS_1, table::TABLE],
-    check_queries: &[&[
-        "SELECT max(id) FROM users",
-        "SELECT max(key) FROM users",
-        "SELECT max(email) FROM users",
-        "SELECT max(id) FROM orders_of_users",
-        "SELECT max(user_id) FROM orders_of_users",
-        "SELECT max(id) FROM outbox",
-        "SELECT seq FROM sqlite_sequence",
-    ]],
+    tables: &["users orders_of_users outbox sqlite_sequence"],
 };
 
 const USERS_1: &str = "
@@ -116,13 +108,7 @@ impl UserOrders for EmbeddedUsers {
 pub(in crate::embedded) const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
     migrations: &[ORDERS_1, table::TABLE],
-    check_queries: &[&[
-        "SELECT max(id) FROM orders",
-        "SELECT max(key) FROM orders",
-        "SELECT max(id) FROM known_users",
-        "SELECT max(id) FROM outbox",
-        "SELECT seq FROM sqlite_sequence",
-    ]],
+    tables: &["orders known_users outbox sqlite_sequence"],
 };
 
 const ORDERS_1: &str = "

@@ -50,15 +50,5 @@ const CHECKSUMS: &str = "
 pub(in crate::embedded) const LOG: Kind = Kind {
     application_id: 0x5368_6f4c,
     migrations: &[TABLES, clock::TABLE, CHECKSUMS],
-    check_queries: &[&[
-        "SELECT cluster, generation FROM log",
-        "SELECT max(offset) FROM records",
-        "SELECT seq FROM sqlite_sequence",
-        "SELECT next FROM groups LIMIT 1",
-        "SELECT max(rowid) FROM dead_letters",
-        "SELECT 1 FROM dead_letters INDEXED BY by_record ORDER BY topic, partition, offset LIMIT 1",
-        "SELECT max(rowid) FROM settled_letters",
-        "SELECT 1 FROM settled_letters ORDER BY offset, place LIMIT 1",
-        "SELECT seen FROM clock",
-    ]],
+    tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],
 };
