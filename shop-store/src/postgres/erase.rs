@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 use super::PostgresStore;
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
-use super::rows::{Text, cell, time};
+use super::rows::{cell, time};
 
 /// Maximum number of rows in a statement.
 const MAX_ROWS: usize = 10_000;
@@ -41,7 +41,7 @@ impl PurchaseErase for PostgresStore {
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
-                let ids: Vec<Text<PurchaseId>> = ids.iter().copied().map(Text).collect();
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 count(&self.connection, Statement::new(sql).bind(ids, Type::TEXT_ARRAY))
             };
             // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.

@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::{self, postgres_error};
-use super::rows::{Numeric, Text, cell};
+use super::rows::cell;
 use super::sqlstate;
 
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
@@ -38,7 +38,7 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// Its columns, `id` first.
     pub(super) columns: &'static str,
-    /// The types of the columns.
+    /// The types of the columns. A price is sent as a text, which keeps the scale of zero.
     pub(super) types: &'static [&'static str],
     /// Compares the row `rest` with the row `stored` of the same id: 1 for the same content, 2 for the mark of an erased
     /// purchase, 0 otherwise.
@@ -102,7 +102,7 @@ impl Table {
 pub(super) const PURCHASES: Table = Table {
     name: "purchases",
     columns: r#"id, userid, username, price, "timestamp""#,
-    types: &["text", "text", "text", "numeric", "timestamptz"],
+    types: &["text", "text", "text", "text[]::numeric", "timestamptz"],
     compared: "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
         is not distinct from (rest.userid, rest.username, rest.price))::int end",
 };
@@ -119,15 +119,14 @@ impl Insertable for Purchase {
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        let texts = |text: fn(&Self) -> String| rows.iter().map(|row| text(row)).collect::<Vec<_>>();
+        let times: Vec<_> = rows.iter().map(|row| SystemTime::from(row.timestamp)).collect();
         statement
-            .bind(rows.iter().map(|row| Text(row.id)).collect::<Vec<_>>(), Type::TEXT_ARRAY)
-            .bind(rows.iter().map(|row| Text(row.user_id.clone())).collect::<Vec<_>>(), Type::TEXT_ARRAY)
-            .bind(rows.iter().map(|row| Text(row.user_name.clone())).collect::<Vec<_>>(), Type::TEXT_ARRAY)
-            .bind(rows.iter().map(|row| Numeric(row.price)).collect::<Vec<_>>(), Type::NUMERIC_ARRAY)
-            .bind(
-                rows.iter().map(|row| SystemTime::from(row.timestamp)).collect::<Vec<_>>(),
-                Type::TIMESTAMPTZ_ARRAY,
-            )
+            .bind(texts(|row| row.id.to_string()), Type::TEXT_ARRAY)
+            .bind(texts(|row| row.user_id.to_string()), Type::TEXT_ARRAY)
+            .bind(texts(|row| row.user_name.to_string()), Type::TEXT_ARRAY)
+            .bind(texts(|row| row.price.to_string()), Type::TEXT_ARRAY)
+            .bind(times, Type::TIMESTAMPTZ_ARRAY)
     }
 }
 

@@ -1,19 +1,15 @@
 //! Converts between purchases and rows.
 
-use std::fmt::{Debug, Display, Write as _};
 use std::time::SystemTime;
 
-use bytes::{BufMut as _, BytesMut};
 use rust_decimal::Decimal;
 use shop_core::{ErrorKind, Invalid, Price, Purchase, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::FromSql;
 
 use super::connection::Connection;
 use super::error::postgres_error;
 use crate::unreadable::{Unreadable, not_valid, unreadable};
-
-type Written = Result<IsNull, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The columns that [`purchase`] reads.
 pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
@@ -68,44 +64,4 @@ impl Connection {
             .inspect_err(|error| self.unreadables.note("row", &format!("{:?}", raw_id(row)), error))
             .ok()
     }
-}
-
-/// The text of a value.
-#[derive(Debug)]
-pub(super) struct Text<T>(pub(super) T);
-
-impl<T: Display + Debug> ToSql for Text<T> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Written {
-        write!(out, "{}", self.0)?;
-        Ok(IsNull::No)
-    }
-
-    fn accepts(of: &Type) -> bool {
-        *of == Type::TEXT
-    }
-
-    to_sql_checked!();
-}
-
-/// A price with its scale.
-#[derive(Debug)]
-pub(super) struct Numeric(pub(super) Price);
-
-impl ToSql for Numeric {
-    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Written {
-        let decimal = self.0.as_decimal();
-        if !decimal.is_zero() {
-            return decimal.to_sql(of, out);
-        }
-        // The conversion of `Decimal` drops the scale of zero: no digits, weight 0, positive, and the scale.
-        [0, 0, 0].into_iter().for_each(|part| out.put_u16(part));
-        out.put_u16(u16::try_from(decimal.scale())?);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(of: &Type) -> bool {
-        *of == Type::NUMERIC
-    }
-
-    to_sql_checked!();
 }
