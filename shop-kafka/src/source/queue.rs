@@ -1,7 +1,8 @@
 //! The queue of events from the reader thread to the callers of the source.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
@@ -57,9 +58,13 @@ impl From<Gap> for Delivery {
 #[derive(Debug)]
 struct Revoked {
     partitions: Vec<Partition>,
-    /// The rebalance that waits for the caller; `None` if the partitions are lost.
-    rebalance: Option<Arc<RebalanceBarrier>>,
+    /// `None` if the partitions are lost.
+    rebalance: Option<Blocked>,
 }
+
+/// A rebalance that waits for the caller: until when, and what is dropped once the partitions are given up. A message
+/// says that the caller has got the revocation.
+pub(super) type Blocked = (Instant, Sender<()>);
 
 impl EventQueue {
     pub(super) fn new(batch_bytes: usize) -> Self {
@@ -125,7 +130,7 @@ impl EventQueue {
     }
 
     /// Adds a revocation of `partitions`, and removes their batches.
-    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<RebalanceBarrier>>) {
+    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Blocked>) {
         let mut content = lock(&self.content);
         content.deliveries.retain(|delivery| !partitions.contains(&delivery.partition));
         content.bytes = content.deliveries.iter().map(|delivery| delivery.bytes).sum();
@@ -193,52 +198,21 @@ impl Content {
 
 impl From<Revoked> for Revocation {
     fn from(Revoked { partitions, rebalance }: Revoked) -> Self {
-        // If the timeout has passed before the delivery, there is no time left to drain.
-        let time_left = rebalance.as_ref().and_then(|rebalance| rebalance.time_left());
-        match (rebalance, time_left) {
-            (Some(rebalance), Some(timeout)) => {
-                Self::new(partitions, RevocationCause::Rebalance, timeout, move || rebalance.end())
+        let blocked = rebalance.map(|(until, done)| (until.saturating_duration_since(Instant::now()), done));
+        match blocked {
+            // If it has ended before the delivery, there is no time left to drain.
+            Some((left, done)) if !left.is_zero() && done.send(()).is_ok() => {
+                Self::new(partitions, RevocationCause::Rebalance, left, move || drop(done))
             }
             _ => Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {}),
         }
     }
 }
 
-/// Blocks a rebalance until the revoked partitions are given up or the timeout has passed.
-#[derive(Debug)]
-pub(super) struct RebalanceBarrier {
-    until: Instant,
-    ended: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl RebalanceBarrier {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { until: Instant::now() + timeout, ended: Mutex::new(false), changed: Condvar::new() }
-    }
-
-    /// Returns the time left; `None` if it has ended.
-    fn time_left(&self) -> Option<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        (!*lock(&self.ended) && !left.is_zero()).then_some(left)
-    }
-
-    pub(super) fn end(&self) {
-        *lock(&self.ended) = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits until it has ended, at most for `step`. Returns whether it has ended.
-    pub(super) fn wait(&self, step: Duration) -> bool {
-        let step = step.min(self.until.saturating_duration_since(Instant::now()));
-        let waited = self.changed.wait_timeout_while(lock(&self.ended), step, |ended| !*ended);
-        let ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
-        ended || self.until <= Instant::now()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use bytes::Bytes;
     use shop_core::log::{GapCause, LogRecord};
     use shop_core::{ErrorKind, Timestamp};
@@ -299,18 +273,24 @@ mod tests {
     #[test]
     fn a_revocation_removes_the_batches_of_its_partitions_and_comes_first() {
         let queue = EventQueue::new(batch(0).bytes);
-        let later = Arc::new(RebalanceBarrier::new(LONG));
+        let blocked = |timeout: Duration| {
+            let (done, waiting) = mpsc::channel::<()>();
+            (Some((Instant::now() + timeout, done)), waiting)
+        };
+        let (rebalance, later) = blocked(LONG);
         queue.put(batch(0));
         queue.put(batch(1));
-        queue.revoke(vec![partition(0)], Some(Arc::clone(&later)));
+        queue.revoke(vec![partition(0)], rebalance);
         assert!(queue.wait_for_room(LONG), "its bytes are free");
         queue.revoke(vec![partition(2)], None);
         assert_eq!(next(&queue), "0 revoked: Rebalance");
-        assert!(later.wait(LONG), "the revocation was dropped");
+        assert_eq!(later.iter().count(), 1, "it was delivered, then dropped");
         assert_eq!([next(&queue), next(&queue)], ["2 revoked: Lost", "batch of 1"]);
-        // The timeout has passed before the delivery.
-        queue.revoke(vec![partition(1)], Some(Arc::new(RebalanceBarrier::new(Duration::ZERO))));
-        assert_eq!(next(&queue), "1 revoked: Lost");
+        // The timeout has passed before the delivery, or the rebalance has ended.
+        let (rebalance, _waiting) = blocked(Duration::ZERO);
+        queue.revoke(vec![partition(1)], rebalance);
+        queue.revoke(vec![partition(3)], blocked(LONG).0);
+        assert_eq!([next(&queue), next(&queue)], ["1 revoked: Lost", "3 revoked: Lost"]);
     }
 
     #[test]
@@ -340,19 +320,5 @@ mod tests {
         queue.revoke(vec![partition(0)], None);
         assert!(queue.is_closed() && queue.is_empty());
         assert_eq!([next(&queue), next(&queue)], ["closed", "closed"]);
-    }
-
-    #[test]
-    fn a_rebalance_waits_until_it_is_ended_or_times_out() {
-        let barrier = RebalanceBarrier::new(LONG);
-        let started = Instant::now();
-        assert!(!barrier.wait(SHORT));
-        assert!(started.elapsed() >= SHORT);
-        assert!(barrier.time_left().is_some_and(|left| !left.is_zero() && left <= LONG));
-        barrier.end();
-        assert!(barrier.wait(LONG) && barrier.time_left().is_none());
-
-        let obsolete = RebalanceBarrier::new(Duration::ZERO);
-        assert!(obsolete.wait(LONG) && obsolete.time_left().is_none());
     }
 }

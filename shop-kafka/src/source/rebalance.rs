@@ -2,14 +2,14 @@
 //! when the callback returns.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, Rebalance};
 use shop_core::log::Partition;
 
 use super::member::{Consumer, Member};
-use super::queue::RebalanceBarrier;
 use crate::client::Context;
 
 /// How often a blocked rebalance checks whether it is obsolete.
@@ -57,10 +57,17 @@ impl Member {
             return self.lose(&revoked);
         }
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
-        let barrier = Arc::new(RebalanceBarrier::new(self.log.options.revocation_timeout));
-        self.queue.revoke(partitions, Some(Arc::clone(&barrier)));
-        while !barrier.wait(CHECK_INTERVAL) && !self.queue.is_closed() && !consumer.assignment_lost() {}
-        barrier.end();
+        let until = Instant::now() + self.log.options.revocation_timeout;
+        let left = || until.saturating_duration_since(Instant::now());
+        let (done, waiting) = mpsc::channel();
+        self.queue.revoke(partitions, Some((until, done)));
+        while waiting.recv_timeout(left().min(CHECK_INTERVAL)) != Err(RecvTimeoutError::Disconnected)
+            && !left().is_zero()
+            && !self.queue.is_closed()
+            && !consumer.assignment_lost()
+        {}
+        // What is delivered from now on is lost.
+        drop(waiting);
         self.disown(&revoked);
     }
 
