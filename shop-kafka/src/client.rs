@@ -101,21 +101,24 @@ impl Health {
     }
 }
 
-/// Callback for the statistics of a client.
-pub(crate) type OnStatistics = Box<dyn Fn(&Statistics) + Send + Sync>;
+/// The state of a kind of client.
+pub(crate) trait State: Send + Sync {
+    fn note_statistics(&self, _statistics: &Statistics) {}
+}
+
+impl State for () {}
 
 /// The context of a client. `own` is the state of the client's kind.
 pub(crate) struct Context<T> {
     health: Arc<Health>,
-    on_statistics: Option<OnStatistics>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
     pub(crate) own: T,
 }
 
 impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<Health>, on_statistics: Option<OnStatistics>, own: T) -> Self {
-        Self { health, on_statistics, token_requested: AtomicBool::new(false), own }
+    pub(crate) fn new(health: Arc<Health>, own: T) -> Self {
+        Self { health, token_requested: AtomicBool::new(false), own }
     }
 }
 
@@ -155,7 +158,7 @@ pub(crate) fn authenticate(consumer: &Observer) {
     }
 }
 
-impl<T: Send + Sync> ClientContext for Context<T> {
+impl<T: State> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
@@ -198,11 +201,7 @@ impl<T: Send + Sync> ClientContext for Context<T> {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let Some(observe) = &self.on_statistics else { return };
-        // The observer is foreign code: its panic must not end the reader thread.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observe(&statistics))).is_err() {
-            tracing::error!("statistics observer panicked");
-        }
+        self.own.note_statistics(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -5,41 +5,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use tokio::sync::oneshot;
 
 use crate::client::{Context, Health, close_in_background, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
-/// Passes each delivery report to the task that waits for it.
-pub(crate) struct Deliveries;
-
-type Producer = ThreadedProducer<Context<Deliveries>>;
-/// The partition and the offset of the record, if a broker has reported them.
-type Delivered = Result<Option<(u32, u64)>, KafkaError>;
+type Producer = FutureProducer<Context<()>>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type Reported = Result<Option<RecordPosition>>;
-
-impl ProducerContext for Context<Deliveries> {
-    type DeliveryOpaque = Box<oneshot::Sender<Delivered>>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
-        let delivered = match result {
-            Ok(message) => Ok(position(message)),
-            Err((error, _)) => Err(error.clone()),
-        };
-        // The receiver is dropped when its task is cancelled or has timed out.
-        drop(waiting.send(delivered));
-    }
-}
-
-fn position(message: &BorrowedMessage<'_>) -> Option<(u32, u64)> {
-    Some((message.partition().try_into().ok()?, message.offset().try_into().ok()?))
-}
 
 struct Current {
     producer: Arc<Producer>,
@@ -85,7 +62,7 @@ impl ProducerHandle {
     }
 
     fn create(&self) -> Result<Current> {
-        let context = Context::new(Arc::clone(&self.health), None, Deliveries);
+        let context = Context::new(Arc::clone(&self.health), ());
         let producer = Producer::from_config_and_context(&config::producer(&self.options), context);
         Ok(Current { producer: Arc::new(producer.map_err(from_kafka)?), created: Instant::now() })
     }
@@ -112,22 +89,22 @@ impl ProducerHandle {
         record: &LogRecord,
         headers: OwnedHeaders,
     ) -> Result<PendingDelivery> {
-        let (sender, delivered) = oneshot::channel();
-        let mut native = BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
+        let mut native = FutureRecord::to(topic).headers(headers);
         native.key = record.key.as_deref();
         native.payload = record.value.as_deref();
         native.partition = partition;
-        self.send(native)?;
-        Ok(PendingDelivery { topic: Arc::clone(topic), delivered })
+        Ok(PendingDelivery { topic: Arc::clone(topic), delivered: self.send(native)? })
     }
 
-    fn send(&self, record: BaseRecord<'_, [u8], [u8], Box<oneshot::Sender<Delivered>>>) -> Result<()> {
-        let producer = self.current()?;
-        let Err((mut error, returned)) = producer.send(record) else { return Ok(()) };
+    fn send(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture> {
+        let (mut error, returned) = match self.current()?.send_result(record) {
+            Ok(delivered) => return Ok(delivered),
+            Err(rejected) => rejected,
+        };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
-            match self.current()?.send(returned) {
-                Ok(()) => return Ok(()),
+            match self.current()?.send_result(returned) {
+                Ok(delivered) => return Ok(delivered),
                 Err((second, _)) => error = second,
             }
         }
@@ -231,10 +208,9 @@ impl Drop for ProducerHandle {
 const MAX_ATTEMPTS: usize = 3;
 
 /// An enqueued record that may not be acknowledged yet.
-#[derive(Debug)]
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
-    delivered: oneshot::Receiver<Delivered>,
+    delivered: DeliveryFuture,
 }
 
 impl PendingDelivery {
@@ -266,7 +242,10 @@ impl PendingDelivery {
     async fn reported(self, producer: &ProducerHandle) -> Reported {
         let closed = "the producer was closed before the record was acknowledged";
         let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
-        let position = self.delivered.await.map_err(closed)?.map_err(|error| producer.rejected(error))?;
+        let delivered = self.delivered.await.map_err(closed)?;
+        let delivered = delivered.map_err(|(error, _record)| producer.rejected(error))?;
+        let partition = u32::try_from(delivered.partition).ok();
+        let position = partition.zip(u64::try_from(delivered.offset).ok());
         Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
     }
 }

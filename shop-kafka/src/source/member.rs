@@ -14,7 +14,7 @@ use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::queue::EventQueue;
-use crate::client::{Context, OnStatistics, lock};
+use crate::client::{Context, State, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::shared::Shared;
@@ -81,30 +81,11 @@ impl Member {
 
     /// Creates a consumer that has not joined the group.
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
-        let weak = Arc::downgrade(member);
-        let on_statistics: OnStatistics = Box::new(move |statistics| {
-            if let Some(member) = weak.upgrade() {
-                member.note_statistics(statistics);
-            }
-        });
-        let context = Context::new(Arc::clone(&member.log.health), Some(on_statistics), Arc::clone(member));
+        let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
         let config = config::consumer(&member.log.options, &member.group);
         let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
         Ok(consumer)
-    }
-
-    /// Keeps what the statistics say of the topic.
-    fn note_statistics(&self, statistics: &Statistics) {
-        let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
-        *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
-        let (mut known, now) = (lock(&self.unstable), Instant::now());
-        let since = |(index, stable)| {
-            let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
-            (index, (stable, unmoved.map_or(now, |(_, since)| *since)))
-        };
-        let found = unstable(statistics, topic).into_iter().map(since).collect();
-        *known = found;
     }
 
     /// Waits for a commit in flight, and prevents further commits with this consumer.
@@ -204,6 +185,21 @@ impl Member {
         let is_owned =
             *partition.topic == *self.log.topic.name && self.epoch(partition.index) == Some(partition.epoch);
         if is_owned { CommitOutcome::Committed } else { CommitOutcome::Fenced }
+    }
+}
+
+impl State for Arc<Member> {
+    /// Keeps what the statistics say of the topic.
+    fn note_statistics(&self, statistics: &Statistics) {
+        let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
+        *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
+        let (mut known, now) = (lock(&self.unstable), Instant::now());
+        let since = |(index, stable)| {
+            let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
+            (index, (stable, unmoved.map_or(now, |(_, since)| *since)))
+        };
+        let found = unstable(statistics, topic).into_iter().map(since).collect();
+        *known = found;
     }
 }
 
