@@ -7,9 +7,9 @@ use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::{ErrorKind, Result, Timestamp};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::notifier::CommitNotifier;
 use super::schema::LOG;
 use super::shared::Shared;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
@@ -66,11 +66,11 @@ impl EmbeddedLog {
         let kind = if options.file == FILE { &SHOP } else { &LOG };
         let database =
             Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
-        let notifier = CommitNotifier::default();
+        let notifier = watch::Sender::default();
         let committed = notifier.clone();
         let committed = move |lock: &WriteLock| {
             lock.announce();
-            committed.notify();
+            committed.send_replace(());
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
         let file = StoreFile { readers: Readers::start(&database, &writer, 1, READ_QUEUE)?, writer };

@@ -9,25 +9,6 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Notifies the readers in this process of its commits.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CommitNotifier(watch::Sender<()>);
-
-impl CommitNotifier {
-    pub(super) fn notify(&self) {
-        self.0.send_replace(());
-    }
-
-    /// A new waiter. Other processes set the times of `file` after each commit.
-    pub(super) fn waiter(&self, file: &Path) -> Waiter {
-        let others = watch_times(file).and_then(pipe::Receiver::from_owned_fd_unchecked).inspect_err(|error| {
-            let path = file.display();
-            tracing::info!(%error, %path, "no watch on the log, commits of other processes are polled for");
-        });
-        Waiter { own: self.0.subscribe(), others: others.ok() }
-    }
-}
-
 /// Waits for commits.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -37,6 +18,15 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
+    /// Waits for the commits that `notifier` reports, and for those of other processes, which set the times of `file`.
+    pub(super) fn new(notifier: &watch::Sender<()>, file: &Path) -> Self {
+        let others = watch_times(file).and_then(pipe::Receiver::from_owned_fd_unchecked).inspect_err(|error| {
+            let path = file.display();
+            tracing::info!(%error, %path, "no watch on the log, commits of other processes are polled for");
+        });
+        Self { own: notifier.subscribe(), others: others.ok() }
+    }
+
     /// The commits of this process so far do not end a wait.
     pub(super) fn mark_seen(&mut self) {
         self.own.mark_unchanged();
@@ -103,14 +93,14 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3_600);
 
     /// A waiter without a watch: there is no file.
-    fn waiter(notifier: &CommitNotifier) -> Waiter {
+    fn waiter(notifier: &watch::Sender<()>) -> Waiter {
         let folder = tempfile::tempdir().unwrap();
-        notifier.waiter(&folder.path().join("missing"))
+        Waiter::new(notifier, &folder.path().join("missing"))
     }
 
     #[tokio::test]
     async fn without_a_watch_the_wait_ends_after_the_timeout() {
-        let mut waiter = waiter(&CommitNotifier::default());
+        let mut waiter = waiter(&watch::Sender::default());
         let (started, time) = (Instant::now(), Duration::from_millis(5));
         waiter.wait(time).await;
         assert!(started.elapsed() >= time);
@@ -118,18 +108,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_since_the_mark_ends_the_wait() {
-        let notifier = CommitNotifier::default();
+        let notifier = watch::Sender::default();
         let mut waiter = waiter(&notifier);
         for _ in 0..50 {
             waiter.mark_seen();
-            notifier.notify();
+            notifier.send_replace(());
             waiter.wait(LONG).await;
             let (mut wait, other) = (std::pin::pin!(waiter.wait(LONG)), notifier.clone());
             timeout(Duration::from_millis(1), &mut wait).await.expect_err("no commit");
-            tokio::spawn(async move { other.notify() });
+            tokio::spawn(async move { other.send_replace(()) });
             wait.await;
         }
-        notifier.notify();
+        notifier.send_replace(());
         waiter.mark_seen();
         timeout(Duration::from_millis(5), waiter.wait(LONG)).await.expect_err("it was seen");
     }

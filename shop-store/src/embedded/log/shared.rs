@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use shop_core::log::Partition;
 use shop_core::{ErrorKind, Result};
+use tokio::sync::watch;
 
-use super::notifier::{CommitNotifier, Waiter};
+use super::notifier::Waiter;
 use super::{EmbeddedLogOptions, position};
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -24,7 +25,8 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<str>,
     /// What the last restore of the file has set.
     pub(super) generation: Option<Arc<str>>,
-    pub(super) notifier: CommitNotifier,
+    /// Notifies the readers in this process of its commits.
+    pub(super) notifier: watch::Sender<()>,
 }
 
 impl Shared {
@@ -54,6 +56,6 @@ impl Shared {
     }
 
     pub(super) fn waiter(&self) -> Waiter {
-        self.notifier.waiter(&self.database.lock_path())
+        Waiter::new(&self.notifier, &self.database.lock_path())
     }
 }

@@ -96,7 +96,7 @@ impl LogSource for EmbeddedSource {
         };
         if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(fenced_epoch).max() {
             self.fenced.fetch_max(epoch, Ordering::AcqRel);
-            self.log.notifier.notify();
+            self.log.notifier.send_replace(());
         }
         Ok(outcomes)
     }
