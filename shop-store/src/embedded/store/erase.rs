@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::fold;
-use super::rows::{self, COLUMNS, IdColumn};
+use super::rows::{self, COLUMNS, id_bytes};
 use crate::embedded::database::free_pages;
 
 /// The primary key of a row, and its purchase if it can be read.
@@ -26,7 +26,7 @@ pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Res
     let sql = "INSERT OR IGNORE INTO erased (id)
                SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
     let mut mark = connection.prepare_cached(sql)?;
-    ids.iter().try_fold(0, |count, id| Ok(count + mark.execute([IdColumn(*id)])? as u64))
+    ids.iter().try_fold(0, |count, id| Ok(count + mark.execute([id_bytes(*id)])? as u64))
 }
 
 /// Whether any id is marked.
@@ -36,7 +36,7 @@ pub(super) fn has_marks(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// Whether `id` is marked.
 pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
-    connection.prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?.exists([IdColumn(*id)])
+    connection.prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?.exists([id_bytes(*id)])
 }
 
 /// Deletes at most `limit` purchases before `time`, the oldest first.

@@ -76,9 +76,7 @@ pub(super) fn subtract<'a>(
 ) -> rusqlite::Result<()> {
     let mut deltas = Deltas::default();
     for (buyer, purchase) in deleted {
-        let mut one = Sums::default();
-        one.add(purchase.price);
-        deltas.add(buyer, purchase.timestamp.as_millis(), one, Sums::subtract);
+        deltas.add(buyer, purchase.timestamp.as_millis(), Sums::of(purchase.price), Sums::subtract);
     }
     deltas.write(connection)?;
     let mut remove =
@@ -150,9 +148,7 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     if buyer == ALL {
         return Ok(None);
     }
-    let mut price = Sums::default();
-    price.add(parsed(row, 3)?);
-    Ok(Some((buyer, timestamp, price)))
+    Ok(Some((buyer, timestamp, Sums::of(parsed(row, 3)?))))
 }
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.

@@ -19,7 +19,7 @@ pub(super) fn read(
     // The rows are of one moment.
     let moment = connection.unchecked_transaction()?;
     let keys = buyers::with_sums(&moment, selector)?.into_iter().map(|(buyer, _)| buyer).collect();
-    let mut periods = Periods { buyers: keys, request, totals: Totals::new(*request), failed: None };
+    let mut periods = Periods { buyers: keys, totals: Totals::new(*request), failed: None };
     let from = request.range.from().unwrap_or(Timestamp::MIN).as_millis();
     // The last instant is part of a range without an end.
     let to = request.range.to().map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
@@ -34,15 +34,14 @@ pub(super) fn read(
     Ok(periods.failed.map_or_else(|| Ok(periods.totals.into_buckets()), Err))
 }
 
-struct Periods<'a> {
+struct Periods {
     buyers: Vec<i64>,
-    request: &'a TotalsRequest,
     totals: Totals,
     /// The first error of `totals`.
     failed: Option<shop_core::Error>,
 }
 
-impl Periods<'_> {
+impl Periods {
     /// Adds the sums of the UTC days from `first` to before `end`.
     fn add_days(&mut self, connection: &Connection, first: i64, end: i64) -> rusqlite::Result<()> {
         // A day with purchases has a row for all buyers.
@@ -75,26 +74,13 @@ impl Periods<'_> {
             [buyers::ALL] => "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0",
             _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
         };
-        let sql =
-            format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2 ORDER BY timestamp");
-        let slots = Totals::slots(self.request);
+        let sql = format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2");
         let mut statement = connection.prepare_cached(&sql)?;
         for buyer in self.buyers.clone() {
             let mut found = statement.query(params![from, to, buyer])?;
-            // They are in the order of time, so the rows of a slot follow each other.
-            let mut current: Option<(Option<i64>, i64, Sums)> = None;
             while let Some(row) = found.next()? {
                 let (millis, price) = price(row)?;
-                let slot = slots.map(|(shift, length): (i64, i64)| (millis + shift) / length);
-                if current.is_none_or(|(of, ..)| of != slot)
-                    && let Some((_, time, sums)) = current.replace((slot, millis, Sums::default()))
-                {
-                    self.add(time, sums)?;
-                }
-                current.iter_mut().for_each(|(.., sums)| sums.add(price));
-            }
-            if let Some((_, time, sums)) = current {
-                self.add(time, sums)?;
+                self.add(millis, Sums::of(price))?;
             }
         }
         Ok(())

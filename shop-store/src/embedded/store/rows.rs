@@ -1,41 +1,32 @@
 //! Converts between purchases and rows.
 
 use rusqlite::Row;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::ValueRef;
 use shop_core::{Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
 use crate::embedded::checksum::{check, checksum};
 use crate::embedded::error::{parsed, unreadable};
 
-/// An id as bytes with the same order: a tag, then the 16 bytes of a UUID or the 12 bytes of an ObjectId.
-pub(super) struct IdColumn(pub(super) PurchaseId);
-
 const UUID: u8 = 1;
 const OBJECT_ID: u8 = 2;
 
-/// The bytes of the column.
+/// An id as bytes with the same order: a tag, then the 16 bytes of a UUID or the 12 bytes of an ObjectId.
 pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
     let uuid = id.as_uuid().map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
     let object_id = || id.as_object_id().map(|bytes| [&[OBJECT_ID], &bytes[..]].concat());
     uuid.or_else(object_id).unwrap_or_default()
 }
 
-impl ToSql for IdColumn {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(id_bytes(self.0).into())
-    }
-}
-
-impl FromSql for IdColumn {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let id = match value.as_blob()?.split_first() {
-            Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
-            Some((&OBJECT_ID, bytes)) => bytes.try_into().ok().map(PurchaseId::from_object_id),
-            _ => None,
-        };
-        id.map(Self).ok_or(FromSqlError::InvalidType)
-    }
+/// Reads the id from a row of [`COLUMNS`].
+fn id(row: &Row<'_>) -> rusqlite::Result<PurchaseId> {
+    let value = row.get_ref(1)?;
+    let id = match value.as_blob().ok().and_then(<[u8]>::split_first) {
+        Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
+        Some((&OBJECT_ID, bytes)) => bytes.try_into().ok().map(PurchaseId::from_object_id),
+        _ => None,
+    };
+    id.ok_or_else(|| rusqlite::Error::InvalidColumnType(1, "id".to_owned(), value.data_type()))
 }
 
 /// The columns that [`purchase`] reads, of purchases and of their buyers.
@@ -53,8 +44,7 @@ pub(super) fn purchase_of(
     user: impl FnOnce() -> rusqlite::Result<(UserId, UserName)>,
 ) -> rusqlite::Result<Purchase> {
     let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
-    let IdColumn(id) = row.get(1)?;
-    let price = parsed(row, 2)?;
+    let (id, price) = (id(row)?, parsed(row, 2)?);
     let (user_id, user_name) = user()?;
     check(row, of_user, 0..3)?;
     Ok(Purchase::new(id, user_id, user_name, price, timestamp))

@@ -6,7 +6,7 @@ use shop_core::{Purchase, PurchaseId, Timestamp};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
-use super::rows::{self, COLUMNS, IdColumn};
+use super::rows::{self, COLUMNS, id_bytes};
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
 pub(super) fn page(
@@ -38,7 +38,7 @@ impl Page<'_> {
     /// Adds the purchases of a buyer, or of all, that are among the first.
     fn read(&mut self, connection: &Connection, buyer: Option<&Buyer>) -> rusqlite::Result<()> {
         let sql = statement(buyer.is_some(), self.order, self.bounds);
-        let keyset = self.bounds.after.map(|keyset| (keyset.timestamp.as_millis(), IdColumn(keyset.id)));
+        let keyset = self.bounds.after.map(|keyset| (keyset.timestamp.as_millis(), id_bytes(keyset.id)));
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
         let [from, to] = [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
         let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
@@ -108,7 +108,7 @@ pub(in crate::embedded) fn by_id(
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<Purchase>> {
     let sql = format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
-    connection.prepare_cached(&sql)?.query_row([IdColumn(*id)], rows::purchase).optional()
+    connection.prepare_cached(&sql)?.query_row([id_bytes(*id)], rows::purchase).optional()
 }
 
 /// Returns what is stored under this id.

@@ -27,9 +27,9 @@ pub(in crate::embedded) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, price: Price) {
-        self.count += 1;
-        self.units += Total::from(price).units();
+    /// Those of one purchase.
+    pub(super) fn of(price: Price) -> Self {
+        Self { count: 1, units: Total::from(price).units() }
     }
 
     pub(super) const fn add_all(&mut self, other: Self) {
