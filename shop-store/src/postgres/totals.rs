@@ -17,42 +17,34 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let mut totals = Totals::new(*request);
-    if let Some(slots) = Totals::slots(request) {
-        for row in connection.query(sums(selector, request.range, slots)).await? {
-            let time = row.try_get::<_, SystemTime>(2).ok().and_then(|time| Timestamp::try_from(time).ok());
-            let (time, sum) = time.zip(read(&row)).ok_or_else(not_exact)?;
-            totals.add_summary(time, sum)?;
-        }
-    } else {
-        let rows = connection.query(sum(selector, request.range)).await?;
-        totals.add_summary(Timestamp::MIN, rows.first().and_then(read).ok_or_else(not_exact)?)?;
+    for row in connection.query(sums(selector, request.range, Totals::slots(request))).await? {
+        let (time, sum) = read(&row)
+            .ok_or_else(|| postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly"))?;
+        totals.add_summary(time, sum)?;
     }
     Ok(totals.into_buckets())
 }
 
-fn read(row: &Row) -> Option<Summary> {
+/// Reads a sum, and a time in its slot.
+fn read(row: &Row) -> Option<(Timestamp, Summary)> {
     let count = u64::try_from(row.try_get::<_, i64>(0).ok()?).ok()?;
     let total: Total = row.try_get::<_, &str>(1).ok()?.parse().ok()?;
-    Some(Summary::new(count, total))
-}
-
-fn not_exact() -> shop_core::Error {
-    postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
+    let first: Option<SystemTime> = row.try_get(2).ok()?;
+    let first = first.map_or(Ok(Timestamp::MIN), Timestamp::try_from).ok()?;
+    Some((first, Summary::new(count, total)))
 }
 
 /// Count and sum. As text, because the conversion of a longer number would round it.
 const SUMS: &str = "count(*), trim_scale(coalesce(sum(price), 0))::text";
 
-/// The query of count and sum.
-pub(super) fn sum(selector: &Selector, range: TimeRange) -> Statement {
-    let (statement, condition) = select::selection(selector, range.from(), range.to());
-    Statement { sql: format!("select {SUMS} from purchases where {condition}").into(), ..statement }
-}
-
 /// The query of count, sum and first time in each of the slots, see [`Totals::slots`]. One slot too many is enough to
 /// reject the request. `date_bin` computes with integers, an expression of `extract` with numeric values for each row.
-pub(super) fn sums(selector: &Selector, range: TimeRange, (shift, length): (i64, i64)) -> Statement {
+pub(super) fn sums(selector: &Selector, range: TimeRange, slots: Option<(i64, i64)>) -> Statement {
     let (statement, condition) = select::selection(selector, range.from(), range.to());
+    let Some((shift, length)) = slots else {
+        let sql = format!("select {SUMS}, null::timestamptz from purchases where {condition}");
+        return Statement { sql: sql.into(), ..statement };
+    };
     let limit = Totals::MAX_SLOTS + 1;
     let sql = format!(
         r#"select {SUMS}, min("timestamp") from purchases where {condition}

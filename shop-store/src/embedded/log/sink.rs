@@ -29,9 +29,6 @@ pub struct EmbeddedSink {
     closed: AtomicBool,
 }
 
-/// The pause before a close retries on a full queue.
-const CLOSE_RETRY: Duration = Duration::from_millis(5);
-
 impl EmbeddedSink {
     pub(super) fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
         let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
@@ -100,11 +97,10 @@ impl PurchaseSink for EmbeddedSink {
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         // Writes are processed in order: when this one has completed or failed, so have all before it.
+        let (job, last) = Write::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
-            while let Err(error) = self.log.file.writer.write(|_| Ok(())).await
-                && error.kind() == ErrorKind::Overloaded
-            {
-                tokio::time::sleep(CLOSE_RETRY).await;
+            if self.log.file.writer.enqueue_when_free(job).await.is_ok() {
+                drop(written(last).await);
             }
         };
         tokio::time::timeout(deadline, drained).await.map_err(|_elapsed| {

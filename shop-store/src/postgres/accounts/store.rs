@@ -128,19 +128,19 @@ impl<E: Table> PostgresEntities<E> {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => Some(error),
                 Err(error) => return Err(error),
             };
-            let state = self.state(new, deadline).await?;
-            if let Some(id) = state.with_key
+            let (known, is_free, with_key) = self.state(new, deadline).await?;
+            if let Some(id) = with_key
                 && let Some(first) = self.find(id).await?
             {
                 return Ok(Insertion::with_key_of(new, first));
             }
-            if !state.is_free {
+            if !is_free {
                 return Ok(Insertion::Refused);
             }
             match rejected {
                 // The unique value is not one of ours.
-                Some(error) if state.last == *last => return Err(error),
-                _ => *last = state.last,
+                Some(error) if known == *last => return Err(error),
+                _ => *last = known,
             }
             if Instant::now() >= deadline {
                 return Err(overloaded());
@@ -151,10 +151,8 @@ impl<E: Table> PostgresEntities<E> {
 
     async fn state(&self, new: &E::New, deadline: Instant) -> Result<State> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
-        let state = rows.first().and_then(|row| {
-            let (last, is_free) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
-            Some(State { last, is_free, with_key: row.try_get(2).ok()? })
-        });
+        let read = |row: &Row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?));
+        let state = rows.first().and_then(read);
         state.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table"))
     }
 
@@ -210,13 +208,8 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
     Ok(with_event(statement, row.event(new)?))
 }
 
-/// What an insert depends on.
-struct State {
-    last: i64,
-    is_free: bool,
-    /// The number of the row with the key.
-    with_key: Option<i64>,
-}
+/// What an insert depends on: the last number, whether the row may be inserted, and the number of the row with its key.
+type State = (i64, bool, Option<i64>);
 
 /// The query of a [`State`].
 pub(super) fn state<E: Table>(new: &E::New) -> Statement {
