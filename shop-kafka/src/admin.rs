@@ -14,6 +14,7 @@ use shop_core::log::{
 
 use crate::KafkaLog;
 use crate::scan::{ScanRange, scan_spans};
+use crate::standalone::{committed, members};
 
 /// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
 /// [`KafkaDeadLetters`](crate::KafkaDeadLetters). The first listing reads the dead-letter topic and keeps an index of it
@@ -30,13 +31,11 @@ impl LogAdmin for KafkaLog {
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         self.shared.topic.ready(self.shared.options.publish_timeout).await?;
-        let positions = self.shared.positions(group).await;
-        positions.map_err(|error| self.shared.health.explain(error))
+        self.shared.request(group, committed).await
     }
 
     async fn members(&self, group: &str) -> Result<Vec<String>> {
-        let members = self.shared.members(group).await;
-        members.map_err(|error| self.shared.health.explain(error))
+        self.shared.request(group, members).await
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {

@@ -71,42 +71,34 @@ impl Shared {
         }
     }
 
-    /// The committed positions of `group` in the topic of the log. Requests are sequential: an unresponsive broker must
-    /// not accumulate waiting threads.
-    pub(crate) async fn positions(self: &Arc<Self>, group: &str) -> Result<Offsets> {
-        self.request(group, committed).await
-    }
-
-    /// The client ids of the members of `group`.
-    pub(crate) async fn members(self: &Arc<Self>, group: &str) -> Result<Vec<String>> {
-        let name = group.to_owned();
-        let members = move |consumer: &Observer, _: &Self| {
-            let list = consumer.fetch_group_list(Some(&name), REQUEST_TIMEOUT).map_err(from_kafka)?;
-            let members = list.groups().iter().flat_map(GroupInfo::members);
-            Ok(members.map(|member| member.client_id().to_owned()).collect())
-        };
-        self.request(group, members).await
-    }
-
-    async fn request<T: Send + 'static>(
+    /// Runs a request about `group`. Requests are sequential: an unresponsive broker must not accumulate waiting threads.
+    pub(crate) async fn request<T: Send + 'static>(
         self: &Arc<Self>,
         group: &str,
-        request: impl FnOnce(&Observer, &Self) -> Result<T> + Send + 'static,
+        request: fn(&Observer, &Self, &str) -> Result<T>,
     ) -> Result<T> {
         let turn = Arc::clone(&self.idle_consumers.positions).lock_owned().await;
-        let (log, group) = (Arc::clone(self), Arc::from(group));
+        let (log, group) = (Arc::clone(self), Arc::<str>::from(group));
         let read = move || {
             let _turn = turn;
             let consumer = log.consumer(&group, false)?;
-            let found = request(&consumer, &log)?;
+            let found = request(&consumer, &log, &group)?;
             log.keep(group, false, consumer);
             Ok(found)
         };
-        blocking("request of a group", read).await
+        blocking("request of a group", read).await.map_err(|error| self.health.explain(error))
     }
 }
 
-fn committed(consumer: &Observer, log: &Shared) -> Result<Offsets> {
+/// The client ids of the members of `group`.
+pub(crate) fn members(consumer: &Observer, _: &Shared, group: &str) -> Result<Vec<String>> {
+    let list = consumer.fetch_group_list(Some(group), REQUEST_TIMEOUT).map_err(from_kafka)?;
+    let members = list.groups().iter().flat_map(GroupInfo::members);
+    Ok(members.map(|member| member.client_id().to_owned()).collect())
+}
+
+/// The committed positions of the consumer's group in the topic of the log.
+pub(crate) fn committed(consumer: &Observer, log: &Shared, _: &str) -> Result<Offsets> {
     let topic = &*log.topic.name;
     let mut list = TopicPartitionList::new();
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
