@@ -79,13 +79,6 @@ const WAL_BYTES: i64 = 8 << 20;
 /// The page cache of a writer in KiB: a leaf per buyer changes with each purchase. Readers have SQLite's 2,000 KiB.
 const CACHE_KIB: i64 = 16_000;
 
-/// The version of a file.
-#[derive(Debug)]
-struct Found {
-    is_new: bool,
-    version: usize,
-}
-
 impl Database {
     pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_file_bytes: Option<u64>) -> Self {
         Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_file_bytes, create: true }
@@ -148,19 +141,19 @@ impl Database {
         if self.create { wal::check(&self.wal_path()) } else { wal::check_idle(&path) }?;
         let connection = self.open()?;
         // Inspected before any change: a file of another program must stay unmodified.
-        let found = self.inspect(&connection)?;
+        let (is_new, version) = self.inspect(&connection)?;
         if self.create {
             ["db", "db-wal", "db-shm"].iter().for_each(|suffix| restrict(&self.file(suffix)));
-        } else if found.is_new {
+        } else if is_new {
             return Err(self.not_found());
-        } else if found.version < self.kind.migrations.len() {
+        } else if version < self.kind.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
                            version on it first, which migrates it for good, or use that version for an old copy";
-            return Err(self.corrupt(message).with_context("file_version", found.version));
+            return Err(self.corrupt(message).with_context("file_version", version));
         }
-        self.sqlite(configure(&connection, &found))?;
+        self.sqlite(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
-        self.sqlite(self.kind.migrate(&connection, found.version))?;
+        self.sqlite(self.kind.migrate(&connection, version))?;
         self.limit_size(&connection)?;
         // The first transaction makes the files beside it.
         self.inspect(&connection)?;
@@ -224,7 +217,8 @@ impl Database {
         }))
     }
 
-    fn inspect(&self, connection: &Connection) -> Result<Found> {
+    /// Whether the file is new, and its version.
+    fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
         let number = |pragma: &str| {
             self.sqlite(connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)))
         };
@@ -243,7 +237,7 @@ impl Database {
                 .with_context("file_version", version)
                 .with_context("known", known));
         }
-        Ok(Found { is_new, version })
+        Ok((is_new, version))
     }
 
     fn require_wal(&self, connection: &Connection) -> Result<()> {
@@ -280,8 +274,8 @@ pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Sets the configuration that durability depends on, on every open.
-fn configure(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
-    if found.is_new {
+fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    if is_new {
         // Only effective in an empty file, before the switch to the write-ahead log.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }

@@ -67,8 +67,9 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
         Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
         Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
         Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
-        // Numbers of JavaScript programs.
+        // Numbers of JavaScript programs, as the shortest text that represents the double, which is the number as typed.
         Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
+        Some(RawBsonRef::Decimal128(price)) if name == "price" => Ok(price.to_string()),
         Some(_) => Err(unreadable(name, "is neither text nor a number")),
         None => Err(unreadable(name, "is missing")),
     }
@@ -76,17 +77,7 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
 
 /// Reads the price.
 pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
-    let text = match member(document, "price")? {
-        Some(RawBsonRef::Decimal128(decimal)) => decimal.to_string(),
-        Some(RawBsonRef::String(text)) => text.trim().to_owned(),
-        Some(RawBsonRef::Int32(number)) => number.to_string(),
-        Some(RawBsonRef::Int64(number)) => number.to_string(),
-        // The shortest text that represents the double, which is the number as typed.
-        Some(RawBsonRef::Double(number)) => number.to_string(),
-        Some(_) => return Err(unreadable("price", "is not a number")),
-        None => return Err(unreadable("price", "is missing")),
-    };
-    Price::rounded(&text).map_err(|error| not_valid("price", &error))
+    Price::rounded(text(document, "price")?.trim()).map_err(|error| not_valid("price", &error))
 }
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
