@@ -65,15 +65,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// The same after the server has rejected an attempt, until an operator grants a right or creates a role.
 const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
-/// Progress of the creation.
-#[derive(Debug)]
-enum Progress {
-    /// The first attempt has not ended.
-    Started,
-    /// The last attempt has failed.
-    Failed(Error),
-    Done,
-}
+/// The result of the last attempt to create the schema; `None` until the first one has ended.
+type Progress = Option<Result<()>>;
 
 /// Creates the schema, with retries until it is dropped.
 #[derive(Debug)]
@@ -86,7 +79,7 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn new(definition: &'static Definition, adopts: bool, pool: Pool) -> Self {
-        let (sender, progress) = watch::channel(Progress::Started);
+        let (sender, progress) = watch::channel(None);
         let guard = until_dropped(create(definition, adopts, pool, sender));
         Self { progress, is_adoptable: !definition.adoptable.is_empty(), _until_dropped: guard }
     }
@@ -95,11 +88,9 @@ impl Schema {
     /// program: they are not touched before that is known.
     pub(super) async fn attempted(&self) -> Result<()> {
         let mut progress = self.progress.clone();
-        let attempted = progress.wait_for(|progress| !matches!(progress, Progress::Started)).await;
+        let attempted = progress.wait_for(Option::is_some).await;
         match attempted.as_deref() {
-            Ok(Progress::Failed(error)) if self.is_adoptable => {
-                Err(error.clone().with_outcome(Outcome::NotApplied))
-            }
+            Ok(Some(Err(error))) if self.is_adoptable => Err(error.clone().with_outcome(Outcome::NotApplied)),
             _ => Ok(()),
         }
     }
@@ -107,9 +98,8 @@ impl Schema {
     /// Waits until the schema exists or the server has rejected a change.
     pub(super) async fn done(&self) {
         let is_over = |progress: &Progress| match progress {
-            Progress::Started => false,
-            Progress::Failed(error) => is_rejection(error),
-            Progress::Done => true,
+            Some(created) => created.as_ref().err().is_none_or(is_rejection),
+            None => false,
         };
         drop(self.progress.clone().wait_for(is_over).await);
     }
@@ -127,11 +117,11 @@ async fn create(definition: &Definition, adopts: bool, pool: Pool, progress: wat
         if reported.replace(is_rejected) != Some(is_rejected) {
             tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
         }
-        progress.send_replace(Progress::Failed(error));
+        progress.send_replace(Some(Err(error)));
         let longest = if is_rejected { MAX_PAUSE_AFTER_REJECTION } else { MAX_PAUSE };
         sleep(pauses.next().unwrap_or(longest).min(longest)).await;
     }
-    progress.send_replace(Progress::Done);
+    progress.send_replace(Some(Ok(())));
 }
 
 async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<()> {

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -64,13 +63,9 @@ impl Tls {
 
     /// The connector of the driver.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match &self.trust {
-            Trust::Any => Arc::new(AnyCertificate(Arc::clone(&provider))),
-            Trust::System => {
-                let found = rustls_native_certs::load_native_certs();
-                verifier(found.certs, &provider, "of the system")?
-            }
+        let authorities = match &self.trust {
+            Trust::Any => None,
+            Trust::System => Some((rustls_native_certs::load_native_certs().certs, "of the system")),
             Trust::File(path) => {
                 let unreadable = |error: pem::Error| {
                     postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
@@ -79,36 +74,27 @@ impl Tls {
                 };
                 let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
                 let found = found.collect::<std::result::Result<Vec<_>, _>>().map_err(unreadable)?;
-                verifier(found, &provider, "in sslrootcert")?
+                Some((found, "in sslrootcert"))
             }
         };
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        Ok(MakeRustlsConnect::new(config))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let config = config.with_safe_default_protocol_versions().map_err(|error| {
+            postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
+        })?;
+        let config = match authorities {
+            None => config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+            Some((found, which)) => {
+                let mut roots = RootCertStore::empty();
+                if roots.add_parsable_certificates(found).0 == 0 {
+                    let message = format!("there are no valid certificates of authorities {which}");
+                    return Err(postgres_error(ErrorKind::Invalid, message));
+                }
+                config.with_root_certificates(roots)
+            }
+        };
+        Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
     }
-}
-
-/// The verifier of certificates of these authorities.
-fn verifier(
-    authorities: Vec<CertificateDer<'static>>,
-    provider: &Arc<CryptoProvider>,
-    which: &str,
-) -> Result<Arc<WebPkiServerVerifier>> {
-    let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(authorities).0 == 0 {
-        let message = format!("there are no valid certificates of authorities {which}");
-        return Err(postgres_error(ErrorKind::Invalid, message));
-    }
-    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    builder.build().map_err(unusable)
-}
-
-fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
 }
 
 /// Accepts any certificate whose key the server has. The connection is encrypted, and the server's identity unknown.
