@@ -107,7 +107,7 @@ mod topic_monitor;
 
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
-pub use options::{Compression, KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism, UnknownName};
+pub use options::{Compression, KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
 /// The password in [`KafkaLogOptions`].
 pub use secrecy::SecretString;
 pub use sink::KafkaSink;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config;
 use crate::error::kafka_error;
 use secrecy::SecretString;
-use shop_core::{ErrorKind, Result, Timestamp};
+use shop_core::{Error, ErrorKind, Result, Timestamp};
 
 shop_core::options! {
     /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
@@ -127,12 +127,15 @@ macro_rules! named {
         }
 
         impl FromStr for $type {
-            type Err = UnknownName;
+            type Err = Error;
 
-            fn from_str(text: &str) -> Result<Self, UnknownName> {
+            /// # Errors
+            /// [`Invalid`](ErrorKind::Invalid) for another text; the message lists the names.
+            fn from_str(text: &str) -> Result<Self> {
                 let all = [$(Self::$value),+];
                 let known = all.into_iter().find(|value| value.as_str().eq_ignore_ascii_case(text));
-                known.ok_or(UnknownName(&[$($name),+]))
+                let message = || format!("must be one of: {}", [$($name),+].join(", "));
+                known.ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
             }
         }
     };
@@ -168,18 +171,6 @@ named!(
         Zstd = "zstd",
     }
 );
-
-/// A text is not the name of a value. The message lists the valid names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownName(&'static [&'static str]);
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "must be one of: {}", self.0.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownName {}
 
 /// A token for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer).
 #[derive(Debug, Clone)]
@@ -321,8 +312,6 @@ fn is_topic_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Error;
-
     use super::*;
 
     fn problem(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<Error> {
