@@ -81,9 +81,8 @@ impl KafkaLog {
         let topic = Arc::clone(&shared.topic.name);
         let ((spans, unstable), batches) = scan_spans(shared, &topic, range).await?;
         let of = (Arc::clone(&cluster), Arc::clone(&topic));
-        let batches = batches.map_ok(move |batch| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
-            Batch::new(partition, batch.records)
+        let batches = batches.map_ok(move |(index, records)| {
+            Batch::new(Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0), records)
         });
         let mut tail = Tail::new(of, spans, batches.boxed());
         (tail.unstable, tail.is_sparse) = (unstable, true);

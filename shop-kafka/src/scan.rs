@@ -21,12 +21,8 @@ use crate::record::from_message;
 use crate::shared::Shared;
 use crate::standalone::REQUEST_TIMEOUT;
 
-/// Consecutive records of one partition.
-#[derive(Debug)]
-pub(crate) struct ScanBatch {
-    pub(crate) partition: u32,
-    pub(crate) records: Vec<LogRecord>,
-}
+/// A partition, and consecutive records of it.
+pub(crate) type ScanBatch = (u32, Vec<LogRecord>);
 
 /// The maximum time without a record before a scan fails.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -247,8 +243,8 @@ impl Scan {
     /// Sends the buffered records. Returns false if the receiver was dropped.
     fn flush(&mut self, batches: &mpsc::Sender<Result<ScanBatch>>) -> bool {
         self.bytes = 0;
-        let send = |(partition, records)| batches.blocking_send(Ok(ScanBatch { partition, records })).is_ok();
-        std::mem::take(&mut self.buffered).into_iter().all(send)
+        let buffered = std::mem::take(&mut self.buffered);
+        buffered.into_iter().all(|batch| batches.blocking_send(Ok(batch)).is_ok())
     }
 }
 

@@ -12,7 +12,7 @@ use shop_core::log::{
 use shop_core::{Result, Timestamp};
 
 use super::codec::{decode, marker_of};
-use crate::scan::{ScanBatch, ScanRange, Spans, scan};
+use crate::scan::{ScanRange, Spans, scan};
 use crate::shared::Shared;
 
 /// The greatest distance of two records that are read by one request. The records between them are skipped.
@@ -56,7 +56,7 @@ impl Index {
             batches = scan(log, topic, ScanRange::All).await?;
         }
         let mut batches = pin!(batches);
-        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
+        while let Some((partition, records)) = batches.try_next().await? {
             for record in records {
                 self.add(partition, &record);
                 self.next.insert(partition, record.offset + 1);
@@ -147,7 +147,7 @@ pub(crate) async fn read(
         let spans: Spans =
             wanted.iter().map(|(partition, offsets)| (*partition, first_run(offsets))).collect();
         let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?);
-        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
+        while let Some((partition, records)) = batches.try_next().await? {
             for record in records.iter().filter(|record| places.contains(&(partition, record.offset))) {
                 let Some(dead_letter) = decode(record) else { return Ok(None) };
                 found.insert((dead_letter.position(), partition, record.offset), dead_letter);

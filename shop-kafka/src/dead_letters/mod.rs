@@ -23,7 +23,7 @@ use crate::client::blocking;
 use crate::error::kafka_error;
 use crate::producer::PendingDelivery;
 use crate::record::to_headers;
-use crate::scan::{ScanBatch, ScanRange, scan};
+use crate::scan::{ScanRange, scan};
 use crate::shared::Shared;
 use crate::topic::Topic;
 use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode};
@@ -150,7 +150,7 @@ impl KafkaDeadLetters {
             .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved.clone()))
             .await?;
         let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?;
-        let pending = batches.map_ok(move |ScanBatch { partition, records }| {
+        let pending = batches.map_ok(move |(partition, records)| {
             let pending = records.iter().filter(|record| places.contains(&(partition, record.offset)));
             let pending = pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));
             stream::iter(pending.collect::<Vec<_>>())
