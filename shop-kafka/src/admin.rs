@@ -13,7 +13,7 @@ use shop_core::log::{
 };
 
 use crate::KafkaLog;
-use crate::scan::{ScanRange, scan_spans};
+use crate::scan::{ScanRange, scan};
 use crate::standalone::{committed, members};
 
 /// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
@@ -79,7 +79,7 @@ impl KafkaLog {
         shared.topic.ready(shared.options.publish_timeout).await?;
         let cluster = shared.monitor.cluster()?;
         let topic = Arc::clone(&shared.topic.name);
-        let ((spans, unstable), batches) = scan_spans(shared, &topic, range).await?;
+        let ((spans, unstable), batches) = scan(shared, &topic, range).await?;
         let of = (Arc::clone(&cluster), Arc::clone(&topic));
         let batches = batches.map_ok(move |(index, records)| {
             Batch::new(Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0), records)

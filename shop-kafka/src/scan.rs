@@ -74,17 +74,9 @@ impl ScanRange {
     }
 }
 
-/// Returns the records of `range` that are in `topic` now.
+/// Returns the records of `range` that are in `topic` now, behind where the partitions are read, and how many offsets are
+/// behind the ends of a range without end.
 pub(crate) async fn scan(
-    log: &Arc<Shared>,
-    topic: &Arc<str>,
-    range: ScanRange,
-) -> Result<impl Stream<Item = Result<ScanBatch>> + Send + use<>> {
-    Ok(scan_spans(log, topic, range).await?.1)
-}
-
-/// As [`scan`], with where the partitions are read, and how many offsets are behind the ends of a range without end.
-pub(crate) async fn scan_spans(
     log: &Arc<Shared>,
     topic: &Arc<str>,
     range: ScanRange,

@@ -48,12 +48,12 @@ pub(crate) type Place = (u32, u64);
 impl Index {
     /// Reads what was written since the last call.
     pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
-        let mut batches = scan(log, topic, ScanRange::From(self.next.clone())).await?;
+        let mut batches = scan(log, topic, ScanRange::From(self.next.clone())).await?.1;
         // The scan has learned the id.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {
             *self = Self { topic_id, ..Self::default() };
-            batches = scan(log, topic, ScanRange::All).await?;
+            batches = scan(log, topic, ScanRange::All).await?.1;
         }
         let mut batches = pin!(batches);
         while let Some((partition, records)) = batches.try_next().await? {
@@ -146,7 +146,7 @@ pub(crate) async fn read(
     while !wanted.is_empty() {
         let spans: Spans =
             wanted.iter().map(|(partition, offsets)| (*partition, first_run(offsets))).collect();
-        let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?);
+        let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?.1);
         while let Some((partition, records)) = batches.try_next().await? {
             for record in records.iter().filter(|record| places.contains(&(partition, record.offset))) {
                 let Some(dead_letter) = decode(record) else { return Ok(None) };

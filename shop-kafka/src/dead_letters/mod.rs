@@ -149,7 +149,7 @@ impl KafkaDeadLetters {
         let (places, resolved) = self
             .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved.clone()))
             .await?;
-        let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?;
+        let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?.1;
         let pending = batches.map_ok(move |(partition, records)| {
             let pending = records.iter().filter(|record| places.contains(&(partition, record.offset)));
             let pending = pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));

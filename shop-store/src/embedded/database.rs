@@ -60,7 +60,7 @@ impl Kind {
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
-    kind: &'static Kind,
+    pub(super) kind: &'static Kind,
     folder: PathBuf,
     /// The file's name without its extension.
     name: String,
@@ -89,29 +89,18 @@ impl Database {
         Self { create, ..self }
     }
 
-    pub(super) const fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
     pub(super) fn path(&self) -> PathBuf {
         self.file("db")
     }
 
-    pub(super) fn wal_path(&self) -> PathBuf {
-        self.file("db-wal")
-    }
-
-    pub(super) fn lock_path(&self) -> PathBuf {
-        self.file("lock")
-    }
-
-    fn file(&self, suffix: &str) -> PathBuf {
+    /// The file with this suffix: `db`, `db-wal`, `db-shm` or `lock`.
+    pub(super) fn file(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}.{suffix}", self.name))
     }
 
     /// Whether the write lock can be taken without creating the lock file. A service creates it on its first start.
     pub(super) fn has_lock(&self) -> bool {
-        self.create || self.lock_path().exists()
+        self.create || self.file("lock").exists()
     }
 
     /// Opens the file for writing. Creates what is missing, and migrates the file to the current version. Without
@@ -127,10 +116,10 @@ impl Database {
             return Err(self.corrupt(message));
         }
         // It may hold all that the missing file had, and SQLite would begin it again.
-        if !path.exists() && self.wal_path().metadata().is_ok_and(|log| log.len() > 0) {
+        if !path.exists() && self.file("db-wal").metadata().is_ok_and(|log| log.len() > 0) {
             let message =
                 "the write-ahead log is there without its file: put the file back, or move the log away";
-            return Err(self.corrupt(message).with_context("wal", self.wal_path().display()));
+            return Err(self.corrupt(message).with_context("wal", self.file("db-wal").display()));
         }
         if self.create {
             create_file(&path).map_err(|error| from_io(error, &path))?;
@@ -138,7 +127,7 @@ impl Database {
             return Err(self.not_found());
         }
         // Before SQLite, which overwrites what it cannot read.
-        if self.create { wal::check(&self.wal_path()) } else { wal::check_idle(&path) }?;
+        if self.create { wal::check(&self.file("db-wal")) } else { wal::check_idle(&path) }?;
         let connection = self.open()?;
         // Inspected before any change: a file of another program must stay unmodified.
         let (is_new, version) = self.inspect(&connection)?;
@@ -160,13 +149,13 @@ impl Database {
         drop(guard);
         let files = ["db", "db-wal", "db-shm"].map(|suffix| Identity::from_path(&self.file(suffix)));
         let files = files.into_iter().collect::<Result<_>>()?;
-        Ok((connection, WriteLock { lock, path: self.lock_path(), files }))
+        Ok((connection, WriteLock { lock, path: self.file("lock"), files }))
     }
 
     /// Creates a missing folder and the lock file.
     fn create_folder(&self) -> Result<FileLock> {
         create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
-        FileLock::open(&self.lock_path())
+        FileLock::open(&self.file("lock"))
     }
 
     /// Rewrites the file without unused parts. Blocks the writers of all processes meanwhile; readers go on.

@@ -126,7 +126,7 @@ impl Writer {
             Err(error) => drop(ready.send(Err(error))),
             Ok((connection, lock)) => {
                 drop(ready.send(Ok(())));
-                let (path, wal) = (opening.path(), WriteAheadLog::new(opening.wal_path()));
+                let (path, wal) = (opening.path(), WriteAheadLog::new(opening.file("db-wal")));
                 let (health, buyers) = (thread_health, Buyers::default());
                 let writer = WriterThread { connection, lock, path, wal, health, buyers };
                 writer.run(waiting, committed);
@@ -183,7 +183,7 @@ impl Writer {
         if !self.database.has_lock() {
             return Ok(());
         }
-        let (kind, failure) = (self.database.kind(), self.health.borrow().clone());
+        let (kind, failure) = (self.database.kind, self.health.borrow().clone());
         let has_failed = failure.is_some();
         let (mut job, checked) = Write::new(move |connection: &Connection| {
             kind.check(connection)?;

@@ -56,6 +56,6 @@ impl Shared {
     }
 
     pub(super) fn waiter(&self) -> Waiter {
-        Waiter::new(&self.notifier, &self.database.lock_path())
+        Waiter::new(&self.notifier, &self.database.file("lock"))
     }
 }
