@@ -11,7 +11,6 @@ use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
@@ -130,12 +129,12 @@ impl Connection {
     }
 
     /// Finds documents, as [`query`](Self::query), within the `max_time` of `options` (default: the timeout of queries).
-    pub(super) async fn find<T: DeserializeOwned + Unpin + Send + Sync + 'static>(
+    pub(super) async fn find(
         &self,
-        collection: &Collection<T>,
+        collection: &Collection<RawDocumentBuf>,
         filter: &Document,
         mut options: FindOptions,
-    ) -> Result<Vec<T>> {
+    ) -> Result<Vec<RawDocumentBuf>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
         // All in one response, which has 101 by default. One more, so that the server closes the cursor.
         options.batch_size = options.limit.and_then(|limit| u32::try_from(limit + 1).ok());

@@ -81,9 +81,9 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let clocks = self.connection.on_primary().clone_with_type::<Document>();
-        let clock = self.connection.find(&clocks, &doc! { "_id": CLOCK }, FindOptions::default()).await?;
-        let seen = clock.first().and_then(|clock| clock.get_datetime("seen").ok().copied());
+        let (clocks, clock) = (self.connection.on_primary(), doc! { "_id": CLOCK });
+        let clock = self.connection.find(&clocks, &clock, FindOptions::default()).await?;
+        let seen = clock.first().and_then(|clock| clock.get_datetime("seen").ok());
         Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
     }
 
@@ -147,7 +147,6 @@ async fn find_ids(
     }
     let time = connection.options.insert_timeout;
     let options = FindOptions::builder().sort(sort).limit(limit).projection(doc! { "_id": 1 }).max_time(time);
-    let documents = connection.on_primary().clone_with_type::<Document>();
-    let found = connection.find(&documents, &filter, options.build()).await?;
-    Ok(found.into_iter().filter_map(|mut document| document.remove("_id")).collect())
+    let found = connection.find(&connection.on_primary(), &filter, options.build()).await?;
+    Ok(found.iter().filter_map(|found| document::raw_id(found)).collect())
 }
