@@ -279,28 +279,18 @@ impl KafkaLogOptions {
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(kafka_error(ErrorKind::Invalid, problem));
         }
-        self.validate_features()?;
-        config::check(self)
-    }
-
-    fn validate_features(&self) -> Result<()> {
-        if cfg!(feature = "tls") {
-            return Ok(());
-        }
-        let requires = |what: &str| {
+        let is_scram = matches!(self.mechanism, SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512);
+        let features = [
+            (self.tls, "TLS"),
+            (self.mechanism == SaslMechanism::OauthBearer, "OAUTHBEARER"),
+            (is_scram && self.username.is_some(), "SCRAM"),
+        ];
+        if let Some((_, what)) = features.into_iter().find(|(is_used, _)| *is_used && !cfg!(feature = "tls"))
+        {
             let message = format!("{what} requires a build with the feature tls or tls-static of shop-kafka");
-            Err(kafka_error(ErrorKind::Unsupported, message))
-        };
-        if self.tls {
-            return requires("TLS");
+            return Err(kafka_error(ErrorKind::Unsupported, message));
         }
-        match self.mechanism {
-            SaslMechanism::OauthBearer => requires("OAUTHBEARER"),
-            SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 if self.username.is_some() => {
-                requires("SCRAM")
-            }
-            _ => Ok(()),
-        }
+        config::check(self)
     }
 }
 
