@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
-use shop_core::log::{Batch, ControlEvent, Gap, Partition, Revocation, RevocationCause, SourceEvent};
+use shop_core::log::{ControlEvent, Partition, Revocation, RevocationCause, SourceEvent};
 use tokio::sync::Notify;
 
 use crate::client::lock;
@@ -36,22 +36,10 @@ struct Content {
 
 /// What a caller with capacity gets, in order.
 #[derive(Debug)]
-pub(super) struct Delivery {
+struct Delivery {
     partition: Partition,
     bytes: usize,
     event: SourceEvent,
-}
-
-impl From<Batch> for Delivery {
-    fn from(batch: Batch) -> Self {
-        Self { partition: batch.partition.clone(), bytes: batch.size(), event: SourceEvent::Batch(batch) }
-    }
-}
-
-impl From<Gap> for Delivery {
-    fn from(gap: Gap) -> Self {
-        Self { partition: gap.partition.clone(), bytes: 0, event: SourceEvent::Gap(gap) }
-    }
 }
 
 /// Partitions that are to be given up, or were lost.
@@ -81,11 +69,11 @@ impl EventQueue {
         content.deliveries.len() < READ_AHEAD && content.bytes < self.max_bytes
     }
 
-    /// Adds a batch or a gap. Returns whether there is room for another one.
-    pub(super) fn put(&self, delivery: Delivery) -> bool {
+    /// Adds a batch of this size, or a gap, which has none. Returns whether there is room for another one.
+    pub(super) fn put(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
         let mut content = lock(&self.content);
-        content.bytes += delivery.bytes;
-        content.deliveries.push_back(delivery);
+        content.bytes += bytes;
+        content.deliveries.push_back(Delivery { partition, bytes, event });
         let has_room = self.has_room(&content);
         drop(content);
         self.notify.notify_waiters();
@@ -214,7 +202,7 @@ mod tests {
     use std::sync::mpsc;
 
     use bytes::Bytes;
-    use shop_core::log::{GapCause, LogRecord};
+    use shop_core::log::{Batch, Gap, GapCause, LogRecord};
     use shop_core::{ErrorKind, Timestamp};
 
     use super::*;
@@ -227,9 +215,13 @@ mod tests {
         Partition::new("cluster".into(), "topic".into(), index, 1)
     }
 
-    fn batch(index: u32) -> Delivery {
+    fn batch(index: u32) -> Batch {
         let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"0123456789")));
-        Batch::new(partition(index), vec![record]).into()
+        Batch::new(partition(index), vec![record])
+    }
+
+    fn put(queue: &EventQueue, index: u32) -> bool {
+        queue.put(partition(index), batch(index).size(), SourceEvent::Batch(batch(index)))
     }
 
     /// What a caller with capacity gets now.
@@ -249,18 +241,17 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_by_batches_and_bytes() {
         let queue = EventQueue::new(usize::MAX);
-        assert!((1..READ_AHEAD).all(|_| queue.put(batch(0))));
-        assert!(!queue.put(batch(0)));
+        assert!((1..READ_AHEAD).all(|_| put(&queue, 0)));
+        assert!(!put(&queue, 0));
         assert!(!queue.wait_for_room(Duration::ZERO));
         assert_eq!(next(&queue), "batch of 0");
         assert!(queue.wait_for_room(LONG));
 
-        let queue = EventQueue::new(batch(0).bytes);
-        assert!(queue.put(batch(0)));
-        let gap = Delivery::from(Gap::new(partition(0), 1, 2, GapCause::Deleted));
-        assert_eq!(gap.bytes, 0);
-        assert!(queue.put(gap));
-        assert!(!queue.put(batch(1)), "two batches are read ahead");
+        let queue = EventQueue::new(batch(0).size());
+        assert!(put(&queue, 0));
+        let gap = Gap::new(partition(0), 1, 2, GapCause::Deleted);
+        assert!(queue.put(partition(0), 0, SourceEvent::Gap(gap)));
+        assert!(!put(&queue, 1), "two batches are read ahead");
         let started = Instant::now();
         assert!(!queue.wait_for_room(SHORT));
         assert!(started.elapsed() >= SHORT);
@@ -272,14 +263,14 @@ mod tests {
 
     #[test]
     fn a_revocation_removes_the_batches_of_its_partitions_and_comes_first() {
-        let queue = EventQueue::new(batch(0).bytes);
+        let queue = EventQueue::new(batch(0).size());
         let blocked = |timeout: Duration| {
             let (done, waiting) = mpsc::channel::<()>();
             (Some((Instant::now() + timeout, done)), waiting)
         };
         let (rebalance, later) = blocked(LONG);
-        queue.put(batch(0));
-        queue.put(batch(1));
+        put(&queue, 0);
+        put(&queue, 1);
         queue.revoke(vec![partition(0)], rebalance);
         assert!(queue.wait_for_room(LONG), "its bytes are free");
         queue.revoke(vec![partition(2)], None);
@@ -298,7 +289,7 @@ mod tests {
         let queue = EventQueue::new(usize::MAX);
         let error = || kafka_error(ErrorKind::Unavailable, "an outage");
         queue.set_error(error());
-        queue.put(batch(0));
+        put(&queue, 0);
         assert_eq!([next(&queue), next(&queue), next(&queue)], ["batch of 0", "an outage", "nothing"]);
         queue.set_error(error());
         queue.clear_error();
@@ -311,7 +302,7 @@ mod tests {
         let started = Instant::now();
         queue.wait_for_close(SHORT);
         assert!(started.elapsed() >= SHORT && !queue.is_closed());
-        queue.put(batch(0));
+        put(&queue, 0);
         std::thread::scope(|scope| {
             scope.spawn(|| queue.wait_for_close(LONG));
             scope.spawn(|| queue.wait_for_room(LONG));

@@ -8,7 +8,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use shop_core::log::{Batch, Gap};
+use shop_core::log::{Batch, Gap, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
@@ -269,7 +269,7 @@ impl Reader {
             self.put(index, batch);
         }
         if self.member.epoch(index) == Some(gap.partition.epoch) {
-            self.has_room = self.member.queue.put(gap.into());
+            self.has_room = self.member.queue.put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
         }
     }
 
@@ -294,7 +294,8 @@ impl Reader {
             return;
         }
         if let Some(partition) = self.member.partition(index, batch.epoch) {
-            self.has_room = self.member.queue.put(Batch::new(partition, batch.records).into());
+            let batch = Batch::new(partition.clone(), batch.records);
+            self.has_room = self.member.queue.put(partition, batch.size(), SourceEvent::Batch(batch));
         }
     }
 
