@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use rusqlite::Connection;
 use shop_core::log::{LogRecord, LogWriter, RecordPosition};
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
@@ -75,14 +76,7 @@ impl PurchaseSink for EmbeddedSink {
                 Err(error) => Err(error),
             });
         }
-        let mut receipts = Vec::with_capacity(purchases.len());
-        for write in writes {
-            receipts.push(match write {
-                Ok(pending) => written(pending).await.flatten(),
-                Err(error) => Err(error),
-            });
-        }
-        receipts
+        stream::iter(writes).then(|write| async move { written(write?).await? }).collect().await
     }
 
     fn durability(&self) -> Durability {
