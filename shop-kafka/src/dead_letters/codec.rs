@@ -1,6 +1,5 @@
 //! Encodes a dead letter as a Kafka record, and decodes it.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
@@ -61,8 +60,8 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
         std::str::from_utf8((*value)?).ok()
     };
     let (cluster, topic) = (Arc::from(text(0)?), Arc::from(text(1)?));
-    let partition = Partition::new(cluster, topic, number(text(2))?, 0);
-    let (offset, millis) = (number(text(3))?, number(text(4))?);
+    let partition = Partition::new(cluster, topic, text(2)?.parse().ok()?, 0);
+    let (offset, millis) = (text(3)?.parse().ok()?, text(4)?.parse().ok()?);
     let time = Timestamp::from_millis(millis).ok()?;
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
@@ -71,13 +70,9 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let record = LogRecord::new(offset, time, encoded.value.clone())
         .with_key(encoded.key.clone())
         .with_headers(headers.build());
-    let mut dead_letter = DeadLetter::new(record, partition, reason, number(text(7))?);
+    let mut dead_letter = DeadLetter::new(record, partition, reason, text(7)?.parse().ok()?);
     text(8)?.clone_into(&mut dead_letter.version);
     Some(dead_letter)
-}
-
-fn number<T: FromStr>(text: Option<&str>) -> Option<T> {
-    text?.parse().ok()
 }
 
 /// Decodes a marker; `None` if `record` is not a marker.

@@ -72,7 +72,7 @@ impl Table {
     }
 
     /// Inserts the rows whose id is not stored. `rest` are the others.
-    fn insert_new(&self) -> String {
+    pub(super) fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
         let (input, compare) = (self.input(), self.compare());
         format!(
@@ -248,12 +248,6 @@ impl<R: Insertable> Insertion<'_, R> {
         let rows: Vec<&R> = indices.iter().map(|index| &self.batch[*index]).collect();
         R::bind(Statement::new(sql), &rows)
     }
-}
-
-/// The statement that compares `batch` with what is stored, for its plan.
-#[cfg(test)]
-pub(super) fn insertion<R: Insertable>(table: &Table, batch: &[R]) -> Statement {
-    R::bind(Statement::new(table.insert_new()), &batch.iter().collect::<Vec<_>>())
 }
 
 /// The index of each row of [`Table::compare`], and how it compares with the stored one.

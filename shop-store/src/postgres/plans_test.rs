@@ -7,7 +7,8 @@ use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
 use super::connection::{Connection, Statement};
 use super::fixture::{PostgresFixture, session};
-use super::{PostgresStore, erase, insert, select, totals};
+use super::insert::{self, Insertable};
+use super::{PostgresStore, erase, select, totals};
 
 const USERS: i64 = 200;
 const OF_A_USER: i64 = 100;
@@ -30,6 +31,11 @@ pub(super) async fn plan(connection: &Connection, statement: Statement) -> Strin
     let explain = Statement { sql: sql.into(), ..statement };
     let rows = connection.query(explain).await.unwrap();
     rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// The statement that compares `batch` with what is stored.
+pub(super) fn insertion<R: Insertable>(table: &insert::Table, batch: &[R]) -> Statement {
+    R::bind(Statement::new(table.insert_new()), &batch.iter().collect::<Vec<_>>())
 }
 
 /// A range that has most of the purchases, but not all.
@@ -88,7 +94,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_by_name", select::next_name("name 3")),
         ("purchases_pkey", select::slice(None)),
         ("purchases_pkey", select::slice(Some(&middle))),
-        ("purchases_pkey", insert::insertion(&insert::PURCHASES, &all[..1_000])),
+        ("purchases_pkey", insertion(&insert::PURCHASES, &all[..1_000])),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
         ("purchases_by_time", erase::deletion(old, 1_000)),
         ("purchases_by_time", erase::old(old, 1_000)),

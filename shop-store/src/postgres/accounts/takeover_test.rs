@@ -19,8 +19,7 @@ use super::{PostgresOrders, PostgresUsers, outbox, tables};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
-use crate::postgres::insert::insertion;
-use crate::postgres::plans_test::plan;
+use crate::postgres::plans_test::{insertion, plan};
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
 const REPLACED: &str = "
