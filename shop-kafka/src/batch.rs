@@ -80,8 +80,7 @@ fn is_followed<'a>(
 /// Publishes a record whose position no broker has reported, see
 /// [`delivered`](crate::producer::PendingDelivery::delivered).
 async fn publish_again(log: &Shared, purchase: &Purchase) -> Result<RecordPosition> {
-    let enqueue = || log.enqueue(&encode(purchase)?);
-    let published = async { enqueue()?.delivered(&log.producer, enqueue).await };
+    let published = async { log.append(&encode(purchase)?).await };
     published.await.map_err(|error| error.with_outcome(Outcome::Unknown))
 }
 

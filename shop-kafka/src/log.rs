@@ -111,10 +111,8 @@ impl KafkaLog {
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_timeout).await?;
-        let enqueue = || shared.enqueue(&record);
-        enqueue()?.delivered(&shared.producer, enqueue).await
+        self.shared.topic.ready(self.shared.options.publish_timeout).await?;
+        self.shared.append(&record).await
     }
 }
 

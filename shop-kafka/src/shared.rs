@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use shop_core::log::LogRecord;
+use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::ports::Durability;
 use shop_core::{Clock, Result, SystemClock};
 
@@ -56,6 +56,12 @@ impl Shared {
     /// Adds a record to the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
         self.producer.enqueue(&self.topic.name, None, record, to_headers(&record.headers, &[]))
+    }
+
+    /// Appends a record, and waits until all in-sync replicas have it.
+    pub(crate) async fn append(&self, record: &LogRecord) -> Result<RecordPosition> {
+        let enqueue = || self.enqueue(record);
+        enqueue()?.delivered(&self.producer, enqueue).await
     }
 
     pub(crate) fn dead_letters(&self) -> Arc<Topic> {

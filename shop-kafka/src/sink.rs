@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use crate::batch::BatchRoom;
 use crate::client::blocking;
 use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
-use crate::producer::PendingDelivery;
 use crate::shared::Shared;
 
 /// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
@@ -82,7 +81,7 @@ impl KafkaSink {
             if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
-            let published = receipt(&log, id, log.enqueue(&record)?, || log.enqueue(&record));
+            let published = receipt(&log, id, &record);
             // Shorter than librdkafka's delivery timeout, which ends every other delivery.
             tokio::time::timeout(left, published).await.unwrap_or_else(|_elapsed| {
                 Err(from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)))
@@ -97,13 +96,8 @@ impl KafkaSink {
     }
 }
 
-async fn receipt(
-    log: &Shared,
-    id: PurchaseId,
-    delivery: PendingDelivery,
-    enqueue: impl Fn() -> Result<PendingDelivery> + Send,
-) -> Result<Receipt> {
-    let position = delivery.delivered(&log.producer, enqueue).await?;
+async fn receipt(log: &Shared, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
+    let position = log.append(record).await?;
     Ok(Receipt::new(id, log.durability()).with_position(position))
 }
 
@@ -111,12 +105,11 @@ async fn receipt(
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let delivery = match self.log.topic.state() {
-            Some(Err(error)) => return Err(error),
-            None => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
-            Some(Ok(_)) => self.log.enqueue(&encode(purchase)?)?,
-        };
-        receipt(&self.log, purchase.id, delivery, || self.log.enqueue(&encode(purchase)?)).await
+        match self.log.topic.state() {
+            Some(Err(error)) => Err(error),
+            None => self.publish_before_ready(purchase.id, encode(purchase)?).await,
+            Some(Ok(_)) => receipt(&self.log, purchase.id, &encode(purchase)?).await,
+        }
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
