@@ -148,26 +148,17 @@ impl Reader {
             for gap in self.positions.check_assigned(&(&*self.member, consumer)) {
                 self.put_gap(gap);
             }
-            match consumer.poll(self.poll_timeout()) {
-                Some(Ok(message)) => {
-                    self.add(consumer, &message)?;
-                    self.read_on(consumer)?;
-                }
-                Some(Err(error)) => self.handle_error(consumer, error)?,
-                None => self.flush_due(),
-            }
+            self.take_messages(consumer)?;
         }
         Ok(())
     }
 
-    /// Takes what lies ready behind a message, as far as there is room: many messages for one look at the clock
-    /// and at what others want.
-    fn read_on(&mut self, consumer: &Consumer) -> Result<()> {
-        for _ in 0..MAX_MESSAGES {
-            if !self.has_room {
-                break;
-            }
-            match consumer.poll(Duration::ZERO) {
+    /// Waits for a message, and takes what lies ready behind it, as far as there is room: many messages for one look at
+    /// the clock and at what others want.
+    fn take_messages(&mut self, consumer: &Consumer) -> Result<()> {
+        let mut timeout = self.poll_timeout();
+        for _ in 0..=MAX_MESSAGES {
+            match consumer.poll(timeout) {
                 Some(Ok(message)) => self.add(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
@@ -175,6 +166,10 @@ impl Reader {
                     break;
                 }
             }
+            if !self.has_room {
+                break;
+            }
+            timeout = Duration::ZERO;
         }
         // A partition that is read without end does not hold up the others; it fills a batch of its own soon.
         self.flush_older_than(self.member.log.options.batch_linger, self.current);
