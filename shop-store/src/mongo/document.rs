@@ -109,12 +109,12 @@ pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson
         Ok(Some(RawBsonRef::DateTime(date))) => Some(date),
         _ => None,
     };
-    (time, raw_id(document))
+    (time, value(document, "_id"))
 }
 
-/// Returns the `_id` of a document, of any type.
-pub(super) fn raw_id(document: &RawDocument) -> Option<Bson> {
-    document.get("_id").ok()?.and_then(|id| Bson::try_from(id).ok())
+/// Returns the value of a member, of any type.
+pub(super) fn value(document: &RawDocument, member: &str) -> Option<Bson> {
+    document.get(member).ok()?.map(Bson::try_from)?.ok()
 }
 
 impl Unreadables {
@@ -129,7 +129,7 @@ impl Unreadables {
 
 /// Returns the `_id` of a document, of any type, as a single line.
 pub(super) fn name(document: &RawDocument) -> String {
-    match raw_id(document) {
+    match value(document, "_id") {
         Some(Bson::String(text)) => format!("{text:?}"),
         Some(id) => id.to_string().replace(char::is_control, " "),
         None => "none".to_owned(),

@@ -148,5 +148,5 @@ async fn find_ids(
     let time = connection.options.insert_timeout;
     let options = FindOptions::builder().sort(sort).limit(limit).projection(doc! { "_id": 1 }).max_time(time);
     let found = connection.find(&connection.on_primary(), &filter, options.build()).await?;
-    Ok(found.iter().filter_map(|found| document::raw_id(found)).collect())
+    Ok(found.iter().filter_map(|found| document::value(found, "_id")).collect())
 }

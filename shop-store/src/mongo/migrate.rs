@@ -10,7 +10,7 @@ use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::Connection;
-use super::document::name;
+use super::document::{name, value};
 use super::{MongoStore, document, erase, scan};
 
 /// The progress of a migration.
@@ -120,10 +120,6 @@ fn is_current(document: &RawDocument) -> bool {
         && matches!(document.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_))))
         && is_text("userid")
         && is_text("username")
-}
-
-fn value(document: &RawDocument, member: &str) -> Option<Bson> {
-    document.get(member).ok()?.map(Bson::try_from)?.ok()
 }
 
 /// Returns the update of the document as it was read, if it is to be changed.

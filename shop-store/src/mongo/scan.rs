@@ -51,7 +51,8 @@ pub(super) async fn slice(
     let options =
         FindOptions::builder().sort(doc! { "_id": 1 }).skip(skip).limit(SLICE as i64).max_time(timeout);
     let documents = connection.find(&connection.collection, &filter, options.build()).await?;
-    let last = documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::raw_id(last));
+    let last =
+        documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::value(last, "_id"));
     let next = match last {
         Some(_) if is_others => Some(format!("n{}", skip + SLICE as u64)),
         Some(Bson::String(id)) => Some(format!("s{id}")),

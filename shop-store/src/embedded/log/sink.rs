@@ -1,7 +1,6 @@
 //! [`EmbeddedSink`]: publishes purchases to the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,19 +24,18 @@ pub struct EmbeddedSink {
     log: Arc<Shared>,
     /// The group whose records it stores, if it does.
     group: Option<Arc<str>>,
-    /// Half of the queue. The other half is left to single purchases.
+    /// Half of the queue. The other half is left to single purchases. Closed with the sink.
     batch_room: Arc<Semaphore>,
-    closed: AtomicBool,
 }
 
 impl EmbeddedSink {
     pub(super) fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
         let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
-        Self { log, group, batch_room, closed: AtomicBool::new(false) }
+        Self { log, group, batch_room }
     }
 
     fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.batch_room.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log"));
         }
         Ok(())
@@ -69,7 +67,7 @@ impl PurchaseSink for EmbeddedSink {
         // All are enqueued before the first is awaited, in their order.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            // It is never closed.
+            // Without room, the sink is closed.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.job(purchase, room) {
                 Ok((job, pending)) => self.log.file.writer.enqueue_when_free(job).await.map(|()| pending),
@@ -89,7 +87,7 @@ impl PurchaseSink for EmbeddedSink {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.batch_room.close();
         // Writes are processed in order: when this one has completed or failed, so have all before it.
         let (job, last) = Write::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
