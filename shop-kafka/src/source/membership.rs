@@ -17,12 +17,6 @@ pub(super) trait Membership {
     /// The name of the group.
     fn group(&self) -> &str;
 
-    /// Whether partitions were assigned since the last call.
-    fn take_unchecked(&self) -> bool;
-
-    /// Returns the owned partitions, with their epochs.
-    fn owned(&self) -> Vec<(u32, u64)>;
-
     /// Returns partition `index` with `epoch`; `None` while nothing was delivered.
     fn partition(&self, index: u32, epoch: u64) -> Option<Partition>;
 
@@ -46,14 +40,6 @@ pub(super) trait Membership {
 impl Membership for (&Member, &Consumer) {
     fn group(&self) -> &str {
         &self.0.group
-    }
-
-    fn take_unchecked(&self) -> bool {
-        self.0.take_unchecked()
-    }
-
-    fn owned(&self) -> Vec<(u32, u64)> {
-        self.0.owned()
     }
 
     fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {

@@ -33,14 +33,6 @@ struct Position {
     checked_at: Option<Instant>,
 }
 
-/// What a record's offset shows.
-pub(super) enum Arrival {
-    /// It follows the record before it, possibly after gaps and after offsets that were never visible.
-    InOrder(Vec<Gap>),
-    /// Offsets went backwards: the log was truncated or created again. The partition needs a new epoch.
-    Backwards,
-}
-
 /// The timeout of a request about a partition whose records are waiting.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of requests about all partitions that were assigned. The reader thread does not poll meanwhile.
@@ -55,16 +47,21 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 const CONFIRM_AFTER: Duration = Duration::from_millis(300);
 
 impl Positions {
-    /// Compares the committed positions of newly assigned partitions with the log. Partitions whose brokers do not
-    /// respond are checked later. Returns the gaps.
-    pub(super) fn check_assigned(&mut self, member: &impl Membership) -> Vec<Gap> {
-        if self.retry_at.is_none_or(|at| at > Instant::now()) && !member.take_unchecked() {
+    /// Compares the committed positions of the partitions that are `owned` with the log, if some are newly assigned, or
+    /// were not checked because their brokers did not respond. Returns the gaps.
+    pub(super) fn check_assigned(
+        &mut self,
+        member: &impl Membership,
+        are_new: bool,
+        owned: impl FnOnce() -> Vec<(u32, u64)>,
+    ) -> Vec<Gap> {
+        if self.retry_at.is_none_or(|at| at > Instant::now()) && !are_new {
             return Vec::new();
         }
         self.retry_at = None;
         let mut gaps = Vec::new();
         let deadline = Instant::now() + ASSIGNMENT_TIMEOUT;
-        for (index, epoch) in member.owned() {
+        for (index, epoch) in owned() {
             if self.is_known(index, epoch) {
                 continue;
             }
@@ -142,7 +139,9 @@ impl Positions {
         Ok(gap.map(|gap| gap.followed_by(unsigned(next.unwrap_or_default()))))
     }
 
-    /// Compares a record's `offset` with the position of its partition, and moves the position behind it.
+    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. Returns the
+    /// gaps before it, which exclude offsets that were never visible; `None` if offsets went backwards: the log was
+    /// truncated or created again, and the partition needs a new epoch.
     ///
     /// # Errors
     /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
@@ -151,7 +150,7 @@ impl Positions {
         member: &impl Membership,
         (index, epoch): (u32, u64),
         offset: i64,
-    ) -> Result<Arrival> {
+    ) -> Result<Option<Vec<Gap>>> {
         let mut gaps = Vec::new();
         if !self.is_known(index, epoch) {
             gaps.extend(self.check(member, (index, epoch), REQUEST_TIMEOUT)?);
@@ -160,11 +159,11 @@ impl Positions {
                 return Err(kafka_error(ErrorKind::Unavailable, "the topic was deleted and created again"));
             }
         }
-        let Some(position) = self.partitions.get_mut(&index) else { return Ok(Arrival::InOrder(gaps)) };
+        let Some(position) = self.partitions.get_mut(&index) else { return Ok(Some(gaps)) };
         match position.next.replace(offset + 1) {
             Some(next) if offset < next => {
                 position.next = Some(next);
-                return Ok(Arrival::Backwards);
+                return Ok(None);
             }
             Some(next) if offset > next && position.may_check() => {
                 position.checked_at = Some(Instant::now());
@@ -176,7 +175,7 @@ impl Positions {
             }
             _ => {}
         }
-        Ok(Arrival::InOrder(gaps))
+        Ok(Some(gaps))
     }
 
     /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap, if the log ends before the
@@ -262,14 +261,6 @@ mod tests {
             "group"
         }
 
-        fn take_unchecked(&self) -> bool {
-            self.is_unchecked.take()
-        }
-
-        fn owned(&self) -> Vec<(u32, u64)> {
-            vec![(0, self.epoch.get())]
-        }
-
         fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
             Some(Partition::new("cluster".into(), "topic".into(), index, epoch))
         }
@@ -306,14 +297,15 @@ mod tests {
 
     /// What a check of the assigned partitions finds.
     fn assigned(positions: &mut Positions, member: &Fake) -> String {
-        described(&positions.check_assigned(member))
+        let owned = || vec![(0, member.epoch.get())];
+        described(&positions.check_assigned(member, member.is_unchecked.take(), owned))
     }
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
         match positions.arrive(member, (0, member.epoch.get()), offset).unwrap() {
-            Arrival::InOrder(gaps) if gaps.is_empty() => "in order".to_owned(),
-            Arrival::InOrder(gaps) => described(&gaps),
-            Arrival::Backwards => "backwards".to_owned(),
+            Some(gaps) if gaps.is_empty() => "in order".to_owned(),
+            Some(gaps) => described(&gaps),
+            None => "backwards".to_owned(),
         }
     }
 

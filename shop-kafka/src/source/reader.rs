@@ -13,7 +13,7 @@ use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, Limits, Pending};
-use super::positions::{Arrival, Positions};
+use super::positions::Positions;
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
 use crate::topic::check_served;
@@ -145,7 +145,8 @@ impl Reader {
             }
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
-            for gap in self.positions.check_assigned(&(&*self.member, consumer)) {
+            let (are_new, member) = (self.member.take_unchecked(), &(&*self.member, consumer));
+            for gap in self.positions.check_assigned(member, are_new, || self.member.owned()) {
                 self.put_gap(gap);
             }
             self.take_messages(consumer)?;
@@ -228,8 +229,8 @@ impl Reader {
         let Some(epoch) = self.member.deliver(index, message.offset()) else { return Ok(()) };
         let arrival = self.positions.arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
         let (epoch, gaps) = match arrival {
-            Arrival::InOrder(gaps) => (epoch, gaps),
-            Arrival::Backwards => self.restart(consumer, (index, epoch), message.offset())?,
+            Some(gaps) => (epoch, gaps),
+            None => self.restart(consumer, (index, epoch), message.offset())?,
         };
         for gap in gaps {
             self.put_gap(gap);
