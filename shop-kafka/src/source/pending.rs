@@ -25,12 +25,8 @@ pub(super) struct BatchBuilder {
 /// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
 const BUFFER_CAPACITY: usize = 16 << 10;
 
-/// The maximum size of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) records: usize,
-    pub(super) bytes: usize,
-}
+/// The maximum number of records of a batch, and its maximum size in bytes.
+pub(super) type Limits = (usize, usize);
 
 impl Pending {
     /// Adds the record that `make` writes to the batch's buffer. If the batch was full, returns it and starts a new
@@ -39,7 +35,7 @@ impl Pending {
         &mut self,
         (index, epoch): (u32, u64),
         make: impl FnOnce(&mut BytesMut) -> LogRecord,
-        limits: Limits,
+        (max_records, max_bytes): Limits,
     ) -> Option<BatchBuilder> {
         let batch = self.partitions.entry(index).or_insert_with(|| BatchBuilder::new(epoch));
         if batch.epoch != epoch {
@@ -48,7 +44,7 @@ impl Pending {
         }
         let record = make(&mut batch.buffer);
         let size = record.size();
-        let is_full = batch.records.len() >= limits.records || batch.bytes + size > limits.bytes;
+        let is_full = batch.records.len() >= max_records || batch.bytes + size > max_bytes;
         let full = (is_full && !batch.records.is_empty())
             .then(|| std::mem::replace(batch, BatchBuilder::new(epoch)));
         batch.bytes += size;
@@ -98,11 +94,11 @@ mod tests {
     fn batches_are_cut_by_count_bytes_and_epoch() {
         let size = record(0).size();
         let mut pending = Pending::default();
-        let by_count = Limits { records: 2, bytes: usize::MAX };
+        let by_count = (2, usize::MAX);
         assert!(pending.add((0, 1), |_| record(0), by_count).is_none());
         assert!(pending.add((0, 1), |_| record(1), by_count).is_none());
         assert_eq!(pending.add((0, 1), |_| record(2), by_count).unwrap().records.len(), 2);
-        let by_bytes = Limits { records: 100, bytes: size };
+        let by_bytes = (100, size);
         assert_eq!(pending.add((0, 1), |_| record(3), by_bytes).unwrap().records, [record(2)]);
         assert!(
             pending.add((0, 2), |_| record(0), by_bytes).is_none(),
@@ -111,7 +107,7 @@ mod tests {
         let (index, batch) = pending.pop(Duration::ZERO, None).unwrap();
         assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
         assert!(pending.oldest().is_none() && pending.take(0).is_none());
-        let two_fit = Limits { records: 100, bytes: 2 * size };
+        let two_fit = (100, 2 * size);
         assert!((0..2).all(|offset| pending.add((0, 2), |_| record(offset), two_fit).is_none()));
         assert!(pending.oldest().is_some());
         assert_eq!(pending.take(0).unwrap().records, [record(0), record(1)]);
@@ -120,7 +116,7 @@ mod tests {
     #[test]
     fn pop_respects_linger_and_skips_the_current_partition() {
         let mut pending = Pending::default();
-        let limits = Limits { records: 2, bytes: usize::MAX };
+        let limits = (2, usize::MAX);
         for index in [3, 5] {
             drop(pending.add((index, 1), |_| record(0), limits));
         }

@@ -55,7 +55,7 @@ const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 impl Reader {
     pub(super) fn new(member: Arc<Member>) -> Self {
         let options = &member.log.options;
-        let limits = Limits { records: options.batch_records, bytes: options.batch_bytes };
+        let limits = (options.batch_records, options.batch_bytes);
         Self {
             member,
             pending: Pending::default(),
