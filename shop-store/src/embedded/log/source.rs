@@ -137,15 +137,6 @@ pub(super) fn lock_path(log: &Shared, group: &str) -> PathBuf {
     log.folder.join(format!("{name}.consumer.lock"))
 }
 
-/// Returns the offset after `event`, which is at `next`.
-fn following(event: &SourceEvent, next: u64) -> u64 {
-    match event {
-        SourceEvent::Batch(batch) => batch.records.last().map_or(next, |last| last.offset + 1),
-        SourceEvent::Gap(gap) => gap.next_offset,
-        _ => next,
-    }
-}
-
 /// Reads the log for a source.
 struct Reader {
     log: Arc<Shared>,
@@ -202,18 +193,16 @@ impl Reader {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let before = next;
-            let read;
-            (next, read) = self.read_batch(epoch, next).await?;
+            let (end, read) = self.read_batch(epoch, next).await?;
             if read.is_empty() {
-                if next > before {
+                if end > next {
                     // Purchases that were stored with their records: each commit would wake it for nothing.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;
             }
+            next = end;
             for event in read {
-                next = following(&event, next);
                 if events.send(Ok(event)).await.is_err() {
                     return Ok(());
                 }
@@ -222,8 +211,8 @@ impl Reader {
         }
     }
 
-    /// Reads the records from `next` on, or from the position of the group if it has passed that. Returns where it began.
-    /// Position and records are of one moment.
+    /// Reads the records from `next` on, or from the position of the group if it has passed that. Returns where it
+    /// ended. Position and records are of one moment.
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let (group, partition) = (self.group.clone(), self.log.partition(epoch));
         let (max_records, max_bytes) = self.log.options.batch();
@@ -231,7 +220,8 @@ impl Reader {
             let moment = connection.unchecked_transaction()?;
             let next = position::find(&moment, &group)?.unwrap_or_default().max(next);
             let records = rows::read(&moment, next, max_records, max_bytes)?;
-            Ok((next, gaps::split(&moment, &partition, next, records)?))
+            let end = records.last().map_or(next, |last| last.offset + 1);
+            Ok((end, gaps::split(&moment, &partition, next, records)?))
         };
         self.readers.read(read).await
     }
