@@ -332,7 +332,6 @@ impl Topic {
 /// What the brokers say of an existing topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Description {
-    count: usize,
     /// Partitions without a leader. They accept no records; the others do.
     leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
@@ -368,7 +367,6 @@ impl Description {
         let (leaderless, led): (Vec<_>, Vec<_>) =
             partitions.iter().partition(|partition| partition.leader() < 0);
         Ok(Some(Self {
-            count: partitions.len(),
             leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
             leader: led.first().map(|partition| partition.leader()),
             replicas: replicas.unwrap_or_default(),
@@ -383,7 +381,7 @@ impl Description {
 
     /// Whether a partition has a leader. A new topic may be listed without partitions.
     fn some_have_leaders(&self) -> bool {
-        self.leaderless.len() < self.count
+        self.leader.is_some()
     }
 }
 

@@ -147,7 +147,11 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
     let (first, time): (i64, Option<i64>) = first.map_or((0, None), |(offset, time)| (offset, Some(time)));
     let next = position::end(connection)?;
     let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
-    let mut usage = LogUsage::new(file_bytes(path), free_bytes(path), oldest, next);
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    let with_wal = bytes(path) + bytes(&path.with_extension("db-wal"));
+    // What this user may still write to the disk; 0 if unknown.
+    let free = rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let mut usage = LogUsage::new(with_wal, free, oldest, next);
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
     let group = |row: &Row<'_>| {
         let at = unsigned(row.get(1)?);
@@ -157,15 +161,4 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
     };
     usage.groups = statement.query_map([], group)?.collect::<rusqlite::Result<_>>()?;
     Ok(usage)
-}
-
-/// The size of the database, with its write-ahead log.
-fn file_bytes(path: &Path) -> u64 {
-    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    bytes(path) + bytes(&path.with_extension("db-wal"))
-}
-
-/// The bytes that this user may still write to the disk of `path`; 0 if unknown.
-fn free_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }

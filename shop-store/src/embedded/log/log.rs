@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::schema::LOG;
 use super::shared::Shared;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-use crate::embedded::clock::{self, Deletions};
+use crate::embedded::clock;
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
 use crate::embedded::readers::{Readers, StoreFile};
@@ -195,6 +195,6 @@ fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<Identit
     }
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
-    clock::store(connection, Deletions::Log, now)?;
+    clock::store(connection, clock::LOG, now)?;
     Ok((cluster, None))
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::position::{lowest, signed, unsigned};
 use super::shared::Shared;
-use crate::embedded::clock::{self, Deletions};
+use crate::embedded::clock;
 use crate::embedded::database::free_pages;
 
 /// How often old records are deleted.
@@ -70,7 +70,7 @@ impl Deleter {
         let before = now.saturating_sub(options.retention);
         let delete = move |connection: &Connection| {
             let deleted = delete_records(connection, before, now, limit)?;
-            seen.map_or(Ok(()), |seen| clock::store(connection, Deletions::Log, seen))?;
+            seen.map_or(Ok(()), |seen| clock::store(connection, clock::LOG, seen))?;
             Ok(deleted)
         };
         let deleted = file.writer.write(delete).await?;
@@ -96,7 +96,7 @@ fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u6
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     let consumed =
         lowest(connection)?.zip(oldest).map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
-    Ok((clock::last_seen(connection, Deletions::Log)?, consumed.unwrap_or_default()))
+    Ok((clock::last_seen(connection, clock::LOG)?, consumed.unwrap_or_default()))
 }
 
 /// Deletes the oldest records that all groups have consumed and that are older than `before`, at most `limit`. Returns

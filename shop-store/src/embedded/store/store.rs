@@ -14,7 +14,7 @@ use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 use super::buyers::Buyers;
 use super::fold::Unfolded;
 use super::{buyers, erase, insert, periods, scan, select};
-use crate::embedded::clock::{self, Deletions};
+use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::readers::{Readers, StoreFile};
@@ -146,11 +146,11 @@ impl PurchaseErase for EmbeddedStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        self.file.readers.read(|connection| clock::last_seen(connection, Deletions::Store)).await
+        self.file.readers.read(|connection| clock::last_seen(connection, clock::STORE)).await
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        self.file.writer.write(move |connection| clock::store(connection, Deletions::Store, time)).await
+        self.file.writer.write(move |connection| clock::store(connection, clock::STORE, time)).await
     }
 }
 
