@@ -63,11 +63,6 @@ impl ScanRange {
         }
     }
 
-    /// Whether it has few records, so that more than those should not be fetched.
-    const fn is_few(&self) -> bool {
-        matches!(self, Self::Between(_) | Self::At(..))
-    }
-
     /// Whether it has no end.
     const fn follows(&self) -> bool {
         matches!(self, Self::Tail(_))
@@ -118,7 +113,9 @@ struct Scan {
 
 impl Scan {
     fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
-        let (few, topic_changes) = (range.is_few(), log.health.topic_changes());
+        // Of few records, more than those should not be fetched.
+        let few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
+        let topic_changes = log.health.topic_changes();
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
         let (mut ends, mut unstable) = (BTreeMap::new(), Unstable::new());
