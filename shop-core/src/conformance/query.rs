@@ -39,9 +39,6 @@ fn name(text: &str) -> Selector {
     Selector::Name(text.parse().unwrap())
 }
 
-/// More pages than any listing here has: one that never ends fails.
-const MAX_PAGES: usize = 5_000;
-
 /// All items of a listing, in pages of at most `count`, with the size of each page.
 async fn listed(
     query: &dyn PurchaseQuery,
@@ -49,19 +46,19 @@ async fn listed(
     order: ListOrder,
     count: u16,
 ) -> (Vec<Purchase>, Vec<usize>) {
+    /// More pages than any listing here has: one that never ends fails.
+    const MAX_PAGES: usize = 5_000;
     let (mut items, mut sizes) = (Vec::new(), Vec::new());
     let mut request = PageRequest::first(order, limit(count));
-    loop {
+    for _ in 0..MAX_PAGES {
         let found = page(query, selector, &request).await;
         let next = found.next_cursor(&request).expect("the listing ends");
         sizes.push(found.items.len());
         items.extend(found.items);
-        match next {
-            Some(cursor) if sizes.len() < MAX_PAGES => request = request.with_cursor(cursor),
-            Some(_) => panic!("a listing has more than {MAX_PAGES} pages"),
-            None => return (items, sizes),
-        }
+        let Some(cursor) = next else { return (items, sizes) };
+        request = request.with_cursor(cursor);
     }
+    panic!("a listing has more than {MAX_PAGES} pages");
 }
 
 /// These selectors, and [`Selector::All`] if the backend supports it.
