@@ -139,8 +139,8 @@ impl ShopClient {
         Self { correlation: Correlation::new(context), shop: OnceLock::new(), ..self.clone() }
     }
 
-    /// A client whose calls are retried by `policy`, or at most so many times. Connections, token, limits and the retry budget are those of this
-    /// client: the [budget](RetryPolicy::budget) of `policy` is not used.
+    /// A client whose calls are retried by `policy`, or at most so many times. Connections, token, limits and the retry
+    /// budget are those of this client: the [budget](RetryPolicy::budget) of `policy` is not used.
     ///
     /// ```no_run
     /// use std::time::Duration;

@@ -10,8 +10,8 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// An opaque cursor to the next page of one listing, or to the next part of a [scan](super::PurchaseQuery::scan_batch).
 ///
-/// That of a listing is bound to the selector, the range and the order of the listing. It needs no server state, never expires, and
-/// works on any replica.
+/// That of a listing is bound to the selector, the range and the order of the listing. It needs no server state, never
+/// expires, and works on any replica.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor(String);
 
