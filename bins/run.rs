@@ -27,7 +27,7 @@ use crate::{
 pub async fn service(service: ServiceKind) -> ExitCode {
     // Large, with the futures of all commands in it.
     let result = Box::pin(work(service)).await;
-    backend::close().await;
+    backend::close(backend::CLOSE_TIMEOUT).await;
     ended(result)
 }
 
@@ -67,6 +67,11 @@ async fn work(service: ServiceKind) -> Result<()> {
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
     notify_systemd(NotifyState::Ready);
+    let stopping = shutdown.clone();
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        notify_systemd(NotifyState::Stopping);
+    });
     let router = routes(ports.parts(service, metrics));
     let router = authenticator.into_iter().fold(router, RouterBuilder::authenticate);
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
@@ -203,7 +208,6 @@ async fn run_until_shutdown(
 ) -> Result<()> {
     let all = async move {
         let served = server.await;
-        notify_systemd(NotifyState::Stopping);
         // A failed server stops the background tasks too.
         shutdown.cancel();
         let flushed = ports.flush(drain).await;

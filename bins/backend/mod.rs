@@ -24,8 +24,8 @@ use crate::settings::Settings;
 
 pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
-    Backend, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic, TopicLog, authorized,
-    client, close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic, TopicLog,
+    authorized, client, close,
 };
 
 /// The backend of the log, by the settings.

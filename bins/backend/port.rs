@@ -124,18 +124,18 @@ impl<'a> Topic<'a> {
 
 /// What completes when the ports that this process has opened are closed.
 static OPENED: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
-/// How long they may take, when the drain has timed out and a task still uses them.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long they may take at the end of the process, when the drain has timed out and a task still uses them.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lets the process wait for `closed` at its end.
 pub(super) fn note_opened(closed: impl Future<Output = ()> + Send + 'static) {
     OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(closed));
 }
 
-/// Waits at the end of the process, when all ports are dropped, until their files and connections are closed.
-pub(crate) async fn close() {
+/// Waits when all ports are dropped, at most for `limit`, until their files and connections are closed.
+pub(crate) async fn close(limit: Duration) {
     let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
-    let _timed_out = timeout(CLOSE_TIMEOUT, join_all(opened)).await;
+    let _timed_out = timeout(limit, join_all(opened)).await;
 }
 
 /// A port that was opened.

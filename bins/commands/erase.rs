@@ -1,5 +1,7 @@
 //! `management erase user`: erases a user from the logs, the stores and the dead letters.
 
+use std::time::Duration;
+
 use shop_core::erase::{Erase, EraseProgress, EraseReport};
 
 use super::backup::remove_left_copies;
@@ -37,7 +39,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
-            backend::close().await;
+            // The files are rewritten when no other connection has them open.
+            backend::close(Duration::MAX).await;
             backend::for_files(settings).vacuum().await?;
         }
         Ok::<(), CliError>(())
