@@ -40,6 +40,8 @@ impl ShopClient {
     }
 }
 
+type SetTime = fn(ShopClientBuilder, Duration) -> ShopClientBuilder;
+
 impl ShopClientBuilder {
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         // What is not UTF-8 is not valid in any of them.
@@ -59,7 +61,7 @@ impl ShopClientBuilder {
             token_in(&file)?;
             builder = builder.token_provider(move || ready(token_in(&file).map_err(Into::into)));
         }
-        let timeouts: [(&'static str, fn(Self, Duration) -> Self); 2] =
+        let timeouts: [(&'static str, SetTime); 2] =
             [("SHOP_TIMEOUT", Self::timeout), ("SHOP_CONNECT_TIMEOUT", Self::connect_timeout)];
         for (name, set) in timeouts {
             let Some(text) = text(name) else { continue };

@@ -26,11 +26,13 @@ pub(crate) fn new_order() -> NewOrder {
 }
 
 fn user() -> User {
-    new_user().with_id(UserNumber::FIRST)
+    let NewUser { email, name, .. } = new_user();
+    User::new(UserNumber::FIRST, email, name)
 }
 
 fn order() -> Order {
-    new_order().with_id(OrderNumber::new(7))
+    let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
+    Order::new(OrderNumber::new(7), user_id, product, quantity, total_price)
 }
 
 /// A service with one response to everything.

@@ -61,8 +61,10 @@ pub struct RecordType {
     /// The name of one record in messages.
     pub name: &'static str,
     /// Its name, and what parses its value.
-    id_header: Option<(&'static str, fn(&[u8]) -> Option<String>)>,
+    id_header: Option<(&'static str, ReadId)>,
 }
+
+type ReadId = fn(&[u8]) -> Option<String>;
 
 impl RecordType {
     /// Records without an id. Applying one again changes nothing, at any position.
@@ -73,11 +75,7 @@ impl RecordType {
 
     /// Records whose id is in the header `name`, or is derived from their position if the header is absent. `read`
     /// parses the header's value; `None` means it is invalid.
-    pub(crate) const fn with_id_header(
-        mut self,
-        name: &'static str,
-        read: fn(&[u8]) -> Option<String>,
-    ) -> Self {
+    pub(crate) const fn with_id_header(mut self, name: &'static str, read: ReadId) -> Self {
         self.id_header = Some((name, read));
         self
     }

@@ -318,11 +318,12 @@ impl HttpError {
 
     /// The response with a problem.
     pub(crate) fn problem(&self) -> Response {
-        let mut members = ProblemMembers::default();
-        members.outcome = self.outcome().map(str::to_owned);
-        members.idempotency_key = self.key().map(ToString::to_string);
-        members.field = self.errors.first().and_then(|error| error.location.name()).map(str::to_owned);
-        members.errors = self.problem_errors();
+        let members = ProblemMembers {
+            outcome: self.outcome().map(str::to_owned),
+            idempotency_key: self.key().map(ToString::to_string),
+            field: self.errors.first().and_then(|error| error.location.name()).map(str::to_owned),
+            errors: self.problem_errors(),
+        };
         let problem = Problem {
             problem_type: self.problem_type,
             status: self.status.as_u16(),

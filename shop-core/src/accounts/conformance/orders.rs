@@ -108,7 +108,7 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
         let (user, product) = (UserNumber::new(1), product.parse().unwrap());
         let new = NewOrder::new(Uuid::now_v7().into(), user, product, quantity, price.parse().unwrap());
         let order = placed(&*orders, &new).await;
-        assert_eq!(order, new.with_id(order.id));
+        assert_eq!(order, Order::with_number(&new, order.id));
         assert_eq!(soon("order", orders.get(order.id)).await.unwrap(), Some(order));
     }
     for none in [0, -1, 7, i64::MAX] {

@@ -151,7 +151,7 @@ pub async fn order_events_are_applied_once(fixture: &dyn UsersFixture) {
     let (users, events) = (fixture.users().await, fixture.events().await);
     let (ada, eva) =
         (registered(&*users, &new_user("ada")).await, registered(&*users, &new_user("eva")).await);
-    let order = |number: i64, user: i64| new_order(user).with_id(OrderNumber::new(number));
+    let order = |number: i64, user: i64| Order::with_number(&new_order(user), OrderNumber::new(number));
     let batch: Arc<[Order]> = Arc::new([order(1, 1), order(2, 1), order(3, 99), order(2, 1), order(5, 2)]);
     let outcomes = soon("apply", events.apply(Arc::clone(&batch))).await.expect("apply");
     assert!(matches!(

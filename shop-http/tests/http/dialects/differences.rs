@@ -75,7 +75,7 @@ async fn assert_responds(headers: &[(&str, &str)], case: &Case) {
     }
     let is_post = *method == Method::POST;
     let content: &[(&str, &str)] = if is_post && !has("content-type") { &[JSON] } else { &[] };
-    let sent = filled(if body.is_empty() && is_post { BUY } else { *body });
+    let sent = filled(if body.is_empty() && is_post { BUY } else { body });
     let sent = match sent.split_once('=') {
         Some((member, value)) => bodies::with(member, value),
         None => sent.into_bytes(),
