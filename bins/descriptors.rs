@@ -1,6 +1,6 @@
 //! The limit of open files, which connections count towards.
 
-use rlimit::{Resource, increase_nofile_limit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The files and connections beside those of clients: of the log, the store, other services, and of the admin listener.
 const RESERVED: u64 = 1_536;
@@ -10,9 +10,14 @@ const MIN_RESERVED: u64 = 64;
 /// Raises the limit of open files for `wanted` connections of clients, as far as this process may. Returns the
 /// connections that fit: without a file handle left, neither a probe nor a file of the log could be opened.
 pub(crate) fn for_connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
     let needed = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(RESERVED);
-    let raised = increase_nofile_limit(needed).or_else(|_refused| Resource::NOFILE.get_soft());
-    let available = raised.unwrap_or(needed);
+    let current = limit.current.unwrap_or(u64::MAX);
+    let raised = needed.min(limit.maximum.unwrap_or(u64::MAX)).max(current);
+    let available = match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit }) {
+        Ok(()) => raised,
+        Err(_errno) => current,
+    };
     let connections = fitting(wanted, available);
     if connections < wanted {
         tracing::warn!(
