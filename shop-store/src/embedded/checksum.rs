@@ -7,32 +7,62 @@ use std::ops::Range;
 use rapidhash::v3::rapidhash_v3;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
-use smallvec::SmallVec;
 
-/// A hash of a row's values, behind `seed`. Values of a usual length are not allocated.
+/// The length in bytes up to which a row's values are hashed at once.
+const AT_ONCE: usize = 192;
+
+/// The values of a row that are not hashed yet.
+struct Values {
+    bytes: [u8; AT_ONCE],
+    length: usize,
+}
+
+impl Values {
+    fn add(&mut self, part: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.length..self.length + part.len()) {
+            room.copy_from_slice(part);
+            self.length += part.len();
+            return;
+        }
+        // Hashes stand for what has no room.
+        let hashes = [rapidhash_v3(&self.bytes[..self.length]), rapidhash_v3(part)].map(u64::to_le_bytes);
+        self.length = 0;
+        hashes.iter().for_each(|hash| self.add(hash));
+    }
+}
+
+/// A hash of a row's values, behind `seed`.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
-    let mut bytes: SmallVec<[u8; 192]> = SmallVec::new();
-    bytes.extend_from_slice(&seed.to_le_bytes());
+    let mut row = Values { bytes: [0; AT_ONCE], length: 0 };
+    row.add(&seed.to_le_bytes());
     for value in values {
         match value {
-            ValueRef::Null => bytes.push(0),
-            ValueRef::Integer(number) => bytes.extend_from_slice(&number.to_le_bytes()),
-            ValueRef::Real(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+            ValueRef::Null => row.add(&[0]),
+            ValueRef::Integer(number) => row.add(&number.to_le_bytes()),
+            ValueRef::Real(number) => row.add(&number.to_le_bytes()),
             ValueRef::Text(text) | ValueRef::Blob(text) => {
-                bytes.extend_from_slice(text);
-                bytes.extend_from_slice(&text.len().to_le_bytes());
+                row.add(text);
+                row.add(&text.len().to_le_bytes());
             }
         }
     }
-    let [a, b, c, d, ..] = rapidhash_v3(&bytes).to_le_bytes();
+    let [a, b, c, d, ..] = rapidhash_v3(&row.bytes[..row.length]).to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 
 /// Compares the values in `columns` with the checksum in the column after them.
 pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite::Result<()> {
-    let column = columns.end;
+    check_values(row, columns.end, seed, columns.map(|column| row.get_ref_unwrap(column)))
+}
+
+/// Compares `values` with the checksum in `column`.
+pub(super) fn check_values<'a>(
+    row: &Row<'_>,
+    column: usize,
+    seed: u32,
+    values: impl IntoIterator<Item = ValueRef<'a>>,
+) -> rusqlite::Result<()> {
     let written: Option<u32> = row.get(column)?;
-    let values = columns.map(|column| row.get_ref_unwrap(column));
     match written {
         Some(written) if written != checksum(seed, values) => Err(changed(column)),
         _ => Ok(()),

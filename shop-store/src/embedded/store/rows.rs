@@ -2,10 +2,10 @@
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use shop_core::{Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
+use shop_core::{Invalid, Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
-use crate::embedded::checksum::{check, checksum};
+use crate::embedded::checksum::{check, check_values, checksum};
 use crate::embedded::error::{parsed, unreadable};
 
 const UUID: u8 = 1;
@@ -18,9 +18,7 @@ pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
     uuid.or_else(object_id).unwrap_or_default()
 }
 
-/// Reads the id from a row of [`COLUMNS`].
-fn id(row: &Row<'_>) -> rusqlite::Result<PurchaseId> {
-    let value = row.get_ref(1)?;
+fn id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
     let id = match value.as_blob().ok().and_then(<[u8]>::split_first) {
         Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
         Some((&OBJECT_ID, bytes)) => bytes.try_into().ok().map(PurchaseId::from_object_id),
@@ -43,10 +41,12 @@ pub(super) fn purchase_of(
     of_user: u32,
     user: impl FnOnce() -> rusqlite::Result<(UserId, UserName)>,
 ) -> rusqlite::Result<Purchase> {
-    let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
-    let (id, price) = (id(row)?, parsed(row, 2)?);
-    let (user_id, user_name) = user()?;
-    check(row, of_user, 0..3)?;
+    // Each value is asked for once.
+    let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
+    let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
+    let price = values[2].as_str()?.parse().map_err(|error: Invalid| unreadable(2, error))?;
+    let (id, (user_id, user_name)) = (id(values[1])?, user()?);
+    check_values(row, 3, of_user, values)?;
     Ok(Purchase::new(id, user_id, user_name, price, timestamp))
 }
 
