@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use serde::ser::{SerializeMap as _, Serializer as _};
 use shop_core::{Clock, SystemClock};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_serde::SerdeMapVisitor;
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::telemetry::AUDIT;
@@ -136,24 +135,60 @@ pub(crate) struct Records(pub(crate) Lines);
 
 impl<S: Subscriber> Layer<S> for Records {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut line = Vec::with_capacity(512);
-        // A vector accepts everything.
-        drop(write_record(&mut line, event));
-        line.push(b'\n');
-        self.0.add(line, event.metadata().target() == AUDIT);
+        let target = event.metadata().target();
+        let mut line = Fields(Vec::with_capacity(512));
+        line.0.extend_from_slice(b"{\"timestamp\":\"");
+        line.0.extend_from_slice(SystemClock.now().to_string().as_bytes());
+        line.0.extend_from_slice(b"\",\"level\":\"INFO\"");
+        event.record(&mut line);
+        line.add("target", target);
+        line.0.extend_from_slice(b"}\n");
+        self.0.add(line.0, target == AUDIT);
     }
 }
 
-fn write_record(line: &mut Vec<u8>, event: &Event<'_>) -> serde_json::Result<()> {
-    let mut json = serde_json::Serializer::new(line);
-    let mut members = json.serialize_map(None)?;
-    members.serialize_entry("timestamp", &SystemClock.now().to_string())?;
-    members.serialize_entry("level", "INFO")?;
-    let mut fields = SerdeMapVisitor::new(members);
-    event.record(&mut fields);
-    let mut members = fields.take_serializer()?;
-    members.serialize_entry("target", event.metadata().target())?;
-    members.end()
+/// The members of a JSON object.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn add(&mut self, name: &str, value: impl serde::Serialize) {
+        self.0.extend_from_slice(b",\"");
+        // Names of fields need no escaping.
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        // A vector accepts everything.
+        drop(serde_json::to_writer(&mut self.0, &value));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // Most texts need no escaping, and this test takes many bytes at once.
+        let is_plain =
+            value.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\'));
+        if !is_plain {
+            return self.add(field.name(), value);
+        }
+        for part in [",\"", field.name(), "\":\"", value, "\""] {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value);
+    }
 }
 
 #[cfg(test)]
