@@ -1,33 +1,61 @@
 //! Captures the log output of a test's thread.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::{LazyLock, Mutex, Once};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
-
-use tracing::subscriber::{DefaultGuard, set_default};
-use tracing_subscriber::fmt::MakeWriter as _;
 
 /// Longer than it takes to record an event.
 const SETTLED: Duration = Duration::from_millis(20);
 
-/// Captures log lines until it is dropped. The lines of a test stay until its process ends.
-pub(super) struct Logged {
-    lines: &'static Mutex<Vec<u8>>,
-    _guard: DefaultGuard,
+/// The lines of the threads that capture theirs.
+static LINES: LazyLock<Mutex<HashMap<ThreadId, Vec<u8>>>> = LazyLock::new(Mutex::default);
+
+/// Captures log lines until it is dropped.
+pub(super) struct Logged;
+
+/// Writes lines to those of their thread.
+struct OfThread;
+
+impl Write for OfThread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(lines) = LINES.lock().unwrap().get_mut(&thread::current().id()) {
+            lines.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Logged {
+    /// The subscriber is one for all threads, for ever: a callsite that another test registers at the moment when a
+    /// subscriber of one thread comes is without a subscriber from then on.
     pub(super) fn begin() -> Self {
-        let lines: &Mutex<Vec<u8>> = Box::leak(Box::default());
-        let lines_of_thread = tracing_subscriber::fmt().with_ansi(false).with_writer(|| lines.make_writer());
-        let _guard = set_default(lines_of_thread.finish());
-        // Another test may just be registering the callsite as one without a subscriber, which would apply here too.
-        std::thread::park_timeout(SETTLED);
+        static SUBSCRIBED: Once = Once::new();
+        LINES.lock().unwrap().insert(thread::current().id(), Vec::new());
+        SUBSCRIBED.call_once(|| {
+            let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(|| OfThread).finish();
+            tracing::subscriber::set_global_default(lines).unwrap();
+        });
+        // Those that were being registered when it came.
+        thread::park_timeout(SETTLED);
         tracing::callsite::rebuild_interest_cache();
-        Self { lines, _guard }
+        Self
     }
 
     pub(super) fn lines_with(&self, part: &str) -> Vec<String> {
-        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
+        let lines = LINES.lock().unwrap();
+        let text = String::from_utf8_lossy(&lines[&thread::current().id()]);
         text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        LINES.lock().unwrap().remove(&thread::current().id());
     }
 }
