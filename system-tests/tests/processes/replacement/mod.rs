@@ -165,12 +165,16 @@ impl<'a> Site<'a> {
         self.consumer.take().unwrap().stop().await;
         assert_eq!(self.collection.count_documents(doc! {}).await.unwrap(), all);
 
-        let before: BTreeSet<_> = self.before.values().map(types).collect();
+        // The stand-in for MongoDB, which explains no plans, does not replace a number by an equal one of another type.
+        let database = self.collection.client().database(&self.collection.namespace().db);
+        let explain = doc! { "explain": { "find": self.collection.name() } };
+        let is_stand_in = database.run_command(explain).await.is_err();
+        let before: BTreeSet<_> = self.before.values().map(|before| types(before, is_stand_in)).collect();
         let buyers = (0..bought).map(|number| self.system.asked(number));
         for asked in buyers.chain([self.system.odd.1.to_owned()]) {
             let listed = self.system.list(&self.collection, &asked).await;
             let [listed] = &listed[..] else { panic!("{asked:?} is lost or doubled: {listed:?}") };
-            assert!(before.contains(&types(listed)), "{listed}");
+            assert!(before.contains(&types(listed, is_stand_in)), "{listed}");
             if let Some(before) = self.before.get(&asked) {
                 assert_eq!(shown(listed), shown(before));
             }

@@ -1,5 +1,6 @@
 //! What the replaced systems write, and how they list it.
 
+use bson::spec::ElementType;
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::Collection;
@@ -164,9 +165,11 @@ pub(super) fn shown(document: &Document) -> String {
     format!("{:?} {:?} {price} {time}", document.get("username"), document.get("userid"))
 }
 
-/// The types of its price and its time.
-pub(super) fn types(document: &Document) -> String {
-    ["price", "timestamp"]
-        .map(|member| format!("{:?}", document.get(member).map(Bson::element_type)))
-        .join(" ")
+/// The types of its price and its time. A server that `keeps_types` of numbers leaves the decimal of an equal double.
+pub(super) fn types(document: &Document, keeps_types: bool) -> String {
+    let type_of = |member| match document.get(member).map(Bson::element_type) {
+        Some(ElementType::Decimal128) if keeps_types => Some(ElementType::Double),
+        of => of,
+    };
+    ["price", "timestamp"].map(|member| format!("{:?}", type_of(member))).join(" ")
 }
