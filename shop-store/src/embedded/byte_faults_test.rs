@@ -270,6 +270,20 @@ async fn serves_only(folder: &Path, expected: &[Purchase], what: &str, is_sound:
     closed.await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_moved_behind_the_end_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (embedded, _expected) = fill(folder.path()).await;
+    embedded.close(Duration::from_secs(10)).await.unwrap();
+    let file = folder.path().join(FILES[0]);
+    let moved = "UPDATE records SET offset = offset + 1 WHERE offset = (SELECT max(offset) FROM records)";
+    assert_eq!(Connection::open(&file).unwrap().execute(moved, []).unwrap(), 1);
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    assert_eq!(logged(&log).await.unwrap().len(), PURCHASES as usize - 1);
+    let damage = check_integrity(&file).await.unwrap();
+    assert!(damage.len() == 1 && damage[0].starts_with("record behind the end"), "{damage:?}");
+}
+
 async fn judge_copy(sound: &Path, expected: &[Purchase], what: &str, damage: impl Fn(&Path)) -> &'static str {
     let folder = tempfile::tempdir().unwrap();
     copy(sound, folder.path(), &FILES);

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 use shop_core::Result;
 
 use super::backup::open;
+use super::checksum::changed as changed_row;
 use super::error::{from_sqlite, is_damage};
 use super::log::content;
 use super::schema::SHOP;
@@ -58,6 +59,7 @@ const ROWS: &[(&str, &str, Read)] = &[
     ("record", "SELECT offset, time, key, headers, value, checksum FROM records", |row| {
         content(row, 0).map(drop)
     }),
+    ("record behind the end of the log", BEHIND, |_| Err(changed_row(0))),
     ("dead letter", "SELECT offset, time, key, headers, value, checksum FROM dead_letters", |row| {
         content(row, 0).map(drop)
     }),
@@ -69,6 +71,10 @@ const ROWS: &[(&str, &str, Read)] = &[
         unfolded(row).map(drop)
     }),
 ];
+
+/// A last record that was moved to a later offset: in order, and not read.
+const BEHIND: &str = "SELECT offset FROM records
+    WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
 /// The rows that `read` refuses.
 fn changed(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
