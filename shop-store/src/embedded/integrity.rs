@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row};
 use shop_core::Result;
 
 use super::backup::open;
-use super::checksum::changed as changed_row;
+use super::checksum::changed;
 use super::error::{from_sqlite, is_damage};
 use super::log::content;
 use super::schema::SHOP;
@@ -40,9 +40,9 @@ fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let number = |pragma| file.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
     if (number("application_id")?, number("user_version")?) == current {
-        let changed = ROWS.iter().map(|(what, sql, read)| changed(file, what, sql, *read));
-        match changed.collect::<rusqlite::Result<Vec<_>>>() {
-            Ok(changed) => lines.extend(changed.into_iter().flatten().take(MAX_LINES)),
+        let refused = ROWS.iter().map(|(what, sql, read)| refused(file, what, sql, *read));
+        match refused.collect::<rusqlite::Result<Vec<_>>>() {
+            Ok(refused) => lines.extend(refused.into_iter().flatten().take(MAX_LINES)),
             Err(error) if lines.is_empty() => return Err(error),
             // A damaged page, which SQLite has named.
             Err(_) => {}
@@ -59,7 +59,7 @@ const ROWS: &[(&str, &str, Read)] = &[
     ("record", "SELECT offset, time, key, headers, value, checksum FROM records", |row| {
         content(row, 0).map(drop)
     }),
-    ("record behind the end of the log", BEHIND, |_| Err(changed_row(0))),
+    ("record behind the end of the log", BEHIND, |_| Err(changed(0))),
     ("dead letter", "SELECT offset, time, key, headers, value, checksum FROM dead_letters", |row| {
         content(row, 0).map(drop)
     }),
@@ -77,7 +77,7 @@ const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
 /// The rows that `read` refuses.
-fn changed(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
+fn refused(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
     let mut statement = file.prepare(sql)?;
     let (mut rows, mut lines) = (statement.query([])?, Vec::new());
     while let Some(row) = rows.next()? {

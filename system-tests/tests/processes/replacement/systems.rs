@@ -165,10 +165,10 @@ pub(super) fn shown(document: &Document) -> String {
     format!("{:?} {:?} {price} {time}", document.get("username"), document.get("userid"))
 }
 
-/// The types of its price and its time. A server that `keeps_types` of numbers leaves the decimal of an equal double.
-pub(super) fn types(document: &Document, keeps_types: bool) -> String {
+/// The types of its price and its time. The stand-in leaves a decimal where an equal double is to replace it.
+pub(super) fn types(document: &Document, is_stand_in: bool) -> String {
     let type_of = |member| match document.get(member).map(Bson::element_type) {
-        Some(ElementType::Decimal128) if keeps_types => Some(ElementType::Double),
+        Some(ElementType::Decimal128) if is_stand_in => Some(ElementType::Double),
         of => of,
     };
     ["price", "timestamp"].map(|member| format!("{:?}", type_of(member))).join(" ")
