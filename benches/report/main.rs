@@ -22,9 +22,15 @@ mod start;
 
 use std::path::PathBuf;
 
+use benches::bench::{self, Measure};
+use benches::cases;
 use benches::row::Row;
 use benches::scale::Scale;
 use clap::Parser;
+
+/// The allocator of the measured programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures purchase tracking on this machine and writes a report as Markdown to standard output
 ///
@@ -53,33 +59,33 @@ struct Arguments {
 struct Part {
     name: &'static str,
     title: &'static str,
-    /// The bench that measures it; `None` for the programs themselves.
-    bench: Option<&'static str>,
+    measure: Measure,
 }
 
-const fn part(name: &'static str, title: &'static str, bench: Option<&'static str>) -> Part {
-    Part { name, title, bench }
+const fn part(name: &'static str, title: &'static str, measure: Measure) -> Part {
+    Part { name, title, measure }
 }
 
 const PARTS: [Part; 15] = [
-    part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
-    part("kafka-to-postgres", "From Kafka into PostgreSQL", Some("kafka_to_postgres")),
-    part("hot-path", "From the log into the store", Some("consume_to_insert")),
-    part("mock-cluster", "From Kafka's client into nothing", Some("mock_cluster")),
-    part("publish", "Into the embedded log", Some("publish")),
-    part("http-post", "POST /buy", Some("http_post")),
-    part("batch", "POST /v1/purchases:batch", Some("batch")),
-    part("authentication", "A verified token", Some("authentication")),
-    part("freshness", "Until it is in a listing", Some("freshness")),
-    part("events", "Readers of events", Some("events")),
-    part("listing", "Listings", Some("listing")),
-    part("growth", "Among very many", Some("growth")),
-    part("allocations", "Allocations", Some("allocations")),
-    part("start", "Start, idle memory, size", None),
-    part("resources", "The programs as they are started by default", None),
+    part("kafka-to-mongodb", "From Kafka into MongoDB", cases::kafka_to_mongodb::rows),
+    part("kafka-to-postgres", "From Kafka into PostgreSQL", cases::kafka_to_postgres::rows),
+    part("hot-path", "From the log into the store", cases::hot_path::rows),
+    part("mock-cluster", "From Kafka's client into nothing", cases::mock_cluster::rows),
+    part("publish", "Into the embedded log", cases::publish::rows),
+    part("http-post", "POST /buy", cases::http_post::rows),
+    part("batch", "POST /v1/purchases:batch", cases::batch::rows),
+    part("authentication", "A verified token", |scale, emit| programs::rows("authentication", scale, emit)),
+    part("freshness", "Until it is in a listing", cases::freshness::rows),
+    part("events", "Readers of events", cases::events::rows),
+    part("listing", "Listings", cases::listing::rows),
+    part("growth", "Among very many", cases::growth::rows),
+    part("allocations", "Allocations", |scale, emit| programs::rows("allocations", scale, emit)),
+    part("start", "Start, idle memory, size", start::rows),
+    part("resources", "The programs as they are started by default", resources::rows),
 ];
 
 fn main() {
+    bench::run_child_if_requested();
     let arguments = Arguments::parse();
     let scale = if arguments.quick { Scale::Quick } else { Scale::Full };
     let mut parts = Vec::from(PARTS);
@@ -96,18 +102,14 @@ fn main() {
         arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report-plots"));
     std::fs::create_dir_all(&folder).unwrap();
     let mut report = page::head(&conditions::this_machine(scale, arguments.servers));
-    for (number, Part { name, title, bench }) in parts.iter().enumerate() {
+    for (number, Part { name, title, measure }) in parts.iter().enumerate() {
         eprintln!("[{}/{}] {title}", number + 1, parts.len());
         let mut rows = Vec::new();
         let mut emit = |row: Row| {
             eprintln!("{row}");
             rows.push(row);
         };
-        match bench {
-            Some(bench) => programs::rows(bench, scale, &mut emit),
-            None if *name == "start" => start::rows(scale, &mut emit),
-            None => resources::rows(scale, &mut emit),
-        }
+        measure(scale, &mut emit);
         let path = folder.join(format!("{name}.svg"));
         if plot::ratios(&path, title, &rows) {
             eprintln!("plotted: {}", path.display());

@@ -23,7 +23,7 @@ pub(crate) fn built(what: &[&str]) -> PathBuf {
     executable.unwrap_or_else(|| panic!("cargo built no executable: {what:?}"))
 }
 
-/// The rows of a bench, as they are printed.
+/// The rows of a bench that is a program with an allocator or dependencies that the others do not have.
 pub(crate) fn rows(bench: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let mut command = Command::new(built(&["-p", "benches", "--bench", bench]));
     command.args(["--bench", "--json"]).args((scale == Scale::Quick).then_some("--quick"));
