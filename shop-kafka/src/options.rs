@@ -90,10 +90,10 @@ shop_core::options! {
         /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked
         /// once a second.
         pub publish_timeout: Duration = Duration::from_secs(5),
-        /// How long the producer collects records before it sends a batch (default 1 ms). Adds to the latency of every
-        /// publish. librdkafka waits for whole milliseconds; with less, its thread sends more batches than a partition
-        /// may have in flight, and then polls without a pause.
-        pub producer_linger: Duration = Duration::from_millis(1),
+        /// How long the producer collects records before it sends a batch (default 0.5 ms). Adds to the latency of every
+        /// publish. With 1 ms, 64 waiting callers publish a fifth less and 512 up to a tenth more: librdkafka waits for
+        /// whole milliseconds, and with less its thread polls while a partition has its maximum of batches in flight.
+        pub producer_linger: Duration = Duration::from_micros(500),
         /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once
         /// with [`Overloaded`](ErrorKind::Overloaded).
         pub producer_queue_capacity: usize = 10_000,
