@@ -14,13 +14,15 @@ use shop_core::entity::EntityStore;
 use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
-use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::ports::{
+    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore, UnreadableEntry,
+};
 use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
 use super::places::Kind;
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result, tls};
 
 /// A backend of logs, of stores, or of both. The other operations return an error.
@@ -51,6 +53,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Opens the store of the orders.
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
+        unsupported()
+    }
+
+    /// Reads all rows of users or of orders. Returns their number, and those that ours cannot show.
+    async fn read_rows(&self, _of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
         unsupported()
     }
 

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::entity::EntityStore;
 use shop_core::orders::Order;
-use shop_core::ports::{Durability, PurchaseQuery as _};
+use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
 use shop_core::users::User;
 use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
 
 use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, Users};
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 const ABOUT: &str = "SHOP_POSTGRES_URL (or DATABASE_URL)";
@@ -45,6 +45,14 @@ impl Backend for Postgres<'_> {
         let store = PostgresOrders::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
         Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
+    }
+
+    async fn read_rows(&self, of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
+        let options = self.entity_options();
+        Ok(match of {
+            ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
+            _ => PostgresOrders::open(options).await?.read_all().await?,
+        })
     }
 }
 

@@ -11,17 +11,21 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
+use shop_core::Purchase;
 use shop_core::inspect::Consumed;
 use shop_core::log::{LogAdmin, RecordPosition};
+use shop_core::orders::Order;
+use shop_core::outbox::Outbox;
 use shop_core::ports::PurchaseQueryExt as _;
-use shop_core::record::{ReplacedSystem, decode, header};
+use shop_core::record::{Record as _, ReplacedSystem, header};
+use shop_core::users::User;
 use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
 use super::output::{print_report, progress};
 use super::{convert, verify};
-use crate::backend::{self, Topic};
-use crate::settings::{Replace, Settings};
+use crate::backend::{self, OpenPort, Topic};
+use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
 /// The pause between two looks.
@@ -30,11 +34,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_KINDS: usize = 100;
 
 pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
-    if settings.kafka_bootstrap_servers.is_none() || settings.mongodb_uri.is_none() {
-        let needs = "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and SHOP_MONGODB_URI";
-        return Err(CliError::new(needs).usage());
-    }
-    let ours = Topic::purchases(settings);
+    let role = role(settings, options)?;
+    let entities = backend::for_entities(settings);
+    let (ours, rows) = match role {
+        ProcessRole::Purchases => (Topic::purchases(settings), None),
+        ProcessRole::Users => {
+            let OpenPort { name, port, .. } = entities.users().await?;
+            (Topic::orders(settings), Some((name, port.outbox)))
+        }
+        ProcessRole::Orders => {
+            let OpenPort { name, port, .. } = entities.orders().await?;
+            (Topic::users(settings), Some((name, port.outbox)))
+        }
+    };
     let theirs = Topic {
         name: options.old_topic.as_deref().unwrap_or(ours.name),
         group: options.old_group.as_deref().unwrap_or(ours.group),
@@ -44,12 +56,36 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
     let new = Group { topic: ours, log: backend::log_admin(settings, ours).await?.port };
     let settle = Duration::from_secs(options.settle.into());
     let first_ends = OnceLock::new();
-    let replacement = Replacement { settings, system: options.system, settle, old, new, first_ends };
-    match (options.dry_run, options.back) {
-        (true, _) => replacement.survey().await,
-        (false, true) => replacement.back().await,
-        (false, false) => replacement.forth().await,
+    let replacement =
+        Replacement { settings, role, rows, system: options.system, settle, old, new, first_ends };
+    if options.dry_run {
+        return replacement.survey().await;
     }
+    let end = "done: to return, run `management replace --back` with the same options";
+    let (steps, end) = if options.back { replacement.steps_back() } else { (replacement.steps(), end) };
+    replacement.walk(steps, end).await
+}
+
+/// The role of ours that replaces a program of the system.
+fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
+    let role = match (options.system, settings.keeps()) {
+        (ReplacedSystem::Ecommerce, (true, false)) => ProcessRole::Users,
+        (ReplacedSystem::Ecommerce, (false, true)) => ProcessRole::Orders,
+        (ReplacedSystem::Ecommerce, _) => {
+            let needs = "replace needs a service of 002: set SHOP_ROLES to users or orders, and its settings";
+            return Err(CliError::new(needs).usage());
+        }
+        _ => ProcessRole::Purchases,
+    };
+    let (store, has_store) = match role {
+        ProcessRole::Purchases => ("SHOP_MONGODB_URI", settings.mongodb_uri.is_some()),
+        _ => ("SHOP_POSTGRES_URL", settings.postgres_url.is_some()),
+    };
+    if settings.kafka_bootstrap_servers.is_none() || !has_store {
+        let needs = "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and";
+        return Err(CliError::new(format!("{needs} {store}")).usage());
+    }
+    Ok(role)
 }
 
 /// A topic, and the group that consumes it.
@@ -87,6 +123,9 @@ impl Group<'_> {
 
 struct Replacement<'a> {
     settings: &'a Settings,
+    role: ProcessRole,
+    /// The name of the database of users or of orders, and its events that are not published.
+    rows: Option<(String, Arc<dyn Outbox>)>,
     system: ReplacedSystem,
     /// How long what is waited for must last.
     settle: Duration,
@@ -129,38 +168,53 @@ impl Replacement<'_> {
     /// Reports what there is, and the steps. Changes nothing.
     async fn survey(&self) -> Result<()> {
         let started = Instant::now();
-        let (store, documents, odd_documents) = self.documents().await?;
+        let [events, entries, stored] = match self.role {
+            ProcessRole::Purchases => ["purchases", "purchases", "documents"],
+            ProcessRole::Users => ["orders", "users", "rows"],
+            ProcessRole::Orders => ["users", "orders", "rows"],
+        };
+        let (store, count, odd_entries) = self.stored().await?;
         let seconds = started.elapsed().as_secs() + 1;
         let (records, odd_records) = self.records().await?;
         let (lag, _) = self.old.lag().await?;
         let (ours, theirs) = self.old.members(self.settings).await?;
         let members = [&ours[..], &theirs[..]].concat();
         let Topic { name, group, .. } = self.old.topic;
-        let steps = self.steps().map(|step| step.0);
+        let steps: Vec<_> = self.steps().into_iter().map(|step| step.0).collect();
+        let times = match &self.rows {
+            None => format!(", of which `migrate` and `verify` take about {seconds} s each"),
+            Some(_) => String::new(),
+        };
         let numbered = steps.iter().enumerate().map(|(number, step)| format!("\n  {}. {step}", number + 1));
         let text = format!(
-            "topic  {name}: {records} records, {} are not purchases and become dead letters{}\n\
+            "topic  {name}: {records} records, {} are not {events} and become dead letters{}\n\
              group  {group}: {lag} records behind, members {members:?}\n\
-             store  {store}: {documents} purchases, {} documents are not listed{}\n\
-             steps, of which `migrate` and `verify` take about {seconds} s each:{}",
+             store  {store}: {count} {entries}, {} {stored} are not listed{}\n\
+             steps{times}:{}",
             odd_records.count(),
             odd_records.lines("dead letters"),
-            odd_documents.count(),
-            odd_documents.lines("not listed"),
+            odd_entries.count(),
+            odd_entries.lines("not listed"),
             numbered.collect::<String>(),
         );
         let report = json!({
             "topic": name, "records": records, "odd_records": odd_records.json(),
             "group": group, "lag": lag, "members": members,
-            "store": store, "purchases": documents, "odd_documents": odd_documents.json(),
+            "store": store, entries: count, format!("odd_{stored}"): odd_entries.json(),
             "seconds": seconds, "steps": steps,
         });
         print_report(self.settings.json, &[], text, &report)
     }
 
-    async fn documents(&self) -> Result<(String, u64, Odd)> {
-        let store = backend::for_purchases(self.settings).purchases().await?;
+    /// The name of the store, the number of its purchases or rows, and what is not listed.
+    async fn stored(&self) -> Result<(String, u64, Odd)> {
         let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
+        if let Some((name, _)) = &self.rows {
+            let (count, unreadable) = backend::for_entities(self.settings).read_rows(self.role).await?;
+            unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));
+            return Ok((name.clone(), count, odd));
+        }
+        let store = backend::for_purchases(self.settings).purchases().await?;
         let mut batches = pin!(store.port.store.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             purchases += batch.purchases.len() as u64;
@@ -176,7 +230,12 @@ impl Replacement<'_> {
         while let Some(batch) = batches.try_next().await? {
             records += batch.records.len() as u64;
             for record in batch.records.iter().filter(|record| !record.is_erased()) {
-                if let Err(error) = decode(record, &batch.partition) {
+                let error = match self.role {
+                    ProcessRole::Purchases => Purchase::decode(record, &batch.partition).err(),
+                    ProcessRole::Users => Order::decode(record, &batch.partition).err(),
+                    ProcessRole::Orders => User::decode(record, &batch.partition).err(),
+                };
+                if let Some(error) = error {
                     let topic = Arc::clone(&batch.partition.topic);
                     odd.add(error, RecordPosition::new(topic, batch.partition.index, record.offset));
                 }
@@ -191,8 +250,21 @@ impl Replacement<'_> {
     }
 
     /// The steps, each with what is seen when it is done.
-    fn steps(&self) -> [(String, Seen); 6] {
+    fn steps(&self) -> Vec<(String, Seen)> {
         let Topic { name: topic, group, .. } = self.new.topic;
+        if self.rows.is_some() {
+            let (role, port) = (self.settings.role_names(), self.settings.listen().port);
+            let start = format!(
+                "start our {role} beside the old, with these settings and SHOP_ADOPT_TABLES=on (SHOP_ROLES={role} \
+                 PORT={port} management), and turn the proxy to it; then stop the old {role}: every replica"
+            );
+            return vec![
+                (start, Seen::NoOldMember),
+                (format!("wait until ours has taken the group {group}"), Seen::OurMember),
+                ("wait until ours has read what was written".to_owned(), Seen::Read),
+                ("count the rows".to_owned(), Seen::Counted),
+            ];
+        }
         let listings = listings(self.system);
         let start = format!(
             "start our management with topic {topic} and group {group} on the old collection, and point the listings of \
@@ -205,7 +277,7 @@ impl Replacement<'_> {
         let migrate = "migrate the documents (management migrate)".to_owned();
         let verify = "verify the store against the topics (management verify)".to_owned();
         match self.is_by_new_topic() {
-            true => [
+            true => vec![
                 (start, Seen::OurMember),
                 (facing, Seen::OurRecords),
                 (read, Seen::Read),
@@ -214,7 +286,7 @@ impl Replacement<'_> {
                 (verify, Seen::Verified),
             ],
             // Ours waits until the last old member has left the group.
-            false => [
+            false => vec![
                 (read, Seen::Read),
                 (format!("{start}; then {stop}"), Seen::NoOldMember),
                 ("wait until ours has taken the group".to_owned(), Seen::OurMember),
@@ -225,11 +297,40 @@ impl Replacement<'_> {
         }
     }
 
-    async fn forth(&self) -> Result<()> {
-        for (step, seen) in self.steps() {
+    /// The steps back, and what remains to do. The documents are converted while ours serves, and the rest when it has
+    /// stopped.
+    fn steps_back(&self) -> (Vec<(String, Seen)>, &'static str) {
+        if self.rows.is_some() {
+            let role = self.settings.role_names();
+            let stop = format!("let the clients of {role} wait, and stop ours: every replica");
+            let start = format!("start the old {role} on the database, and turn the proxy to it");
+            let count = "count the rows".to_owned();
+            return (vec![(stop, Seen::NoMember), (start, Seen::OldMember), (count, Seen::Counted)], "done");
+        }
+        let steps = [
+            ("convert the documents back, while our services run", Seen::ConvertedBack),
+            ("stop our facing, and let the clients wait or use the old facing", Seen::ReadByUs),
+            ("stop our management, every replica", Seen::NoMember),
+            ("convert what was written meanwhile", Seen::ConvertedBack),
+        ];
+        let steps = steps.map(|(step, seen)| (step.to_owned(), seen)).into();
+        (steps, "done: start the old consumer in its group, then the old facing")
+    }
+
+    async fn walk(&self, steps: Vec<(String, Seen)>, end: &str) -> Result<()> {
+        let before = if self.rows.is_some() { self.stored().await?.1 } else { 0 };
+        for (step, seen) in steps {
             self.say(&step)?;
             match seen {
                 Seen::Migrated => convert(self.settings, None).await?,
+                Seen::ConvertedBack => convert(self.settings, Some(self.system)).await?,
+                Seen::Counted => {
+                    let rows = self.stored().await?.1;
+                    self.say(&format!("{rows} rows are there, {before} at the beginning"))?;
+                    if rows < before {
+                        return Err(CliError::finding(format!("{} rows are missing", before - rows)));
+                    }
+                }
                 Seen::Verified => {
                     self.verify(self.old.topic).await?;
                     if self.is_by_new_topic() {
@@ -239,20 +340,7 @@ impl Replacement<'_> {
                 seen => self.wait(seen).await?,
             }
         }
-        self.say("done: to return, run `management replace --back` with the same options")
-    }
-
-    /// Converts the documents while ours serves, and the rest when it has stopped.
-    async fn back(&self) -> Result<()> {
-        self.say("convert the documents back, while our services run")?;
-        convert(self.settings, Some(self.system)).await?;
-        self.say("stop our facing, and let the clients wait or use the old facing")?;
-        self.wait(Seen::ReadByUs).await?;
-        self.say("stop our management, every replica")?;
-        self.wait(Seen::NoMember).await?;
-        self.say("convert what was written meanwhile")?;
-        convert(self.settings, Some(self.system)).await?;
-        self.say("done: start the old consumer in its group, then the old facing")
+        self.say(end)
     }
 
     async fn verify(&self, topic: Topic<'_>) -> Result<()> {
@@ -311,20 +399,30 @@ impl Replacement<'_> {
                 let group = group.topic.group;
                 (lag == 0, format!("group {group} is {lag} records behind, of {end}"))
             }
-            Seen::NoOldMember | Seen::OurMember | Seen::NoMember => {
+            Seen::NoOldMember | Seen::OurMember | Seen::NoMember | Seen::OldMember => {
                 let group = if seen == Seen::NoOldMember { old } else { new };
                 let (ours, theirs) = group.members(self.settings).await?;
-                let is_seen = theirs.is_empty()
-                    && (seen == Seen::NoOldMember || ours.is_empty() == (seen == Seen::NoMember));
                 let members = [&ours[..], &theirs[..]].concat();
-                (is_seen, format!("group {} has the members {members:?}", group.topic.group))
+                let mut state = format!("group {} has the members {members:?}", group.topic.group);
+                let mut is_seen = match seen {
+                    Seen::NoOldMember => theirs.is_empty(),
+                    Seen::OurMember => theirs.is_empty() && !ours.is_empty(),
+                    Seen::OldMember => ours.is_empty() && !theirs.is_empty(),
+                    _ => members.is_empty(),
+                };
+                if let Some((_, outbox)) = self.rows.as_ref().filter(|_| seen == Seen::NoMember) {
+                    let events = outbox.backlog().await?.entries;
+                    is_seen &= events == 0;
+                    state += &format!(", {events} events are left: if they stay, start ours again");
+                }
+                (is_seen, state)
             }
             Seen::OurRecords => {
                 let (_, end) = old.lag().await?;
                 let is_ours = new.is_written_by_us().await?;
                 (is_ours, format!("topic {} has {end} records", old.topic.name))
             }
-            Seen::Migrated | Seen::Verified => (true, String::new()),
+            Seen::Migrated | Seen::ConvertedBack | Seen::Verified | Seen::Counted => (true, String::new()),
         })
     }
 }
@@ -340,14 +438,20 @@ enum Seen {
     NoOldMember,
     /// Our group has ours alone.
     OurMember,
-    /// Our group has no member.
+    /// Our group has no member, and no event of ours is left to publish.
     NoMember,
+    /// The group has theirs alone.
+    OldMember,
     /// The newest record is one of ours, and the old facing writes none.
     OurRecords,
     /// Done by this command.
     Migrated,
     /// Done by this command.
+    ConvertedBack,
+    /// Done by this command.
     Verified,
+    /// Done by this command.
+    Counted,
 }
 
 /// The setting of the old facing that names where it lists from.

@@ -47,12 +47,14 @@ pub(crate) enum Command {
     /// management replace --system 003 --dry-run
     /// management replace --system 003 --old-topic purchases --old-group purchase-consumer-group
     /// management replace --system 003 --back
+    /// SHOP_ROLES=users SHOP_ADOPT_TABLES=on management replace --system 002
     ///
     /// --dry-run counts by kind what would not be listed, says the steps, and changes nothing. --back converts the documents
-    /// for the old programs. 002 keeps its tables: see docs/migrating.md.
+    /// for the old programs. 002 is replaced service by service, in any order, each with its own settings. Its tables and
+    /// topics stay, and its rows are counted before and after.
     ///
-    /// It exits with 0, 1 when the verification has findings, 2 for wrong options or settings, and with 3 when a server is
-    /// unavailable or there is no topic or collection.
+    /// It exits with 0, 1 when the verification has findings or rows are missing, 2 for wrong options or settings, and with
+    /// 3 when a server is unavailable or there is no topic, collection or table.
     #[command(verbatim_doc_comment)]
     Replace(Replace),
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
@@ -226,7 +228,7 @@ impl Command {
 /// How to replace a system.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Replace {
-    /// The system that is replaced: 000, 001, 003 or 004
+    /// The system that is replaced: 000, 001, 002, 003 or 004
     #[arg(long)]
     pub(crate) system: ReplacedSystem,
     /// Only report what there is and the steps

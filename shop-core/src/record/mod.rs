@@ -11,18 +11,20 @@ pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
 
 crate::macros::named_enum! {
-    /// A replaced system with records and documents of purchases.
+    /// A replaced system.
     pub enum ReplacedSystem {
         /// scalable-shop. In its documents prices and times are text.
         ScalableShop = "000",
         /// user-buy-list. In its documents prices are doubles.
         UserBuyList = "001",
+        /// ecommerce. It has users and orders, whose rows stay as they are.
+        Ecommerce = "002",
         /// The purchase tracking system. In its documents prices are doubles, times are text without a zone.
         PurchaseTracking = "003",
         /// shopping-system-k8s. In its documents prices are doubles, times are doubles in seconds.
         ShoppingSystem = "004",
     }
-    invalid: "the replaced system", "must be 000, 001, 003 or 004"
+    invalid: "the replaced system", "must be 000, 001, 002, 003 or 004"
 }
 
 /// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{InsertOutcome, RecordStore, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,7 +20,7 @@ use tokio_postgres::types::Type;
 
 use super::outbox::{PostgresOutbox, with_event};
 use crate::postgres::connection::{Connection, Parameter, Statement};
-use crate::postgres::error::{self, postgres_error};
+use crate::postgres::error::{self, from_driver, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::schema::Definition;
 use crate::postgres::sqlstate;
@@ -109,6 +109,27 @@ impl<E: Table> PostgresEntities<E> {
         self.connection.inspect().await
     }
 
+    /// Reads all rows, also erased ones. Returns their number, and those that are not of this type.
+    ///
+    /// # Errors
+    /// As [`EntityStore::get`].
+    #[doc(hidden)]
+    pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
+        let (mut count, mut unreadable, mut last) = (0, Vec::new(), i64::MIN);
+        loop {
+            let rows = self.connection.query(slice::<E>(last)).await?;
+            if rows.is_empty() {
+                return Ok((count, unreadable));
+            }
+            count += rows.len() as u64;
+            for row in &rows {
+                last = row.try_get("number").map_err(from_driver)?;
+                let read = E::from_row(row);
+                unreadable.extend(read.err().map(|why| UnreadableEntry::new(last.to_string(), why)));
+            }
+        }
+    }
+
     async fn create(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
         let mut last = timeout_at(deadline, self.last.lock()).await.map_err(|_elapsed| overloaded())?;
@@ -171,6 +192,15 @@ pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
     let (table, columns, present) = (E::DEFINITION.name, E::COLUMNS.join(", "), E::PRESENT);
     Statement::new(format!("select id, {columns} from {table} where id = $1 and {present}"))
         .bind(id, Type::INT8)
+}
+
+/// The query of the next rows after a number.
+fn slice<E: Table>(after: i64) -> Statement {
+    let (table, columns) = (E::DEFINITION.name, E::COLUMNS.join(", "));
+    let sql = format!(
+        "select id, id::bigint as number, {columns} from {table} where id > $1 order by id limit 1000"
+    );
+    Statement::new(sql).bind(after, Type::INT8)
 }
 
 /// The last number, as an expression.
