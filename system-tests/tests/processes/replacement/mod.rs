@@ -1,5 +1,6 @@
 //! `management replace`, with the programs of the replaced systems: there and back, while buyers buy.
 
+mod ecommerce;
 mod programs;
 mod systems;
 
@@ -66,27 +67,12 @@ impl<'a> Site<'a> {
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
         let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut command = Binary::Management.command(&settings);
-        command.args(["replace", "--system", self.system.name, "--json", "--settle", "1"]).args(more);
+        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let mut arguments = [&["--system", self.system.name][..], more].concat();
         if self.way == Way::NewTopic {
-            command.args(["--old-topic", &self.topic, "--old-group", &self.group]);
+            arguments.extend(["--old-topic", &topic, "--old-group", &group]);
         }
-        let mut command = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
-        let mut reports = Vec::new();
-        while let Some(line) = soon("go on", lines.next_line()).await.unwrap() {
-            let line: Value = serde_json::from_str(&line).unwrap();
-            match line["step"].as_str() {
-                Some(step) if last.is_some_and(|last| step.starts_with(last)) => {
-                    command.kill().await.unwrap();
-                    return reports;
-                }
-                Some(step) => Box::pin(self.follow(step)).await,
-                None => reports.push(line),
-            }
-        }
-        assert!(command.wait().await.unwrap().success(), "{more:?}");
-        reports
+        replace(&settings, &arguments, last, async |step: &str| Box::pin(self.follow(step)).await).await
     }
 
     /// Does what a step says, unless it is done.
@@ -180,6 +166,33 @@ impl<'a> Site<'a> {
             }
         }
     }
+}
+
+/// Runs `management replace`, and passes its steps to `follow`. It is killed when it says `last`. Returns its reports.
+async fn replace(
+    settings: &[(&str, &str)],
+    arguments: &[&str],
+    last: Option<&str>,
+    mut follow: impl AsyncFnMut(&str),
+) -> Vec<Value> {
+    let mut command = Binary::Management.command(settings);
+    command.args(["replace", "--json", "--settle", "1"]).args(arguments);
+    let mut command = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
+    let mut reports = Vec::new();
+    while let Some(line) = soon("go on", lines.next_line()).await.unwrap() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        match line["step"].as_str() {
+            Some(step) if last.is_some_and(|last| step.starts_with(last)) => {
+                command.kill().await.unwrap();
+                return reports;
+            }
+            Some(step) => follow(step).await,
+            None => reports.push(line),
+        }
+    }
+    assert!(command.wait().await.unwrap().success(), "{arguments:?}");
+    reports
 }
 
 /// Replaces `system`, and returns. If `last` is given, the command is killed when it says that, and run again.
