@@ -1,15 +1,14 @@
 //! Erases a user: the purchases in a store, the records of a log, and the dead letters.
 //!
 //! ```
-//! use shop_core::erase::Erase;
+//! use shop_core::erase::erase_user;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let mut erase = Erase::new("u1".parse()?, |_progress| ());
-//! erase.purchases("memory", &log, &store, &store).await?;
-//! assert_eq!(erase.report.purchases, 0);
+//! let report = erase_user("u1".parse()?, &log, &store).await?;
+//! assert_eq!((report.purchases, report.records, report.dead_letters), (0, 0, 0));
 //! # Ok(())
 //! # }
 //! ```
@@ -23,7 +22,7 @@ use serde::Serialize;
 
 use crate::json::{Members, text};
 use crate::log::{
-    DeadLetterFilter, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition, RecordType,
+    DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition, RecordType,
     Resolution, ResolveOptions, resolve,
 };
 use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
@@ -33,8 +32,29 @@ use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 /// The number of purchases or dead letters that are erased together.
 const BATCH: usize = 500;
 
+/// Erases the purchases of `user` from `store`, the records about them from `log`, and their dead letters. Their ids are
+/// marked: a record that is not stored yet, or is delivered again, never is.
+///
+/// It runs beside services; purchases that are made after it began are not erased. Not erased are the row of a registered
+/// user, and copies in backups; the report has what the log keeps for a time.
+///
+/// # Errors
+/// Those of the log and of the store. A part may be erased: repeating it erases the rest.
+///
+/// # Cancel safety
+/// Dropping the future may leave a part erased: repeating it erases the rest.
+pub async fn erase_user<S>(user: UserId, log: &dyn Log, store: &S) -> Result<EraseReport>
+where
+    S: PurchaseErase + PurchaseQuery,
+{
+    let (log, mut erase) = (log.admin(), Erase::new(user, |_progress| ()));
+    erase.purchases("the log", &*log, store, store).await?;
+    Ok(erase.report)
+}
+
 /// The erasure of a user. It can be stopped and repeated, and runs beside services; purchases that are made after it
 /// began are not erased.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Erase<F> {
     progress: F,
@@ -44,6 +64,7 @@ pub struct Erase<F> {
 }
 
 /// The progress of an [`Erase`].
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EraseProgress {
     /// Records of logs that were read.
@@ -54,14 +75,18 @@ pub struct EraseProgress {
 
 /// The counts of erased rows and records, or of those that would be erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct EraseReport {
     /// The user.
+    #[doc(hidden)]
     pub user: UserId,
     /// Whether nothing was erased, only counted.
+    #[doc(hidden)]
     pub dry_run: bool,
     /// Stored purchases.
     pub purchases: u64,
     /// Registered users: one or none. A caller sets it.
+    #[doc(hidden)]
     pub users: u64,
     /// Records of logs.
     pub records: u64,
@@ -73,17 +98,22 @@ pub struct EraseReport {
 
 /// Records that a log keeps until its retention deletes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct KeptRecords {
     /// The name of the log.
+    #[doc(hidden)]
     pub log: String,
     /// The topic.
+    #[doc(hidden)]
     pub topic: String,
     /// Their number.
     pub records: u64,
     /// The position of the last one.
+    #[doc(hidden)]
     #[serde(with = "text")]
     pub last: RecordPosition,
     /// The time of the last one.
+    #[doc(hidden)]
     pub last_time: Timestamp,
     /// When the retention ends; `None` if the log deletes nothing.
     pub until: Option<Timestamp>,

@@ -68,6 +68,11 @@
 //! [`RecordStore`](ports::RecordStore) of it. With the feature `accounts`, rows that have to be published as events are
 //! written with their event into an `outbox`, and its `Relay` publishes it; `users` and `orders` are made of these parts.
 //!
+//! # Erasure, retention and verification
+//!
+//! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store, [`retain`](retention::retain)
+//! deletes old purchases in the background, and [`verify`](verify::verify) compares a store with its log.
+//!
 //! # Errors
 //!
 //! All ports have one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may help
@@ -98,7 +103,6 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod domain;
-#[doc(hidden)]
 pub mod erase;
 mod error;
 mod failpoint;
@@ -116,10 +120,8 @@ mod macros;
 pub mod memory;
 pub mod ports;
 pub mod record;
-#[doc(hidden)]
 pub mod retention;
 pub mod shop;
-#[doc(hidden)]
 pub mod verify;
 
 #[cfg(feature = "accounts")]

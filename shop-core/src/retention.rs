@@ -10,31 +10,39 @@ use crate::options;
 use crate::ports::PurchaseErase;
 use crate::{Clock, Invalid, Result, SystemClock, Timestamp};
 
-/// Deletes purchases whose timestamp is older than a retention, in small batches with pauses, so that ingest continues.
+/// Deletes the purchases of `store` whose timestamp is older than `keep`, until it is dropped: it never ends. It looks once a
+/// minute, and deletes in small batches with pauses, so that ingest continues.
 ///
 /// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until
-/// the next round deletes it. Several processes may run one for the same store. A [`DeletionGuard`] limits what a round
-/// deletes while the clock may be wrong.
+/// the next round deletes it. Several processes may run one for the same store. While the clock may be wrong, because it is
+/// more than a day past the last round or behind it, nothing is deleted for six hours, and then a tenth per round.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use std::sync::atomic::Ordering;
 /// use std::time::Duration;
 ///
 /// use shop_core::memory::InMemoryStore;
-/// use shop_core::retention::{Retention, RetentionOptions};
+/// use shop_core::retention::retain;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let year = Duration::from_secs(365 * 24 * 3_600);
-/// let retention = Retention::new(Arc::new(InMemoryStore::new()), RetentionOptions::new(year));
-/// let monitor = retention.monitor();
-/// let task = tokio::spawn(retention.run());
+/// let task = tokio::spawn(retain(InMemoryStore::new(), year));
 /// // …
 /// task.abort();
-/// assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
 /// # }
 /// ```
+///
+/// # Errors
+/// None: those of the store are logged, and the next round tries again.
+///
+/// # Cancel safety
+/// Dropping the future may delete one more batch.
+pub async fn retain(store: impl PurchaseErase, keep: Duration) {
+    Retention::new(Arc::new(store), RetentionOptions::new(keep)).run().await;
+}
+
+/// A [`retain`] with options, and a monitor. A [`DeletionGuard`] limits what a round deletes while the clock may be wrong.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Retention {
     store: Arc<dyn PurchaseErase>,
@@ -44,6 +52,7 @@ pub struct Retention {
 }
 
 /// What a [`Retention`] has deleted, and what it will delete.
+#[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct RetentionMonitor {
     /// The number of deleted purchases.
@@ -55,6 +64,7 @@ pub struct RetentionMonitor {
 
 options! {
     /// Options of a [`Retention`].
+    #[doc(hidden)]
     #[derive(Debug, Clone)]
     pub struct RetentionOptions {
         /// How long purchases are kept, by their timestamp.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Error, ErrorKind, Result, Timestamp};
 
-/// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
+/// The administrative port of a log, used by [`verify`](crate::verify::verify()), the dead letter commands, and the
 /// replay of events into a store.
 ///
 /// ```

@@ -214,7 +214,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   (`erase::the_oldest_purchases_are_deleted`). They leave no mark and may be stored again
 ///   (`erase::a_deleted_purchase_may_be_stored_again`).
 /// - `count_before` counts what `delete_before` would delete, up to `limit` (`erase::old_purchases_are_counted`).
-/// - `last_seen` is what `store_last_seen` has stored last, so that a [`Retention`](crate::retention::Retention) that
+/// - `last_seen` is what `store_last_seen` has stored last, so that a [`retain`](crate::retention::retain) that
 ///   starts with a wrong clock deletes nothing (`erase::a_clock_that_jumps_deletes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -260,7 +260,7 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// As [`erase`](Self::erase).
     async fn last_seen(&self) -> Result<Option<Timestamp>>;
 
-    /// Stores the time of a round of deletions, durably: see [`DeletionGuard`](crate::retention::DeletionGuard).
+    /// Stores the time of a round of deletions, durably: see [`retain`](crate::retention::retain).
     ///
     /// # Errors
     /// As [`erase`](Self::erase).

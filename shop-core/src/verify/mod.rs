@@ -1,17 +1,13 @@
 //! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases, and pending gaps.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
-//! use shop_core::verify::{Verify, VerifyOptions};
+//! use shop_core::verify::verify;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//!
-//! let verify = Verify::new(Arc::new(store), VerifyOptions::default());
-//! let verified = verify.run(&log, |_progress| ()).await?;
+//! let verified = verify(&log, store, None).await?;
 //! assert_eq!(verified.to_string(), "nothing verified: no record was ever written to the log");
 //! assert!(!verified.has_findings() && !verified.is_clean());
 //! # Ok(())
@@ -32,39 +28,57 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
-use crate::log::{Gap, LogAdmin, RecordPosition};
+use crate::log::{Gap, Log, LogAdmin, RecordPosition};
 use crate::options;
 use crate::ports::PurchaseQuery;
-use crate::{PurchaseId, Result, Timestamp};
+use crate::{Clock as _, PurchaseId, Result, SystemClock, Timestamp};
 
 use scan::LogScan;
 
+#[doc(hidden)]
 pub use spot_check::SpotCheck;
 
-/// Verifies a store against a log.
+/// Verifies a store against a log. `keep` is the retention, if the store [deletes](crate::retention::retain) old purchases:
+/// those may be stored or not.
 ///
 /// # What is verified
 /// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved, or its
-///   purchase was erased or is older than the [retention](VerifyOptions::retained_from).
-///   Otherwise it is [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is stored
-///   with other content.
+///   purchase was erased or is older than the retention. Otherwise it is [missing](VerifyReport::missing), or
+///   [mismatched](VerifyReport::mismatched) if its id is stored with other content.
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
 /// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an operator has discarded
 ///   the dead letter of the gap.
 /// - The log was not [compacted](VerifyReport::compacted).
 ///
 /// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
-/// are not found are looked up again until none of them has appeared for the
-/// [`quiet_period`](VerifyOptions::quiet_period). A verification therefore waits for a running pipeline as long as that
-/// makes progress.
+/// are not found are looked up again until none of them has appeared for 10 seconds. A verification therefore waits for a
+/// running pipeline as long as that makes progress.
 ///
 /// # Cost
-/// Time: one `get` of the store per record, [`max_lookups`](VerifyOptions::max_lookups) concurrently, one page more for a
-/// record without an id, and one scan of
-/// the store if it has up to [`dedup_window`](VerifyOptions::dedup_window) purchases, two scans for up to twice as
-/// many, four for up to four times as many, and so on. Memory: about 30 bytes per purchase of that window, per missing
-/// purchase up to as many, and per dead letter, pending or resolved; one batch of the log; and the purchases of
-/// [`max_pending`](VerifyOptions::max_pending) records.
+/// Time: one `get` of the store per record, 32 concurrently, one page more for a record without an id, and one scan of
+/// the store if it has up to 2,000,000 purchases, two scans for up to twice as many, four for up to four times as many,
+/// and so on. Memory: about 30 bytes per purchase of these 2,000,000, per missing purchase up to as many, and per dead
+/// letter, pending or resolved; one batch of the log; and the purchases of 10,000 records.
+///
+/// # Errors
+/// Those of the log and of the store, unchanged; transient errors of the store when they have lasted for about half a
+/// minute. Nothing was written; the verification can be repeated.
+///
+/// # Cancel safety
+/// Dropping the future ends the verification without side effects.
+pub async fn verify(
+    log: &dyn Log,
+    store: impl PurchaseQuery,
+    keep: Option<Duration>,
+) -> Result<VerifyReport> {
+    let retained_from = keep.map(|keep| SystemClock.now().saturating_sub(keep));
+    let verify = Verify::new(Arc::new(store), VerifyOptions::default().retained_from(retained_from));
+    let log = log.admin();
+    verify.run(&*log, |_progress| ()).await
+}
+
+/// A [`verify`] with options, whose progress can be shown.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
@@ -73,6 +87,7 @@ pub struct Verify {
 
 options! {
     /// Options of a [`Verify`].
+    #[doc(hidden)]
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct VerifyOptions {
         /// The time without progress after which a record that was not found counts as missing (default 10 s). With
@@ -97,6 +112,7 @@ options! {
 }
 
 /// The progress of a verification.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyProgress {
     /// Records of the log that were scanned.
@@ -109,48 +125,60 @@ pub struct VerifyProgress {
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
     /// The number of offsets that the log has ever assigned: its records, those that it has deleted, and the markers of
     /// transactions. `None` if the log [cannot be followed](LogAdmin::tail).
+    #[doc(hidden)]
     pub written: Option<u64>,
     /// Per topic and partition, the first offset that the log still has, or the next one if it has no records any more.
     /// Earlier records are not verified. Partitions that never had a record are absent.
+    #[doc(hidden)]
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The number of purchases in the store.
+    #[doc(hidden)]
     pub purchases: u64,
     /// The number of documents or rows in the store that are not purchases, as far as the store scans them.
+    #[doc(hidden)]
     pub unreadable: u64,
     /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
     /// Those of them that are conflicts: a client has used a key again with other content.
+    #[doc(hidden)]
     pub conflicts: u64,
     /// The number of records whose dead letter was replayed or discarded. A replayed record is in the log a second time
     /// and is verified there.
+    #[doc(hidden)]
     pub resolved: u64,
     /// The number of records that were erased, or whose purchase was.
+    #[doc(hidden)]
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
+    #[doc(hidden)]
     pub expired: u64,
     /// The number of records without an id whose purchase another consumer has stored, under an `ObjectId`: of a replaced
     /// system, on the same topic.
+    #[doc(hidden)]
     pub by_others: u64,
     /// The number of records that do not decode, if they are [skipped](VerifyOptions::skip_undecodable).
+    #[doc(hidden)]
     pub undecodable: u64,
     /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its first such record.
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once, and those whose purchase [another consumer](Self::by_others) has
-    /// stored too.
+    /// Ids that the store contains more than once, and those whose purchase the consumer of a replaced system has stored
+    /// too.
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
     pub gaps: Findings<Gap>,
     /// The number of records in all of them.
+    #[doc(hidden)]
     pub lost: u64,
     /// The number of offsets at the ends of the partitions that could not be read: other producers did not end their
-    /// transactions until the [`quiet_period`](VerifyOptions::quiet_period) after the scan.
+    /// transactions in the time that was waited for records in flight.
     pub unstable: u64,
     /// The number of offsets without a record, if they are more than transactions explain: the log was compacted, or
     /// other producers aborted most of their transactions. Otherwise 0.
@@ -187,10 +215,11 @@ impl fmt::Display for VerifyReport {
 
 /// The number of findings, and samples of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Findings<T> {
     /// The number of all findings.
     pub count: u64,
-    /// The first findings, at most [`VerifyOptions::max_reported`].
+    /// The first findings, at most 20.
     pub samples: Vec<T>,
 }
 
@@ -211,6 +240,7 @@ impl<T> Findings<T> {
 
 /// A record that the store does not contain as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnverifiedRecord {
     /// The id of its purchase, or the record's id if it does not decode.
     pub id: PurchaseId,

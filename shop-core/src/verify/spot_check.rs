@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// the group. A store that has lost more than three times as many records as were stored since is noticed, if the log
 /// still has them. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct SpotCheck {
     log: Arc<dyn LogAdmin>,

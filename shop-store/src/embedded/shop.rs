@@ -119,14 +119,14 @@ impl EmbeddedShop {
         role
     }
 
-    /// The store, for erasure, retention and [`Verify`](shop_core::verify::Verify).
+    /// The store, for erasure, retention and verification.
     ///
     /// ```
-    /// use std::sync::Arc;
     /// use std::time::Duration;
     ///
-    /// use shop_core::ports::PurchaseErase;
-    /// use shop_core::retention::{Retention, RetentionOptions};
+    /// use shop_core::erase::erase_user;
+    /// use shop_core::retention::retain;
+    /// use shop_core::verify::verify;
     /// use shop_store::embedded::{EmbeddedShop, FILE, check_integrity};
     ///
     /// # #[tokio::main]
@@ -134,11 +134,13 @@ impl EmbeddedShop {
     /// # let folder = tempfile::tempdir()?;
     /// # let folder = folder.path();
     /// let embedded = EmbeddedShop::open(folder).await?;
-    /// assert_eq!(embedded.store().erase(&"u1".parse()?, 1_000).await?, 0);
-    /// let year = RetentionOptions::new(Duration::from_secs(365 * 86_400));
-    /// let retention = Retention::new(Arc::new(embedded.store().clone()), year);
+    /// let (log, store) = (embedded.log(), embedded.store());
+    /// assert_eq!(erase_user("u1".parse()?, log, store).await?.purchases, 0);
+    /// let year = Duration::from_secs(365 * 86_400);
+    /// let retention = tokio::spawn(retain(store.clone(), year));
+    /// assert!(!verify(log, store.clone(), Some(year)).await?.has_findings());
     /// assert!(check_integrity(&folder.join(format!("{FILE}.db"))).await?.is_empty());
-    /// # drop(retention);
+    /// retention.abort();
     /// # Ok(())
     /// # }
     /// ```
