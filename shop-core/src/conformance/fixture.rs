@@ -89,6 +89,12 @@ pub trait StoreFixture: Debug + Send + Sync {
 
     /// The reading port.
     async fn query(&self) -> Arc<dyn PurchaseQuery>;
+
+    /// The same store, as the next process opens it, best after the end of a process that did not close it. `None`, the
+    /// default, skips the test of it: nothing can be opened again.
+    async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
+        None
+    }
 }
 
 #[async_trait]
@@ -211,8 +217,10 @@ pub(crate) fn declared(can: bool, what: &str) -> bool {
 /// Long enough for any backend on a busy machine; only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The result of `future`, which must complete.
+/// The result of `future`, which must complete. A case that calls this for ever is over at its [limit](limited), also where
+/// the backend never waits.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::task::coop::consume_budget().await;
     let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
         panic!("{what}: did not happen within {PATIENCE:?}")
     };

@@ -192,6 +192,7 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
         let Some(last) = page.last() else { break };
         filter = filter.after(Some(last.position()));
         found.extend(page);
+        assert!(found.len() <= all.len(), "the pages end");
     }
     assert_eq!(found, all);
     let parked = DeadLetterFilter::default().reason(Some(ReasonKind::Parked));
@@ -253,6 +254,7 @@ pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogF
     while let Some(state) = soon("list", listing.try_next()).await.expect("a dead letter") {
         let Some(dead_letter) = state.into_pending() else { continue };
         yielded.push(dead_letter.position());
+        assert!(yielded.len() <= dead_letters.len(), "the listing ends");
         soon("replay", log.admin().replay(&[dead_letter], OF)).await.expect("replay");
         let mut failed_again = as_dead_letters(fixture, OF).await;
         failed_again.retain(|record| !dead_letters.contains(record));

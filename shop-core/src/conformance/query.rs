@@ -196,10 +196,9 @@ pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixtu
                 fill(&*store, few).await;
                 fill(&*store, others).await;
             }
-            match found.next {
-                Some(cursor) => request = request.with_cursor(cursor),
-                None => break,
-            }
+            assert!(seen.len() <= 300, "the listing ends");
+            let Some(cursor) = found.next else { break };
+            request = request.with_cursor(cursor);
         }
         let ids: BTreeSet<_> = seen.iter().copied().collect();
         assert_eq!(ids.len(), seen.len(), "nothing twice");

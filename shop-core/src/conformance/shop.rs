@@ -232,6 +232,7 @@ pub async fn pages_are_those_of_the_selection(fixture: &dyn ShopFixture) {
         let mut page = soon("page", user.page()).await.expect("the first page");
         loop {
             sizes.push(page.items.len());
+            assert!(sizes.len() <= expected.len(), "the listing ends");
             prices.extend(page.items.iter().map(|purchase| purchase.price.to_string()));
             let Some(next) = page.next else { break };
             page = soon("page", user.page_at(next)).await.expect("the next page");

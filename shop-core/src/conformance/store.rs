@@ -8,11 +8,15 @@ use futures_util::future::join_all;
 use super::StoreFixture;
 use super::fixture::{declared, poll_once, soon};
 use super::sample::{at, id, price, purchase, purchases};
-use crate::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, Selector, Summary};
+use crate::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
 use crate::{Price, Purchase, PurchaseId, RequestContext, Timestamp, Total};
 
 async fn insert(store: &dyn PurchaseStore, batch: &[Purchase]) -> Vec<InsertOutcome> {
     soon("insert", store.insert(batch.into())).await.expect("insert")
+}
+
+async fn listed(query: &dyn PurchaseQuery, selector: &Selector) -> Vec<Purchase> {
+    soon("page", query.page(selector, &PageRequest::default())).await.expect("page").items
 }
 
 async fn get(query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
@@ -220,4 +224,27 @@ pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFix
         assert_eq!(get(&*query, &purchase.id).await, Some(purchase));
     }
     assert_eq!(everything(fixture, &*query).await.count, 100);
+}
+
+/// The next process that opens a store finds what was stored, in listings and sums too.
+pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let stored = purchases(0..60);
+    assert_eq!(outcome_codes(&insert(&*store, &stored).await), "i".repeat(60));
+    let (before, users) = (everything(fixture, &*query).await, stored[..5].iter());
+    let selectors: Vec<_> = users.map(|purchase| Selector::User(purchase.user_id.clone())).collect();
+    let mut pages = Vec::new();
+    for selector in &selectors {
+        pages.push(listed(&*query, selector).await);
+    }
+    let reopened = soon("reopen", fixture.reopen()).await;
+    declared(reopened.is_some(), "opening the same store again");
+    let Some(reopened) = reopened else { return };
+    let (store, query) = (reopened.store().await, reopened.query().await);
+    assert_eq!(everything(fixture, &*query).await, before);
+    for (selector, page) in selectors.iter().zip(pages) {
+        assert_eq!(page.len(), 12, "{selector:?}");
+        assert_eq!(listed(&*query, selector).await, page, "{selector:?}");
+    }
+    assert_eq!(outcome_codes(&insert(&*store, &stored).await), "d".repeat(60));
 }

@@ -105,6 +105,7 @@ macro_rules! store_suite {
                 a_conflict_does_not_block_the_batch,
                 an_empty_batch_is_fine,
                 a_dropped_insert_leaves_the_store_consistent,
+                a_reopened_store_has_its_purchases,
             );
             $crate::conformance_cases!(query, fixture = ($($fixture)+), query, (&fixture);
                 a_selector_matches_its_purchases_only,

@@ -132,7 +132,8 @@ pub enum InsertOutcome {
 ///
 /// - `insert` returns one outcome per purchase, in the order of the batch (`store::outcomes_match_their_batch`).
 /// - A purchase with a new id is stored (`store::a_new_purchase_is_stored`), unchanged
-///   (`store::stored_purchases_are_unchanged`).
+///   (`store::stored_purchases_are_unchanged`), also for the next process that opens the store
+///   (`store::a_reopened_store_has_its_purchases`).
 /// - The same id with the same content is a duplicate: the first document and its time stay
 ///   (`store::a_duplicate_changes_nothing`).
 /// - The same id with other content is a conflict: the first document stays

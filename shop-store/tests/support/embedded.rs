@@ -168,4 +168,9 @@ impl StoreFixture for EmbeddedFixture {
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
     }
+
+    async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
+        let options = EmbeddedStoreOptions::default();
+        Some(Box::new(EmbeddedStore::open(self.folder.path(), options).await.expect("the same store")))
+    }
 }
