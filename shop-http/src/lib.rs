@@ -39,11 +39,12 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use axum::body::Body;
-//! use axum::http::{Request, StatusCode};
 //! use shop_core::memory::InMemoryStore;
 //! use shop_core::ports::Durability;
+//! use shop_http::axum::body::Body;
+//! use shop_http::axum::http::{Request, StatusCode};
 //! use shop_http::{Parts, RouteGroup, routes};
+//! // With its feature `util`.
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main]
@@ -68,8 +69,8 @@
 //! those of a [`Shop`](shop_core::Shop) that the program itself uses:
 //!
 //! ```
-//! use axum::Router;
 //! use shop_core::Shop;
+//! use shop_http::axum::Router;
 //! use shop_http::{Parts, RouteGroup, routes};
 //!
 //! let shop = Shop::in_memory();

@@ -23,10 +23,10 @@ shop_core::options! {
     ///
     /// use shop_http::HttpOptions;
     ///
-    /// let mut options = HttpOptions::default();
-    /// options.max_requests = 200;
-    /// options.request_timeout = Duration::from_secs(20);
-    /// options.cors = "https://shop.example".parse()?;
+    /// let options = HttpOptions::default()
+    ///     .max_requests(200)
+    ///     .request_timeout(Duration::from_secs(20))
+    ///     .cors("https://shop.example".parse()?);
     /// # Ok::<(), shop_http::InvalidList>(())
     /// ```
     #[derive(Debug, Clone)]

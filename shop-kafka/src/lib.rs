@@ -63,13 +63,13 @@
 //! | `tls-static` | these, with OpenSSL built from source and linked statically |
 //!
 //! ```
-//! use shop_kafka::{KafkaLogOptions, SaslMechanism};
+//! use shop_kafka::{KafkaLogOptions, SaslMechanism, SecretString};
 //!
-//! let mut options = KafkaLogOptions::new("kafka.internal:9093");
-//! options.tls = true;
-//! options.mechanism = SaslMechanism::ScramSha512;
-//! options.username = Some("shop".to_owned());
-//! options.password = Some("secret".into());
+//! let options = KafkaLogOptions::new("kafka.internal:9093")
+//!     .tls(true)
+//!     .mechanism(SaslMechanism::ScramSha512)
+//!     .username("shop".to_owned())
+//!     .password(SecretString::from("secret"));
 //! assert!(!format!("{options:?}").contains("secret"), "passwords are not printed");
 //! ```
 //!

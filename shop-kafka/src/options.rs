@@ -20,10 +20,10 @@ shop_core::options! {
     ///
     /// use shop_kafka::{Compression, KafkaLogOptions};
     ///
-    /// let mut options = KafkaLogOptions::new("kafka-1:9092,kafka-2:9092");
-    /// options.topic = "orders".to_owned();
-    /// options.compression = Compression::Zstd;
-    /// options.publish_timeout = Duration::from_secs(2);
+    /// let options = KafkaLogOptions::new("kafka-1:9092,kafka-2:9092")
+    ///     .topic("orders")
+    ///     .compression(Compression::Zstd)
+    ///     .publish_timeout(Duration::from_secs(2));
     /// ```
     #[derive(Debug, Clone)]
     pub struct KafkaLogOptions {

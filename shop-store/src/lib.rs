@@ -23,8 +23,10 @@
 //! use shop_core::NewPurchase;
 //! use shop_store::embedded::EmbeddedShop;
 //!
-//! # let folder = tempfile::tempdir()?;
-//! let files = EmbeddedShop::open(folder.path()).await?;
+//! # let temporary = tempfile::tempdir()?;
+//! let folder = "shop-data";
+//! # let folder = temporary.path().join(folder);
+//! let files = EmbeddedShop::open(folder).await?;
 //! let shop = files.shop();
 //! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
 //! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;

@@ -23,9 +23,9 @@ impl Dialect {
     /// ```
     /// use shop_http::{Dialect, HttpOptions};
     ///
-    /// let mut options = HttpOptions::default();
-    /// options.dialect = Dialect::from_name("scalable-shop")?;
-    /// assert_eq!(options.dialect.name(), "scalable-shop");
+    /// let dialect = Dialect::from_name("scalable-shop")?;
+    /// assert_eq!(dialect.name(), "scalable-shop");
+    /// let options = HttpOptions::default().dialect(dialect);
     /// # Ok::<(), shop_http::UnknownDialect>(())
     /// ```
     ///

@@ -24,8 +24,9 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// # let folder = folder.path().join("shop-data");
+/// # let temporary = tempfile::tempdir()?;
+/// let folder = "shop-data";
+/// # let folder = temporary.path().join(folder);
 /// let embedded = EmbeddedShop::open(&folder).await?;
 /// let shop = embedded.shop();
 /// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
@@ -131,8 +132,9 @@ impl EmbeddedShop {
     ///
     /// # #[tokio::main]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let folder = folder.path();
+    /// # let temporary = tempfile::tempdir()?;
+    /// let folder = std::path::Path::new("shop-data");
+    /// # let folder = &temporary.path().join(folder);
     /// let embedded = EmbeddedShop::open(folder).await?;
     /// let (log, store) = (embedded.log(), embedded.store());
     /// assert_eq!(erase_user("u1".parse()?, log, store).await?.purchases, 0);

@@ -28,9 +28,8 @@ shop_core::options! {
     /// use shop_store::mongo::MongoStoreOptions;
     ///
     /// let uri = String::from("mongodb://user:secret@localhost:27017/?authSource=admin");
-    /// let mut options = MongoStoreOptions::new(&uri);
-    /// options.database = Some("shop".to_owned());
-    /// options.query_timeout = Duration::from_secs(2);
+    /// let options =
+    ///     MongoStoreOptions::new(&uri).database("shop".to_owned()).query_timeout(Duration::from_secs(2));
     /// assert!(!format!("{options:?}").contains("secret"), "the connection string is not printed");
     /// ```
     #[derive(Debug, Clone)]

@@ -47,8 +47,7 @@ shop_core::options! {
     /// use shop_store::postgres::PostgresStoreOptions;
     ///
     /// let url = String::from("postgresql://shop:secret@localhost/shop");
-    /// let mut options = PostgresStoreOptions::new(&url);
-    /// options.query_timeout = Duration::from_secs(2);
+    /// let options = PostgresStoreOptions::new(&url).query_timeout(Duration::from_secs(2));
     /// assert!(!format!("{options:?}").contains("secret"), "the URL is not printed");
     /// ```
     #[derive(Debug, Clone)]
