@@ -142,6 +142,7 @@ pub fn bodies(data: &[u8]) {
         let router = if choice & 8 == 0 { &shop.facing } else { &shop.management };
         let (status, answer) = shop.call(router, request);
         check(status, &answer, path);
+        assert!(answer.starts_with(b"{"), "{path}: {status} without a JSON object");
     });
 }
 

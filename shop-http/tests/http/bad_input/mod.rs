@@ -2,7 +2,6 @@
 //! the store.
 
 pub(crate) mod bodies;
-pub(crate) mod random;
 mod requests;
 
 use std::time::Duration;

@@ -4,7 +4,6 @@ mod absent;
 mod documented;
 mod measured;
 pub(crate) mod outages;
-mod random;
 mod repeated;
 mod state;
 mod v1;
