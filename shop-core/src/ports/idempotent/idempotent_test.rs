@@ -1,50 +1,19 @@
 //! The cache and the lookups of the sink.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 
 use super::*;
-use crate::PurchaseId;
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
-use crate::memory::InMemoryLog;
-use crate::ports::{Page, PageRequest, Selector, Summary};
+use crate::memory::{InMemoryLog, InMemoryStore};
 
-/// A store without purchases that counts its lookups.
-#[derive(Debug, Default)]
-struct Empty {
-    look_ups: AtomicUsize,
-    fails: AtomicBool,
-}
-
-#[async_trait]
-impl PurchaseQuery for Empty {
-    async fn page(&self, _selector: &Selector, _request: &PageRequest) -> Result<Page> {
-        Ok(Page::default())
-    }
-
-    async fn summary(&self, _selector: &Selector) -> Result<Summary> {
-        Ok(Summary::default())
-    }
-
-    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.look_ups.fetch_add(1, Ordering::Relaxed);
-        match self.fails.load(Ordering::Relaxed) {
-            true => Err(Error::new(ErrorKind::Unavailable, "the store is unavailable")),
-            false => Ok(None),
-        }
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-fn sink() -> (InMemoryLog, Arc<Empty>, IdempotentSink<impl PurchaseSink>) {
-    let (log, query) = (InMemoryLog::default(), Arc::new(Empty::default()));
-    let sink = IdempotentSink::new(log.sink(), Arc::clone(&query) as Arc<dyn PurchaseQuery>);
-    (log, query, sink)
+/// The lookups, in a store without purchases, are calls of [`Call::Query`].
+fn sink() -> (InMemoryLog, Faults, IdempotentSink<impl PurchaseSink>) {
+    let (log, faults) = (InMemoryLog::default(), Faults::new());
+    let sink = IdempotentSink::new(log.sink(), faults.query(Arc::new(InMemoryStore::new())));
+    (log, faults, sink)
 }
 
 /// The number of records of `log`.
@@ -63,16 +32,16 @@ fn keyed(price: &str, key: &str) -> NewPurchase {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_lookup_pauses_lookups_for_a_second() {
-    let (_log, query, sink) = sink();
+    let (_log, faults, sink) = sink();
     let look_ups_of = async |key: &str| {
-        let before = query.look_ups.load(Ordering::Relaxed);
+        let before = faults.calls(Call::Query);
         sink.publish_new(keyed("1", key), None).await.unwrap();
-        query.look_ups.load(Ordering::Relaxed) - before
+        faults.calls(Call::Query) - before
     };
     assert_eq!(look_ups_of("a").await, 1);
-    query.fails.store(true, Ordering::Relaxed);
+    faults.always(Call::Query, Fault::unavailable());
     assert_eq!((look_ups_of("b").await, look_ups_of("c").await), (1, 0));
-    query.fails.store(false, Ordering::Relaxed);
+    faults.clear(Call::Query);
     tokio::time::advance(Duration::from_millis(999)).await;
     assert_eq!(look_ups_of("d").await, 0);
     tokio::time::advance(Duration::from_millis(1)).await;
@@ -81,7 +50,7 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
 
 #[tokio::test]
 async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
-    let (log, query, sink) = sink();
+    let (log, faults, sink) = sink();
     let first = sink.publish_new(new("1"), None).await.unwrap();
     let beside = sink.inner().publish_new(new("2"), None).await.unwrap();
     sink.remember(&beside.purchase, &beside.receipt);
@@ -94,23 +63,23 @@ async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
         assert_eq!(other.kind(), ErrorKind::Conflict);
     }
     assert_eq!(records(&log).await, 2, "nothing is published again");
-    assert_eq!(query.look_ups.load(Ordering::Relaxed), 0, "a new id is not looked up");
+    assert_eq!(faults.calls(Call::Query), 0, "a new id is not looked up");
 }
 
 #[tokio::test]
 async fn purchases_with_ids_are_published_as_they_are() {
-    let (log, query, sink) = sink();
+    let (log, faults, sink) = sink();
     let purchase = keyed("1", "a").into_purchase(Timestamp::MIN, || SystemClock.fresh_id());
     let receipts = sink.publish_many(&[purchase.clone(), purchase.clone()]).await;
     let ids: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().id).collect();
     assert_eq!(ids, [purchase.id, purchase.id]);
     assert_eq!(sink.publish(&purchase).await.unwrap().id, purchase.id);
-    assert_eq!((records(&log).await, query.look_ups.load(Ordering::Relaxed)), (3, 0));
+    assert_eq!((records(&log).await, faults.calls(Call::Query)), (3, 0));
 }
 
 #[tokio::test]
 async fn many_have_results_in_their_order() {
-    let (_log, _query, sink) = sink();
+    let (_log, _faults, sink) = sink();
     let first = sink.publish_new(keyed("1", "a"), None).await.unwrap();
     let many = vec![keyed("2", "a"), new("3"), keyed("1", "a"), keyed("4", "b")];
     let results = sink.publish_new_many(many, None).await;

@@ -1,7 +1,7 @@
 //! A sink that publishes each purchase once: it recognises repetitions and conflicts.
 
 mod cache;
-#[cfg(test)]
+#[cfg(all(test, feature = "conformance"))]
 mod idempotent_test;
 mod lookups;
 mod many;
