@@ -71,7 +71,7 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kafka_outage_is_reported_and_recovers() {
+async fn a_broker_that_is_unavailable_at_the_start_is_reported_and_waited_for() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     // Unavailable at the start.
     servers.ctl("kill", "kafka").await;
@@ -82,19 +82,7 @@ async fn kafka_outage_is_reported_and_recovers() {
     assert_eq!(get(&facing.path("/-/ready")).await.0, 503);
     servers.ctl("start", "kafka").await;
     until("accept a purchase", async || client.buy(first()).await.is_ok()).await;
-
-    let mut orders = 1;
-    for (stop, go_on) in [("kill", "start"), ("pause", "resume")] {
-        servers.ctl(stop, "kafka").await;
-        let keyed = || ada().with_key(format!("order-{orders}"));
-        // With any outcome: repeated with its key, it is one purchase.
-        let error = client.buy(keyed()).await.unwrap_err();
-        assert!(error.is_retryable(), "{stop}: {error}");
-        servers.ctl(go_on, "kafka").await;
-        until("accept the purchase", async || client.buy(keyed()).await.is_ok()).await;
-        orders += 1;
-    }
-    until("store all", async || stored(&facing, "u1").await == orders).await;
+    until("store it", async || stored(&facing, "u1").await == 1).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
     facing.signal(Signal::TERM);
     assert!(facing.ended().await.success());

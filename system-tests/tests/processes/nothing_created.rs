@@ -75,6 +75,7 @@ async fn wrong_settings_are_refused_before_anything_is_opened() {
         ("SHOP_TLS_CERT_FILE", &[("SHOP_TLS_KEY_FILE", wrong)]),
         ("SHOP_SERVICE_CA_FILE", &[("SHOP_MANAGEMENT_URL", "https://127.0.0.1:1")]),
         ("SHOP_HOST", &[("SHOP_HOST", "0.0.0.0")]),
+        ("SHOP_LOG_FILE", &[("SHOP_LOG_FILE", "/nowhere/facing.log")]),
     ] {
         let settings = [&[(name, wrong), ("SHOP_DATA_DIR", data), ("SHOP_PORT", "0")], others].concat();
         let output = Binary::Facing.run(&[], &settings).await;

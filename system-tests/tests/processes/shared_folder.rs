@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use serde_json::json;
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, Outcome, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -10,29 +9,6 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use crate::process::{Binary, Process, buy, get, pause, stored, until};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
-
-#[tokio::test]
-async fn purchases_survive_restart_and_kill_of_facing() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("not/yet/there");
-    let facing = Process::start(Binary::Facing, &data, &[]).await;
-    let (status, body) = buy(&facing, ADA).await;
-    assert_eq!((status, &body["purchase"]["price"]), (201, &json!(29.99)));
-    // The two lines of the README: the new purchase is listed.
-    let (status, body) = get(&facing.path("/getAllUserBuys/u1")).await;
-    assert_eq!((status, &body["count"], &body["total_spent"]), (200, &json!(1), &json!(29.99)));
-
-    assert!(facing.terminate().await.success());
-    assert!(!data.join("shop.db-wal").exists(), "a cleanly closed log is one file");
-    let facing = Process::start(Binary::Facing, &data, &[]).await;
-    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 1);
-    buy(&facing, ADA).await;
-    facing.kill().await;
-    let facing = Process::start(Binary::Facing, &data, &[]).await;
-    until("store the second", async || stored(&facing, "u1").await == 2).await;
-    let (_, body) = get(&facing.path("/getAllUserBuys/u1")).await;
-    assert_eq!((&body["count"], &body["total_spent"]), (&json!(2), &json!(59.98)));
-}
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
