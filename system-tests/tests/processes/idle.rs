@@ -40,13 +40,6 @@ fn voluntary_switches(process: &Process) -> u64 {
     tasks.filter_map(|task| switches(fs::read_to_string(task.unwrap().path().join("status")).ok()?)).sum()
 }
 
-/// Whether a process watches a file.
-fn watches(process: &Process) -> bool {
-    let files = fs::read_dir(format!("/proc/{}/fdinfo", process.id())).unwrap();
-    let has_watch = |info: String| info.lines().any(|line| line.starts_with("inotify wd:"));
-    files.filter_map(|file| fs::read_to_string(file.unwrap().path()).ok()).any(has_watch)
-}
-
 #[tokio::test]
 async fn facing_opens_only_what_is_used_and_sleeps() {
     let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
@@ -77,16 +70,4 @@ async fn two_processes_share_the_files_of_users_and_orders() {
     assert_eq!(get(&management.path("/orders/1")).await.0, 200);
     let all = ["log-order_created.db", "log-user_created.db", "orders.db", "shop.db", "users.db"];
     assert_eq!(databases(&facing), all);
-}
-
-#[tokio::test]
-async fn management_stores_what_facing_publishes_by_a_watch_on_the_log() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[("SHOP_INGEST", "off")]).await;
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    until("watch the log", async || watches(&management)).await;
-    for count in 1..=10 {
-        buy(&facing, ADA).await;
-        until("be stored", async || stored(&management, "u1").await == count).await;
-    }
-    assert_eq!(get(&management.path("/purchases/u1")).await.0, 200);
 }

@@ -130,28 +130,6 @@ async fn kills_lose_and_duplicate_nothing_on_kafka_and_postgres() {
     survive(&servers, Some(&cluster), 4, &victims, true).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn purchases_are_accepted_without_management() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("accept a purchase", async || facing.client().buy(first()).await.is_ok()).await;
-    until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
-    // The log stays quiet when connected.
-    management.signal(Signal::STOP);
-    for path in ["/getAllUserBuys/u1", "/v1/summary?userid=u1"] {
-        assert_eq!(get(&facing.path(path)).await.0, 503, "{path}");
-    }
-    facing.client().buy(ada()).await.unwrap();
-    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
-    management.kill().await;
-    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
-    facing.client().buy(ada()).await.unwrap();
-    // Another process continues where the first one has stopped.
-    let management = start(Binary::Management, &servers, &[]).await;
-    until("store all", async || stored(&management, "u1").await == 3).await;
-}
-
 /// The number of records that wait for the store, 6 KB each. A store without an index scans all of them for a summary.
 const WAITING: usize = 20_000;
 

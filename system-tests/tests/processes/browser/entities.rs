@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::NASTY;
 use super::driver::Browser;
-use crate::process::{ALL_ROLES, Binary, Process, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, until};
 
 /// An order may arrive before the event of its user.
 const WAIT: (&str, &str) = ("SHOP_ORDER_USER_WAIT", "4s");
@@ -109,28 +109,5 @@ async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
         browser.shows(&format!("{noun}-facts"), problem).await;
     }
     assert!(browser.texts("#user").await.is_empty(), "the previous user is no longer shown");
-    browser.end().await;
-}
-
-#[tokio::test]
-async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
-    browser.open(&management.path("/#entities")).await;
-    until("show the form", async || browser.texts("#register").await.len() == 1).await;
-    browser.lose_responses().await;
-    browser.fill(&[("new-email", "ada@example.com"), ("new-name", "Ada")]).await;
-    browser.click("register-button").await;
-    let in_doubt =
-        async || browser.texts("#register-problem").await.concat().contains("Press Register again");
-    until("report the unknown outcome", in_doubt).await;
-
-    browser.driver.refresh().await.unwrap();
-    until("report the unknown outcome", in_doubt).await;
-    browser.click("register-button").await;
-    // Without the key, the email would be a duplicate.
-    browser.shows("register-answer", "Registered as user 1.").await;
-    assert_eq!(get(&management.path("/users/2")).await.0, 404);
-    browser.was_quiet(&management.url).await;
     browser.end().await;
 }
