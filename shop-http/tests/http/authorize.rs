@@ -11,13 +11,12 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::future::join_all;
 use serde_json::json;
-use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::memory::{InMemoryLog, InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
-use shop_core::users::{User, UserNumber};
-use shop_core::{Clock, Purchase, ports::RecordStore};
+use shop_core::{Clock, Purchase};
 use shop_http::{
-    Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, OrdersRole, Parts, Principal,
-    Refreshed, RouterBuilder, ServiceKind, TokenVerifier, UsersRole, routes,
+    Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, Parts, Principal, Refreshed,
+    RouterBuilder, ServiceKind, TokenVerifier, UsersRole, routes,
 };
 use tower_http::cors::CorsLayer;
 
@@ -39,18 +38,6 @@ struct OwnOnly;
 impl Authorize for OwnOnly {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
         let is_own = action.user_id().is_some_and(|user| principal.subject() == Some(user.as_str()));
-        if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
-    }
-}
-
-/// The subjects are numbers of registered users.
-#[derive(Debug)]
-struct OwnNumber;
-
-impl Authorize for OwnNumber {
-    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        let own = action.user_number().map(|user| user.to_string());
-        let is_own = own.is_some() && own.as_deref() == principal.subject();
         if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
     }
 }
@@ -164,34 +151,6 @@ async fn without_a_principal_a_caller_is_anonymous() {
     assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u1").await.status, StatusCode::FORBIDDEN);
     let app = routes(facing_parts().await).build();
     assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u2").await.status, StatusCode::OK, "no policy");
-}
-
-#[tokio::test]
-async fn users_and_orders_are_authorized() {
-    let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
-    let mut parts = Parts::new(ServiceKind::Management, None);
-    parts.users = Some(UsersRole::new(Arc::new(users.clone())));
-    parts.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
-    let by_id = routes(parts.clone()).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
-    let app = routes(parts).authorize(OwnNumber).auth_layer(from_fn(authenticate)).build();
-    let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
-    assert_eq!(send_as(&app, "1", Method::POST, "/v1/users", ada).await.status, StatusCode::FORBIDDEN);
-    let registered = send_as(&app, "admin any", Method::POST, "/users", ada).await;
-    assert_eq!(registered.status, StatusCode::CREATED, "{registered:?}");
-    let user = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-    RecordStore::<User>::apply(&orders, vec![user].into()).await.unwrap();
-    let order = r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2}"#;
-    for (token, status) in [("1", 201), ("2", 403)] {
-        let placed = send_as(&app, token, Method::POST, "/v1/orders", order).await;
-        assert_eq!(placed.status.as_u16(), status, "{token}: {placed:?}");
-    }
-    for (path, foreign) in
-        [("/users/1", 403), ("/v1/users/1/orders", 403), ("/orders/1", 404), ("/v1/orders/1", 404)]
-    {
-        assert_eq!(get_as(&app, "1", path).await.status, StatusCode::OK, "{path}");
-        assert_eq!(get_as(&by_id, "1", path).await.status.as_u16(), foreign, "{path}: the id of purchases");
-        assert_eq!(get_as(&app, "2", path).await.status.as_u16(), foreign, "{path}");
-    }
 }
 
 fn preflight(path: &str) -> Request {
