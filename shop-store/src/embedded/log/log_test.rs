@@ -200,22 +200,6 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
 }
 
 #[tokio::test]
-async fn a_full_disk_acknowledges_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let small = EmbeddedLogOptions { max_file_bytes: Some(300_000), ..EmbeddedLogOptions::default() };
-    let log = EmbeddedLog::open(folder.path(), small).await.unwrap();
-    let sink = log.sink();
-    sink.publish(&purchase(1)).await.unwrap();
-    let error = log.append(record(1_000_000)).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
-    // The log recovers: small records are accepted, and only acknowledged ones are stored.
-    sink.check().await.expect("a small write fits");
-    sink.publish(&purchase(2)).await.unwrap();
-    let source = log.source("group").unwrap();
-    assert_eq!(offsets(&source, 2).await.0, [1, 2]);
-}
-
-#[tokio::test]
 async fn a_full_queue_rejects_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };

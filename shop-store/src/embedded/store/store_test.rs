@@ -29,20 +29,6 @@ fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
 }
 
 #[tokio::test]
-async fn two_stores_share_one_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let one = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    let two = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    let (left, right) = tokio::join!(one.insert(batch(0..500)), two.insert(batch(250..750)));
-    let inserted = left.unwrap().into_iter().chain(right.unwrap());
-    assert_eq!(inserted.filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count(), 750);
-    for store in [one, two] {
-        let summary = store.summary(&Selector::All).await.unwrap();
-        assert_eq!((summary.count, summary.total_spent.to_string()), (750, "22492.5".to_owned()));
-    }
-}
-
-#[tokio::test]
 async fn inserts_recover_after_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let small = EmbeddedStoreOptions { max_file_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
