@@ -42,7 +42,6 @@ mod postgres;
 mod postgres_server;
 #[cfg(target_os = "linux")]
 mod power;
-mod probes;
 mod process;
 mod proxy;
 mod replaced_systems;

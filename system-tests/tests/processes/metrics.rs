@@ -1,6 +1,6 @@
 //! The metrics of real processes.
 
-use crate::process::{Binary, Process, buy, plain, stored, until};
+use crate::process::{ADA, Binary, Process, buy, plain, stored, until};
 
 /// The value of one series.
 async fn value(process: &Process, series: &str) -> Option<f64> {
@@ -11,43 +11,22 @@ async fn value(process: &Process, series: &str) -> Option<f64> {
     line.map(|value| value.parse().unwrap())
 }
 
-async fn all(process: &Process, expected: &[(&str, f64)]) {
-    for (series, expected) in expected {
-        assert_eq!(value(process, series).await, Some(*expected), "{series}");
-    }
-}
-
 #[tokio::test]
 async fn each_service_exposes_its_metrics() {
     let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let url = [("MANAGEMENT_URL", management.url.as_str())];
     let facing = Process::start(Binary::Facing, folder.path(), &url).await;
-    for price in ["1", "2", "rubbish"] {
-        buy(&facing, &format!(r#"{{"username":"ada","userid":"u1","price":"{price}"}}"#)).await;
+    for _ in 0..2 {
+        buy(&facing, ADA).await;
     }
     until("store them", async || stored(&management, "u1").await == 2).await;
     let lag = r#"kafka_consumer_group_lag{topic="purchases",group="purchase-group",partition="0"}"#;
     until("commit", async || value(&management, lag).await == Some(0.0)).await;
-    all(
-        &facing,
-        &[
-            ("kafka_producer_messages_total", 2.0),
-            (r#"http_requests_total{method="POST",route="/buy",status="201"}"#, 2.0),
-            (r#"http_requests_total{method="POST",route="/buy",status="400"}"#, 1.0),
-        ],
-    )
-    .await;
+    let bought = value(&facing, r#"http_requests_total{method="POST",route="/buy",status="201"}"#).await;
+    assert_eq!(bought, Some(2.0));
     assert_eq!(value(&facing, lag).await, None, "management reads the log");
-    all(
-        &management,
-        &[
-            (r#"kafka_messages_processed_total{status="success"}"#, 2.0),
-            (r#"kafka_messages_processed_total{status="error"}"#, 0.0),
-            (r#"shop_ingest_phase{phase="running"}"#, 1.0),
-        ],
-    )
-    .await;
-    assert!(value(&management, "shop_ingest_freshness_seconds_count").await.unwrap() >= 1.0);
+    let stored = value(&management, r#"kafka_messages_processed_total{status="success"}"#).await;
+    assert_eq!(stored, Some(2.0));
     for process in [&facing, &management] {
         assert!(value(process, "process_resident_memory_bytes").await.unwrap() > 1e6);
         assert!(value(process, "process_open_fds").await.unwrap() > 3.0);

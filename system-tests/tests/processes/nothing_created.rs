@@ -234,24 +234,11 @@ fn of_service(name: &str, port: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn services_start_in_a_login_shell_and_in_a_pod() {
-    let services = [
-        ("kubernetes", "443"),
-        ("kafka", "9092"),
-        ("mongo", "27017"),
-        ("mongodb", "27017"),
-        ("database", "5432"),
-        ("postgres", "5432"),
-        ("management", "3001"),
-        ("customer-management", "3001"),
-        ("cm-api", "3001"),
-        ("app", "80"),
-        ("log", "80"),
-        ("shop", "80"),
-        ("shop-facing", "3000"),
-        ("shop-management", "3001"),
-        ("shop-kafka", "9092"),
-    ];
-    let pod: Vec<_> = services.iter().flat_map(|(name, port)| of_service(name, port)).collect();
+    let services = "kubernetes:443 kafka:9092 mongo:27017 mongodb:27017 database:5432 postgres:5432 \
+        management:3001 customer-management:3001 cm-api:3001 app:80 log:80 shop:80 shop-facing:3000 \
+        shop-management:3001 shop-kafka:9092";
+    let services = services.split(' ').map(|service| service.split_once(':').unwrap());
+    let pod: Vec<_> = services.flat_map(|(name, port)| of_service(name, port)).collect();
     let pod: Vec<_> = pod.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     // Variables of compose and of the project's tests.
     let compose = [("SHOP_IMAGE", "shop:dev"), ("SHOP_BIND", "0.0.0.0"), ("SHOP_TEST_REQUIRE", "kafka")];

@@ -36,6 +36,9 @@ async fn user_is_registered_without_kafka_and_published_later() {
     let unknown = (404, json!({"detail": "User not found"}));
     assert_eq!(post(&orders, "/orders", &order(2)).await, unknown);
     assert_eq!(post(&orders, "/orders", &order(1)).await.0, 201, "known users can order");
+    for probe in [users.path("/livez"), users.path("/readyz"), orders.path("/readyz")] {
+        assert_eq!(get(&probe).await.0, 200, "{probe}");
+    }
     // Also after an exit of the process that has written it.
     users.kill().await;
     servers.ctl("start", "kafka").await;
