@@ -3,14 +3,12 @@
 use serde_json::json;
 use thirtyfour::{By, Key};
 
-use super::driver::Browser;
-use super::open_as;
-use crate::process::{Binary, Process, buy};
+use super::{open_as, with_facing};
+use crate::process::buy;
 
 #[tokio::test]
 async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     let buy_at = async |day: &str, price: u32| {
         let body = json!({"username": "ada", "userid": "u1", "price": price.to_string(), "timestamp": format!("{day}T12:00:00Z")});
         assert_eq!(buy(&facing, &body.to_string()).await.0, 201);

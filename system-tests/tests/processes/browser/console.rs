@@ -7,7 +7,7 @@ use thirtyfour::By;
 
 use super::driver::Browser;
 use super::states::{hold, texts};
-use super::{rows, state};
+use super::{rows, state, with_both};
 use crate::postgres::cluster;
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
 use crate::verify::append;
@@ -114,9 +114,7 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
 
 #[tokio::test]
 async fn the_last_hour_survives_a_reload() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, _folder, management, facing)) = with_both().await else { return };
     browser.open(&management.path("/")).await;
     browser.shows("today", "0.00").await;
     assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
@@ -175,9 +173,7 @@ async fn views_show_loading_stale_failed_and_empty_states() {
 
 #[tokio::test]
 async fn listings_of_all_users_and_of_one_have_urls() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, _folder, management, facing)) = with_both().await else { return };
     for number in 0..30 {
         let body = format!(r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#, number % 2);
         assert_eq!(buy(&facing, &body).await.0, 201);

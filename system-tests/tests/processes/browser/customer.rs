@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, open_as, rows, state};
+use super::{buy_for, open_as, rows, state, with_facing};
 use crate::process::{Binary, Process, buy, stored, until};
 
 const FOCUS: &str = "return document.activeElement.id";
@@ -22,8 +22,7 @@ async fn enter(browser: &Browser, price: &str) {
 
 #[tokio::test]
 async fn a_purchase_can_be_undone_until_it_is_sent() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     open_as(&browser, &facing, "u1", "ada").await;
     stop_time(&browser).await;
     enter(&browser, "3.20").await;
@@ -64,8 +63,7 @@ async fn a_purchase_can_be_undone_until_it_is_sent() {
 
 #[tokio::test]
 async fn a_price_of_zero_is_confirmed() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     open_as(&browser, &facing, "u1", "ada").await;
     for leave in ["document.getElementById('buy-undo').click()", "location.reload()"] {
         enter(&browser, "0").await;
@@ -86,8 +84,7 @@ async fn a_price_of_zero_is_confirmed() {
 
 #[tokio::test]
 async fn customers_are_remembered_and_asked_for_their_name() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     assert_eq!(buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#).await.0, 201);
     open_as(&browser, &facing, "u9", "x").await;
     assert_eq!(browser.run(FOCUS).await, json!("price"));
@@ -172,8 +169,7 @@ async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
 
 #[tokio::test]
 async fn a_wrong_range_is_said_and_an_export_is_cancelled() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":"0.125"}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("total", "0.12").await;

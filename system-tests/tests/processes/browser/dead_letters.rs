@@ -11,7 +11,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use thirtyfour::By;
 
 use super::driver::Browser;
-use super::{rows, state};
+use super::{rows, state, with_both};
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::verify::{append, manage};
 
@@ -210,9 +210,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
 
 #[tokio::test]
 async fn conflicts_that_are_replayed_come_back() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, folder, management, facing)) = with_both().await else { return };
     conflict(folder.path(), &facing, 50).await;
     browser.open(&management.path("/#dead-letters")).await;
     until("list all", async || letters(&browser).await.len() == 50).await;

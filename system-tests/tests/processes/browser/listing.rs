@@ -3,9 +3,8 @@
 use serde_json::json;
 use thirtyfour::By;
 
-use super::driver::Browser;
-use super::{open_as, rows, state};
-use crate::process::{Binary, Process, buy, stored, until};
+use super::{open_as, rows, state, with_both, with_facing};
+use crate::process::{Process, buy, stored, until};
 
 const LISTING: &str = "/v1/purchases";
 /// Buys as `name` for each of the `prices`.
@@ -18,8 +17,7 @@ async fn buy_all(facing: &Process, name: &str, id: &str, prices: std::ops::Range
 
 #[tokio::test]
 async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     buy_all(&facing, "ada", "u1", 0..30).await;
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("count", "30").await;
@@ -71,9 +69,7 @@ const LOADED_BEFORE: &str = "
 
 #[tokio::test]
 async fn the_first_rows_need_one_script_and_few_bytes() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, _folder, management, facing)) = with_both().await else { return };
     buy_all(&facing, "ada", "u1", 0..30).await;
     open_as(&browser, &facing, "u1", "ada").await;
     for (service, path, script) in
@@ -93,8 +89,7 @@ async fn the_first_rows_need_one_script_and_few_bytes() {
 
 #[tokio::test]
 async fn ranges_have_urls_totals_and_bars() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     for (month, price) in [("2024-01", "1.10"), ("2024-02", "2.20"), ("2024-02", "3.30")] {
         let body = json!({"username": "ada", "userid": "u1", "price": price, "timestamp": format!("{month}-10T12:00:00Z")});
         assert_eq!(buy(&facing, &body.to_string()).await.0, 201);
@@ -146,8 +141,7 @@ async fn ranges_have_urls_totals_and_bars() {
 
 #[tokio::test]
 async fn a_range_is_exported() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     // More than the list shows.
     buy_all(&facing, "ada", "u1", 0..30).await;
     buy_all(&facing, "eva", "u2", 0..1).await;

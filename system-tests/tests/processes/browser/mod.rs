@@ -1,6 +1,7 @@
 //! The pages of both services in a browser, on the embedded default.
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::process::{Binary, Process, buy, stored, until};
 use driver::Browser;
@@ -20,6 +21,21 @@ mod states;
 
 /// A name that would run as a script if a page inserted it as HTML.
 const NASTY: &str = r#"<img src=x onerror="document.title='run'">"#;
+
+/// A browser, and a facing on a new folder.
+async fn with_facing() -> Option<(Browser, TempDir, Process)> {
+    let browser = Browser::start().await?;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    Some((browser, folder, facing))
+}
+
+/// A browser, and both services on a new folder.
+async fn with_both() -> Option<(Browser, TempDir, Process, Process)> {
+    let browser = Browser::start().await?;
+    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    Some((browser, folder, management, facing))
+}
 
 async fn rows(browser: &Browser) -> usize {
     browser.texts("#purchases tr").await.len()
@@ -57,8 +73,7 @@ async fn buy_for(browser: &Browser, price: &str) {
 
 #[tokio::test]
 async fn purchases_are_bought_and_seen() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     open_as(&browser, &facing, "u1", NASTY).await;
     until("be empty", async || state(&browser).await == "empty").await;
     buy_for(&browser, "0,1").await;
@@ -105,8 +120,7 @@ async fn purchases_are_bought_and_seen() {
 
 #[tokio::test]
 async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     open_as(&browser, &facing, "u1", "ada").await;
     browser.lose_responses().await;
     buy_for(&browser, "29.99").await;
@@ -133,8 +147,7 @@ async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
 
 #[tokio::test]
 async fn forms_show_errors_by_field() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     let focus = "return document.activeElement.id";
     browser.open(&facing.path("/")).await;
     until("ask for the customer", async || !browser.texts("#identify").await.is_empty()).await;

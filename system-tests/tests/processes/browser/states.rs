@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, identify, open_as, rows, state};
+use super::{buy_for, identify, open_as, rows, state, with_both, with_facing};
 use crate::process::{Binary, Process, buy, until};
 
 /// The displayed texts of the list: its notice, and the text in place of its rows.
@@ -23,8 +23,7 @@ pub(super) async fn hold(browser: &Browser, path: &str) {
 
 #[tokio::test]
 async fn the_list_shows_one_state_at_a_time() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
     until("show it", async || state(&browser).await == "shown").await;
@@ -62,9 +61,7 @@ async fn the_list_shows_one_state_at_a_time() {
 
 #[tokio::test]
 async fn an_outage_of_management_is_shown_until_it_is_over() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, folder, management, facing)) = with_both().await else { return };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     let (_, port) = management.url.rsplit_once(':').unwrap();
     let port = port.to_owned();
@@ -120,8 +117,7 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
 
 #[tokio::test]
 async fn a_refused_purchase_is_shown_at_once() {
-    let Some(browser) = Browser::start().await else { return };
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let Some((browser, _folder, facing)) = with_facing().await else { return };
     open_as(&browser, &facing, "u1", "ada").await;
     // The first attempt is rejected, the second one gets no response.
     let refused = "window.sent = 0; window.fetch = (path, options) => {
@@ -142,9 +138,7 @@ async fn a_refused_purchase_is_shown_at_once() {
 
 #[tokio::test]
 async fn the_pages_work_below_a_prefix() {
-    let Some(browser) = Browser::start().await else { return };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let Some((browser, _folder, management, facing)) = with_both().await else { return };
     browser.open(&management.path("/scalable-shop-cm-server/")).await;
     browser.shows("state", "Healthy").await;
     browser.open(&facing.path("/scalable-shop-cm-server/")).await;

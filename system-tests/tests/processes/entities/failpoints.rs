@@ -12,16 +12,8 @@ use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
 /// In the order in which a row and its event pass them.
-const FAILPOINTS: [&str; 8] = [
-    "before-row",
-    "after-row",
-    "before-append",
-    "after-append",
-    "before-delete",
-    "after-delete",
-    "before-apply",
-    "after-apply",
-];
+const FAILPOINTS: &str =
+    "before-row after-row before-append after-append before-delete after-delete before-apply after-apply";
 
 /// Concurrent calls.
 const CALLERS: u64 = 4;
@@ -75,7 +67,7 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
         sent.finish(&ledger).await;
     }
     assert!(first.terminate().await.success());
-    for point in FAILPOINTS {
+    for point in FAILPOINTS.split(' ') {
         for passed in passed {
             let passed = if *passed == 0 { String::new() } else { format!("{passed}*off->") };
             let failpoints = format!("{point}={passed}return");
