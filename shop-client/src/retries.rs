@@ -237,19 +237,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_retryable_errors_are_retried() {
-        let retrier = retries(RetryPolicy::default());
-        let (result, attempts) = call(&retrier, &[unavailable(), unavailable()]).await;
-        assert!(result.is_ok());
-        assert_eq!(attempts, 3);
-        let (result, attempts) = call(&retrier, &[Error::new(ErrorKind::Conflict, "taken")]).await;
-        assert_eq!((result.unwrap_err().kind(), attempts), (ErrorKind::Conflict, 1));
-        let (result, attempts) = call(&retries(RetryPolicy::none()), &[unavailable()]).await;
-        assert!(result.is_err());
-        assert_eq!(attempts, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn attempts_have_a_maximum() {
         for (max, expected) in [(0, 1), (1, 1), (2, 2), (4, 4)] {
             let retrier = retries(RetryPolicy::default().max_attempts(max));
