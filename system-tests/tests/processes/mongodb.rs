@@ -1,4 +1,4 @@
-//! The store in MongoDB, on a real server that is killed and paused.
+//! The store in MongoDB, on a real server.
 
 use std::path::Path;
 use std::process::Stdio;

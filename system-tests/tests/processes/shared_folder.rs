@@ -1,4 +1,4 @@
-//! Facing alone is a whole system; management can share its folder.
+//! Management in the folder of facing.
 
 use futures_util::future::join_all;
 use rustix::process::Signal;

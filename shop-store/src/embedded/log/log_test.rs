@@ -1,4 +1,4 @@
-//! Guarantees of this log alone: locks between processes, retention, a full disk.
+//! Guarantees of this log alone: locks between processes, retention, its queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
