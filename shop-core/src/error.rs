@@ -243,6 +243,10 @@ impl Error {
 
     /// Whether the same call may succeed later and is safe to repeat.
     ///
+    /// A queue of purchases drops one that is [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge), a
+    /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased), and keeps all others, also those that are not
+    /// retryable until an operator has acted.
+    ///
     /// It is not safe to repeat a write without a key that may have taken effect: a second buy would be a second
     /// purchase. With the error's [`idempotency_key`](Self::idempotency_key) it is the same one.
     #[must_use]

@@ -241,7 +241,7 @@ impl Shop {
         UserPurchases::new(self, name.into_valid().map(Selector::Name))
     }
 
-    /// The purchases of all users. A facing service denies them; management lists them.
+    /// The purchases of all users. A facing service denies them; management lists them with the scope `observe`.
     pub fn all_users(&self) -> UserPurchases {
         UserPurchases::new(self, Ok(Selector::All))
     }

@@ -60,7 +60,7 @@ impl UserPurchases {
         self
     }
 
-    /// Selects the purchases in `range` alone, by the time at which they were made.
+    /// Selects the purchases in `range` alone, by the time at which they were made: in pages, sums and totals, not events.
     ///
     /// ```
     /// use shop_core::ports::TimeRange;
@@ -163,7 +163,8 @@ impl UserPurchases {
     }
 
     /// Reads the number of purchases and their exact sum per period of `zone`, in order. Periods without purchases are
-    /// left out.
+    /// left out. `zone` is a fixed offset: for a zone with summer time, add up [`purchases`](Self::purchases) by their date
+    /// in it.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -210,6 +211,10 @@ impl UserPurchases {
 
     /// The purchases that become visible from now on, or since the event of `after`, as they do. The stream continues
     /// by itself after failures that pass, and ends after an error. The range and the order have no effect.
+    /// Purchases that were written into the store past the log are not among them.
+    ///
+    /// A cursor moves with the purchases of the selection alone. Of a user who seldom buys, it may be older than what the
+    /// log keeps: it is [`Expired`](ErrorKind::Expired) then, and a list without a range has what was missed.
     ///
     /// ```
     /// use shop_core::TryStreamExt;
