@@ -11,7 +11,8 @@ use crate::ports::PurchaseErase;
 use crate::{Clock, Invalid, Result, SystemClock, Timestamp};
 
 /// Deletes the purchases of `store` whose timestamp is older than `keep`, until it is dropped: it never ends. It looks once a
-/// minute, and deletes in small batches with pauses, so that ingest continues.
+/// minute, and deletes in small batches with pauses, so that ingest continues. A program that ends calls
+/// [`delete_before`](PurchaseErase::delete_before) instead, without the protection from a wrong clock.
 ///
 /// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until
 /// the next round deletes it. Several processes may run one for the same store. While the clock may be wrong, because it is

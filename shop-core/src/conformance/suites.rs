@@ -86,7 +86,8 @@ macro_rules! log_admin_suite {
 
 /// One `#[tokio::test]` per case of a store, in a module with the given name. The expression creates a fresh store,
 /// which implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or another
-/// [`StoreFixture`](crate::conformance::StoreFixture): `store_suite!(own_store, async { OwnStore::default() });`.
+/// [`StoreFixture`](crate::conformance::StoreFixture): `store_suite!(own_store, async { OwnStore::default() });`. It runs the
+/// cases of `PurchaseStore` and `PurchaseQuery`; `erase_suite!` those of `PurchaseErase`.
 #[macro_export]
 macro_rules! store_suite {
     ($name:ident, $($fixture:tt)+) => {

@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind};
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
 /// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals: further zeros, as in
-/// `29.9000000000`, are dropped.
+/// `29.9000000000`, are dropped. In JSON it is a number with these digits; text is read too.
 ///
 /// ```
 /// use shop_core::Price;

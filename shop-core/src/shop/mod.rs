@@ -157,7 +157,7 @@ impl Shop {
     /// The key of the purchase makes the call idempotent: the purchase is stored once, however often it is bought.
     /// Without a key, one is generated for this call. A repetition returns the first purchase with its time, and is
     /// [`replayed`](PublishedPurchase::replayed). The argument may be the [`Result`] of a call that makes a purchase, such
-    /// as [`with_key`](NewPurchase::with_key).
+    /// as [`with_key`](NewPurchase::with_key). It is one attempt, except over HTTP, where a `ShopClient` repeats it.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop};

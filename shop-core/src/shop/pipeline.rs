@@ -100,14 +100,16 @@ impl Pipeline {
         &self.feed
     }
 
-    /// The state of the ingest. It stops by itself for an error that retries do not end, such as too many dead letters.
+    /// The state of the ingest. It stops by itself for an error that retries do not end, such as too many dead letters:
+    /// [`wait_for`](IngestMonitor::wait_for) the phase `Stopped`, then [`close`](Self::close) returns the error.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         self.monitor.clone()
     }
 
-    /// Rejects new purchases, ends the events and stops the ingest, all within `timeout`. Further calls of clones of the
-    /// [`shop`](Self::shop) fail with [`Closed`](ErrorKind::Closed).
+    /// Rejects new purchases, ends the events and stops the ingest, all within `timeout`, which should be longer than the
+    /// [`drain_timeout`](IngestOptions::drain_timeout). Further calls of clones of the [`shop`](Self::shop) fail with
+    /// [`Closed`](ErrorKind::Closed).
     ///
     /// # Errors
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
