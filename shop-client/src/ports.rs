@@ -25,7 +25,8 @@ impl PurchaseSink for ShopClient {
             let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
             return Err(client_error(ErrorKind::Unsupported, message));
         };
-        let published = self.send_purchase(&new_of(purchase), key, purchase.context.as_deref()).await?;
+        let new = NewPurchase::from(purchase.clone());
+        let published = self.send_purchase(&new, key, purchase.context.as_deref()).await?;
         Ok(published.receipt)
     }
 
@@ -34,7 +35,7 @@ impl PurchaseSink for ShopClient {
         // A request has one context.
         let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
         let new = purchases.iter().map(|purchase| {
-            let mut new = new_of(purchase);
+            let mut new = NewPurchase::from(purchase.clone());
             new.key = Some(purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?);
             Some(new)
         });
@@ -145,12 +146,6 @@ impl PurchaseQuery for ShopClient {
     async fn check_reads(&self) -> Result<()> {
         self.check_part("listings").await
     }
-}
-
-/// The purchase to send, without a key.
-fn new_of(purchase: &Purchase) -> NewPurchase {
-    let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-    NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp)
 }
 
 /// The query parameters of a listing.

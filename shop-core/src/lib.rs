@@ -133,7 +133,7 @@ pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock, SystemClockFrom};
 pub use domain::{
-    IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
+    Details, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
     RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};

@@ -49,10 +49,7 @@ pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
 /// `publish_new_many` assigns the ids: with a key always the same one, without one always another.
 pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
-    let new = |number: u64| {
-        let Purchase { user_id, user_name, price, timestamp, .. } = purchase(number);
-        NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp)
-    };
+    let new = |number: u64| NewPurchase::from(purchase(number));
     let keyed = new(7).with_key("order-7").unwrap();
     let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
     let published = soon("publish_new_many", sink.publish_new_many(batch.clone(), None)).await;

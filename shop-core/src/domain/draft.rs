@@ -1,22 +1,22 @@
 //! The members of a new purchase, one by one.
 
-use super::{IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
+use super::{Details, IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
 use crate::Result;
 
 /// The first members of a [`NewPurchase`], from [`NewPurchase::of`]. The first invalid one is the error of
 /// [`priced`](Self::priced).
 #[derive(Debug, Clone)]
 #[must_use = "a draft is complete with its price"]
-pub struct NewPurchaseDraft<T>(Result<T, Invalid>);
+pub struct NewPurchaseDraft<T>(Result<T, Invalid>, Details);
 
 impl NewPurchaseDraft<UserId> {
     pub(super) fn new(user_id: impl IntoValid<UserId>) -> Self {
-        Self(user_id.into_valid())
+        Self(user_id.into_valid(), Details::default())
     }
 
     /// The name of the user.
     pub fn named(self, user_name: impl IntoValid<UserName>) -> NewPurchaseDraft<(UserId, UserName)> {
-        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.into_valid()?))))
+        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.into_valid()?))), self.1)
     }
 }
 
@@ -27,7 +27,12 @@ impl NewPurchaseDraft<(UserId, UserName)> {
     /// The first member that is not valid.
     pub fn priced(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
         let (user_id, user_name) = self.0?;
-        Ok(NewPurchase::new(user_id, user_name, price.into_valid()?))
+        Ok(NewPurchase::new(user_id, user_name, price.into_valid()?).with_details(self.1))
+    }
+
+    pub(super) fn with_detail(mut self, set: impl FnOnce(&mut Details) -> Result<(), Invalid>) -> Self {
+        self.0 = self.0.and_then(|user| set(&mut self.1).map(|()| user));
+        self
     }
 }
 
@@ -50,6 +55,8 @@ mod tests {
         assert_eq!(blank.to_string(), "the user id must not be blank");
         let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
         assert_eq!(unnamed.to_string(), "the user name must not be blank");
+        let many = NewPurchase::of("u1").named("ada").quantity(0).item("").priced("x").unwrap_err();
+        assert_eq!(many.to_string(), "the quantity must be a whole number from 1 to 1000000");
         let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
         assert_eq!(negative.kind(), ErrorKind::Invalid);
         assert_eq!(negative.to_string(), "the price must not be negative");

@@ -2,6 +2,7 @@
 
 mod context;
 mod convert;
+mod details;
 mod draft;
 mod id;
 mod identity;
@@ -15,6 +16,7 @@ mod timestamp;
 
 pub use context::RequestContext;
 pub(crate) use convert::try_from_text;
+pub use details::{Currency, DetailMembers, Details, Item, Quantity, Reference};
 pub use draft::NewPurchaseDraft;
 pub use id::PurchaseId;
 pub(crate) use identity::hashed;

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::identity::id_from_key;
 use super::{
-    IdempotencyKey, IntoValid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp, UserId,
-    UserName,
+    Details, IdempotencyKey, IntoValid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp,
+    UserId, UserName,
 };
 use crate::{Error, Result};
 
@@ -36,6 +36,9 @@ pub struct NewPurchase {
     /// When it was made. Defaults to the time of receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
+    /// What else it has.
+    #[serde(flatten)]
+    pub details: Details,
 }
 
 impl NewPurchase {
@@ -63,6 +66,7 @@ impl NewPurchase {
             user_name: user_name.into(),
             price: price.into(),
             timestamp: None,
+            details: Details::default(),
         }
     }
 
@@ -83,20 +87,30 @@ impl NewPurchase {
         self
     }
 
+    /// The same purchase with these details.
+    #[must_use]
+    pub fn with_details(mut self, details: Details) -> Self {
+        self.details = details;
+        self
+    }
+
     /// Assigns the id.
     ///
     /// `received` is used if the purchase has no timestamp. `fresh` creates the id of a purchase without a key, a
     /// UUIDv7 outside of tests; it is called only then.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
-        let id = self.key.as_ref().map_or_else(|| fresh().into(), |key| id_from_key(&self.user_id, key));
-        Purchase {
-            id,
-            user_id: self.user_id,
-            user_name: self.user_name,
-            price: self.price,
-            timestamp: self.timestamp.unwrap_or(received),
-            context: None,
-        }
+        let Self { key, user_id, user_name, price, timestamp, details } = self;
+        let id = key.as_ref().map_or_else(|| fresh().into(), |key| id_from_key(&user_id, key));
+        let timestamp = timestamp.unwrap_or(received);
+        Purchase { id, user_name, user_id, price, timestamp, details, context: None }
+    }
+}
+
+/// The purchase without its id, for another service, which assigns one.
+impl From<Purchase> for NewPurchase {
+    fn from(purchase: Purchase) -> Self {
+        let Purchase { id: _, user_name, user_id, price, timestamp, details, context: _ } = purchase;
+        Self { key: None, user_id, user_name, price, timestamp: Some(timestamp), details }
     }
 }
 
@@ -124,13 +138,16 @@ pub struct Purchase {
     pub price: Price,
     /// When it was made.
     pub timestamp: Timestamp,
+    /// What else it has.
+    #[serde(flatten)]
+    pub details: Details,
     /// The context of the request: transmitted in the log's headers, not stored.
     #[serde(skip)]
     pub context: Option<Box<RequestContext>>,
 }
 
 impl Purchase {
-    /// A purchase with all stored members.
+    /// A purchase without details.
     #[must_use]
     pub const fn new(
         id: PurchaseId,
@@ -139,7 +156,14 @@ impl Purchase {
         price: Price,
         timestamp: Timestamp,
     ) -> Self {
-        Self { id, user_id, user_name, price, timestamp, context: None }
+        Self { id, user_name, user_id, price, timestamp, details: Details::NONE, context: None }
+    }
+
+    /// The same purchase with these details.
+    #[must_use]
+    pub fn with_details(mut self, details: Details) -> Self {
+        self.details = details;
+        self
     }
 
     /// The purchase without the context, as a store returns it.
@@ -149,13 +173,22 @@ impl Purchase {
         self
     }
 
-    /// Whether both have the same content: equal user id, user name, and price by value. Times are not compared,
+    /// A copy without the context, which is not cloned.
+    pub(crate) fn clone_stored(&self) -> Self {
+        let Self { id, user_name, user_id, price, timestamp, details, context: _ } = self;
+        let (user_name, user_id, details) = (user_name.clone(), user_id.clone(), details.clone());
+        Self { id: *id, user_name, user_id, price: *price, timestamp: *timestamp, details, context: None }
+    }
+
+    /// Whether both have the same content: equal user id, user name, details, and price by value. Times are not compared,
     /// because a repeated call has a new time of receipt.
     ///
     /// Two purchases with one id are a duplicate if their content is the same, otherwise a conflict.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
-        self.user_id == other.user_id && self.user_name == other.user_name && self.price == other.price
+        let Self { id: _, user_name, user_id, price, timestamp: _, details, context: _ } = self;
+        (user_id, user_name, price, details)
+            == (&other.user_id, &other.user_name, &other.price, &other.details)
     }
 }
 

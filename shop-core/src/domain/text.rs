@@ -14,7 +14,7 @@ pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<Compact
 }
 
 /// `text`, if it is as short as required, and visible on one line.
-fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
     // Most texts are printable ASCII.
     if text.bytes().any(|byte| byte > b' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
@@ -72,7 +72,6 @@ macro_rules! text_type {
     };
 }
 
-#[cfg(feature = "accounts")]
 pub(crate) use text_type;
 
 text_type! {

@@ -20,8 +20,8 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
     value.write_json(json);
 }
 
-/// Appends `purchase` as a JSON object with `username`, `userid`, `price` and `timestamp`, in this order. Only the texts of a
-/// client are escaped, so it costs less than a derived implementation.
+/// Appends `purchase` as a JSON object with `username`, `userid`, `price`, `timestamp` and its details, in this order. Only
+/// the texts of a client are escaped, so it costs less than a derived implementation.
 ///
 /// ```
 /// use shop_core::json::write_members;
@@ -39,15 +39,16 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
 /// ```
 pub fn write_members(purchase: &Purchase, to: &mut impl BufMut) {
     write_from_name(purchase, to, "{\"username\":");
+    purchase.details.write_all(to);
+    to.put_u8(b'}');
 }
 
-/// Appends the object of a purchase from its name on, which follows `start`.
+/// Appends the first members of a purchase from its name on, which follows `start`.
 fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
     write_member(json, start, purchase.user_name.as_str());
     write_member(json, ",\"userid\":", purchase.user_id.as_str());
     write_member(json, ",\"price\":", &purchase.price);
     write_member(json, ",\"timestamp\":", &purchase.timestamp);
-    json.put_u8(b'}');
 }
 
 /// Implements [`WriteJson`].
@@ -68,6 +69,8 @@ write_json! {
     Purchase: |purchase, json| {
         write_member(json, "{\"id\":", &purchase.id);
         write_from_name(purchase, json, ",\"username\":");
+        purchase.details.write_json(json);
+        json.put_u8(b'}');
     };
     Option<&str>: |text, json| match text {
         Some(text) => text.write_json(json),

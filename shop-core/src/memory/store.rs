@@ -53,7 +53,7 @@ impl Tables {
             return InsertOutcome::Erased;
         }
         self.by_time.insert(Keyset::for_purchase(purchase));
-        self.purchases.insert(purchase.id, purchase.clone().without_context());
+        self.purchases.insert(purchase.id, purchase.clone_stored());
         InsertOutcome::Inserted
     }
 

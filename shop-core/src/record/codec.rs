@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use bytes::BytesMut;
 
-use super::{SCHEMA_VERSION, header};
+use super::{DETAILED_SCHEMA, SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
-use crate::{Clock as _, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp};
+use crate::{Clock as _, Details, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp};
 
 /// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum DecodeError {
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
     /// It was written by a newer version of this program.
-    #[error("the record has schema {0}, and this version reads schema {SCHEMA_VERSION} only")]
+    #[error("the record has schema {0}, which a newer version of this program has written")]
     UnknownSchema(String),
 }
 
@@ -40,24 +40,24 @@ pub const MEMBERS: [&str; 7] = {
 ///
 /// Reads our own format and those of all replaced systems: price as number or numeric text, rounded to 8 decimals; `userid` and `username` as
 /// text or number; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
-/// is absent or cannot be read, the record's own timestamp is used, else the time of the call. Further members are ignored. A record without an id
-/// gets one from its position. The request's context is not decoded: it stays in the record's headers.
+/// is absent or cannot be read, the record's own timestamp is used, else the time of the call. Further members are
+/// [`Details`] by our second schema, and otherwise ignored. A record without an id gets one from its position. The request's context is not decoded: it stays in the record's headers.
 ///
 /// # Errors
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let (mut id, mut is_ours) = (None, false);
+    let (mut id, mut schema) = (None, None);
     for (name, value) in record.headers.iter() {
         match (name, value) {
             (header::PURCHASE_ID, value) => {
                 let invalid = || undecodable("the header purchase-id", "is neither a UUID nor 24 hex digits");
                 id = Some(value.and_then(read_id).ok_or_else(invalid)?);
             }
-            (header::SCHEMA, Some(version)) if version != SCHEMA_VERSION.as_bytes() => {
-                return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
-            }
-            (header::SCHEMA, Some(_known)) => is_ours = true,
+            (header::SCHEMA, Some(version)) => match std::str::from_utf8(version) {
+                Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
+                _ => return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned())),
+            },
             _ => {}
         }
     }
@@ -65,17 +65,22 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
     let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
-    Ok(Purchase::new(
+    let purchase = Purchase::new(
         id.unwrap_or_else(|| RecordId::new(record, partition).into()),
         text(user_id, "userid")?,
         text(members.get("username"), "username")?,
-        price(members.get("price"), is_ours)?,
+        price(members.get("price"), schema.is_some())?,
         members
             .get("timestamp")
             .and_then(|value| value.timestamp().ok())
             .or_else(|| record.known_time())
             .unwrap_or_else(|| SystemClock.now()),
-    ))
+    );
+    if schema != Some(DETAILED_SCHEMA) {
+        return Ok(purchase);
+    }
+    let details = Details::from_json(value, &MEMBERS);
+    Ok(purchase.with_details(details.map_err(|(member, problem)| undecodable(member, &problem))?))
 }
 
 /// The id in the header `purchase-id`, if it is valid.
@@ -115,7 +120,7 @@ fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeErr
     value.price(is_ours).map_err(|error| undecodable("price", error.reason()))
 }
 
-/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a
+/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user id, so a
 /// partitioned log keeps each user's purchases in order. The headers are id, schema, and the request's context. The log
 /// assigns offset and timestamp.
 ///
@@ -138,8 +143,9 @@ const TYPICAL_BYTES: usize = 448;
 
 fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let mut text = [0; PurchaseId::MAX_BYTES];
+    let schema = if purchase.details == Details::NONE { SCHEMA_VERSION } else { DETAILED_SCHEMA };
     let headers = HeadersBuilder::with_buffer(buffer)
         .with(header::PURCHASE_ID, Some(purchase.id.encode(&mut text).as_bytes()))
-        .with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
+        .with(header::SCHEMA, Some(schema.as_bytes()));
     header::from_request(headers, purchase.context.as_deref())
 }

@@ -111,7 +111,7 @@ fn the_id_is_from_the_header_or_the_position() {
     assert_eq!(with(header::PURCHASE_ID, b"65a1f0c2d3e4b5a697887766").unwrap().id.as_uuid(), None);
     let error = with(header::PURCHASE_ID, b"\xff").unwrap_err().to_string();
     assert_eq!(error, "the header purchase-id is neither a UUID nor 24 hex digits");
-    assert_eq!(with(header::SCHEMA, b"2"), Err(DecodeError::UnknownSchema("2".into())));
+    assert_eq!(with(header::SCHEMA, b"3"), Err(DecodeError::UnknownSchema("3".into())));
     assert!(with(header::SCHEMA, b"1").is_ok());
     // Our own records are exact.
     let calculated = record(r#"{"username":"ada","userid":"u1","price":0.30000000000000004}"#);

@@ -58,6 +58,8 @@ pub mod header {
     }
 }
 
-/// The version of the record format: the one that is written, and the only one that is read.
+/// The version of the record format.
 #[doc(hidden)]
 pub const SCHEMA_VERSION: &str = "1";
+/// That of a purchase with details. A program that does not know it keeps the record as a dead letter: it would drop them.
+const DETAILED_SCHEMA: &str = "2";

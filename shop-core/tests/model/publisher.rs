@@ -122,7 +122,7 @@ impl Publisher {
             Poison::NotJson => (Some(Bytes::from_static(b"\xff\x00{")), Headers::EMPTY),
             Poison::Tombstone => (None, headers(header::PURCHASE_ID, id.as_bytes())),
             Poison::BadId => (Some(good), headers(header::PURCHASE_ID, b"seven")),
-            Poison::UnknownSchema => (Some(good), headers(header::SCHEMA, b"2")),
+            Poison::UnknownSchema => (Some(good), headers(header::SCHEMA, b"3")),
             Poison::NoPrice => {
                 (Some(Bytes::from_static(br#"{"username":"ada","userid":"u1"}"#)), Headers::EMPTY)
             }

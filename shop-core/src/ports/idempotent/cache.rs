@@ -84,7 +84,7 @@ impl IdempotencyCache {
         let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
         let generated = at.ok().map(|at| &*generated[at]);
         let Some(Entry { purchase: first, receipt }) = given.get(&purchase.id).or(generated) else {
-            let entry = Entry { purchase: without_context(&purchase), receipt: None };
+            let entry = Entry { purchase: purchase.clone_stored(), receipt: None };
             given.put(purchase.id, entry);
             return Ok(Prepared { purchase, prior: Prior::First, need });
         };
@@ -103,7 +103,7 @@ impl Entry {
     fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
         let first = receipt.first.as_deref().unwrap_or(purchase);
         let receipt = Receipt { first: None, ..receipt.clone() };
-        Self { purchase: without_context(first), receipt: Some(receipt) }
+        Self { purchase: first.clone_stored(), receipt: Some(receipt) }
     }
 }
 
@@ -119,11 +119,6 @@ fn remember(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: 
         generated.partition_point(|entry| entry.purchase.id < purchase.id)
     };
     generated.insert(at, Box::new(Entry::acknowledged(purchase, receipt)));
-}
-
-fn without_context(purchase: &Purchase) -> Purchase {
-    let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
-    Purchase::new(*id, user_id.clone(), user_name.clone(), *price, *timestamp)
 }
 
 fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {

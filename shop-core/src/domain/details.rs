@@ -1,0 +1,367 @@
+//! The optional members of a purchase, in one table: a further member is a row of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::str::FromStr;
+
+use bytes::BufMut;
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::text::{text_type, visible};
+use super::{IntoValid, Invalid, NewPurchaseDraft, UserId, UserName};
+use crate::json::{RawScalar, WriteJson, write_json, write_member};
+
+/// Defines the members: the type of each, and how its text is read from JSON.
+macro_rules! details {
+    ($($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
+        /// The members of [`Details`].
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct DetailMembers {
+            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
+            /// Those that this version does not know, as JSON by name: written as they were read.
+            #[serde(skip)]
+            others: BTreeMap<String, String>,
+        }
+
+        impl DetailMembers {
+            const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
+        }
+
+        impl Details {
+            /// The names of the members, which are also columns of CSV.
+            pub const MEMBERS: [&'static str; [$($member),+].len()] = [$($member),+];
+
+            /// The text of a value of `member`, if it has the right type.
+            #[doc(hidden)]
+            #[must_use]
+            pub fn text_of<'a>(member: &str, value: &RawScalar<'a>) -> Option<Cow<'a, str>> {
+                match member {
+                    $($member => $text(value),)+
+                    _ => None,
+                }
+            }
+
+            /// Sets `member` from its text. Returns whether there is one of this name.
+            ///
+            /// # Errors
+            /// [`Invalid`] when it is not valid.
+            #[doc(hidden)]
+            pub fn set(&mut self, member: &str, text: &str) -> Result<bool, Invalid> {
+                match member {
+                    $($member => self.$name = Some(text.parse()?),)+
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+
+            /// The texts of all members, in the order of [`MEMBERS`](Self::MEMBERS).
+            #[doc(hidden)]
+            #[must_use]
+            pub fn texts(&self) -> [Option<String>; Self::MEMBERS.len()] {
+                [$(self.$name.as_ref().map(ToString::to_string)),+]
+            }
+        }
+
+        /// Appends the known members, each with a comma in front.
+        impl WriteJson for Details {
+            fn write_json(&self, json: &mut impl BufMut) {
+                let Some(members) = &self.0 else { return };
+                $(if let Some(value) = &members.$name {
+                    write_member(json, concat!(",\"", $member, "\":"), value);
+                })+
+            }
+        }
+
+        impl NewPurchaseDraft<(UserId, UserName)> {
+            $($(#[$doc])*
+            pub fn $name(self, $name: impl IntoValid<$type>) -> Self {
+                self.with_detail(|details| {
+                    details.$name = Some($name.into_valid()?);
+                    Ok(())
+                })
+            })+
+        }
+    };
+}
+
+details! {
+    /// What was bought.
+    item: Item = "item", RawScalar::text;
+    /// How many of the item. The price is that of all of them.
+    quantity: Quantity = "quantity", RawScalar::text_or_integer;
+    /// The currency of the price. A shop has one: see `SHOP_CURRENCY`.
+    currency: Currency = "currency", RawScalar::text;
+    /// The reference by which another system knows the purchase, such as an order.
+    reference: Reference = "reference", RawScalar::text;
+}
+
+text_type! {
+    /// What was bought: 1 to 256 characters, not blank, no control characters.
+    Item: "the item", 256, visible
+}
+
+text_type! {
+    /// The reference of another system: 1 to 128 characters, not blank, no control characters.
+    Reference: "the reference", 128, visible
+}
+
+text_type! {
+    /// A currency: the three upper-case letters of ISO 4217.
+    Currency: "the currency", 3, letters
+}
+
+fn letters(text: &str, length: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+    if text.len() == length && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(text.into());
+    }
+    Err(Invalid::malformed(too_long.subject, "must be three upper-case letters, such as EUR"))
+}
+
+/// How many of an item: 1 to 1,000,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Quantity(u32);
+
+crate::macros::format_as!(Quantity: |this| Display = Display(this.0));
+
+impl Quantity {
+    const INVALID: Invalid = Invalid::malformed("the quantity", "must be a whole number from 1 to 1000000");
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Quantity {
+    type Error = Invalid;
+
+    fn try_from(number: i64) -> Result<Self, Invalid> {
+        u32::try_from(number)
+            .ok()
+            .filter(|number| (1..=1_000_000).contains(number))
+            .map(Self)
+            .ok_or(Self::INVALID)
+    }
+}
+
+impl TryFrom<i32> for Quantity {
+    type Error = Invalid;
+
+    fn try_from(number: i32) -> Result<Self, Invalid> {
+        i64::from(number).try_into()
+    }
+}
+
+impl TryFrom<u32> for Quantity {
+    type Error = Invalid;
+
+    fn try_from(number: u32) -> Result<Self, Invalid> {
+        i64::from(number).try_into()
+    }
+}
+
+impl From<Quantity> for i64 {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0.into()
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // No sign, and no white space.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|_| is_number).ok_or(Self::INVALID)?.try_into()
+    }
+}
+
+write_json! {
+    Item: |text, json| text.as_str().write_json(json);
+    Quantity: |quantity, json| u64::from(quantity.0).write_json(json);
+    Currency: |text, json| text.as_str().write_json(json);
+    Reference: |text, json| text.as_str().write_json(json);
+}
+
+/// What a purchase may have besides its user, price and time. It is part of the content: another item under the same key
+/// is a conflict.
+///
+/// ```
+/// use shop_core::NewPurchase;
+///
+/// let new = NewPurchase::of("u1").named("ada").item("coffee").quantity(2).reference("order-7").priced("5.80")?;
+/// assert_eq!(new.details.item.as_ref().unwrap().as_str(), "coffee");
+/// assert_eq!(new.details.quantity.unwrap().get(), 2);
+/// assert_eq!(new.details.currency, None);
+/// # Ok::<(), shop_core::Error>(())
+/// ```
+///
+/// Its members are those of [`DetailMembers`].
+#[derive(Debug, Clone, Default)]
+pub struct Details(Option<Box<DetailMembers>>);
+
+impl Details {
+    /// No details.
+    pub const NONE: Self = Self(None);
+
+    /// Reads the members of a JSON object but those in `except`. Those that this version does not know are kept.
+    ///
+    /// # Errors
+    /// When it is no JSON object, or one of them is not valid: its name, and the reason.
+    #[doc(hidden)]
+    pub fn from_json(json: &[u8], except: &[&str]) -> Result<Self, (&'static str, String)> {
+        let members: BTreeMap<String, RawScalar<'_>> =
+            serde_json::from_slice(json).map_err(|error| ("details", error.to_string()))?;
+        let mut details = Self::default();
+        for (name, value) in &members {
+            if except.contains(&name.as_str()) {
+                continue;
+            }
+            let Some(member) = Self::MEMBERS.into_iter().find(|known| known == name) else {
+                details.others.insert(name.clone(), value.as_json().to_owned());
+                continue;
+            };
+            let text = Self::text_of(member, value).ok_or((member, "has another type".to_owned()))?;
+            details.set(member, &text).map_err(|invalid| (member, invalid.reason().to_owned()))?;
+        }
+        Ok(details)
+    }
+
+    /// Gives them the currency of a shop.
+    ///
+    /// # Errors
+    /// When they have another one, or one where the shop has none: the reason, without the name of the member.
+    #[doc(hidden)]
+    pub fn adopt_currency(&mut self, shop: Option<&Currency>) -> Result<(), String> {
+        match (&self.currency, shop) {
+            (None, Some(shop)) => self.currency = Some(shop.clone()),
+            (Some(_), None) => {
+                return Err("is not accepted: set SHOP_CURRENCY to that of the shop".to_owned());
+            }
+            (Some(given), Some(shop)) if given != shop => return Err(format!("must be {shop}")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The members as a JSON object, if there are any: how a store keeps them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn to_json(&self) -> Option<String> {
+        let mut json = Vec::new();
+        self.write_all(&mut json);
+        let members = String::from_utf8(json).ok()?;
+        members.strip_prefix(',').map(|members| format!("{{{members}}}"))
+    }
+
+    /// Appends all members, each with a comma in front.
+    pub(crate) fn write_all(&self, json: &mut impl BufMut) {
+        self.write_json(json);
+        for (name, value) in self.0.iter().flat_map(|members| &members.others) {
+            json.put_u8(b',');
+            name.as_str().write_json(json);
+            json.put_u8(b':');
+            json.put_slice(value.as_bytes());
+        }
+    }
+
+    /// `before`, and the names of the members. `N` is the sum of both lengths.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn after<const B: usize, const N: usize>(before: [&'static str; B]) -> [&'static str; N] {
+        let (mut all, mut at) = ([""; N], 0);
+        while at < N {
+            all[at] = if at < B { before[at] } else { Self::MEMBERS[at - B] };
+            at += 1;
+        }
+        all
+    }
+}
+
+impl Deref for Details {
+    type Target = DetailMembers;
+
+    fn deref(&self) -> &DetailMembers {
+        static NONE: DetailMembers = DetailMembers::NONE;
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Details {
+    fn deref_mut(&mut self) -> &mut DetailMembers {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for Details {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Details {}
+
+impl Serialize for Details {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Details {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = DetailMembers::deserialize(deserializer)?;
+        Ok(Self((members != DetailMembers::NONE).then(|| Box::new(members))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewPurchase, Purchase};
+
+    fn details(json: &str) -> Details {
+        Details::from_json(json.as_bytes(), &[]).unwrap()
+    }
+
+    #[test]
+    fn members_are_read_and_written() {
+        let json = r#"{"item":"a \"b\"","quantity":2,"currency":"EUR","reference":"order-7"}"#;
+        assert_eq!(details(json).to_json().unwrap(), json);
+        assert_eq!(serde_json::from_str::<Details>(json).unwrap(), details(json));
+        assert_eq!(details("{}").to_json(), None);
+        for (member, values) in
+            [("item", r#"5 "" null"#), ("quantity", r#"0 1.5 "+1""#), ("currency", r#""eur""#)]
+        {
+            for value in values.split(' ') {
+                let json = format!(r#"{{"{member}":{value}}}"#);
+                assert_eq!(Details::from_json(json.as_bytes(), &[]).unwrap_err().0, member, "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn members_of_a_later_version_are_kept() {
+        let json = r#"{"item":"a","gift":{"to": "eva"},"tax":1.10}"#;
+        assert_eq!(details(json).to_json().unwrap(), json);
+        let except = Details::from_json(json.as_bytes(), &["gift", "item"]).unwrap();
+        assert_eq!(except.to_json().unwrap(), r#"{"tax":1.10}"#);
+    }
+
+    #[test]
+    fn details_are_content_and_part_of_the_json_of_a_purchase() {
+        let bought = |item| {
+            let new = NewPurchase::of("u1").named("ada").item(item).priced("1.50").unwrap();
+            new.into_purchase(crate::Timestamp::MIN, || crate::Uuid::from_u128(1))
+        };
+        assert!(!bought("tea").same_content(&bought("coffee")));
+        let (mut written, json) = (Vec::new(), serde_json::to_string(&bought("tea")).unwrap());
+        bought("tea").write_json(&mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Purchase>(&json).unwrap(), bought("tea"));
+    }
+}
