@@ -9,7 +9,7 @@ use super::StoreFixture;
 use super::fixture::{declared, poll_once, soon};
 use super::sample::{at, id, price, purchase, purchases};
 use crate::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
-use crate::{Price, Purchase, PurchaseId, RequestContext, Timestamp, Total};
+use crate::{Details, Price, Purchase, PurchaseId, RequestContext, Timestamp, Total};
 
 async fn insert(store: &dyn PurchaseStore, batch: &[Purchase]) -> Vec<InsertOutcome> {
     soon("insert", store.insert(batch.into())).await.expect("insert")
@@ -153,6 +153,21 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
     let summary = everything(fixture, &*query).await;
     assert_eq!((summary.count, summary.total_spent), (1, Total::checked_sum([first.price]).unwrap()));
+}
+
+/// Members of details that this version does not know are stored: they are content.
+pub async fn details_of_a_later_version_are_kept(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
+    let of_later = |json| purchase(2).with_details(details(json));
+    let first = of_later(r#"{"reference":"order-7","gift":{"to":["eva",null]},"tax":"1.10"}"#);
+    assert_eq!(outcome_codes(&insert(&*store, std::slice::from_ref(&first)).await), "i");
+    let other = of_later(r#"{"reference":"order-7","gift":{"to":["eva"]},"tax":"1.10"}"#);
+    let batch = [first, other, of_later(r#"{"reference":"order-7"}"#), purchase(2)];
+    assert_eq!(outcome_codes(&insert(&*store, &batch).await), "dccc");
+}
+
+fn details(json: &str) -> Details {
+    Details::from_json(json.as_bytes(), &[]).unwrap()
 }
 
 /// Duplicates and conflicts are detected within one batch too.

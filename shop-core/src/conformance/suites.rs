@@ -101,6 +101,7 @@ macro_rules! store_suite {
                 stored_purchases_are_unchanged,
                 a_duplicate_changes_nothing,
                 a_conflict_changes_nothing,
+                details_of_a_later_version_are_kept,
                 a_batch_may_repeat_itself,
                 racing_inserts_store_once,
                 a_conflict_does_not_block_the_batch,

@@ -138,6 +138,7 @@ pub enum InsertOutcome {
 ///   (`store::a_duplicate_changes_nothing`).
 /// - The same id with other content is a conflict: the first document stays
 ///   (`store::a_conflict_changes_nothing`).
+/// - Members that this version does not know are stored (`store::details_of_a_later_version_are_kept`).
 /// - This also applies within one batch (`store::a_batch_may_repeat_itself`) and to concurrent calls
 ///   (`store::racing_inserts_store_once`).
 /// - A batch is not atomic: a conflict does not block the other purchases

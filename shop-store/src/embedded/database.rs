@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
@@ -34,9 +34,14 @@ impl Kind {
                 connection.prepare_cached(&sql)?.exists([]).map(drop)
             };
             read("NOT INDEXED")?;
-            let mut indexes = connection.prepare_cached("SELECT name FROM pragma_index_list(?1)")?;
-            for index in indexes.query_map([table], |row| row.get::<_, String>(0))? {
-                read(&format!("INDEXED BY \"{}\"", index?))?;
+            // A partial index answers only a query with its condition.
+            let sql = "SELECT name, (SELECT substr(sql, instr(sql, ' WHERE ')) FROM sqlite_schema
+                       WHERE name = list.name AND instr(sql, ' WHERE ') > 0) FROM pragma_index_list(?1) AS list";
+            let mut indexes = connection.prepare_cached(sql)?;
+            let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            for index in indexes.query_map([table], found)? {
+                let (index, condition): (String, Option<String>) = index?;
+                read(&format!("INDEXED BY \"{index}\"{}", condition.unwrap_or_default()))?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ pub const FILE: &str = "shop";
 pub(super) const SHOP: Kind = Kind {
     application_id: 0x5368_6f70,
     // The table of the clock is that of both.
-    migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES, LOG.migrations[2], CHECKSUMS],
+    migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES, LOG.migrations[2], CHECKSUMS, DETAILS],
     tables: &[LOG.tables[0], "purchases buyers unfolded days erased"],
 };
 
@@ -75,4 +75,16 @@ const CHECKSUMS: &str = "
     UPDATE buyers SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
     ALTER TABLE days ADD COLUMN residue INTEGER NOT NULL DEFAULT 0;
     UPDATE days SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
+";
+
+/// The optional members of a purchase as a JSON object, and the reference among them. An index on the text within the
+/// object could not be maintained for a damaged row. A program of the version before that still has the file open fails by
+/// the new name of a column: it would drop these members.
+const DETAILS: &str = "
+    ALTER TABLE purchases ADD COLUMN details TEXT;
+    ALTER TABLE purchases ADD COLUMN reference TEXT;
+    CREATE INDEX by_reference ON purchases (reference, timestamp, id) WHERE reference IS NOT NULL;
+    DROP INDEX by_time;
+    ALTER TABLE purchases RENAME COLUMN checksum TO hash;
+    CREATE INDEX by_time ON purchases (timestamp, id, price, hash, details);
 ";

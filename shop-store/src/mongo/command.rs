@@ -10,7 +10,7 @@ use bson::spec::ElementType;
 use bson::{RawDocumentBuf, rawdoc};
 use shop_core::Purchase;
 
-use super::document::decimal128;
+use super::document::{DETAILS, REFERENCE, decimal128};
 
 /// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
 /// the error.
@@ -59,6 +59,12 @@ pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
         bytes.extend_from_slice(&decimal128(purchase.price).bytes());
         element(bytes, ElementType::DateTime, b"timestamp");
         bytes.extend_from_slice(&purchase.timestamp.as_millis().to_le_bytes());
+        if let Some(details) = purchase.details.to_json() {
+            text(bytes, DETAILS.as_bytes(), details);
+        }
+        if let Some(reference) = &purchase.details.reference {
+            text(bytes, REFERENCE.as_bytes(), reference.as_str());
+        }
     });
 }
 

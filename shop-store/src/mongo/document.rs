@@ -3,7 +3,7 @@
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocument, doc};
-use shop_core::{Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp};
 
 use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
 
@@ -14,6 +14,11 @@ const EXPONENT_SHIFT: u32 = 113;
 
 /// The member of a mark.
 pub(super) const ERASED: &str = "erased";
+
+/// The member of the details, which is JSON text: it keeps members that this version does not know as they are.
+pub(super) const DETAILS: &str = "details";
+/// The member of the reference among them.
+pub(super) const REFERENCE: &str = "reference";
 
 /// Whether `document` is the mark of an erased purchase.
 pub(super) fn is_mark(document: &RawDocument) -> bool {
@@ -46,7 +51,10 @@ pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
     let user_id = text(document, "userid")?.parse().map_err(|error| not_valid("userid", &error))?;
     let user_name = text(document, "username")?.parse().map_err(|error| not_valid("username", &error))?;
-    Ok(Purchase::new(id, user_id, user_name, price(document)?, timestamp(document, &id)?))
+    let purchase = Purchase::new(id, user_id, user_name, price(document)?, timestamp(document, &id)?);
+    let Some(RawBsonRef::String(details)) = member(document, DETAILS)? else { return Ok(purchase) };
+    let details = Details::from_json(details.as_bytes(), &[]);
+    Ok(purchase.with_details(details.map_err(|(_, problem)| unreadable(DETAILS, problem))?))
 }
 
 fn member<'a>(document: &'a RawDocument, name: &'static str) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
@@ -159,13 +167,15 @@ mod tests {
         for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65f0c0ffee0123456789abcd"] {
             let id: PurchaseId = id.parse().unwrap();
             let at = Timestamp::from_millis(1_772_355_600_250).unwrap();
+            let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"},"tax":1.10}"#;
             let written = Purchase::new(
                 id,
                 "u1".parse().unwrap(),
                 "Ädä".parse().unwrap(),
                 "1195.30".parse().unwrap(),
                 at,
-            );
+            )
+            .with_details(Details::from_json(json, &[]).unwrap());
             let mut bytes = Vec::new();
             append(&mut bytes, &written);
             let document = RawDocumentBuf::from_bytes(bytes).unwrap();

@@ -212,7 +212,9 @@ mod tests {
         let longest = |characters| "\u{1f6d2}".repeat(characters);
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let (user, name) = (longest(128).parse().unwrap(), longest(256).parse().unwrap());
-        let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
+        let mut purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
+        purchase.details.item = Some(longest(256).parse().unwrap());
+        purchase.details.reference = Some(longest(128).parse().unwrap());
         let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
         // maxBsonObjectSize, which limits the command as a whole.
         assert!(command.as_bytes().len() < 16 << 20, "{}", command.as_bytes().len());

@@ -79,7 +79,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
         erased as (
-            update purchases set userid = null, username = null, price = null, "timestamp" = null
+            update purchases set userid = null, username = null, price = null, "timestamp" = null, details = null
             where id = any (array(select id from chosen)) returning 1
         )
         select count(*), (select count(*) from chosen) - count(*) from erased"#;

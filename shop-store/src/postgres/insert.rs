@@ -101,10 +101,11 @@ impl Table {
 /// The table of purchases. The row of an erased one has its id only.
 pub(super) const PURCHASES: Table = Table {
     name: "purchases",
-    columns: r#"id, userid, username, price, "timestamp""#,
-    types: &["text", "text", "text", "text[]::numeric", "timestamptz"],
-    compared: "case when stored.userid is null then 2 else ((stored.userid, stored.username, stored.price)
-        is not distinct from (rest.userid, rest.username, rest.price))::int end",
+    columns: r#"id, userid, username, price, "timestamp", details"#,
+    types: &["text", "text", "text", "text[]::numeric", "timestamptz", "text[]::json"],
+    compared: "case when stored.userid is null then 2 else
+        ((stored.userid, stored.username, stored.price, stored.details::jsonb)
+        is not distinct from (rest.userid, rest.username, rest.price, rest.details::jsonb))::int end",
 };
 
 impl Insertable for Purchase {
@@ -127,6 +128,7 @@ impl Insertable for Purchase {
             .bind(texts(|row| row.user_name.to_string()), Type::TEXT_ARRAY)
             .bind(texts(|row| row.price.to_string()), Type::TEXT_ARRAY)
             .bind(times, Type::TIMESTAMPTZ_ARRAY)
+            .bind(rows.iter().map(|row| row.details.to_json()).collect::<Vec<_>>(), Type::TEXT_ARRAY)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rust_decimal::Decimal;
-use shop_core::{ErrorKind, Invalid, Price, Purchase, Timestamp};
+use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
@@ -12,14 +12,17 @@ use super::error::postgres_error;
 use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 /// The columns that [`purchase`] reads.
-pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
+pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", details::text"#;
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
     let (id, user_id, user_name) = (parsed(row, "id")?, parsed(row, "userid")?, parsed(row, "username")?);
     let price =
         Price::try_from(column::<Decimal>(row, "price")?).map_err(|error| not_valid("price", &error))?;
-    Ok(Purchase::new(id, user_id, user_name, price, time(row)?))
+    let purchase = Purchase::new(id, user_id, user_name, price, time(row)?);
+    let Some(details) = column::<Option<&str>>(row, "details")? else { return Ok(purchase) };
+    let details = Details::from_json(details.as_bytes(), &[]);
+    Ok(purchase.with_details(details.map_err(|(member, problem)| unreadable(member, problem))?))
 }
 
 pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {

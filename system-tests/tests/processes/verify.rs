@@ -61,7 +61,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
     assert_eq!(store.execute(&format!("DELETE FROM purchases WHERE id = ({newest})"), []).unwrap(), 1);
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
     store
-        .execute(&format!("UPDATE purchases SET price = '1', checksum = NULL WHERE id = ({oldest})"), [])
+        .execute(&format!("UPDATE purchases SET price = '1', hash = NULL WHERE id = ({oldest})"), [])
         .unwrap();
 
     let output = manage(folder.path(), &["verify", "--wait", "0"]).await;

@@ -71,7 +71,7 @@ fn select(
 ) -> rusqlite::Result<Vec<Found>> {
     let mut statement = connection.prepare_cached(sql)?;
     // A row that another program has damaged is deleted too. It is not part of the sums.
-    let found = |row: &Row<'_>| Ok((row.get(6)?, row.get(0)?, row.get(1)?, rows::purchase(row).ok()));
+    let found = |row: &Row<'_>| Ok((row.get(7)?, row.get(0)?, row.get(1)?, rows::purchase(row).ok()));
     statement.query_map(parameters, found)?.collect()
 }
 

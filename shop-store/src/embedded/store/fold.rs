@@ -38,7 +38,7 @@ static UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, addend, checksum)"));
 
 /// Adds inserted purchases to the sums.
-pub(super) fn add(connection: &Connection, rows: &[NewRow]) -> rusqlite::Result<()> {
+pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
     UNFOLDED.insert(connection, rows, |row| {
         let values = [Integer(row.buyer), Integer(row.timestamp), Text(row.price.as_bytes())];
         let [buyer, timestamp, price] = values;

@@ -4,28 +4,31 @@ use std::sync::LazyLock;
 
 use rusqlite::Connection;
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
-use rusqlite::types::ValueRef::{Blob, Integer, Text};
+use rusqlite::types::ValueRef::{self, Blob, Integer, Null, Text};
 use shop_core::Purchase;
+use shop_core::domain::Reference;
 use shop_core::ports::InsertOutcome;
 
 use super::buyers::{self, Buyers};
 use super::erase::{has_marks, is_marked};
 use super::fold;
-use super::rows::id_bytes;
+use super::rows::{id_bytes, with_details};
 use super::select::by_id;
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::checksum;
 
 static PURCHASES: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price, checksum)"));
+    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)"));
 
 /// The columns of a purchase, with its position in the batch.
-pub(super) struct NewRow {
+pub(super) struct NewRow<'a> {
     position: usize,
     pub(super) buyer: i64,
     pub(super) timestamp: i64,
     id: Vec<u8>,
     pub(super) price: String,
+    details: Option<String>,
+    reference: Option<&'a str>,
     checksum: u32,
 }
 
@@ -46,13 +49,16 @@ pub(in crate::embedded) fn insert(
         }
         let (buyer, of_user) = buyers.intern(connection, purchase)?;
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
-        let id = id_bytes(purchase.id);
-        let checksum = checksum(of_user, [Integer(timestamp), Blob(&id), Text(price.as_bytes())]);
-        rows.push(NewRow { position, buyer, timestamp, id, price, checksum });
+        let (id, details) = (id_bytes(purchase.id), purchase.details.to_json());
+        let reference = purchase.details.reference.as_ref().map(Reference::as_str);
+        let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
+        let checksum = checksum(with_details(of_user, text(details.as_deref())), values);
+        rows.push(NewRow { position, buyer, timestamp, id, price, details, reference, checksum });
     }
     let conflicts = PURCHASES.insert_new(connection, &rows, |row| {
         let [buyer, timestamp, checksum] = [row.buyer, row.timestamp, row.checksum.into()].map(Integer);
-        [buyer, timestamp, Blob(&row.id), Text(row.price.as_bytes()), checksum]
+        let (details, reference) = (text(row.details.as_deref()), text(row.reference));
+        [buyer, timestamp, Blob(&row.id), Text(row.price.as_bytes()), details, reference, checksum]
     })?;
     for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
         buyers::remove_unused(connection, *buyer)?;
@@ -62,6 +68,10 @@ pub(in crate::embedded) fn insert(
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
     fold::add(connection, &rows)?;
     Ok(outcomes)
+}
+
+fn text(text: Option<&str>) -> ValueRef<'_> {
+    text.map_or(Null, |text| Text(text.as_bytes()))
 }
 
 /// Compares `purchase` with the stored purchase of the same id.

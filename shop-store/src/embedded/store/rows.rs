@@ -1,8 +1,9 @@
 //! Converts between purchases and rows.
 
+use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::Row;
-use rusqlite::types::ValueRef;
-use shop_core::{Invalid, Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
+use rusqlite::types::{Type, ValueRef};
+use shop_core::{Details, Invalid, Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
 use crate::embedded::checksum::{check, check_values, checksum};
@@ -28,14 +29,14 @@ fn id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
 }
 
 /// The columns that [`purchase`] reads, of purchases and of their buyers.
-pub(super) const COLUMNS: &str = "timestamp, id, price, checksum, userid, username";
+pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, username";
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    purchase_of(row, user_checksum(row)?, || Ok((parsed(row, 4)?, parsed(row, 5)?)))
+    purchase_of(row, user_checksum(row)?, || Ok((parsed(row, 5)?, parsed(row, 6)?)))
 }
 
-/// Reads a purchase of a known user from a row of the first four [`COLUMNS`].
+/// Reads a purchase of a known user from a row of the first five [`COLUMNS`].
 pub(super) fn purchase_of(
     row: &Row<'_>,
     of_user: u32,
@@ -46,14 +47,21 @@ pub(super) fn purchase_of(
     let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
     let price = values[2].as_str()?.parse().map_err(|error: Invalid| unreadable(2, error))?;
     let (id, (user_id, user_name)) = (id(values[1])?, user()?);
-    check_values(row, 3, of_user, values)?;
-    Ok(Purchase::new(id, user_id, user_name, price, timestamp))
+    let details = row.get_ref(4)?;
+    check_values(row, 3, with_details(of_user, details), values)?;
+    let purchase = Purchase::new(id, user_id, user_name, price, timestamp);
+    let ValueRef::Text(details) = details else { return Ok(purchase) };
+    let details = Details::from_json(details, &[]);
+    let details = details.map_err(|(member, problem)| {
+        FromSqlConversionFailure(4, Type::Text, format!("{member} {problem}").into())
+    })?;
+    Ok(purchase.with_details(details))
 }
 
 /// Reads the timestamp and the price from a row of [`COLUMNS`].
 pub(super) fn price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
     let found = (row.get(0)?, parsed(row, 2)?);
-    check(row, user_checksum(row)?, 0..3).map(|()| found)
+    check(row, with_details(user_checksum(row)?, row.get_ref(4)?), 0..3).map(|()| found)
 }
 
 /// The checksum of a user's texts, which that of a purchase continues.
@@ -61,6 +69,11 @@ pub(super) fn of_user(user_id: &str, user_name: &str) -> u32 {
     checksum(0, [user_id, user_name].map(ValueRef::from))
 }
 
+/// The same with the details of a purchase, if it has any.
+pub(super) fn with_details(of_user: u32, details: ValueRef<'_>) -> u32 {
+    if details == ValueRef::Null { of_user } else { checksum(of_user, [details]) }
+}
+
 fn user_checksum(row: &Row<'_>) -> rusqlite::Result<u32> {
-    Ok(checksum(0, [row.get_ref(4)?, row.get_ref(5)?]))
+    Ok(checksum(0, [row.get_ref(5)?, row.get_ref(6)?]))
 }

@@ -88,7 +88,7 @@ impl Page<'_> {
 /// The statement of a page of one buyer or of all.
 fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
     let (columns, selection) = match of_buyer {
-        true => ("timestamp, id, price, checksum", " FROM purchases WHERE buyer = :buyer"),
+        true => ("timestamp, id, price, hash, details", " FROM purchases WHERE buyer = :buyer"),
         false => (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true"),
     };
     let from = if bounds.from.is_some() { " AND timestamp >= :from" } else { "" };

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{
     InsertOutcome, ListOrder, PageLimit, PageRequest, Period, PurchaseErase, PurchaseQuery, PurchaseStore,
     RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
-use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
+use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
-use super::EmbeddedStore;
+use super::{EmbeddedStore, rows};
+use crate::embedded::checksum::checksum;
 use crate::embedded::schema::SHOP;
 use crate::embedded::{EmbeddedStoreOptions, check_integrity};
 
@@ -243,4 +245,32 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
     let request = TotalsRequest::of(TimeRange::default(), Period::Day);
     assert_eq!(store.totals(&Selector::All, &request).await.unwrap()[0].summary.count, 5);
     assert!(check_integrity(folder.path().join("shop.db")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let [before @ .., _details] = SHOP.migrations else { panic!("versions are missing") };
+    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let version = format!("application_id = {}; PRAGMA user_version = {}", SHOP.application_id, before.len());
+    let user = "INSERT INTO buyers (buyer, userid, username) VALUES (7, 'u1', 'ada')";
+    let all = format!("PRAGMA journal_mode = wal; {} PRAGMA {version}; {user}", before.concat());
+    file.execute_batch(&all).unwrap();
+    let id: PurchaseId = "65a1f0c2d3e4b5a697887766".parse().unwrap();
+    let bytes = rows::id_bytes(id);
+    let values = [ValueRef::Integer(5), ValueRef::Blob(&bytes), ValueRef::Text(b"29.99")];
+    let of_before =
+        "INSERT INTO purchases (buyer, timestamp, id, price, checksum) VALUES (7, 5, ?1, '29.99', ?2)";
+    let mut of_before = file.prepare(of_before).unwrap();
+    of_before.execute((&bytes, checksum(rows::of_user("u1", "ada"), values))).unwrap();
+
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let read = store.get(&id).await.unwrap().unwrap();
+    assert_eq!((read.price.to_string(), read.details), ("29.99".to_owned(), Details::NONE));
+    let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"}}"#;
+    let detailed = purchase(1).with_details(Details::from_json(json, &[]).unwrap());
+    store.insert([detailed.clone(), purchase(2)].into()).await.unwrap();
+    assert_eq!(store.get(&detailed.id).await.unwrap(), Some(detailed));
+    let refused = of_before.execute((b"other".as_slice(), 0)).unwrap_err().to_string();
+    assert!(refused.contains("no column named checksum"), "{refused}");
 }
