@@ -24,6 +24,7 @@ pub(super) async fn run(
     let input = open(file)?;
     let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
     let import = Import::new(format).from_line(from_line).retention(settings.purchase_retention);
+    let import = import.currency(settings.currency.clone());
     let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), progress());
     let show = |report: &ImportReport| {
         let ImportReport { lines, rejected, .. } = report;

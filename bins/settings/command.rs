@@ -173,9 +173,9 @@ pub(crate) enum Command {
     /// Publishes the purchases of a file, each once
     ///
     /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price,
-    /// and optionally timestamp, id and key. An id stays the purchase's id, as `export` writes it, and a key makes the
-    /// id as in the HTTP API. A purchase without either gets an id from its line number and its content: do not insert
-    /// lines before it between two runs. Stored purchases are not stored again.
+    /// and optionally timestamp, item, quantity, currency, reference, id and key. An id stays the purchase's id, as
+    /// `export` writes it, and a key makes the id as in the HTTP API. A purchase without either gets an id from its line
+    /// number and its content: do not insert lines before it between two runs. Stored purchases are not stored again.
     ///
     /// Each line is checked: one that is not valid is reported with its number, and the others are imported. It can be
     /// stopped and run again, from the beginning or with --from-line, and runs beside services. It needs a log that a

@@ -267,6 +267,7 @@ impl Settings {
         options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
+        options.currency.clone_from(&self.currency);
         // Management publishes to its store.
         let system = self.messaging_system().filter(|_| self.service == ServiceKind::Facing);
         options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));

@@ -12,6 +12,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum, value_parser};
 use clap_complete::Shell;
 use secrecy::SecretString;
+use shop_core::domain::Currency;
 use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
 #[cfg(feature = "kafka")]
 use shop_kafka::{Compression, SaslMechanism};
@@ -84,6 +85,9 @@ pub(crate) struct Variables {
     /// deletes older ones, and requests with an older time are refused [default: for ever]
     #[arg(value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
+    /// The currency of all purchases, such as EUR: those without one get it, others are refused. Unset, all are refused
+    /// [default: none]
+    pub(crate) currency: Option<Currency>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
     #[arg(value_parser = duration(1_000, MAX_MILLIS))]

@@ -1,7 +1,7 @@
 // Purchases in CSV, as the export writes them and `management import` reads them.
 
 /** The columns, of which the first three are needed, and those of the file of failed lines. */
-const COLUMNS = ["username", "userid", "price", "timestamp", "id", "key"];
+const COLUMNS = ["username", "userid", "price", "timestamp", "id", "key", "item", "quantity", "currency", "reference"];
 const NEEDED = COLUMNS.slice(0, 3);
 const IGNORED = ["line", "reason"];
 
@@ -31,7 +31,7 @@ function lineOf(columns, { number, text }) {
   if (values === null) return { problem: "A quote is not closed." };
   if (values.length !== columns.length) return { problem: `It has ${values.length} columns, and the first line ${columns.length}.` };
   const given = Object.fromEntries(columns.map((name, at) => [name, values[at]]).filter(([name, value]) => value !== "" && COLUMNS.includes(name)));
-  for (const name of ["username", "userid"]) given[name] &&= withoutQuote(given[name]);
+  for (const name of ["username", "userid", "item", "reference"]) given[name] &&= withoutQuote(given[name]);
   const { id, key, ...purchase } = given;
   // An ID that this service does not make is a key, and a line without both is recorded once for its number and content.
   const isId = /^([0-9a-f]{24}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i.test(id ?? "");

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use shop_core::domain::Currency;
 
 use crate::compat::Dialect;
 use access_log::AccessLog;
@@ -116,6 +117,9 @@ shop_core::options! {
         pub read_your_writes: bool = false,
         /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
         pub purchase_retention: Option<Duration> = None,
+        /// The currency of the shop (default none). Purchases without one get it. Those with another one are refused, or with
+        /// any if there is none here.
+        pub currency: Option<Currency> = None,
         /// The system of the log and the topic that facing publishes to, as the spans of publishes name them (default
         /// none: then publishes have no spans).
         #[doc(hidden)]

@@ -13,6 +13,7 @@ REJECTIONS = {
     "a patch of the whole release": (SERVERS + ["--set-json", 'patches={"service":{}}'], ["invalid propertyName 'service'"]),
     "retention of a log on Kafka": (SERVERS + sets(settings__logRetention="14d"), ["settings.logRetention or logMaxBytes with mode cluster"]),
     "retention without a unit": (SERVERS + sets(settings__purchaseRetention="730"), ["/settings/purchaseRetention"]),
+    "a currency that is none": (SERVERS + sets(settings__currency="euro"), ["/settings/currency"]),
     "backups of a cluster": (SERVERS + sets(backup__schedule="@daily", backup__existingClaim="c"), ["backup.schedule with mode cluster"]),
     "backups without a volume": (EMBEDDED + sets(backup__schedule="@daily"), ["backup.schedule without backup.existingClaim"]),
     "a schedule that is none": (SERVERS + sets(verify__schedule="daily"), ["/verify/schedule"]),

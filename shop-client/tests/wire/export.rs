@@ -59,7 +59,7 @@ async fn everything_is_in_one_response() {
     let first: Purchase = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((lines.lines().count(), first), (2_500, bought(0)));
     let rows = text(oldest.clone().csv()).await;
-    assert!(rows.starts_with("id,username,userid,price,timestamp\r\n"), "{rows:.100}");
+    assert!(rows.starts_with("id,username,userid,price,timestamp,item,"), "{rows:.100}");
     assert_eq!(rows.lines().count(), 2_501);
 
     let range = TimeRange::new(Some(bought(10).timestamp), Some(bought(12).timestamp)).unwrap();

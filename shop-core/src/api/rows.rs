@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::NDJSON;
 use crate::json::WriteJson;
 use crate::macros::named_enum;
-use crate::{Error, ErrorKind, Purchase, Result};
+use crate::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
     /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
@@ -22,8 +22,8 @@ named_enum! {
     /// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
     /// assert_eq!(
     ///     String::from_utf8(file).unwrap(),
-    ///     "id,username,userid,price,timestamp\r\n\
-    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z\r\n"
+    ///     "id,username,userid,price,timestamp,item,quantity,currency,reference\r\n\
+    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z,,,,\r\n"
     /// );
     /// ```
     pub enum RowFormat {
@@ -39,7 +39,8 @@ named_enum! {
 
 impl RowFormat {
     /// The columns of CSV, and the members of an object.
-    pub const COLUMNS: [&'static str; 5] = ["id", "username", "userid", "price", "timestamp"];
+    pub const COLUMNS: [&'static str; 5 + Details::MEMBERS.len()] =
+        Details::after(["id", "username", "userid", "price", "timestamp"]);
 
     /// The media type.
     #[must_use]
@@ -89,10 +90,14 @@ impl RowFormat {
 
 fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
     let mut rows = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(file);
-    for Purchase { id, user_name, user_id, price, timestamp, .. } in purchases {
+    for purchase in purchases {
+        let Purchase { id, user_name, user_id, price, timestamp, details, context: _ } = purchase;
         let (id, price, timestamp) = (id.to_string(), price.to_string(), timestamp.to_string());
         let (name, user) = (quoted(user_name.as_str()), quoted(user_id.as_str()));
-        rows.write_record([&*id, &*name, &*user, &*price, &*timestamp])?;
+        let details = details.texts().map(Option::unwrap_or_default);
+        let details = details.each_ref().map(|text| quoted(text));
+        let first = [&*id, &*name, &*user, &*price, &*timestamp];
+        rows.write_record(first.into_iter().chain(details.iter().map(|text| &**text)))?;
     }
     Ok(rows.flush()?)
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::log::LogRecord;
-use crate::{Price, Purchase, PurchaseId, Timestamp};
+use crate::{Details, Price, Purchase, PurchaseId, Timestamp};
 
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
@@ -25,13 +25,16 @@ pub(super) fn price(text: &str) -> Price {
 pub(super) fn purchase_of(user: &str, number: u64) -> Purchase {
     let millis = i64::try_from(number).unwrap();
     let cents = price(&format!("{}.{:02}", number / 100, number % 100));
-    Purchase::new(
-        id(number),
-        user.parse().unwrap(),
-        format!("name of {user}").parse().unwrap(),
-        cents,
-        at(millis),
-    )
+    let name = format!("name of {user}").parse().unwrap();
+    let purchase = Purchase::new(id(number), user.parse().unwrap(), name, cents, at(millis));
+    if number % 4 != 1 {
+        return purchase;
+    }
+    let mut details = Details::NONE;
+    details.item = Some("Käffchen \"groß\"".parse().unwrap());
+    details.quantity = Some(2_i32.try_into().unwrap());
+    details.reference = Some(format!("order-{number}").parse().unwrap());
+    purchase.with_details(details)
 }
 
 /// Purchase `number` of one of five users.

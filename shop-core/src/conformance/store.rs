@@ -148,8 +148,10 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
         contradicting(&first),
         Purchase { user_id: "other".parse().unwrap(), ..first.clone() },
         Purchase { user_name: "other".parse().unwrap(), ..first.clone() },
+        first.clone().with_details(Details::NONE),
+        first.clone().with_details(details(r#"{"item":"other","quantity":2,"reference":"order-1"}"#)),
     ];
-    assert_eq!(outcome_codes(&insert(&*store, &others).await), "ccc");
+    assert_eq!(outcome_codes(&insert(&*store, &others).await), "ccccc");
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
     let summary = everything(fixture, &*query).await;
     assert_eq!((summary.count, summary.total_spent), (1, Total::checked_sum([first.price]).unwrap()));

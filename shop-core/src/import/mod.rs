@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::api::RowFormat;
+use crate::domain::Currency;
 use crate::ports::PurchaseSink;
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, options};
 
@@ -42,7 +43,7 @@ const PAUSES: u32 = 9;
 options! {
     /// The import of a file with one purchase per line or row: `username`, `userid`, `price`, and optionally
     /// `timestamp`,
-    /// `id` and `key`. An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A purchase without
+    /// `id`, `key` and [details](crate::Details). An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A purchase without
     /// either gets an id from the number and the content of its line.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Import {
@@ -52,6 +53,8 @@ options! {
         pub from_line: u64 = 1,
         /// How long the store keeps purchases, by their timestamp (default `None`, for ever): older ones are rejected.
         pub retention: Option<Duration> = None,
+        /// The currency of the shop (default none). Purchases without one get it, and those with another one are rejected.
+        pub currency: Option<Currency> = None,
     }
 
     /// The import of a whole file.

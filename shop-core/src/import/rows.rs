@@ -7,19 +7,20 @@ use crate::api::{RowFormat, ends_line};
 use crate::json::Members;
 use crate::retention::AcceptedTimes;
 use crate::{
-    Clock as _, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, SystemClock, Timestamp,
-    Uuid, id_from_key,
+    Clock as _, Details, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, SystemClock,
+    Timestamp, Uuid, id_from_key,
 };
 
 /// The maximum length of a line, in bytes: far more than a purchase has.
 const MAX_LINE: usize = 64 << 10;
 /// The columns of CSV, and the members of an object.
-const COLUMNS: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
+const COLUMNS: [&str; FIRST.len() + Details::MEMBERS.len()] = Details::after(FIRST);
+const FIRST: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
 
 /// The number of a line, and its purchase or what is wrong with it.
 pub(super) type Row = (u64, Result<Purchase, String>);
 /// The values of a row without those that are empty, by [`COLUMNS`].
-type Values = [Option<String>; 6];
+type Values = [Option<String>; COLUMNS.len()];
 
 /// The rows of a file, of which one line is in memory.
 pub(super) struct Rows<R> {
@@ -108,15 +109,21 @@ impl<R: BufRead> Rows<R> {
     /// The purchase of the line.
     fn purchase(&self) -> Result<Purchase, String> {
         let text = self.text.trim_ascii();
-        let [id, key, username, userid, price, timestamp] = match self.import.format {
+        let [id, key, username, userid, price, timestamp, details @ ..] = match self.import.format {
             RowFormat::Csv => self.csv_values()?,
             RowFormat::Ndjson => json_values(text)?,
         };
         let given = |name: &str, value: Option<String>| value.ok_or_else(|| format!("{name} is missing"));
-        let new = NewPurchase::of(given("userid", userid)?)
+        let mut new = NewPurchase::of(given("userid", userid)?)
             .named(given("username", username)?)
             .priced(given("price", price)?)
             .map_err(|error| error.to_string())?;
+        for (member, text) in Details::MEMBERS.into_iter().zip(details) {
+            let set = text.map(|text| new.details.set(member, &text)).transpose();
+            set.map_err(|error| error.to_string())?;
+        }
+        let adopted = new.details.adopt_currency(self.import.currency.as_ref());
+        adopted.map_err(|reason| format!("currency {reason}"))?;
         let now = SystemClock.now();
         let times = AcceptedTimes::new(now, self.import.retention);
         let time = timestamp.map(|text| {
@@ -137,7 +144,8 @@ impl<R: BufRead> Rows<R> {
                 from_key(&format!("import/{}/{content}", self.line))?
             }
         };
-        Ok(Purchase::new(id, new.user_id, new.user_name, new.price, time.transpose()?.unwrap_or(now)))
+        let time = time.transpose()?.unwrap_or(now);
+        Ok(Purchase::new(id, new.user_id, new.user_name, new.price, time).with_details(new.details))
     }
 
     fn csv_values(&self) -> Result<Values, String> {
@@ -147,8 +155,8 @@ impl<R: BufRead> Rows<R> {
         }
         let mut values = Values::default();
         for (column, value) in self.columns.iter().zip(&row).filter(|(_, value)| !value.is_empty()) {
-            let is_name = ["username", "userid"].contains(&COLUMNS[*column]);
-            values[*column] = Some(if is_name { RowFormat::unquote(value) } else { value.to_owned() });
+            let is_text = !["id", "key", "price", "timestamp"].contains(&COLUMNS[*column]);
+            values[*column] = Some(if is_text { RowFormat::unquote(value) } else { value.to_owned() });
         }
         Ok(values)
     }
@@ -193,7 +201,10 @@ fn json_values(text: &[u8]) -> Result<Values, String> {
         values[index] = match (member.text(), name) {
             (Some(text), _) => Some(text.into_owned()),
             (None, "price") => Some(member.as_json().to_owned()),
-            (None, name) => return Err(format!("{name} must be text")),
+            (None, name) => match Details::text_of(name, &member) {
+                Some(number) => Some(number.into_owned()),
+                None => return Err(format!("{name} must be text")),
+            },
         };
     }
     Ok(values)

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use shop_core::domain::Currency;
 use shop_core::json::RawScalar;
 use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
-    ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId, RequestContext,
+    Details, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId, RequestContext,
     Timestamp, UserId, UserName,
 };
 
@@ -25,20 +26,30 @@ use crate::service::{Purchases, ServiceKind};
 const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
 /// The members of a purchase, in the order of error reports.
-const MEMBERS: [&str; 4] = ["username", "userid", "price", "timestamp"];
+const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
+    Details::after(["username", "userid", "price", "timestamp"]);
 
 /// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
 /// The members of a purchase of a batch.
-const LINE_MEMBERS: [&str; 6] = ["key", "id", "username", "userid", "price", "timestamp"];
+const LINE_MEMBERS: [&str; 6 + Details::MEMBERS.len()] =
+    Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
 
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
-/// The times that a client may give.
-pub(crate) fn accepted_times(purchases: &Purchases) -> AcceptedTimes {
-    AcceptedTimes::new(purchases.clock.now(), purchases.options.purchase_retention)
+/// What a client may give.
+pub(crate) struct Accepted<'a> {
+    times: AcceptedTimes,
+    /// The one that purchases have.
+    currency: Option<&'a Currency>,
+}
+
+pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
+    let options = &purchases.options;
+    let times = AcceptedTimes::new(purchases.clock.now(), options.purchase_retention);
+    Accepted { times, currency: options.currency.as_ref() }
 }
 
 /// Reads the purchase in `body`.
@@ -57,7 +68,7 @@ pub(crate) fn read(
         ServiceKind::Management if !dialect.is_strict => Timestamps::Lenient,
         _ => dialect.timestamps,
     };
-    let rules = (dialect, timestamps, &accepted_times(purchases));
+    let rules = (dialect, timestamps, &accepted(purchases));
     let mut purchase = if dialect.is_strict {
         let body = Body::parse(body, MEMBERS)?;
         let user_id = body.members.get("userid");
@@ -78,7 +89,7 @@ pub(crate) fn read(
 
 /// Reads one purchase of a batch: its key is a member. Management keeps its `id`; elsewhere that is a key, which must be
 /// an id for every user.
-pub(crate) fn read_line(line: &[u8], times: &AcceptedTimes, kind: ServiceKind) -> HttpResult<InBatch> {
+pub(crate) fn read_line(line: &[u8], accepted: &Accepted<'_>, kind: ServiceKind) -> HttpResult<InBatch> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -107,7 +118,7 @@ pub(crate) fn read_line(line: &[u8], times: &AcceptedTimes, kind: ServiceKind) -
         _ => {}
     }
     let user_id = body.members.get("userid");
-    let mut purchase = validated(body, user_id, (&V1, V1.timestamps, times))?;
+    let mut purchase = validated(body, user_id, (&V1, V1.timestamps, accepted))?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -117,11 +128,11 @@ fn empty_body() -> HttpError {
 }
 
 /// The purchase in `body`, without a key, unless it has errors already. `timestamps` says how the client's timestamp is
-/// treated, which must be in `times`.
+/// treated.
 fn validated<const N: usize>(
     mut body: Body<'_, N>,
     user_id: Option<RawScalar<'_>>,
-    (dialect, timestamps, times): (&Dialect, Timestamps, &AcceptedTimes),
+    (dialect, timestamps, accepted): (&Dialect, Timestamps, &Accepted<'_>),
 ) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let user_name = body.members.get("username").filter(is_given);
@@ -130,12 +141,32 @@ fn validated<const N: usize>(
     let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
     let price = body.read("price", |value| price(value, dialect));
     let time = body.members.get("timestamp").filter(|value| !value.is_null());
-    let time = time
-        .map(|value| body.read_value("timestamp", Some(value), |value| timestamp(value, timestamps, times)));
+    let time = time.map(|value| {
+        body.read_value("timestamp", Some(value), |value| timestamp(value, timestamps, &accepted.times))
+    });
+    let details = details(&mut body, accepted.currency);
     let ((user_id, user_name), price) = body.finish(user_id.zip(user_name).zip(price))?;
     let mut purchase = NewPurchase::new(user_id, user_name, price);
     purchase.timestamp = time.flatten().flatten();
-    Ok(purchase)
+    Ok(purchase.with_details(details))
+}
+
+/// The details. Bodies of replaced systems have none.
+fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) -> Details {
+    let mut details = Details::default();
+    for member in Details::MEMBERS {
+        let Some(value) = body.members.get(member).filter(|value| !value.is_null()) else { continue };
+        body.read_value(member, Some(value), |value| {
+            let text = Details::text_of(member, &value);
+            let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+            strict::check_visible(&text)?;
+            details.set(member, &text).map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
+        });
+    }
+    if let Err(reason) = details.adopt_currency(currency) {
+        body.note("currency", Kind::Value, format!("currency {reason}"), String::new());
+    }
+    details
 }
 
 /// An id or a name.

@@ -13,10 +13,15 @@ pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Resu
     let line = text(value, false)?;
     // All of these follow the rules of user names.
     let visible: UserName = text(value, false)?;
-    if !visible.as_str().is_ascii() && visible.as_str().chars().any(is_invisible) {
-        return Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()));
+    check_visible(visible.as_str()).map(|()| line)
+}
+
+/// Refuses what hides in a text, or changes its direction.
+pub(crate) fn check_visible(text: &str) -> Result<(), (Kind, String)> {
+    if text.is_ascii() || !text.chars().any(is_invisible) {
+        return Ok(());
     }
-    Ok(line)
+    Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()))
 }
 
 /// Whether a character hides in a text, or changes its direction. Joiners and variation selectors do not: words and

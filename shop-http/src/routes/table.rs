@@ -91,7 +91,7 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
     let batch = if is_refused { "" } else { "Buys many, with a result for each: a JSON array or NDJSON" };
     let mut all = vec![
         to.read((V1, "/v1/purchases", Read), "A page of purchases, or a file: userid or username, from, to, order, limit, cursor, wait_for, wait", v1_purchases::list)
-            .and(to.plain((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp", buy::post)),
+            .and(to.plain((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp, item, quantity, currency and reference", buy::post)),
         to.plain((V1, "/v1/purchases:batch", Batch), batch, batch::post),
         to.read((V1, "/v1/purchases/events", Stream), "Purchases as they become visible, as server-sent events: userid or username", events::get),
         to.read((V1, "/v1/purchases/{id}", Read), "One purchase", v1_purchases::get),

@@ -11,6 +11,7 @@ mod browsers;
 mod buying;
 mod connections;
 mod dead_letters;
+mod details;
 mod dialects;
 mod document;
 mod entities;

@@ -108,17 +108,18 @@ async fn only_management_finds_names_by_their_beginning() {
 async fn all_errors_of_a_body_are_reported_with_pointers() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
-        let body = r#"{"username":" ","userId":"u1","price":"much","timestamp":"yesterday","currency":"EUR","a/b~c d":1,
-            "currency":"USD","":1}"#;
+        let body = r#"{"username":" ","userId":"u1","price":"much","timestamp":"yesterday","colour":"red","a/b~c d":1,
+            "colour":"blue","":1}"#;
         let response = post(service, "/v1/purchases", body).await;
         response.has(422, &json!({"field": "username"}));
         let places = response.places();
         assert_eq!(places[..5], ["#/username", "#/userid", "#/price", "#/timestamp", "#/userId"]);
-        assert_eq!(places[5..], ["#/currency", "#/a~1b~0c%20d", "#/"]);
+        assert_eq!(places[5..], ["#/colour", "#/a~1b~0c%20d", "#/"]);
         let texts = texts(&response);
         assert_eq!(texts[1], "userid is missing");
         assert_eq!(texts[4], "userId is unknown here: use userid");
-        assert_eq!(texts[5], "currency is unknown here: there are username, userid, price, timestamp");
+        let known = "username, userid, price, timestamp, item, quantity, currency, reference";
+        assert_eq!(texts[5], format!("colour is unknown here: there are {known}"));
     }
     assert_eq!((shop.published().await, shop.store.all().len()), (0, 0));
     // Clients of the replaced systems may send other members.

@@ -11,11 +11,11 @@ test("quoted values have commas and quotes", () => {
 
 test("a file of the export is read, with a byte order mark and CRLF", () => {
   const id = "0190163d-8694-739b-aea5-966c26f8ad91";
-  const text = `\uFEFFid,username,userid,price,timestamp\r\n${id},'=ada,u1,29.99,2026-03-01T09:00:00.250Z\r\n\r\n507f1f77bcf86cd799439011,"o, '-x",u2,1,2026-03-01T09:00:00Z\r\n`;
+  const text = `\uFEFFid,username,userid,price,timestamp,item,quantity,currency,reference\r\n${id},'=ada,u1,29.99,2026-03-01T09:00:00.250Z,'=tea,2,,order-7\r\n\r\n507f1f77bcf86cd799439011,"o, '-x",u2,1,2026-03-01T09:00:00Z,,,,\r\n`;
   const { head, lines } = readCsv(text);
-  assert.equal(head, "id,username,userid,price,timestamp");
+  assert.equal(head, "id,username,userid,price,timestamp,item,quantity,currency,reference");
   assert.deepEqual(lines.map(({ number, purchase, problem }) => [number, purchase, problem]), [
-    [2, { id, username: "=ada", userid: "u1", price: "29.99", timestamp: "2026-03-01T09:00:00.250Z" }, undefined],
+    [2, { id, username: "=ada", userid: "u1", price: "29.99", timestamp: "2026-03-01T09:00:00.250Z", item: "=tea", quantity: "2", reference: "order-7" }, undefined],
     [4, { id: "507f1f77bcf86cd799439011", username: "o, '-x", userid: "u2", price: "1", timestamp: "2026-03-01T09:00:00Z" }, undefined],
   ]);
 });
@@ -44,7 +44,7 @@ test("problems are those of their lines", () => {
   ]);
   assert.deepEqual(problems("username,userid,price,id,key", "ada,u1,1,a,b"), ["It has an id and a key. Leave one of them."]);
   assert.equal(readCsv("userid,username").problem, "The column price is missing in the first line.");
-  assert.ok(readCsv("userid,username,price,currency").problem.startsWith('The column "currency" is unknown.'));
+  assert.ok(readCsv("userid,username,price,colour").problem.startsWith('The column "colour" is unknown.'));
 });
 
 test("a line ends with LF, CR LF or CR, and a column is there once", () => {

@@ -238,6 +238,11 @@ SHOP_ORDER_USER_WAIT: {{ .orderUserWaitMs | int64 }}ms
 SHOP_PURCHASE_RETENTION: {{ . | quote }}
 {{- end }}
 {{- end }}
+{{- with $root.Values.settings.currency }}
+{{- if include "shop.has" (list $root $service "purchases") }}
+SHOP_CURRENCY: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
 {{- with $root.Values.settings.logRetention }}

@@ -129,9 +129,9 @@ fn read(
     users: &mut Users,
 ) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
     let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
-    let times = request::purchase::accepted_times(purchases);
+    let accepts = request::purchase::accepted(purchases);
     for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, &times, purchases.kind);
+        let purchase = request::purchase::read_line(text, &accepts, purchases.kind);
         let allowed = purchase.and_then(|purchase| {
             let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
