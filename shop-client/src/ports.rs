@@ -181,12 +181,17 @@ impl IngestPositions for ShopClient {
     }
 }
 
-/// The query parameter for `selector`. A service rejects a request without one.
-pub(crate) fn selection(selector: &Selector) -> Option<(&'static str, String)> {
-    match selector {
-        Selector::User(id) => Some(("userid", id.to_string())),
-        Selector::Name(name) => Some(("username", name.to_string())),
-        Selector::All => Some(("everyone", "true".to_owned())),
-        _ => None,
-    }
+/// The query parameters for `selector`. A service rejects a request without one.
+pub(crate) fn selection(selector: &Selector) -> Vec<(&'static str, String)> {
+    let (first, second) = match selector {
+        Selector::User(id) => (Some(("userid", id.to_string())), None),
+        Selector::Name(name) => (Some(("username", name.to_string())), None),
+        Selector::Reference(reference, user) => {
+            let user = user.as_ref().map(|user| ("userid", user.to_string()));
+            (Some(("reference", reference.to_string())), user)
+        }
+        Selector::All => (Some(("everyone", "true".to_owned())), None),
+        _ => (None, None),
+    };
+    first.into_iter().chain(second).collect()
 }

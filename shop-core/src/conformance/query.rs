@@ -16,7 +16,7 @@ use crate::ports::{
 };
 use crate::{ErrorKind, Purchase, Timestamp, Total};
 
-pub use super::query_names::names_are_ordered_by_their_bytes;
+pub use super::query_names::{a_reference_selects_its_purchases_only, names_are_ordered_by_their_bytes};
 
 pub(super) async fn fill(store: &dyn PurchaseStore, purchases: &[Purchase]) {
     let outcomes = soon("insert", store.insert(purchases.into())).await.expect("insert");
@@ -40,7 +40,7 @@ fn name(text: &str) -> Selector {
 }
 
 /// All items of a listing, in pages of at most `count`, with the size of each page.
-async fn listed(
+pub(super) async fn listed(
     query: &dyn PurchaseQuery,
     selector: &Selector,
     order: ListOrder,

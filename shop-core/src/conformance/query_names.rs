@@ -1,9 +1,10 @@
-//! The test of [`PurchaseQuery::next_name`](crate::ports::PurchaseQuery::next_name).
+//! The tests of [`PurchaseQuery`](crate::ports::PurchaseQuery) by names and by references.
 
 use super::StoreFixture;
 use super::fixture::soon;
-use super::query::fill;
+use super::query::{fill, listed};
 use super::sample::purchase_of;
+use crate::ports::{ListOrder, Period, Selector, TimeRange, TotalsRequest};
 use crate::{ErrorKind, Purchase};
 
 /// Each step leads to the least name that is not less than a text, in the order of bytes.
@@ -35,5 +36,35 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
     assert_eq!(found, names);
     for (from, name) in [("ada", Some("ada")), ("Adb", Some("Zoe")), ("adaa", Some("adz")), ("😁", None)] {
         assert_eq!(next(from).await.expect("next_name").as_deref(), name, "{from}");
+    }
+}
+
+/// A reference selects the purchases with exactly this text, of one user or of all.
+pub async fn a_reference_selects_its_purchases_only(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let references = ["order-7", "ORDER-7", "order-70"];
+    let make = |(number, reference): (u64, &str)| {
+        let mut purchase = purchase_of(["a", "b"][usize::from(number.is_multiple_of(2))], number);
+        purchase.details.reference = Some(reference.parse().unwrap());
+        purchase
+    };
+    let mut all: Vec<_> = (0..30).zip(references.into_iter().cycle()).map(make).collect();
+    all.push(purchase_of("a", 32));
+    fill(&*store, &all).await;
+    let user = |user: &str| Some(user.parse().unwrap());
+    for (reference, user) in
+        [("order-7", None), ("order-7", user("b")), ("order-7", user("c")), ("order", None)]
+    {
+        let selector = Selector::Reference(reference.parse().unwrap(), user);
+        let mut expected = all.clone();
+        expected.retain(|purchase| selector.matches(purchase));
+        expected.reverse();
+        let (found, _) = listed(&*query, &selector, ListOrder::NewestFirst, 3).await;
+        assert_eq!(found, expected, "{selector:?}");
+        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        assert_eq!(summary.count, expected.len() as u64, "{selector:?}");
+        let per_hour = TotalsRequest::of(TimeRange::ALL, Period::Hour);
+        let totals = soon("totals", query.totals(&selector, &per_hour)).await.expect("totals");
+        assert_eq!(totals.iter().map(|hour| hour.summary.count).sum::<u64>(), summary.count, "{selector:?}");
     }
 }

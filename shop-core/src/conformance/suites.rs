@@ -111,6 +111,7 @@ macro_rules! store_suite {
             );
             $crate::conformance_cases!(query, fixture = ($($fixture)+), query, (&fixture);
                 a_selector_matches_its_purchases_only,
+                a_reference_selects_its_purchases_only,
                 all_purchases_are_listed_or_unsupported,
                 pages_are_ordered_both_ways,
                 extreme_timestamps_are_ordered,

@@ -50,9 +50,14 @@ pub(super) struct Registered {
     pub(super) recent_from: Offsets,
 }
 
-fn selectors(purchase: &Purchase) -> [Selector; 3] {
-    let Purchase { user_id, user_name, .. } = purchase;
-    [Selector::User(user_id.clone()), Selector::Name(user_name.clone()), Selector::All]
+fn selectors(purchase: &Purchase) -> Vec<Selector> {
+    let user = || purchase.user_id.clone();
+    let mut selectors =
+        vec![Selector::User(user()), Selector::Name(purchase.user_name.clone()), Selector::All];
+    if let Some(reference) = &purchase.details.reference {
+        selectors.extend([None, Some(user())].map(|user| Selector::Reference(reference.clone(), user)));
+    }
+    selectors
 }
 
 impl Hub {

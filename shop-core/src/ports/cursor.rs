@@ -121,6 +121,7 @@ const fn kind(selector: &Selector) -> u8 {
         Selector::User(_) => 1,
         Selector::Name(_) => 2,
         Selector::All => 3,
+        Selector::Reference(..) => 4,
     }
 }
 
@@ -136,9 +137,13 @@ fn digest(selector: &Selector, range: TimeRange) -> [u8; 16] {
     let text = match selector {
         Selector::User(id) => id.as_str(),
         Selector::Name(name) => name.as_str(),
+        Selector::Reference(reference, _) => reference.as_str(),
         Selector::All => "",
     };
-    let of_text = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+    let mut of_text = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+    if let Selector::Reference(_, Some(user)) = selector {
+        of_text = Uuid::new_v5(&of_text, user.as_str().as_bytes());
+    }
     if range == TimeRange::ALL {
         return *of_text.as_bytes();
     }

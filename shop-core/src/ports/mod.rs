@@ -29,6 +29,8 @@ pub use ext::PurchaseQueryExt;
 pub use idempotent::{IdSource, IdempotentSink};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
+#[doc(hidden)]
+pub use query::added_up;
 pub use query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary};
 pub use range::TimeRange;
 pub(crate) use scan::retried;

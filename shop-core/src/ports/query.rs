@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Bucket, Cursor, ScanBatch, TimeRange, Totals, TotalsRequest};
+use crate::domain::Reference;
 use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
@@ -33,7 +34,8 @@ use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, User
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A page contains purchases of its selector only (`query::a_selector_matches_its_purchases_only`).
+/// - A page contains purchases of its selector only (`query::a_selector_matches_its_purchases_only`), and a reference
+///   those with exactly its text (`query::a_reference_selects_its_purchases_only`).
 /// - [`Selector::All`] is supported, or denied by all calls (`query::all_purchases_are_listed_or_unsupported`).
 /// - Pages are ordered by time, then by id, newest or oldest first (`query::pages_are_ordered_both_ways`), for all
 ///   timestamps (`query::extreme_timestamps_are_ordered`).
@@ -90,18 +92,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         if *request == TotalsRequest::default() {
             return Ok(Bucket::of_everything(self.summary(selector).await?));
         }
-        let mut totals = Totals::new(*request);
-        let mut page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
-        loop {
-            let found = self.page(selector, &page).await?;
-            for purchase in &found.items {
-                totals.add(purchase.timestamp, purchase.price)?;
-            }
-            match found.next_cursor(&page)? {
-                Some(next) => page = page.with_cursor(next),
-                None => return Ok(totals.into_buckets()),
-            }
-        }
+        added_up(self, selector, request).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -179,6 +170,30 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     async fn check_reads(&self) -> Result<()>;
 }
 
+/// The totals of all pages of `query`.
+///
+/// # Errors
+/// As [`PurchaseQuery::totals`].
+#[doc(hidden)]
+pub async fn added_up(
+    query: &(impl PurchaseQuery + ?Sized),
+    selector: &Selector,
+    request: &TotalsRequest,
+) -> Result<Vec<Bucket>> {
+    let mut totals = Totals::new(*request);
+    let mut page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
+    loop {
+        let found = query.page(selector, &page).await?;
+        for purchase in &found.items {
+            totals.add(purchase.timestamp, purchase.price)?;
+        }
+        match found.next_cursor(&page)? {
+            Some(next) => page = page.with_cursor(next),
+            None => return Ok(totals.into_buckets()),
+        }
+    }
+}
+
 /// The bounds of the pauses between two polls: an awaited purchase usually is stored soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
@@ -244,6 +259,8 @@ pub enum Selector {
     User(UserId),
     /// Purchases of all users with this name.
     Name(UserName),
+    /// Purchases with this reference, of the user with this id or of all.
+    Reference(Reference, Option<UserId>),
     /// All purchases. Denied by a facing service.
     All,
 }
@@ -255,6 +272,10 @@ impl Selector {
         match self {
             Self::User(id) => purchase.user_id == *id,
             Self::Name(name) => purchase.user_name == *name,
+            Self::Reference(reference, user) => {
+                purchase.details.reference.as_ref() == Some(reference)
+                    && user.as_ref().is_none_or(|user| purchase.user_id == *user)
+            }
             Self::All => true,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Shop;
+use crate::domain::Reference;
 use crate::feed::{FeedCursor, FeedItem};
 use crate::ports::{
     Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents, PurchaseQuery,
@@ -52,6 +53,33 @@ impl UserPurchases {
         let (query, events) = (shop.query(), shop.events.clone());
         let (order, range, wait_timeout) = (ListOrder::NewestFirst, TimeRange::ALL, DEFAULT_WAIT);
         Self { query, events, selector, order, range, page_size: None, awaited: None, wait_timeout }
+    }
+
+    /// Selects the purchases with this reference alone: those of the user, or after
+    /// [`all_users`](crate::Shop::all_users) of all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// # let shop = shop_core::Shop::in_memory();
+    /// let paid = shop.all_users().with_reference("order-7").summary().await?;
+    /// println!("{} for order 7", paid.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_reference(mut self, reference: impl IntoValid<Reference>) -> Self {
+        self.selector = self.selector.and_then(|selector| {
+            let user = match selector {
+                Selector::User(user) => Some(user),
+                Selector::Reference(_, user) => user,
+                Selector::All => None,
+                Selector::Name(_) => {
+                    return Err(Invalid::malformed("the reference", "cannot be combined with a user name"));
+                }
+            };
+            Ok(Selector::Reference(reference.into_valid()?, user))
+        });
+        self
     }
 
     /// Lists the oldest purchases first.

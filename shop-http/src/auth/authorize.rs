@@ -148,7 +148,9 @@ impl Action<'_> {
     #[must_use]
     pub const fn user_id(&self) -> Option<&UserId> {
         match *self {
-            Self::Buy(id) | Self::ReadPurchases(Selector::User(id)) => Some(id),
+            Self::Buy(id) | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => {
+                Some(id)
+            }
             _ => None,
         }
     }
@@ -299,7 +301,10 @@ pub(crate) struct Audited {
 fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
     Some(match action {
         Action::Buy(user) => ("buy", Some(user.to_string()), true),
-        Action::ReadPurchases(Selector::User(user)) => ("read_purchases", Some(user.to_string()), false),
+        Action::ReadPurchases(Selector::User(user) | Selector::Reference(_, Some(user))) => {
+            ("read_purchases", Some(user.to_string()), false)
+        }
+        Action::ReadPurchases(Selector::Reference(_, None)) => ("read_purchases_by_reference", None, false),
         // A name is personal data, and not an id.
         Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", None, false),
         Action::ReadPurchases(_) => ("read_all_purchases", None, false),

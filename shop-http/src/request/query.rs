@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use shop_core::domain::Reference;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
@@ -45,15 +46,27 @@ impl Query {
     /// The parameters of a listing outside of `/v1`.
     pub(crate) const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
     /// The parameters of a listing.
-    pub(crate) const LISTING: &[&str] =
-        &["userid", "username", "everyone", "from", "to", "order", "limit", "cursor", "wait_for", "wait"];
+    pub(crate) const LISTING: &[&str] = &[
+        "userid",
+        "username",
+        "everyone",
+        "reference",
+        "from",
+        "to",
+        "order",
+        "limit",
+        "cursor",
+        "wait_for",
+        "wait",
+    ];
     /// The parameters of a summary.
-    pub(crate) const SUMMARY: &[&str] = &["userid", "username", "everyone", "from", "to", "wait_for", "wait"];
+    pub(crate) const SUMMARY: &[&str] =
+        &["userid", "username", "everyone", "reference", "from", "to", "wait_for", "wait"];
     /// The parameters of totals.
     pub(crate) const TOTALS: &[&str] =
-        &["userid", "username", "everyone", "from", "to", "per", "zone", "wait_for", "wait"];
+        &["userid", "username", "everyone", "reference", "from", "to", "per", "zone", "wait_for", "wait"];
     /// The parameters of events.
-    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone", "lastEventId"];
+    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone", "reference", "lastEventId"];
     /// The parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of a search for user names.
@@ -179,8 +192,22 @@ impl Query {
         Some(id.map(|id| (id, time)))
     }
 
-    /// The selected purchases. Exactly one of the three parameters must be given.
+    /// The selected purchases: of exactly one of three parameters, or with a reference, which may be of one user.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
+        let reference =
+            self.read("reference", |text| text.parse::<Reference>().map_err(|error| error.reason()));
+        let Some(reference) = reference? else { return self.of_users() };
+        let of_all = ["userid", "username", "everyone"].iter().all(|name| self.get(name).is_none());
+        let user = if of_all { Selector::All } else { self.of_users()? };
+        self.note(match user {
+            Selector::User(user) => Ok(Selector::Reference(reference, Some(user))),
+            Selector::All => Ok(Selector::Reference(reference, None)),
+            _ => Err(invalid_parameter("reference", "and username exclude each other: give one of them")),
+        })
+    }
+
+    /// Those of exactly one of three parameters.
+    fn of_users(&mut self) -> Option<Selector> {
         let given = ["userid", "username", "everyone"].into_iter().filter(|name| self.get(name).is_some());
         let problem = match &given.collect::<Vec<_>>()[..] {
             [_] => None,

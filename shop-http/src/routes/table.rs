@@ -90,13 +90,13 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
     let is_refused = is_management && service.listener == Public;
     let batch = if is_refused { "" } else { "Buys many, with a result for each: a JSON array or NDJSON" };
     let mut all = vec![
-        to.read((V1, "/v1/purchases", Read), "A page of purchases, or a file: userid or username, from, to, order, limit, cursor, wait_for, wait", v1_purchases::list)
+        to.read((V1, "/v1/purchases", Read), "A page of purchases, or a file: userid, username or reference, from, to, order, limit, cursor, wait_for, wait", v1_purchases::list)
             .and(to.plain((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp, item, quantity, currency and reference", buy::post)),
         to.plain((V1, "/v1/purchases:batch", Batch), batch, batch::post),
-        to.read((V1, "/v1/purchases/events", Stream), "Purchases as they become visible, as server-sent events: userid or username", events::get),
+        to.read((V1, "/v1/purchases/events", Stream), "Purchases as they become visible, as server-sent events: userid, username or reference", events::get),
         to.read((V1, "/v1/purchases/{id}", Read), "One purchase", v1_purchases::get),
-        to.read((V1, "/v1/summary", Read), "The number of a user's purchases and their sum: userid or username, from, to", v1_purchases::summary),
-        to.read((V1, "/v1/totals", Read), "The same per hour, day or month: userid or username, from, to, per, zone", v1_purchases::totals),
+        to.read((V1, "/v1/summary", Read), "The number of a user's purchases and their sum: userid, username or reference, from, to", v1_purchases::summary),
+        to.read((V1, "/v1/totals", Read), "The same per hour, day or month: userid, username or reference, from, to, per, zone", v1_purchases::totals),
     ];
     // Facing follows management, and no service follows facing. Only management lists all users' purchases.
     if is_management {

@@ -1,5 +1,6 @@
 //! The sink of a service, with time-outs, measurements and a cache of each user's last purchase.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +149,9 @@ impl LastPurchases {
         for (purchase, receipt) in purchases {
             let offset = receipt.position.as_ref().map(|position| position.offset);
             let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
-            for selector in [Selector::User(user), Selector::Name(name)] {
+            let reference = purchase.details.reference.clone();
+            let reference = reference.map(|reference| Selector::Reference(reference, None));
+            for selector in [Selector::User(user), Selector::Name(name)].into_iter().chain(reference) {
                 if last.peek(&selector).is_none_or(|(_, known)| *known <= offset) {
                     last.put(selector, (purchase.id, offset));
                 }
@@ -156,17 +159,24 @@ impl LastPurchases {
         }
     }
 
-    /// The last of the selected purchases.
+    /// The last of the selected purchases. One with a reference, of any user, may be later than those of one.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
-        self.0.lock().get(selector).map(|(id, _)| *id)
+        self.0.lock().get(&*of_any_user(selector)).map(|(id, _)| *id)
     }
 
     /// Forgets a purchase: listings do not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
-        let mut last = self.0.lock();
-        if last.peek(selector).is_some_and(|(last, _)| *last == id) {
-            last.pop(selector);
+        let (mut last, selector) = (self.0.lock(), of_any_user(selector));
+        if last.peek(&*selector).is_some_and(|(last, _)| *last == id) {
+            last.pop(&*selector);
         }
+    }
+}
+
+fn of_any_user(selector: &Selector) -> Cow<'_, Selector> {
+    match selector {
+        Selector::Reference(reference, Some(_)) => Cow::Owned(Selector::Reference(reference.clone(), None)),
+        _ => Cow::Borrowed(selector),
     }
 }
 

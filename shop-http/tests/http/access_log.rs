@@ -152,6 +152,7 @@ async fn writes_and_reads_of_others_are_audited() {
         (any, "GET /v1/purchases?userid=u2", "", Some(("read_purchases", Some("u2"), true))),
         (any, "GET /getAllUserBuys/u2", "", Some(("read_purchases", Some("u2"), true))),
         (any, "GET /v1/summary?username=x", "", Some(("read_purchases_by_name", None, true))),
+        (any, "GET /v1/summary?reference=x", "", Some(("read_purchases_by_reference", None, true))),
         (own, &by_id, "", Some(("read_purchases", Some("u2"), false))),
         (own, "GET /v1/users/7", "", Some(("read_user", Some("7"), false))),
         (any, "POST /v1/users", user, Some(("register_user", None, true))),

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::TryStreamExt as _;
+use serde_json::json;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
 use shop_core::log::{Batch, LogAdmin as _};
@@ -11,7 +12,7 @@ use shop_core::memory::InMemoryLog;
 use shop_core::record::decode;
 use shop_http::HttpOptions;
 
-use crate::shop::{Shop, TestResponse, post, request, send};
+use crate::shop::{Shop, TestResponse, get, post, request, send};
 
 /// Buys with these members besides the required ones.
 async fn buy(service: &Router, path: &str, details: &str) -> TestResponse {
@@ -20,11 +21,14 @@ async fn buy(service: &Router, path: &str, details: &str) -> TestResponse {
 }
 
 #[tokio::test]
-async fn members_are_exported_and_imported() {
+async fn members_are_found_by_reference_exported_and_imported() {
     let shop = Shop::new();
     let tea = r#","item":"=tea, \"hot\"","quantity":"2","reference":"'order-7""#;
     for details in [tea, r#","quantity":3,"reference":"order-8","item":null"#, ""] {
         assert_eq!(buy(&shop.management, "/v1/purchases", details).await.status, 201);
+    }
+    for (query, count) in [("userid=u1", 3), ("reference='order-7&userid=u1", 1), ("reference=order", 0)] {
+        get(&shop.management, &format!("/v1/summary?{query}")).await.has(200, &json!({"count": count}));
     }
     for (format, accept) in [(RowFormat::Csv, "text/csv"), (RowFormat::Ndjson, "application/x-ndjson")] {
         let export =

@@ -259,7 +259,7 @@ async fn a_collection_that_was_dropped_has_its_indexes_again() {
     let collection = fixture.mongo().connection.collection.clone();
     let _indexes = ListingIndexes::new(collection.clone(), Duration::from_millis(10));
     collection.drop().await.unwrap();
-    while collection.list_index_names().await.unwrap_or_default().len() < 4 {
+    while collection.list_index_names().await.unwrap_or_default().len() < 5 {
         tokio::task::yield_now().await;
     }
 }

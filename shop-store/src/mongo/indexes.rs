@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind as Driver;
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::document::REFERENCE;
 use super::error::from_driver;
 use crate::retries::pauses;
 
 /// How often the indexes are created again: a collection that was dropped is created by the next insert, without them.
 pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Creates the three listing indexes, with retries until it is dropped.
+/// Creates the four listing indexes, with retries until it is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
     /// Cancelled when the indexes exist or were rejected.
@@ -28,8 +29,8 @@ impl ListingIndexes {
         let (stopped, done) = (CancellationToken::new(), CancellationToken::new());
         let (until_done, until_dropped) = (done.clone().drop_guard(), stopped.clone().drop_guard());
         tokio::spawn(async move {
-            // The last one is for the listing of all purchases.
-            let mut wanted = vec![Some("userid"), Some("username"), None];
+            // The one without a field is for the listing of all purchases.
+            let mut wanted = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
             let mut until_done = Some(until_done);
             while !wanted.is_empty() && !stopped.is_cancelled() {
                 for field in std::mem::take(&mut wanted) {
@@ -49,8 +50,8 @@ impl ListingIndexes {
 }
 
 /// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`, `IndexKeySpecsConflict`,
-/// `CommandNotSupportedOnView`, and the code of Atlas for Unauthorized.
-const PERMANENT: [i32; 6] = [13, 67, 85, 86, 166, 8000];
+/// `CommandNotSupportedOnView`, those of servers without partial indexes, and the code of Atlas for Unauthorized.
+const PERMANENT: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
 
 /// Returns whether the server has not rejected the index.
 async fn create_index(
@@ -61,8 +62,10 @@ async fn create_index(
     let fields = field.into_iter().chain(["timestamp", "_id"]);
     let keys: Document = fields.clone().map(|field| (field.to_owned(), Bson::Int32(1))).collect();
     let name = fields.map(|field| format!("{field}_1")).collect::<Vec<_>>().join("_");
-    let index =
-        IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.clone()).build()).build();
+    let mut options = IndexOptions::builder().name(name.clone()).build();
+    options.partial_filter_expression =
+        (field == Some(REFERENCE)).then(|| doc! { REFERENCE: { "$exists": true } });
+    let index = IndexModel::builder().keys(keys).options(options).build();
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled: a call to the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {

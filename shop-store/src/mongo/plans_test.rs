@@ -23,7 +23,8 @@ fn purchases(has_one_time: bool) -> Vec<Purchase> {
     let purchase = |number| {
         let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
         let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
-        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap().with_timestamp(time);
+        let new = NewPurchase::of(user).named(name).reference(format!("r{}", number % USERS));
+        let new = new.priced("1.5").unwrap().with_timestamp(time);
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
@@ -103,7 +104,10 @@ async fn queries_examine_only_matching_documents() {
         store.insert(purchases.into()).await.unwrap();
         let mut commands = pages(&store, &Selector::All).await;
         commands.extend([&*middle, scan::OBJECT_IDS].map(|from| slice(&store, from)));
-        for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
+        let reference = Selector::Reference("r3".parse().unwrap(), None);
+        for selector in
+            [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap()), reference]
+        {
             commands.push(sum(&store, &selector));
             commands.extend(pages(&store, &selector).await);
         }

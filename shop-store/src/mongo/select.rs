@@ -268,7 +268,14 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),
         Selector::Name(name) => ("username", name.as_str()),
-        _ => return Document::new(),
+        Selector::Reference(reference, user) => {
+            let mut filter = doc! { document::REFERENCE: reference.as_str() };
+            filter.extend(user.iter().map(|user| ("userid".to_owned(), user.as_str().into())));
+            return filter;
+        }
+        Selector::All => return Document::new(),
+        // None, as long as this store does not know it.
+        _ => return doc! { "_id": { "$exists": false } },
     };
     let integer = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Bson::Int64);
     let double = || text.parse::<f64>().ok().filter(|number| number.to_string() == text).map(Bson::Double);

@@ -19,7 +19,8 @@ fn purchases() -> Vec<Purchase> {
     let purchase = |number: i64| {
         let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
         let at = Timestamp::from_millis(START + number * 1_000).unwrap();
-        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap().with_timestamp(at);
+        let new = NewPurchase::of(user).named(name).reference(format!("r{}", number % USERS));
+        let new = new.priced("1.5").unwrap().with_timestamp(at);
         new.into_purchase(at, || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
@@ -77,9 +78,13 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     let by_user = Selector::User("u3".parse().unwrap());
 
     let mut statements = Vec::new();
-    for (selector, index) in
-        [(&by_user, "purchases_by_user"), (&name, "purchases_by_name"), (&Selector::All, "purchases_by_time")]
-    {
+    let reference = Selector::Reference("r3".parse().unwrap(), None);
+    for (selector, index) in [
+        (&by_user, "purchases_by_user"),
+        (&name, "purchases_by_name"),
+        (&reference, "purchases_by_reference"),
+        (&Selector::All, "purchases_by_time"),
+    ] {
         statements.extend(listings(&store, selector).await.into_iter().map(|listing| (index, listing)));
     }
     let old = Timestamp::from_millis(START + 100_000).unwrap();

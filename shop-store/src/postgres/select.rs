@@ -141,17 +141,22 @@ pub(super) fn selection(
     to: Option<Timestamp>,
 ) -> (Statement, String) {
     let (mut statement, mut condition) = (Statement::new(""), String::new());
-    let text = match selector {
-        Selector::User(id) => Some(("userid", id.to_string())),
-        Selector::Name(name) => Some(("username", name.to_string())),
-        _ => None,
+    let texts = match selector {
+        Selector::User(id) => vec![("userid", id.to_string())],
+        Selector::Name(name) => vec![("username", name.to_string())],
+        Selector::Reference(reference, user) => {
+            let user = user.iter().map(|user| ("userid", user.to_string()));
+            [("details ->> 'reference'", reference.to_string())].into_iter().chain(user).collect()
+        }
+        Selector::All => vec![],
+        // None, as long as this store does not know it.
+        _ => vec![("false::text", String::new())],
     };
-    if let Some((column, text)) = text {
+    for (column, text) in texts {
         statement = statement.bind(text, Type::TEXT);
-        condition += &format!("{column} = $1");
-    } else {
-        condition += r#""timestamp" is not null"#;
+        condition += &format!("{column} = ${} and ", statement.parameters.len());
     }
+    condition += r#""timestamp" is not null"#;
     for (time, operator) in [(from, ">="), (to, "<")] {
         if let Some(time) = time {
             statement = statement.bind(SystemTime::from(time), Type::TIMESTAMPTZ);

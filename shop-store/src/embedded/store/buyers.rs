@@ -99,7 +99,8 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
     match selector {
         Selector::User(id) => ("userid = ?1", id.as_str()),
         Selector::Name(name) => ("username = ?1", name.as_str()),
-        _ => ("buyer = 0 AND ?1 = ''", ""),
+        Selector::All => ("buyer = 0 AND ?1 = ''", ""),
+        _ => ("false AND ?1 = ''", ""),
     }
 }
 

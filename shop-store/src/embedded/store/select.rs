@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 use shop_core::ports::{ListOrder, Lookup, PageBounds, PageLimit, Selector};
-use shop_core::{Purchase, PurchaseId, Timestamp};
+use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
@@ -18,12 +18,25 @@ pub(super) fn page(
 ) -> rusqlite::Result<Vec<Purchase>> {
     let mut page =
         Page { order, bounds, limit, purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)) };
-    if *selector == Selector::All {
-        page.read(connection, None)?;
-    } else {
-        buyers::of(connection, selector)?.iter().try_for_each(|buyer| page.read(connection, Some(buyer)))?;
+    match selector {
+        Selector::All => page.read(connection, &Rows::All)?,
+        Selector::Reference(reference, user) => {
+            page.read(connection, &Rows::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)))?;
+        }
+        _ => {
+            let buyers = buyers::of(connection, selector)?;
+            buyers.into_iter().try_for_each(|buyer| page.read(connection, &Rows::Of(buyer)))?;
+        }
     }
     Ok(page.purchases)
+}
+
+/// The rows of a statement.
+enum Rows<'a> {
+    All,
+    Of(Buyer),
+    /// Of all buyers, or of those with this user id.
+    Reference(&'a str, Option<&'a str>),
 }
 
 /// The first purchases of several buyers.
@@ -35,14 +48,21 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Adds the purchases of a buyer, or of all, that are among the first.
-    fn read(&mut self, connection: &Connection, buyer: Option<&Buyer>) -> rusqlite::Result<()> {
-        let sql = statement(buyer.is_some(), self.order, self.bounds);
+    /// Adds the purchases among `rows` that are among the first.
+    fn read(&mut self, connection: &Connection, rows: &Rows<'_>) -> rusqlite::Result<()> {
+        let sql = statement(rows, self.order, self.bounds);
         let keyset = self.bounds.after.map(|keyset| (keyset.timestamp.as_millis(), id_bytes(keyset.id)));
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
         let [from, to] = [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
         let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
-        parameters.extend(buyer.map(|buyer| (":buyer", &buyer.key as &dyn ToSql)));
+        match rows {
+            Rows::All => {}
+            Rows::Of(buyer) => parameters.push((":buyer", &buyer.key)),
+            Rows::Reference(reference, user) => {
+                parameters.push((":reference", reference));
+                parameters.extend(user.as_ref().map(|user| (":user", user as &dyn ToSql)));
+            }
+        }
         parameters.extend(from.as_ref().map(|from| (":from", from as &dyn ToSql)));
         parameters.extend(to.as_ref().map(|to| (":to", to as &dyn ToSql)));
         if let Some((timestamp, id)) = &keyset {
@@ -51,11 +71,11 @@ impl Page<'_> {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut found = statement.query(&*parameters)?;
         while let Some(row) = found.next()? {
-            let purchase = match buyer {
-                Some(Buyer { user_id, user_name, checksum, .. }) => {
+            let purchase = match rows {
+                Rows::Of(Buyer { user_id, user_name, checksum, .. }) => {
                     rows::purchase_of(row, *checksum, || Ok((user_id.clone(), user_name.clone())))?
                 }
-                None => rows::purchase(row)?,
+                _ => rows::purchase(row)?,
             };
             if !self.add(purchase) {
                 break;
@@ -85,11 +105,17 @@ impl Page<'_> {
     }
 }
 
-/// The statement of a page of one buyer or of all.
-fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
-    let (columns, selection) = match of_buyer {
-        true => ("timestamp, id, price, hash, details", " FROM purchases WHERE buyer = :buyer"),
-        false => (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true"),
+/// The statement of a page of `rows`.
+fn statement(rows: &Rows<'_>, order: ListOrder, bounds: &PageBounds) -> String {
+    const REFERENCE: &str = " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) \
+                             WHERE reference = :reference";
+    let (columns, selection, user) = match rows {
+        Rows::Of(_) => ("timestamp, id, price, hash, details", " FROM purchases WHERE buyer = :buyer", ""),
+        Rows::All => {
+            (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true", "")
+        }
+        Rows::Reference(_, None) => (COLUMNS, REFERENCE, ""),
+        Rows::Reference(_, Some(_)) => (COLUMNS, REFERENCE, " AND userid = :user"),
     };
     let from = if bounds.from.is_some() { " AND timestamp >= :from" } else { "" };
     let to = if bounds.to.is_some() { " AND timestamp < :to" } else { "" };
@@ -99,7 +125,7 @@ fn statement(of_buyer: bool, order: ListOrder, bounds: &PageBounds) -> String {
     };
     let after = if bounds.after.is_some() { after } else { "" };
     // Cheaper than to format it.
-    ["SELECT ", columns, selection, from, to, after, " ORDER BY ", order, " LIMIT :limit"].concat()
+    ["SELECT ", columns, selection, user, from, to, after, " ORDER BY ", order, " LIMIT :limit"].concat()
 }
 
 /// Returns the purchase with this id.
@@ -134,9 +160,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
         let times = [Timestamp::MIN, Timestamp::MAX].map(Some);
-        for (selector, index) in
-            [(Selector::User("u".parse().unwrap()), "PRIMARY KEY (buyer=?"), (Selector::All, "by_time")]
-        {
+        let (user_id, user_name) = ("u".parse().unwrap(), "n".parse().unwrap());
+        let buyer = Buyer { key: 1, user_id, user_name, checksum: 0 };
+        let user = Selector::User(buyer.user_id.clone());
+        let reference = Selector::Reference("r".parse().unwrap(), None);
+        for (selector, rows, index) in [
+            (user, Rows::Of(buyer), "PRIMARY KEY (buyer=?"),
+            (Selector::All, Rows::All, "by_time"),
+            (reference, Rows::Reference("r", Some("u")), "by_reference (reference=?"),
+        ] {
             for (order, [from, to]) in [
                 (ListOrder::NewestFirst, [None, None]),
                 (ListOrder::OldestFirst, [None, None]),
@@ -151,7 +183,7 @@ mod tests {
                 let cursor = Cursor::after(&selector, &first, &last);
                 for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
-                    let sql = statement(selector != Selector::All, order, &bounds);
+                    let sql = statement(&rows, order, &bounds);
                     let plan = plan(&connection, &sql);
                     assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
                     // The end of a page before, and not the start of the range, which may be far away.

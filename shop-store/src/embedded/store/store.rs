@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use shop_core::ports::{
     Bucket, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
-    ScanBatch, Selector, Summary, TotalsRequest,
+    ScanBatch, Selector, Summary, TotalsRequest, added_up,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -166,6 +166,10 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        if matches!(selector, Selector::Reference(..)) {
+            let whole = added_up(self, selector, &TotalsRequest::default()).await?;
+            return Ok(whole.first().map(|whole| whole.summary).unwrap_or_default());
+        }
         let (selector, unfolded) = (selector.clone(), Arc::clone(&self.unfolded));
         let read = move |connection: &Connection| {
             unfolded.lock().unwrap_or_else(PoisonError::into_inner).summary(connection, &selector)
@@ -176,6 +180,9 @@ impl PurchaseQuery for EmbeddedStore {
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         if *request == TotalsRequest::default() {
             return Ok(Bucket::of_everything(self.summary(selector).await?));
+        }
+        if matches!(selector, Selector::Reference(..)) {
+            return added_up(self, selector, request).await;
         }
         let (selector, request) = (selector.clone(), *request);
         self.scans.read(move |connection| periods::read(connection, &selector, &request)).await?
