@@ -15,16 +15,16 @@ const MAX_ID = 128;
 /** `params` are those of the address: `find` is a text to search for, `by` and `who` are a user, the others a range. */
 export function AnyPurchases({ params }) {
   const { by, who, find, ...range } = params;
-  const isOne = ["userid", "username"].includes(by) && Boolean(who);
+  const isOne = ["userid", "username", "reference"].includes(by) && Boolean(who);
   const search = (event) => {
     event.preventDefault();
     location.hash = addressOf("purchases", { ...range, find: event.target.elements.who.value.trim() });
   };
   const whose = isOne ? { [by]: who } : { everyone: true };
-  const title = !isOne ? "Everybody" : by === "userid" ? html`User <b>${who}</b>` : html`All users named <b>${who}</b>`;
+  const title = !isOne ? "Everybody" : by === "userid" ? html`User <b>${who}</b>` : by === "reference" ? html`Reference <b>${who}</b>` : html`All users named <b>${who}</b>`;
   return html`<section class="ledger" aria-labelledby="whose">
     <form class="find" id="find" role="search" aria-label="Purchases" onSubmit=${search}>
-      <label class="wide">User ID, beginning of a name, or purchase ID <${Input} id="who" name="who" type="search" maxlength=${2 * MAX_ID} autocapitalize="none" autocomplete="off" spellcheck="false" placeholder="everybody" value=${find ?? (isOne ? who : "")} /></label>
+      <label class="wide">User ID, beginning of a name, reference, or purchase ID <${Input} id="who" name="who" type="search" maxlength=${2 * MAX_ID} autocapitalize="none" autocomplete="off" spellcheck="false" placeholder="everybody" value=${find ?? (isOne ? who : "")} /></label>
       <button type="submit" class="quiet" id="find-button">Search</button>
     </form>
     ${find
@@ -35,23 +35,24 @@ export function AnyPurchases({ params }) {
   </section>`;
 }
 
-/** What `text` is: the ID of a purchase or of a user, the beginning of names. */
+/** What `text` is: the ID of a purchase or of a user, a reference, the beginning of names. */
 async function lookUp(text) {
   const isStored = async (whose) => (await page(whose, { limit: 1 })).items.length > 0;
-  const [found, isUser, byPrefix] = await Promise.all([
-    mayBeId(text) ? purchase(text) : null, [...text].length <= MAX_ID && isStored({ userid: text }), names(text),
+  const isShort = [...text].length <= MAX_ID;
+  const [found, isUser, isReference, byPrefix] = await Promise.all([
+    mayBeId(text) ? purchase(text) : null, isShort && isStored({ userid: text }), isShort && isStored({ reference: text }), names(text),
   ]);
   // A store without an index of names has those that are given whole.
   const known = byPrefix ?? { items: (await isStored({ username: text })) ? [text] : [], isWhole: true };
-  return { found, isUser, ...known };
+  return { found, isUser, isReference, ...known };
 }
 
 /** The choices for a text that was searched for. If it is one thing only, that is shown in place of them. */
 function Found({ text, range }) {
   const [state] = useLoaded(text, () => lookUp(text));
-  const { found, isUser, items = [], has_more: hasMore, isWhole } = state.data ?? {};
+  const { found, isUser, isReference, items = [], has_more: hasMore, isWhole } = state.data ?? {};
   const listOf = (by, who) => addressOf("purchases", { ...range, by, who });
-  const ids = [found && ["Purchase", text, addressOf("purchase", { id: found.id })], isUser && ["User ID", text, listOf("userid", text)]].filter(Boolean);
+  const ids = [found && ["Purchase", text, addressOf("purchase", { id: found.id })], isUser && ["User ID", text, listOf("userid", text)], isReference && ["Reference", text, listOf("reference", text)]].filter(Boolean);
   const choices = [...ids, ...items.map((name) => ["Name", name, listOf("username", name)])];
   const isOnly = choices.length === 1 && choices[0][1] === text;
   // Going back does not lead here again.

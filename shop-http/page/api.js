@@ -105,7 +105,7 @@ async function post(path, content, { headers, ...options }) {
 /** The same. Repeated with the same key, it is recorded once. It is sent also when the page is left. */
 const record = async (path, content, key) => (await post(path, content, { headers: { "idempotency-key": key }, keepalive: true })).body;
 
-/** Buys: `{username, userid, price}`. */
+/** Buys: `{username, userid, price, item}`. */
 export async function buy(purchase, key) {
   return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }

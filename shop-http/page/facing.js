@@ -26,6 +26,8 @@ const PRICE = {
   },
 };
 
+const ITEM = { id: "item", member: "item", label: "What, if you like", maxlength: 256, read: (text) => ({ value: text || undefined }) };
+
 function Customer() {
   const [identity, setIdentity] = useState(knownIdentity);
   const [service, checkService] = useService();
@@ -54,7 +56,7 @@ function Customer() {
     <section class="slip" aria-labelledby="buy-title">
       <h2 id="buy-title">Buy</h2>
       <p class="me">As <b id="me">${username}</b> <small>${userid}</small> <button type="button" class="link" id="change" onClick=${() => change(null)}>Change</button></p>
-      <${RecordingForm} id="buy" thing="purchase" fields=${[PRICE]} fixed=${identity} button="Buy" send=${buy} hold=${held} onRecorded=${onRecorded} onFailure=${checkService} />
+      <${RecordingForm} id="buy" thing="purchase" fields=${[PRICE, ITEM]} fixed=${identity} button="Buy" send=${buy} hold=${held} onRecorded=${onRecorded} onFailure=${checkService} />
     </section>
     <section class="ledger" aria-labelledby="ledger-title">
       <h2 id="ledger-title">My purchases</h2>

@@ -5,7 +5,7 @@ import { failedAsCsv, readCsv } from "./csv.js";
 import { forPeople, grouped } from "./exact.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { download } from "./purchases.js";
-import { counted, sentence } from "./words.js";
+import { counted, sentence, whatOf } from "./words.js";
 
 /** The number of lines that are sent at once, below the rate of a client. */
 const BATCH = 200;
@@ -95,7 +95,7 @@ function Lines({ lines }) {
   const shown = lines.filter(({ is }, at) => at < SHOWN || is === "failed").slice(0, MAX_SHOWN);
   const row = ({ number, text, purchase, is, reason }) => html`<tr key=${number}>
     <td>${number}</td>
-    <td class="who">${purchase ? html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${forPeople(purchase.price ?? "")}</b>` : text}</td>
+    <td class="who">${purchase ? html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${forPeople(purchase.price ?? "")}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>` : text}</td>
     <td class="result ${is === "failed" && "bad"}">${reason ?? WORDS[is]}</td>
   </tr>`;
   return html`<table class="plain lines">

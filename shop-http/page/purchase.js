@@ -5,7 +5,7 @@ import { purchase } from "./api.js";
 import { forPeople } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html } from "./preact.js";
-import { dateFormat } from "./words.js";
+import { dateFormat, whatOf } from "./words.js";
 
 const local = dateFormat({ dateStyle: "full", timeStyle: "long" });
 
@@ -24,16 +24,18 @@ export function Purchase({ id = "" }) {
   </section>`;
 }
 
-function Facts({ of: { id, userid, username, price, timestamp } }) {
+function Facts({ of: { id, userid, username, price, timestamp, currency, reference, ...what } }) {
   const listOf = (by, who) => html`<a draggable="false" href=${addressOf("purchases", { range: "all", by, who })}>${who}</a>`;
   const facts = [
     ["ID", html`<span class="id">${id}</span>`],
     ["User ID", listOf("userid", userid)],
     ["Name", listOf("username", username)],
-    ["Price", html`<span class="figures">${forPeople(price)}</span>`],
+    whatOf(what) && ["What", whatOf(what)],
+    ["Price", html`<span class="figures">${forPeople(price)}</span> ${currency}`],
+    reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],
     ["UTC", html`<time datetime=${timestamp}>${timestamp}</time>`],
     ["Receipt", html`Stored. <small>Durability and position in the log are in the response to the purchase alone: they are not stored.</small>`],
   ];
-  return html`<dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts">${facts.filter(Boolean).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

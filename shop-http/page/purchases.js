@@ -9,7 +9,7 @@ import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { PRESETS, beforeOf, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
-import { counted, dateInWords, dayInWords, sentence, timeInWords } from "./words.js";
+import { counted, dateInWords, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
 
 /** The number of purchases that are shown at first, and that each "More" adds. */
 const LIMIT = 25;
@@ -160,14 +160,16 @@ function withoutUser({ by, who, find, ...range }) {
 /** For operators, `range` is what links to users keep of the address, and each purchase has a page. */
 function Rows({ items, pending, fresh, range, amount }) {
   const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
-  const row = ({ id, username, userid, price, timestamp }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
+  const hasWhat = [...pending, ...items].some(({ item, reference }) => item || reference);
+  const row = ({ id, username, userid, price, timestamp, item, quantity, reference }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
     <td class="when">${isPending && html`<span class="tag">pending</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
     ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
+    ${hasWhat && html`<td class="who"><span class="name">${whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
     <td class="ref"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
     <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
   </tr>`;
   return html`<table class="entries">
-    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>
+    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}${hasWhat && html`<th scope="col">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
     <tbody id="purchases">${pending.map((item) => row(item, true))}${items.map((item) => row(item, false))}</tbody>
   </table>`;
 }

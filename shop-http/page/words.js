@@ -23,3 +23,6 @@ export function sentence(text) {
 
 /** A number of things. */
 export const counted = (count, thing) => `${grouped(String(count))} ${thing}${String(count) === "1" ? "" : "s"}`;
+
+/** What was bought, such as `2 × coffee`; empty if that is not known. */
+export const whatOf = ({ item = "", quantity }) => (item && quantity && String(quantity) !== "1" ? `${quantity} × ${item}` : item);
