@@ -1,4 +1,4 @@
-//! Readers of events: the memory of a server with 1,000, and the latency of concurrent buyers.
+//! Readers of events: the memory of a server with 800, and the latency of concurrent buyers.
 //!
 //! ```text
 //! cargo bench --bench events
