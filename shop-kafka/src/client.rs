@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::{Client, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientContext, Statistics};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::OauthTokenProvider;
 use crate::error::{from_kafka, kafka_error};
+use crate::source::Member;
 
 /// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,24 +102,18 @@ impl Health {
     }
 }
 
-/// The state of a kind of client.
-pub(crate) trait State: Send + Sync {
-    fn note_statistics(&self, _statistics: &Statistics) {}
-}
-
-impl State for () {}
-
-/// The context of a client. `own` is the state of the client's kind.
-pub(crate) struct Context<T> {
-    health: Arc<Health>,
+/// The context of a client.
+pub(crate) struct Context {
+    pub(crate) health: Arc<Health>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
-    pub(crate) own: T,
+    /// Whose consumer this is, if it joins a group.
+    pub(crate) member: Option<Arc<Member>>,
 }
 
-impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<Health>, own: T) -> Self {
-        Self { health, token_requested: AtomicBool::new(false), own }
+impl Context {
+    pub(crate) fn new(health: Arc<Health>, member: Option<Arc<Member>>) -> Self {
+        Self { health, token_requested: AtomicBool::new(false), member }
     }
 }
 
@@ -129,9 +124,7 @@ pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
 }
 
 /// A client for metadata and scans, which joins no group.
-pub(crate) type Observer = BaseConsumer<Context<()>>;
-
-impl ConsumerContext for Context<()> {}
+pub(crate) type Observer = BaseConsumer<Context>;
 
 /// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
 const MAX_LINES: usize = 1_000;
@@ -158,7 +151,7 @@ pub(crate) fn authenticate(consumer: &Observer) {
     }
 }
 
-impl<T: State> ClientContext for Context<T> {
+impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
@@ -201,7 +194,9 @@ impl<T: State> ClientContext for Context<T> {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.own.note_statistics(&statistics);
+        if let Some(member) = &self.member {
+            member.note_statistics(&statistics);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

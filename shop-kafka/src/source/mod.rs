@@ -27,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{blocking, start_thread};
 use crate::error::{closed, kafka_error};
 use crate::shared::Shared;
-use member::Member;
 use reader::Reader;
+
+pub(crate) use member::Member;
 
 /// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
 ///
@@ -63,27 +64,14 @@ impl KafkaSource {
         let member = Arc::new(Member::new(Arc::clone(log), group));
         // Created here, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
-        let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
-        let reader_ended = start_thread("shop-kafka-read", move || {
-            // Closes the queue even if the thread panics.
-            let _guard = CloseOnDrop(closing);
-            reader.run(consumer);
-        })?;
+        let reader = Reader::new(Arc::clone(&member));
+        let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
         Ok(Self { member, committing: Arc::default(), reader_ended })
     }
 
     /// The timeout of a commit. librdkafka waits for a missing coordinator for up to the session timeout.
     fn commit_timeout(&self) -> Duration {
         self.member.log.options.session_timeout + Duration::from_secs(1)
-    }
-}
-
-/// Closes the source on drop.
-struct CloseOnDrop(Arc<Member>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.queue.close();
     }
 }
 

@@ -1,7 +1,6 @@
 //! Handles rebalances. librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance
 //! when the callback returns.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,9 @@ use crate::client::Context;
 /// How often a blocked rebalance checks whether it is obsolete.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-impl ConsumerContext for Context<Arc<Member>> {
+impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        let member = &self.own;
+        let Some(member) = &self.member else { return };
         match rebalance {
             Rebalance::Assign(list) => {
                 let indices = indices(list);
