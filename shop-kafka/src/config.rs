@@ -2,6 +2,7 @@
 //!
 //! Reference: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use rdkafka::types::RDKafkaType::{RD_KAFKA_CONSUMER, RD_KAFKA_PRODUCER};
 use secrecy::ExposeSecret;
 use shop_core::{ErrorKind, Result};
 
+use crate::KafkaLogOptions;
 use crate::client::{Context, Health};
 use crate::error::{from_kafka, kafka_error};
-use crate::{KafkaLogOptions, SaslMechanism};
 
 /// The properties that cannot be set, each line with the reason. A name that ends with a dot is a prefix.
 const REFUSED: &str = "\
@@ -55,6 +56,8 @@ const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 /// The configuration that all clients share.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
+    let login = options.username.is_some() || options.oauth.is_some();
+    let protocol = [if login { "sasl_" } else { "" }, if options.tls { "ssl" } else { "plaintext" }].concat();
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
@@ -65,28 +68,19 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", millis(MAX_RECONNECT_BACKOFF))
         .set("topic.metadata.refresh.interval.ms", millis(METADATA_REFRESH))
-        .set("security.protocol", protocol(options));
-    if let (Some(username), Some(password)) = (&options.username, &options.password) {
-        config
-            .set("sasl.mechanism", options.mechanism.as_str())
-            .set("sasl.username", username)
-            .set("sasl.password", password.expose_secret());
-    }
-    if options.oauth.is_some() {
-        config.set("sasl.mechanism", SaslMechanism::OauthBearer.as_str());
-    }
-    for (name, path) in
-        [("ssl.certificate.location", &options.cert_file), ("ssl.key.location", &options.key_file)]
-    {
-        if let Some(path) = path {
-            config.set(name, path.to_string_lossy());
-        }
-    }
-    if options.tls {
-        // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
-        let path = options.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
-        config.set("ssl.ca.location", path.unwrap_or_else(|| "probe".to_owned()));
-    }
+        .set("security.protocol", protocol);
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
+    let ca = options.tls.then(|| text(&options.ca_file).unwrap_or_else(|| "probe".to_owned()));
+    let optional = [
+        ("sasl.mechanism", login.then(|| options.mechanism.as_str().to_owned())),
+        ("sasl.username", options.username.clone()),
+        ("sasl.password", options.password.as_ref().map(|password| password.expose_secret().to_owned())),
+        ("ssl.certificate.location", text(&options.cert_file)),
+        ("ssl.key.location", text(&options.key_file)),
+        ("ssl.ca.location", ca),
+    ];
+    config.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     config
 }
 
@@ -107,7 +101,7 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("compression.type", options.compression.as_str())
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
         .set("queue.buffering.max.messages", options.producer_queue_capacity.to_string())
-        .set("linger.ms", fractional_millis(options.producer_linger))
+        .set("linger.ms", format!("{:.3}", options.producer_linger.as_secs_f64() * 1_000.0))
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
     with_properties(config, options)
 }
@@ -129,7 +123,10 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", millis(options.session_timeout))
         .set("heartbeat.interval.ms", millis(options.heartbeat_interval))
-        .set("max.poll.interval.ms", millis(max_poll_interval(options)))
+        // The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
+        // partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for
+        // its timeout, and for a commit that then waits for a coordinator.
+        .set("max.poll.interval.ms", millis(options.session_timeout * 2 + options.revocation_timeout))
         .set("queued.max.messages.kbytes", (options.consumer_queue_bytes / 1024).max(1).to_string())
         .set("queued.min.messages", MIN_QUEUED)
         // The default of one second costs a third of the throughput.
@@ -186,26 +183,6 @@ fn refusal(name: &str, tls: bool) -> Option<String> {
     Some(format!("{name} ({})", rule.map(|(_, reason)| reason).or(without_tls)?))
 }
 
-/// The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
-/// partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for its
-/// timeout, and for a commit that then waits for a coordinator.
-fn max_poll_interval(options: &KafkaLogOptions) -> Duration {
-    options.session_timeout * 2 + options.revocation_timeout
-}
-
-const fn protocol(options: &KafkaLogOptions) -> &'static str {
-    match (options.tls, options.username.is_some() || options.oauth.is_some()) {
-        (false, false) => "plaintext",
-        (false, true) => "sasl_plaintext",
-        (true, false) => "ssl",
-        (true, true) => "sasl_ssl",
-    }
-}
-
 fn millis(duration: Duration) -> String {
     duration.as_millis().max(1).to_string()
-}
-
-fn fractional_millis(duration: Duration) -> String {
-    format!("{:.3}", duration.as_secs_f64() * 1_000.0)
 }
