@@ -121,7 +121,11 @@ pub(super) fn setting(name: &str, value: &str) -> Option<String> {
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
     let secret = name.strip_suffix("_FILE")?;
     let of_file = setting(secret, "")?;
-    (SECRETS.split(' ').any(|known| known == of_file) || of_file.starts_with(PROPERTY)).then_some(secret)
+    (is_secret(&of_file) || of_file.starts_with(PROPERTY)).then_some(secret)
+}
+
+fn is_secret(setting: &str) -> bool {
+    SECRETS.split(' ').any(|secret| secret == setting)
 }
 
 /// All names of settings.
@@ -134,13 +138,14 @@ pub(super) fn known() -> Vec<String> {
     all
 }
 
-/// All settings, in their order. The flag of a hidden one is its variable, so that its use can be explained.
+/// All settings, in their order. Secrets and the variables of OpenTelemetry are hidden: the flag of one is its variable,
+/// so that its use can be explained.
 pub(super) fn arguments() -> Command {
     let mut order = 0..;
     Variables::command().mut_args(|setting| {
         let flag = setting.get_id().as_str().replace('_', "-");
-        let name = variable(&setting).filter(|_| setting.is_hide_set()).unwrap_or(flag);
-        setting.long(name).display_order(order.next())
+        let hidden = variable(&setting).filter(|name| !name.starts_with(OURS) || is_secret(name));
+        setting.hide(hidden.is_some()).long(hidden.unwrap_or(flag)).display_order(order.next())
     })
 }
 

@@ -121,7 +121,6 @@ pub(crate) struct Variables {
     /// SASL user of Kafka
     pub(crate) kafka_username: Option<String>,
     /// SASL password of Kafka
-    #[arg(hide = true)]
     pub(crate) kafka_password: Option<SecretString>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a user, OAUTHBEARER with
     /// SHOP_KAFKA_OAUTH_TOKEN_URL]
@@ -141,7 +140,6 @@ pub(crate) struct Variables {
     /// Client id at the token endpoint
     pub(crate) kafka_oauth_client_id: Option<String>,
     /// Client secret at the token endpoint. Its file is read again for every token
-    #[arg(hide = true)]
     pub(crate) kafka_oauth_client_secret: Option<SecretString>,
     /// Scope of the tokens [default: none]
     pub(crate) kafka_oauth_scope: Option<String>,
@@ -152,7 +150,6 @@ pub(crate) struct Variables {
     /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of MONGODB_HOSTS,
     /// MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME and MONGO_PORT [default: none, the store
     /// is embedded]
-    #[arg(hide = true)]
     pub(crate) mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases]
     pub(crate) mongodb_database: Option<String>,
@@ -161,7 +158,6 @@ pub(crate) struct Variables {
     pub(crate) mongodb_collection: String,
     /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI beside it for users and
     /// orders only
-    #[arg(hide = true)]
     pub(crate) postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
     /// users and for orders
@@ -221,7 +217,6 @@ pub(crate) struct Variables {
     /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
     /// users:write:any, users:read:any, orders:write:any and orders:read:any. Its file is read again
     /// when the token is rejected
-    #[arg(hide = true)]
     pub(crate) service_token: Option<SecretString>,
     /// File of CA certificates, PEM, of the services that facing calls by https [default: the system's]
     pub(crate) service_ca_file: Option<PathBuf>,
@@ -253,22 +248,18 @@ pub(crate) struct Variables {
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
     /// when unset. The other variables OTEL_* of the SDK apply, such as OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and
     /// OTEL_TRACES_SAMPLER
-    #[arg(hide = true)]
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
-    #[arg(hide = true)]
     pub(crate) otel_exporter_otlp_traces_endpoint: Option<String>,
     /// Protocol of the export: http/protobuf
-    #[arg(hide = true)]
     pub(crate) otel_exporter_otlp_protocol: Option<String>,
     /// The same, of traces alone
-    #[arg(hide = true)]
     pub(crate) otel_exporter_otlp_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
-    #[arg(hide = true, default_value = "otlp", ignore_case = true)]
+    #[arg(default_value = "otlp", ignore_case = true)]
     pub(crate) otel_traces_exporter: TracesExporter,
     /// Whether no traces are exported: true or false
-    #[arg(hide = true, action = Set, default_value = "false", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "false", value_parser = on_or_off())]
     pub(crate) otel_sdk_disabled: bool,
 
     /// File of settings, TOML [default: none]
