@@ -61,37 +61,23 @@ async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<Verify
 
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
 fn json(report: &VerifyReport) -> Value {
-    let records = |found: &Findings<UnverifiedRecord>| -> Vec<_> {
+    let records = |found: &Findings<UnverifiedRecord>| -> Value {
         let record = |found: &UnverifiedRecord| json!({ "id": found.id.to_string(), "position": found.position.to_string() });
         found.samples.iter().map(record).collect()
     };
     let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
-    json!({
-        "clean": (report.is_clean() || report.has_findings()).then_some(report.is_clean()),
-        "records": report.records,
-        "written": report.written,
-        "purchases": report.purchases,
-        "unreadable": report.unreadable,
-        "missing": report.missing.count,
-        "mismatched": report.mismatched.count,
-        "twice": report.duplicates.count,
-        "dead_lettered": report.dead_lettered,
-        "conflicts": report.conflicts,
-        "resolved": report.resolved,
-        "by_others": report.by_others,
-        "undecodable": report.undecodable,
-        "erased": report.erased,
-        "expired": report.expired,
-        "gaps": report.gaps.count,
-        "lost": report.lost,
-        "unstable": report.unstable,
-        "compacted": report.compacted,
-        "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
-        "missing_records": records(&report.missing),
-        "mismatched_records": records(&report.mismatched),
-        "lost_records": report.gaps.samples,
-        "twice_ids": report.duplicates.samples.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+    let mut json = json!(report);
+    json["clean"] = (report.is_clean() || report.has_findings()).then_some(report.is_clean()).into();
+    json["missing"] = report.missing.count.into();
+    json["mismatched"] = report.mismatched.count.into();
+    json["twice"] = report.duplicates.count.into();
+    json["gaps"] = report.gaps.count.into();
+    json["first_offsets"] = report.first_offsets.iter().map(first_offset).collect();
+    json["missing_records"] = records(&report.missing);
+    json["mismatched_records"] = records(&report.mismatched);
+    json["lost_records"] = json!(report.gaps.samples);
+    json["twice_ids"] = json!(report.duplicates.samples);
+    json
 }
 
 /// The report as text. `first_offset` is the first offset that a partition ever had.

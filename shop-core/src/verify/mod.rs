@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use serde::Serialize;
 
 use crate::log::{Gap, Log, LogAdmin, RecordPosition};
 use crate::options;
@@ -123,8 +124,8 @@ pub struct VerifyProgress {
     pub scanned: u64,
 }
 
-/// The result of a verification.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The result of a verification. Its serialized form has the numbers alone, without the findings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// The number of records of the log.
@@ -136,6 +137,7 @@ pub struct VerifyReport {
     /// Per topic and partition, the first offset that the log still has, or the next one if it has no records any more.
     /// Earlier records are not verified. Partitions that never had a record are absent.
     #[doc(hidden)]
+    #[serde(skip)]
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The number of purchases in the store.
     #[doc(hidden)]
@@ -166,13 +168,17 @@ pub struct VerifyReport {
     #[doc(hidden)]
     pub undecodable: u64,
     /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its first such record.
+    #[serde(skip)]
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
+    #[serde(skip)]
     pub mismatched: Findings<UnverifiedRecord>,
     /// Ids that the store contains more than once, and those whose purchase the consumer of a replaced system has stored
     /// too.
+    #[serde(skip)]
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
+    #[serde(skip)]
     pub gaps: Findings<Gap>,
     /// The number of records in all of them.
     #[doc(hidden)]
