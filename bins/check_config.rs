@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use rustix::fs::{Access, access};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_http::Metrics;
 
@@ -37,25 +37,21 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
     lines.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
     let (service, works) = (settings.service.name(), faults.is_empty());
-    if settings.json {
-        let name = |what: &str| what.to_lowercase().replace(' ', "_");
-        let of_settings = settings.in_effect.iter().map(|setting| (&*setting.name, setting.value.clone()));
-        let lines = lines.into_iter().chain(of_settings);
-        let lines: Map<_, _> = lines.map(|(what, value)| (name(what), value.into())).collect();
-        let origins = settings.in_effect.iter().map(|setting| (name(&setting.name), setting.origin.into()));
-        return commands::print_json(&json!({
-            "service": service, "ok": works, "settings": lines, "origins": origins.collect::<Map<_, Value>>(),
-            "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
-        }))
-        .map(drop);
-    }
+    let name = |what: &str| what.to_lowercase().replace(' ', "_");
+    let of_settings = settings.in_effect.iter().map(|setting| (&*setting.name, setting.value.clone()));
+    let values = lines.iter().cloned().chain(of_settings).map(|(what, value)| (name(what), value));
+    let origins = settings.in_effect.iter().map(|setting| (name(&setting.name), setting.origin));
+    let report = json!({
+        "service": service, "ok": works, "settings": values.collect::<Value>(), "origins": origins.collect::<Value>(),
+        "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
+    });
     lines.extend(settings.in_effect.iter().map(|InEffect { name, value, origin, alias }| {
         let alias = alias.as_ref().map(|alias| format!(", {alias}")).unwrap_or_default();
         (name.as_str(), format!("{value} ({origin}{alias})"))
     }));
     let lines: String = lines.iter().map(|(what, value)| format!("  {what:<31} {value}\n")).collect();
     let result = if works { "all is well" } else { "not all is well" };
-    commands::print(format!("{service}\n{lines}{result}\n")).map(drop)
+    commands::print_report(settings.json, &[], format!("{service}\n{lines}{result}"), &report)
 }
 
 /// A part that a service would use, and whether it works.

@@ -26,7 +26,7 @@ use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 
-pub(crate) use output::{print, print_json};
+pub(crate) use output::{print, print_report};
 
 /// Runs `command` until it ends or `shutdown` begins.
 ///
@@ -64,5 +64,5 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
 async fn convert(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
     let report = backend::for_purchases(settings).convert(back_to).await?;
     let members = report.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
-    output::print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
+    print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
 }

@@ -24,7 +24,7 @@ pub(super) fn progress() -> ProgressBar {
 }
 
 /// Prints a report: its `text`, or as JSON the members of `report` and those of `names`.
-pub(super) fn print_report(
+pub(crate) fn print_report(
     is_json: bool,
     names: &[(&str, &str)],
     text: impl Display,
@@ -37,7 +37,7 @@ pub(super) fn print_report(
     for (member, name) in names {
         value[*member] = (*name).into();
     }
-    print_json(&value).map(drop)
+    print(format!("{value}\n")).map(drop)
 }
 
 /// `rows`, arrays of cells, in columns below their `titles`, which are separated by spaces. Nothing without rows.
@@ -61,11 +61,6 @@ pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
     } else {
         format!("\n{}\n", rows.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
-}
-
-/// Writes `value` as one line of JSON to standard output. Returns whether it is still read.
-pub(crate) fn print_json(value: &Value) -> Result<bool> {
-    print(format!("{value}\n"))
 }
 
 /// Writes `text` to standard output. Returns whether it is still read.

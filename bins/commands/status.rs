@@ -1,6 +1,5 @@
 //! `management status`: the state of every part, and how far each log is consumed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use shop_client::Health;
 use shop_core::api::StuckBody;
 use shop_core::inspect::{Consumed, Inspection};
+use shop_core::log::ReasonKind;
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
@@ -121,13 +121,14 @@ impl<'a> TopicStatus<'a> {
     }
 
     fn json(&self) -> Value {
+        let dead_letters = self.log.dead_letters.iter().map(|(reason, count)| (reason.as_str(), *count));
         json!({
             "topic": self.topic.name,
             "group": self.topic.group,
             "lag": self.partitions.iter().map(|at| at.lag).sum::<u64>(),
             "partitions": self.partitions,
             "retention_seconds": self.log.retention.map(|kept| kept.as_secs()),
-            "dead_letters": self.dead_letters(),
+            "dead_letters": dead_letters.collect::<Value>(),
             "gaps": self.log.gaps,
         })
     }
@@ -140,13 +141,9 @@ impl<'a> TopicStatus<'a> {
         })
     }
 
-    /// The pending dead letters by the name of their reason.
-    fn dead_letters(&self) -> BTreeMap<&'static str, u64> {
-        self.log.dead_letters.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()
-    }
-
     fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        self.dead_letters().into_iter().map(|(reason, count)| json!([self.topic.name, reason, count]))
+        let row = |(reason, count): (&ReasonKind, &u64)| json!([self.topic.name, reason.as_str(), count]);
+        self.log.dead_letters.iter().map(row)
     }
 
     /// Adds what needs an operator.
