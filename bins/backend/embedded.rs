@@ -109,8 +109,7 @@ impl Embedded<'_> {
     }
 
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
-        let port = TopicLog { sink, log: Arc::new(log), topic: topic.name.to_owned(), about: ABOUT };
-        self.opened(port, Kind::Log(topic))
+        self.opened(TopicLog::new(topic, Arc::new(log), sink, ABOUT), Kind::Log(topic))
     }
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {

@@ -33,12 +33,7 @@ impl Backend for Kafka<'_> {
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         let to_be_made = may_create && !log.exists().await?;
         let sinks = log.clone();
-        let port = TopicLog {
-            sink: Arc::new(move || Arc::new(sinks.sink()) as _),
-            log: Arc::new(log),
-            topic: topic.name.to_owned(),
-            about: ABOUT,
-        };
+        let port = TopicLog::new(topic, Arc::new(log), Arc::new(move || Arc::new(sinks.sink()) as _), ABOUT);
         let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
         Ok(OpenPort { port, name, to_be_made })
     }

@@ -164,14 +164,20 @@ pub(crate) struct TopicLog {
     /// Makes a sink. A process without one has no producer.
     pub(crate) sink: Sinks,
     pub(crate) topic: String,
+    /// The group whose ingest consumes it.
+    group: String,
     /// The prefix of its errors.
-    pub(crate) about: &'static str,
+    about: &'static str,
 }
 
 impl TopicLog {
-    /// A new member of the consumer group `group`.
-    pub(crate) fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
-        self.log.source(group).map_err(CliError::about(self.about))
+    pub(super) fn new(topic: Topic<'_>, log: Arc<dyn Log>, sink: Sinks, about: &'static str) -> Self {
+        Self { log, sink, topic: topic.name.to_owned(), group: topic.group.to_owned(), about }
+    }
+
+    /// A new member of the topic's group.
+    pub(crate) fn source(&self) -> Result<Arc<dyn LogSource>> {
+        self.log.source(&self.group).map_err(CliError::about(self.about))
     }
 }
 

@@ -6,8 +6,7 @@ use shop_core::entity::EntityStore;
 use shop_core::ingest::Ingest;
 use shop_core::log::LogWriter;
 use shop_core::orders::Order;
-use shop_core::outbox::{Outbox, Relay, RelayOptions};
-use shop_core::ports::RecordStore;
+use shop_core::outbox::{Relay, RelayOptions};
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 use shop_http::{DeadLetterLog, EntityRole, Metrics};
@@ -20,18 +19,9 @@ use crate::settings::Settings;
 /// Users or orders. They consume the events `R` of the other.
 pub(super) struct Entity<S: ?Sized, R: Record> {
     pub(super) role: EntityRole<Arc<S>>,
-    /// `None` when another process stores them.
-    local: Option<LocalEntity<R>>,
-}
-
-/// The ports of rows that this process stores.
-struct LocalEntity<R: Record> {
-    outbox: Arc<dyn Outbox>,
-    event_writer: Arc<dyn LogWriter>,
-    projection: Arc<dyn RecordStore<R>>,
-    /// The log of the events that the projection consumes.
-    subscribed: TopicLog,
-    group: String,
+    /// The ports of the rows, the writer of their events, and the log that their projection consumes. `None` when another
+    /// process stores them.
+    local: Option<(EntityPorts<S, R>, Arc<dyn LogWriter>, TopicLog)>,
 }
 
 impl<S: ?Sized, R: Record> Entity<S, R> {
@@ -41,18 +31,15 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
     }
 
     /// Rows that this process stores. It publishes their events to `own`, and consumes those in `subscribed`.
-    fn local(store: EntityPorts<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
-        let EntityPorts { store, outbox, projection, .. } = store;
-        let mut role = EntityRole::new(store);
+    fn local(rows: EntityPorts<S, R>, own: &TopicLog, subscribed: &TopicLog) -> Self {
+        let mut role = EntityRole::new(Arc::clone(&rows.store));
         role.subscribed_topic = Some(subscribed.topic.clone());
-        let event_writer = own.log.writer();
-        let (subscribed, group) = (subscribed.clone(), group.to_owned());
-        Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
+        Self { role, local: Some((rows, own.log.writer(), subscribed.clone())) }
     }
 
     /// The dead letters of the events that these rows' projection consumes, if this process stores them.
     pub(super) fn dead_letters(&self) -> Option<DeadLetterLog> {
-        self.local.as_ref().map(|local| dead_letters(&local.subscribed, R::TYPE))
+        self.local.as_ref().map(|(.., subscribed)| dead_letters(subscribed, R::TYPE))
     }
 
     /// Starts the relay of the rows' events, if this process stores them, and the ingest of the other's events, if the
@@ -63,15 +50,14 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         settings: &Settings,
         metrics: &Metrics,
     ) -> Result<()> {
-        let Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) = &self.local else {
-            return Ok(());
-        };
+        let Some((rows, writer, subscribed)) = &self.local else { return Ok(()) };
         self.role.is_local = settings.postgres_url.is_none();
-        let relay = Relay::new(Arc::clone(outbox), Arc::clone(event_writer), RelayOptions::default());
+        let relay = Relay::new(Arc::clone(&rows.outbox), Arc::clone(writer), RelayOptions::default());
         self.role.relay = Some(background.relay(relay));
         if settings.ingests() {
-            let (source, dead_letters) = (subscribed.source(group)?, subscribed.log.dead_letters());
-            let ingest = Ingest::new(source, Arc::clone(projection), dead_letters, settings.ingest_options());
+            let (source, dead_letters) = (subscribed.source()?, subscribed.log.dead_letters());
+            let projection = Arc::clone(&rows.projection);
+            let ingest = Ingest::new(source, projection, dead_letters, settings.ingest_options());
             self.role.ingest = Some(background.ingest(ingest, subscribed, metrics, None));
         }
         Ok(())
@@ -100,11 +86,11 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Enti
         let rows = backend::for_entities(settings).users().await?.port;
         let EntityPorts { store, outbox, projection } = rows;
         let rows = EntityPorts { store: store as Arc<dyn UserStore>, outbox, projection };
-        users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
+        users = Some(Entity::local(rows, &user_events, &order_events));
     }
     if keeps_orders {
         let rows = backend::for_entities(settings).orders().await?.port;
-        orders = Some(Entity::local(rows, &order_events, &user_events, &settings.orders_group_id));
+        orders = Some(Entity::local(rows, &order_events, &user_events));
     }
     Ok((users, orders))
 }

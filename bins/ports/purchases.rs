@@ -106,7 +106,7 @@ impl Purchases {
         }
         if settings.ingests() {
             let ingest = Ingest::new(
-                self.log.source(&settings.purchases_group_id)?,
+                self.log.source()?,
                 Arc::clone(&store.store) as _,
                 self.log.log.dead_letters(),
                 settings.ingest_options(),
