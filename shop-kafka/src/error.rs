@@ -7,11 +7,9 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use shop_core::{Error, ErrorKind, Outcome};
 
-const ORIGIN: &str = "kafka";
-
 /// An error with the origin `kafka`.
 pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error {
-    Error::new(kind, message).with_origin(ORIGIN)
+    Error::new(kind, message).with_origin("kafka")
 }
 
 /// Converts an error of librdkafka.
@@ -19,10 +17,8 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
         // Without its source, which has the value: it may be secret.
         KafkaError::ClientConfig(_, why, ..) => {
-            return kafka_error(
-                ErrorKind::Invalid,
-                format!("librdkafka rejected a setting: {}", why.trim_end()),
-            );
+            let message = format!("librdkafka rejected a setting: {}", why.trim_end());
+            return kafka_error(ErrorKind::Invalid, message);
         }
         KafkaError::ClientCreation(_) => {
             (ErrorKind::Invalid, "librdkafka could not create a client: see the cause")
@@ -51,9 +47,8 @@ pub(crate) fn closed(port: &str) -> Error {
 
 /// Kafka has not responded since the start, and the operation was not applied.
 pub(crate) fn not_reached() -> Error {
-    Error::new(ErrorKind::Unavailable, "kafka has not been reached yet: check that the brokers run")
+    kafka_error(ErrorKind::Unavailable, "kafka has not been reached yet: check that the brokers run")
         .with_outcome(Outcome::NotApplied)
-        .with_origin(ORIGIN)
 }
 
 /// Records were still unacknowledged at the deadline of a close.

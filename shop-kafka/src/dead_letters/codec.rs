@@ -17,18 +17,10 @@ pub(super) const RECORD_ID: &str = "dead-letter-place";
 /// Header of a marker: the id of the purchase or event in the record, if it has one.
 pub(super) const ID: &str = "dead-letter-purchase";
 
-/// The headers that are appended to those of the original record.
-const NAMES: [&str; 9] = [
-    "dead-letter-cluster",
-    "dead-letter-topic",
-    "dead-letter-partition",
-    "dead-letter-offset",
-    "dead-letter-time",
-    "dead-letter-reason",
-    "dead-letter-detail",
-    "dead-letter-attempts",
-    "dead-letter-version",
-];
+/// The headers that are appended to those of the original record, each without the prefix.
+const NAMES: [&str; 9] =
+    ["cluster", "topic", "partition", "offset", "time", "reason", "detail", "attempts", "version"];
+const PREFIX: &str = "dead-letter-";
 
 /// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
 pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
@@ -44,8 +36,9 @@ pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
         &attempts.to_string(),
         version,
     ];
+    let names = NAMES.map(|name| format!("{PREFIX}{name}"));
     let own: Vec<(&str, &[u8])> =
-        NAMES.into_iter().zip(values).map(|(name, value)| (name, value.as_bytes())).collect();
+        names.iter().zip(values).map(|(name, value)| (&**name, value.as_bytes())).collect();
     to_headers(&record.headers, &own)
 }
 
@@ -56,7 +49,7 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let (original, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
     let text = |index: usize| -> Option<&str> {
         let (name, value) = own.get(index)?;
-        (*name == NAMES[index]).then_some(())?;
+        (name.strip_prefix(PREFIX)? == NAMES[index]).then_some(())?;
         std::str::from_utf8((*value)?).ok()
     };
     let (cluster, topic) = (Arc::from(text(0)?), Arc::from(text(1)?));
