@@ -18,10 +18,8 @@ type Producer = FutureProducer<Context>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type Reported = Result<Option<RecordPosition>>;
 
-struct Current {
-    producer: Arc<Producer>,
-    created: Instant,
-}
+/// A producer, and when it was created.
+type Current = (Arc<Producer>, Instant);
 
 /// The minimum lifetime of a producer: limits how many are created if each new one fails, for example because of a
 /// missing permission.
@@ -45,7 +43,7 @@ impl ProducerHandle {
     /// The producer, if there is one.
     fn existing(&self) -> Option<Arc<Producer>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map(|current| Arc::clone(&current.producer))
+        current.as_ref().map(|(producer, _)| Arc::clone(producer))
     }
 
     /// The producer, which is created if there is none.
@@ -54,17 +52,17 @@ impl ProducerHandle {
             return Ok(producer);
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let current = match &mut *current {
+        let (producer, _) = match &mut *current {
             Some(current) => current,
             none => none.insert(self.create()?),
         };
-        Ok(Arc::clone(&current.producer))
+        Ok(Arc::clone(producer))
     }
 
     fn create(&self) -> Result<Current> {
         let context = Context::new(Arc::clone(&self.health), None);
         let producer = Producer::from_config_and_context(&config::producer(&self.options), context);
-        Ok(Current { producer: Arc::new(producer.map_err(from_kafka)?), created: Instant::now() })
+        Ok((Arc::new(producer.map_err(from_kafka)?), Instant::now()))
     }
 
     /// Creates the producer before the first record, which then does not wait for a connection.
@@ -157,18 +155,18 @@ impl ProducerHandle {
     fn replace_if_broken(&self) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = &mut *current else { return };
-        let Some((code, reason)) = current.producer.client().fatal_error() else { return };
+        let Some((code, reason)) = current.0.client().fatal_error() else { return };
         let error = from_code(code);
         if error.kind() == ErrorKind::Denied {
             self.health.set_denied(error.with_context("reason", &reason));
         }
-        if current.created.elapsed() < MIN_LIFETIME {
+        if current.1.elapsed() < MIN_LIFETIME {
             return;
         }
         tracing::warn!(%code, reason, "replacing the producer after a fatal error");
         match self.create() {
             Ok(next) => {
-                let broken = std::mem::replace(current, next).producer;
+                let (broken, _) = std::mem::replace(current, next);
                 close_in_background(broken, wait_until_alone);
             }
             Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),

@@ -160,7 +160,7 @@ impl Topic {
         loop {
             let is_over = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
-            let has_leaders = found.some_have_leaders() && (found.has_all_leaders() || !is_new || is_over);
+            let has_leaders = found.leader.is_some() && (found.leaderless.is_empty() || !is_new || is_over);
             let settings = if has_leaders {
                 self.read_settings(admin, &found)
             } else {
@@ -184,7 +184,7 @@ impl Topic {
     fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
         let known = self.known().map(|known| known.settings);
         // Each request creates a client, so known settings are not read again while a leader is missing.
-        if let Some(known) = known.filter(|_| !found.has_all_leaders()) {
+        if let Some(known) = known.filter(|_| !found.leaderless.is_empty()) {
             return Ok(known);
         }
         let topic = ResourceSpecifier::Topic(&self.name);
@@ -333,10 +333,10 @@ impl Topic {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Description {
     /// Partitions without a leader. They accept no records; the others do.
-    leaderless: Vec<i32>,
+    pub(crate) leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
-    /// The leader of a partition.
+    /// The leader of a partition, if any has one: a new topic may be listed without partitions.
     leader: Option<i32>,
     settings: Settings,
 }
@@ -373,16 +373,6 @@ impl Description {
             settings: Settings::default(),
         }))
     }
-
-    /// Whether no partition lacks a leader.
-    pub(crate) fn has_all_leaders(&self) -> bool {
-        self.leaderless.is_empty()
-    }
-
-    /// Whether a partition has a leader. A new topic may be listed without partitions.
-    fn some_have_leaders(&self) -> bool {
-        self.leader.is_some()
-    }
 }
 
 /// The source of the error for a missing topic that is not created here.
@@ -406,7 +396,7 @@ pub(crate) fn check_served(consumer: &Observer, topic: &str, timeout: Duration) 
     let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
     consumer.context().health.clear();
     match Description::find(&metadata, topic)? {
-        Some(found) if found.some_have_leaders() => Ok(()),
+        Some(found) if found.leader.is_some() => Ok(()),
         Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
         None => Err(from_code(RDKafkaErrorCode::UnknownTopic)),
     }

@@ -162,7 +162,7 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
 fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
     let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {
-        Some(Ok(found)) if is_cluster_known && found.has_all_leaders() => READY_INTERVAL,
+        Some(Ok(found)) if is_cluster_known && found.leaderless.is_empty() => READY_INTERVAL,
         Some(Ok(_)) if is_cluster_known => LEADERLESS_INTERVAL,
         Some(Err(error)) if !error.is_retryable() => LEADERLESS_INTERVAL,
         _ => MISSING_INTERVAL,

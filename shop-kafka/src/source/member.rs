@@ -30,7 +30,7 @@ pub(crate) struct Member {
     owned: Mutex<BTreeMap<u32, (u64, Option<i64>)>>,
     /// The consumer to commit with. The lock is held during a commit: librdkafka uses the generation that is current
     /// when it sends the request, so the owned partitions must not change in between.
-    committing: Mutex<Weak<Consumer>>,
+    pub(super) committing: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
     /// Per partition that has records behind it, the last stable offset, and since when it has not moved.
@@ -38,9 +38,9 @@ pub(crate) struct Member {
     /// Whether partitions were assigned since the reader thread last paused them.
     pub(super) assigned: AtomicBool,
     /// Whether partitions were assigned since the reader thread last compared their positions with the log.
-    unchecked: AtomicBool,
+    pub(super) unchecked: AtomicBool,
     /// The id of the topic that is read, if the brokers state it.
-    topic_id: Mutex<Option<Arc<str>>>,
+    pub(super) topic_id: Mutex<Option<Arc<str>>>,
 }
 
 impl Member {
@@ -58,11 +58,6 @@ impl Member {
             unchecked: AtomicBool::new(false),
             topic_id: Mutex::default(),
         }
-    }
-
-    /// Begins to read the topic that there is now.
-    pub(super) fn forget_topic_id(&self) {
-        *lock(&self.topic_id) = None;
     }
 
     /// The id that was known first in this membership: another one ends it.
@@ -86,11 +81,6 @@ impl Member {
         let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
         Ok(consumer)
-    }
-
-    /// Waits for a commit in flight, and prevents further commits with this consumer.
-    pub(super) fn stop_commits(&self) {
-        *lock(&self.committing) = Weak::new();
     }
 
     /// Returns the epoch of partition `index`; `None` if it is not owned.
@@ -120,11 +110,6 @@ impl Member {
         self.assigned.store(true, Ordering::Release);
         self.unchecked.store(true, Ordering::Release);
         epoch
-    }
-
-    /// Whether partitions were assigned since the last call.
-    pub(super) fn take_unchecked(&self) -> bool {
-        self.unchecked.swap(false, Ordering::AcqRel)
     }
 
     /// Returns the owned partitions, with their epochs.

@@ -68,11 +68,6 @@ impl KafkaSource {
         let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
         Ok(Self { member, committing: Arc::default(), reader_ended })
     }
-
-    /// The timeout of a commit. librdkafka waits for a missing coordinator for up to the session timeout.
-    fn commit_timeout(&self) -> Duration {
-        self.member.log.options.session_timeout + Duration::from_secs(1)
-    }
 }
 
 impl Drop for KafkaSource {
@@ -107,7 +102,9 @@ impl LogSource for KafkaSource {
             };
             blocking("commit", commit).await
         };
-        tokio::time::timeout(self.commit_timeout(), outcomes).await.unwrap_or_else(|_elapsed| {
+        // librdkafka waits for a missing coordinator for up to the session timeout.
+        let limit = self.member.log.options.session_timeout + Duration::from_secs(1);
+        tokio::time::timeout(limit, outcomes).await.unwrap_or_else(|_elapsed| {
             Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
         })
     }

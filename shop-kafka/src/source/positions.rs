@@ -165,7 +165,9 @@ impl Positions {
                 position.next = Some(next);
                 return Ok(None);
             }
-            Some(next) if offset > next && position.may_check() => {
+            Some(next)
+                if offset > next && position.checked_at.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) =>
+            {
                 position.checked_at = Some(Instant::now());
                 let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
                 if low > next {
@@ -192,12 +194,6 @@ impl Positions {
         let range = before.filter(|next| *next > high).map(|next| (high, next));
         let gap = range.and_then(|range| new_gap(member, (index, epoch), range, GapCause::Truncated));
         Ok(gap.map(|gap| gap.followed_by(unsigned(offset))))
-    }
-}
-
-impl Position {
-    fn may_check(&self) -> bool {
-        self.checked_at.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL)
     }
 }
 

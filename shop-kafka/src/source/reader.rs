@@ -1,7 +1,7 @@
 //! The reader thread: joins the group, polls, builds batches, pauses while the queue is full, and leaves the group.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -14,6 +14,7 @@ use shop_core::{Error, ErrorKind, Result};
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, Limits, Pending};
 use super::positions::Positions;
+use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
 use crate::topic::check_served;
@@ -111,7 +112,8 @@ impl Reader {
     /// Ends the membership. Commits nothing.
     fn leave(&mut self, consumer: Arc<Consumer>) {
         self.member.lose_all();
-        self.member.stop_commits();
+        // Waits for a commit in flight, and prevents further commits with this consumer.
+        *lock(&self.member.committing) = Weak::new();
         let log = &self.member.log;
         let is_created_again = self.member.topic_id() != log.health.topic_id(&log.topic.name);
         (self.pending, self.positions) = (Pending::default(), self.positions.ended(is_created_again));
@@ -144,7 +146,7 @@ impl Reader {
     /// Polls until the source is closed. An error ends the membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         self.topic_changes = self.member.log.health.topic_changes();
-        self.member.forget_topic_id();
+        *lock(&self.member.topic_id) = None;
         while !self.member.queue.is_closed() {
             // `join` waits until it is accepted.
             if let Some(error) = self.member.log.topic.refusal() {
@@ -152,7 +154,8 @@ impl Reader {
             }
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
-            let (are_new, member) = (self.member.take_unchecked(), &(&*self.member, consumer));
+            let are_new = self.member.unchecked.swap(false, Ordering::AcqRel);
+            let member = &(&*self.member, consumer);
             for gap in self.positions.check_assigned(member, are_new, || self.member.owned()) {
                 self.put_gap(gap);
             }
