@@ -78,7 +78,7 @@ fn is_followed<'a>(
 }
 
 /// Publishes a record whose position no broker has reported, see
-/// [`delivered`](crate::producer::PendingDelivery::delivered).
+/// [`deliver`](crate::producer::ProducerHandle::deliver).
 async fn publish_again(log: &Shared, purchase: &Purchase) -> Result<RecordPosition> {
     let published = async { log.append(&encode(purchase)?).await };
     published.await.map_err(|error| error.with_outcome(Outcome::Unknown))

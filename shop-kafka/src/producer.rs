@@ -109,6 +109,30 @@ impl ProducerHandle {
         Err(self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied))
     }
 
+    /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas have it. Returns its
+    /// position.
+    ///
+    /// If no broker reports a position, `enqueue` adds the record once more. librdkafka infers such a success from
+    /// that of a later batch of the partition: the broker accepts batches only in sequence. It does not if it knows no
+    /// batch of the producer: from a broker that is not ready to lead the partition yet, the first batch may return
+    /// with an error while the second one is written, and the first one is lost
+    /// (<https://github.com/confluentinc/confluent-kafka-go/issues/921>).
+    pub(crate) async fn deliver(
+        &self,
+        enqueue: impl Fn() -> Result<PendingDelivery> + Send,
+    ) -> Result<RecordPosition> {
+        let mut position = enqueue()?.reported(self).await?;
+        for _ in 1..MAX_ATTEMPTS {
+            if position.is_some() {
+                break;
+            }
+            tracing::info!("a record was acknowledged without its position, publishing it once more");
+            let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
+            position = enqueue().map_err(unknown)?.reported(self).await?;
+        }
+        position.ok_or_else(no_position)
+    }
+
     /// Publishes `count` records, which `enqueue` adds to the queue by their index, and waits for all reports. Waits
     /// for room in a full queue until `deadline`.
     pub(crate) async fn publish_all(
@@ -212,30 +236,6 @@ pub(crate) struct PendingDelivery {
 }
 
 impl PendingDelivery {
-    /// Waits until all in-sync replicas have the record. Returns its position.
-    ///
-    /// If no broker reports a position, `enqueue` adds the record once more. librdkafka infers such a success from
-    /// that of a later batch of the partition: the broker accepts batches only in sequence. It does not if it knows no
-    /// batch of the producer: from a broker that is not ready to lead the partition yet, the first batch may return
-    /// with an error while the second one is written, and the first one is lost
-    /// (<https://github.com/confluentinc/confluent-kafka-go/issues/921>).
-    pub(crate) async fn delivered(
-        self,
-        producer: &ProducerHandle,
-        enqueue: impl Fn() -> Result<Self> + Send,
-    ) -> Result<RecordPosition> {
-        let mut position = self.reported(producer).await?;
-        for _ in 1..MAX_ATTEMPTS {
-            if position.is_some() {
-                break;
-            }
-            tracing::info!("a record was acknowledged without its position, publishing it once more");
-            let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
-            position = enqueue().map_err(unknown)?.reported(producer).await?;
-        }
-        position.ok_or_else(no_position)
-    }
-
     /// Waits for the delivery report.
     async fn reported(self, producer: &ProducerHandle) -> Reported {
         let closed = "the producer was closed before the record was acknowledged";

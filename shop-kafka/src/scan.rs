@@ -186,8 +186,8 @@ impl Scan {
                     self.push(partition, record);
                 }
             }
-            let full =
-                self.bytes >= log.options.batch_bytes || self.count() >= log.options.batch_records.max(1);
+            let count: usize = self.buffered.values().map(Vec::len).sum();
+            let full = self.bytes >= log.options.batch_bytes || count >= log.options.batch_records.max(1);
             if (full || (self.ends.is_empty() && !self.follows)) && !self.flush(batches) {
                 return;
             }
@@ -197,10 +197,6 @@ impl Scan {
         if self.ends.is_empty() && !self.follows {
             log.keep(self.topic, self.few, self.consumer);
         }
-    }
-
-    fn count(&self) -> usize {
-        self.buffered.values().map(Vec::len).sum()
     }
 
     fn push(&mut self, partition: u32, record: LogRecord) {

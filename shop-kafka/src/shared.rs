@@ -60,8 +60,7 @@ impl Shared {
 
     /// Appends a record, and waits until all in-sync replicas have it.
     pub(crate) async fn append(&self, record: &LogRecord) -> Result<RecordPosition> {
-        let enqueue = || self.enqueue(record);
-        enqueue()?.delivered(&self.producer, enqueue).await
+        self.producer.deliver(|| self.enqueue(record)).await
     }
 
     pub(crate) fn dead_letters(&self) -> Arc<Topic> {

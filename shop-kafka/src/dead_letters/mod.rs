@@ -123,7 +123,7 @@ async fn deliver(
     let reported = log.producer.publish_all(count, deadline, &enqueue).await;
     for (index, reported) in reported.into_iter().enumerate() {
         if reported?.is_none() {
-            enqueue(index)?.delivered(&log.producer, || enqueue(index)).await?;
+            log.producer.deliver(|| enqueue(index)).await?;
         }
     }
     Ok(())

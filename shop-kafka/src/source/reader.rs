@@ -111,7 +111,7 @@ impl Reader {
 
     /// Ends the membership. Commits nothing.
     fn leave(&mut self, consumer: Arc<Consumer>) {
-        self.member.lose_all();
+        self.member.lose(&self.member.owned());
         // Waits for a commit in flight, and prevents further commits with this consumer.
         *lock(&self.member.committing) = Weak::new();
         let log = &self.member.log;

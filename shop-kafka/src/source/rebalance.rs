@@ -31,7 +31,7 @@ impl ConsumerContext for Context {
             Rebalance::Revoke(list) => member.give_up(consumer, &indices(list)),
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
-                member.lose_all();
+                member.lose(&member.owned());
             }
         }
     }
@@ -77,10 +77,6 @@ impl Member {
         if !partitions.is_empty() {
             self.queue.revoke(partitions, None);
         }
-    }
-
-    pub(super) fn lose_all(&self) {
-        self.lose(&self.owned());
     }
 
     fn partitions(&self, owned: &[(u32, u64)]) -> Vec<Partition> {
