@@ -171,9 +171,7 @@ impl Response {
 
     /// The error for a response that was not read to its end.
     fn interrupted(&self, failure: reqwest::Error) -> Error {
-        let (kind, outcome, message) = failure_of(&failure);
-        let error = client_error(kind, message).with_outcome(outcome);
-        self.annotate(error, None, Some(failure.without_url().into()))
+        self.annotate(failed(&failure), None, Some(failure.without_url().into()))
     }
 
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -203,10 +201,7 @@ impl Response {
         };
         let field = problem.as_ref().and_then(|problem| problem.field.as_deref()).map(in_one_line);
         let error = self.annotate(client_error(kind, message).with_outcome(outcome), problem, None);
-        let error = match field {
-            Some(field) => error.with_context("field", field),
-            None => error,
-        };
+        let error = field.into_iter().fold(error, |error, field| error.with_context("field", field));
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -219,10 +214,7 @@ impl Response {
         let error =
             error.with_context("status", status).with_source(ErrorResponse { status, problem, cause });
         let error = if self.is_read { error.with_outcome(Outcome::NotApplied) } else { error };
-        match self.header(header::REQUEST_ID) {
-            Some(id) => error.with_request_id(id),
-            None => error,
-        }
+        self.header(header::REQUEST_ID).into_iter().fold(error, |error, id| error.with_request_id(id))
     }
 }
 
@@ -276,13 +268,12 @@ fn kind_of_status(status: StatusCode) -> ErrorKind {
 
 /// The error for a request without a response.
 pub(crate) fn not_answered(failure: reqwest::Error) -> Error {
-    let (kind, outcome, message) = failure_of(&failure);
     // Without the address, which may contain a password.
-    client_error(kind, message).with_outcome(outcome).with_source(failure.without_url())
+    failed(&failure).with_source(failure.without_url())
 }
 
-fn failure_of(failure: &reqwest::Error) -> (ErrorKind, Outcome, &'static str) {
-    if failure.is_connect() {
+fn failed(failure: &reqwest::Error) -> Error {
+    let (kind, outcome, message) = if failure.is_connect() {
         (ErrorKind::Unavailable, Outcome::NotApplied, "the service cannot be reached")
     } else if failure.is_timeout() {
         (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no response in time")
@@ -292,7 +283,8 @@ fn failure_of(failure: &reqwest::Error) -> (ErrorKind, Outcome, &'static str) {
         (ErrorKind::Unsupported, Outcome::Unknown, "too many redirects: check the address")
     } else {
         (ErrorKind::Unavailable, Outcome::Unknown, "the connection failed before the response was read")
-    }
+    };
+    client_error(kind, message).with_outcome(outcome)
 }
 
 #[cfg(test)]

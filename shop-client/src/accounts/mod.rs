@@ -79,7 +79,7 @@ impl ShopClient {
     /// # }
     /// ```
     pub fn users(&self) -> Users {
-        Users::new(self)
+        Entities { client: self.clone(), kind: PhantomData }
     }
 
     /// The orders of the service, if it has the role of orders.
@@ -94,7 +94,7 @@ impl ShopClient {
     /// # }
     /// ```
     pub fn orders(&self) -> Orders {
-        Orders::new(self)
+        Entities { client: self.clone(), kind: PhantomData }
     }
 }
 
@@ -135,10 +135,6 @@ impl Resource for Order {
 }
 
 impl<E: Resource> Entities<E> {
-    fn new(client: &ShopClient) -> Self {
-        Self { client: client.clone(), kind: PhantomData }
-    }
-
     /// Creates a user or an order. Its key makes it the same one, however often it is sent. Its own context takes
     /// precedence over that of the client.
     ///
