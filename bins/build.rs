@@ -2,30 +2,22 @@
 
 #![expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
 
+use std::env;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     // Set where the source has no repository, as in a container image.
     let given = env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
     let given = given.map(|revision| revision.chars().take(12).collect());
-    let commit = given.or_else(of_package).or_else(of_clone).unwrap_or_else(|| "unknown".to_owned());
+    let commit = given.or_else(of_clone).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
     let features =
         env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
     let mut features: Vec<_> = features.filter(|name| name != "default").collect();
     features.sort();
     println!("cargo::rustc-env=BUILD_FEATURES={}", features.join(" ").replace('_', "-"));
-}
-
-/// The commit that `cargo package` has noted.
-fn of_package() -> Option<String> {
-    let noted = fs::read_to_string(".cargo_vcs_info.json").ok()?;
-    let commit: String =
-        noted.split('"').skip_while(|text| *text != "sha1").nth(2)?.chars().take(12).collect();
-    Some(if noted.contains("\"dirty\": true") { format!("{commit}-dirty") } else { commit })
 }
 
 /// The commit of the clone whose workspace this package is in. Only this package is built again after a commit.
