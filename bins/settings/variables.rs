@@ -112,7 +112,7 @@ pub(crate) struct Variables {
     #[arg(value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic exists
-    #[arg(action = Set, default_value = "on", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "on", value_parser = BoolishValueParser::new())]
     pub(crate) kafka_create_topics: bool,
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
     pub(crate) kafka_instance_id: Option<String>,
@@ -126,7 +126,7 @@ pub(crate) struct Variables {
     /// SHOP_KAFKA_OAUTH_TOKEN_URL]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
-    #[arg(action = Set, default_value = "off", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) kafka_tls: bool,
     /// File of CA certificates for Kafka [default: the system's]
     pub(crate) kafka_ca_file: Option<PathBuf>,
@@ -165,7 +165,7 @@ pub(crate) struct Variables {
     pub(crate) postgres_max_connections: u32,
     /// Whether users and orders take over tables of PostgreSQL that another program has made, such as those of the
     /// replaced system: on or off. With off, a process that finds such tables does not start
-    #[arg(action = Set, default_value = "off", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) adopt_tables: bool,
 
     /// Address of management, from which facing gets listings, http://host:port. It may be composed of CM_API_HOSTNAME and
@@ -259,14 +259,14 @@ pub(crate) struct Variables {
     #[arg(default_value = "otlp", ignore_case = true)]
     pub(crate) otel_traces_exporter: TracesExporter,
     /// Whether no traces are exported: true or false
-    #[arg(action = Set, default_value = "false", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
     pub(crate) otel_sdk_disabled: bool,
 
     /// File of settings, TOML [default: none]
     pub(crate) config: Option<PathBuf>,
     /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for facing with
     /// SHOP_MANAGEMENT_URL]
-    #[arg(value_parser = on_or_off())]
+    #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) ingest: Option<bool>,
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the last ten times as
     /// many records are dead-lettered. 0 for no limit
@@ -277,7 +277,7 @@ pub(crate) struct Variables {
     pub(crate) drain_timeout: Duration,
 
     /// Whether to require servers in place of the embedded log and store: on or off
-    #[arg(action = Set, default_value = "off", value_parser = on_or_off())]
+    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) require_servers: bool,
 }
 
@@ -315,11 +315,6 @@ pub(crate) enum LogFormat {
 pub(crate) enum TracesExporter {
     Otlp,
     None,
-}
-
-/// `on` or `off`, or another word for them.
-fn on_or_off() -> BoolishValueParser {
-    BoolishValueParser::new()
 }
 
 /// Directives of `tracing-subscriber`, from directives or from a level of the replaced systems.
