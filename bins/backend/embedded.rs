@@ -132,17 +132,17 @@ impl Embedded<'_> {
             options.max_file_bytes = self.0.log_max_size;
             options.feeds = self.0.fed_store().unwrap_or(options.feeds);
         }
-        options.create = self.0.creates();
+        options.create = self.0.serves();
         options
     }
 
     fn store_options(&self) -> EmbeddedStoreOptions {
-        EmbeddedStoreOptions::default().create(self.0.creates())
+        EmbeddedStoreOptions::default().create(self.0.serves())
     }
 
     /// The options of users and of orders. A replay may rebuild a missing store from nothing.
     fn entity_options(&self) -> EmbeddedStoreOptions {
-        let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay { .. }));
+        let creates = self.0.serves() || matches!(self.0.command, Some(Command::Replay { .. }));
         self.store_options().create(creates)
     }
 }

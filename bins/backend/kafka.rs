@@ -50,7 +50,7 @@ impl Kafka<'_> {
         options.infinite_retention = topic.is_events;
         options.partitions = settings.kafka_partitions;
         options.replication_factor = settings.kafka_replicas;
-        options.create_topics = settings.kafka_create_topics && settings.creates();
+        options.create_topics = settings.kafka_create_topics && settings.serves();
         options.group_instance_id.clone_from(&settings.kafka_instance_id);
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);

@@ -61,7 +61,7 @@ impl Mongodb<'_> {
         let mut options = MongoStoreOptions::new(self.uri.expose_secret());
         options.database.clone_from(&self.settings.mongodb_database);
         options.collection.clone_from(&self.settings.mongodb_collection);
-        options.create_indexes = self.settings.creates();
+        options.create_indexes = self.settings.serves();
         let store = self.open(options).await?;
         let opened = store.clone();
         // The driver panics if the runtime ends before.

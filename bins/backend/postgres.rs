@@ -60,7 +60,7 @@ impl Postgres<'_> {
     /// For purchases: half of the connections.
     fn options(&self) -> PostgresStoreOptions {
         let options = PostgresStoreOptions::new(self.url.expose_secret());
-        let options = options.create_schema(self.settings.creates());
+        let options = options.create_schema(self.settings.serves());
         options.max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 

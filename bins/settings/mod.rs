@@ -160,11 +160,6 @@ impl Settings {
         command_line::generated(self.service, &self.variables).map_err(CliError::new)
     }
 
-    /// Whether missing topics, folders, files and indexes are created: only by a service.
-    pub(crate) const fn creates(&self) -> bool {
-        self.command.is_none() && !self.variables.check_config
-    }
-
     /// Whether this process runs ingest.
     pub(crate) fn ingests(&self) -> bool {
         self.ingest.unwrap_or(self.management_url.is_none())
