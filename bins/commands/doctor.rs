@@ -18,7 +18,13 @@ use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let mut report = Report { json: settings.json, progress: progress(), purchases: 0, findings: 0 };
-    check_files(settings, &mut report).await?;
+    for file in files(settings) {
+        let name = file.display().to_string();
+        report.progress.set_message(format!("checking {name}"));
+        for line in backend::for_files(settings).damage_of(&file).await? {
+            report.found(&UnreadableEntry::new(name.as_str(), line))?;
+        }
+    }
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
@@ -55,18 +61,6 @@ impl Report {
     fn print(&self, text: String, report: &Value) -> Result<()> {
         self.progress.suspend(|| print_report(self.json, &[], text, report))
     }
-}
-
-/// Checks the files of the embedded log and stores that exist.
-async fn check_files(settings: &Settings, report: &mut Report) -> Result<()> {
-    for file in files(settings) {
-        let name = file.display().to_string();
-        report.progress.set_message(format!("checking {name}"));
-        for line in backend::for_files(settings).damage_of(&file).await? {
-            report.found(&UnreadableEntry::new(name.as_str(), line))?;
-        }
-    }
-    Ok(())
 }
 
 /// The files of the embedded log and stores that exist.

@@ -49,23 +49,19 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let report = erase.report;
     drop(progress);
     if !dry_run {
-        audit(&report, erased.is_ok());
+        let EraseReport { user, purchases, users, records, dead_letters, kept, .. } = &report;
+        tracing::info!(
+            target: AUDIT,
+            action = "erase_user",
+            user.id = %user,
+            purchases,
+            user = *users > 0,
+            records,
+            dead_letters,
+            kept = kept.len(),
+            complete = erased.is_ok(),
+        );
     }
     erased?;
     print_report(settings.json, &[], &report, &report)
-}
-
-fn audit(report: &EraseReport, complete: bool) {
-    let EraseReport { user, purchases, users, records, dead_letters, kept, .. } = report;
-    tracing::info!(
-        target: AUDIT,
-        action = "erase_user",
-        user.id = %user,
-        purchases,
-        user = *users > 0,
-        records,
-        dead_letters,
-        kept = kept.len(),
-        complete,
-    );
 }

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use shop_core::log::{Batch, LogAdmin};
+use shop_core::log::LogAdmin;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
@@ -50,6 +50,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     print_report(settings.json, &[("log", &log), ("store", &store), ("role", role)], text, &counters)
 }
 
+/// An unknown outcome ends the replay; it is safe to run again.
 async fn apply_all<R: Record>(
     log: &dyn LogAdmin,
     store: &dyn RecordStore<R>,
@@ -59,30 +60,20 @@ async fn apply_all<R: Record>(
     let mut batches = log.scan().await?;
     let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {
-        apply(store, &batch, &mut counters).await?;
+        let events: Vec<R> =
+            batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
+        counters.records += batch.records.len() as u64;
+        counters.skipped += (batch.records.len() - events.len()) as u64;
+        for outcome in store.apply(events.into()).await? {
+            match outcome {
+                InsertOutcome::Inserted => counters.new += 1,
+                InsertOutcome::Duplicate => counters.known += 1,
+                InsertOutcome::Unknown(error) => return Err(error.into()),
+                _ => counters.skipped += 1,
+            }
+        }
         let ReplayCounters { records, new, .. } = counters;
         progress.set_message(format!("{records} records read, {new} of them new"));
     }
     Ok(counters)
-}
-
-/// An unknown outcome ends the replay; it is safe to run again.
-async fn apply<R: Record>(
-    store: &dyn RecordStore<R>,
-    batch: &Batch,
-    counters: &mut ReplayCounters,
-) -> Result<()> {
-    let events: Vec<R> =
-        batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
-    counters.records += batch.records.len() as u64;
-    counters.skipped += (batch.records.len() - events.len()) as u64;
-    for outcome in store.apply(events.into()).await? {
-        match outcome {
-            InsertOutcome::Inserted => counters.new += 1,
-            InsertOutcome::Duplicate => counters.known += 1,
-            InsertOutcome::Unknown(error) => return Err(error.into()),
-            _ => counters.skipped += 1,
-        }
-    }
-    Ok(())
 }

@@ -83,10 +83,9 @@ impl Ports {
         }
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        let of_users = self.users.as_ref().and_then(Entity::dead_letters);
-        let of_orders = self.orders.as_ref().and_then(Entity::dead_letters);
         if service == ServiceKind::Management {
-            parts.dead_letters.extend(of_users.into_iter().chain(of_orders));
+            parts.dead_letters.extend(self.users.as_ref().and_then(Entity::dead_letters));
+            parts.dead_letters.extend(self.orders.as_ref().and_then(Entity::dead_letters));
         }
         parts
     }

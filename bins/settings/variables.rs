@@ -256,8 +256,8 @@ pub(crate) struct Variables {
     /// The same, of traces alone
     pub(crate) otel_exporter_otlp_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
-    #[arg(default_value = "otlp", ignore_case = true)]
-    pub(crate) otel_traces_exporter: TracesExporter,
+    #[arg(default_value = "otlp", ignore_case = true, value_parser = ["otlp", "none"])]
+    pub(crate) otel_traces_exporter: String,
     /// Whether no traces are exported: true or false
     #[arg(action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
     pub(crate) otel_sdk_disabled: bool,
@@ -308,13 +308,6 @@ pub(crate) enum ProcessRole {
 pub(crate) enum LogFormat {
     Text,
     Json,
-}
-
-/// The exporter of traces, by the names of OpenTelemetry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TracesExporter {
-    Otlp,
-    None,
 }
 
 /// Directives of `tracing-subscriber`, from directives or from a level of the replaced systems.
@@ -381,7 +374,7 @@ impl Variables {
     pub(crate) fn has_traces(&self) -> bool {
         let has_address =
             self.otel_exporter_otlp_endpoint.is_some() || self.otel_exporter_otlp_traces_endpoint.is_some();
-        has_address && self.otel_traces_exporter == TracesExporter::Otlp && !self.otel_sdk_disabled
+        has_address && self.otel_traces_exporter.eq_ignore_ascii_case("otlp") && !self.otel_sdk_disabled
     }
 
     /// Whether this process has users or orders.
