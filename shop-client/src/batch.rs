@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestCo
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    purchases: Vec<NewPurchase>,
+    pub(crate) purchases: Vec<NewPurchase>,
     state: Mutex<State>,
 }
 
@@ -34,10 +34,6 @@ impl Batch {
     fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
         let results = purchases.iter().map(|_| None).collect();
         Arc::new(Self { purchases, state: Mutex::new(State { results, sent: Vec::new(), attempts: 0 }) })
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.purchases.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

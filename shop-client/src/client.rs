@@ -7,8 +7,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
-use shop_core::id_from_key;
 use shop_core::ports::Lookup;
+use shop_core::{Clock as _, SystemClock, id_from_key};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::CallState;
 use crate::response::Response;
-use crate::transport::{Call, Transport};
+use crate::transport::{Call, Sent, Transport};
 use crate::{
     ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId, RequestContext,
     Result, RetryPolicy, Shop,
@@ -78,9 +78,9 @@ pub struct ShopClient {
 pub(crate) struct Inner {
     pub(crate) transport: Transport,
     /// The writes in flight, whether or not their callers still wait.
-    writes: TaskTracker,
+    pub(crate) writes: TaskTracker,
     /// The limit of concurrent writes. A write releases its permit when its task ends.
-    write_permits: Arc<Semaphore>,
+    pub(crate) write_permits: Arc<Semaphore>,
     max_in_flight: usize,
 }
 
@@ -205,12 +205,14 @@ impl ShopClient {
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
         let (start, mut retries) = (Instant::now(), self.retries.clone());
         let total = retries.longest(call.timeout);
-        let permit = self.inner.admit(call.writes(), total).await.inspect_err(|error| {
+        let permit = self.inner.admit(&call, total).await.inspect_err(|error| {
             self.inner.transport.observer.report(call.name, 0, start.elapsed(), CallState::Failed(error));
         })?;
         retries.timeout = Some(total.saturating_sub(start.elapsed()));
         let inner = Arc::clone(&self.inner);
-        let correlation = self.correlation.or_of(context).or_current();
+        // The context of the purchase itself takes precedence over that of the client.
+        let own = context.cloned().map(Correlation::new);
+        let correlation = own.unwrap_or_else(|| self.correlation.clone()).or_current();
         let sending = async move {
             let _permit = permit;
             inner.transport.answer(&call, &correlation, &retries).await
@@ -301,16 +303,6 @@ impl ShopClient {
         let is_ok = answer.status == StatusCode::OK;
         answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(not_found_hint) })
     }
-
-    /// Rejects further writes of this client and its clones, and waits up to `timeout` for those in flight.
-    pub(crate) async fn close_writes(&self, timeout: Duration) -> Result<()> {
-        self.inner.writes.close();
-        self.inner.write_permits.close();
-        require_runtime()?;
-        tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
-            client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
-        })
-    }
 }
 
 /// The client's [`Shop`]: buys, and lists purchases.
@@ -323,9 +315,10 @@ impl Deref for ShopClient {
 }
 
 impl Inner {
-    /// The permit for this many writes, once it is free. Permits are given in the order of the calls.
-    async fn admit(&self, writes: usize, limit: Duration) -> Result<OwnedSemaphorePermit> {
+    /// The permit for the writes of this call, once it is free. Permits are given in the order of the calls.
+    async fn admit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
+        let writes = if let Some(Sent::Batch(batch)) = &call.sent { batch.purchases.len() } else { 1 };
         let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
         let permit = tokio::time::timeout(limit, permit).await.map_err(|_all_taken| {
@@ -337,7 +330,7 @@ impl Inner {
 }
 
 /// Tokio panics outside of a runtime.
-fn require_runtime() -> Result<()> {
+pub(crate) fn require_runtime() -> Result<()> {
     Handle::try_current().map(drop).map_err(|error| {
         let message = "a call needs a Tokio runtime: make it within one, or wait for it with BlockingFuture of the feature blocking";
         client_error(ErrorKind::Unsupported, message).with_source(error)
@@ -346,6 +339,5 @@ fn require_runtime() -> Result<()> {
 
 /// A new key. It becomes the id of a purchase, as every UUID key does.
 pub(crate) fn generate_key() -> IdempotencyKey {
-    use shop_core::{Clock, SystemClock};
     SystemClock.fresh_id().into()
 }

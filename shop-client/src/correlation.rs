@@ -28,11 +28,6 @@ impl Correlation {
         Self { context: Some(Arc::new(context)), is_ambient: false }
     }
 
-    /// The context of the purchase itself takes precedence over that of the client.
-    pub(crate) fn or_of(&self, context: Option<&RequestContext>) -> Self {
-        context.map_or_else(|| self.clone(), |context| Self::new(context.clone()))
-    }
-
     /// The context of the current request, unless there is one of the client.
     pub(crate) fn or_current(self) -> Self {
         match self.context {

@@ -8,7 +8,7 @@ use shop_core::log::{IngestPositions, Offsets};
 use shop_core::ports::{Lookup, Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
 
-use crate::client::{MAX_WAIT, generate_key};
+use crate::client::{MAX_WAIT, generate_key, require_runtime};
 use crate::error::client_error;
 use crate::{
     Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period, PublishedPurchase,
@@ -79,7 +79,12 @@ impl PurchaseSink for ShopClient {
 
     /// Rejects further writes of this client and its clones, and waits for those in flight.
     async fn close(&self, timeout: Duration) -> Result<()> {
-        self.close_writes(timeout).await
+        self.inner.writes.close();
+        self.inner.write_permits.close();
+        require_runtime()?;
+        tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
+            client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
+        })
     }
 }
 

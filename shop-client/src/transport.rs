@@ -91,14 +91,6 @@ pub(crate) enum Sent {
 const NO_SERVICE: &str = "there is no such service at this address: check it";
 
 impl Call {
-    /// The number of writes that it makes.
-    pub(crate) fn writes(&self) -> usize {
-        match &self.sent {
-            Some(Sent::Batch(batch)) => batch.len(),
-            _ => 1,
-        }
-    }
-
     /// The same call, whose response may be as large as a page.
     pub(crate) fn large(self) -> Self {
         Self { answer_bytes: Some(PAGE_BYTES), ..self }
