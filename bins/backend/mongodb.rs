@@ -35,25 +35,18 @@ impl Backend for Mongodb<'_> {
 
     async fn convert(&self, back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
         let store = self.connect().await?;
-        Ok(report(match back_to {
+        let Migration { scanned, migrated, skipped, .. } = match back_to {
             None => store.migrate(progress).await?,
             Some(system) => store.convert_back(system, progress).await?,
-        }))
+        };
+        let done = "migrated; skipped ones are not purchases, or changed meanwhile";
+        tracing::info!(scanned, migrated, skipped, "{done}");
+        Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
     }
 }
 
 fn progress(Migration { scanned, migrated, skipped, .. }: Migration) {
     tracing::info!(scanned, migrated, skipped, "migrating");
-}
-
-fn report(Migration { scanned, migrated, skipped, .. }: Migration) -> serde_json::Value {
-    tracing::info!(
-        scanned,
-        migrated,
-        skipped,
-        "migrated; skipped ones are not purchases, or changed meanwhile"
-    );
-    serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped })
 }
 
 impl Mongodb<'_> {

@@ -1,7 +1,6 @@
 //! `management verify`: checks the store against the log.
 
 use serde_json::{Value, json};
-use shop_core::log::LogAdmin;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use shop_core::{Clock as _, SystemClock};
 
@@ -18,7 +17,16 @@ pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: Veri
     let log = backend::log_admin(settings, topic).await?;
     let store = backend::for_purchases(settings).purchases().await?;
     options.retained_from = settings.purchase_retention.map(|keep| SystemClock.now().saturating_sub(keep));
-    let verified = run_with_progress(&Verify::new(store.port.store, options), &*log.port).await?;
+    let progress = progress();
+    let show = |VerifyProgress { records, pending, scanned, .. }: VerifyProgress| {
+        progress.set_message(match (pending, scanned) {
+            (0, 0) => format!("{records} records checked"),
+            (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
+            _ => format!("{records} records checked, waiting for {pending} of them"),
+        });
+    };
+    let verified = Verify::new(store.port.store, options).run(&*log.port, show).await?;
+    drop(progress);
     let result = text(&verified, log.port.first_offset());
     let (log, store) = (log.name, store.name);
     let VerifyReport { records, purchases, .. } = verified;
@@ -44,19 +52,6 @@ pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: Veri
     };
     let remedy = if verified.missing.count > 0 { OLDER_STORE } else { "" };
     Err(CliError::finding(format!("{what}: standard output has the findings{remedy}")))
-}
-
-async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<VerifyReport> {
-    let progress = progress();
-    let report = |at: VerifyProgress| {
-        let VerifyProgress { records, pending: waiting, scanned, .. } = at;
-        progress.set_message(match (waiting, scanned) {
-            (0, 0) => format!("{records} records checked"),
-            (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
-            _ => format!("{records} records checked, waiting for {waiting} of them"),
-        });
-    };
-    Ok(verify.run(log, report).await?)
 }
 
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
