@@ -51,7 +51,7 @@ impl LogAdmin for KafkaLog {
 
     /// The topic's `retention.ms`, as read within the last minute.
     fn retention(&self) -> Option<Duration> {
-        self.shared.topic.retention()
+        self.shared.topic.known()?.settings.retention
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {

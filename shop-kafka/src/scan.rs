@@ -212,16 +212,12 @@ impl Scan {
         }
         if next >= end {
             self.ends.remove(&partition);
-            self.pause(partition);
-        }
-    }
-
-    /// Pauses a completely read partition: its later records need not be fetched.
-    fn pause(&self, partition: u32) {
-        let mut ended = TopicPartitionList::new();
-        ended.add_partition(&self.topic, int32(partition));
-        if let Err(error) = self.consumer.pause(&ended) {
-            tracing::debug!(%error, "failed to pause a completely read partition");
+            // Its later records need not be fetched.
+            let mut ended = TopicPartitionList::new();
+            ended.add_partition(&self.topic, int32(partition));
+            if let Err(error) = self.consumer.pause(&ended) {
+                tracing::debug!(%error, "failed to pause a completely read partition");
+            }
         }
     }
 

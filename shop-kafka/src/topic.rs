@@ -84,11 +84,6 @@ impl Topic {
         u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
     }
 
-    /// Returns how long the topic keeps a record, if that is limited and known.
-    pub(crate) fn retention(&self) -> Option<Duration> {
-        self.known()?.settings.retention
-    }
-
     /// Waits until the topic exists, at most for `timeout`. A check that failed is repeated, unless an operator has to act.
     pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
         let is_final = |state: &State| match state {
@@ -338,14 +333,14 @@ pub(crate) struct Description {
     replicas: usize,
     /// The leader of a partition, if any has one: a new topic may be listed without partitions.
     leader: Option<i32>,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// The settings of a topic, as far as they can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Settings {
+pub(crate) struct Settings {
     min_in_sync: Option<usize>,
-    retention: Option<Duration>,
+    pub(crate) retention: Option<Duration>,
 }
 
 impl Description {

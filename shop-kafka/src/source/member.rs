@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Partition as PartitionStatistics;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
-use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_core::{ErrorKind, Outcome, Result};
 
 use super::queue::EventQueue;
 use crate::client::{Context, Observer, lock};
@@ -155,7 +155,9 @@ impl Member {
         };
         // librdkafka would commit without a membership, which a group without other members accepts.
         if consumer.assignment_lost() {
-            return Err(lost());
+            // The revocation has not been delivered yet. After it, commits are fenced.
+            let lost = kafka_error(ErrorKind::Unavailable, "this member has lost its partitions");
+            return Err(lost.with_outcome(Outcome::NotApplied));
         }
         let mut list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
         self.state_topic_id(&mut list);
@@ -184,12 +186,6 @@ impl Member {
         let found = unstable(statistics, topic).into_iter().map(since).collect();
         *known = found;
     }
-}
-
-/// The assignment is lost, but the revocation has not been delivered yet. After it, commits are fenced.
-fn lost() -> Error {
-    kafka_error(ErrorKind::Unavailable, "this member has lost its partitions")
-        .with_outcome(Outcome::NotApplied)
 }
 
 /// The partition and the offset of a position.
