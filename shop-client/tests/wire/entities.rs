@@ -22,12 +22,12 @@ pub(crate) fn new_user() -> NewUser {
 
 pub(crate) fn new_order() -> NewOrder {
     let (product, price) = ("Notebook".parse().unwrap(), "50.00".parse().unwrap());
-    NewOrder::new("basket-7".parse().unwrap(), UserNumber::FIRST, product, 2, price)
+    NewOrder::new("basket-7".parse().unwrap(), UserNumber::new(1), product, 2, price)
 }
 
 fn user() -> User {
     let NewUser { email, name, .. } = new_user();
-    User::new(UserNumber::FIRST, email, name)
+    User::new(UserNumber::new(1), email, name)
 }
 
 fn order() -> Order {
@@ -53,8 +53,8 @@ async fn errors_of(status: u16, body: &str) -> [Error; 5] {
     [
         users.insert(&new_user()).await.unwrap_err(),
         orders.insert(&new_order()).await.unwrap_err(),
-        users.get(UserNumber::FIRST).await.unwrap_err(),
-        users.orders_of(UserNumber::FIRST).await.unwrap_err(),
+        users.get(UserNumber::new(1)).await.unwrap_err(),
+        users.orders_of(UserNumber::new(1)).await.unwrap_err(),
         orders.get(OrderNumber::new(7)).await.unwrap_err(),
     ]
 }
@@ -102,7 +102,7 @@ async fn a_missing_role_differs_from_an_unknown_row() {
     for (status, body) in
         [(404, r#"{"type":"/problems/unknown-order"}"#), (500, r#"{"type":"/problems/unknown-user"}"#)]
     {
-        client_of(status, body).await.users().get(UserNumber::FIRST).await.unwrap_err();
+        client_of(status, body).await.users().get(UserNumber::new(1)).await.unwrap_err();
     }
 }
 
@@ -171,7 +171,7 @@ async fn invalid_and_mismatched_rows_are_errors() {
         let error = client_of(201, &body).await.users().insert(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
-        let found = client_of(200, &body).await.users().get(UserNumber::FIRST).await;
+        let found = client_of(200, &body).await.users().get(UserNumber::new(1)).await;
         assert_eq!(found.is_ok(), is_row, "{body}: {found:?}");
     }
     for (is_row, body) in [
@@ -195,7 +195,7 @@ async fn invalid_and_mismatched_rows_are_errors() {
         (json!(["1"]), false),
     ] {
         let body = json!({"user_id": 1, "orders": orders}).to_string();
-        let orders = client_of(200, &body).await.users().orders_of(UserNumber::FIRST).await;
+        let orders = client_of(200, &body).await.users().orders_of(UserNumber::new(1)).await;
         assert_eq!(orders.is_ok(), is_list, "{body:.80}: {orders:?}");
     }
 }

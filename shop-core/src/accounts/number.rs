@@ -12,10 +12,6 @@ macro_rules! row_number {
         crate::macros::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
-            /// The first one.
-            #[doc(hidden)]
-            pub const FIRST: Self = Self(1);
-
             /// The number `number`.
             #[must_use]
             pub const fn new(number: i64) -> Self {
@@ -26,13 +22,6 @@ macro_rules! row_number {
             #[must_use]
             pub const fn get(self) -> i64 {
                 self.0
-            }
-
-            /// The next number.
-            #[doc(hidden)]
-            #[must_use]
-            pub const fn next(self) -> Self {
-                Self(self.0.saturating_add(1))
             }
         }
 

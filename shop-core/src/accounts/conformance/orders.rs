@@ -46,7 +46,7 @@ pub async fn user_events_are_applied_once(fixture: &dyn OrdersFixture) {
     let new = new_order(1);
     assert_eq!(place(&*orders, &new).await, Insertion::Refused);
     assert!(matches!(consume_users(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
-    assert_eq!(placed(&*orders, &new).await.id, OrderNumber::FIRST);
+    assert_eq!(placed(&*orders, &new).await.id, OrderNumber::new(1));
     for unknown in [2, 0, -1, i64::MAX] {
         assert_eq!(place(&*orders, &new_order(unknown)).await, Insertion::Refused);
     }
@@ -74,7 +74,7 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;
     let first = new_order(1);
-    assert_eq!(placed(&*orders, &first).await.id, OrderNumber::FIRST);
+    assert_eq!(placed(&*orders, &first).await.id, OrderNumber::new(1));
     assert_eq!(place(&*orders, &new_order(9)).await, Insertion::Refused);
     assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Insertion::KeyTaken);
     assert!(matches!(place(&*orders, &first).await, Insertion::AlreadyInserted(_)));

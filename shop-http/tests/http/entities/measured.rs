@@ -15,7 +15,7 @@ use crate::shop::{get, post, request, send};
 /// A service with orders and user 1.
 async fn with_ada() -> Router {
     let entities = Entities::new();
-    let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     entities.management(HttpOptions::default())
 }

@@ -13,7 +13,7 @@ use crate::shop::get;
 #[tokio::test]
 async fn a_key_makes_users_and_orders_repeatable() {
     let entities = Entities::new();
-    let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     let mut replayed = Vec::new();
     for router in [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())] {

@@ -13,7 +13,7 @@ use crate::shop::{JSON, TestResponse, get, post, request, send};
 /// Users and orders, with user 1 known to orders.
 async fn services() -> (Entities, [axum::Router; 2]) {
     let entities = Entities::new();
-    let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     let services = [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())];
     (entities, services)

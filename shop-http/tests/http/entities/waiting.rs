@@ -24,7 +24,7 @@ async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration)
     let publish = async {
         let Some(time) = delay else { return };
         sleep(time).await;
-        let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+        let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
         RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
     };
     let begun = Instant::now();
