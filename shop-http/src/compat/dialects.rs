@@ -9,11 +9,11 @@ use shop_core::ports::ListOrder;
 pub struct Dialect {
     /// The name in settings.
     pub(super) name: &'static str,
-    /// The response to a buy.
+    /// The response to a buy, except of the native API.
     pub(crate) bought: PurchaseResponse,
     /// The form of a purchase.
     pub(crate) item: ItemForm,
-    /// The body of an error.
+    /// The body of an error, except of the native API.
     pub(crate) errors: Errors,
     /// Whether the text about missing members names all required ones, instead of those that are missing. Then an id or a
     /// name that is falsy in JavaScript counts as missing.
@@ -24,7 +24,8 @@ pub struct Dialect {
     pub(crate) may_be_free: bool,
     /// The responses to failures of the log or the store.
     pub(crate) outages: Outages,
-    /// Whether unknown members of a body are rejected, and prices that are not JSON numbers or the text of one.
+    /// Whether it is the native API: errors are problems (RFC 9457), the response to a buy has a receipt, and unknown
+    /// members of a body are rejected, as are prices that are not JSON numbers or the text of one.
     pub(crate) is_strict: bool,
     /// Whether integers are accepted as text.
     pub(crate) integers_are_text: bool,
@@ -120,18 +121,13 @@ impl By {
     }
 }
 
-/// The response to a buy.
+/// The response to a buy: texts, and the purchase under each of these names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PurchaseResponse {
-    /// Texts, and the purchase under each of these names.
-    Says {
-        code: StatusCode,
-        status: Option<&'static str>,
-        message: &'static str,
-        purchase_as: &'static [&'static str],
-    },
-    /// 201 with the purchase and its receipt.
-    PurchaseAndReceipt,
+pub(crate) struct PurchaseResponse {
+    pub(crate) code: StatusCode,
+    pub(crate) status: Option<&'static str>,
+    pub(crate) message: &'static str,
+    pub(crate) purchase_as: &'static [&'static str],
 }
 
 /// The form of a purchase.
@@ -172,8 +168,6 @@ pub(crate) enum Errors {
     StatusAndMessage,
     /// `{"detail": text}`, or a list of entries when the request is invalid.
     Detail,
-    /// RFC 9457 problem details.
-    Problem,
 }
 
 /// The treatment of a purchase's timestamp.
@@ -222,7 +216,7 @@ const fn recorded(
     status: Option<&'static str>,
     purchase_as: &'static [&'static str],
 ) -> PurchaseResponse {
-    PurchaseResponse::Says { code, status, message: "Purchase recorded", purchase_as }
+    PurchaseResponse { code, status, message: "Purchase recorded", purchase_as }
 }
 
 /// The base of all dialects.
@@ -291,8 +285,6 @@ pub(super) static DEFAULT: Dialect = BASE;
 /// The native API.
 pub(crate) static V1: Dialect = Dialect {
     name: "v1",
-    bought: PurchaseResponse::PurchaseAndReceipt,
-    errors: Errors::Problem,
     distinguishes_empty_bodies: false,
     is_strict: true,
     integers_are_text: false,
@@ -302,7 +294,7 @@ pub(crate) static V1: Dialect = Dialect {
 
 pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     name: "scalable-shop",
-    bought: PurchaseResponse::Says {
+    bought: PurchaseResponse {
         code: StatusCode::OK,
         status: Some("Ok!"),
         message: "Message successfully sent to Kafka!",

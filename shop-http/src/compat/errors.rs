@@ -18,10 +18,7 @@ impl Dialect {
     /// `response`, with a body if it is an error.
     pub(crate) fn render(&self, mut response: Response) -> Response {
         let Some(error) = response.extensions_mut().remove::<HttpError>() else { return response };
-        let rendered = match self.errors {
-            Errors::Problem => error.problem(),
-            _ => self.legacy(&error).into_response(),
-        };
+        let rendered = if self.is_strict { error.problem() } else { self.legacy(&error).into_response() };
         let (head, body) = rendered.into_parts();
         *response.status_mut() = head.status;
         // That of the response without a body.
@@ -43,7 +40,7 @@ impl Dialect {
             Errors::Detail => {
                 json!({"detail": error.errors.iter().map(ValidationError::entry).collect::<Vec<_>>()})
             }
-            Errors::Text | Errors::Problem => json!({"error": text}),
+            Errors::Text => json!({"error": text}),
         };
         if let Some(outcome) = error.outcome() {
             body["outcome"] = outcome.into();

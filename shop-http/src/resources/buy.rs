@@ -79,32 +79,29 @@ async fn buy(
 /// The response to an accepted purchase.
 fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
     let (id, replayed) = (bought.purchase.id, bought.replayed);
-    match dialect.bought {
-        PurchaseResponse::PurchaseAndReceipt => {
-            // It is stored a moment later, so the location waits for it.
-            let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
-            let body = written(bought, 2 * PURCHASE_BYTES);
-            ([(header::LOCATION, location)], accepted(StatusCode::CREATED, id, replayed, body))
-                .into_response()
-        }
-        PurchaseResponse::Says { code, status, message, purchase_as } => {
-            let form = ItemForm { extras: Extras::None, ..dialect.item };
-            let [mut json, mut purchase] = [3, 1].map(|count| Vec::with_capacity(count * PURCHASE_BYTES));
-            write_purchase(&mut purchase, &bought.purchase, form);
-            if let Some(status) = status {
-                write_member(&mut json, "{\"status\":", status);
-            }
-            let start = if status.is_some() { ",\"message\":" } else { "{\"message\":" };
-            write_member(&mut json, start, message);
-            for name in purchase_as {
-                write_member(&mut json, ",", *name);
-                json.push(b':');
-                json.extend_from_slice(&purchase);
-            }
-            json.push(b'}');
-            accepted(code, id, replayed, json)
-        }
+    if dialect.is_strict {
+        // It is stored a moment later, so the location waits for it.
+        let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
+        let body = written(bought, 2 * PURCHASE_BYTES);
+        let accepted = accepted(StatusCode::CREATED, id, replayed, body);
+        return ([(header::LOCATION, location)], accepted).into_response();
     }
+    let PurchaseResponse { code, status, message, purchase_as } = dialect.bought;
+    let form = ItemForm { extras: Extras::None, ..dialect.item };
+    let [mut json, mut purchase] = [3, 1].map(|count| Vec::with_capacity(count * PURCHASE_BYTES));
+    write_purchase(&mut purchase, &bought.purchase, form);
+    if let Some(status) = status {
+        write_member(&mut json, "{\"status\":", status);
+    }
+    let start = if status.is_some() { ",\"message\":" } else { "{\"message\":" };
+    write_member(&mut json, start, message);
+    for name in purchase_as {
+        write_member(&mut json, ",", *name);
+        json.push(b':');
+        json.extend_from_slice(&purchase);
+    }
+    json.push(b'}');
+    accepted(code, id, replayed, json)
 }
 
 /// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
