@@ -49,10 +49,10 @@ impl Metrics {
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         Arc::new(Observer {
             metrics: self.clone(),
-            records: self.histogram(names::INGEST_BATCH_RECORDS, &[]),
-            bytes: self.histogram(names::INGEST_BATCH_BYTES, &[]),
-            processing: self.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
-            freshness: self.histogram(names::INGEST_FRESHNESS, &[]),
+            records: self.shared.registry.histogram(names::INGEST_BATCH_RECORDS, &[]),
+            bytes: self.shared.registry.histogram(names::INGEST_BATCH_BYTES, &[]),
+            processing: self.shared.registry.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            freshness: self.shared.registry.histogram(names::INGEST_FRESHNESS, &[]),
         })
     }
 }
@@ -62,7 +62,7 @@ impl Metrics {
     /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
     pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
         let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
-        self.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+        self.shared.registry.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
     }
 
     /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
@@ -72,10 +72,10 @@ impl Metrics {
         if let Some(usage) = &found.usage {
             let age = usage.oldest.map(|oldest| SystemClock.now().saturating_since(oldest));
             let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
-            self.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
-            self.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
-            self.gauge(names::LOG_OLDEST, &labels).set(age.unwrap_or_default().as_secs_f64());
-            self.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
+            self.shared.registry.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
+            self.shared.registry.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
+            self.shared.registry.gauge(names::LOG_OLDEST, &labels).set(age.unwrap_or_default().as_secs_f64());
+            self.shared.registry.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
         }
         self.shared.logs.lock().insert(topic.to_owned(), found);
     }
@@ -117,18 +117,18 @@ impl Scrape {
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
-        self.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
-        self.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
-        self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
+        self.registry.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
+        self.registry.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
+        self.registry.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
-            self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
+            self.registry.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
         }
         self.note_waiting(names::INGEST_WAITING, &status, &[]);
         let current = phase_word(&status, lag);
         for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
             let is_it = f64::from(u8::from(phase == current));
-            self.gauge(names::INGEST_PHASE, &[("phase", phase)]).set(is_it);
+            self.registry.gauge(names::INGEST_PHASE, &[("phase", phase)]).set(is_it);
         }
         self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
         self.note_lost(&status, lag);
@@ -138,7 +138,7 @@ impl Scrape {
     /// Exports whether each part that requests need works.
     pub(crate) fn note_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
         for (part, works) in parts {
-            self.gauge(names::DEPENDENCY_UP, &[("part", part)]).set(f64::from(u8::from(*works)));
+            self.registry.gauge(names::DEPENDENCY_UP, &[("part", part)]).set(f64::from(u8::from(*works)));
         }
     }
 
@@ -152,11 +152,11 @@ impl Scrape {
         now: Timestamp,
     ) {
         let labels = [("role", role)];
-        self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(published);
+        self.registry.counter(names::OUTBOX_PUBLISHED, &labels).absolute(published);
         if let Some((entries, oldest)) = pending {
             let oldest = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
-            self.gauge(names::OUTBOX_PENDING, &labels).set(approximately(entries));
-            self.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
+            self.registry.gauge(names::OUTBOX_PENDING, &labels).set(approximately(entries));
+            self.registry.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
         }
     }
 
@@ -171,7 +171,7 @@ impl Scrape {
         let status = monitor.status();
         for (outcome, count) in outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
-            self.counter(names::EVENT_RECORDS, &labels).absolute(count);
+            self.registry.counter(names::EVENT_RECORDS, &labels).absolute(count);
         }
         self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
         self.note_oldest(&status, Some(topic), now);
@@ -183,7 +183,7 @@ impl Scrape {
     fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
         for part in Component::ALL {
             let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
+            self.registry.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
         }
     }
 
@@ -193,7 +193,7 @@ impl Scrape {
             for reason in ReasonKind::ALL {
                 let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
-                self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
+                self.registry.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
             }
         }
     }
@@ -207,7 +207,7 @@ impl Scrape {
             ("offset", &offset.to_string()),
             ("error", error.kind().as_str()),
         ];
-        self.gauge(names::INGEST_STUCK, &labels).set(since.elapsed().as_secs_f64());
+        self.registry.gauge(names::INGEST_STUCK, &labels).set(since.elapsed().as_secs_f64());
     }
 
     /// Per topic that was consumed. `topic` has a series before its first record.
@@ -217,10 +217,10 @@ impl Scrape {
         let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
         for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
             let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
-            self.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
+            self.registry.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
             let unread = status.oldest_unread.get(topic).copied().flatten();
             let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
-            self.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
+            self.registry.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
         }
     }
 
@@ -231,17 +231,17 @@ impl Scrape {
         for (topic, index) in assigned.chain(lost) {
             let count = status.lost.get(&(Arc::clone(topic), index)).copied().unwrap_or_default();
             let labels = [("topic", &**topic), ("partition", &*index.to_string())];
-            self.counter(names::INGEST_LOST, &labels).absolute(count);
+            self.registry.counter(names::INGEST_LOST, &labels).absolute(count);
         }
     }
 
     fn note_counters(&self, IngestStatus { counters, .. }: &IngestStatus) {
         let stored = counters.inserted + counters.duplicates;
         for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {
-            self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
+            self.registry.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
         }
         for (outcome, count) in outcomes(counters) {
-            self.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
+            self.registry.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
         }
         for (reason, count) in [
             (ReasonKind::Undecodable, counters.undecodable),
@@ -249,17 +249,17 @@ impl Scrape {
             (ReasonKind::Refused, counters.refused),
             (ReasonKind::Parked, counters.parked),
         ] {
-            self.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
+            self.registry.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
         }
     }
 
     fn note_lag(&self, lag: &Lag) {
         let Lag { topic, group, records, .. } = lag;
         let waiting = lag.transaction_since().map_or(0.0, |since| since.elapsed().as_secs_f64());
-        self.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
+        self.registry.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
         for (index, behind) in records {
             let labels = [("topic", &**topic), ("group", group), ("partition", &index.to_string())];
-            self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(*behind));
+            self.registry.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(*behind));
         }
     }
 }

@@ -24,8 +24,9 @@ pub(crate) struct Publishing {
 impl Publishing {
     /// Registers the metrics for a service of this kind.
     pub(crate) fn new(metrics: &Metrics, role: ServiceKind) -> Self {
+        let registry = &metrics.shared.registry;
         let outcome = |outcome| {
-            let counter = metrics.counter(names::PUBLISH, &[("outcome", outcome)]);
+            let counter = registry.counter(names::PUBLISH, &[("outcome", outcome)]);
             counter.absolute(0);
             counter
         };
@@ -34,9 +35,9 @@ impl Publishing {
             acknowledged: outcome("acknowledged"),
             not_sent: outcome("not_sent"),
             unknown: outcome("unknown"),
-            duration: metrics.histogram(names::PUBLISH_DURATION, &[]),
+            duration: registry.histogram(names::PUBLISH_DURATION, &[]),
             in_log: (role == ServiceKind::Facing)
-                .then(|| metrics.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
+                .then(|| registry.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
         }
     }
 

@@ -55,7 +55,7 @@ impl fmt::Debug for Metrics {
 #[derive(Default)]
 pub(super) struct Shared {
     /// What is counted between the scrapes.
-    registry: Registry,
+    pub(super) registry: Registry,
     /// The service that reports here, if its router exists.
     source: Mutex<Option<Weak<dyn Source>>>,
     /// Set for the dialects of the replaced systems: whether durations are exported too.
@@ -139,10 +139,10 @@ impl Metrics {
     /// Exports `flask_*` as well, for the dialects of the replaced systems; their durations for that which had them.
     pub(crate) fn enable_flask(&self, has_durations: bool) {
         self.shared.flask.get_or_init(|| {
-            self.gauge(names::FLASK_EXPORTER_INFO, VERSION).set(1);
+            self.shared.registry.gauge(names::FLASK_EXPORTER_INFO, VERSION).set(1);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
-                self.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
+                self.shared.registry.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
             }
             has_durations
         });
@@ -209,18 +209,6 @@ impl Metrics {
         Scrape { registry: Registry::default(), metrics: self.clone() }
     }
 
-    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
-        self.shared.registry.counter(name, labels)
-    }
-
-    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
-        self.shared.registry.gauge(name, labels)
-    }
-
-    pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
-        self.shared.registry.0.register_histogram(&key(name, labels), &METADATA)
-    }
-
     /// Counts histogram samples.
     pub(super) fn sampled(&self, count: usize) {
         let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
@@ -240,19 +228,11 @@ pub(crate) trait Source: Send + Sync {
 /// The metrics of one scrape: what is read for it, and what the service has counted. A series that is not read is absent,
 /// such as the lag of a partition that another process has.
 pub(crate) struct Scrape {
-    registry: Registry,
+    pub(super) registry: Registry,
     pub(super) metrics: Metrics,
 }
 
 impl Scrape {
-    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
-        self.registry.counter(name, labels)
-    }
-
-    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
-        self.registry.gauge(name, labels)
-    }
-
     /// Exports the metrics of the process. A program exports them once.
     pub(crate) fn note_process(&self) {
         let process = Collector::default();
@@ -273,19 +253,19 @@ impl Scrape {
         let Shared { registry, build, in_flight, counted, .. } = &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
         let in_flight = approximately(in_flight.load(Ordering::Relaxed));
-        self.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(in_flight);
-        self.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
+        self.registry.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(in_flight);
+        self.registry.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
         for (name, count) in &*counted.lock() {
             match name.kind {
-                Kind::Counter => self.counter(*name, &[]).absolute(count()),
-                _ => self.gauge(*name, &[]).set(approximately(count())),
+                Kind::Counter => self.registry.counter(*name, &[]).absolute(count()),
+                _ => self.registry.gauge(*name, &[]).set(approximately(count())),
             }
         }
         for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
-            self.gauge(names::RELOAD_AGE, &[("what", what)]).set(age.as_secs_f64());
+            self.registry.gauge(names::RELOAD_AGE, &[("what", what)]).set(age.as_secs_f64());
             if let Some(end) = not_after {
-                self.gauge(names::TLS_NOT_AFTER, &[])
-                    .set(approximately((end.as_millis() / 1_000).unsigned_abs()));
+                let seconds = approximately((end.as_millis() / 1_000).unsigned_abs());
+                self.registry.gauge(names::TLS_NOT_AFTER, &[]).set(seconds);
             }
         }
         self.note_pending();
@@ -294,7 +274,7 @@ impl Scrape {
     }
 }
 
-struct Registry(PrometheusRecorder);
+pub(super) struct Registry(PrometheusRecorder);
 
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
@@ -319,12 +299,16 @@ impl Default for Registry {
 }
 
 impl Registry {
-    fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
+    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
         self.0.register_counter(&key(name, labels), &METADATA)
     }
 
-    fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
+    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
         self.0.register_gauge(&key(name, labels), &METADATA)
+    }
+
+    pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
+        self.0.register_histogram(&key(name, labels), &METADATA)
     }
 }
 

@@ -105,13 +105,15 @@ impl Series {
     fn new(metrics: &Metrics, route: &str, method: &str, status: StatusCode, measured: Measured) -> Self {
         let (method, status) = (("method", method), ("status", status.as_str()));
         let (route, path) = (("route", route), ("path", route));
+        let registry = &metrics.shared.registry;
         let of_work = || {
-            let requests = metrics.counter(names::HTTP_REQUESTS, &[method, route, status]);
-            (requests, Some(metrics.histogram(names::HTTP_REQUEST_DURATION, &[method, route])))
+            let requests = registry.counter(names::HTTP_REQUESTS, &[method, route, status]);
+            (requests, Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])))
         };
         let flask = |has_durations: bool| {
-            let requests = metrics.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
-            let durations = || metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]);
+            let requests = registry.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
+            let durations =
+                || registry.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]);
             (requests, has_durations.then(durations))
         };
         let is_work = measured == Measured::Everywhere;
@@ -171,7 +173,7 @@ impl Drop for RequestTimer {
         }
         if has_panicked && metrics.flask().is_some() {
             let labels = [("method", method), ("status", status.as_str())];
-            metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
+            metrics.shared.registry.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
         }
         metrics.sampled(2);
     }
