@@ -1,13 +1,12 @@
 //! Buying a stream of purchases.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, Fuse, FuturesOrdered};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 
 use super::Shop;
 use crate::ports::PublishedPurchase;
@@ -88,19 +87,56 @@ impl Shop {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let backlog = Backlog {
-            shop: self.clone(),
-            purchases: purchases.boxed().fuse(),
-            room: in_flight.max(1),
-            batch: (in_flight / 2).min(MAX_BATCH),
-            bought: FuturesOrdered::new(),
-            results: VecDeque::new(),
+        let (shop, in_flight) = (self.clone(), in_flight.clamp(1, Semaphore::MAX_PERMITS));
+        let room = Arc::new(Semaphore::new(in_flight));
+        let taken = stream::unfold((purchases.boxed(), room), |(mut purchases, room)| async move {
+            // Before a purchase is taken, and at once while there is room. The semaphore is never closed.
+            let place = unconstrained(Arc::clone(&room).acquire_owned()).await.ok();
+            let item = purchases.next().await?;
+            Some(((item, place), (purchases, room)))
+        });
+        let together = (in_flight / 2).clamp(1, MAX_BATCH);
+        let calls = taken.ready_chunks(together).flat_map(move |ready| stream::iter(shop.calls(ready)));
+        // A result has its place until it is read.
+        calls.buffered(in_flight).flat_map(stream::iter).map(|(result, _place)| result).boxed()
+    }
+
+    /// The calls that buy what is `ready`: one for each, or one for all if these are many.
+    fn calls<T, E>(&self, ready: Vec<(Result<(T, NewPurchase), E>, Place)>) -> Vec<Call<T, E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        if ready.len() < MIN_BATCH {
+            let one = |(item, place): (Result<(T, NewPurchase), E>, Place)| {
+                let shop = self.clone();
+                let bought = async move {
+                    let bought = match item {
+                        Ok((tag, purchase)) => Ok((tag, shop.buy(purchase).await)),
+                        Err(error) => Err(error),
+                    };
+                    vec![(bought, place)]
+                };
+                bought.boxed()
+            };
+            return ready.into_iter().map(one).collect();
+        }
+        let (mut purchases, mut tags) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        for (item, place) in ready {
+            let tag = item.map(|(tag, purchase)| {
+                purchases.push(purchase);
+                tag
+            });
+            tags.push((tag, place));
+        }
+        let shop = self.clone();
+        let all = async move {
+            let missing = || Err(Error::new(ErrorKind::Internal, "a sink has miscounted its results"));
+            let mut results = shop.buy_many(purchases).await.into_iter();
+            let mut result = |tag| (tag, results.next().unwrap_or_else(missing));
+            tags.into_iter().map(|(tag, place)| (tag.map(&mut result), place)).collect::<Vec<_>>()
         };
-        stream::unfold(backlog, |mut backlog| async move {
-            let result = poll_fn(|context| backlog.poll(context)).await?;
-            Some((result, backlog))
-        })
-        .boxed()
+        vec![all.boxed()]
     }
 }
 
@@ -111,83 +147,7 @@ const MAX_BATCH: usize = 1_000;
 
 /// The result of one purchase, with its tag; or an error of the source.
 type Tagged<T, E> = Result<(T, Result<PublishedPurchase>), E>;
-
-/// Purchases that are bought one by one, or together while many are ready.
-struct Backlog<T, E> {
-    shop: Shop,
-    purchases: Fuse<BoxStream<'static, Result<(T, NewPurchase), E>>>,
-    /// How many more may be in flight.
-    room: usize,
-    /// The maximum number that is bought together.
-    batch: usize,
-    bought: FuturesOrdered<BoxFuture<'static, Vec<Tagged<T, E>>>>,
-    results: VecDeque<Tagged<T, E>>,
-}
-
-impl<T: Send + 'static, E: Send + 'static> Backlog<T, E> {
-    /// The next result; `None` at the end.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Tagged<T, E>>> {
-        loop {
-            if let Some(result) = self.results.pop_front() {
-                return Poll::Ready(Some(result));
-            }
-            let is_over = self.begin(context);
-            match self.bought.poll_next_unpin(context) {
-                Poll::Ready(Some(results)) => {
-                    self.room += results.len();
-                    self.results.extend(results);
-                }
-                Poll::Ready(None) if is_over => return Poll::Ready(None),
-                _ => return Poll::Pending,
-            }
-        }
-    }
-
-    /// Begins to buy what is ready, while there is room. Returns whether that was all.
-    fn begin(&mut self, context: &mut Context<'_>) -> bool {
-        while self.room > 0 {
-            let (mut ready, mut state) = (Vec::new(), Poll::Ready(Some(())));
-            let most = self.batch.clamp(1, self.room);
-            while ready.len() < most && state == Poll::Ready(Some(())) {
-                state = self.purchases.poll_next_unpin(context).map(|item| item.map(|item| ready.push(item)));
-            }
-            self.room -= ready.len();
-            self.buy(ready);
-            match state {
-                Poll::Ready(Some(())) => {}
-                Poll::Ready(None) => return true,
-                Poll::Pending => return false,
-            }
-        }
-        false
-    }
-
-    fn buy(&mut self, ready: Vec<Result<(T, NewPurchase), E>>) {
-        if ready.len() < MIN_BATCH {
-            for item in ready {
-                let shop = self.shop.clone();
-                self.bought.push_back(Box::pin(async move {
-                    let bought = match item {
-                        Ok((tag, purchase)) => Ok((tag, shop.buy(purchase).await)),
-                        Err(error) => Err(error),
-                    };
-                    vec![bought]
-                }));
-            }
-            return;
-        }
-        let (mut purchases, mut tags) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
-        for item in ready {
-            tags.push(item.map(|(tag, purchase)| {
-                purchases.push(purchase);
-                tag
-            }));
-        }
-        let shop = self.shop.clone();
-        self.bought.push_back(Box::pin(async move {
-            let missing = || Err(Error::new(ErrorKind::Internal, "a sink has miscounted its results"));
-            let mut results = shop.buy_many(purchases).await.into_iter();
-            tags.into_iter().map(|tag| tag.map(|tag| (tag, results.next().unwrap_or_else(missing)))).collect()
-        }));
-    }
-}
+/// A place among those in flight.
+type Place = Option<OwnedSemaphorePermit>;
+/// Buys purchases.
+type Call<T, E> = BoxFuture<'static, Vec<(Tagged<T, E>, Place)>>;
