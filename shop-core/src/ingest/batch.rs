@@ -3,7 +3,6 @@
 use super::IngestCounters;
 use super::backoff::Backoff;
 use super::event::{BatchOutcome, BatchState};
-use super::insertion::{Indexed, Stored};
 use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use crate::log::{Batch, DeadLetter, Gap};
@@ -27,10 +26,7 @@ impl<R: Record> BatchWorker<R> {
 
     async fn try_to_process(&self, job: &Job) -> Result<BatchOutcome, Aborted> {
         let (good, mut rejected) = decode_all(&job.batch);
-        let Stored { counters: mut tally, freshness } = match good.records.is_empty() {
-            true => Stored::default(),
-            false => self.insert_all(good, &mut rejected, job).await?,
-        };
+        let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
         rejected.sort_by_key(|record| record.index);
         if job.stop.is_cancelled() {
             return Err(Aborted::Abandoned);
@@ -153,21 +149,19 @@ fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
     Error::new(error.kind(), message).with_origin("ingest").with_source(error)
 }
 
-fn decode_all<R: Record>(batch: &Batch) -> (Indexed<R>, Vec<RejectedRecord>) {
+/// The decoded records, their indices in the batch, and the records that do not decode.
+fn decode_all<R: Record>(batch: &Batch) -> ((Vec<R>, Vec<usize>), Vec<RejectedRecord>) {
     let count = batch.records.len();
-    let mut good = Indexed { records: Vec::with_capacity(count), indices: Vec::with_capacity(count) };
-    let mut rejected = Vec::new();
-    for (index, record) in batch.records.iter().enumerate() {
-        if record.is_erased() {
-            continue;
-        }
+    let (mut records, mut indices, mut rejected) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::new());
+    for (index, record) in batch.records.iter().enumerate().filter(|(_, record)| !record.is_erased()) {
         match R::decode(record, &batch.partition) {
             Ok(decoded) => {
-                good.records.push(decoded);
-                good.indices.push(index);
+                records.push(decoded);
+                indices.push(index);
             }
             Err(error) => rejected.push(RejectedRecord { index, reason: error.into(), attempts: 1 }),
         }
     }
-    (good, rejected)
+    ((records, indices), rejected)
 }

@@ -66,10 +66,7 @@ impl<R: Record> Driver<R> {
             self.pipeline.on(event, now.into_std(), &mut actions);
             let mut close = None;
             for action in actions.drain(..) {
-                match action {
-                    Action::Close(deadline) => close = Some(deadline),
-                    other => self.perform(other),
-                }
+                close = self.perform(action).or(close);
             }
             self.publish_status();
             if let Some(deadline) = close {
@@ -108,7 +105,8 @@ impl<R: Record> Driver<R> {
         Event::Source { asked, answer }
     }
 
-    fn perform(&mut self, action: Action) {
+    /// Performs `action`. Returns the deadline of a close.
+    fn perform(&mut self, action: Action) -> Option<Duration> {
         match action {
             Action::Start { number, batch, gap } => self.start(number, batch, gap),
             Action::Abandon(partition) => {
@@ -123,8 +121,9 @@ impl<R: Record> Driver<R> {
                     notify(&**observer, |observer| observer.batch_completed(&batch));
                 }
             }
-            Action::Close(_) => {}
+            Action::Close(deadline) => return Some(deadline),
         }
+        None
     }
 
     /// Starts a batch as its own task, so an insert is never dropped half-way.

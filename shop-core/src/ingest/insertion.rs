@@ -15,20 +15,6 @@ use crate::ports::InsertOutcome;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry, Timestamp, failpoints};
 
-/// Decoded records, each with its index in the batch.
-pub(super) struct Indexed<R> {
-    pub(super) records: Vec<R>,
-    pub(super) indices: Vec<usize>,
-}
-
-/// The result of inserting the decoded records of a batch.
-#[derive(Default)]
-pub(super) struct Stored {
-    pub(super) counters: IngestCounters,
-    /// The age of the oldest inserted record, by the log's timestamp.
-    pub(super) freshness: Option<Duration>,
-}
-
 /// Records that are applied with one call: initially the whole batch.
 struct SubBatch<R> {
     records: Arc<[R]>,
@@ -85,7 +71,9 @@ const PROBE_STRIDE: usize = 7_919;
 /// The progress of inserting a batch.
 struct Insertion<'a, R> {
     job: &'a Job,
-    stored: Stored,
+    counters: IngestCounters,
+    /// The age of the oldest inserted record, by the log's timestamp.
+    freshness: Option<Duration>,
     rejected: &'a mut Vec<RejectedRecord>,
     waiting: VecDeque<SubBatch<R>>,
     /// How many failures are tolerated without a pause: whenever the store accepts a record, as many as calls are waiting,
@@ -103,14 +91,16 @@ impl<R: Record> BatchWorker<R> {
     /// refuses all writes costs two calls per retry, however large the batch is. With it, there is no pause.
     pub(super) async fn insert_all(
         &self,
-        Indexed { records, indices }: Indexed<R>,
+        (records, indices): (Vec<R>, Vec<usize>),
         rejected: &mut Vec<RejectedRecord>,
         job: &Job,
-    ) -> Result<Stored, Aborted> {
-        let whole =
-            SubBatch { records: records.into(), indices, attempts: 0, attempts_alone: 0, taken_before: 0 };
-        let waiting = VecDeque::from([whole]);
-        let mut insertion = Insertion { job, stored: Stored::default(), rejected, waiting, tolerated: 0 };
+    ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
+        let (counters, mut waiting) = (IngestCounters::default(), VecDeque::new());
+        if !indices.is_empty() {
+            let records = records.into();
+            waiting.push_back(SubBatch { records, indices, attempts: 0, attempts_alone: 0, taken_before: 0 });
+        }
+        let mut insertion = Insertion { job, counters, freshness: None, rejected, waiting, tolerated: 0 };
         let mut backoff = Backoff::new(&self.options);
         while let Some(sub_batch) = insertion.waiting.pop_front() {
             let count = sub_batch.len();
@@ -120,7 +110,7 @@ impl<R: Record> BatchWorker<R> {
             };
             if left.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await {
                 if self.is_parked(&left, job).await {
-                    insertion.stored.counters.dead_lettered(ReasonKind::Parked);
+                    insertion.counters.dead_lettered(ReasonKind::Parked);
                     job.report(BatchEvent::Freed(left.indices[0])).await;
                     continue;
                 }
@@ -137,7 +127,7 @@ impl<R: Record> BatchWorker<R> {
             }
         }
         job.recovered(&mut backoff).await;
-        Ok(insertion.stored)
+        Ok((insertion.counters, insertion.freshness))
     }
 
     /// Queues the records that were `left` by a failed call, in halves if that helps. Returns whether the store currently
@@ -218,12 +208,12 @@ impl<R: Record> BatchWorker<R> {
             Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],
         };
-        let Insertion { job, stored, rejected, waiting, tolerated } = insertion;
+        let Insertion { job, counters, freshness, rejected, waiting, tolerated } = insertion;
         let (mut unknown, mut failure, mut oldest) = (Vec::new(), None, None::<Timestamp>);
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
-                    stored.counters.inserted += 1;
+                    counters.inserted += 1;
                     self.taken.fetch_add(1, Ordering::Relaxed);
                     let time = job.batch.records[sub_batch.indices[position]].known_time();
                     oldest = oldest.into_iter().chain(time).min();
@@ -231,7 +221,7 @@ impl<R: Record> BatchWorker<R> {
                 }
                 // The log has delivered it again.
                 InsertOutcome::Duplicate | InsertOutcome::Erased => {
-                    stored.counters.duplicates += 1;
+                    counters.duplicates += 1;
                     continue;
                 }
                 InsertOutcome::Unknown(error) => {
@@ -245,7 +235,7 @@ impl<R: Record> BatchWorker<R> {
             let (index, attempts) = (sub_batch.indices[position], sub_batch.attempts);
             rejected.push(RejectedRecord { index, reason, attempts });
         }
-        stored.freshness = stored.freshness.max(oldest.map(|oldest| self.age(oldest)));
+        *freshness = (*freshness).max(oldest.map(|oldest| self.options.clock.now().saturating_since(oldest)));
         if unknown.len() < count {
             *tolerated = waiting.len() + 1;
         }
@@ -265,11 +255,6 @@ impl<R: Record> BatchWorker<R> {
     /// Whether the store responds. A store that reports corruption does: it accepts records that are not affected.
     async fn store_answers(&self) -> bool {
         self.store.check().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
-    }
-
-    /// The age of `time`.
-    fn age(&self, time: Timestamp) -> Duration {
-        self.options.clock.now().saturating_since(time)
     }
 }
 
