@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::domain::hashed;
-use crate::log::LogRecord;
-use crate::record::{Event, Record};
+use crate::log::{Headers, LogRecord};
+use crate::record::{Event, Record, header};
 use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
 
 /// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
@@ -76,7 +76,13 @@ pub trait Entity: Event + PartialEq {
     ///
     /// # Errors
     /// As [`Event::encode`].
-    fn event(&self, new: &Self::New) -> Result<LogRecord>;
+    fn event(&self, new: &Self::New) -> Result<LogRecord> {
+        let record = self.encode()?;
+        let headers =
+            record.headers.iter().fold(Headers::builder(), |all, (name, value)| all.with(name, value));
+        let headers = header::from_request(headers, Self::context(new)).build();
+        Ok(record.with_headers(headers))
+    }
 
     /// The stored reference to another service's row: its id, and the number of its owner among these rows.
     fn reference(other: &Self::Other) -> (i64, Option<i64>);

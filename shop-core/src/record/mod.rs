@@ -44,7 +44,7 @@ pub mod header {
     pub const REQUEST_ID: &str = "request-id";
 
     /// `headers`, plus those of the request.
-    pub(super) fn from_request(
+    pub(crate) fn from_request(
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {

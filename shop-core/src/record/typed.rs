@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, SCHEMA_VERSION, decode, header};
 use crate::log::{Headers, LogRecord, Partition, RecordType};
-use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
+use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 /// The record type of a topic: a [`Purchase`], an [`Event`], or a record of your own.
 ///
@@ -175,7 +175,7 @@ impl<T: JsonEvent> Event for T {
     const TOPIC: &'static str = <T as JsonEvent>::TOPIC;
 
     fn encode(&self) -> Result<LogRecord> {
-        encode_event(self.key(), self, None)
+        encode_event(self.key(), self)
     }
 }
 
@@ -192,12 +192,8 @@ impl Record for Purchase {
     }
 }
 
-/// The record of an event with `body`, and the context of the request that caused it.
-pub(crate) fn encode_event(
-    key: impl Display,
-    body: &impl Serialize,
-    context: Option<&RequestContext>,
-) -> Result<LogRecord> {
+/// The record of an event with `body`.
+pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
     let value = serde_json::to_vec(body).map_err(|error| {
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
     })?;
@@ -205,7 +201,7 @@ pub(crate) fn encode_event(
     // The log assigns offset and timestamp.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
         .with_key(Some(Bytes::from(key.to_string())))
-        .with_headers(header::from_request(headers, context).build()))
+        .with_headers(headers.build()))
 }
 
 /// Decodes the value of `record`.

@@ -121,15 +121,9 @@ impl Event for Order {
     const TOPIC: &'static str = "order_created";
 
     fn encode(&self) -> Result<LogRecord> {
-        self.encode_with(None)
-    }
-}
-
-impl Order {
-    fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
         // All events of one user are in one partition.
         let &Self { id, user_id, ref product, quantity, total_price } = self;
-        encode_event(user_id, &OrderCreated { id, user_id, product, quantity, total_price }, context)
+        encode_event(user_id, &OrderCreated { id, user_id, product, quantity, total_price })
     }
 }
 
@@ -161,10 +155,6 @@ impl Entity for Order {
 
     fn number(&self) -> OrderNumber {
         self.id
-    }
-
-    fn event(&self, new: &NewOrder) -> Result<LogRecord> {
-        self.encode_with(Self::context(new))
     }
 
     fn reference(user: &User) -> (i64, Option<i64>) {

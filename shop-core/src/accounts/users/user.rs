@@ -7,10 +7,9 @@ use crate::accounts::entity::Entity;
 use crate::accounts::number::row_number;
 use crate::accounts::orders::Order;
 use crate::domain::text::{short, text_type};
-use crate::log::{LogRecord, RecordType};
+use crate::log::RecordType;
 use crate::record::JsonEvent;
-use crate::record::typed::encode_event;
-use crate::{IdempotencyKey, RequestContext, Result};
+use crate::{IdempotencyKey, RequestContext};
 
 row_number! {
     /// The number of a user: from 1, without gaps.
@@ -105,11 +104,6 @@ impl Entity for User {
 
     fn number(&self) -> UserNumber {
         self.id
-    }
-
-    fn event(&self, new: &NewUser) -> Result<LogRecord> {
-        // All events of one user are in one partition.
-        encode_event(self.id, self, Self::context(new))
     }
 
     fn reference(order: &Order) -> (i64, Option<i64>) {
