@@ -195,16 +195,20 @@ impl Relay {
 
     async fn try_round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
-        let groups = by_key(published.take_out(pending));
+        let known = std::mem::take(published);
+        let (again, new): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|entry| known.get(&entry.id) == Some(entry));
+        published.extend(again.into_iter().map(|entry| (entry.id, entry)));
+        let groups = by_key(new);
         let (mut count, mut failed) = (0, None);
         for (entries, error) in join_all(groups.into_iter().map(|group| self.publish(group, over))).await {
             count += entries.len();
-            published.0.extend(entries.into_iter().map(|entry| (entry.id, entry)));
+            published.extend(entries.into_iter().map(|entry| (entry.id, entry)));
             failed = failed.or(error);
         }
         self.status.send_modify(|status| status.published += count as u64);
-        if !published.0.is_empty() {
-            let ids: Vec<i64> = published.0.keys().copied().collect();
+        if !published.is_empty() {
+            let ids: Vec<i64> = published.keys().copied().collect();
             failpoints("delete", self.outbox.delete(&ids)).await?;
         }
         match failed {
@@ -252,23 +256,7 @@ impl Relay {
 /// number is bounded by the batch size.
 ///
 /// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
-#[derive(Debug, Default)]
-struct Published(BTreeMap<i64, OutboxEntry>);
-
-impl Published {
-    /// The entries of `pending` that were not published yet.
-    fn take_out(&mut self, pending: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
-        let mut known = std::mem::take(&mut self.0);
-        let mut new = Vec::with_capacity(pending.len());
-        for entry in pending {
-            match known.remove_entry(&entry.id) {
-                Some((id, published)) if published == entry => drop(self.0.insert(id, published)),
-                _ => new.push(entry),
-            }
-        }
-        new
-    }
-}
+type Published = BTreeMap<i64, OutboxEntry>;
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::from_panic(panic).with_origin("relay")
