@@ -1,6 +1,6 @@
 //! A consumer group: the owners and epochs of partitions, and rebalancing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -133,21 +133,11 @@ impl Group {
 
     /// Takes partitions whose revocation has timed out. Returns when the next timeout ends.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let mut next = None::<Instant>;
-        let mut expired = false;
-        for member in self.members.values_mut() {
-            member.owned.retain(|_, owned| match owned.revoked_at {
-                Some(at) if at <= now => {
-                    expired = true;
-                    false
-                }
-                at => {
-                    next = next.into_iter().chain(at).min();
-                    true
-                }
-            });
-        }
-        if expired {
+        let owned = || self.members.values().flat_map(|member| member.owned.values());
+        let next = owned().filter_map(|owned| owned.revoked_at).filter(|at| *at > now).min();
+        if owned().any(|owned| owned.revoked_at.is_some_and(|at| at <= now)) {
+            let is_left = |owned: &Owned| owned.revoked_at.is_none_or(|at| at > now);
+            self.members.values_mut().for_each(|member| member.owned.retain(|_, owned| is_left(owned)));
             self.rebalance();
         }
         next
@@ -174,28 +164,20 @@ impl Group {
     /// The target owner of each partition. Shares differ by at most one, and members keep as many partitions as that
     /// allows.
     fn wanted(&self) -> BTreeMap<u32, MemberId> {
-        let mut wanted = BTreeMap::new();
-        let mut free: BTreeSet<u32> = self.epochs.keys().copied().collect();
-        let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
-        let (share, mut extra) = (partitions / members, partitions % members);
-        let mut room = BTreeMap::new();
         // Members with more partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
-        for (id, member) in by_size {
-            let quota = share + usize::from(extra > 0);
-            extra = extra.saturating_sub(1);
-            for index in member.owned.keys().take(quota) {
-                wanted.insert(*index, *id);
-                free.remove(index);
-            }
-            room.insert(*id, quota - member.owned.len().min(quota));
+        let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
+        let (mut wanted, mut places) = (BTreeMap::new(), Vec::new());
+        for (rank, (id, member)) in by_size.into_iter().enumerate() {
+            let quota = partitions / members + usize::from(rank < partitions % members);
+            wanted.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));
+            places.extend(std::iter::repeat_n(*id, quota.saturating_sub(member.owned.len())));
         }
-        for (id, room) in room {
-            for _ in 0..room {
-                wanted.extend(free.pop_first().map(|index| (index, id)));
-            }
-        }
+        places.sort_unstable();
+        let free: Vec<u32> =
+            self.epochs.keys().copied().filter(|index| !wanted.contains_key(index)).collect();
+        wanted.extend(free.into_iter().zip(places));
         wanted
     }
 
