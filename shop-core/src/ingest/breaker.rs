@@ -72,19 +72,12 @@ pub(super) struct Counts {
     dead: VecDeque<(u64, Place)>,
     /// The same positions, to recognize redelivered records.
     known: BTreeSet<Place>,
-    open: Option<OpenBreaker>,
+    /// Once the limit was reached: the number of the batch that reached it, and the error.
+    open: Option<(u64, Error)>,
 }
 
 /// The position of a record: topic, partition and offset.
 type Place = (Arc<str>, u32, u64);
-
-/// The limit was reached.
-#[derive(Debug)]
-struct OpenBreaker {
-    /// The number of the batch that reached it.
-    by: u64,
-    error: Error,
-}
 
 impl Counts {
     const fn new(limit: DeadLetterLimit) -> Self {
@@ -106,7 +99,7 @@ impl Counts {
         let before = (self.seen, self.row_start);
         let all = Admission { admitted: rejected.len(), stop: None, counted: 0, before };
         let Some(row) = self.limit.row() else { return all };
-        if let Some(OpenBreaker { by, error }) = &self.open {
+        if let Some((by, error)) = &self.open {
             let admitted = if number < *by { rejected.len() } else { 0 };
             return Admission { admitted, stop: Some(error.clone()), ..all };
         }
@@ -121,7 +114,7 @@ impl Counts {
             self.count(place);
             counted += 1;
             if let Some(error) = self.too_many(row) {
-                self.open = Some(OpenBreaker { by: number, error: error.clone() });
+                self.open = Some((number, error.clone()));
                 return Admission { admitted, stop: Some(error), counted, ..all };
             }
         }
@@ -148,7 +141,7 @@ impl Counts {
         for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
             self.known.remove(&place);
         }
-        self.open.take_if(|open| open.by == number);
+        self.open.take_if(|(by, _)| *by == number);
     }
 
     /// The error that stops the pipeline, if the limit is reached.
