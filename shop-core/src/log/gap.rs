@@ -114,9 +114,10 @@ impl Gap {
         self.to.saturating_sub(1)
     }
 
-    /// The record of its dead letter: the last offset of the gap, without key and value. A gap that grows before its
-    /// position is committed is therefore a new dead letter.
-    fn record(&self, detected_at: Timestamp) -> LogRecord {
+    /// Its dead letter. The record has the last offset of the gap, without key and value: a gap that grows before its
+    /// position is committed is a new dead letter.
+    #[must_use]
+    pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let Self { partition, from, to, cause, .. } = self;
         let values = [
             (header::TOPIC, partition.topic.to_string()),
@@ -129,22 +130,8 @@ impl Gap {
         let headers = values
             .iter()
             .fold(Headers::builder(), |headers, (name, value)| headers.with(name, Some(value.as_bytes())));
-        LogRecord::new(self.last(), detected_at, None).with_headers(headers.build())
-    }
-
-    /// Its dead letter.
-    #[must_use]
-    pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
-        let reason = Reason::from_parts(ReasonKind::Gap, self.to_string());
-        DeadLetter::new(self.record(detected_at), self.partition.clone(), reason, 1)
-    }
-
-    fn from_dead_letter(dead_letter: &DeadLetter) -> Option<Self> {
-        let headers = &dead_letter.record.headers;
-        let text = |name: &str| from_utf8(headers.get(name)?).ok();
-        let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let (from, to) = (number(header::FROM)?, number(header::TO)?);
-        Some(Self::new(dead_letter.partition.clone(), from, to, text(header::CAUSE)?.parse().ok()?))
+        let record = LogRecord::new(self.last(), detected_at, None).with_headers(headers.build());
+        DeadLetter::new(record, partition.clone(), Reason::from_parts(ReasonKind::Gap, self.to_string()), 1)
     }
 
     /// Merges gaps that overlap or touch. A gap may have several dead letters: it grows until its position is
@@ -183,10 +170,13 @@ impl DeadLetter {
     /// The gap that this dead letter is about, if its reason is [`Gap`](ReasonKind::Gap).
     #[must_use]
     pub fn gap(&self) -> Option<Gap> {
-        match self.reason.kind() {
-            ReasonKind::Gap => Gap::from_dead_letter(self),
-            _ => None,
+        if self.reason.kind() != ReasonKind::Gap {
+            return None;
         }
+        let text = |name: &str| from_utf8(self.record.headers.get(name)?).ok();
+        let number = |name: &str| text(name)?.parse::<u64>().ok();
+        let (from, to) = (number(header::FROM)?, number(header::TO)?);
+        Some(Gap::new(self.partition.clone(), from, to, text(header::CAUSE)?.parse().ok()?))
     }
 }
 
