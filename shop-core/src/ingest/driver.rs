@@ -176,7 +176,9 @@ impl<R: Record> Driver<R> {
         let close = tokio::spawn(async move { failpoints("close", source.close(deadline)).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
-            Ok(Err(error)) => Err(lost_task(error)),
+            Ok(Err(error)) => Err(Error::new(ErrorKind::Internal, "a task of the pipeline has ended early")
+                .with_origin("ingest")
+                .with_source(error)),
             Err(_elapsed) => Err(overdue("the close of the source", deadline)),
         };
         if let Err(error) = closed {
@@ -204,10 +206,4 @@ impl<R: Record> Drop for Driver<R> {
             self.end(Some(failure));
         }
     }
-}
-
-fn lost_task(error: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "a task of the pipeline has ended early")
-        .with_origin("ingest")
-        .with_source(error)
 }

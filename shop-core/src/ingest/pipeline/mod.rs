@@ -218,16 +218,14 @@ impl Pipeline {
             Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now, actions),
             Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
-            Err(error) => self.on_read_error(asked, &error, now),
+            Err(error) => {
+                let until = self.reading.failed(&error, now);
+                if asked == Wants::Control {
+                    self.control_not_before = Some(until);
+                }
+                self.count_retry(Component::Source);
+            }
         }
-    }
-
-    fn on_read_error(&mut self, asked: Wants, error: &Error, now: Instant) {
-        let until = self.reading.failed(error, now);
-        if asked == Wants::Control {
-            self.control_not_before = Some(until);
-        }
-        self.count_retry(Component::Source);
     }
 
     fn on_source_closed(&mut self, now: Instant) {
