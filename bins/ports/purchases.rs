@@ -59,7 +59,8 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
                 (Arc::clone(&management) as _, management)
             }
             (None, Some(store)) => {
-                let positions = GroupPositions::new(Arc::clone(&admin), &settings.purchases_group_id);
+                let group = settings.purchases_group_id.as_str().into();
+                let positions = GroupPositions { log: Arc::clone(&admin), group };
                 (Arc::clone(&store.store) as _, Arc::new(positions))
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),

@@ -27,7 +27,7 @@ async fn feed(
     options: FeedOptions,
 ) -> PurchaseFeed {
     let (admin, query) = (log.log().admin(), faults.query(store.query().await));
-    let positions = GroupPositions::new(Arc::clone(&admin), &log.group(GROUP));
+    let positions = GroupPositions { log: Arc::clone(&admin), group: log.group(GROUP).into() };
     PurchaseFeed::with_options(admin, Arc::new(positions), query, options)
 }
 

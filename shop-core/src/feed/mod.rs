@@ -118,7 +118,7 @@ impl PurchaseFeed {
     /// The purchases of `log` that `group` has ingested into the store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
-        let positions = GroupPositions::new(Arc::clone(&log), group);
+        let positions = GroupPositions { log: Arc::clone(&log), group: group.into() };
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 

@@ -26,16 +26,10 @@ pub trait IngestPositions: Debug + Send + Sync + 'static {
 /// The positions of a group, as the log reports them.
 #[derive(Debug)]
 pub struct GroupPositions {
-    log: Arc<dyn LogAdmin>,
-    group: Box<str>,
-}
-
-impl GroupPositions {
-    /// Those of `group` in `log`.
-    #[must_use]
-    pub fn new(log: Arc<dyn LogAdmin>, group: &str) -> Self {
-        Self { log, group: group.into() }
-    }
+    /// The log.
+    pub log: Arc<dyn LogAdmin>,
+    /// The group.
+    pub group: Box<str>,
 }
 
 #[async_trait]

@@ -30,7 +30,7 @@ impl Shop {
         let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
         tokio::spawn(ingest.run(std::future::pending()));
         let admin = Arc::new(log.clone());
-        let positions = Arc::new(GroupPositions::new(Arc::clone(&admin) as _, "group"));
+        let positions = Arc::new(GroupPositions { log: Arc::clone(&admin) as _, group: "group".into() });
         let feed = PurchaseFeed::with_options(admin, positions, Arc::new(store.clone()), options);
         let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());

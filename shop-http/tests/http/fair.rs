@@ -112,7 +112,7 @@ fn with_events(names: &Names, streams: usize) -> (Shop, Router) {
     let shop = Shop::new();
     shop.ingest();
     let mut parts = Parts::facing(Arc::new(shop.log.sink()), Arc::new(shop.store.clone()));
-    let positions = GroupPositions::new(Arc::new(shop.log.clone()), "group");
+    let positions = GroupPositions { log: Arc::new(shop.log.clone()), group: "group".into() };
     let limits = FeedOptions::default().max_catch_ups(5).kept_records(1);
     let (log, store) = (Arc::new(shop.log.clone()), Arc::new(shop.store.clone()));
     let feed = PurchaseFeed::with_options(log, Arc::new(positions), store, limits);
