@@ -25,8 +25,6 @@ use {
     crate::server::tls::{HTTP2, Tls},
     hyper::server::conn::http2,
     hyper_util::rt::{TokioExecutor, TokioTimer},
-    tokio::io::{AsyncRead, AsyncWrite},
-    tokio_rustls::server::TlsStream,
 };
 
 use crate::options::HttpOptions;
@@ -259,7 +257,7 @@ impl Server {
             // Boxed, as it would make the future of every connection four times as large.
             let served = async {
                 let stream = tokio::select! {
-                    accepted = self.accept_tls(tls, stream) => accepted?,
+                    accepted = tls.accept(stream, self.options.tls_handshake_timeout) => accepted?,
                     _ = stopping.changed() => return None,
                     () = connection.evicted() => return None,
                 };
@@ -280,20 +278,6 @@ impl Server {
         }
         let http = self.http1.serve_connection(TokioIo::new(stream), service);
         until_end(http, connection, stopping, Duration::ZERO).await;
-    }
-
-    /// Does the TLS handshake. `None` if it fails.
-    #[cfg(feature = "tls")]
-    async fn accept_tls<S>(&self, tls: &Tls, stream: S) -> Option<TlsStream<S>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        match tokio::time::timeout(self.options.tls_handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!("TLS handshake timed out"),
-        }
-        None
     }
 
     /// The client at `peer`.

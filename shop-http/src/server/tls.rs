@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shop_core::{Error, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -68,14 +69,22 @@ impl Tls {
         metrics.watch("certificate", &self.0);
     }
 
-    /// Does the handshake on a new connection.
-    pub(super) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    /// Does the handshake on a new connection. `None` if it fails, or has not ended within `time`.
+    pub(super) async fn accept<S>(&self, stream: S, time: Duration) -> Option<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let certified = self.0.get().await;
-        let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
-        TlsAcceptor::from(Arc::clone(&certified.config)).accept(stream).await
+        let handshake = async {
+            let certified = self.0.get().await;
+            let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
+            TlsAcceptor::from(Arc::clone(&certified.config)).accept(stream).await
+        };
+        match timeout(time, handshake).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_elapsed) => tracing::debug!("TLS handshake timed out"),
+        }
+        None
     }
 }
 
