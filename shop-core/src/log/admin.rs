@@ -159,12 +159,7 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
-    async fn resolve(
-        &self,
-        dead_letters: &[DeadLetter],
-        of: RecordType,
-        resolution: Resolution,
-    ) -> Result<u64>;
+    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64>;
 
     /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
     /// number of records that were not erased before.

@@ -136,21 +136,16 @@ impl LogAdmin for InMemoryLog {
     }
 
     /// Resolves those that are pending. Replayed records become visible at once.
-    async fn resolve(
-        &self,
-        dead_letters: &[DeadLetter],
-        of: RecordType,
-        resolution: Resolution,
-    ) -> Result<u64> {
-        resolution.check(dead_letters)?;
+    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64> {
+        how.check(dead_letters)?;
         let mut guard = lock(&self.shared.state);
         let (state, mut count) = (&mut *guard, 0);
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
             let Some(pending) = pending_index(state, dead_letter.record.offset, id) else { continue };
             state.dead_letters.remove(pending);
-            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), resolution));
-            if resolution == Resolution::Replayed {
+            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), how));
+            if how == Resolution::Replayed {
                 self.shared.append_to(state, dead_letter.replay_record(of));
             }
             count += 1;

@@ -104,16 +104,10 @@ impl Group {
         }
     }
 
-    pub(super) fn commit(
-        &mut self,
-        member: MemberId,
-        partition: u32,
-        epoch: u64,
-        next: u64,
-    ) -> CommitOutcome {
-        let owned = self.members.get(&member).and_then(|member| member.owned.get(&partition));
+    pub(super) fn commit(&mut self, member: MemberId, index: u32, epoch: u64, next: u64) -> CommitOutcome {
+        let owned = self.members.get(&member).and_then(|member| member.owned.get(&index));
         if owned.is_some_and(|owned| owned.epoch == epoch) {
-            self.committed.insert(partition, next);
+            self.committed.insert(index, next);
             CommitOutcome::Committed
         } else {
             CommitOutcome::Fenced

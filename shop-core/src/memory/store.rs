@@ -76,13 +76,7 @@ impl Tables {
     }
 
     /// The first selected purchases within `bounds`.
-    fn within(
-        &self,
-        selector: &Selector,
-        order: ListOrder,
-        bounds: &PageBounds,
-        limit: usize,
-    ) -> Vec<Purchase> {
+    fn within(&self, of: &Selector, order: ListOrder, bounds: &PageBounds, limit: usize) -> Vec<Purchase> {
         // The lowest id of all, so that a bound is before all purchases of its time.
         let before = |timestamp: Timestamp| Keyset { timestamp, id: PurchaseId::from_uuid(Uuid::nil()) };
         let after = bounds.after.map(Bound::Excluded);
@@ -91,11 +85,11 @@ impl Tables {
         match order {
             ListOrder::OldestFirst => {
                 let range = (after.or(from).unwrap_or(Bound::Unbounded), to.unwrap_or(Bound::Unbounded));
-                self.selected(selector, range).take(limit).cloned().collect()
+                self.selected(of, range).take(limit).cloned().collect()
             }
             ListOrder::NewestFirst => {
                 let range = (from.unwrap_or(Bound::Unbounded), after.or(to).unwrap_or(Bound::Unbounded));
-                self.selected(selector, range).rev().take(limit).cloned().collect()
+                self.selected(of, range).rev().take(limit).cloned().collect()
             }
         }
     }

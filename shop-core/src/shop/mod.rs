@@ -179,11 +179,8 @@ impl Shop {
     ///
     /// # Cancel safety
     /// Once polled, the purchase may be published even if the future is dropped.
-    pub async fn buy(
-        &self,
-        purchase: impl TryInto<NewPurchase, Error: Into<Error>>,
-    ) -> Result<PublishedPurchase> {
-        let mut purchase: NewPurchase = purchase.try_into().map_err(Into::<Error>::into)?;
+    pub async fn buy(&self, new: impl TryInto<NewPurchase, Error: Into<Error>>) -> Result<PublishedPurchase> {
+        let mut purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
         let with_key = with_key(&mut purchase);
         self.sink.publish_new(purchase, self.context.clone()).await.map_err(with_key)
     }

@@ -94,16 +94,11 @@ impl CreateRequest {
 }
 
 /// The number in a path whose only parameter is `parameter`.
-pub(crate) fn number(
-    path: PathText,
-    parameter: &'static str,
-    dialect: &Dialect,
-    uri: &Uri,
-) -> HttpResult<i64> {
+pub(crate) fn number(path: PathText, name: &'static str, dialect: &Dialect, uri: &Uri) -> HttpResult<i64> {
     if dialect.is_strict {
         let mut query = Query::new(uri, &[])?;
         let number = path.0.and_then(|text| strict::parsed_integer(&text));
-        let number = number.ok_or_else(|| Location::Path(parameter).invalid(strict::INTEGER));
+        let number = number.ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
         let number = query.note(number);
         return query.finish(number).map(|(number, _)| number);
     }
@@ -111,6 +106,6 @@ pub(crate) fn number(
     let text = path.0.unwrap_or_else(|| "\u{fffd}".to_owned());
     pydantic::integer_of_text(&text).map_err(|(kind, words)| {
         let input = serde_json::Value::from(text).to_string();
-        ValidationError { location: Location::Path(parameter), kind, text: words, input }.into()
+        ValidationError { location: Location::Path(name), kind, text: words, input }.into()
     })
 }

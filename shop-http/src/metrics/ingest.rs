@@ -161,14 +161,8 @@ impl Scrape {
     }
 
     /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
-    pub(crate) fn note_events(
-        &self,
-        topic: &str,
-        monitor: &IngestMonitor,
-        lag: Option<&Lag>,
-        now: Timestamp,
-    ) {
-        let status = monitor.status();
+    pub(crate) fn note_events(&self, topic: &str, ingest: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
+        let status = ingest.status();
         for (outcome, count) in outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
             self.registry.counter(names::EVENT_RECORDS, &labels).absolute(count);

@@ -45,28 +45,24 @@ pub(crate) async fn post_into_store(
     Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
 }
 
-async fn buy(
-    purchases: &Purchases,
-    dialect: &Dialect,
-    request: &mut Request,
-) -> HttpResult<PublishedPurchase> {
+async fn buy(role: &Purchases, dialect: &Dialect, request: &mut Request) -> HttpResult<PublishedPurchase> {
     let (bought, shows_position) = {
-        let body = request::body::read(request, &purchases.options).await?;
+        let body = request::body::read(request, &role.options).await?;
         if dialect.is_strict {
             Query::refuse(request.uri())?;
         }
         let key = request::purchase::idempotency_key(request.headers())?;
-        let new = request::purchase::read(&body, dialect, key, purchases)?;
+        let new = request::purchase::read(&body, dialect, key, role)?;
         let (caller, buy) = (Caller::of(request.extensions()), Action::Buy(&new.user_id));
-        let decision = match purchases.kind {
-            ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
+        let decision = match role.kind {
+            ServiceKind::Facing => role.policy.decide(&caller, &buy),
             // Past the log.
-            ServiceKind::Management => purchases.policy.decide(&caller, &Action::Operate),
+            ServiceKind::Management => role.policy.decide(&caller, &Action::Operate),
         };
         caller.note(&buy, decision.is_ok());
         decision?;
-        let shows_position = purchases.shows_positions(&caller);
-        let bought = purchases.buy(new, request::purchase::context(request.headers()));
+        let shows_position = role.shows_positions(&caller);
+        let bought = role.buy(new, request::purchase::context(request.headers()));
         // Before the purchase is published, as many requests wait there.
         drop(std::mem::take(request));
         (bought, shows_position)

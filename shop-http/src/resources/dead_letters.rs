@@ -86,15 +86,10 @@ pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) 
 }
 
 /// Resolves the dead letters of a request. `action` is its name in the audit log.
-async fn resolve(
-    service: &Service,
-    resolution: Resolution,
-    action: &'static str,
-    request: Request,
-) -> HttpResult {
+async fn resolve(service: &Service, how: Resolution, action: &'static str, request: Request) -> HttpResult {
     let (caller, asked) = begin(service, action, request).await?;
-    let options = ResolveOptions::new(resolution).dry_run(asked.dry_run);
-    let is_forecast = asked.dry_run && resolution == Resolution::Replayed;
+    let options = ResolveOptions::new(how).dry_run(asked.dry_run);
+    let is_forecast = asked.dry_run && how == Resolution::Replayed;
     let store = service.purchases.clone().filter(|_| is_forecast);
     let resolved = service.dead_letters.resolve(asked.known.clone(), options, store);
     let resolved = query(service, resolved).await?;

@@ -73,16 +73,12 @@ pub(crate) async fn get(
 }
 
 /// `GET /v1/purchases:positions`.
-pub(crate) async fn positions(
-    State(purchases): State<Arc<Purchases>>,
-    caller: Caller,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn positions(State(role): State<Arc<Purchases>>, caller: Caller, uri: Uri) -> HttpResult {
     Query::refuse(&uri)?;
-    purchases.policy.check(&caller, &Action::ReadPositions)?;
-    let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
-    let positions = within(purchases.options.request_timeout, feed.positions()).await;
-    let positions = positions.map_err(|error| failure(error, &purchases))?;
+    role.policy.check(&caller, &Action::ReadPositions)?;
+    let feed = role.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
+    let positions = within(role.options.request_timeout, feed.positions()).await;
+    let positions = positions.map_err(|error| failure(error, &role))?;
     Ok(Json(PositionsBody::from(positions)).into_response())
 }
 

@@ -152,14 +152,10 @@ impl HttpError {
     pub(crate) const PANICKED: Self =
         of_kind(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, "Internal Server Error");
 
-    pub(crate) const fn new(
-        status: StatusCode,
-        problem_type: Option<&'static str>,
-        text: &'static str,
-    ) -> Self {
+    pub(crate) const fn new(status: StatusCode, kind: Option<&'static str>, text: &'static str) -> Self {
         Self {
             status,
-            problem_type,
+            problem_type: kind,
             text: Cow::Borrowed(text),
             errors: Vec::new(),
             outcome: None,

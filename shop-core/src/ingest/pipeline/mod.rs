@@ -192,18 +192,12 @@ impl Pipeline {
         Some(progress)
     }
 
-    fn on_source(
-        &mut self,
-        asked: Wants,
-        answer: Result<SourceEvent>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_source(&mut self, asked: Wants, got: Result<SourceEvent>, now: Instant, actions: &mut Vec<Action>) {
         // A control event does not show that batches can be read.
-        if asked == Wants::Next && answer.is_ok() {
+        if asked == Wants::Next && got.is_ok() {
             self.on_source_healthy();
         }
-        match answer {
+        match got {
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
             Ok(SourceEvent::Batch(batch)) => self.start(batch, None, now, actions),
             Ok(SourceEvent::Gap(gap)) => {

@@ -71,17 +71,12 @@ impl LogAdmin for EmbeddedLog {
         self.shared.file.readers.read(read).await
     }
 
-    async fn resolve(
-        &self,
-        dead_letters: &[DeadLetter],
-        of: RecordType,
-        resolution: Resolution,
-    ) -> Result<u64> {
-        resolution.check(dead_letters)?;
+    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64> {
+        how.check(dead_letters)?;
         let (clock, all) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
         let resolve = move |connection: &Connection| {
             all.iter().try_fold(0, |count, dead_letter| {
-                let resolved = dead_letters::resolve(connection, dead_letter, of, resolution, clock.now())?;
+                let resolved = dead_letters::resolve(connection, dead_letter, of, how, clock.now())?;
                 Ok(count + u64::from(resolved))
             })
         };

@@ -6,24 +6,20 @@ use shop_core::log::{Batch, Gap, GapCause, LogRecord, Partition, SourceEvent};
 use super::position::{signed, unsigned};
 
 /// Returns the gap at `next`, the position of a group, if no record follows it although one was written.
-pub(super) fn at_end(
-    connection: &Connection,
-    partition: &Partition,
-    next: u64,
-) -> rusqlite::Result<Option<Gap>> {
+pub(super) fn at_end(connection: &Connection, of: &Partition, next: u64) -> rusqlite::Result<Option<Gap>> {
     // One statement, so that no record is appended in between.
     let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0) + 1,
                       EXISTS (SELECT 1 FROM records WHERE offset >= ?1)";
     let (end, has_more) = connection
         .query_row(sql, [signed(next)], |row| Ok((unsigned(row.get(0)?), row.get::<_, bool>(1)?)))?;
     if next > end {
-        let gap = Gap::new(partition.clone(), end, next, GapCause::Truncated);
+        let gap = Gap::new(of.clone(), end, next, GapCause::Truncated);
         return Ok(Some(gap.followed_by(end)));
     }
     if has_more || next == end {
         return Ok(None);
     }
-    Ok(Some(Gap::new(partition.clone(), next, end, cause(connection, next)?)))
+    Ok(Some(Gap::new(of.clone(), next, end, cause(connection, next)?)))
 }
 
 /// Splits `records`, the first ones from `next` on, where offsets are missing.

@@ -138,19 +138,13 @@ pub(super) fn delete_records(
 }
 
 /// Whether a record after `offset` is older than `before`. Reads a few records, at growing distances.
-fn is_old_after(
-    connection: &Connection,
-    offset: i64,
-    lowest: u64,
-    before: Timestamp,
-) -> rusqlite::Result<bool> {
+fn is_old_after(connection: &Connection, offset: i64, end: u64, before: Timestamp) -> rusqlite::Result<bool> {
     let sql = "SELECT time FROM records WHERE offset > ?1 AND offset < ?2 ORDER BY offset LIMIT 1";
     let mut next = connection.prepare_cached(sql)?;
     let mut distance = 1_i64;
     loop {
         let after = offset.saturating_add(distance - 1);
-        let time: Option<i64> =
-            next.query_row(params![after, signed(lowest)], |row| row.get(0)).optional()?;
+        let time: Option<i64> = next.query_row(params![after, signed(end)], |row| row.get(0)).optional()?;
         match time {
             Some(time) if time < before.as_millis() => return Ok(true),
             Some(_) => distance += (distance / 8).max(1),
