@@ -14,8 +14,8 @@ use crate::response::validation_error::Kind;
 /// The kind of an error, with pydantic's message.
 type Error = (Kind, String);
 
-fn error(kind: &'static str, text: impl Into<String>) -> Error {
-    (Kind::Pydantic(kind, None), text.into())
+fn error((kind, text): (&'static str, &str)) -> Error {
+    (Kind::Pydantic(kind, None), text.to_owned())
 }
 
 /// An error with the parameter `name` of its message.
@@ -23,21 +23,12 @@ fn error_with(kind: &'static str, text: String, name: &'static str, value: impl 
     (Kind::Pydantic(kind, Some(Box::new((name, value.into())))), text)
 }
 
-fn no_integer_text() -> Error {
-    error("int_parsing", "Input should be a valid integer, unable to parse string as an integer")
-}
-
-fn too_many_digits() -> Error {
-    error("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size")
-}
-
-fn not_finite() -> Error {
-    error("finite_number", "Input should be a finite number")
-}
-
-fn no_decimal_text() -> Error {
-    error("decimal_parsing", "Input should be a valid decimal")
-}
+const NO_INTEGER_TEXT: (&str, &str) =
+    ("int_parsing", "Input should be a valid integer, unable to parse string as an integer");
+const TOO_MANY_DIGITS: (&str, &str) =
+    ("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size");
+const NOT_FINITE: (&str, &str) = ("finite_number", "Input should be a finite number");
+const NO_DECIMAL_TEXT: (&str, &str) = ("decimal_parsing", "Input should be a valid decimal");
 
 /// Python rejects longer integer texts.
 const MAX_INTEGER_DIGITS: usize = 4_300;
@@ -51,9 +42,9 @@ pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
             let text = "Input should be a valid string, unable to parse raw data as a unicode string";
-            return error("string_unicode", text);
+            return error(("string_unicode", text));
         }
-        error("string_type", "Input should be a valid string")
+        error(("string_type", "Input should be a valid string"))
     })
 }
 
@@ -88,8 +79,8 @@ pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, Error> {
         json if value.is_number() => integer_of_text(json),
         json => match value.text() {
             Some(text) => integer_of_text(&text),
-            None if json.starts_with('"') => Err(no_integer_text()),
-            None => Err(error("int_type", "Input should be a valid integer")),
+            None if json.starts_with('"') => Err(error(NO_INTEGER_TEXT)),
+            None => Err(error(("int_type", "Input should be a valid integer"))),
         },
     }
 }
@@ -112,18 +103,18 @@ pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, Error> {
 pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
     let text = text.trim();
     if text.len() > MAX_INTEGER_DIGITS {
-        return Err(too_many_digits());
+        return Err(error(TOO_MANY_DIGITS));
     }
     let behind_minus = text.strip_prefix('-');
     let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
     let digits = match number.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
-        Some(_) => return Err(no_integer_text()),
+        Some(_) => return Err(error(NO_INTEGER_TEXT)),
         None => number,
     };
     let is_number = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
     if !digits.split('_').all(is_number) {
-        return Err(no_integer_text());
+        return Err(error(NO_INTEGER_TEXT));
     }
     let digits = digits.bytes().filter(u8::is_ascii_digit);
     let magnitude =
@@ -132,15 +123,15 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
 }
 
 fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
-    let float = value.float().filter(|float| float.is_finite()).ok_or_else(not_finite)?;
+    let float = value.float().filter(|float| float.is_finite()).ok_or_else(|| error(NOT_FINITE))?;
     if float.fract() != 0.0 {
         let text = "Input should be a valid integer, got a number with a fractional part";
-        return Err(error("int_from_float", text));
+        return Err(error(("int_from_float", text)));
     }
     if float.abs() >= INTEGER_LIMIT {
-        return Err(too_many_digits());
+        return Err(error(TOO_MANY_DIGITS));
     }
-    format!("{float:.0}").parse().map_err(|_no_integer| no_integer_text())
+    format!("{float:.0}").parse().map_err(|_no_integer| error(NO_INTEGER_TEXT))
 }
 
 /// A price, from a number or from numeric text, digit by digit: without floats.
@@ -149,18 +140,18 @@ pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
     let text = match value.text() {
         Some(text) => text,
         None if value.is_number() => Cow::Borrowed(json),
-        None if json.starts_with('"') => return Err(no_decimal_text()),
+        None if json.starts_with('"') => return Err(error(NO_DECIMAL_TEXT)),
         None => {
             let text = "Decimal input should be an integer, float, string or Decimal object";
-            return Err(error("decimal_type", text));
+            return Err(error(("decimal_type", text)));
         }
     };
-    text.trim().replace('_', "").parse().map_err(|error: Invalid| match error.kind() {
+    text.trim().replace('_', "").parse().map_err(|why: Invalid| match why.kind() {
         InvalidKind::TooLarge => {
             let text = "Decimal input should have no more than 8 digits before the decimal point";
             error_with("decimal_whole_digits", text.to_owned(), "whole_digits", WHOLE_DIGITS)
         }
-        InvalidKind::NotFinite => not_finite(),
-        _ => no_decimal_text(),
+        InvalidKind::NotFinite => error(NOT_FINITE),
+        _ => error(NO_DECIMAL_TEXT),
     })
 }
