@@ -47,7 +47,7 @@ pub async fn resolve(
     mut each: impl FnMut(DeadLetter, Option<&'static str>) -> bool + Send,
 ) -> Result<()> {
     let mut dead_letters = std::pin::pin!(dead_letters);
-    let (mut pace, mut batch, mut bytes) = (RateLimiter::new(options.rate), Vec::new(), 0);
+    let ((batch_size, mut pace), mut batch, mut bytes) = (paced(options.rate), Vec::new(), 0);
     loop {
         let next = dead_letters.try_next().await?;
         let is_end = next.is_none();
@@ -62,8 +62,10 @@ pub async fn resolve(
             bytes += dead_letter.record.value.as_ref().map_or(0, bytes::Bytes::len);
             batch.push(dead_letter);
         }
-        if batch.len() >= pace.batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
-            pace.wait().await;
+        if batch.len() >= batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
+            if let Some(interval) = &mut pace {
+                interval.tick().await;
+            }
             log.resolve(&batch, of, options.resolution).await?;
             bytes = 0;
             if !batch.drain(..).all(|dead_letter| each(dead_letter, None)) {
@@ -76,30 +78,16 @@ pub async fn resolve(
     }
 }
 
-/// The size of a batch, and the interval between batches.
-struct RateLimiter {
-    batch_size: usize,
-    interval: Option<Interval>,
-}
-
-impl RateLimiter {
-    /// At most `rate` records per second, in at most ten batches per second.
-    fn new(rate: Option<NonZeroU32>) -> Self {
-        let batch = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
-        let interval = rate.map(|rate| {
-            let mut interval = tokio::time::interval(Duration::from_secs(1) * batch / rate.get());
-            // Without bursts after a delay: no second may exceed the rate.
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
-        Self { batch_size: usize::try_from(batch).unwrap_or(1), interval }
-    }
-
-    async fn wait(&mut self) {
-        if let Some(interval) = &mut self.interval {
-            interval.tick().await;
-        }
-    }
+/// The size of a batch, and the interval between batches: at most `rate` records per second, in at most ten batches.
+fn paced(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
+    let batch = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
+    let interval = rate.map(|rate| {
+        let mut interval = tokio::time::interval(Duration::from_secs(1) * batch / rate.get());
+        // Without bursts after a delay: no second may exceed the rate.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    });
+    (usize::try_from(batch).unwrap_or(1), interval)
 }
 
 #[cfg(test)]
@@ -126,18 +114,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rate_limiter_does_not_exceed_the_rate() {
+    async fn a_pace_does_not_exceed_the_rate() {
         for rate in [1, 7, 10, 250, 100_000] {
-            let mut pace = RateLimiter::new(NonZeroU32::new(rate));
+            let (batch_size, interval) = paced(NonZeroU32::new(rate));
+            let mut interval = interval.unwrap();
             let begun = tokio::time::Instant::now();
             let mut resolved = 0;
             while begun.elapsed() < Duration::from_secs(10) {
-                pace.wait().await;
-                resolved += pace.batch_size;
+                interval.tick().await;
+                resolved += batch_size;
             }
-            let most = usize::try_from(rate).unwrap() * 10 + pace.batch_size * 2;
+            let most = usize::try_from(rate).unwrap() * 10 + batch_size * 2;
             assert!((most / 2..=most).contains(&resolved), "{rate}: {resolved} in 10 s");
         }
-        assert_eq!(RateLimiter::new(None).batch_size, 100);
+        assert_eq!(paced(None).0, 100);
     }
 }
