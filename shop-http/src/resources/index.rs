@@ -25,8 +25,8 @@ pub(crate) async fn get(
     let has_page = service.has(RouteGroup::V1);
     let mut response = match uri.path().rsplit_once('/') {
         _ if !has_page || !is_asked_for(&request) => describe(service, mount).await.into_response(),
-        // The files of the page are below this path, which may not exist with a slash.
-        Some((_, last)) if mount.is_at(uri.path()) => respond_above(&service, last, &request),
+        // At the root without a slash. The files of the page are below this path, which may not exist with a slash.
+        Some((_, last)) if mount.prefix() == uri.path() => respond_above(&service, last, &request),
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
         _ => respond(&service, &request)?,
     };

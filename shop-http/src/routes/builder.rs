@@ -34,7 +34,14 @@ use crate::service::{Service, ServiceKind};
 /// let app: Router = Router::new().nest("/shop", api);
 /// ```
 pub fn routes(parts: impl Into<Parts>) -> RouterBuilder {
-    RouterBuilder::new(parts.into())
+    RouterBuilder {
+        parts: parts.into(),
+        options: HttpOptions::default(),
+        groups: RouteGroup::ALL.into(),
+        policy: Policy::default(),
+        authenticate: None,
+        guards: Vec::new(),
+    }
 }
 
 /// Builds the router of a service from its ports. See [`routes`].
@@ -56,17 +63,6 @@ impl fmt::Debug for RouterBuilder {
 }
 
 impl RouterBuilder {
-    fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            options: HttpOptions::default(),
-            groups: RouteGroup::ALL.into(),
-            policy: Policy::default(),
-            authenticate: None,
-            guards: Vec::new(),
-        }
-    }
-
     /// Sets the options (default [`HttpOptions::default`]).
     pub fn options(mut self, options: HttpOptions) -> Self {
         self.options = options;

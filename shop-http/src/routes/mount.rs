@@ -27,11 +27,6 @@ impl Mount {
         &self.0
     }
 
-    /// Whether `path` is the root of these routes without a slash at its end.
-    pub(crate) fn is_at(&self, path: &str) -> bool {
-        self.0 == path
-    }
-
     /// The path of a resource as a client sees it.
     pub(crate) fn path(&self, path: impl Display) -> String {
         format!("{}{path}", self.prefix())
