@@ -118,13 +118,8 @@ pub struct TokenVerifier {
     verified: Mutex<LruCache<Box<str>, Verified>>,
 }
 
-/// A token that was verified with a set of keys: its principal, and until when it is valid, in seconds since 1970.
-#[derive(Debug)]
-struct Verified {
-    keys: Arc<KeySet>,
-    principal: Principal,
-    until: i64,
-}
+/// The keys that a token was verified with, its principal, and until when it is valid, in seconds since 1970.
+type Verified = (Arc<KeySet>, Principal, i64);
 
 /// The minimum time between two reads of the key set because of unknown key ids, which anyone can send.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
@@ -177,14 +172,6 @@ impl TokenVerifier {
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let verified = Mutex::new(LruCache::new(MAX_REMEMBERED));
         Self { keys, issuer: issuer.into(), audience: audience.into(), clock, verified }
-    }
-
-    /// The principal of a token that was verified with `keys` and has not expired.
-    fn remembered(&self, keys: &Arc<KeySet>, token: &str, now: i64) -> Option<Principal> {
-        let mut verified = self.verified.lock();
-        // A key that was removed has no valid tokens.
-        let known = verified.get(token).filter(|known| Arc::ptr_eq(&known.keys, keys) && known.until >= now);
-        known.map(|known| known.principal.clone())
     }
 
     /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
@@ -248,7 +235,11 @@ impl Authenticate for TokenVerifier {
             decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
-        if let Some(principal) = self.remembered(&keys, token, now) {
+        // A key that was removed has no valid tokens.
+        let is_valid = |(of, _, until): &&Verified| Arc::ptr_eq(of, &keys) && *until >= now;
+        let known =
+            self.verified.lock().get(token).filter(is_valid).map(|(_, principal, _)| principal.clone());
+        if let Some(principal) = known {
             return Ok(principal);
         }
         if crit.is_some() {
@@ -262,8 +253,7 @@ impl Authenticate for TokenVerifier {
         }
         let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;
-        let verified = Verified { keys, principal: principal.clone(), until };
-        self.verified.lock().put(token.into(), verified);
+        self.verified.lock().put(token.into(), (keys, principal.clone(), until));
         Ok(principal)
     }
 }
