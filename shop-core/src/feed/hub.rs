@@ -12,11 +12,7 @@ use crate::log::Offsets;
 use crate::ports::Selector;
 
 /// An entry, and what of all partitions was passed on before it, at least.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    pub(super) entry: Arc<Entry>,
-    pub(super) passed: Arc<Offsets>,
-}
+pub(super) type Delivery = (Arc<Entry>, Arc<Offsets>);
 
 /// The subscriptions, and what was passed on to them.
 #[derive(Debug)]
@@ -110,7 +106,7 @@ impl Hub {
             }
             for selector in selectors.iter().filter(|_| entry.visible().is_some()) {
                 let Some(senders) = subscriptions.get_mut(selector) else { continue };
-                let delivery = || Delivery { entry: Arc::clone(entry), passed: Arc::clone(passed) };
+                let delivery = || (Arc::clone(entry), Arc::clone(passed));
                 senders.retain(|sender| sender.try_send(delivery()).is_ok());
             }
             last = Some((entry.partition, entry.offset + 1));

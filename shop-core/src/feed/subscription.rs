@@ -133,7 +133,7 @@ impl Subscription {
             }
             self.backlog = None;
         }
-        let Delivery { entry, passed } = self.deliveries.recv().await?;
+        let (entry, passed) = self.deliveries.recv().await?;
         self.cursor.advance_to(&passed);
         Some(entry)
     }
