@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
 use super::database::Database;
@@ -134,7 +134,8 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
             locks.push(FileLock::open(&lock)?);
         }
         let connection = open(&path)?;
-        if is_ours(&connection).map_err(|error| from_sqlite(error, &path))? {
+        let id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));
+        if id.map_err(|error| from_sqlite(error, &path))? >> 8 == APPLICATION {
             opened.push((name, connection));
         }
     }
@@ -174,11 +175,6 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     opened.map_err(|error| from_sqlite(error, path))
 }
 
-fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
-    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    Ok(id >> 8 == APPLICATION)
-}
-
 /// Copies the snapshot of `source` to a new file, and checks it.
 fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
@@ -196,16 +192,11 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
     };
     let state = copied().map_err(|error| from_sqlite(error, path))?;
     if state != "ok" {
-        return Err(damaged(path, &state));
+        let message = "the file is damaged: its copy cannot be used";
+        let error = database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
+        return Err(error.with_context("found", state));
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| from_io(error, path))
-}
-
-fn damaged(path: &Path, state: &str) -> Error {
-    let message = "the file is damaged: its copy cannot be used";
-    database_error(ErrorKind::Corrupt, message)
-        .with_context("copy", path.display())
-        .with_context("found", state)
 }
 
 /// Rewrites the files of purchases and users in `folder`, beside running processes.
