@@ -23,13 +23,6 @@ pub struct InMemorySource {
     member: MemberId,
 }
 
-/// The result of polling the log.
-enum Found {
-    Event(SourceEvent),
-    /// Nothing now; poll again when this timeout ends.
-    Wait(Option<Instant>),
-}
-
 impl InMemorySource {
     pub(super) fn join(log: Arc<Shared>, group: &str) -> Self {
         let member = {
@@ -57,16 +50,16 @@ impl InMemorySource {
         result
     }
 
-    /// The next event: any, or control events only.
-    fn poll_once(&self, has_room: bool) -> Found {
+    /// The next event: any, or control events only. If there is none, when to poll again at the latest.
+    fn poll_once(&self, has_room: bool) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
         let State { partitions, groups, .. } = &mut *state;
         let Some(group) = groups.get_mut(&self.group).filter(|group| group.has(self.member)) else {
-            return Found::Event(SourceEvent::Closed);
+            return Ok(SourceEvent::Closed);
         };
         let next_timeout = group.expire(Instant::now());
         if let Some((revoked, cause)) = group.take_event(self.member) {
-            return Found::Event(SourceEvent::Revoked(self.revocation(revoked, cause)));
+            return Ok(SourceEvent::Revoked(self.revocation(revoked, cause)));
         }
         let readable = group.readable(self.member).find_map(|(index, epoch, fetch)| {
             let held = partitions.get(&index)?;
@@ -74,11 +67,11 @@ impl InMemorySource {
             (fetch < held.end()).then_some((index, epoch, fetch, held))
         });
         let Some((index, epoch, fetch, held)) = readable.filter(|_| has_room) else {
-            return Found::Wait(next_timeout);
+            return Err(next_timeout);
         };
         let (event, next) = self.read(self.log.partition(index, epoch), held, fetch);
         group.advance(self.member, index, next);
-        Found::Event(event)
+        Ok(event)
     }
 
     async fn wait(&self, has_room: bool) -> SourceEvent {
@@ -88,9 +81,9 @@ impl InMemorySource {
             tokio::pin!(changed);
             changed.as_mut().enable();
             match self.poll_once(has_room) {
-                Found::Event(event) => return event,
-                Found::Wait(None) => changed.await,
-                Found::Wait(Some(until)) => tokio::select! {
+                Ok(event) => return event,
+                Err(None) => changed.await,
+                Err(Some(until)) => tokio::select! {
                     biased;
                     () = changed => {}
                     () = tokio::time::sleep_until(until) => {}
