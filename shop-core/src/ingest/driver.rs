@@ -71,7 +71,7 @@ impl<R: Record> Driver<R> {
             self.publish_status();
             if let Some(deadline) = close {
                 self.close(deadline).await;
-                let failure = self.pipeline.failure();
+                let failure = self.pipeline.failure.clone();
                 self.end(failure.clone());
                 return failure.map_or_else(|| Ok(self.status.borrow().counters), Err);
             }
@@ -188,7 +188,7 @@ impl<R: Record> Driver<R> {
 
     /// Reports the end. Batches in flight complete in the background, so no insert is dropped half-way.
     fn end(&mut self, failure: Option<Error>) {
-        if let Some(error) = self.pipeline.failure() {
+        if let Some(error) = &self.pipeline.failure {
             tracing::error!(error = %error.chain(), "ingest stopped");
         }
         self.stops.values().for_each(CancellationToken::cancel);
@@ -202,7 +202,7 @@ impl<R: Record> Drop for Driver<R> {
         let phase = self.status.borrow().phase;
         if phase != Phase::Stopped {
             let broken = Error::new(ErrorKind::Internal, "the pipeline was dropped or has panicked");
-            let failure = self.pipeline.failure().unwrap_or_else(|| broken.with_origin("ingest"));
+            let failure = self.pipeline.failure.clone().unwrap_or_else(|| broken.with_origin("ingest"));
             self.end(Some(failure));
         }
     }

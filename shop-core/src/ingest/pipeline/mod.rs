@@ -68,7 +68,8 @@ pub(super) struct Pipeline {
     source_ended: bool,
     /// The deadlines of the shutdown, once it has begun.
     stopping: Option<DrainDeadlines>,
-    failure: Option<Error>,
+    /// The error that stopped the pipeline, if it stopped by itself.
+    pub(super) failure: Option<Error>,
     counters: IngestCounters,
     /// The number of lost records, and the last gap.
     lost: BTreeMap<Key, (u64, Range<u64>)>,
@@ -150,11 +151,6 @@ impl Pipeline {
         let commits = self.commits.deadlines(self.has_offsets());
         let others = reading.into_iter().chain(commits).flatten();
         drains.chain(others).filter(|at| *at > now).min()
-    }
-
-    /// The error that stopped the pipeline, if it stopped by itself.
-    pub(super) fn failure(&self) -> Option<Error> {
-        self.failure.clone()
     }
 
     pub(super) const fn is_stopping(&self) -> bool {

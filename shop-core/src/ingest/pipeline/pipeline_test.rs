@@ -110,7 +110,7 @@ fn a_closed_source_ends_the_pipeline() {
         let mut fixture = Fixture::new(IngestOptions::default());
         let actions = fixture.on(Event::Source { asked: Wants::Next, answer });
         assert!(matches!(actions[..], [Action::Close(_)]), "{actions:?}");
-        assert!(fixture.pipeline.failure().is_none());
+        assert!(fixture.pipeline.failure.is_none());
     }
 }
 
