@@ -16,12 +16,14 @@ use crate::Result;
 use crate::backend::{self, Backend, EntityPorts, Topic, TopicLog, client};
 use crate::settings::Settings;
 
+/// The ports of rows, the writer of their events, and the log that their projection consumes.
+type Local<S, R> = (EntityPorts<S, R>, Arc<dyn LogWriter>, TopicLog);
+
 /// Users or orders. They consume the events `R` of the other.
 pub(super) struct Entity<S: ?Sized, R: Record> {
     pub(super) role: EntityRole<Arc<S>>,
-    /// The ports of the rows, the writer of their events, and the log that their projection consumes. `None` when another
-    /// process stores them.
-    local: Option<(EntityPorts<S, R>, Arc<dyn LogWriter>, TopicLog)>,
+    /// `None` when another process stores them.
+    local: Option<Local<S, R>>,
 }
 
 impl<S: ?Sized, R: Record> Entity<S, R> {

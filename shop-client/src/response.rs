@@ -214,7 +214,7 @@ impl Response {
         let error =
             error.with_context("status", status).with_source(ErrorResponse { status, problem, cause });
         let error = if self.is_read { error.with_outcome(Outcome::NotApplied) } else { error };
-        self.header(header::REQUEST_ID).into_iter().fold(error, |error, id| error.with_request_id(id))
+        self.header(header::REQUEST_ID).into_iter().fold(error, Error::with_request_id)
     }
 }
 

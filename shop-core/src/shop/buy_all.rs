@@ -102,13 +102,13 @@ impl Shop {
     }
 
     /// The calls that buy what is `ready`: one for each, or one for all if these are many.
-    fn calls<T, E>(&self, ready: Vec<(Result<(T, NewPurchase), E>, Place)>) -> Vec<Call<T, E>>
+    fn calls<T, E>(&self, ready: Vec<Taken<T, E>>) -> Vec<Call<T, E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
         if ready.len() < MIN_BATCH {
-            let one = |(item, place): (Result<(T, NewPurchase), E>, Place)| {
+            let one = |(item, place): Taken<T, E>| {
                 let shop = self.clone();
                 let bought = async move {
                     let bought = match item {
@@ -144,6 +144,9 @@ impl Shop {
 const MIN_BATCH: usize = 16;
 /// The maximum number of purchases that are bought together.
 const MAX_BATCH: usize = 1_000;
+
+/// A purchase of the source with its tag, and its place.
+type Taken<T, E> = (Result<(T, NewPurchase), E>, Place);
 
 /// The result of one purchase, with its tag; or an error of the source.
 type Tagged<T, E> = Result<(T, Result<PublishedPurchase>), E>;

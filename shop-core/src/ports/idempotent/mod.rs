@@ -1,7 +1,8 @@
 //! A sink that publishes each purchase once: it recognises repetitions and conflicts.
 
 mod cache;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod idempotent_test;
 mod lookups;
 mod many;
