@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::{Client, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientContext, Statistics};
@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::OauthTokenProvider;
 use crate::error::{from_kafka, kafka_error};
-use crate::source::Member;
 
 /// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,18 +101,24 @@ impl Health {
     }
 }
 
-/// The context of a client.
-pub(crate) struct Context {
-    pub(crate) health: Arc<Health>,
-    /// Whether the client has requested its first token.
-    token_requested: AtomicBool,
-    /// Whose consumer this is, if it joins a group.
-    pub(crate) member: Option<Arc<Member>>,
+/// The state of a kind of client.
+pub(crate) trait State: Send + Sync {
+    fn note_statistics(&self, _statistics: &Statistics) {}
 }
 
-impl Context {
-    pub(crate) fn new(health: Arc<Health>, member: Option<Arc<Member>>) -> Self {
-        Self { health, token_requested: AtomicBool::new(false), member }
+impl State for () {}
+
+/// The context of a client. `own` is the state of the client's kind.
+pub(crate) struct Context<T> {
+    health: Arc<Health>,
+    /// Whether the client has requested its first token.
+    token_requested: AtomicBool,
+    pub(crate) own: T,
+}
+
+impl<T> Context<T> {
+    pub(crate) fn new(health: Arc<Health>, own: T) -> Self {
+        Self { health, token_requested: AtomicBool::new(false), own }
     }
 }
 
@@ -124,7 +129,9 @@ pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
 }
 
 /// A client for metadata and scans, which joins no group.
-pub(crate) type Observer = BaseConsumer<Context>;
+pub(crate) type Observer = BaseConsumer<Context<()>>;
+
+impl ConsumerContext for Context<()> {}
 
 /// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
 const MAX_LINES: usize = 1_000;
@@ -151,7 +158,7 @@ pub(crate) fn authenticate(consumer: &Observer) {
     }
 }
 
-impl ClientContext for Context {
+impl<T: State> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
@@ -194,9 +201,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        if let Some(member) = &self.member {
-            member.note_statistics(&statistics);
-        }
+        self.own.note_statistics(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

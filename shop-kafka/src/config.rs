@@ -168,7 +168,7 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     let kinds = [(producer(options), RD_KAFKA_PRODUCER), (consumer(options, "check"), RD_KAFKA_CONSUMER)];
     kinds.into_iter().try_for_each(|(mut config, kind)| {
         config.remove("bootstrap.servers").set("log_level", "0");
-        let context = Context::new(Arc::new(Health::new(options.oauth.clone())), None);
+        let context = Context::new(Arc::new(Health::new(options.oauth.clone())), ());
         let native = config.create_native_config();
         native.and_then(|native| Client::new(&config, native, kind, context)).map(drop).map_err(from_kafka)
     })

@@ -14,7 +14,7 @@ use crate::client::{Context, Health, close_in_background, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
-type Producer = FutureProducer<Context>;
+type Producer = FutureProducer<Context<()>>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type Reported = Result<Option<RecordPosition>>;
 
@@ -60,7 +60,7 @@ impl ProducerHandle {
     }
 
     fn create(&self) -> Result<Current> {
-        let context = Context::new(Arc::clone(&self.health), None);
+        let context = Context::new(Arc::clone(&self.health), ());
         let producer = Producer::from_config_and_context(&config::producer(&self.options), context);
         Ok((Arc::new(producer.map_err(from_kafka)?), Instant::now()))
     }

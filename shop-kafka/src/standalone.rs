@@ -56,7 +56,7 @@ impl Shared {
             config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
             config.set("auto.offset.reset", "error");
         }
-        let context = Context::new(Arc::clone(&self.health), None);
+        let context = Context::new(Arc::clone(&self.health), ());
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
         authenticate(&consumer);
         Ok(consumer)

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{Metadata, MetadataPartition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Observer, blocking};
+use crate::client::{Context, Health, blocking};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
@@ -124,7 +124,7 @@ impl Topic {
             return result.clone();
         }
         let (admin, name) = (admin.clone(), Arc::clone(&self.name));
-        let ping = move || check_served(&admin.observer, &name, PING_TIMEOUT);
+        let ping = move || check_served(&admin.observer, &admin.health, &name, PING_TIMEOUT);
         let result = blocking("metadata request", ping).await;
         *last = Some((Instant::now(), result.clone()));
         result
@@ -387,9 +387,17 @@ const PING_VALIDITY: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Checks that the brokers respond to `consumer` and that a partition of `topic` has a leader. Blocks.
-pub(crate) fn check_served(consumer: &Observer, topic: &str, timeout: Duration) -> Result<()> {
+pub(crate) fn check_served<C>(
+    consumer: &BaseConsumer<Context<C>>,
+    health: &Health,
+    topic: &str,
+    timeout: Duration,
+) -> Result<()>
+where
+    Context<C>: ConsumerContext,
+{
     let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
-    consumer.context().health.clear();
+    health.clear();
     match Description::find(&metadata, topic)? {
         Some(found) if found.leader.is_some() => Ok(()),
         Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),

@@ -54,7 +54,7 @@ impl TopicAdmin {
     /// Runs an administrative request. Blocks.
     pub(crate) fn request<T, F>(
         &self,
-        request: impl FnOnce(&AdminClient<Context>, AdminOptions) -> F,
+        request: impl FnOnce(&AdminClient<Context<()>>, AdminOptions) -> F,
     ) -> Result<T>
     where
         F: Future<Output = KafkaResult<T>>,
@@ -64,7 +64,7 @@ impl TopicAdmin {
             let message = "administrative requests are not possible with OAUTHBEARER";
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
-        let context = Context::new(Arc::clone(&self.health), None);
+        let context = Context::new(Arc::clone(&self.health), ());
         let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
         let options = AdminOptions::new()
             .request_timeout(Some(REQUEST_TIMEOUT))
@@ -95,7 +95,7 @@ impl TopicMonitor {
         let mut observing = config.clone();
         // The ends of partitions are behind the transactions that are open.
         observing.set("isolation.level", "read_uncommitted");
-        let context = Context::new(Arc::clone(health), None);
+        let context = Context::new(Arc::clone(health), ());
         let observer = Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
         let (observer, health) = (Arc::new(observer), Arc::clone(health));
         let admin = TopicAdmin { observer, health, config, cluster: Arc::default() };

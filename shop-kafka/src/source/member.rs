@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Partition as PartitionStatistics;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
@@ -14,15 +14,15 @@ use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{ErrorKind, Outcome, Result};
 
 use super::queue::EventQueue;
-use crate::client::{Context, Observer, lock};
+use crate::client::{Context, State, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::shared::Shared;
 
-pub(super) type Consumer = Observer;
+pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
     pub(super) queue: EventQueue,
@@ -76,7 +76,7 @@ impl Member {
 
     /// Creates a consumer that has not joined the group.
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
-        let context = Context::new(Arc::clone(&member.log.health), Some(Arc::clone(member)));
+        let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
         let config = config::consumer(&member.log.options, &member.group);
         let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
@@ -173,9 +173,11 @@ impl Member {
             *partition.topic == *self.log.topic.name && self.epoch(partition.index) == Some(partition.epoch);
         if is_owned { CommitOutcome::Committed } else { CommitOutcome::Fenced }
     }
+}
 
+impl State for Arc<Member> {
     /// Keeps what the statistics say of the topic.
-    pub(crate) fn note_statistics(&self, statistics: &Statistics) {
+    fn note_statistics(&self, statistics: &Statistics) {
         let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
         *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
         let (mut known, now) = (lock(&self.unstable), Instant::now());

@@ -27,9 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{blocking, start_thread};
 use crate::error::{closed, kafka_error};
 use crate::shared::Shared;
+use member::Member;
 use reader::Reader;
-
-pub(crate) use member::Member;
 
 /// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
 ///
@@ -64,9 +63,22 @@ impl KafkaSource {
         let member = Arc::new(Member::new(Arc::clone(log), group));
         // Created here, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
-        let reader = Reader::new(Arc::clone(&member));
-        let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
+        let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
+        let reader_ended = start_thread("shop-kafka-read", move || {
+            // Closes the queue even if the thread panics.
+            let _guard = CloseOnDrop(closing);
+            reader.run(consumer);
+        })?;
         Ok(Self { member, committing: Arc::default(), reader_ended })
+    }
+}
+
+/// Closes the source on drop.
+struct CloseOnDrop(Arc<Member>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.queue.close();
     }
 }
 

@@ -36,13 +36,6 @@ pub(super) struct Reader {
     topic_changes: u64,
 }
 
-/// Closes the queue even if the thread panics.
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.member.queue.close();
-    }
-}
-
 /// The maximum duration of a poll, after which the thread checks whether the source was closed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The poll timeout while partitions are paused. These polls only maintain the membership.
@@ -79,7 +72,7 @@ impl Reader {
 
     /// Reads until the source is closed.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
-        let (mut consumer, mut pause) = (Some(consumer), Duration::ZERO);
+        let (mut consumer, mut backoff) = (Some(consumer), RejoinBackoff::default());
         while !self.member.queue.is_closed() {
             let started = Instant::now();
             let created = consumer.take().map_or_else(|| Member::create_consumer(&self.member), Ok);
@@ -89,7 +82,7 @@ impl Reader {
                 read
             });
             if let Err(error) = ended {
-                pause = next_pause(pause, started.elapsed());
+                let pause = backoff.pause(started.elapsed());
                 tracing::error!(log.group = %self.member.group, error = %error.chain(), ?pause, "group membership ended, rejoining after a pause");
                 self.back_off(&error, pause);
             }
@@ -329,7 +322,7 @@ impl Reader {
             return;
         }
         let log = &self.member.log;
-        match check_served(consumer, &log.topic.name, CHECK_TIMEOUT) {
+        match check_served(consumer, &log.health, &log.topic.name, CHECK_TIMEOUT) {
             Ok(()) => {
                 self.member.queue.clear_error();
                 self.check_at = None;
@@ -349,16 +342,27 @@ fn log_failure(result: Result<(), KafkaError>) {
     }
 }
 
+/// Exponential backoff between memberships. Two members with the same instance id evict each other whenever one
+/// joins. Longer pauses leave more time to consume in between.
+#[derive(Debug, Default)]
+struct RejoinBackoff {
+    last: Option<Duration>,
+}
+
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A membership of this duration resets the backoff. If another member with the same id evicts this one, it does so
 /// earlier: after at most the maximum pause.
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
-/// The pause after a membership that has `lasted` this long: twice the one `before`. Two members with the same instance
-/// id evict each other whenever one joins. Longer pauses leave more time to consume in between.
-fn next_pause(before: Duration, lasted: Duration) -> Duration {
-    if lasted < STABLE_AFTER { (before * 2).clamp(INITIAL_PAUSE, MAX_PAUSE) } else { INITIAL_PAUSE }
+impl RejoinBackoff {
+    /// Returns the pause after a membership that has `lasted` this long.
+    fn pause(&mut self, lasted: Duration) -> Duration {
+        let before = self.last.filter(|_| lasted < STABLE_AFTER);
+        let pause = before.map_or(INITIAL_PAUSE, |before| (before * 2).min(MAX_PAUSE));
+        self.last = Some(pause);
+        pause
+    }
 }
 
 #[cfg(test)]
@@ -367,14 +371,11 @@ mod tests {
 
     #[test]
     fn pause_doubles_until_a_membership_is_stable() {
-        let mut pause = Duration::ZERO;
-        let mut next = || {
-            pause = next_pause(pause, INITIAL_PAUSE);
-            pause.as_secs()
-        };
-        assert_eq!([(); 6].map(|()| next()), [3, 6, 12, 24, 30, 30]);
-        assert_eq!(next_pause(MAX_PAUSE, MAX_PAUSE), MAX_PAUSE, "not stable yet");
-        assert_eq!(next_pause(MAX_PAUSE, STABLE_AFTER), INITIAL_PAUSE);
-        assert_eq!(next_pause(INITIAL_PAUSE, Duration::ZERO), INITIAL_PAUSE * 2);
+        let mut backoff = RejoinBackoff::default();
+        let pauses: Vec<_> = (0..6).map(|_| backoff.pause(INITIAL_PAUSE).as_secs()).collect();
+        assert_eq!(pauses, [3, 6, 12, 24, 30, 30]);
+        assert_eq!(backoff.pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
+        assert_eq!(backoff.pause(STABLE_AFTER), INITIAL_PAUSE);
+        assert_eq!(backoff.pause(Duration::ZERO), INITIAL_PAUSE * 2);
     }
 }

@@ -1,6 +1,7 @@
 //! Handles rebalances. librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance
 //! when the callback returns.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,9 @@ use crate::client::Context;
 /// How often a blocked rebalance checks whether it is obsolete.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-impl ConsumerContext for Context {
+impl ConsumerContext for Context<Arc<Member>> {
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        let Some(member) = &self.member else { return };
+        let member = &self.own;
         match rebalance {
             Rebalance::Assign(list) => {
                 let indices = indices(list);
