@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::text::{text_type, visible};
-use super::{IntoValid, Invalid, NewPurchaseDraft, UserId, UserName};
+use super::{IntoValid, Invalid, NewPurchaseDraft, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
 /// Defines the members: the type of each, and how its text is read from JSON.
@@ -21,13 +21,16 @@ macro_rules! details {
         #[non_exhaustive]
         pub struct DetailMembers {
             $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
+            /// The purchase that this refund pays back. Only a refund has it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub of: Option<PurchaseId>,
             /// Those that this version does not know, as JSON by name: written as they were read.
             #[serde(skip)]
             others: BTreeMap<String, String>,
         }
 
         impl DetailMembers {
-            const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
+            const NONE: Self = Self { $($name: None,)+ of: None, others: BTreeMap::new() };
         }
 
         impl Details {
@@ -72,6 +75,9 @@ macro_rules! details {
                 $(if let Some(value) = &members.$name {
                     write_member(json, concat!(",\"", $member, "\":"), value);
                 })+
+                if let Some(of) = &members.of {
+                    write_member(json, ",\"of\":", of);
+                }
             }
         }
 
@@ -220,6 +226,11 @@ impl Details {
         let mut details = Self::default();
         for (name, value) in &members {
             if except.contains(&name.as_str()) {
+                continue;
+            }
+            if name == "of" {
+                let of = value.text().and_then(|id| id.parse().ok());
+                details.of = Some(of.ok_or_else(|| ("of", "is no id".to_owned()))?);
                 continue;
             }
             let Some(member) = Self::MEMBERS.into_iter().find(|known| known == name) else {

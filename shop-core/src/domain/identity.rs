@@ -5,6 +5,7 @@
 //! | a key that is a UUID of version 4 or 7 | that UUID |
 //! | another key, UUIDs of other versions included | UUIDv5 over the user id and the key |
 //! | no key | a UUIDv7, created where the purchase is accepted |
+//! | a refund | UUIDv5 over the id of its purchase |
 //! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
 
 use uuid::Uuid;
@@ -13,6 +14,14 @@ use super::{IdempotencyKey, PurchaseId, UserId};
 
 /// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
+
+/// Namespace of the ids of refunds. Must never change: another value would refund purchases twice.
+const REFUNDS: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
+
+/// The id of the refund of a purchase: there is one at most.
+pub(super) fn refund_id(of: &PurchaseId) -> PurchaseId {
+    PurchaseId::from_uuid(hashed(REFUNDS, &[of.to_string().as_bytes()]))
+}
 
 /// The id of a purchase with an idempotency key.
 ///

@@ -85,6 +85,32 @@ impl Price {
         })
     }
 
+    /// The same amount with the other sign: what a refund of this price adds to a sum.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn negated(self) -> Self {
+        if self.0.is_zero() { self } else { Self(-self.0) }
+    }
+
+    /// Whether it is the amount of a refund.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn is_negative(&self) -> bool {
+        self.0.is_sign_negative()
+    }
+
+    /// The price or the amount of a refund, as a store or a log has it. No client gives a negative one.
+    ///
+    /// # Errors
+    /// [`Invalid`] for text that is neither.
+    #[doc(hidden)]
+    pub fn signed(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix('-') {
+            Some(amount) => amount.parse().map(Self::negated),
+            None => text.parse(),
+        }
+    }
+
     /// The value.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {
@@ -92,7 +118,7 @@ impl Price {
     }
 
     /// The maximum number of bytes of the text.
-    pub(crate) const MAX_BYTES: usize = "1000000000000000.00000000".len();
+    pub(crate) const MAX_BYTES: usize = "-1000000000000000.00000000".len();
 
     /// Writes the text into `buffer`, without the cost of formatting.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
@@ -108,7 +134,11 @@ impl Price {
             start = write_digits(buffer, start, fraction, decimals) - 1;
             buffer[start] = b'.';
         }
-        let start = write_digits(buffer, start, whole, 1);
+        start = write_digits(buffer, start, whole, 1);
+        if self.is_negative() {
+            start -= 1;
+            buffer[start] = b'-';
+        }
         &buffer[start..]
     }
 }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::identity::id_from_key;
+use super::identity::{id_from_key, refund_id};
 use super::{
-    Details, IdempotencyKey, IntoValid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp,
-    UserId, UserName,
+    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext,
+    Timestamp, UserId, UserName,
 };
 use crate::{Error, Result};
 
@@ -164,6 +164,38 @@ impl Purchase {
     pub fn with_details(mut self, details: Details) -> Self {
         self.details = details;
         self
+    }
+
+    /// The refund of `amount`, or of the whole price: a further entry of the same user, whose negative price is added to
+    /// all sums. Its id is derived from that of the purchase, so a purchase is refunded once.
+    ///
+    /// ```
+    /// use shop_core::{NewPurchase, Timestamp, Uuid};
+    ///
+    /// let at: Timestamp = "2026-03-01T09:00:00Z".parse()?;
+    /// let bought = NewPurchase::of("u1").named("ada").priced("29.99")?.into_purchase(at, Uuid::now_v7);
+    /// let refund = bought.refund(Some("9.99".parse()?), at)?;
+    /// assert_eq!((refund.price.to_string(), refund.details.of), ("-9.99".to_owned(), Some(bought.id)));
+    /// assert_eq!(refund.id, bought.refund(None, at)?.id);
+    /// assert!(bought.refund(Some("30".parse()?), at).is_err() && refund.refund(None, at).is_err());
+    /// # Ok::<(), shop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for nothing, for more than the price, and for a refund.
+    pub fn refund(&self, amount: Option<Price>, timestamp: Timestamp) -> Result<Self> {
+        let amount = amount.unwrap_or(self.price);
+        if amount.as_decimal().is_zero() || amount > self.price || self.details.of.is_some() {
+            let reason = "must be more than 0, and not more than the price of a purchase";
+            return Err(Invalid::malformed("the amount of a refund", reason).into());
+        }
+        let Self { id, user_name, user_id, price: _, timestamp: _, details, context } = self.clone();
+        let mut refund = Self::new(refund_id(&id), user_id, user_name, amount.negated(), timestamp);
+        refund.details.currency.clone_from(&details.currency);
+        refund.details.reference.clone_from(&details.reference);
+        refund.details.of = Some(id);
+        refund.context = context;
+        Ok(refund)
     }
 
     /// The purchase without the context, as a store returns it.

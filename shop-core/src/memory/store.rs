@@ -159,8 +159,8 @@ impl PurchaseQuery for InMemoryStore {
         let tables = lock(&self.tables);
         let (mut count, mut total) = (0, Total::ZERO);
         for purchase in tables.selected(selector, ..) {
-            count += 1;
-            total = total.checked_add_price(purchase.price)?;
+            let one = Summary::of(purchase.price);
+            (count, total) = (count + one.count, total.checked_add(one.total_spent)?);
         }
         Ok(Summary::new(count, total))
     }

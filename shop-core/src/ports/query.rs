@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Bucket, Cursor, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::domain::Reference;
-use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, Total, UserId, UserName};
+use crate::{Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
 ///
@@ -423,5 +423,12 @@ impl Summary {
     #[must_use]
     pub const fn new(count: u64, total_spent: Total) -> Self {
         Self { count, total_spent }
+    }
+
+    /// That of one price. The amount of a refund is no further purchase.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of(price: Price) -> Self {
+        Self::new(u64::from(!price.is_negative()), price.into())
     }
 }

@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 
 use super::{Summary, TimeRange};
 use crate::macros::format_as;
-use crate::{Error, ErrorKind, Invalid, Price, Result, Timestamp, Total};
+use crate::{Error, ErrorKind, Invalid, Price, Result, Timestamp};
 
 /// A request for totals per period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -154,7 +154,7 @@ impl Bucket {
     #[doc(hidden)]
     pub fn of_everything(summary: Summary) -> Vec<Self> {
         let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
-        if summary.count == 0 { Vec::new() } else { vec![bucket] }
+        if summary == Summary::default() { Vec::new() } else { vec![bucket] }
     }
 }
 
@@ -198,7 +198,7 @@ impl Totals {
     /// # Errors
     /// As [`add_summary`](Self::add_summary).
     pub fn add(&mut self, time: Timestamp, price: Price) -> Result<()> {
-        self.add_summary(time, Summary::new(1, Total::ZERO.checked_add_price(price)?))
+        self.add_summary(time, Summary::of(price))
     }
 
     /// Adds purchases of the period that `time` is in.
@@ -207,7 +207,7 @@ impl Totals {
     /// [`Invalid`](ErrorKind::Invalid) for more than [`TotalsRequest::MAX_BUCKETS`] periods,
     /// [`Corrupt`](ErrorKind::Corrupt) when the sum cannot be represented exactly.
     pub fn add_summary(&mut self, time: Timestamp, summary: Summary) -> Result<()> {
-        if summary.count == 0 {
+        if summary == Summary::default() {
             return Ok(());
         }
         let period = self.period(time);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use bytes::BytesMut;
 
-use super::{DETAILED_SCHEMA, SCHEMA_VERSION, header};
+use super::{DETAILED_SCHEMA, REFUND, SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
 use crate::{Clock as _, Details, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp};
@@ -26,6 +26,9 @@ pub enum DecodeError {
     /// It was written by a newer version of this program.
     #[error("the record has schema {0}, which a newer version of this program has written")]
     UnknownSchema(String),
+    /// It is something else than this version reads.
+    #[error("the record has type {0}, which a newer version of this program has written")]
+    UnknownType(String),
 }
 
 /// The names of a user id in the replaced systems. Those that are given must agree.
@@ -47,20 +50,7 @@ pub const MEMBERS: [&str; 7] = {
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let (mut id, mut schema) = (None, None);
-    for (name, value) in record.headers.iter() {
-        match (name, value) {
-            (header::PURCHASE_ID, value) => {
-                let invalid = || undecodable("the header purchase-id", "is neither a UUID nor 24 hex digits");
-                id = Some(value.and_then(read_id).ok_or_else(invalid)?);
-            }
-            (header::SCHEMA, Some(version)) => match std::str::from_utf8(version) {
-                Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
-                _ => return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned())),
-            },
-            _ => {}
-        }
-    }
+    let Headers { id, schema, is_refund } = Headers::of(record)?;
     let no_object =
         |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
@@ -69,18 +59,65 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         id.unwrap_or_else(|| RecordId::new(record, partition).into()),
         text(user_id, "userid")?,
         text(members.get("username"), "username")?,
-        price(members.get("price"), schema.is_some())?,
+        if is_refund {
+            amount(members.get("price"))?
+        } else {
+            price(members.get("price"), schema.is_some())?
+        },
         members
             .get("timestamp")
             .and_then(|value| value.timestamp().ok())
             .or_else(|| record.known_time())
             .unwrap_or_else(|| SystemClock.now()),
     );
-    if schema != Some(DETAILED_SCHEMA) {
-        return Ok(purchase);
+    let details = match schema {
+        Some(DETAILED_SCHEMA) => Details::from_json(value, &MEMBERS),
+        _ => Ok(Details::NONE),
+    };
+    let details = details.map_err(|(member, problem)| undecodable(member, &problem))?;
+    if is_refund == details.of.is_some() {
+        Ok(purchase.with_details(details))
+    } else {
+        Err(undecodable("of", "belongs to a refund, which has it"))
     }
-    let details = Details::from_json(value, &MEMBERS);
-    Ok(purchase.with_details(details.map_err(|(member, problem)| undecodable(member, &problem))?))
+}
+
+/// What the headers say.
+struct Headers<'a> {
+    id: Option<PurchaseId>,
+    schema: Option<&'a str>,
+    is_refund: bool,
+}
+
+impl<'a> Headers<'a> {
+    fn of(record: &'a LogRecord) -> Result<Self, DecodeError> {
+        let (mut id, mut schema, mut of_type) = (None, None, None);
+        for (name, value) in record.headers.iter() {
+            match (name, value) {
+                (header::PURCHASE_ID, value) => {
+                    let invalid =
+                        || undecodable("the header purchase-id", "is neither a UUID nor 24 hex digits");
+                    id = Some(value.and_then(read_id).ok_or_else(invalid)?);
+                }
+                (header::SCHEMA, Some(version)) => match std::str::from_utf8(version) {
+                    Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
+                    _ => {
+                        return Err(DecodeError::UnknownSchema(
+                            String::from_utf8_lossy(version).into_owned(),
+                        ));
+                    }
+                },
+                (header::TYPE, of) => of_type = of,
+                _ => {}
+            }
+        }
+        // Other producers may have such a header too.
+        let of_type = of_type.filter(|_| schema.is_some());
+        match of_type.filter(|of| *of != REFUND.as_bytes()) {
+            Some(other) => Err(DecodeError::UnknownType(String::from_utf8_lossy(other).into_owned())),
+            None => Ok(Self { id, schema, is_refund: of_type.is_some() }),
+        }
+    }
 }
 
 /// The id in the header `purchase-id`, if it is valid.
@@ -120,6 +157,12 @@ fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeErr
     value.price(is_ours).map_err(|error| undecodable("price", error.reason()))
 }
 
+fn amount(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
+    let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
+    let amount = Price::signed(value.as_json()).map_err(|error| undecodable("price", error.reason()))?;
+    if amount.is_negative() { Ok(amount) } else { Err(undecodable("price", "must be negative for a refund")) }
+}
+
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user id, so a
 /// partitioned log keeps each user's purchases in order. The headers are id, schema, and the request's context. The log
 /// assigns offset and timestamp.
@@ -147,5 +190,7 @@ fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let headers = HeadersBuilder::with_buffer(buffer)
         .with(header::PURCHASE_ID, Some(purchase.id.encode(&mut text).as_bytes()))
         .with(header::SCHEMA, Some(schema.as_bytes()));
+    let is_refund = purchase.details.of.is_some();
+    let headers = if is_refund { headers.with(header::TYPE, Some(REFUND.as_bytes())) } else { headers };
     header::from_request(headers, purchase.context.as_deref())
 }

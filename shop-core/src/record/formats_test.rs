@@ -47,6 +47,21 @@ fn encoded_purchases_decode() {
     assert_eq!(stored, Purchase { context: None, ..purchase });
 }
 
+#[test]
+fn a_refund_is_read_by_its_type_alone() {
+    let at = RECORD_TIME.parse().unwrap();
+    let new = NewPurchase::of("u1").named("ada").reference("order-7").priced("29.99").unwrap();
+    let bought = new.into_purchase(at, || uuid::Uuid::from_u128(9));
+    let refund = bought.refund(Some("9.90".parse().unwrap()), at).unwrap();
+    let encoded = encode(&refund).unwrap();
+    assert_eq!(decode(&encoded, &partition()), Ok(refund));
+    let of_purchase = encoded.clone().with_headers(encode(&bought).unwrap().headers);
+    assert_eq!(decode(&of_purchase, &partition()).unwrap_err().to_string(), "price must not be negative");
+    let headers = Headers::builder().with(header::SCHEMA, Some(b"1")).with(header::TYPE, Some(b"x")).build();
+    let other = decode(&encoded.with_headers(headers), &partition());
+    assert_eq!(other, Err(DecodeError::UnknownType("x".into())));
+}
+
 /// Records of each replaced system's producer, and how they decode.
 #[test]
 fn records_of_the_replaced_systems_are_decoded() {

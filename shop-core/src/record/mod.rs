@@ -38,6 +38,8 @@ pub mod header {
     pub const PURCHASE_ID: &str = "purchase-id";
     /// The version of the record's format.
     pub const SCHEMA: &str = "schema";
+    /// What the record is, if it is not a purchase.
+    pub const TYPE: &str = "type";
     /// The W3C trace context of the request.
     pub const TRACEPARENT: &str = "traceparent";
     /// The id of the request.
@@ -63,3 +65,5 @@ pub mod header {
 pub const SCHEMA_VERSION: &str = "1";
 /// That of a purchase with details. A program that does not know it keeps the record as a dead letter: it would drop them.
 const DETAILED_SCHEMA: &str = "2";
+/// The type of a refund.
+const REFUND: &str = "refund";
