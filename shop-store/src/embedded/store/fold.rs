@@ -14,10 +14,10 @@ use shop_core::ports::{Selector, Summary};
 
 use super::buyers::{self, ALL};
 use super::insert::NewRow;
+use super::rows::amount;
 use super::sums::{ADD, Sums};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::{ascending, check, checksum};
-use crate::embedded::error::parsed;
 
 /// The number of purchases that are folded together. More are slower to read after a start.
 const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
@@ -79,8 +79,9 @@ pub(super) fn subtract<'a>(
         deltas.add(buyer, purchase.timestamp.as_millis(), Sums::of(purchase.price), Sums::subtract);
     }
     deltas.write(connection)?;
-    let mut remove =
-        connection.prepare_cached("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0")?;
+    // A day may have refunds alone.
+    let unused = "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
+    let mut remove = connection.prepare_cached(unused)?;
     deltas.days.keys().try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
     deltas.buyers.keys().try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
 }
@@ -148,7 +149,7 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     if buyer == ALL {
         return Ok(None);
     }
-    Ok(Some((buyer, timestamp, Sums::of(parsed(row, 3)?))))
+    Ok(Some((buyer, timestamp, Sums::of(amount(row, 3)?))))
 }
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.

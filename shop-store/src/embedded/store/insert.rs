@@ -7,6 +7,7 @@ use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::types::ValueRef::{self, Blob, Integer, Null, Text};
 use shop_core::Purchase;
 use shop_core::domain::Reference;
+use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 
 use super::buyers::{self, Buyers};
@@ -46,6 +47,15 @@ pub(in crate::embedded) fn insert(
         if has_marks && is_marked(connection, &purchase.id)? {
             outcomes[position] = InsertOutcome::Erased;
             continue;
+        }
+        if let Some(of) = &purchase.details.of {
+            let stored = by_id(connection, of)?;
+            let of_batch = || batch[..position].iter().copied().find(|bought| bought.id == *of);
+            if let Err(error) = purchase.check_refund(stored.as_ref().or_else(of_batch)) {
+                outcomes[position] =
+                    Reason::refused(error).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected);
+                continue;
+            }
         }
         let (buyer, of_user) = buyers.intern(connection, purchase)?;
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());

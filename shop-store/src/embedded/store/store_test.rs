@@ -274,3 +274,28 @@ async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail(
     let refused = of_before.execute((b"other".as_slice(), 0)).unwrap_err().to_string();
     assert!(refused.contains("no column named checksum"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_purchase_is_refunded_once_and_sums_are_net() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let (bought, next_day) = (purchase(1), Timestamp::from_millis(86_400_000).unwrap());
+    let refund = bought.refund(Some("9.99".parse().unwrap()), next_day).unwrap();
+    let of_none = purchase(2).refund(None, next_day).unwrap();
+    let batch =
+        [bought.clone(), refund.clone(), refund.clone(), bought.refund(None, next_day).unwrap(), of_none];
+    let outcomes = store.insert(batch.into()).await.unwrap();
+    use InsertOutcome::{Conflict, Duplicate, Inserted, Rejected};
+    assert!(matches!(&outcomes[..], [Inserted, Inserted, Duplicate, Conflict, Rejected(_)]), "{outcomes:?}");
+    let found = store.get(&refund.id).await.unwrap();
+    assert_eq!(found, Some(refund));
+    let net = store.summary(&Selector::All).await.unwrap();
+    assert_eq!((net.count, net.total_spent.to_string()), (1, "20".to_owned()));
+    let per_day = TotalsRequest::of(TimeRange::default(), Period::Day);
+    let days = store.totals(&Selector::All, &per_day).await.unwrap();
+    let days: Vec<_> =
+        days.iter().map(|day| (day.summary.count, day.summary.total_spent.to_string())).collect();
+    assert_eq!(days, [(1, "29.99".to_owned()), (0, "-9.99".to_owned())]);
+    assert_eq!(store.erase(&bought.user_id, 10).await.unwrap(), 2);
+    assert!(store.totals(&Selector::All, &per_day).await.unwrap().is_empty());
+}

@@ -27,9 +27,9 @@ pub(in crate::embedded) struct Sums {
 }
 
 impl Sums {
-    /// Those of one purchase.
+    /// Those of one purchase. A refund is no further one.
     pub(super) fn of(price: Price) -> Self {
-        Self { count: 1, units: Total::from(price).units() }
+        Self { count: i64::from(!price.is_negative()), units: Total::from(price).units() }
     }
 
     pub(super) const fn add_all(&mut self, other: Self) {
