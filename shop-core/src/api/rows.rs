@@ -22,8 +22,8 @@ named_enum! {
     /// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
     /// assert_eq!(
     ///     String::from_utf8(file).unwrap(),
-    ///     "id,username,userid,price,timestamp,item,quantity,currency,reference\r\n\
-    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z,,,,\r\n"
+    ///     "id,username,userid,price,timestamp,item,quantity,currency,reference,of,reason\r\n\
+    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z,,,,,,\r\n"
     /// );
     /// ```
     pub enum RowFormat {
@@ -39,7 +39,7 @@ named_enum! {
 
 impl RowFormat {
     /// The columns of CSV, and the members of an object.
-    pub const COLUMNS: [&'static str; 5 + Details::MEMBERS.len()] =
+    pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len()] =
         Details::after(["id", "username", "userid", "price", "timestamp"]);
 
     /// The media type.

@@ -13,29 +13,31 @@ use super::text::{text_type, visible};
 use super::{IntoValid, Invalid, NewPurchaseDraft, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
-/// Defines the members: the type of each, and how its text is read from JSON.
+/// Defines the members, those of a purchase and those of a refund alone: the type of each, and how its text is read from
+/// JSON.
 macro_rules! details {
-    ($($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
+    ({ $($purchase:tt)+ } { $($refund:tt)+ }) => {
+        details!(@all $($purchase)+ $($refund)+);
+        details!(@given $($purchase)+);
+    };
+    (@all $($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
         /// The members of [`Details`].
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
         pub struct DetailMembers {
             $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
-            /// The purchase that this refund pays back. Only a refund has it.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub of: Option<PurchaseId>,
             /// Those that this version does not know, as JSON by name: written as they were read.
             #[serde(skip)]
             others: BTreeMap<String, String>,
         }
 
         impl DetailMembers {
-            const NONE: Self = Self { $($name: None,)+ of: None, others: BTreeMap::new() };
+            const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
         }
 
         impl Details {
-            /// The names of the members, which are also columns of CSV.
-            pub const MEMBERS: [&'static str; [$($member),+].len()] = [$($member),+];
+            /// The names of all members, which are also columns of CSV. [`MEMBERS`](Self::MEMBERS) are the first ones.
+            pub const COLUMNS: [&'static str; [$($member),+].len()] = [$($member),+];
 
             /// The text of a value of `member`, if it has the right type.
             #[doc(hidden)]
@@ -60,10 +62,10 @@ macro_rules! details {
                 Ok(true)
             }
 
-            /// The texts of all members, in the order of [`MEMBERS`](Self::MEMBERS).
+            /// The texts of all members, in the order of [`COLUMNS`](Self::COLUMNS).
             #[doc(hidden)]
             #[must_use]
-            pub fn texts(&self) -> [Option<String>; Self::MEMBERS.len()] {
+            pub fn texts(&self) -> [Option<String>; Self::COLUMNS.len()] {
                 [$(self.$name.as_ref().map(ToString::to_string)),+]
             }
         }
@@ -75,10 +77,14 @@ macro_rules! details {
                 $(if let Some(value) = &members.$name {
                     write_member(json, concat!(",\"", $member, "\":"), value);
                 })+
-                if let Some(of) = &members.of {
-                    write_member(json, ",\"of\":", of);
-                }
             }
+        }
+
+    };
+    (@given $($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
+        impl Details {
+            /// The names of the members that a client gives.
+            pub const MEMBERS: [&'static str; [$($member),+].len()] = [$($member),+];
         }
 
         impl NewPurchaseDraft<(UserId, UserName)> {
@@ -94,14 +100,22 @@ macro_rules! details {
 }
 
 details! {
-    /// What was bought.
-    item: Item = "item", RawScalar::text;
-    /// How many of the item. The price is that of all of them.
-    quantity: Quantity = "quantity", RawScalar::text_or_integer;
-    /// The currency of the price. A shop has one: see `SHOP_CURRENCY`.
-    currency: Currency = "currency", RawScalar::text;
-    /// The reference by which another system knows the purchase, such as an order.
-    reference: Reference = "reference", RawScalar::text;
+    {
+        /// What was bought.
+        item: Item = "item", RawScalar::text;
+        /// How many of the item. The price is that of all of them.
+        quantity: Quantity = "quantity", RawScalar::text_or_integer;
+        /// The currency of the price. A shop has one: see `SHOP_CURRENCY`.
+        currency: Currency = "currency", RawScalar::text;
+        /// The reference by which another system knows the purchase, such as an order.
+        reference: Reference = "reference", RawScalar::text;
+    }
+    {
+        /// The purchase that this refund pays back. Only a refund has it, and each one.
+        of: PurchaseId = "of", RawScalar::text;
+        /// Why the purchase is refunded.
+        reason: RefundReason = "reason", RawScalar::text;
+    }
 }
 
 text_type! {
@@ -112,6 +126,11 @@ text_type! {
 text_type! {
     /// The reference of another system: 1 to 128 characters, not blank, no control characters.
     Reference: "the reference", 128, visible
+}
+
+text_type! {
+    /// Why a purchase is refunded: 1 to 256 characters, not blank, no control characters.
+    RefundReason: "the reason", 256, visible
 }
 
 text_type! {
@@ -192,6 +211,7 @@ write_json! {
     Quantity: |quantity, json| u64::from(quantity.0).write_json(json);
     Currency: |text, json| text.as_str().write_json(json);
     Reference: |text, json| text.as_str().write_json(json);
+    RefundReason: |text, json| text.as_str().write_json(json);
 }
 
 /// What a purchase may have besides its user, price and time. It is part of the content: another item under the same key
@@ -228,12 +248,7 @@ impl Details {
             if except.contains(&name.as_str()) {
                 continue;
             }
-            if name == "of" {
-                let of = value.text().and_then(|id| id.parse().ok());
-                details.of = Some(of.ok_or_else(|| ("of", "is no id".to_owned()))?);
-                continue;
-            }
-            let Some(member) = Self::MEMBERS.into_iter().find(|known| known == name) else {
+            let Some(member) = Self::COLUMNS.into_iter().find(|known| known == name) else {
                 details.others.insert(name.clone(), value.as_json().to_owned());
                 continue;
             };
@@ -281,13 +296,13 @@ impl Details {
         }
     }
 
-    /// `before`, and the names of the members. `N` is the sum of both lengths.
+    /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS), or as many as `N` has room for.
     #[doc(hidden)]
     #[must_use]
     pub const fn after<const B: usize, const N: usize>(before: [&'static str; B]) -> [&'static str; N] {
         let (mut all, mut at) = ([""; N], 0);
         while at < N {
-            all[at] = if at < B { before[at] } else { Self::MEMBERS[at - B] };
+            all[at] = if at < B { before[at] } else { Self::COLUMNS[at - B] };
             at += 1;
         }
         all
@@ -341,13 +356,16 @@ mod tests {
 
     #[test]
     fn members_are_read_and_written() {
-        let json = r#"{"item":"a \"b\"","quantity":2,"currency":"EUR","reference":"order-7"}"#;
+        let json = r#"{"item":"a \"b\"","quantity":2,"currency":"EUR","reference":"order-7","of":"0190163d-8694-739b-aea5-966c26f8ad91","reason":"broken"}"#;
         assert_eq!(details(json).to_json().unwrap(), json);
         assert_eq!(serde_json::from_str::<Details>(json).unwrap(), details(json));
         assert_eq!(details("{}").to_json(), None);
-        for (member, values) in
-            [("item", r#"5 "" null"#), ("quantity", r#"0 1.5 "+1""#), ("currency", r#""eur""#)]
-        {
+        for (member, values) in [
+            ("item", r#"5 "" null"#),
+            ("quantity", r#"0 1.5 "+1""#),
+            ("currency", r#""eur""#),
+            ("of", r#""1""#),
+        ] {
             for value in values.split(' ') {
                 let json = format!(r#"{{"{member}":{value}}}"#);
                 assert_eq!(Details::from_json(json.as_bytes(), &[]).unwrap_err().0, member, "{json}");

@@ -16,7 +16,7 @@ mod timestamp;
 
 pub use context::RequestContext;
 pub(crate) use convert::try_from_text;
-pub use details::{Currency, DetailMembers, Details, Item, Quantity, Reference};
+pub use details::{Currency, DetailMembers, Details, Item, Quantity, Reference, RefundReason};
 pub use draft::NewPurchaseDraft;
 pub use id::PurchaseId;
 pub(crate) use identity::hashed;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::identity::{id_from_key, refund_id};
+use super::serialize::signed;
 use super::{
     Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext,
     Timestamp, UserId, UserName,
@@ -97,10 +98,14 @@ impl NewPurchase {
     /// Assigns the id.
     ///
     /// `received` is used if the purchase has no timestamp. `fresh` creates the id of a purchase without a key, a
-    /// UUIDv7 outside of tests; it is called only then.
+    /// UUIDv7 outside of tests; it is called only then. The id of a refund is derived from that of its purchase.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
         let Self { key, user_id, user_name, price, timestamp, details } = self;
-        let id = key.as_ref().map_or_else(|| fresh().into(), |key| id_from_key(&user_id, key));
+        let id = match (&details.of, &key) {
+            (Some(of), _) => refund_id(of),
+            (None, Some(key)) => id_from_key(&user_id, key),
+            (None, None) => fresh().into(),
+        };
         let timestamp = timestamp.unwrap_or(received);
         Purchase { id, user_name, user_id, price, timestamp, details, context: None }
     }
@@ -134,7 +139,8 @@ pub struct Purchase {
     /// The buyer's id.
     #[serde(rename = "userid")]
     pub user_id: UserId,
-    /// The price.
+    /// The price, or the negative amount of a refund.
+    #[serde(deserialize_with = "signed")]
     pub price: Price,
     /// When it was made.
     pub timestamp: Timestamp,

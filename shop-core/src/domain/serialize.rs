@@ -3,7 +3,12 @@
 //! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, also read from numeric
 //! text; that needs `serde_json`, outside of `flatten` and `untagged`. In a binary format they are text.
 
-use super::{IdempotencyKey, Price, PurchaseId, Timestamp, Total};
+use std::str::FromStr;
+
+use serde::Deserializer;
+
+use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, Total};
+use crate::json::{number, text};
 
 /// The form of a type: that of all formats, or of those for people and of binary ones.
 macro_rules! form {
@@ -37,6 +42,24 @@ pub(crate) use form;
 
 form!(text: IdempotencyKey, PurchaseId, Timestamp);
 form!(number, text: Price, Total);
+
+/// A price, or the amount of a refund.
+struct Signed(Price);
+
+impl FromStr for Signed {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Price::signed(text).map(Self)
+    }
+}
+
+/// Reads a price, or the amount of a refund.
+pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
+    let is_readable = deserializer.is_human_readable();
+    let read = if is_readable { number::deserialize(deserializer) } else { text::deserialize(deserializer) };
+    read.map(|Signed(price)| price)
+}
 
 #[cfg(test)]
 mod tests {

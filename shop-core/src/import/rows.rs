@@ -14,7 +14,7 @@ use crate::{
 /// The maximum length of a line, in bytes: far more than a purchase has.
 const MAX_LINE: usize = 64 << 10;
 /// The columns of CSV, and the members of an object.
-const COLUMNS: [&str; FIRST.len() + Details::MEMBERS.len()] = Details::after(FIRST);
+const COLUMNS: [&str; FIRST.len() + Details::COLUMNS.len()] = Details::after(FIRST);
 const FIRST: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
 
 /// The number of a line, and its purchase or what is wrong with it.
@@ -118,7 +118,7 @@ impl<R: BufRead> Rows<R> {
             .named(given("username", username)?)
             .priced(given("price", price)?)
             .map_err(|error| error.to_string())?;
-        for (member, text) in Details::MEMBERS.into_iter().zip(details) {
+        for (member, text) in Details::COLUMNS.into_iter().zip(details) {
             let set = text.map(|text| new.details.set(member, &text)).transpose();
             set.map_err(|error| error.to_string())?;
         }

@@ -33,14 +33,15 @@ pub use pipeline::Pipeline;
 pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
 pub use user_purchases::UserPurchases;
 
+use crate::domain::RefundReason;
 use crate::memory::InMemoryStore;
 use crate::ports::{
     Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink, Selector,
     StoreSink,
 };
 use crate::{
-    Clock, Error, IntoValid, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId,
-    UserName,
+    Clock, Error, ErrorKind, IntoValid, NewPurchase, Price, Purchase, PurchaseId, RequestContext, Result,
+    SystemClock, UserId, UserName,
 };
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
@@ -208,6 +209,51 @@ impl Shop {
         let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
         let results = self.sink.publish_new_many(purchases, self.context.clone()).await;
         results.into_iter().zip(keys).map(|(result, with_key)| result.map_err(with_key)).collect()
+    }
+
+    /// Pays back `amount`, or the whole price, of the purchase with this id: a further entry of its user, whose negative
+    /// price is added to all sums. It is no further purchase.
+    ///
+    /// A purchase is refunded once. A repetition returns the first refund, and is
+    /// [`replayed`](PublishedPurchase::replayed); another amount or reason is a [`Conflict`](crate::ErrorKind::Conflict).
+    ///
+    /// ```
+    /// use shop_core::{ErrorKind, NewPurchase, Shop};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// let shop = Shop::in_memory();
+    /// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?.purchase;
+    /// let reason = Some("broken".parse()?);
+    /// let refund = shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?;
+    /// assert_eq!((refund.purchase.details.of, refund.replayed), (Some(bought.id), false));
+    /// let spent = shop.user("u1").summary().await?;
+    /// assert_eq!((spent.count, spent.total_spent.to_string()), (1, "20".to_owned()));
+    /// assert!(shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?.replayed);
+    /// let whole = shop.refund(bought.id, None, reason).await;
+    /// assert_eq!(whole.unwrap_err().kind(), ErrorKind::Conflict);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the purchase is not stored, and as [`Purchase::refund`]; otherwise those
+    /// of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`].
+    ///
+    /// # Cancel safety
+    /// As [`buy`](Self::buy). The same call can be repeated.
+    pub async fn refund(
+        &self,
+        id: impl IntoValid<PurchaseId>,
+        amount: Option<Price>,
+        reason: Option<RefundReason>,
+    ) -> Result<PublishedPurchase> {
+        let id = id.into_valid()?;
+        let unknown = || Error::new(ErrorKind::Invalid, "there is no purchase with this id");
+        let bought = self.query.get(&id).await?.ok_or_else(unknown)?;
+        let mut refund = bought.refund(amount, SystemClock.now())?;
+        refund.details.reason = reason;
+        self.sink.publish_new(refund.into(), self.context.clone()).await
     }
 
     /// The purchase with this id, if it is stored.

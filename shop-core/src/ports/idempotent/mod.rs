@@ -265,7 +265,8 @@ impl<S> IdempotentSink<S> {
         now: Timestamp,
         context: Option<Box<RequestContext>>,
     ) -> (Purchase, IdSource) {
-        let source = if new.key.is_some() { IdSource::Given } else { IdSource::Generated };
+        let is_given = new.key.is_some() || new.details.of.is_some();
+        let source = if is_given { IdSource::Given } else { IdSource::Generated };
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
         purchase.context = context;
         (purchase, source)
