@@ -204,23 +204,6 @@ impl Purchase {
         Ok(refund)
     }
 
-    /// Checks this refund of `bought`, which a store has under the id that it names.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not stored, is of another user, or cost less.
-    #[doc(hidden)]
-    pub fn check_refund(&self, bought: Option<&Self>) -> Result<()> {
-        let invalid = |message| Err(Error::new(crate::ErrorKind::Invalid, message));
-        let Some(bought) = bought else { return invalid("the purchase of the refund is not stored") };
-        if bought.user_id != self.user_id || bought.details.of.is_some() {
-            return invalid("the refund is not of a purchase of its user");
-        }
-        if self.price.negated() > bought.price {
-            return invalid("the refund is above the price of its purchase");
-        }
-        Ok(())
-    }
-
     /// The purchase without the context, as a store returns it.
     #[must_use]
     pub fn without_context(mut self) -> Self {

@@ -24,7 +24,7 @@ named_enum! {
         Conflict = "conflict",
         /// The store rejects the record itself, for example its size.
         Refused = "refused",
-        /// An operator has parked it, because the store kept failing over it.
+        /// An operator has parked it, because the store kept failing over it; or it refunds a purchase that is not stored.
         Parked = "parked",
         /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
         Gap = "gap",
@@ -54,7 +54,8 @@ impl Reason {
         Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })
     }
 
-    /// An operator has parked the record. `note` says why.
+    /// The record can be replayed later: an operator has parked it, or it refunds a purchase that is not stored. `note`
+    /// says why.
     #[must_use]
     pub fn parked(note: impl Into<String>) -> Self {
         Self { kind: ReasonKind::Parked, detail: note.into() }

@@ -52,6 +52,11 @@ impl Tables {
         if self.erased.contains(&purchase.id) {
             return InsertOutcome::Erased;
         }
+        if let Some(of) = &purchase.details.of
+            && let Some(refused) = InsertOutcome::of_refund(purchase, self.purchases.get(of))
+        {
+            return refused;
+        }
         self.by_time.insert(Keyset::for_purchase(purchase));
         self.purchases.insert(purchase.id, purchase.clone_stored());
         InsertOutcome::Inserted

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use crate::log::Reason;
+use crate::log::{Reason, ReasonKind};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -121,6 +121,26 @@ pub enum InsertOutcome {
     Rejected(Reason),
     /// Unknown: retry.
     Unknown(Error),
+}
+
+impl InsertOutcome {
+    /// That of `refund` if a store must not insert it: `bought` is what it has under the id of the purchase. A refund whose
+    /// purchase is not stored is [parked](Reason::parked), as it may follow. One that is stored already is not checked.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_refund(refund: &Purchase, bought: Option<&Purchase>) -> Option<Self> {
+        let Some(bought) = bought else {
+            return Some(Self::Rejected(Reason::parked("the purchase of the refund is not stored")));
+        };
+        let problem = if bought.user_id != refund.user_id || bought.details.of.is_some() {
+            "the refund is not of a purchase of its user"
+        } else if refund.price.negated() > bought.price {
+            "the refund is above the price of its purchase"
+        } else {
+            return None;
+        };
+        Some(Self::Rejected(Reason::from_parts(ReasonKind::Refused, problem.to_owned())))
+    }
 }
 
 /// Stores purchases: a [`RecordStore`] of purchases with these guarantees.

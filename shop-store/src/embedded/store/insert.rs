@@ -7,7 +7,6 @@ use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::types::ValueRef::{self, Blob, Integer, Null, Text};
 use shop_core::Purchase;
 use shop_core::domain::Reference;
-use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 
 use super::buyers::{self, Buyers};
@@ -48,14 +47,9 @@ pub(in crate::embedded) fn insert(
             outcomes[position] = InsertOutcome::Erased;
             continue;
         }
-        if let Some(of) = &purchase.details.of {
-            let stored = by_id(connection, of)?;
-            let of_batch = || batch[..position].iter().copied().find(|bought| bought.id == *of);
-            if let Err(error) = purchase.check_refund(stored.as_ref().or_else(of_batch)) {
-                outcomes[position] =
-                    Reason::refused(error).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected);
-                continue;
-            }
+        if let Some(refused) = refused(connection, purchase, &batch[..position], &outcomes)? {
+            outcomes[position] = refused;
+            continue;
         }
         let (buyer, of_user) = buyers.intern(connection, purchase)?;
         let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
@@ -78,6 +72,27 @@ pub(in crate::embedded) fn insert(
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
     fold::add(connection, &rows)?;
     Ok(outcomes)
+}
+
+/// The outcome of `refund` if it must not be inserted. `before` are the purchases before it in the batch, with the
+/// `outcomes` that are known of them.
+fn refused(
+    connection: &Connection,
+    refund: &Purchase,
+    before: &[&Purchase],
+    outcomes: &[InsertOutcome],
+) -> rusqlite::Result<Option<InsertOutcome>> {
+    let Some(of) = &refund.details.of else { return Ok(None) };
+    let stored = by_id(connection, of)?;
+    let of_batch = || {
+        let mut before = before.iter().zip(outcomes);
+        let is_of =
+            before.find(|(bought, outcome)| bought.id == *of && matches!(outcome, InsertOutcome::Inserted));
+        is_of.map(|(bought, _)| *bought)
+    };
+    let refused = InsertOutcome::of_refund(refund, stored.as_ref().or_else(of_batch));
+    // One that is stored is compared: its purchase may have been deleted since.
+    Ok(refused.filter(|_| matches!(by_id(connection, &refund.id), Ok(None))))
 }
 
 fn text(text: Option<&str>) -> ValueRef<'_> {
