@@ -1,5 +1,7 @@
 //! Processes one batch: decodes it, inserts until every outcome is known, and dead-letters rejected records.
 
+use std::time::Duration;
+
 use super::IngestCounters;
 use super::backoff::Backoff;
 use super::event::{BatchOutcome, BatchState};
@@ -25,8 +27,13 @@ impl<R: Record> BatchWorker<R> {
     }
 
     async fn try_to_process(&self, job: &Job) -> Result<BatchOutcome, Aborted> {
-        let (good, mut rejected) = decode_all(&job.batch);
-        let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
+        let (good, mut rejected) = decode_all(&job.batch, 0..job.batch.records.len());
+        let (mut tally, mut freshness) = self.insert_all(good, &mut rejected, job).await?;
+        if rejected.iter().any(RejectedRecord::is_parked) {
+            let (again, fresh) = self.insert_parked(&mut rejected, job).await?;
+            tally.add(&again);
+            freshness = freshness.max(fresh);
+        }
         rejected.sort_by_key(|record| record.index);
         if job.stop.is_cancelled() {
             return Err(Aborted::Abandoned);
@@ -39,6 +46,22 @@ impl<R: Record> BatchWorker<R> {
         };
         rejected[..admitted].iter().for_each(|record| tally.dead_lettered(record.reason.kind()));
         Ok(BatchOutcome { counters: tally, gap: None, state, stop, freshness })
+    }
+
+    /// Inserts records again that refer to others, behind all that the log has before them: batches are inserted
+    /// concurrently, and the parts of one in any order.
+    async fn insert_parked(
+        &self,
+        rejected: &mut Vec<RejectedRecord>,
+        job: &Job,
+    ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
+        self.earlier_batches(job).await?;
+        let (parked, others): (Vec<_>, Vec<_>) = rejected.drain(..).partition(RejectedRecord::is_parked);
+        rejected.extend(others);
+        let mut indices: Vec<usize> = parked.iter().map(|record| record.index).collect();
+        indices.sort_unstable();
+        let (again, _undecodable) = decode_all(&job.batch, indices);
+        self.insert_all(again, rejected, job).await
     }
 
     /// Keeps a gap as a dead letter. It does not count towards the limit: it does not indicate a bad deployment.
@@ -149,19 +172,23 @@ fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
     Error::new(error.kind(), message).with_origin("ingest").with_source(error)
 }
 
-/// The decoded records, their indices in the batch, and the records that do not decode.
-fn decode_all<R: Record>(batch: &Batch) -> ((Vec<R>, Vec<usize>), Vec<RejectedRecord>) {
+/// The decoded records at `indices`, their indices in the batch, and the records that do not decode.
+fn decode_all<R: Record>(
+    batch: &Batch,
+    indices: impl IntoIterator<Item = usize>,
+) -> ((Vec<R>, Vec<usize>), Vec<RejectedRecord>) {
     let count = batch.records.len();
-    let (mut records, mut indices, mut rejected) =
+    let (mut records, mut positions, mut rejected) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::new());
-    for (index, record) in batch.records.iter().enumerate().filter(|(_, record)| !record.is_erased()) {
+    let all = indices.into_iter().map(|index| (index, &batch.records[index]));
+    for (index, record) in all.filter(|(_, record)| !record.is_erased()) {
         match R::decode(record, &batch.partition) {
             Ok(decoded) => {
                 records.push(decoded);
-                indices.push(index);
+                positions.push(index);
             }
             Err(error) => rejected.push(RejectedRecord { index, reason: error.into(), attempts: 1 }),
         }
     }
-    ((records, indices), rejected)
+    ((records, positions), rejected)
 }

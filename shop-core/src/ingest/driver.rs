@@ -132,12 +132,15 @@ impl<R: Record> Driver<R> {
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
         let job = Job { number, batch, gap, read: Instant::now(), stop, events };
         let observer = self.observer.clone().filter(|_| job.gap.is_none());
+        let in_flight = (job.batch.partition.clone(), number);
+        worker.in_flight.send_modify(|batches| drop(batches.replace(in_flight.clone())));
         tokio::spawn(async move {
             let spans = observer.as_ref().map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
+            worker.in_flight.send_modify(|batches| drop(batches.take(&in_flight)));
             // `None` if it was stopped: the next consumer of the partition has its records.
             let is_durable = outcome.as_ref().map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
             for span in spans.iter().flatten().filter(|_| is_durable == Some(false)) {

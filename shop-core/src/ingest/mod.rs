@@ -117,7 +117,8 @@ impl<R: Record> Ingest<R> {
         options: IngestOptions,
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
-        let worker = BatchWorker { store, dead_letters, options, breaker, taken: AtomicU64::new(0) };
+        let (taken, in_flight) = (AtomicU64::new(0), watch::Sender::default());
+        let worker = BatchWorker { store, dead_letters, options, breaker, taken, in_flight };
         Self { source, worker, status: watch::Sender::default(), observer: None }
     }
 

@@ -39,7 +39,8 @@ options! {
 /// continues after all of them.
 ///
 /// A record counts once, when its dead letter was put, however often it is redelivered. A
-/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row, because conflicts are caused by clients.
+/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row, because conflicts are caused by clients;
+/// nor does a refund of what is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {
     in_a_row: usize,
