@@ -95,6 +95,8 @@ pub mod mongo;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
+mod refunds;
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod retries;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod unreadable;

@@ -10,7 +10,7 @@ use bson::spec::ElementType;
 use bson::{RawDocumentBuf, rawdoc};
 use shop_core::Purchase;
 
-use super::document::{DETAILS, REFERENCE, decimal128};
+use super::document::{DETAILS, OF, REFERENCE, decimal128};
 
 /// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
 /// the error.
@@ -64,6 +64,9 @@ pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
         }
         if let Some(reference) = &purchase.details.reference {
             text(bytes, REFERENCE.as_bytes(), reference.as_str());
+        }
+        if let Some(of) = purchase.details.of {
+            text(bytes, OF.as_bytes(), of);
         }
     });
 }

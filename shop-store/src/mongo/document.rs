@@ -19,6 +19,8 @@ pub(super) const ERASED: &str = "erased";
 pub(super) const DETAILS: &str = "details";
 /// The member of the reference among them.
 pub(super) const REFERENCE: &str = "reference";
+/// The member of the purchase that a refund pays back.
+pub(super) const OF: &str = "of";
 
 /// Whether `document` is the mark of an erased purchase.
 pub(super) fn is_mark(document: &RawDocument) -> bool {
@@ -42,7 +44,8 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
 pub(super) fn decimal128(price: Price) -> Decimal128 {
     let decimal = price.as_decimal();
     let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
-    Decimal128::from_bytes((exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
+    let sign = u128::from(price.is_negative()) << 127;
+    Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
 }
 
 /// Reads a purchase. The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and user
@@ -51,10 +54,13 @@ pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
     let user_id = text(document, "userid")?.parse().map_err(|error| not_valid("userid", &error))?;
     let user_name = text(document, "username")?.parse().map_err(|error| not_valid("username", &error))?;
-    let purchase = Purchase::new(id, user_id, user_name, price(document)?, timestamp(document, &id)?);
-    let Some(RawBsonRef::String(details)) = member(document, DETAILS)? else { return Ok(purchase) };
-    let details = Details::from_json(details.as_bytes(), &[]);
-    Ok(purchase.with_details(details.map_err(|(_, problem)| unreadable(DETAILS, problem))?))
+    let details = match member(document, DETAILS)? {
+        Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[]),
+        _ => Ok(Details::NONE),
+    };
+    let details = details.map_err(|(_, problem)| unreadable(DETAILS, problem))?;
+    let price = price(document, &details)?;
+    Ok(Purchase::new(id, user_id, user_name, price, timestamp(document, &id)?).with_details(details))
 }
 
 fn member<'a>(document: &'a RawDocument, name: &'static str) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
@@ -83,9 +89,14 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
     }
 }
 
-/// Reads the price.
-pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
-    Price::rounded(text(document, "price")?.trim()).map_err(|error| not_valid("price", &error))
+/// Reads the price, which is negative for a refund alone.
+fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
+    let text = text(document, "price")?;
+    let price = match text.trim().strip_prefix('-').filter(|_| details.of.is_some()) {
+        Some(amount) => Price::rounded(amount).map(Price::negated),
+        None => Price::rounded(text.trim()),
+    };
+    price.map_err(|error| not_valid("price", &error))
 }
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
@@ -159,6 +170,8 @@ mod tests {
             let price: Price = text.parse().unwrap();
             assert_eq!(decimal128(price), text.parse::<Decimal128>().unwrap(), "{text}");
             assert_eq!(decimal128(price).to_string().parse::<Price>().unwrap().to_string(), text);
+            let negative = Price::signed(&format!("-{text}")).unwrap();
+            assert_eq!(Price::signed(&decimal128(negative).to_string()), Ok(negative));
         }
     }
 

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Purchase, Result};
 
+use super::MongoStoreOptions;
 use super::connection::Connection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
-use super::{MongoStoreOptions, insert};
+use crate::refunds;
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -86,9 +87,9 @@ impl MongoStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for MongoStore {
-    /// Inserts with majority and journal.
+    /// Inserts with majority and journal; refunds by another command.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, &batch).await
+        refunds::insert(&*self.connection, &batch).await
     }
 
     async fn check(&self) -> Result<()> {

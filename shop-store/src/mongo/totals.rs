@@ -70,6 +70,7 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
     let sums = doc! {
         "_id": slot,
         "count": { "$sum": 1 },
+        "refunds": { "$sum": { "$cond": [{ "$lt": ["$price", 0] }, 1, 0] } },
         "total": { "$sum": "$price" },
         "first": { "$min": "$timestamp" },
     };
@@ -84,7 +85,7 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
 /// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
 /// too many decimals. Purchases in another format do not match.
 fn current(selector: &Selector) -> Document {
-    let (min, max) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
+    let [min, zero, max] = [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
     let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
     // At least one visible character, and no control character. `$` would match before a trailing line feed.
     let text = |max_chars: usize| {
@@ -108,6 +109,7 @@ fn current(selector: &Selector) -> Document {
         "userid": user_id,
         "username": user_name,
         "price": { "$type": "decimal", "$gte": min, "$lte": max, "$not": { "$type": "array" } },
+        "$or": [{ "price": { "$gte": zero } }, { document::OF: { "$type": "string" } }],
         "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
     }
 }
@@ -122,6 +124,7 @@ struct Reply {
 #[derive(Deserialize)]
 struct Group {
     count: u64,
+    refunds: u64,
     total: Decimal128,
     first: DateTime,
 }
@@ -134,7 +137,8 @@ fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let others = all.map_or(0, |all| *all).saturating_sub(current.iter().map(|group| group.count).sum());
     let read = |group: Group| {
         let first = Timestamp::from_millis(group.first.timestamp_millis()).ok()?;
-        Some((first, Summary::new(group.count, sum(&group.total.to_string())?)))
+        let count = group.count.saturating_sub(group.refunds);
+        Some((first, Summary::new(count, sum(&group.total.to_string())?)))
     };
     Some((current.into_iter().map(read).collect::<Option<_>>()?, others))
 }
@@ -185,9 +189,15 @@ mod tests {
     #[test]
     fn sums_of_any_size_are_exact() {
         let large = "99999999999999999999999999.99999999";
-        for (text, expected) in
-            [("1E-8", "0.00000001"), ("0E-8", "0"), ("29.99", "29.99"), ("5", "5"), (large, large)]
-        {
+        for (text, expected) in [
+            ("1E-8", "0.00000001"),
+            ("0E-8", "0"),
+            ("29.99", "29.99"),
+            ("5", "5"),
+            ("-5.5", "-5.5"),
+            ("-1E-8", "-0.00000001"),
+            (large, large),
+        ] {
             assert_eq!(sum(text).unwrap().to_string(), expected);
         }
         assert_eq!(sum("1.000000000"), None);

@@ -167,7 +167,7 @@ async fn processes_that_start_together_create_one_table() {
     let changes = session(&url).await.query("select name, version from shop_schema", &[]).await.unwrap();
     assert_eq!(
         changes.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, i32)>>(),
-        [("purchases".to_owned(), 3)]
+        [("purchases".to_owned(), 4)]
     );
     let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
     options.create_schema = false;

@@ -1,8 +1,10 @@
 //! Inserts rows whose id is not stored yet, one outcome for each.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Result};
@@ -12,7 +14,8 @@ use tokio_postgres::types::Type;
 use super::connection::{Connection, Statement};
 use super::error::{self, postgres_error};
 use super::rows::cell;
-use super::sqlstate;
+use super::{rows, select, sqlstate};
+use crate::refunds::PurchaseRows;
 
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
 pub(super) const MAX_ROWS: usize = 10_000;
@@ -129,6 +132,19 @@ impl Insertable for Purchase {
             .bind(texts(|row| row.price.to_string()), Type::TEXT_ARRAY)
             .bind(times, Type::TIMESTAMPTZ_ARRAY)
             .bind(rows.iter().map(|row| row.details.to_json()).collect::<Vec<_>>(), Type::TEXT_ARRAY)
+    }
+}
+
+#[async_trait]
+impl PurchaseRows for Connection {
+    async fn insert_rows(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
+        insert(self, &PURCHASES, batch).await
+    }
+
+    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
+        let stored = self.write(select::rows_by_id(&ids)).await?;
+        let found = |row| Some((rows::parsed(row, "id").ok()?, rows::purchase(row).ok()));
+        Ok(stored.iter().filter_map(found).collect())
     }
 }
 

@@ -17,12 +17,16 @@ pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", de
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
     let (id, user_id, user_name) = (parsed(row, "id")?, parsed(row, "userid")?, parsed(row, "username")?);
-    let price =
-        Price::try_from(column::<Decimal>(row, "price")?).map_err(|error| not_valid("price", &error))?;
-    let purchase = Purchase::new(id, user_id, user_name, price, time(row)?);
-    let Some(details) = column::<Option<&str>>(row, "details")? else { return Ok(purchase) };
-    let details = Details::from_json(details.as_bytes(), &[]);
-    Ok(purchase.with_details(details.map_err(|(member, problem)| unreadable(member, problem))?))
+    let details = column::<Option<&str>>(row, "details")?;
+    let details = details.map_or(Ok(Details::NONE), |json| Details::from_json(json.as_bytes(), &[]));
+    let details = details.map_err(|(member, problem)| unreadable(member, problem))?;
+    let price: Decimal = column(row, "price")?;
+    let price = match details.of {
+        Some(_) => Price::try_from(-price).map(Price::negated),
+        None => Price::try_from(price),
+    };
+    let price = price.map_err(|error| not_valid("price", &error))?;
+    Ok(Purchase::new(id, user_id, user_name, price, time(row)?).with_details(details))
 }
 
 pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {

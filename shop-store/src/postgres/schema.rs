@@ -59,7 +59,11 @@ pub(super) const PURCHASES: Definition = Definition {
      alter table purchases add column details json, add constraint purchases_details_erased
          check (details is null or userid is not null) not valid;
      create index purchases_by_reference on purchases ((details ->> 'reference'), \"timestamp\", id)
-         where details ->> 'reference' is not null;"],
+         where details ->> 'reference' is not null;", "\
+     -- The price of a refund alone is negative. Only new rows are checked.
+     alter table purchases drop constraint if exists purchases_price_check, add constraint purchases_price_check check (
+         abs(price) <= 1000000000000000 and scale(price) <= 8 and (price >= 0 or details ->> 'of' is not null)
+     ) not valid;"],
 };
 
 /// The key of the advisory lock.

@@ -8,7 +8,8 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Purchase, Result};
 
 use super::connection::Connection;
-use super::{Inspection, PostgresStoreOptions, insert, schema};
+use super::{Inspection, PostgresStoreOptions, schema};
+use crate::refunds;
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -71,9 +72,9 @@ impl PostgresStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for PostgresStore {
-    /// Inserts with one statement, which is one transaction.
+    /// Inserts with one statement, which is one transaction. Refunds are another one.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, &insert::PURCHASES, &batch).await
+        refunds::insert(&*self.connection, &batch).await
     }
 
     async fn check(&self) -> Result<()> {

@@ -34,8 +34,8 @@ fn read(row: &Row) -> Option<(Timestamp, Summary)> {
     Some((first, Summary::new(count, total)))
 }
 
-/// Count and sum. As text, because the conversion of a longer number would round it.
-const SUMS: &str = "count(*), trim_scale(coalesce(sum(price), 0))::text";
+/// Count and sum. A refund, whose price is negative, is no further purchase. As text, because the conversion of a longer number would round it.
+const SUMS: &str = "count(*) filter (where price >= 0), trim_scale(coalesce(sum(price), 0))::text";
 
 /// The query of count, sum and first time in each of the slots, see [`Totals::slots`]. One slot too many is enough to
 /// reject the request. `date_bin` computes with integers, an expression of `extract` with numeric values for each row.
