@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use shop_core::api::RowFormat;
 use shop_core::json::write_member;
 use shop_core::ports::{Cursor, Page, PageLimit, PageRequest, Selector, Summary};
-use shop_core::{Error, Purchase, RequestContext, Total};
+use shop_core::{Error, Purchase, RequestContext};
 
 use crate::compat::purchase::write_purchase;
 use crate::compat::{By, ItemForm, View};
@@ -67,14 +67,16 @@ fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
     json.extend_from_slice(b",\"purchases\":[");
 }
 
-fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], is_first: bool) {
+/// Returns whether the next item is still the first one. The replaced systems have no refunds.
+fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], mut is_first: bool) -> bool {
     json.reserve(purchases.len() * PURCHASE_BYTES);
-    for (position, purchase) in purchases.iter().enumerate() {
-        if position > 0 || !is_first {
+    for purchase in purchases.iter().filter(|purchase| purchase.details.of.is_none()) {
+        if !std::mem::take(&mut is_first) {
             json.push(b',');
         }
         write_purchase(json, purchase, envelope.item);
     }
+    is_first
 }
 
 fn write_trailer(json: &mut Vec<u8>, envelope: &Envelope, summary: Summary, next: Option<Option<&str>>) {
@@ -110,8 +112,15 @@ pub(crate) fn whole(
     request: PageRequest,
     first: &Page,
 ) -> Result<Body, Error> {
-    let mut writer =
-        Writer { purchases, form, selector, request, summary: Summary::default(), is_first: true };
+    let mut writer = Writer {
+        purchases,
+        form,
+        selector,
+        request,
+        summary: Summary::default(),
+        is_begun: false,
+        is_empty: true,
+    };
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
     let (chunk, more) = writer.chunk(first)?;
@@ -136,7 +145,9 @@ struct Writer {
     selector: Selector,
     request: PageRequest,
     summary: Summary,
-    is_first: bool,
+    is_begun: bool,
+    /// No item is written yet.
+    is_empty: bool,
 }
 
 impl Writer {
@@ -153,22 +164,23 @@ impl Writer {
         let mut text = Vec::new();
         match &self.form {
             StreamForm::Envelope(envelope) => {
-                if self.is_first {
+                if !self.is_begun {
                     write_head(&mut text, envelope);
                 }
-                write_items(&mut text, envelope, &page.items, self.is_first);
-                let prices = page.items.iter().map(|purchase| purchase.price);
-                let spent = self.summary.total_spent.checked_add(Total::checked_sum(prices)?)?;
-                self.summary = Summary::new(self.summary.count + page.items.len() as u64, spent);
+                self.is_empty = write_items(&mut text, envelope, &page.items, self.is_empty);
+                for one in page.items.iter().map(|purchase| Summary::of(purchase.price)) {
+                    let spent = self.summary.total_spent.checked_add(one.total_spent)?;
+                    self.summary = Summary::new(self.summary.count + one.count, spent);
+                }
             }
             StreamForm::Rows(format) => {
-                if self.is_first {
+                if !self.is_begun {
                     format.write_head(&mut text);
                 }
                 format.write(&mut text, &page.items)?;
             }
         }
-        self.is_first = false;
+        self.is_begun = true;
         let next = page.next_cursor(&self.request)?;
         let more = next.is_some();
         if more {
