@@ -39,22 +39,35 @@ async fn write_all(
     format.write_head(&mut head);
     print(head)?;
     let (mut written, mut unreadable) = (0_u64, 0);
-    let mut batches = match user {
-        Some(user) => {
-            let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-            query.pages(Selector::User(user.clone()), first).map_ok(|page| (page.items, 0)).boxed()
+    // A scan has refunds anywhere, and an import needs the purchase of each before it: they are those of a second scan.
+    let (mut has_refunds, mut are_refunds) = (false, false);
+    loop {
+        let query = Arc::clone(&query);
+        let mut batches = match user {
+            Some(user) => {
+                let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+                query.pages(Selector::User(user.clone()), first).map_ok(|page| (page.items, 0)).boxed()
+            }
+            None => query.scan_batches().map_ok(|batch| (batch.purchases, batch.unreadable.len())).boxed(),
+        };
+        while let Some((mut purchases, left_out)) = batches.try_next().await? {
+            unreadable += if are_refunds { 0 } else { left_out as u64 };
+            if user.is_none() {
+                let all = purchases.len();
+                purchases.retain(|purchase| purchase.details.of.is_some() == are_refunds);
+                has_refunds |= all > purchases.len();
+            }
+            written += purchases.len() as u64;
+            progress.set_message(format!("{written} purchases exported"));
+            let mut rows = Vec::with_capacity(purchases.len() * 192);
+            format.write(&mut rows, &purchases)?;
+            if !progress.suspend(|| print(&rows))? {
+                return Ok(unreadable);
+            }
         }
-        None => query.scan_batches().map_ok(|batch| (batch.purchases, batch.unreadable.len())).boxed(),
-    };
-    while let Some((purchases, left_out)) = batches.try_next().await? {
-        unreadable += left_out as u64;
-        written += purchases.len() as u64;
-        progress.set_message(format!("{written} purchases exported"));
-        let mut rows = Vec::with_capacity(purchases.len() * 192);
-        format.write(&mut rows, &purchases)?;
-        if !progress.suspend(|| print(&rows))? {
-            break;
+        if are_refunds || !has_refunds {
+            return Ok(unreadable);
         }
+        are_refunds = true;
     }
-    Ok(unreadable)
 }

@@ -25,7 +25,7 @@ use crate::log::{
     DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition, RecordType,
     Resolution, ResolveOptions, resolve,
 };
-use crate::ports::{PurchaseErase, PurchaseQuery, Selector};
+use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector};
 use crate::record::{self, Record as _};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -156,8 +156,16 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let is_about = |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
         // The ids in the log are marked before the store is erased, so that a purchase that is not stored yet never is.
         self.records(name, log, &is_about, (!self.report.dry_run).then_some(store)).await?;
-        if self.report.dry_run {
-            self.report.purchases += query.summary(&Selector::User(user.clone())).await?.count;
+        // Refunds are erased too, which a summary does not count.
+        let selector = Selector::User(user.clone());
+        let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+        while self.report.dry_run {
+            let page = query.page(&selector, &request).await?;
+            self.report.purchases += page.items.len() as u64;
+            request.cursor = page.next_cursor(&request)?;
+            if request.cursor.is_none() {
+                break;
+            }
         }
         while !self.report.dry_run {
             match store.erase(&user, BATCH).await? {

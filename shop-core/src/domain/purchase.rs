@@ -196,6 +196,8 @@ impl Purchase {
             return Err(Invalid::malformed("the amount of a refund", reason).into());
         }
         let Self { id, user_name, user_id, price: _, timestamp: _, details, context } = self.clone();
+        // A listing has it behind its purchase, whose time may be ahead.
+        let timestamp = timestamp.max(self.timestamp);
         let mut refund = Self::new(refund_id(&id), user_id, user_name, amount.negated(), timestamp);
         refund.details.currency.clone_from(&details.currency);
         refund.details.reference.clone_from(&details.reference);

@@ -114,10 +114,16 @@ impl<R: BufRead> Rows<R> {
             RowFormat::Ndjson => json_values(text)?,
         };
         let given = |name: &str, value: Option<String>| value.ok_or_else(|| format!("{name} is missing"));
+        let price = given("price", price)?;
+        // The first member of a refund alone is the id of its purchase.
+        let amount = price.strip_prefix('-').filter(|_| details[Details::MEMBERS.len()].is_some());
         let mut new = NewPurchase::of(given("userid", userid)?)
             .named(given("username", username)?)
-            .priced(given("price", price)?)
+            .priced(amount.unwrap_or(&price))
             .map_err(|error| error.to_string())?;
+        if amount.is_some() {
+            new.price = new.price.negated();
+        }
         for (member, text) in Details::COLUMNS.into_iter().zip(details) {
             let set = text.map(|text| new.details.set(member, &text)).transpose();
             set.map_err(|error| error.to_string())?;
@@ -131,6 +137,9 @@ impl<R: BufRead> Rows<R> {
                 text.parse::<Timestamp>().map_err(|_invalid| format!("timestamp {text} is not valid"))?;
             times.check(time).map_err(|error| format!("timestamp {text} {}", error.reason()))
         });
+        if is_refund(&new)? {
+            return Ok(new.into_purchase(time.transpose()?.unwrap_or(now), || SystemClock.fresh_id()));
+        }
         let from_key = |text: &str| {
             let key: IdempotencyKey = text.parse().map_err(|error| format!("{error}"))?;
             Ok::<_, String>(id_from_key(&new.user_id, &key))
@@ -159,6 +168,15 @@ impl<R: BufRead> Rows<R> {
             values[*column] = Some(if is_text { RowFormat::unquote(value) } else { value.to_owned() });
         }
         Ok(values)
+    }
+}
+
+/// Whether it is a refund, whose id is derived from that of its purchase.
+fn is_refund(new: &NewPurchase) -> Result<bool, String> {
+    match (new.details.of.is_some(), new.price.is_negative(), new.details.reason.is_some()) {
+        (true, true, _) => Ok(true),
+        (false, false, false) => Ok(false),
+        _ => Err("of, reason and a negative price belong to a refund, which has of".to_owned()),
     }
 }
 
