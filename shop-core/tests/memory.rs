@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shop_core::conformance::{
     MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, erase_suite, feed_suite, log_admin_suite,
-    log_suite, pipeline_suite, record_store_suite, shop_suite, store_suite,
+    log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
@@ -61,6 +61,7 @@ shop_core::conformance_cases!(
 );
 log_admin_suite!(admin, async { partitions(Rebalancing::Cooperative) });
 erase_suite!(memory_erase, async { MemoryFixture::default() });
+refund_suite!(memory_refunds, async { MemoryFixture::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 pipeline_suite!(pipeline, async { (partitions(Rebalancing::Cooperative), MemoryFixture::default()) });
 feed_suite!(feed, async { (partitions(Rebalancing::Cooperative), MemoryFixture::default()) });

@@ -22,19 +22,19 @@ pub trait EraseFixture: StoreFixture {
     async fn erase(&self) -> Arc<dyn PurchaseErase>;
 }
 
-fn user(text: &str) -> UserId {
+pub(super) fn user(text: &str) -> UserId {
     text.parse().unwrap()
 }
 
-async fn insert(fixture: &dyn EraseFixture, batch: &[Purchase]) -> String {
+pub(super) async fn insert(fixture: &dyn EraseFixture, batch: &[Purchase]) -> String {
     outcome_codes(&soon("insert", fixture.store().await.insert(batch.into())).await.expect("insert"))
 }
 
-async fn get(fixture: &dyn EraseFixture, id: &PurchaseId) -> Option<Purchase> {
+pub(super) async fn get(fixture: &dyn EraseFixture, id: &PurchaseId) -> Option<Purchase> {
     soon("get", fixture.query().await.get(id)).await.expect("get")
 }
 
-async fn erase(fixture: &dyn EraseFixture, of: &str, limit: usize) -> u64 {
+pub(super) async fn erase(fixture: &dyn EraseFixture, of: &str, limit: usize) -> u64 {
     soon("erase", fixture.erase().await.erase(&user(of), limit)).await.expect("erase")
 }
 
@@ -42,12 +42,12 @@ async fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> u64 {
     soon("mark", fixture.erase().await.mark_erased(ids)).await.expect("mark")
 }
 
-async fn delete_before(fixture: &dyn EraseFixture, time: Timestamp, limit: usize) -> u64 {
+pub(super) async fn delete_before(fixture: &dyn EraseFixture, time: Timestamp, limit: usize) -> u64 {
     soon("delete", fixture.erase().await.delete_before(time, limit)).await.expect("delete")
 }
 
 /// The ids of a scan of the whole store.
-async fn scanned(query: Arc<dyn PurchaseQuery>) -> Vec<PurchaseId> {
+pub(super) async fn scanned(query: Arc<dyn PurchaseQuery>) -> Vec<PurchaseId> {
     let mut found = Vec::new();
     let mut scan = std::pin::pin!(query.scan_batches());
     while let Some(batch) = soon("scan", scan.try_next()).await.expect("scan") {

@@ -215,6 +215,30 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
 
+/// A refund is inserted behind its purchase, however slow that is. Without it, it is parked, and stored when it comes again.
+pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.once(Call::Insert, Fault::Delay(Duration::from_millis(200)));
+    let mut all: Vec<_> = (1..31).map(|number| purchase_of("one", number)).collect();
+    all.push(all[0].refund(None, at(100)).unwrap());
+    let late = purchase_of("one", 999);
+    let of_late = late.refund(None, at(1_000)).unwrap();
+    all.push(of_late.clone());
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    running.ingested(32).await;
+    let dead_letters = log.pending_dead_letters().await;
+    assert_eq!((dead_letters.len(), dead_letters[0].reason.kind()), (1, ReasonKind::Parked));
+    publish(log, &[late, of_late.clone()]).await;
+    running.ingested(34).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (33, 0, 1));
+    let query = store.query().await;
+    for refund in &all[30..] {
+        assert_eq!(query.get(&refund.id).await.unwrap().as_ref(), Some(refund));
+    }
+}
+
 /// A purchase that the store rejects is dead-lettered with the store's reason. The others are stored, and nothing is
 /// redelivered.
 pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {

@@ -87,7 +87,7 @@ macro_rules! log_admin_suite {
 /// One `#[tokio::test]` per case of a store, in a module with the given name. The expression creates a fresh store,
 /// which implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or another
 /// [`StoreFixture`](crate::conformance::StoreFixture): `store_suite!(own_store, async { OwnStore::default() });`. It runs the
-/// cases of `PurchaseStore` and `PurchaseQuery`; `erase_suite!` those of `PurchaseErase`.
+/// cases of `PurchaseStore` and `PurchaseQuery`; `erase_suite!` those of `PurchaseErase`, and `refund_suite!` those of refunds.
 #[macro_export]
 macro_rules! store_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -157,6 +157,21 @@ macro_rules! erase_suite {
     };
 }
 
+/// One `#[tokio::test]` per case of refunds in a store, in a module with the given name. The expression creates a fresh
+/// [`EraseFixture`](crate::conformance::EraseFixture).
+#[macro_export]
+macro_rules! refund_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), refund, (&fixture);
+            a_purchase_is_refunded_once,
+            sums_are_net,
+            what_is_no_refund_is_refused,
+            a_refund_before_its_purchase_is_parked,
+            a_refund_is_erased_with_its_purchase,
+        );
+    };
+}
+
 /// One `#[tokio::test]` per case of the pipeline, in a module with the given name. The expression creates a pair of a
 /// fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh [`StoreFixture`](crate::conformance::StoreFixture).
 #[macro_export]
@@ -180,6 +195,7 @@ macro_rules! pipeline_suite {
             the_position_waits_for_the_dead_letters,
             too_many_dead_letters_stop_the_pipeline,
             conflicts_do_not_count_towards_the_limit,
+            a_refund_waits_for_its_purchase,
             members_may_join_and_leave,
         );
     };

@@ -163,6 +163,11 @@ impl InsertOutcome {
 ///   (`store::racing_inserts_store_once`).
 /// - A batch is not atomic: a conflict does not block the other purchases
 ///   (`store::a_conflict_does_not_block_the_batch`).
+/// - A refund is stored if its purchase is, whole or in part, and once (`refund::a_purchase_is_refunded_once`). Sums are
+///   net, and it is no further purchase (`refund::sums_are_net`).
+/// - A refund above the price, of another user or of a refund is rejected (`refund::what_is_no_refund_is_refused`), and one
+///   whose purchase is not stored as parked (`refund::a_refund_before_its_purchase_is_parked`).
+/// - A refund is erased with its user's purchases (`refund::a_refund_is_erased_with_its_purchase`).
 /// - An empty batch has no outcomes (`store::an_empty_batch_is_fine`).
 /// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
 ///   (`store::a_dropped_insert_leaves_the_store_consistent`).
