@@ -105,6 +105,28 @@ async fn every_line_is_imported_repeated_or_rejected_whatever_ends_it() {
 }
 
 #[tokio::test]
+async fn exported_refunds_are_imported_and_nothing_else_is_negative() {
+    let new = crate::NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let at = "2026-03-01T09:00:00Z".parse().unwrap();
+    let bought = new.into_purchase(at, || crate::Uuid::from_u128(7));
+    let mut refund = bought.refund(Some("9.90".parse().unwrap()), at).unwrap();
+    refund.details.reason = Some("=broken".parse().unwrap());
+    for format in [RowFormat::Csv, RowFormat::Ndjson] {
+        let mut file = Vec::new();
+        format.write_head(&mut file);
+        format.write(&mut file, &[bought.clone(), refund.clone()]).unwrap();
+        let (report, imported) = import(Import::new(format), str::from_utf8(&file).unwrap()).await.unwrap();
+        assert_eq!((report.imported, report.rejected), (2, 0));
+        assert_eq!((imported.get(&bought.id), imported.get(&refund.id)), (Some(&bought), Some(&refund)));
+    }
+    let text =
+        format!("username,userid,price,of,reason\nada,u1,-1,,\nada,u1,1,{},\nada,u1,1,,why", bought.id);
+    let (report, _) = import(Import::new(RowFormat::Csv), &text).await.unwrap();
+    let lines: Vec<u64> = report.rejected_lines.iter().map(|rejected| rejected.line).collect();
+    assert_eq!(lines, [2, 3, 4]);
+}
+
+#[tokio::test]
 async fn the_same_line_has_the_same_id() {
     let csv = Import::new(RowFormat::Csv);
     let ids = async |import: &Import, text| super::import_test::import(import.clone(), text).await.unwrap().1;

@@ -8,7 +8,7 @@ use shop_core::ports::{
     InsertOutcome, ListOrder, PageLimit, PageRequest, Period, PurchaseErase, PurchaseQuery, PurchaseStore,
     RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
-use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
+use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp, Total, UserId};
 use uuid::Uuid;
 
 use super::{EmbeddedStore, rows};
@@ -275,27 +275,60 @@ async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail(
     assert!(refused.contains("no column named checksum"), "{refused}");
 }
 
+/// The sums of `entries`, of which refunds are no further purchases.
+fn model<'a>(entries: impl Iterator<Item = &'a Purchase>) -> (u64, Total) {
+    entries.fold((0, Total::ZERO), |(count, sum), entry| {
+        let count = count + u64::from(entry.details.of.is_none());
+        (count, sum.checked_add_price(entry.price).unwrap())
+    })
+}
+
 #[tokio::test]
-async fn a_purchase_is_refunded_once_and_sums_are_net() {
+async fn sums_of_3000_refunds_are_those_of_a_model() {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    let (bought, next_day) = (purchase(1), Timestamp::from_millis(86_400_000).unwrap());
-    let refund = bought.refund(Some("9.99".parse().unwrap()), next_day).unwrap();
-    let of_none = purchase(2).refund(None, next_day).unwrap();
-    let batch =
-        [bought.clone(), refund.clone(), refund.clone(), bought.refund(None, next_day).unwrap(), of_none];
-    let outcomes = store.insert(batch.into()).await.unwrap();
-    use InsertOutcome::{Conflict, Duplicate, Inserted, Rejected};
-    assert!(matches!(&outcomes[..], [Inserted, Inserted, Duplicate, Conflict, Rejected(_)]), "{outcomes:?}");
-    let found = store.get(&refund.id).await.unwrap();
-    assert_eq!(found, Some(refund));
-    let net = store.summary(&Selector::All).await.unwrap();
-    assert_eq!((net.count, net.total_spent.to_string()), (1, "20".to_owned()));
+    let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let memory = InMemoryStore::new();
+    let day = |number: i64| Timestamp::from_millis(86_400_000 * number).unwrap();
+    let mut entries = Vec::new();
+    for number in 0..10_000_u32 {
+        let mut bought = purchase(number.into());
+        bought.user_id = format!("u{}", number % 37).parse().unwrap();
+        bought.price = format!("{}.{:02}", 1 + number % 997, number % 100).parse().unwrap();
+        bought.timestamp = day((number % 91).into());
+        let amount = (number % 2 == 0).then(|| "0.75".parse().unwrap());
+        let refund = bought.refund(amount, day(60)).unwrap();
+        entries.push(bought);
+        entries.extend((number % 10 < 3).then_some(refund));
+    }
+    assert_eq!(entries.len(), 13_000);
+    for chunk in entries.chunks(700) {
+        for store in [&embedded as &dyn PurchaseStore, &memory] {
+            let outcomes = store.insert(chunk.into()).await.unwrap();
+            assert!(
+                outcomes.iter().all(|outcome| matches!(outcome, InsertOutcome::Inserted)),
+                "{outcomes:?}"
+            );
+        }
+    }
+    let erased: UserId = "u5".parse().unwrap();
+    for store in [&embedded as &dyn PurchaseErase, &memory] {
+        let of_user = entries.iter().filter(|entry| entry.user_id == erased).count() as u64;
+        assert_eq!(store.erase(&erased, 10_000).await.unwrap(), of_user);
+    }
+    entries.retain(|entry| entry.user_id != erased);
     let per_day = TotalsRequest::of(TimeRange::default(), Period::Day);
-    let days = store.totals(&Selector::All, &per_day).await.unwrap();
-    let days: Vec<_> =
-        days.iter().map(|day| (day.summary.count, day.summary.total_spent.to_string())).collect();
-    assert_eq!(days, [(1, "29.99".to_owned()), (0, "-9.99".to_owned())]);
-    assert_eq!(store.erase(&bought.user_id, 10).await.unwrap(), 2);
-    assert!(store.totals(&Selector::All, &per_day).await.unwrap().is_empty());
+    let days: Vec<_> = (0..91)
+        .map(|number| (day(number), model(entries.iter().filter(|entry| entry.timestamp == day(number)))))
+        .collect();
+    for store in [&embedded as &dyn PurchaseQuery, &memory] {
+        let users = (0..37).map(|number| Selector::User(format!("u{number}").parse().unwrap()));
+        for selector in users.chain([Selector::All]) {
+            let summary = store.summary(&selector).await.unwrap();
+            let expected = model(entries.iter().filter(|entry| selector.matches(entry)));
+            assert_eq!((summary.count, summary.total_spent), expected, "{selector:?}");
+        }
+        let found = store.totals(&Selector::All, &per_day).await.unwrap();
+        let sums = found.iter().map(|day| (day.from, (day.summary.count, day.summary.total_spent)));
+        assert_eq!(sums.collect::<Vec<_>>(), days);
+    }
 }
