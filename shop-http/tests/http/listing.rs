@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use shop_core::Purchase;
 
 use crate::shop::{Shop, TestResponse, get, purchase};
 
@@ -145,6 +146,24 @@ async fn a_cursor_keeps_the_kind_of_lookup() {
     assert_eq!(ids(&response), [2, 1, 0]);
     let foreign = get(&shop.facing, &format!("/getAllUserBuys/u1?cursor={cursor}")).await;
     assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn refunds_are_left_out_and_sums_are_net() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..200).map(|number| purchase("u1", number)).collect();
+    // Newer than all purchases: the first pages have nothing else.
+    let at = purchase("u1", 1_000).timestamp;
+    let refund = |bought: &Purchase| bought.refund(Some("0.10".parse().unwrap()), at).unwrap();
+    shop.stored(&all).await;
+    shop.stored(&all.iter().map(refund).collect::<Vec<_>>()).await;
+    let whole = get(&shop.facing, "/getAllUserBuys/u1").await;
+    assert_eq!(ids(&whole), (0..200).rev().collect::<Vec<_>>());
+    let page = get(&shop.facing, "/getAllUserBuys/u1?limit=10").await.json();
+    assert_eq!(page["purchases"], json!([]));
+    for body in [whole.json(), page] {
+        assert_eq!((&body["count"], &body["total_spent"]), (&json!(200), &json!(9_900)));
+    }
 }
 
 #[tokio::test]
