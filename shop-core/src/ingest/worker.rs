@@ -36,7 +36,8 @@ impl<R: Record> BatchWorker<R> {
     pub(super) async fn earlier_batches(&self, job: &Job) -> Result<(), Aborted> {
         let [first, this] = [0, job.number].map(|number| (job.batch.partition.clone(), number));
         let mut in_flight = self.in_flight.subscribe();
-        let earlier = in_flight.wait_for(|batches| batches.range(&first..&this).next().is_none());
+        let earlier = in_flight
+            .wait_for(|batches| batches.range::<(Partition, u64), _>(&first..&this).next().is_none());
         let waited = job.stop.run_until_cancelled(async { drop(earlier.await) }).await;
         waited.ok_or(Aborted::Abandoned)
     }
