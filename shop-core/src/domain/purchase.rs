@@ -38,8 +38,15 @@ pub struct NewPurchase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// What else it has.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "no_refund")]
     pub details: Details,
+}
+
+/// Reads the details that a client gives.
+fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
+    let details = Details::deserialize(deserializer)?;
+    let is_fine = details.of.is_none() && details.reason.is_none();
+    if is_fine { Ok(details) } else { Err(serde::de::Error::custom("of and reason belong to a refund")) }
 }
 
 impl NewPurchase {

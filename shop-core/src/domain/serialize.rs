@@ -129,5 +129,7 @@ mod tests {
         let keyed = new.with_key("order-7").unwrap().with_timestamp(at);
         let json = r#"{"key":"order-7","userid":"u1","username":"ada","price":29.90,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
         both_ways(&keyed, json);
+        let of_refund = json.replace('}', r#","of":"0190163d-8694-739b-aea5-966c26f8ad91"}"#);
+        assert!(serde_json::from_str::<NewPurchase>(&of_refund).is_err());
     }
 }

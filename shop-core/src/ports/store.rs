@@ -132,7 +132,8 @@ impl InsertOutcome {
         let Some(bought) = bought else {
             return Some(Self::Rejected(Reason::parked("the purchase of the refund is not stored")));
         };
-        let problem = if bought.user_id != refund.user_id || bought.details.of.is_some() {
+        let is_of = bought.user_id == refund.user_id && bought.details.of.is_none();
+        let problem = if !is_of || !refund.price.is_negative() {
             "the refund is not of a purchase of its user"
         } else if refund.price.negated() > bought.price {
             "the refund is above the price of its purchase"

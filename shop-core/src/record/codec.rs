@@ -75,9 +75,10 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
         _ => Ok(Details::NONE),
     };
     let details = details.map_err(|(member, problem)| undecodable(member, &problem))?;
-    match (is_refund, details.of.is_some(), details.reason.is_some()) {
-        (true, true, _) | (false, false, false) => Ok(purchase.with_details(details)),
-        _ => Err(undecodable("of", "belongs to a refund, which has it")),
+    if is_refund == details.of.is_some() {
+        Ok(purchase.with_details(details))
+    } else {
+        Err(undecodable("of", "belongs to a refund, which has it"))
     }
 }
 
