@@ -76,16 +76,16 @@ pub async fn sums_are_net(fixture: &dyn EraseFixture) {
     assert_eq!(scanned(query).await, ids);
 }
 
-/// What is above the price, of another user or of a refund is refused.
+/// What is above the price, of another user, under another id or of a refund is refused.
 pub async fn what_is_no_refund_is_refused(fixture: &dyn EraseFixture) {
     let bought = purchase(900);
     let refund = bought.refund(None, at(2_000)).unwrap();
     let above = Purchase { price: price("9.01").negated(), ..refund.clone() };
     let of_other = Purchase { user_id: user("other"), ..refund.clone() };
-    assert_eq!(
-        rejected(fixture, &[bought, above, of_other]).await,
-        [None, Some(ReasonKind::Refused), Some(ReasonKind::Refused),]
-    );
+    let other_id = Purchase { id: id(8), ..refund.clone() };
+    let refused = Some(ReasonKind::Refused);
+    let reasons = rejected(fixture, &[bought, above, of_other, other_id]).await;
+    assert_eq!(reasons, [None, refused, refused, refused]);
     assert_eq!(insert(fixture, std::slice::from_ref(&refund)).await, "i");
     let mut of_refund = Purchase { id: id(7), ..refund.clone() };
     of_refund.details.of = Some(refund.id);

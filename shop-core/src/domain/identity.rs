@@ -19,7 +19,7 @@ const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 const REFUNDS: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
 
 /// The id of the refund of a purchase: there is one at most.
-pub(super) fn refund_id(of: &PurchaseId) -> PurchaseId {
+pub(crate) fn refund_id(of: &PurchaseId) -> PurchaseId {
     PurchaseId::from_uuid(hashed(REFUNDS, &[of.to_string().as_bytes()]))
 }
 

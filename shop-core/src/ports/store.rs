@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+use crate::domain::refund_id;
 use crate::log::{Reason, ReasonKind};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
@@ -132,7 +133,10 @@ impl InsertOutcome {
         let Some(bought) = bought else {
             return Some(Self::Rejected(Reason::parked("the purchase of the refund is not stored")));
         };
-        let is_of = bought.user_id == refund.user_id && bought.details.of.is_none();
+        // Under another id it could be a second one.
+        let is_of = refund.id == refund_id(&bought.id)
+            && bought.user_id == refund.user_id
+            && bought.details.of.is_none();
         let problem = if !is_of || !refund.price.is_negative() {
             "the refund is not of a purchase of its user"
         } else if refund.price.negated() > bought.price {
@@ -166,8 +170,9 @@ impl InsertOutcome {
 ///   (`store::a_conflict_does_not_block_the_batch`).
 /// - A refund is stored if its purchase is, whole or in part, and once (`refund::a_purchase_is_refunded_once`). Sums are
 ///   net, and it is no further purchase (`refund::sums_are_net`).
-/// - A refund above the price, of another user or of a refund is rejected (`refund::what_is_no_refund_is_refused`), and one
-///   whose purchase is not stored as parked (`refund::a_refund_before_its_purchase_is_parked`).
+/// - A refund above the price, of another user, under another id or of a refund is rejected
+///   (`refund::what_is_no_refund_is_refused`), and one whose purchase is not stored as parked
+///   (`refund::a_refund_before_its_purchase_is_parked`).
 /// - A refund is erased with its user's purchases (`refund::a_refund_is_erased_with_its_purchase`).
 /// - An empty batch has no outcomes (`store::an_empty_batch_is_fine`).
 /// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
