@@ -89,5 +89,6 @@ mod tests {
     fn ids_never_change_between_versions() {
         // Stores contain these ids: if this test fails, redelivery duplicates purchases.
         assert_eq!(id("u1", "order-7").to_string(), "6227dd3e-4b6e-5903-bbab-a62e31d75856");
+        assert_eq!(refund_id(&id("u1", "order-7")).to_string(), "3dce74b5-f0ab-573f-9166-85f0b93d7404");
     }
 }
