@@ -218,13 +218,14 @@ impl Shop {
     /// [`replayed`](PublishedPurchase::replayed); another amount or reason is a [`Conflict`](crate::ErrorKind::Conflict).
     ///
     /// ```
+    /// use shop_core::domain::RefundReason;
     /// use shop_core::{ErrorKind, NewPurchase, Shop};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// let shop = Shop::in_memory();
     /// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?.purchase;
-    /// let reason = Some("broken".parse()?);
+    /// let reason = Some(RefundReason::try_from("broken")?);
     /// let refund = shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?;
     /// assert_eq!((refund.purchase.details.of, refund.replayed), (Some(bought.id), false));
     /// let spent = shop.user("u1").summary().await?;
