@@ -109,6 +109,8 @@ impl Principal {
 pub enum Action<'a> {
     /// Buy for this user.
     Buy(&'a UserId),
+    /// Refund a purchase of this user.
+    Refund(&'a UserId),
     /// List or sum up the selected purchases. A look-up of one purchase by its id selects its user.
     ReadPurchases(&'a Selector),
     /// Learn that the id of a purchase was erased. Its user is not known any more.
@@ -126,8 +128,8 @@ pub enum Action<'a> {
     /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also what a replay or a discard
     /// of them would do.
     Observe,
-    /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase into the store of
-    /// management without the log.
+    /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase or a refund into the
+    /// store of management without the log.
     Operate,
 }
 
@@ -148,9 +150,9 @@ impl Action<'_> {
     #[must_use]
     pub const fn user_id(&self) -> Option<&UserId> {
         match *self {
-            Self::Buy(id) | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => {
-                Some(id)
-            }
+            Self::Buy(id)
+            | Self::Refund(id)
+            | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => Some(id),
             _ => None,
         }
     }
@@ -301,6 +303,7 @@ pub(crate) struct Audited {
 fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
     Some(match action {
         Action::Buy(user) => ("buy", Some(user.to_string()), true),
+        Action::Refund(user) => ("refund", Some(user.to_string()), true),
         Action::ReadPurchases(Selector::User(user) | Selector::Reference(_, Some(user))) => {
             ("read_purchases", Some(user.to_string()), false)
         }

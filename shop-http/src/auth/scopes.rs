@@ -8,6 +8,7 @@ use shop_core::ports::Selector;
 /// | action | of the principal itself | of any user |
 /// |---|---|---|
 /// | buy | `purchases:write` | `purchases:write:any` |
+/// | refund a purchase | `purchases:refund` | `purchases:refund:any` |
 /// | list, sum up or look up purchases | `purchases:read` | `purchases:read:any` |
 /// | list purchases by a user name, which is not unique; learn that an id was erased | | `purchases:read:any` |
 /// | list everybody's purchases | | `observe` |
@@ -41,7 +42,7 @@ pub struct Scopes;
 impl Scopes {
     /// The scopes that it knows, separated by spaces.
     #[doc(hidden)]
-    pub const ALL: &str = "purchases:write purchases:write:any purchases:read purchases:read:any users:write:any users:read users:read:any orders:write orders:write:any orders:read orders:read:any observe operate";
+    pub const ALL: &str = "purchases:write purchases:write:any purchases:refund purchases:refund:any purchases:read purchases:read:any users:write:any users:read users:read:any orders:write orders:write:any orders:read orders:read:any observe operate";
 }
 
 /// The scope of who reads what an operator may change.
@@ -65,6 +66,7 @@ impl Authorize for Scopes {
 const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
     match action {
         Action::Buy(_) => (Some("purchases:write"), "purchases:write:any"),
+        Action::Refund(_) => (Some("purchases:refund"), "purchases:refund:any"),
         Action::ReadPurchases(Selector::All) | Action::Observe => (None, OBSERVE),
         Action::Operate => (None, OPERATE),
         Action::ReadErased | Action::ReadPositions => (None, "purchases:read:any"),
@@ -89,6 +91,7 @@ mod tests {
         let selectors = [&own, &other].map(|user| Selector::User(user.clone()));
         for (scope, own, other) in [
             ("purchases:write", Action::Buy(&own), Action::Buy(&other)),
+            ("purchases:refund", Action::Refund(&own), Action::Refund(&other)),
             ("purchases:read", Action::ReadPurchases(&selectors[0]), Action::ReadPurchases(&selectors[1])),
             ("users:read", Action::ReadUser(own_number), Action::ReadUser(other_number)),
             ("orders:write", Action::PlaceOrder(own_number), Action::PlaceOrder(other_number)),

@@ -17,7 +17,8 @@ use crate::server::client::network;
 use crate::server::pools::{Client, Pools, Slot};
 
 /// Scopes of services, which ask on behalf of many: their requests have no share.
-const FOR_OTHERS: [&str; 4] = ["observe", "operate", "purchases:read:any", "purchases:write:any"];
+const FOR_OTHERS: [&str; 5] =
+    ["observe", "operate", "purchases:read:any", "purchases:write:any", "purchases:refund:any"];
 
 /// Admits the requests of a router.
 pub(crate) struct Admission {
