@@ -120,6 +120,9 @@ shop_core::options! {
         /// The currency of the shop (default none). Purchases without one get it. Those with another one are refused, or with
         /// any if there is none here.
         pub currency: Option<Currency> = None,
+        /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A program of a replaced system
+        /// that reads the same log would take a refund for a purchase.
+        pub refunds: bool = true,
         /// The system of the log and the topic that facing publishes to, as the spans of publishes name them (default
         /// none: then publishes have no spans).
         #[doc(hidden)]

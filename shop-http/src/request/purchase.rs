@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use shop_core::domain::Currency;
+use shop_core::domain::{Currency, RefundReason};
 use shop_core::json::RawScalar;
 use shop_core::record;
 use shop_core::retention::AcceptedTimes;
@@ -121,6 +121,21 @@ pub(crate) fn read_line(line: &[u8], accepted: &Accepted<'_>, kind: ServiceKind)
     let mut purchase = validated(body, user_id, (&V1, V1.timestamps, accepted))?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
+}
+
+/// Reads the amount and the reason of a refund, both of them optional.
+pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<RefundReason>)> {
+    let mut body = Body::parse(body, ["amount", "reason"])?;
+    let [amount, reason] =
+        ["amount", "reason"].map(|member| body.members.get(member).filter(|value| !value.is_null()));
+    let amount = amount.map(|value| {
+        body.read_value("amount", Some(value), |value| match value.price(true) {
+            Ok(_) if !is_json_number(value) => Err((Kind::NoNumber, "must be a valid number".to_owned())),
+            amount => amount.map_err(|invalid| (Kind::Value, invalid.reason().to_owned())),
+        })
+    });
+    let reason = reason.map(|value| body.read_value("reason", Some(value), strict::line));
+    body.finish(Some((amount.flatten(), reason.flatten())))
 }
 
 fn empty_body() -> HttpError {

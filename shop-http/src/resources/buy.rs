@@ -73,7 +73,7 @@ async fn buy(role: &Purchases, dialect: &Dialect, request: &mut Request) -> Http
 }
 
 /// The response to an accepted purchase.
-fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
+pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
     let (id, replayed) = (bought.purchase.id, bought.replayed);
     if dialect.is_strict {
         // It is stored a moment later, so the location waits for it.

@@ -14,6 +14,7 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod problems;
+pub(crate) mod refund;
 mod script;
 pub(crate) mod v1_purchases;
 pub(crate) mod whoami;

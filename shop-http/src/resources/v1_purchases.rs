@@ -8,15 +8,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::PurchaseId;
 use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
+use shop_core::{Invalid, PurchaseId};
 
 use crate::auth::{Action, Caller};
 use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
 use crate::resources::listing_body::{self, StreamForm};
-use crate::response::validation_error::Location;
+use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
 use crate::service::{PendingHeader, Purchases, ServiceKind};
@@ -103,12 +103,15 @@ pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Calle
     Ok(Json(purchases.names(&prefix).await?).into_response())
 }
 
+/// The id in a path.
+pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
+    let invalid = |error: Invalid| Location::Path("id").invalid(format!("is not valid: {}", error.reason()));
+    text.parse().map_err(invalid)
+}
+
 pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathText) -> HttpResult {
-    let text = path.0.unwrap_or_default();
     let mut query = Query::new(&uri, Query::PURCHASE)?;
-    let id = text.parse::<PurchaseId>();
-    let id = query
-        .note(id.map_err(|error| Location::Path("id").invalid(format!("is not valid: {}", error.reason()))));
+    let id = query.note(read_id(&path.0.unwrap_or_default()));
     let (id, wait) = query.finish(id)?;
     let pending = purchases.wait((&caller, &slot), wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();

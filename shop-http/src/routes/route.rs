@@ -120,7 +120,7 @@ pub(crate) type Row = (RouteGroup, &'static str, Class);
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) group: RouteGroup,
-    /// With at most one parameter, below the prefix of outer routers.
+    /// With at most one parameter, below the prefix of outer routers. An action may follow the parameter.
     pub(crate) path: String,
     pub(crate) access: Access,
     pub(crate) measured: Measured,
@@ -191,6 +191,11 @@ impl Route {
         route.path = format!("{}/", self.path);
         route.endpoints.iter_mut().for_each(|endpoint| endpoint.method = None);
         route
+    }
+
+    /// The path of what it acts on, and the end of this path, such as `:refund` in `/v1/purchases/{id}:refund`.
+    pub(crate) fn action(&self) -> Option<(&str, &str)> {
+        self.path.split_at_checked(self.path.find("}:")? + 1)
     }
 
     /// The endpoint for `method`.

@@ -66,6 +66,8 @@ pub(crate) fn router(
         service.metrics.enable_flask(service.options.dialect.has_flask_durations);
     }
     let routes = listed(&service).into_iter().map(Arc::new);
+    // A path of the router ends with its parameter.
+    let (actions, routes): (Vec<_>, Vec<_>) = routes.partition(|route| route.action().is_some());
     let authenticates = authenticate.is_some() || !guards.is_empty();
     let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
     let guarded = (!guards.is_empty()).then(|| {
@@ -81,14 +83,23 @@ pub(crate) fn router(
     let site = Arc::new(Site { options, observer, browsers, gate, guarded });
     let served = |route: Option<Arc<Route>>| {
         let site = Arc::clone(&site);
+        let path = route.as_ref().map(|route| route.path.as_str());
+        let acts_here = |action: &&Arc<Route>| action.action().map(|(path, _)| path) == path;
+        let actions: Arc<[_]> = actions.iter().filter(acts_here).cloned().collect();
         service_fn(move |mut request: Request| {
-            let (site, route) = (Arc::clone(&site), route.clone());
+            let is_meant = |action: &&Arc<Route>| {
+                action.action().is_some_and(|(_, end)| request.uri().path().ends_with(end))
+            };
+            let route = actions.iter().find(is_meant).or(route.as_ref()).cloned();
+            let site = Arc::clone(&site);
             async move { Ok::<_, Infallible>(site.respond(&mut request, route).await) }
         })
     };
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
     let router = Router::new().fallback_service(served(None));
-    routes.fold(router, |router, route| router.route_service(&route.path, served(Some(Arc::clone(&route)))))
+    routes
+        .into_iter()
+        .fold(router, |router, route| router.route_service(&route.path, served(Some(Arc::clone(&route)))))
 }
 
 /// The routes of `service`, which lists them from now on.

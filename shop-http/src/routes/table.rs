@@ -8,8 +8,8 @@ use crate::metrics::{Measured, RouteSeries};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems, v1_purchases,
-    whoami,
+    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems, refund,
+    v1_purchases, whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
@@ -98,6 +98,10 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
         to.read((V1, "/v1/summary", Read), "The number of a user's purchases and their sum: userid, username or reference, from, to", v1_purchases::summary),
         to.read((V1, "/v1/totals", Read), "The same per hour, day or month: userid, username or reference, from, to, per, zone", v1_purchases::totals),
     ];
+    if service.options.refunds {
+        let about = if is_refused { "" } else { "Refunds a purchase, once: optionally amount and reason" };
+        all.push(to.plain((V1, "/v1/purchases/{id}:refund", Write), about, refund::post));
+    }
     // Facing follows management, and no service follows facing. Only management lists all users' purchases.
     if is_management {
         all.push(to.read((V1, "/v1/purchases:positions", Read), "How far ingest is, for the events of other services", events::positions));

@@ -10,7 +10,7 @@ use shop_core::ports::{
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
-    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId,
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
     RequestContext, Result, UserName,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -73,6 +73,22 @@ impl Purchases {
             let published = Box::pin(self.sink.publish_once(purchase)).await;
             published.map_err(|error| self.not_written(error, key))
         }
+    }
+
+    /// Publishes a refund.
+    ///
+    /// A client that disconnects does not cancel it.
+    pub(crate) async fn refund(&self, refund: Purchase) -> HttpResult<PublishedPurchase> {
+        let key = key_of(&refund.id);
+        let published = Box::pin(self.sink.publish_once(refund)).await;
+        published.map_err(|error| {
+            let is_refunded = error.kind() == ErrorKind::Conflict;
+            let mut failure = self.not_written(error, key);
+            if is_refunded {
+                failure.text = "The purchase was refunded with another amount or reason".into();
+            }
+            failure
+        })
     }
 
     /// Gives each purchase its id and publishes them together, if they can begin before `deadline`. Returns one result

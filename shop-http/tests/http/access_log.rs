@@ -140,8 +140,9 @@ async fn writes_and_reads_of_others_are_audited() {
     let order = r#"{"user_id":7,"product":"pen","quantity":1,"total_price":1}"#;
     let user = r#"{"email":"ada@example.com","name":"ada"}"#;
     let by_id = format!("GET /v1/purchases/{}", purchase("u2", 2).id);
+    let refund = format!("POST /v1/purchases/{}:refund", purchase("u2", 2).id);
     let own = "u1 purchases:write purchases:read users:read";
-    let any = "u1 purchases:write:any purchases:read:any operate users:write:any orders:write:any";
+    let any = "u1 purchases:write:any purchases:read:any purchases:refund:any operate users:write:any orders:write:any";
     for (token, line, body, audited) in [
         (own, "POST /buy", &*first, Some(("buy", Some("u1"), true))),
         (own, "POST /buy", &second, Some(("buy", Some("u2"), false))),
@@ -154,6 +155,8 @@ async fn writes_and_reads_of_others_are_audited() {
         (any, "GET /v1/summary?username=x", "", Some(("read_purchases_by_name", None, true))),
         (any, "GET /v1/summary?reference=x", "", Some(("read_purchases_by_reference", None, true))),
         (own, &by_id, "", Some(("read_purchases", Some("u2"), false))),
+        (own, &refund, "{}", Some(("refund", Some("u2"), false))),
+        (any, &refund, "{}", Some(("refund", Some("u2"), true))),
         (own, "GET /v1/users/7", "", Some(("read_user", Some("7"), false))),
         (any, "POST /v1/users", user, Some(("register_user", None, true))),
         (any, "POST /v1/orders", order, Some(("place_order", Some("7"), true))),

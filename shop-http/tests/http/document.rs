@@ -7,14 +7,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
+use shop_core::Purchase;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::ports::{Durability, PurchaseStore as _};
 use shop_core::record::Record as _;
-use shop_core::{Purchase, ports::Durability};
 use shop_http::{DeadLetterLog, Dialect, HttpOptions, OrdersRole, Parts, UsersRole, routes};
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{Shop, TestResponse, get, post, request, send};
+use crate::shop::{Shop, TestResponse, get, post, purchase, request, send};
 
 /// A service with all roles.
 struct App {
@@ -41,6 +42,7 @@ impl App {
 /// Both services in this dialect.
 async fn apps(dialect: &str) -> [App; 2] {
     let store = Arc::new(InMemoryStore::new());
+    store.insert(vec![purchase("u2", 1)].into()).await.unwrap();
     let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::clone(&store) as _);
     let mut management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
@@ -194,6 +196,8 @@ async fn bodies_match_the_documented_schemas() {
         ("/v1/purchases:batch", Some(r#"[{"userid":"u1","username":"ada","price":29.99},{}]"#)),
         ("/v1/users", Some(r#"{"email":"ada@example.com","name":"Ada"}"#)),
         ("/v1/orders", Some(r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2.5}"#)),
+        ("/v1/purchases/00000000-0000-0000-0000-000000000002:refund", Some(r#"{"reason":"broken"}"#)),
+        ("/v1/purchases/00000000-0000-0000-0000-000000000003:refund", Some("{}")),
         ("/v1/purchases?userid=u1", None),
         ("/v1/purchases?userid=u1&limit=0", None),
         ("/v1/summary?userid=u1", None),
@@ -222,6 +226,8 @@ async fn bodies_match_the_documented_schemas() {
             let template = path.split('?').next().unwrap().replace("/1", "/{user_id}");
             let template = template.replace("orders/{user_id}", "orders/{order_id}");
             let template = template.replace("/purchases-0-0", "/{position}");
+            let is_refund = template.ends_with(":refund");
+            let template = if is_refund { "/v1/purchases/{id}:refund".to_owned() } else { template };
             let method = if body.is_some() { "post" } else { "get" };
             let operation = &document["paths"][&template][method];
             if operation.is_object() {

@@ -31,6 +31,7 @@ mod misbehaving_ports;
 mod mounted;
 mod page;
 mod rates;
+mod refunds;
 mod shop;
 mod strict;
 #[cfg(feature = "tls")]

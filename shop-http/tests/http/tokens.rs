@@ -70,6 +70,8 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         // Those of `call` are dry runs.
         (_, path) if path.starts_with("/dead-letters") => Rule::Scope("observe"),
         ("POST", "/purchases" | "/purchases:batch") if kind == "management" => Rule::Scope("operate"),
+        ("POST", "/purchases/{id}:refund") if kind == "management" => Rule::Scope("operate"),
+        ("POST", "/purchases/{id}:refund") => Rule::OwnById("purchases:refund"),
         ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
         ("POST", "/purchases:batch") => Rule::OwnByLine("purchases:write"),
         ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") if is_by_name => {
@@ -167,6 +169,7 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
             r#"{"positions":["purchases-0-0"],"dry_run":true}"#.to_owned()
         }
         (_, path) if path.ends_with(":batch") => format!("[{purchase}]"),
+        (_, path) if path.ends_with(":refund") => "{}".to_owned(),
         _ => purchase,
     };
     let authorization = token.map(|token| format!("Bearer {token}"));

@@ -1,0 +1,175 @@
+//! Refunds.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn};
+use serde_json::json;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::PurchaseStore as _;
+use shop_http::{HttpOptions, Parts, Principal, Scopes, routes};
+
+use crate::shop::{JSON, Shop, TestResponse, get, post, purchase, request, send};
+
+/// Refunds the purchase with this id.
+async fn refund(service: &Router, id: impl Display, body: &str) -> TestResponse {
+    post(service, &format!("/v1/purchases/{id}:refund"), body.to_owned()).await
+}
+
+#[tokio::test]
+async fn a_purchase_is_refunded_once_within_its_price() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
+    for (service, number) in [(&shop.facing, 1), (&shop.management, 2)] {
+        let id = purchase("u1", number).id;
+        let mut refunds = Vec::new();
+        for (body, status, place) in [
+            ("[]", 400, None),
+            (r#"{"amount":0}"#, 422, Some("#/amount")),
+            (r#"{"amount":2.11}"#, 422, Some("#/amount")),
+            (r#"{"amount":-1}"#, 422, Some("#/amount")),
+            (r#"{"amount":"+1"}"#, 422, Some("#/amount")),
+            (r#"{"amount":0.000000001}"#, 422, Some("#/amount")),
+            (r#"{"reason":" "}"#, 422, Some("#/reason")),
+            ("{\"reason\":\"a\u{202e}b\"}", 422, Some("#/reason")),
+            (r#"{"price":1}"#, 422, Some("#/price")),
+            (r#"{"amount":0.5,"reason":"broken"}"#, 201, None),
+            (r#"{"reason":"broken","amount":"0.50"}"#, 201, None),
+            (r#"{"amount":0.5,"reason":null}"#, 409, None),
+            (r#"{"amount":0.6,"reason":"broken"}"#, 409, None),
+            ("{}", 409, None),
+        ] {
+            let response = refund(service, id, body).await;
+            assert_eq!(response.status.as_u16(), status, "{body}: {response:?}");
+            match (status, place) {
+                (201, _) => refunds.push(response),
+                (409, _) => {
+                    assert!(response.text.contains("was refunded with another amount or reason"));
+                    response.has(409, &json!({"type": "/problems/conflict", "outcome": "not_sent"}));
+                }
+                (400, _) => {}
+                (_, place) => assert_eq!(response.places(), place.as_slice(), "{body}"),
+            }
+        }
+        let [first, again] = &refunds[..] else { panic!("{refunds:?}") };
+        let replayed = [first, again].map(|response| response.header("idempotent-replayed"));
+        assert_eq!(replayed, [None, Some("true")]);
+        assert_eq!(first.json()["purchase"], again.json()["purchase"]);
+        let body = first.json();
+        let refunded = &body["purchase"];
+        assert_eq!((&refunded["price"], &refunded["of"]), (&json!(-0.5), &json!(id.to_string())));
+        assert_eq!((&refunded["userid"], &refunded["reason"]), (&json!("u1"), &json!("broken")));
+        let refund_id = first.header("x-purchase-id").unwrap();
+        assert_eq!(
+            first.header("location").unwrap(),
+            format!("/v1/purchases/{refund_id}?wait_for={refund_id}")
+        );
+    }
+    assert_eq!(shop.published().await, 1);
+    // That of management is stored.
+    let listed = get(&shop.facing, "/v1/purchases?userid=u1").await.json();
+    let prices: Vec<_> = listed["items"].as_array().unwrap().iter().map(|item| &item["price"]).collect();
+    assert_eq!(prices, [&json!(-0.5), &json!(2.1), &json!(1.1)]);
+    let refund_id = listed["items"][0]["id"].as_str().unwrap();
+    assert_eq!(refund(&shop.management, refund_id, "{}").await.places(), ["#/amount"], "a refund has none");
+    get(&shop.facing, "/v1/summary?userid=u1").await.is(200, &json!({"count": 2, "total_spent": 2.7}));
+}
+
+#[tokio::test]
+async fn the_whole_price_of_a_stored_purchase_is_the_default() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1), purchase("gone", 3)]).await;
+    assert_eq!(shop.store.erase(&"gone".parse().unwrap(), 10).await.unwrap(), 1);
+    for service in [&shop.facing, &shop.management] {
+        let (unknown, erased) = (purchase("u9", 9).id.to_string(), purchase("gone", 3).id.to_string());
+        refund(service, unknown, "{}").await.has(404, &json!({"type": "/problems/unknown-purchase"}));
+        refund(service, erased, "{}").await.has(410, &json!({"type": "/problems/erased"}));
+        assert_eq!(refund(service, "7", "{}").await.places(), ["id"]);
+        let own = purchase("u1", 1).id;
+        let path = format!("/v1/purchases/{own}:refund");
+        assert_eq!(post(service, &format!("{path}?dry_run=true"), "{}").await.places(), ["dry_run"]);
+        let wrong_key = request(Method::POST, &path, &[JSON, ("idempotency-key", "")], "{}");
+        assert_eq!(send(service, wrong_key).await.places(), ["Idempotency-Key"]);
+        let read = get(service, &path).await;
+        assert_eq!((read.status.as_u16(), read.header("allow")), (405, Some("POST")));
+        let other = post(service, &format!("/v1/purchases/{own}:other"), "{}").await;
+        assert_eq!((other.status.as_u16(), other.header("allow")), (405, Some("GET,HEAD")));
+    }
+    let whole = refund(&shop.facing, purchase("u1", 1).id, "{}").await;
+    whole.has(201, &json!({"detail": null}));
+    assert_eq!(whole.json()["purchase"]["price"], json!(-1.1));
+    assert_eq!(whole.json()["purchase"].get("reason"), None);
+}
+
+#[tokio::test]
+async fn refunds_can_be_off() {
+    let (on, off) = (Shop::new(), Shop::with(HttpOptions::default().refunds(false)));
+    for (shop, is_on) in [(&on, true), (&off, false)] {
+        shop.stored(&[purchase("u1", 1)]).await;
+        for service in [&shop.facing, &shop.management] {
+            let status = refund(service, purchase("u1", 1).id, "{}").await.status;
+            assert_eq!(status.as_u16(), if is_on { 201 } else { 405 });
+            let accept = [("accept", "application/json")];
+            let index = send(service, request(Method::GET, "/", &accept, Body::empty())).await.json();
+            assert_eq!(index.get("POST /v1/purchases/{id}:refund").is_some(), is_on, "{index}");
+            let document = get(service, "/openapi.json").await.json();
+            assert_eq!(document["paths"].get("/v1/purchases/{id}:refund").is_some(), is_on);
+        }
+    }
+}
+
+/// Facing with purchases of two users, for `u1` with these scopes.
+async fn facing_for(scopes: &'static str) -> Router {
+    let store = InMemoryStore::new();
+    store.insert(vec![purchase("u1", 1), purchase("u2", 2)].into()).await.unwrap();
+    let identify = from_fn(move |mut request: Request, next: Next| {
+        request.extensions_mut().insert(Principal::new("u1").with_scopes(scopes.split(' ')));
+        next.run(request)
+    });
+    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    routes(parts).authorize(Scopes).auth_layer(identify).build()
+}
+
+#[tokio::test]
+async fn a_refund_needs_its_scope_and_hides_purchases_of_others() {
+    let [own, other] = [purchase("u1", 1).id, purchase("u2", 2).id];
+    for (scopes, id, status) in [
+        ("purchases:refund", own, 201),
+        ("purchases:refund:any", other, 201),
+        ("purchases:read purchases:write:any", own, 403),
+        ("purchases:read:any purchases:refund", other, 403),
+        ("purchases:refund purchases:read", other, 404),
+        ("purchases:write:any", own, 404),
+    ] {
+        let response = refund(&facing_for(scopes).await, id, "{}").await;
+        assert_eq!(response.status.as_u16(), status, "{scopes}: {response:?}");
+        assert_eq!(response.text.contains("purchases:refund"), status == 403, "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_buy_is_a_refund() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let id = purchase("u1", 1).id;
+    for (member, place) in [(format!(r#""of":"{id}""#), "#/of"), (r#""reason":"broken""#.into(), "#/reason")]
+    {
+        let body = format!(r#"{{"userid":"u1","username":"name of u1","price":1,{member}}}"#);
+        for service in [&shop.facing, &shop.management] {
+            let refused = post(service, "/v1/purchases", body.clone()).await;
+            assert_eq!((refused.status.as_u16(), refused.places()), (422, vec![place.to_owned()]));
+        }
+        let lines = post(&shop.facing, "/v1/purchases:batch", format!("[{body}]")).await.json();
+        let [line] = &lines.as_array().unwrap()[..] else { panic!("{lines}") };
+        assert_eq!((&line["status"], &line["errors"][0]["pointer"]), (&json!("rejected"), &json!(place)));
+        // Clients of the replaced systems may send other members, which mean nothing.
+        assert_eq!(post(&shop.facing, "/buy", body).await.status.as_u16(), 201);
+    }
+    let negative = r#"{"userid":"u1","username":"ada","price":-1}"#;
+    assert_eq!(post(&shop.facing, "/v1/purchases", negative).await.places(), ["#/price"]);
+    assert_eq!(shop.published().await, 2);
+}
