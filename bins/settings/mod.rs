@@ -35,7 +35,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
-use shop_http::{AccessLog, CorsOrigins, HttpOptions};
+use shop_http::{AccessLog, CorsOrigins, Dialect, HttpOptions};
 
 use crate::{CliError, Result};
 use command_line::{Arguments, DEFAULT};
@@ -263,6 +263,7 @@ impl Settings {
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
         options.currency.clone_from(&self.currency);
+        options.refunds = self.refunds();
         // Management publishes to its store.
         let system = self.messaging_system().filter(|_| self.service == ServiceKind::Facing);
         options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
@@ -270,6 +271,11 @@ impl Settings {
         options.read_your_writes =
             self.kafka_bootstrap_servers.is_none() && self.has_local_store() && !self.stores_at_once();
         options
+    }
+
+    /// Whether purchases can be refunded.
+    pub(crate) fn refunds(&self) -> bool {
+        self.variables.refunds.unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
     }
 
     /// The options of the admin listener: a limit of a client would reject a scrape, and few connections are enough.

@@ -42,6 +42,16 @@ fn facing_with_a_management_does_not_ingest_by_default() {
 }
 
 #[test]
+fn refunds_are_off_where_programs_of_a_replaced_system_may_read_them() {
+    for service in [ServiceKind::Facing, ServiceKind::Management] {
+        let is_on = |pairs: &[(&str, &str)]| read(service, pairs).unwrap().http_options().refunds;
+        assert!(is_on(&[]) && !is_on(&[("SHOP_REFUNDS", "off")]));
+        let replaced = ("SHOP_DIALECT", "user-buy-list");
+        assert!(!is_on(&[replaced]) && is_on(&[replaced, ("SHOP_REFUNDS", "on")]));
+    }
+}
+
+#[test]
 fn users_and_orders_default_to_the_url_of_management() {
     let roles = ("SHOP_ROLES", "purchases, users,orders");
     let pairs = [

@@ -88,6 +88,10 @@ pub(crate) struct Variables {
     /// The currency of all purchases, such as EUR: those without one get it, others are refused. Unset, all are refused
     /// [default: none]
     pub(crate) currency: Option<Currency>,
+    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same topic would store a refund
+    /// as a purchase [default: on; off in the dialect of a replaced system]
+    #[arg(value_parser = on_or_off())]
+    pub(crate) refunds: Option<bool>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
     #[arg(value_parser = duration(1_000, MAX_MILLIS))]

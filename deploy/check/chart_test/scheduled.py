@@ -6,7 +6,7 @@ from cases import KEYS, SERVERS, case
 from rendering import sets
 
 
-@case(SERVERS, KEYS, sets(auth__serviceTokenSecret="t", verify__schedule="30 3 * * *", settings__purchaseRetention="730d", settings__currency="EUR"))
+@case(SERVERS, KEYS, sets(auth__serviceTokenSecret="t", verify__schedule="30 3 * * *", settings__purchaseRetention="730d", settings__currency="EUR", settings__refunds="off"))
 def verification_at_night(r):
     job = r.all("CronJob")[0]["spec"]
     pod = job["jobTemplate"]["spec"]["template"]["spec"]
@@ -16,6 +16,7 @@ def verification_at_night(r):
     assert job["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2], "an outage is retried"
     assert r.variables("facing")["SHOP_PURCHASE_RETENTION"] == r.variables("management")["SHOP_PURCHASE_RETENTION"] == "730d"
     assert r.variables("facing")["SHOP_CURRENCY"] == r.variables("management")["SHOP_CURRENCY"] == "EUR"
+    assert r.variables("facing")["SHOP_REFUNDS"] == r.variables("management")["SHOP_REFUNDS"] == "off"
 
 
 @case(sets(mode="embedded", backup__schedule="@daily", backup__existingClaim="backups", verify__schedule="@weekly", settings__logMaxBytes=10000000000, settings__logRetention="14d"))

@@ -243,6 +243,11 @@ SHOP_PURCHASE_RETENTION: {{ . | quote }}
 SHOP_CURRENCY: {{ . | quote }}
 {{- end }}
 {{- end }}
+{{- with $root.Values.settings.refunds }}
+{{- if include "shop.has" (list $root $service "purchases") }}
+SHOP_REFUNDS: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
 {{- with $root.Values.settings.logRetention }}
