@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
 use shop_core::ports::Lookup;
 use shop_core::{Clock as _, SystemClock, id_from_key};
@@ -21,15 +22,15 @@ use crate::observer::CallState;
 use crate::response::Response;
 use crate::transport::{Call, Sent, Transport};
 use crate::{
-    ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, PurchaseId, RequestContext,
-    Result, RetryPolicy, Shop,
+    ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
+    RequestContext, Result, RetryPolicy, Shop,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
 /// token and the retry budget.
 ///
 /// A client dereferences to a [`Shop`] and has its calls: [`buy`](Shop::buy), [`buy_many`](Shop::buy_many),
-/// [`buy_all`](Shop::buy_all), [`user`](Shop::user), [`user_named`](Shop::user_named),
+/// [`buy_all`](Shop::buy_all), [`refund`](Shop::refund), [`user`](Shop::user), [`user_named`](Shop::user_named),
 /// [`all_users`](Shop::all_users), [`get`](Shop::get) and [`close`](Shop::close).
 ///
 /// ```no_run
@@ -192,9 +193,36 @@ impl ShopClient {
     ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
         let call = self.inner.transport.write("buy", "v1/purchases", purchase, key)?;
+        self.published(call, context, move |published| published.id == id).await
+    }
+
+    /// Sends the refund of the purchase `of`. The service derives its id from that, whatever the key is.
+    pub(crate) async fn send_refund(
+        &self,
+        refund: &NewPurchase,
+        of: PurchaseId,
+        context: Option<&RequestContext>,
+    ) -> Result<PublishedPurchase> {
+        // As text, which keeps all digits.
+        let amount = refund.price.negated().to_string();
+        let body = json!({"amount": amount, "reason": refund.details.reason});
+        let path = format!("v1/purchases/{of}:refund");
+        let mut call = self.inner.transport.write("refund", &path, &body, generate_key())?;
+        call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
+        self.published(call, context, move |published| published.details.of == Some(of)).await
+    }
+
+    /// The purchase that the service has published, if it is the expected one.
+    async fn published(
+        &self,
+        call: Call,
+        context: Option<&RequestContext>,
+        is_expected: impl FnOnce(&Purchase) -> bool + Send,
+    ) -> Result<PublishedPurchase> {
         let answer = self.send(call, context).await?;
         let published: PublishedPurchase = answer.parsed()?;
-        if published.purchase.id != id || published.receipt.id != id {
+        let PublishedPurchase { purchase, receipt, .. } = &published;
+        if receipt.id != purchase.id || !is_expected(purchase) {
             return Err(answer.unreadable("the response contains another purchase"));
         }
         let published = published.with_attempts(answer.attempts);

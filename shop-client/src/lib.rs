@@ -202,6 +202,7 @@ pub use shop_core::api::{
     BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody, ResolvedBody,
     ResolvedStatus, StuckBody,
 };
+pub use shop_core::domain::RefundReason;
 pub use shop_core::feed::{FeedCursor, FeedItem};
 pub use shop_core::log::{IngestPositions, Offsets, ReasonKind, RecordPosition};
 pub use shop_core::memory;

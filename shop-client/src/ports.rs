@@ -19,14 +19,17 @@ use crate::{
 #[async_trait]
 impl PurchaseSink for ShopClient {
     /// Sends the purchase with its id as the key. Only a UUID of version 4 or 7 can be sent: the service gives another
-    /// id to every other key.
+    /// id to every other key. A refund is sent as one.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let Some(key) = purchase.id.as_key() else {
-            let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
-            return Err(client_error(ErrorKind::Unsupported, message));
+        let (new, context) = (NewPurchase::from(purchase.clone()), purchase.context.as_deref());
+        let published = match (new.details.of, purchase.id.as_key()) {
+            (Some(of), _) => self.send_refund(&new, of, context).await?,
+            (None, Some(key)) => self.send_purchase(&new, key, context).await?,
+            (None, None) => {
+                let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
+                return Err(client_error(ErrorKind::Unsupported, message));
+            }
         };
-        let new = NewPurchase::from(purchase.clone());
-        let published = self.send_purchase(&new, key, purchase.context.as_deref()).await?;
         Ok(published.receipt)
     }
 
@@ -53,12 +56,15 @@ impl PurchaseSink for ShopClient {
         self.send_batch(new, context.as_deref()).await
     }
 
-    /// Sends the purchase with its key. The service assigns the id and the time.
+    /// Sends the purchase with its key, or the refund. The service assigns the id and the time.
     async fn publish_new(
         &self,
         mut new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
+        if let Some(of) = new.details.of {
+            return self.send_refund(&new, of, context.as_deref()).await;
+        }
         let key = new.key.take().unwrap_or_else(generate_key);
         self.send_purchase(&new, key, context.as_deref()).await
     }

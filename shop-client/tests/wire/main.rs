@@ -16,6 +16,7 @@ mod newcomer;
 mod options;
 mod proxy;
 mod reading;
+mod refunds;
 mod request;
 mod retries;
 mod runtime;
