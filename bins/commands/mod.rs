@@ -1,5 +1,5 @@
 //! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
-//! `import`, `export`.
+//! `refund`, `import`, `export`.
 
 mod archive;
 mod backup;
@@ -10,6 +10,7 @@ mod export;
 mod groups;
 mod import;
 mod output;
+mod refund;
 mod replace;
 mod replay;
 mod status;
@@ -54,6 +55,7 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Dlq(command) => dlq::run(settings, command).await,
         Command::Groups(command) => groups::run(settings, command).await,
         Command::Erase(command) => erase::run(settings, command).await,
+        Command::Refund(command) => refund::run(settings, command).await,
         Command::Import { file, format, from_line } => import::run(settings, file, *format, *from_line).await,
         Command::Export { user, format } => export::run(settings, user.as_ref(), *format).await,
         Command::Backup { folder } => backup::backup(settings, folder).await,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
+use shop_core::domain::RefundReason;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
-use shop_core::{Timestamp, UserId};
+use shop_core::{Price, PurchaseId, Timestamp, UserId};
 
 use super::variables::ProcessRole;
 
@@ -170,6 +171,18 @@ pub(crate) enum Command {
     #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Erase(Erase),
+    /// Refunds a purchase, once
+    ///
+    /// The refund is a further entry with a negative price. It is published to the log, from which a service stores it.
+    /// A repetition prints the same refund.
+    ///
+    /// management refund 0190163d-8694-739b-aea5-966c26f8ad91 --amount 9.99 --reason broken
+    ///
+    /// It exits with 0, 1 when the purchase was refunded with another amount or reason, 2 for wrong options or settings or
+    /// an unknown purchase, 3 when a server is unavailable or there is no log or store. It takes the settings of the
+    /// service.
+    #[command(verbatim_doc_comment)]
+    Refund(Refund),
     /// Publishes the purchases of a file, each once
     ///
     /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price,
@@ -221,7 +234,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it needs the right to write to the store.
     pub(crate) const fn writes(&self) -> bool {
-        !matches!(self, Self::Verify { .. } | Self::Doctor | Self::Export { .. })
+        !matches!(self, Self::Verify { .. } | Self::Doctor | Self::Export { .. } | Self::Refund(_))
     }
 }
 
@@ -246,6 +259,19 @@ pub(crate) struct Replace {
     /// Seconds that an effect must last: some old consumers commit every five
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) settle: u32,
+}
+
+/// What is refunded.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Refund {
+    /// Id of the purchase
+    pub(crate) purchase: PurchaseId,
+    /// Amount that is paid back [default: the price]
+    #[arg(long)]
+    pub(crate) amount: Option<Price>,
+    /// Why, for the readers of the refund
+    #[arg(long)]
+    pub(crate) reason: Option<RefundReason>,
 }
 
 /// An action on the log of a topic.

@@ -262,7 +262,7 @@ fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) ->
         Some(Command::Dlq(_) | Command::Import { .. }) => [true, false, false],
         // They are for the embedded files.
         Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => [false; 3],
-        Some(Command::Verify { .. } | Command::Replace(_)) => [true, true, false],
+        Some(Command::Verify { .. } | Command::Replace(_) | Command::Refund(_)) => [true, true, false],
         Some(Command::Replay { .. }) => [true, false, true],
         Some(Command::Erase(_)) => [true, given.has(ProcessRole::Purchases), given.has(ProcessRole::Users)],
         Some(Command::Status) | None => {

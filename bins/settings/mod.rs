@@ -43,7 +43,9 @@ use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{Command, DlqAction, Erase, GroupsAction, OfTopic, Replace, ResetTo, Selection};
+pub(crate) use command::{
+    Command, DlqAction, Erase, GroupsAction, OfTopic, Refund, Replace, ResetTo, Selection,
+};
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]
 pub(crate) use environment::encoded;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::process::{Binary, Process, buy, plain, soon, until};
+use crate::process::{Binary, Process, buy, get, plain, soon, until};
 use crate::verify::{append, dead_lettered, text};
 
 #[tokio::test]
@@ -60,6 +60,8 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
         append(folder, poison).await;
     }
     until("dead-letter them", async || dead_lettered(&facing).await == 2).await;
+    let listed = get(&facing.path("/v1/purchases?userid=u1")).await.1;
+    let bought = listed["items"][0]["id"].as_str().unwrap();
     assert!(facing.terminate().await.success());
     append(folder, "3").await;
     for setting in [
@@ -80,6 +82,7 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
                 json!({"action": "reset_group", "group": "purchase-group", "next_offset": 1}),
             ),
             (&["groups", "forget", "purchase-group"], json!({"action": "forget_group"})),
+            (&["refund", bought], json!({"action": "refund", "user.id": "u1", "replayed": false})),
             (&["erase", "user", "u1", "--dry-run"], Value::Null),
             (
                 &["erase", "user", "u1", "--confirm"],

@@ -44,6 +44,7 @@ mod postgres_server;
 mod power;
 mod process;
 mod proxy;
+mod refunds;
 mod replaced_systems;
 mod replacement;
 mod servers;
