@@ -110,6 +110,11 @@ export async function buy(purchase, key) {
   return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }
 
+/** Refunds the purchase with this ID: `{id, amount, reason}`. */
+export async function refund({ id, ...content }, key) {
+  return (await record(`v1/purchases/${id}:refund`, content, key)).purchase;
+}
+
 /** The result of each of these purchases, in their order: `[{status, replayed, detail}]`. Prices are texts. */
 export async function buyMany(purchases) {
   return (await post("v1/purchases:batch", purchases, {})).body;

@@ -74,7 +74,8 @@ export function Bars({ buckets, before, range, switches }) {
   </figure>`;
 }
 
-const isBar = ({ count }) => count !== "0";
+/** A period may have refunds alone. */
+const isBar = ({ count, total }) => count !== "0" || Number(total) !== 0;
 
 /** Where a key leads from the position `at` of `length`. */
 function keyed(key, at, length) {
@@ -91,7 +92,7 @@ function Shapes({ axis, width, scale: { ticks, top }, chosen, choose }) {
   const y = (amount) => bottom - (top === 0 ? 0 : (amount / top) * (bottom - MARGIN.top));
   const rect = (slot, amount, inset) => {
     // What is cut goes on above the axis.
-    const end = amount > top ? 2 : Math.min(y(amount), amount > 0 ? bottom - 2 : bottom);
+    const end = amount > top ? 2 : Math.min(y(Math.max(amount, 0)), amount > 0 ? bottom - 2 : bottom);
     const [x, across] = [left + slot * step + inset / 2, Math.max(step - inset, 1)];
     return html`<rect x=${x} y=${end} width=${across} height=${bottom - end} rx=${Math.min(2, step / 4)} />
       ${amount > top && html`<path class="cut" d="M${x - 2} ${MARGIN.top + 8}l${across + 4} -6" />`}`;

@@ -53,14 +53,15 @@ function scaled(texts) {
 /** The sum of decimal texts, with the maximum number of decimals among them. */
 export function sum(texts) {
   const { scale, units } = scaled(texts);
-  const digits = String(units.reduce((total, unit) => total + unit, 0n)).padStart(scale + 1, "0");
-  return scale === 0 ? digits : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
+  const total = units.reduce((total, unit) => total + unit, 0n);
+  const [sign, digits] = [total < 0n ? "-" : "", String(total < 0n ? -total : total).padStart(scale + 1, "0")];
+  return sign + (scale === 0 ? digits : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`);
 }
 
-/** By how many percent the decimal text `now` is more than `before`, rounded; null for more than nothing. */
+/** By how many percent the decimal text `now` is more than `before`, rounded; null for more than nothing or less. */
 export function percentMore(now, before) {
   const [a, b] = scaled([now, before]).units;
-  return b === 0n ? null : Math.round(Number(((a - b) * 1000n) / b) / 10);
+  return b <= 0n ? null : Math.round(Number(((a - b) * 1000n) / b) / 10);
 }
 
 /** A decimal for people: the same digits in the way of their language, at least two of them behind the mark. */

@@ -50,7 +50,7 @@ function Console() {
   const all = {
     overview: { title: "Overview", isHere: observes, show: () => html`<${Overview} health=${state} topics=${topics} hour=${hour} />` },
     purchases: { title: "Purchases", isHere: lists, show: () => html`<${AnyPurchases} params=${params} />` },
-    purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} />` },
+    purchase: { title: "Purchase", isOf: "purchases", isHere: lists, show: () => html`<${Purchase} key=${params.id} id=${params.id} refunds=${serves("/v1/purchases/{id}:refund") && may("operate")} />` },
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
     runbooks: { title: "Runbook", isOf: "overview", isHere: true, show: () => html`<${Runbook} name=${view} />` },
     entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },

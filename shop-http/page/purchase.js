@@ -1,10 +1,12 @@
-// For operators: one purchase, which can be printed.
+// For operators: one purchase, which can be printed and refunded.
 
 import { addressOf } from "./address.js";
-import { purchase } from "./api.js";
-import { forPeople } from "./exact.js";
+import { purchase, refund } from "./api.js";
+import { byId } from "./elements.js";
+import { forPeople, readAmount } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
-import { html } from "./preact.js";
+import { html, useEffect, useState } from "./preact.js";
+import { RecordingForm } from "./recording.js";
 import { dateFormat, whatOf } from "./words.js";
 
 const local = dateFormat({ dateStyle: "full", timeStyle: "long" });
@@ -12,11 +14,13 @@ const local = dateFormat({ dateStyle: "full", timeStyle: "long" });
 /** Whether the service may have a purchase with the ID `text`. Anything else could be part of another path. */
 export const mayBeId = (text) => /^([\da-f]{24}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})$/i.test(text);
 
-export function Purchase({ id = "" }) {
+/** Whether it can be refunded is `refunds`. */
+export function Purchase({ id = "", refunds = false }) {
   const [state] = useLoaded(id, async () => (mayBeId(id) ? purchase(id) : null));
   const empty = html`No purchase with the ID <b>${id}</b> is stored.`;
   return html`<section class="ledger" aria-label="Purchase">
     <${Loaded} id="purchase" state=${state} what="The purchase" empty=${empty}>${(found) => html`<${Facts} of=${found} />`}<//>
+    ${state.is === "shown" && refunds && !state.data.of && html`<${Refund} of=${state.data} />`}
     <p class="actions">
       <a id="all" href=${addressOf("purchases")}>All purchases</a>
       ${state.is === "shown" && html`<button type="button" class="quiet" id="print" onClick=${() => window.print()}>Print</button>`}
@@ -24,7 +28,34 @@ export function Purchase({ id = "" }) {
   </section>`;
 }
 
-function Facts({ of: { id, userid, username, price, timestamp, currency, reference, ...what } }) {
+/** The amount of a refund as a person has entered it; nothing for the whole price. */
+export function readRefund(text) {
+  if (text === "") return { value: undefined };
+  const { amount, problem } = readAmount(text);
+  return { value: amount, problem };
+}
+
+/** Asks for the amount and the reason, and refunds a purchase. */
+function Refund({ of: { id, price } }) {
+  const [isAsked, ask] = useState(false);
+  const [recorded, setRecorded] = useState(null);
+  useEffect(() => void (isAsked && byId("amount").focus()), [isAsked]);
+  const fields = [
+    { id: "amount", member: "amount", label: `Amount; empty: all ${forPeople(price)}`, class: "figures", inputmode: "decimal", read: readRefund },
+    { id: "reason", member: "reason", label: "Reason, if you like", maxlength: 256, read: (text) => ({ value: text || undefined }) },
+  ];
+  const onRecorded = (refund) => {
+    setRecorded(refund.id);
+    return `Refunded ${forPeople(refund.price.replace("-", ""))}.`;
+  };
+  if (!isAsked) return html`<p class="actions"><button type="button" class="quiet danger" id="refund-ask" onClick=${() => ask(true)}>Refund…</button></p>`;
+  return html`<div class="outcome" role="group" aria-label="Refund">
+    <${RecordingForm} id="refund" thing="refund of ${id}" fields=${fields} fixed=${{ id }} button="Refund" send=${refund} onRecorded=${onRecorded} />
+    ${recorded && html`<p><a id="refunded" href=${addressOf("purchase", { id: recorded })}>Show the refund</a></p>`}
+  </div>`;
+}
+
+function Facts({ of: { id, userid, username, price, timestamp, currency, reference, of, reason, ...what } }) {
   const listOf = (by, who) => html`<a draggable="false" href=${addressOf("purchases", { range: "all", by, who })}>${who}</a>`;
   const facts = [
     ["ID", html`<span class="id">${id}</span>`],
@@ -32,6 +63,8 @@ function Facts({ of: { id, userid, username, price, timestamp, currency, referen
     ["Name", listOf("username", username)],
     whatOf(what) && ["What", whatOf(what)],
     ["Price", html`<span class="figures">${forPeople(price)}</span> ${currency}`],
+    of && ["Refund of", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
+    reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],
     ["UTC", html`<time datetime=${timestamp}>${timestamp}</time>`],

@@ -157,20 +157,27 @@ function withoutUser({ by, who, find, ...range }) {
   return range;
 }
 
+/** The same, with each refund right below its purchase if both are there. */
+export function withRefunds(items) {
+  const listed = new Set(items.map(({ id }) => id));
+  const refunds = new Map(items.filter(({ of }) => listed.has(of)).map((item) => [item.of, item]));
+  return items.filter(({ of }) => !listed.has(of)).flatMap((item) => [item, refunds.get(item.id) ?? []].flat());
+}
+
 /** For operators, `range` is what links to users keep of the address, and each purchase has a page. */
 function Rows({ items, pending, fresh, range, amount }) {
   const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
-  const hasWhat = [...pending, ...items].some(({ item, reference }) => item || reference);
-  const row = ({ id, username, userid, price, timestamp, item, quantity, reference }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
-    <td class="when">${isPending && html`<span class="tag">pending</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
+  const hasWhat = [...pending, ...items].some(({ item, reason, reference }) => item || reason || reference);
+  const row = ({ id, username, userid, price, timestamp, item, quantity, reference, of, reason }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
+    <td class="when">${isPending && html`<span class="tag">pending</span> `}${of && html`<span class="tag">refund</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
     ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
-    ${hasWhat && html`<td class="who"><span class="name">${whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
+    ${hasWhat && html`<td class="who"><span class="name">${of ? reason : whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
     <td class="ref"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
     <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
   </tr>`;
   return html`<table class="entries">
     <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}${hasWhat && html`<th scope="col">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
-    <tbody id="purchases">${pending.map((item) => row(item, true))}${items.map((item) => row(item, false))}</tbody>
+    <tbody id="purchases">${pending.map((item) => row(item, true))}${(range ? items : withRefunds(items)).map((item) => row(item, false))}</tbody>
   </table>`;
 }
 

@@ -13,6 +13,7 @@ test("sums are exact", () => {
   assert.equal(sum(["999999999999999.12345678", "0.00000001"]), "999999999999999.12345679");
   assert.equal(sum([]), "0");
   assert.equal(sum(["5", "7"]), "12");
+  assert.deepEqual([sum(["0.50", "-1"]), sum(["-0.05"]), sum(["1.5", "-1.5"]), sum(["-5"])], ["-0.50", "-0.05", "0.0", "-5"]);
 });
 
 test("amounts are written in the way of the language, with all digits", () => {
@@ -41,6 +42,7 @@ test("a change is a rounded number of percent", () => {
   assert.deepEqual([["112", "100"], ["1.5", "3.00"], ["100.4", "100"], ["1", "1"], ["0", "0.1"]].map(([now, before]) => percentMore(now, before)), [12, -50, 0, 0, -100]);
   assert.equal(percentMore("30000000000000000.3", "10000000000000000.1"), 200);
   assert.equal(percentMore("1", "0"), null);
+  assert.equal(percentMore("1", "-1"), null);
 });
 
 test("a comma is a decimal mark as well as a point", () => {

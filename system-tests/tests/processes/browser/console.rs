@@ -234,3 +234,26 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
+
+#[tokio::test]
+async fn a_purchase_is_refunded_in_part_for_a_reason() {
+    let Some((browser, _folder, management, facing)) = with_both().await else { return };
+    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
+    until("store it", async || stored(&management, "u1").await == 1).await;
+    let listed = get(&management.path("/v1/purchases?userid=u1")).await.1;
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    browser.open(&management.path(&format!("/#purchase?id={id}"))).await;
+    browser.shows("refund-ask", "Refund…").await;
+    browser.click("refund-ask").await;
+    browser.fill(&[("amount", "3"), ("reason", "broken\n")]).await;
+    until("refuse it", async || browser.text("amount-problem").await.contains("more than the price")).await;
+    browser.is_accessible().await;
+    browser.fill(&[("amount", "1.5"), ("reason", "broken\n")]).await;
+    browser.shows("refund-answer", "Refunded 1.50.").await;
+    browser.click("refunded").await;
+    let facts = async || browser.texts("#purchase dd").await;
+    until("show the refund", async || facts().await.contains(&"-1.50".to_owned())).await;
+    assert!(facts().await.iter().any(|fact| fact == id) && facts().await.contains(&"broken".to_owned()));
+    assert!(browser.texts("#refund-ask").await.is_empty());
+    browser.end().await;
+}
