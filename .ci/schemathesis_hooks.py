@@ -34,6 +34,9 @@ def before_call(context, case, kwargs):
         # A range ends after it starts, and totals have a limited number of periods.
         if "from" in query and "to" in query:
             query.update({"from": "2024-05-18T10:20:30.123Z", "to": "2024-05-20T08:00:00+02:00"})
+    # The amount of a refund is at most the price, which the schema does not know.
+    if is_valid and case.operation.path.endswith(":refund") and isinstance(case.body, dict):
+        case.body.pop("amount", None)
     # The schema has no multipleOf: validators compare floating-point numbers, and would reject valid prices.
     for row in case.body if isinstance(case.body, list) else [case.body]:
         for member, decimals in (("price", 8), ("total_price", 2)):

@@ -1,9 +1,9 @@
 // Purchases in CSV, as the export writes them and `management import` reads them.
 
 /** The columns, of which the first three are needed, and those of the file of failed lines. */
-const COLUMNS = ["username", "userid", "price", "timestamp", "id", "key", "item", "quantity", "currency", "reference"];
+const COLUMNS = ["username", "userid", "price", "timestamp", "id", "key", "item", "quantity", "currency", "reference", "of", "reason"];
 const NEEDED = COLUMNS.slice(0, 3);
-const IGNORED = ["line", "reason"];
+const IGNORED = ["line", "problem"];
 
 /** The values of a line; null where a quote is not closed. No value has a line break, so this affects its own line only. */
 export function valuesOf(line) {
@@ -31,7 +31,9 @@ function lineOf(columns, { number, text }) {
   if (values === null) return { problem: "A quote is not closed." };
   if (values.length !== columns.length) return { problem: `It has ${values.length} columns, and the first line ${columns.length}.` };
   const given = Object.fromEntries(columns.map((name, at) => [name, values[at]]).filter(([name, value]) => value !== "" && COLUMNS.includes(name)));
-  for (const name of ["username", "userid", "item", "reference"]) given[name] &&= withoutQuote(given[name]);
+  // Of a file of failed lines, which has had this column for its problems.
+  if (!columns.includes("of")) delete given.reason;
+  for (const name of ["username", "userid", "item", "reference", "reason"]) given[name] &&= withoutQuote(given[name]);
   const { id, key, ...purchase } = given;
   // An ID that this service does not make is a key, and a line without both is recorded once for its number and content.
   const isId = /^([0-9a-f]{24}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i.test(id ?? "");
@@ -43,7 +45,7 @@ function problemOf(text, { price, timestamp, id, key, ...others }) {
   const missing = NEEDED.find((name) => !{ price, ...others }[name]);
   if (text.includes("\uFFFD")) return "It is not in UTF-8.";
   if (missing) return `${missing} is missing.`;
-  if (!/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(price)) return "price must be a number such as 29.99.";
+  if (!/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(others.of ? price.replace("-", "") : price)) return "price must be a number such as 29.99.";
   if (timestamp && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$/i.test(timestamp)) return "timestamp must be such as 2026-03-01T09:00:00Z.";
   return id && key && "It has an id and a key. Leave one of them.";
 }
@@ -53,7 +55,7 @@ const withoutQuote = (text) => text.replace(/(^|[,;|\t])'(?=['"]*[=+\-@＝＋－
 
 /** The `failed` lines with their reasons, as a file that is read again when they are corrected. */
 export function failedAsCsv(head, failed) {
-  return [`line,reason,${head}`, ...failed.map(({ number, reason, text }) => `${number},"${reason.replaceAll('"', '""')}",${text}`), ""].join("\r\n");
+  return [`line,problem,${head}`, ...failed.map(({ number, reason, text }) => `${number},"${reason.replaceAll('"', '""')}",${text}`), ""].join("\r\n");
 }
 
 /** A hash of 64 bits. */

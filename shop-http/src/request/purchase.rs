@@ -36,6 +36,10 @@ const MAX_UNKNOWN_IN_LINE: usize = 8;
 const LINE_MEMBERS: [&str; 6 + Details::MEMBERS.len()] =
     Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
 
+/// The same with those of a refund, for management, which imports what was exported.
+const IMPORTED_MEMBERS: [&str; 6 + Details::COLUMNS.len()] =
+    Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
+
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
@@ -90,7 +94,17 @@ pub(crate) fn read(
 /// Reads one purchase of a batch: its key is a member. Management keeps its `id`; elsewhere that is a key, which must be
 /// an id for every user.
 pub(crate) fn read_line(line: &[u8], accepted: &Accepted<'_>, kind: ServiceKind) -> HttpResult<InBatch> {
-    let mut body = Body::parse(line, LINE_MEMBERS)?;
+    match kind {
+        ServiceKind::Facing => of_line(Body::parse(line, LINE_MEMBERS)?, accepted, kind),
+        ServiceKind::Management => of_line(Body::parse(line, IMPORTED_MEMBERS)?, accepted, kind),
+    }
+}
+
+fn of_line<const N: usize>(
+    mut body: Body<'_, N>,
+    accepted: &Accepted<'_>,
+    kind: ServiceKind,
+) -> HttpResult<InBatch> {
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
     body.text = b"";
@@ -154,7 +168,8 @@ fn validated<const N: usize>(
     let user_name = body.read_value("username", user_name, |value| word::<UserName>(value, dialect));
     let user_id = user_id.filter(is_given);
     let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
-    let price = body.read("price", |value| price(value, dialect));
+    let is_refund = body.members.get("of").is_some_and(|of| !of.is_null());
+    let price = body.read("price", |value| if is_refund { amount(value) } else { price(value, dialect) });
     let time = body.members.get("timestamp").filter(|value| !value.is_null());
     let time = time.map(|value| {
         body.read_value("timestamp", Some(value), |value| timestamp(value, timestamps, &accepted.times))
@@ -166,10 +181,17 @@ fn validated<const N: usize>(
     Ok(purchase.with_details(details))
 }
 
+/// The negative price of a refund.
+fn amount(value: RawScalar<'_>) -> Result<Price, (Kind, String)> {
+    let text = value.text().unwrap_or(value.as_json().into());
+    let amount = Price::signed(&text).ok().filter(Price::is_negative);
+    amount.ok_or_else(|| (Kind::Value, "Price of a refund must be a negative number".to_owned()))
+}
+
 /// The details. Bodies of replaced systems have none.
 fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) -> Details {
     let mut details = Details::default();
-    for member in Details::MEMBERS {
+    for member in Details::COLUMNS {
         let Some(value) = body.members.get(member).filter(|value| !value.is_null()) else { continue };
         body.read_value(member, Some(value), |value| {
             let text = Details::text_of(member, &value);
@@ -180,6 +202,9 @@ fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) 
     }
     if let Err(reason) = details.adopt_currency(currency) {
         body.note("currency", Kind::Value, format!("currency {reason}"), String::new());
+    }
+    if details.reason.is_some() && details.of.is_none() {
+        body.note("reason", Kind::Value, "reason is for a refund, which has of".to_owned(), String::new());
     }
     details
 }

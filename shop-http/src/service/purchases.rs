@@ -107,9 +107,11 @@ impl Purchases {
         let with_id = |(new, id): InBatch| {
             let key = new.key.clone();
             let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
-            purchase.id = id.unwrap_or(purchase.id);
+            let is_refund = purchase.details.of.is_some();
+            // That of a refund is derived from its purchase alone.
+            purchase.id = id.filter(|_| !is_refund).unwrap_or(purchase.id);
             purchase.context = context.map(|context| Box::new(context.clone()));
-            let source = if key.is_some() { IdSource::Given } else { IdSource::Generated };
+            let source = if key.is_some() || is_refund { IdSource::Given } else { IdSource::Generated };
             keys.push((key, purchase.id));
             (purchase, source)
         };

@@ -122,6 +122,49 @@ async fn refunds_can_be_off() {
     }
 }
 
+#[tokio::test]
+async fn management_imports_the_refunds_of_an_export() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
+    refund(&shop.management, purchase("u1", 2).id, r#"{"amount":0.5,"reason":"broken"}"#).await;
+    let ndjson = ("accept", "application/x-ndjson");
+    let export = request(Method::GET, "/v1/purchases?userid=u1&order=oldest", &[ndjson], Body::empty());
+    let lines = send(&shop.management, export).await.text;
+    let content = [("content-type", "application/x-ndjson")];
+    for is_replayed in [false, true] {
+        let batch = request(Method::POST, "/v1/purchases:batch", &content, lines.clone());
+        let results = send(&other.management, batch).await.text;
+        assert_eq!(results.matches("acknowledged").count(), 3, "{results}");
+        assert_eq!(
+            results.matches("\"replayed\":true").count(),
+            if is_replayed { 3 } else { 0 },
+            "{results}"
+        );
+    }
+    let [mut stored, mut imported] = [shop.store.all(), other.store.all()];
+    [&mut stored, &mut imported].into_iter().for_each(|all| all.sort_by_key(|purchase| purchase.id));
+    assert_eq!(stored, imported);
+    // Under another id there is no second one.
+    let last = lines.lines().next_back().unwrap();
+    let id = other.store.all().into_iter().find(|one| one.details.of.is_some()).unwrap().id.to_string();
+    let second = last.replace(&id, "00000000-0000-0000-0000-000000000077");
+    let result = post(&other.management, "/v1/purchases:batch", format!("[{second}]")).await.json();
+    assert_eq!((&result[0]["id"], &result[0]["replayed"]), (&json!(id), &json!(true)), "{result}");
+    for (members, place) in [
+        (r#""price":1,"of":"00000000-0000-0000-0000-000000000002""#, "#/price"),
+        (r#""price":-1,"of":"x""#, "#/of"),
+        (r#""price":1,"reason":"broken""#, "#/reason"),
+        (r#""price":-1"#, "#/price"),
+    ] {
+        let body = format!(r#"[{{"userid":"u1","username":"name of u1",{members}}}]"#);
+        let result = post(&other.management, "/v1/purchases:batch", body).await.json();
+        assert_eq!(
+            (&result[0]["status"], &result[0]["errors"][0]["pointer"]),
+            (&json!("rejected"), &json!(place))
+        );
+    }
+}
+
 /// Facing with purchases of two users, for `u1` with these scopes.
 async fn facing_for(scopes: &'static str) -> Router {
     let store = InMemoryStore::new();

@@ -47,6 +47,15 @@ test("problems are those of their lines", () => {
   assert.ok(readCsv("userid,username,price,colour").problem.startsWith('The column "colour" is unknown.'));
 });
 
+test("a refund has a negative price and a reason, an old file of failed lines has none", () => {
+  const head = "username,userid,price,of,reason";
+  const [refund, negative] = readCsv(`${head}\nada,u1,-9.99,0190163d-8694-739b-aea5-966c26f8ad91,'-broken\nada,u1,-1,,`).lines;
+  assert.deepEqual([refund.problem, refund.purchase.price, refund.purchase.reason], [undefined, "-9.99", "-broken"]);
+  assert.ok(negative.problem.startsWith("price must be"));
+  const [again] = readCsv("line,reason,username,userid,price\n3,bad,ada,u1,5").lines;
+  assert.deepEqual([again.problem, again.purchase.reason], [undefined, undefined]);
+});
+
 test("a line ends with LF, CR LF or CR, and a column is there once", () => {
   for (const end of ["\n", "\r\n", "\r"]) {
     const { lines } = readCsv(["username,userid,price", "ada,u1,1", "", "bob,u2,2", ""].join(end));
@@ -59,7 +68,7 @@ test("a line ends with LF, CR LF or CR, and a column is there once", () => {
 test("the file of failed lines is read again", () => {
   const failed = [{ number: 3, reason: 'price must be "a number".', text: '"ada, b",u1,x' }];
   const text = failedAsCsv("username,userid,price", failed);
-  assert.equal(text, 'line,reason,username,userid,price\r\n3,"price must be ""a number"".","ada, b",u1,x\r\n');
+  assert.equal(text, 'line,problem,username,userid,price\r\n3,"price must be ""a number"".","ada, b",u1,x\r\n');
   const [line] = readCsv(text.replace(",x", ",5")).lines;
   assert.deepEqual([line.problem, line.purchase.username, line.purchase.price], [undefined, "ada, b", "5"]);
 });

@@ -86,7 +86,7 @@ async fn an_import_is_cancelled_and_its_failed_lines_are_saved() {
         HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
         document.getElementById('import-save').click();
         return window.saved[0].text()";
-    let saved = "line,reason,username,userid,price\r\n2,\"Refused: Price must not have more than 8 decimals.\",ada,u1,0.123456789\r\n";
+    let saved = "line,problem,username,userid,price\r\n2,\"Refused: Price must not have more than 8 decimals.\",ada,u1,0.123456789\r\n";
     assert_eq!(browser.run(keep).await, json!(saved));
     assert_eq!(browser.run("return window.saved[1]").await, json!("failed-pasted.csv"));
     browser.end().await;
