@@ -195,7 +195,7 @@ function Facts({ letter: { time, reason, detail, attempts, version, cluster, id,
 /** A purchase as it was received, and beside it the one that is stored under its ID. What makes them a conflict is marked. */
 function Compared({ received, stored, isConflict }) {
   const members = [["Name", ({ username }) => username], ["User ID", ({ userid }) => userid], ["Price", ({ price }) => forPeople(price)]];
-  for (const [title, name] of [["What", "item"], ["Quantity", "quantity"], ["Currency", "currency"], ["Reference", "reference"]]) {
+  for (const [title, name] of [["What", "item"], ["Quantity", "quantity"], ["Currency", "currency"], ["Reference", "reference"], ["Refund of", "of"], ["Reason", "reason"]]) {
     if (name in { ...received, ...stored }) members.push([title, (one) => one[name]]);
   }
   const when = ({ timestamp }) => html`<${When} time=${timestamp} />`;
