@@ -60,8 +60,9 @@ function useRecording(form, { thing, fields, fixed = {}, button, send, hold, onR
   const end = (isLet) => held.current?.end(isLet);
   /** What has a time is sent now, what waits for a press is not. */
   const settle = () => end(Boolean(held.current?.time) || undefined);
+  // `elements.item` is a method.
   const fill = (texts) => {
-    for (const { member } of form.current ? fields : []) form.current.elements[member].value = texts[member] ?? "";
+    for (const { member } of form.current ? fields : []) form.current.elements.namedItem(member).value = texts[member] ?? "";
   };
   useEffect(() => {
     const kept = attempt.current.kept();
@@ -80,7 +81,7 @@ function useRecording(form, { thing, fields, fixed = {}, button, send, hold, onR
     const wrong = fields.filter(({ member }) => problems[member]);
     if (wrong.length === 0) return false;
     say({ problems, held: held.current });
-    form.current?.elements[wrong[0].member].focus();
+    form.current?.elements.namedItem(wrong[0].member).focus();
     return true;
   };
   const explain = (refusal) => {
@@ -104,7 +105,7 @@ function useRecording(form, { thing, fields, fixed = {}, button, send, hold, onR
     try {
       const taken = await sendUntilAnswered(() => send(content, attempt.current.at(content, Boolean(texts))), onFailure, say);
       attempt.current.forget();
-      for (const { member, stays } of texts ? [] : fields) if (!stays) form.current.elements[member].value = "";
+      for (const { member, stays } of texts ? [] : fields) if (!stays) form.current.elements.namedItem(member).value = "";
       say({ answer: onRecorded(taken) });
       return true;
     } catch (refusal) {
@@ -129,12 +130,12 @@ function useRecording(form, { thing, fields, fixed = {}, button, send, hold, onR
     if (isLet === false) {
       attempt.current.forget();
       fill(texts);
-      form.current.elements[fields[0].member].focus();
+      form.current.elements.namedItem(fields[0].member).focus();
       say({ answer: "Nothing was recorded." });
     }
   };
   const record = async () => {
-    const texts = Object.fromEntries(fields.map(({ member }) => [member, form.current.elements[member].value.trim()]));
+    const texts = Object.fromEntries(fields.map(({ member }) => [member, form.current.elements.namedItem(member).value.trim()]));
     // Pressed once more, when the fields are already those of the next thing.
     if (latest.current && Object.values(texts).join("") === "") return;
     const read = fields.map(({ member, read }) => [member, read?.(texts[member]) ?? { value: texts[member] }]);
