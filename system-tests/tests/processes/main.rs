@@ -16,7 +16,6 @@ mod batches;
 mod browser;
 mod conflicts;
 mod dead_letters;
-mod disk_faults;
 mod doctor;
 mod entities;
 mod erasure;

@@ -40,3 +40,11 @@ async fn smoke_script_fails_at_the_first_difference() {
     assert_eq!(wrong.matches("FAILED").count(), 1, "{wrong}");
     assert!(wrong.contains("expected: ") && wrong.contains("answered: "), "{wrong}");
 }
+
+/// Of the flags, this is the one that SQLite lists. The other makes it sync by fdatasync.
+#[test]
+fn the_flags_of_sqlite_reach_its_build() {
+    let used = "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0')";
+    let database = rusqlite::Connection::open_in_memory().unwrap();
+    assert!(database.query_row(used, [], |row| row.get::<_, bool>(0)).unwrap(), ".cargo/config.toml");
+}

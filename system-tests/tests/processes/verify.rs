@@ -8,12 +8,9 @@ use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
-use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::kafka::{settings, start};
 use crate::process::{Binary, Process, buy, get, until};
-use crate::servers::Servers;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
@@ -115,60 +112,6 @@ async fn commands_report_errors_with_their_remedy() {
     let help = manage(folder.path(), &["help", "replay"]).await;
     let printed = text(&help.stdout);
     assert!(help.status.success() && printed.contains("--from-beginning"), "{printed}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verify_and_dlq_work_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    let facing = start(Binary::Facing, &servers, &[]).await;
-    let bought = async || buy(&facing, ADA).await.0 == 201;
-    until("accept a purchase", bought).await;
-    for _ in 0..10 {
-        assert!(bought().await);
-    }
-    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
-    let settings = settings(&servers);
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let run = async |words: &[&str]| {
-        let output = Binary::Management.run(words, &settings).await;
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    };
-    let (code, printed, errors) = run(&["verify"]).await;
-    assert!(
-        code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 1\n"),
-        "{printed}{errors}"
-    );
-    let (code, printed, errors) = run(&["dlq", "ls"]).await;
-    assert!(
-        code == Some(0) && printed.lines().count() == 1 && printed.contains("undecodable  poison"),
-        "{printed}{errors}"
-    );
-    let place = printed.split(' ').next().unwrap().to_owned();
-
-    let parked = async |place: &str| run(&["dlq", "park", place]).await.2;
-    let known = format!("{place} is dead-lettered already, or was replayed or dropped");
-    assert!(parked(&place).await.contains(&known), "{known}");
-
-    // It is dead-lettered again, at another position.
-    assert_eq!(run(&["dlq", "replay", &place]).await.1, "1 replayed\n");
-    until("dead-letter it again", async || dead_lettered(&facing).await == 2).await;
-    let (_, printed, _) = run(&["dlq", "ls"]).await;
-    assert!(printed.lines().count() == 1 && !printed.contains(&format!("{place} ")), "{printed}");
-    assert_eq!(run(&["dlq", "drop", "--reason", "undecodable"]).await.1, "1 dropped\n");
-    assert_eq!(run(&["dlq", "ls"]).await.1, "");
-    let (code, printed, errors) = run(&["verify"]).await;
-    assert!(
-        code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
-        "{printed}{errors}"
-    );
-    assert!(printed.contains("resolved dead letters 2\n"), "{printed}");
-
-    let order = NewPurchase::of("u1").named("ada").priced("1").unwrap();
-    let place = facing.client().buy(order).await.unwrap().receipt.position.unwrap().to_string();
-    until("reject a stored record", async || parked(&place).await.contains("is stored")).await;
-    assert_eq!(run(&["erase", "user", "u1", "--confirm"]).await.0, Some(0));
-    assert!(parked(&place).await.contains("is erased"), "{place}");
 }
 
 #[tokio::test]
