@@ -90,7 +90,7 @@ pub(crate) struct Variables {
     pub(crate) currency: Option<Currency>,
     /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same topic would store a refund
     /// as a purchase [default: on; off in the dialect of a replaced system]
-    #[arg(value_parser = on_or_off())]
+    #[arg(action = Set, value_parser = BoolishValueParser::new())]
     pub(crate) refunds: Option<bool>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]

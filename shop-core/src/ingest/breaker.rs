@@ -168,7 +168,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{LogRecord, Partition, Reason};
+    use crate::log::{LogRecord, Partition, Reason, ReasonKind};
     use crate::record::Record as _;
     use crate::{Purchase, Timestamp};
 
@@ -184,8 +184,12 @@ mod tests {
 
         /// As `batch`. The records at the indices `conflicts` do not count.
         fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
-            let mut all: Vec<_> =
-                dead.iter().map(|index| rejected(*index, Reason::parked("by hand"))).collect();
+            let mut all: Vec<_> = dead
+                .iter()
+                .map(|index| {
+                    rejected(*index, Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned()))
+                })
+                .collect();
             all.extend(conflicts.iter().map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))));
             all.sort_by_key(|record| record.index);
             self.admit(number, &batch(number * 1_000_000, records), &all)
@@ -318,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_without_counted_dead_letters_needs_no_turn() {
         let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
-        let bad = [rejected(0, Reason::parked("by hand"))];
+        let bad = [rejected(0, Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned()))];
         let turn = breaker.turn(0, &batch(0, 1), &bad).await;
         breaker.pass(1);
         drop(turn);

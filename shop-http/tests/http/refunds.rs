@@ -10,7 +10,7 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use serde_json::json;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::PurchaseStore as _;
+use shop_core::ports::{PurchaseErase as _, PurchaseStore as _};
 use shop_http::{HttpOptions, Parts, Principal, Scopes, routes};
 
 use crate::shop::{JSON, Shop, TestResponse, get, post, purchase, request, send};

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use super::connection::{Connection, Statement};
 use super::error::{self, postgres_error};
 use super::rows::cell;
-use super::{rows, select, sqlstate};
+use super::{rows, sqlstate};
 use crate::refunds::PurchaseRows;
 
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
@@ -142,7 +142,7 @@ impl PurchaseRows for Connection {
     }
 
     async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
-        let stored = self.write(select::rows_by_id(&ids)).await?;
+        let stored = self.write(rows::rows_by_id(&ids)).await?;
         let found = |row| Some((rows::parsed(row, "id").ok()?, rows::purchase(row).ok()));
         Ok(stored.iter().filter_map(found).collect())
     }

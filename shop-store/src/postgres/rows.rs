@@ -3,16 +3,23 @@
 use std::time::SystemTime;
 
 use rust_decimal::Decimal;
-use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, Timestamp};
+use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, PurchaseId, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, Type};
 
-use super::connection::Connection;
+use super::connection::{Connection, Statement};
 use super::error::postgres_error;
 use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 /// The columns that [`purchase`] reads.
 pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", details::text"#;
+
+/// The query of the rows with these ids.
+pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
+    Statement::new(sql).bind(ids, Type::TEXT_ARRAY)
+}
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {

@@ -172,13 +172,6 @@ pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
 }
 
-/// The query of the rows with these ids.
-pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
-    Statement::new(sql).bind(ids, Type::TEXT_ARRAY)
-}
-
 /// The query of the least name that is `from` or greater.
 pub(super) fn next_name(from: &str) -> Statement {
     let sql = "select username from purchases where username >= $1 order by username limit 1";

@@ -28,7 +28,7 @@ async fn a_command_refunds_a_purchase_once_beside_a_service() {
         (&[&part[..], &["--refunds", "off"]].concat()[..], 2, "SHOP_REFUNDS"),
     ] {
         let output = manage(folder.path(), words).await;
-        let printed = text(&output.stdout) + &text(&output.stderr);
+        let printed = text(&output.stdout) + text(&output.stderr).as_str();
         assert_eq!(output.status.code(), Some(code), "{words:?}: {printed}");
         assert!(printed.contains(says), "{words:?}: {printed}");
     }
