@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use shop_core::ports::{Lookup, Selector};
-use shop_core::{Purchase, PurchaseId};
+use shop_core::{Price, Purchase, PurchaseId};
 
 use crate::auth::{Action, Audited, Caller};
 use crate::compat::RequestDialect;
@@ -67,5 +67,9 @@ async fn refundable(purchases: &Purchases, caller: &Caller, id: &PurchaseId) -> 
     if decision.is_err() && v1_purchases::may_select(purchases, caller, &owner).is_err() {
         return Err(HttpError::UNKNOWN_PURCHASE);
     }
-    decision.map(|()| bought)
+    decision?;
+    if bought.details.of.is_some() || bought.price == Price::ZERO {
+        return Err(HttpError::NOT_REFUNDABLE);
+    }
+    Ok(bought)
 }

@@ -138,6 +138,8 @@ impl HttpError {
         unknown(problem::UNKNOWN_PURCHASE, "No purchase with this id is stored");
     pub(crate) const ERASED_PURCHASE: Self =
         Self::new(StatusCode::GONE, Some(problem::ERASED), "The purchase with this id was erased");
+    pub(crate) const NOT_REFUNDABLE: Self =
+        of_kind(StatusCode::CONFLICT, ErrorKind::Conflict, "Nothing was paid that can be refunded");
     pub(crate) const UNKNOWN_DEAD_LETTER: Self =
         unknown(problem::UNKNOWN_DEAD_LETTER, "There is no pending dead letter at this position");
     /// Events cannot continue at this cursor.
