@@ -55,6 +55,19 @@ impl Row {
         Self { what: what.into(), figures, unit, goal: None, ours, baseline: String::new() }
     }
 
+    /// The same row without what the row above has too.
+    #[must_use]
+    pub fn below(&self, above: &Self) -> Self {
+        let shortened =
+            |own: &str, above: &str| if own == above && !own.is_empty() { "″" } else { own }.to_owned();
+        let subject = |what: &str| what.split_once(": ").map_or(what.len(), |(subject, _)| subject.len());
+        let (own, other) = (&self.what[..subject(&self.what)], &above.what[..subject(&above.what)]);
+        let what = if own == other { format!("″{}", &self.what[own.len()..]) } else { self.what.clone() };
+        let [ours, baseline] = [(&self.ours, &above.ours), (&self.baseline, &above.baseline)]
+            .map(|(own, above)| shortened(own, above));
+        Self { what, ours, baseline, ..self.clone() }
+    }
+
     /// The same row, with a goal.
     #[must_use]
     pub fn with_goal(self, goal: impl Into<Option<Goal>>) -> Self {

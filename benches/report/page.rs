@@ -13,13 +13,18 @@ pub(crate) fn head(conditions: &[(&str, String)]) -> String {
     rows.fold("| condition | |\n|---|---|\n".to_owned(), |text, row| text + &row)
 }
 
-/// The table of a section.
+/// The table of a section. What a row has in common with the one above is left out.
 pub(crate) fn part(title: &str, rows: &[Row]) -> String {
     let head = format!("\n### {title}\n\n");
     if rows.is_empty() {
         return head + "Not measured: no servers are configured.\n";
     }
-    rows.iter().fold(head + TABLE_HEAD + "\n", |text, row| text + &row.markdown() + "\n")
+    let (mut text, mut above) = (head + TABLE_HEAD + "\n", None);
+    for row in rows {
+        text += &(above.map_or_else(|| row.clone(), |above| row.below(above)).markdown() + "\n");
+        above = Some(row);
+    }
+    text
 }
 
 /// A file with the markers of a report.
