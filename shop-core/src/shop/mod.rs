@@ -238,8 +238,8 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the purchase is not stored, and as [`Purchase::refund`]; otherwise those
-    /// of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`].
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the purchase is not stored, which [`get`](Self::get) tells apart, and as
+    /// [`Purchase::refund`]; otherwise those of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`].
     ///
     /// # Cancel safety
     /// As [`buy`](Self::buy). The same call can be repeated.
@@ -285,7 +285,8 @@ impl Shop {
         UserPurchases::new(self, name.into_valid().map(Selector::Name))
     }
 
-    /// The purchases of all users. A facing service denies them; management lists them with the scope `observe`.
+    /// The purchases of all users. A facing service denies them, unless they have a
+    /// [reference](UserPurchases::with_reference); management lists them with the scope `observe`.
     pub fn all_users(&self) -> UserPurchases {
         UserPurchases::new(self, Ok(Selector::All))
     }
