@@ -326,7 +326,8 @@ impl DerefMut for Details {
 
 impl PartialEq for Details {
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        // That of most purchases, at each publish.
+        (self.0.is_none() && other.0.is_none()) || **self == **other
     }
 }
 

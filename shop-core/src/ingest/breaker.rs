@@ -184,12 +184,7 @@ mod tests {
 
         /// As `batch`. The records at the indices `conflicts` do not count.
         fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
-            let mut all: Vec<_> = dead
-                .iter()
-                .map(|index| {
-                    rejected(*index, Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned()))
-                })
-                .collect();
+            let mut all: Vec<_> = dead.iter().map(|index| rejected(*index, undecodable())).collect();
             all.extend(conflicts.iter().map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))));
             all.sort_by_key(|record| record.index);
             self.admit(number, &batch(number * 1_000_000, records), &all)
@@ -201,6 +196,10 @@ mod tests {
         let records = (offset..).take(records).map(|offset| LogRecord::new(offset, Timestamp::MIN, None));
         let partition = Partition::new("cluster".into(), "purchases".into(), 0, 1);
         Batch::new(partition, records.collect())
+    }
+
+    fn undecodable() -> Reason {
+        Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned())
     }
 
     fn rejected(index: usize, reason: Reason) -> RejectedRecord {
@@ -322,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_without_counted_dead_letters_needs_no_turn() {
         let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
-        let bad = [rejected(0, Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned()))];
+        let bad = [rejected(0, undecodable())];
         let turn = breaker.turn(0, &batch(0, 1), &bad).await;
         breaker.pass(1);
         drop(turn);
