@@ -44,7 +44,8 @@ pub const MEMBERS: [&str; 7] = {
 /// Reads our own format and those of all replaced systems: price as number or numeric text, rounded to 8 decimals; `userid` and `username` as
 /// text or number; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
 /// is absent or cannot be read, the record's own timestamp is used, else the time of the call. Further members are
-/// [`Details`] by our second schema, and otherwise ignored. A record without an id gets one from its position. The request's context is not decoded: it stays in the record's headers.
+/// [`Details`] by our second schema, and otherwise ignored. A record without an id gets one from its position. The
+/// request's context is not decoded: it stays in the record's headers.
 ///
 /// # Errors
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
@@ -163,9 +164,9 @@ fn amount(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
     if amount.is_negative() { Ok(amount) } else { Err(undecodable("price", "must be negative for a refund")) }
 }
 
-/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user id, so a
-/// partitioned log keeps each user's purchases in order. The headers are id, schema, and the request's context. The log
-/// assigns offset and timestamp.
+/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user
+/// id, so a partitioned log keeps each user's purchases in order. The headers are id, schema, the type of a refund, and the
+/// request's context. The log assigns offset and timestamp.
 ///
 /// # Errors
 /// None today: the result is for records that a later version may refuse.
