@@ -279,6 +279,7 @@ impl Details {
     #[doc(hidden)]
     #[must_use]
     pub fn to_json(&self) -> Option<String> {
+        self.0.as_ref()?;
         let mut json = Vec::new();
         self.write_all(&mut json);
         let members = String::from_utf8(json).ok()?;

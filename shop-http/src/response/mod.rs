@@ -7,6 +7,7 @@ pub(crate) mod validation_error;
 
 pub(crate) use error::{HttpError, Subject};
 
+use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::json::WriteJson;
@@ -26,5 +27,5 @@ pub(crate) fn written(value: &impl WriteJson, bytes: usize) -> Vec<u8> {
 
 /// A response with the body `json`.
 pub(crate) fn respond_json(json: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(json)).into_response()
 }

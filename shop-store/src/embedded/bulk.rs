@@ -46,7 +46,9 @@ impl BulkInsert {
         while done < rows.len() {
             let size = limit.min(rows.len() - done);
             let mut statement = connection.prepare_cached(&self.0[size - 1])?;
-            for (index, value) in rows[done..][..size].iter().flat_map(&values).enumerate() {
+            let all = rows[done..][..size].iter().flat_map(&values).enumerate();
+            // What is not bound is null: the cache of statements clears them.
+            for (index, value) in all.filter(|(_, value)| !matches!(value, ValueRef::Null)) {
                 statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value))?;
             }
             limit = MAX_ROWS.min(size * 2);

@@ -18,13 +18,18 @@ struct Values {
 }
 
 impl Values {
+    // Inlined, as most parts are of a length that is known when this is compiled.
+    #[inline]
     fn add(&mut self, part: &[u8]) {
-        if let Some(room) = self.bytes.get_mut(self.length..self.length + part.len()) {
-            room.copy_from_slice(part);
-            self.length += part.len();
-            return;
-        }
-        // Hashes stand for what has no room.
+        let end = self.length + part.len();
+        let Some(room) = self.bytes.get_mut(self.length..end) else { return self.replace(part) };
+        room.copy_from_slice(part);
+        self.length = end;
+    }
+
+    /// Hashes stand for what has no room.
+    #[cold]
+    fn replace(&mut self, part: &[u8]) {
         let hashes = [rapidhash_v3(&self.bytes[..self.length]), rapidhash_v3(part)].map(u64::to_le_bytes);
         self.length = 0;
         hashes.iter().for_each(|hash| self.add(hash));
@@ -62,10 +67,10 @@ pub(super) fn check_values<'a>(
     seed: u32,
     values: impl IntoIterator<Item = ValueRef<'a>>,
 ) -> rusqlite::Result<()> {
-    let written: Option<u32> = row.get(column)?;
-    match written {
-        Some(written) if written != checksum(seed, values) => Err(changed(column)),
-        _ => Ok(()),
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(()),
+        ValueRef::Integer(written) if written == i64::from(checksum(seed, values)) => Ok(()),
+        _ => Err(changed(column)),
     }
 }
 

@@ -149,7 +149,7 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     if buyer == ALL {
         return Ok(None);
     }
-    Ok(Some((buyer, timestamp, Sums::of(amount(row, 3)?))))
+    Ok(Some((buyer, timestamp, Sums::of(amount(row.get_ref(3)?, 3)?))))
 }
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.

@@ -45,7 +45,7 @@ pub(super) fn purchase_of(
     // Each value is asked for once.
     let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
     let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
-    let price = amount(row, 2)?;
+    let price = amount(values[2], 2)?;
     let (id, (user_id, user_name)) = (id(values[1])?, user()?);
     let details = row.get_ref(4)?;
     check_values(row, 3, with_details(of_user, details), values)?;
@@ -58,14 +58,14 @@ pub(super) fn purchase_of(
     Ok(purchase.with_details(details))
 }
 
-/// Reads a price, or the amount of a refund.
-pub(super) fn amount(row: &Row<'_>, column: usize) -> rusqlite::Result<Price> {
-    Price::signed(row.get_ref(column)?.as_str()?).map_err(|error| unreadable(column, error))
+/// Reads a price, or the amount of a refund, which is in `column`.
+pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
+    Price::signed(value.as_str()?).map_err(|error| unreadable(column, error))
 }
 
 /// Reads the timestamp and the price from a row of [`COLUMNS`].
 pub(super) fn price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
-    let found = (row.get(0)?, amount(row, 2)?);
+    let found = (row.get(0)?, amount(row.get_ref(2)?, 2)?);
     check(row, with_details(user_checksum(row)?, row.get_ref(4)?), 0..3).map(|()| found)
 }
 
