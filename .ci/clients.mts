@@ -1,4 +1,4 @@
-// Validates prices by Ajv; buys and lists by openapi-fetch with the types that openapi-typescript has generated.
+// Validates prices by Ajv; buys, lists and refunds by openapi-fetch with the types that openapi-typescript has generated.
 //
 // usage: node clients.mjs DOCUMENT URL
 import assert from "node:assert/strict";
@@ -37,4 +37,13 @@ const query = { userid: "typescript", wait_for: id };
 const { data, error } = await client.GET("/v1/purchases", { params: { query } });
 assert(data, JSON.stringify(error));
 assert.deepEqual(data.items.map((item) => item.price), prices.toReversed());
-console.log("TypeScript: Ajv accepts every price; the generated client buys and lists");
+const coffee = { userid: "typescript", username: "ada", price: 5.8, item: "coffee", quantity: 2, reference: "order-8" };
+const bought = (await client.POST("/v1/purchases", { body: coffee })).data?.purchase;
+assert(bought);
+const byReference = { query: { reference: "order-8", wait_for: bought.id } };
+const found = (await client.GET("/v1/purchases", { params: byReference })).data?.items;
+assert.deepEqual(found?.map(({ item, quantity, id }) => [item, quantity, id]), [["coffee", 2, bought.id]]);
+const params = { path: { id: bought.id } };
+const refund = await client.POST("/v1/purchases/{id}:refund", { params, body: { amount: 2.9, reason: "cold" } });
+assert.deepEqual([refund.data?.purchase.price, refund.data?.purchase.of], [-2.9, bought.id], JSON.stringify(refund.error));
+console.log("TypeScript: Ajv accepts every price; the generated client buys, lists and refunds");
