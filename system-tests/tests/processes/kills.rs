@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::TryStreamExt;
 use rustix::process::Signal;
 use serde_json::Value;
-use shop_client::{NewPurchase, PurchaseId, RetryPolicy, ShopClient, UserId};
+use shop_client::{NewPurchase, Purchase, PurchaseId, RetryPolicy, ShopClient, UserId};
+use shop_core::Timestamp;
 use shop_core::log::{LogAdmin, LogAdminExt as _};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -142,8 +143,8 @@ impl Pair {
     }
 }
 
-/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Some
-/// reads of the user's purchases follow, including the new one.
+/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Six of ten with a
+/// key are refunded, whole or in part. Some reads of the user's purchases follow, including the new one.
 async fn buy(pair: &Pair, history: &History, number: u64) {
     let price = format!("{}.{:02}", number % 90, number % 100);
     let user: UserId = format!("user-{}", number % USERS).parse().unwrap();
@@ -158,6 +159,18 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
         match history.buy(&pair.client().await, keyed.clone()).await {
             Outcome::Bought { id, .. } if number.is_multiple_of(64) => {
                 history.sum(&pair.client().await, &user, Sees::Own(id)).await;
+                return;
+            }
+            Outcome::Bought { id, .. } if number % 10 < 6 => {
+                let amount = (!number.is_multiple_of(4)).then(|| "0.01".parse().unwrap());
+                let bought = Purchase::new(id, user, keyed.user_name, keyed.price, Timestamp::MIN);
+                // Nothing is refunded of nothing.
+                let Ok(refund) = bought.refund(amount, Timestamp::MIN) else { return };
+                // It is not found until its purchase is stored.
+                let refund = async || history.refund(&pair.client().await, refund.clone()).await;
+                while !matches!(refund().await, Outcome::Bought { .. }) {
+                    pause().await;
+                }
                 return;
             }
             Outcome::Bought { .. } => return,

@@ -11,10 +11,10 @@ use shop_client::{
     Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
 };
 use shop_core::entity::Insertion;
-use shop_core::id_from_key;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::ports::PageLimit;
 use shop_core::users::{NewUser, User, UserNumber};
+use shop_core::{PublishedPurchase, id_from_key};
 
 use super::{Call, Entry, History, Outcome, Sees, judge};
 use crate::process::{PATIENCE, pause, within};
@@ -30,6 +30,11 @@ impl Outcome {
         }
     }
 
+    fn bought(bought: PublishedPurchase) -> Self {
+        let position = bought.receipt.position.map(|at| (at.partition, at.offset));
+        Self::Bought { id: bought.purchase.id, position }
+    }
+
     /// The outcome of a call that has no effect.
     fn found<T, E>(found: Result<T, E>, outcome: impl FnOnce(T) -> Self) -> Self {
         found.map_or(Self::NotApplied, outcome)
@@ -42,16 +47,18 @@ impl History {
         // The key determines the id.
         let id = new.key.as_ref().map(|key| id_from_key(&new.user_id, key));
         let call = Call::Buy { id, user: new.user_id.clone(), price: new.price };
-        let bought = async {
-            match client.buy(new).await {
-                Ok(bought) => {
-                    let position = bought.receipt.position.map(|at| (at.partition, at.offset));
-                    Outcome::Bought { id: bought.purchase.id, position }
-                }
-                Err(error) => Outcome::of(&error),
-            }
-        };
+        let bought =
+            async { client.buy(new).await.map_or_else(|error| Outcome::of(&error), Outcome::bought) };
         self.record(call, bought).await
+    }
+
+    /// Refunds a part of a purchase with one attempt, as a further entry of the same user.
+    pub(crate) async fn refund(&self, client: &ShopClient, refund: Purchase) -> Outcome {
+        let (of, amount) = (refund.details.of.unwrap(), refund.price.negated());
+        let call = Call::Buy { id: Some(refund.id), user: refund.user_id, price: refund.price };
+        let refunded = client.refund(of, Some(amount), None);
+        let refunded = async { refunded.await.map_or_else(|error| Outcome::of(&error), Outcome::bought) };
+        self.record(call, refunded).await
     }
 
     /// Buys with a single request without a key, and returns the response, if any.
@@ -203,8 +210,8 @@ impl History {
     /// still be in flight, and a store that was killed with its service may need a moment.
     pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
         loop {
-            let listed = self.list(client, user, Sees::All).await.map(|listed| listed.len() as u64);
-            let summed = self.sum(client, user, Sees::All).await.map(|summed| summed.count);
+            let listed = self.list(client, user, Sees::All).await.as_deref().map(judge::summary_of);
+            let summed = self.sum(client, user, Sees::All).await;
             if listed.is_some() && listed == summed {
                 return;
             }

@@ -246,17 +246,18 @@ impl<'a> UserHistory<'a> {
         let unnamed = self.unnamed.iter().filter(|(begin, _)| *begin < read.end);
         let possible: Vec<_> =
             named.map(|(_, one)| one.price).chain(unnamed.map(|(_, price)| *price)).collect();
-        let more = usize::try_from(found.count).unwrap().checked_sub(required.len());
+        let more = found.count.checked_sub(count(required.iter().filter_map(price)));
         let is_possible = more.is_some_and(|more| match possible.len() {
             0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
-            count => more <= count,
+            count => more <= count as u64,
         });
-        // A list of the same count, before or after, has the same purchases.
+        // A list of the same count, before or after, has the same purchases, and the same refunds if it has all.
         let is_exact = self.reads.iter().all(|other| match other.found {
-            Found::List(list) if list.len() as u64 == found.count => {
+            Found::List(list) if summary_of(list).count == found.count => {
                 let is_apart = other.end < read.begin || read.end < other.begin;
-                !is_apart
-                    || Total::checked_sum(list.iter().map(|one| one.price)).unwrap() == found.total_spent
+                let begun = |one: &&Bought| one.price.is_negative() && one.begin < read.end.max(other.end);
+                let refunds = self.bought.values().filter(begun).count();
+                !is_apart || found.count + refunds as u64 != list.len() as u64 || summary_of(list) == found
             }
             _ => true,
         });
@@ -275,14 +276,24 @@ impl<'a> UserHistory<'a> {
     }
 }
 
-/// Whether `total` is `sum` and `count` of these prices.
-fn is_sum_of_some(sum: Total, prices: &[Price], count: usize, total: Total) -> bool {
-    if count == 0 {
-        return sum == total;
-    }
-    let Some((price, others)) = prices.split_first() else { return false };
+/// The sum of a list.
+pub(super) fn summary_of(list: &[Purchase]) -> Summary {
+    let prices = || list.iter().map(|purchase| purchase.price);
+    Summary::new(count(prices()), Total::checked_sum(prices()).unwrap())
+}
+
+/// How many of these are prices of purchases. The others are of refunds.
+fn count(prices: impl Iterator<Item = Price>) -> u64 {
+    prices.filter(|price| !price.is_negative()).count() as u64
+}
+
+/// Whether `total` is `sum`, the prices of `more` purchases among these, and some refunds.
+fn is_sum_of_some(sum: Total, prices: &[Price], more: u64, total: Total) -> bool {
+    let Some((price, others)) = prices.split_first() else { return more == 0 && sum == total };
     let with = sum.checked_add_price(*price).unwrap();
-    is_sum_of_some(with, others, count - 1, total) || is_sum_of_some(sum, others, count, total)
+    let fewer = more.checked_sub(count([*price].into_iter()));
+    fewer.is_some_and(|fewer| is_sum_of_some(with, others, fewer, total))
+        || is_sum_of_some(sum, others, more, total)
 }
 
 /// Calls as begin, end, key and id: returns those with a smaller key than a call that had ended when they began.
