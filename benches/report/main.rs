@@ -115,9 +115,8 @@ fn main() {
             eprintln!("plotted: {}", path.display());
         }
         report += &page::part(title, &rows);
+        // What is measured stays when a later part fails.
+        file.iter().for_each(|file| file.write(&report));
     }
     println!("{report}");
-    if let Some(file) = file {
-        file.write(&report);
-    }
 }

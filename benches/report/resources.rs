@@ -111,18 +111,16 @@ fn on_servers(management: &Path, records: u64, time: Duration, emit: &mut dyn Fn
         ("KAFKA_TOPIC", &*name),
         ("KAFKA_GROUP_ID", &*name),
     ];
-    let with_roles = |roles| [&settings[..], &[("SHOP_ROLES", roles)]].concat();
-    let all = started(management, folder.path(), &with_roles("purchases,users,orders"));
+    let waiting = started(management, folder.path(), &settings);
     pause(SETTLED);
-    idle("management on servers, idle", &all, time, [0.5, 200.0, 20.0], emit);
-    drop(all);
+    idle("management on servers, idle", &waiting, time, [0.5, 200.0, 20.0], emit);
+    drop(waiting);
     let mut options = KafkaLogOptions::new(&*kafka);
     (options.topic, options.partitions) = (format!("{name}-backlog"), PARTITIONS);
     two_threads().block_on(fill_topic(options, records));
     let backlog = format!("{name}-backlog");
-    let mut settings = with_roles("purchases");
-    settings.push(("KAFKA_TOPIC", &*backlog));
-    let reading = started(management, folder.path(), &settings);
+    let reading =
+        started(management, folder.path(), &[&settings[..], &[("KAFKA_TOPIC", &*backlog)]].concat());
     while two_threads().block_on(stored(&reading)) < records {
         pause(PROGRESS);
     }
