@@ -172,7 +172,7 @@ function Rows({ items, pending, fresh, range, amount }) {
     <td class="when">${isPending && html`<span class="tag">pending</span> `}${of && html`<span class="tag">refund</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
     ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
     ${hasWhat && html`<td class="who"><span class="name">${of ? reason : whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
-    <td class="ref"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
+    <td class="ref ${range ? "" : "short"}"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
     <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
   </tr>`;
   return html`<table class="entries">
