@@ -20,7 +20,7 @@ export function Purchase({ id = "", refunds = false }) {
   const empty = html`No purchase with the ID <b>${id}</b> is stored.`;
   return html`<section class="ledger" aria-label="Purchase">
     <${Loaded} id="purchase" state=${state} what="The purchase" empty=${empty}>${(found) => html`<${Facts} of=${found} />`}<//>
-    ${state.is === "shown" && refunds && !state.data.of && html`<${Refund} of=${state.data} />`}
+    ${state.is === "shown" && refunds && !state.data.of && !state.data.refunded && html`<${Refund} of=${state.data} />`}
     <p class="actions">
       <a id="all" href=${addressOf("purchases")}>All purchases</a>
       ${state.is === "shown" && html`<button type="button" class="quiet" id="print" onClick=${() => window.print()}>Print</button>`}
@@ -55,7 +55,7 @@ function Refund({ of: { id, price } }) {
   </div>`;
 }
 
-function Facts({ of: { id, userid, username, price, timestamp, currency, reference, of, reason, ...what } }) {
+function Facts({ of: { id, userid, username, price, timestamp, currency, reference, of, reason, refunded, ...what } }) {
   const listOf = (by, who) => html`<a draggable="false" href=${addressOf("purchases", { range: "all", by, who })}>${who}</a>`;
   const facts = [
     ["ID", html`<span class="id">${id}</span>`],
@@ -63,6 +63,7 @@ function Facts({ of: { id, userid, username, price, timestamp, currency, referen
     ["Name", listOf("username", username)],
     whatOf(what) && ["What", whatOf(what)],
     ["Price", html`<span class="figures">${forPeople(price)}</span> ${currency}`],
+    refunded && ["Refunded", html`<span class="figures">${forPeople(refunded)}</span> ${currency}`],
     of && ["Refund of", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
     reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],

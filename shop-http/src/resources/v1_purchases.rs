@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::api::{RowFormat, TotalsBody};
+use shop_core::json::write_member;
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 use shop_core::{Invalid, PurchaseId};
 
@@ -118,7 +119,13 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-            respond_json(written(&purchase, PURCHASE_BYTES))
+            let mut json = written(&purchase, PURCHASE_BYTES);
+            if let Some(refund) = purchases.refund_of(&purchase).await? {
+                json.pop();
+                write_member(&mut json, ",\"refunded\":", &refund.price.negated());
+                json.push(b'}');
+            }
+            respond_json(json)
         }
         Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
             HttpError::ERASED_PURCHASE.into_response()

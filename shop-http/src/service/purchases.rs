@@ -161,6 +161,14 @@ impl Purchases {
         self.query(self.query.look_up(id)).await
     }
 
+    /// The stored refund of `purchase`, whose id is derived from that of the purchase.
+    pub(crate) async fn refund_of(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
+        // Nothing is refunded of a refund, or of a price of zero.
+        let Ok(refund) = purchase.refund(None, purchase.timestamp) else { return Ok(None) };
+        let found = self.look_up(&refund.id).await?;
+        Ok(if let Lookup::Stored(refund) = found { Some(refund) } else { None })
+    }
+
     /// The counts and the sums of the selected purchases per period.
     pub(crate) async fn totals(
         &self,

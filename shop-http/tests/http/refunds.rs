@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
-use serde_json::json;
+use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{PurchaseErase as _, PurchaseStore as _};
 use shop_http::{HttpOptions, Parts, Principal, Scopes, routes};
@@ -75,6 +75,10 @@ async fn a_purchase_is_refunded_once_within_its_price() {
     let prices: Vec<_> = listed["items"].as_array().unwrap().iter().map(|item| &item["price"]).collect();
     assert_eq!(prices, [&json!(-0.5), &json!(2.1), &json!(1.1)]);
     let refund_id = listed["items"][0]["id"].as_str().unwrap();
+    let id = listed["items"][0]["of"].as_str().unwrap();
+    for (id, refunded) in [(id, &json!(0.5)), (refund_id, &Value::Null)] {
+        assert_eq!(&get(&shop.facing, &format!("/v1/purchases/{id}")).await.json()["refunded"], refunded);
+    }
     refund(&shop.management, refund_id, "{}").await.has(409, &json!({"type": "/problems/conflict"}));
     get(&shop.facing, "/v1/summary?userid=u1").await.is(200, &json!({"count": 2, "total_spent": 2.7}));
 }
