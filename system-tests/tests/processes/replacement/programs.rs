@@ -118,7 +118,9 @@ impl Facing {
                 Some(facing.write(key.as_deref(), &value).await)
             }
             Self::Ours(client) => {
+                // Old programs do not know its reference.
                 let order = NewPurchase::of(format!("u{number}")).named(format!("ada{number}"));
+                let order = order.reference(format!("order-{number}"));
                 Some(client.buy(order.priced("1.5").unwrap()).await.is_ok())
             }
         }
