@@ -210,8 +210,9 @@ impl History {
     /// still be in flight, and a store that was killed with its service may need a moment.
     pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
         loop {
-            let listed = self.list(client, user, Sees::All).await.as_deref().map(judge::summary_of);
-            let summed = self.sum(client, user, Sees::All).await;
+            let listed = self.list(client, user, Sees::All).await;
+            let listed = listed.map(|listed| judge::summary_of(&listed).count);
+            let summed = self.sum(client, user, Sees::All).await.map(|summed| summed.count);
             if listed.is_some() && listed == summed {
                 return;
             }

@@ -249,13 +249,15 @@ impl<'a> UserHistory<'a> {
         let more = found.count.checked_sub(count(required.iter().filter_map(price)));
         let is_possible = more.is_some_and(|more| match possible.len() {
             0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
-            count => more <= count as u64,
+            _ => more <= count(possible.iter().copied()),
         });
-        // A list of the same count, before or after, has the same purchases, and the same refunds if it has all.
+        // A list of the same count, before or after, has the same purchases. It has the same refunds if it has all that
+        // had begun, or is later and has none.
         let is_exact = self.reads.iter().all(|other| match other.found {
             Found::List(list) if summary_of(list).count == found.count => {
-                let is_apart = other.end < read.begin || read.end < other.begin;
-                let begun = |one: &&Bought| one.price.is_negative() && one.begin < read.end.max(other.end);
+                let is_earlier = other.end < read.begin;
+                let is_apart = is_earlier || read.end < other.begin;
+                let begun = |one: &&Bought| is_earlier && one.price.is_negative() && one.begin < read.end;
                 let refunds = self.bought.values().filter(begun).count();
                 !is_apart || found.count + refunds as u64 != list.len() as u64 || summary_of(list) == found
             }

@@ -14,8 +14,10 @@ fn ada() -> UserId {
     "ada".parse().unwrap()
 }
 
+/// From 90 on they are of refunds.
 fn price(number: u128) -> Price {
-    format!("{number}.25").parse().unwrap()
+    let price: Price = format!("{}.25", number % 90).parse().unwrap();
+    if number < 90 { price } else { price.negated() }
 }
 
 fn purchase(number: u128) -> Purchase {
@@ -29,7 +31,7 @@ fn purchases(numbers: &[u128]) -> Outcome {
 
 fn sum(numbers: &[u128]) -> Outcome {
     let total = Total::checked_sum(numbers.iter().map(|number| price(*number))).unwrap();
-    Outcome::Summed(Summary::new(numbers.len() as u64, total))
+    Outcome::Summed(Summary::new(numbers.iter().filter(|number| **number < 90).count() as u64, total))
 }
 
 /// A history of sequential calls.
@@ -155,6 +157,21 @@ fn inexact_sums_are_found() {
     assert_found(&three().sum(Sees::Earlier, &[1, 2, 3, 4]), "found Summary");
     assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "found Summary");
     assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "not the sum of as many");
+}
+
+#[test]
+fn sums_of_refunds_are_found() {
+    let later = three().sum(Sees::Earlier, &[1, 2]).buy(91).list(Sees::All, &[1, 2, 91]);
+    assert_eq!(later.sum(Sees::All, &[1, 2, 91]).judge().violations, Vec::<String>::new());
+    let listed = || three().buy(91).list(Sees::All, &[1, 2, 91]);
+    assert_found(&listed().sum(Sees::All, &[1, 2]), "not the sum of as many");
+    // Too many to try their sums: a refund is none of the purchases that are counted.
+    let unknown = |script: Script, number| script.call(buy(number), Outcome::Unknown);
+    let sums = |last| {
+        let all: Vec<_> = (1..=last).collect();
+        (4..20).chain([91]).fold(three(), unknown).sum(Sees::All, &all).judge().violations
+    };
+    assert_eq!((sums(19).len(), sums(20).len()), (0, 1));
 }
 
 #[test]
