@@ -176,7 +176,7 @@ function Rows({ items, pending, fresh, range, amount }) {
     <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
   </tr>`;
   return html`<table class="entries">
-    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col">Who</th>`}${hasWhat && html`<th scope="col">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
+    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col" class="who">Who</th>`}${hasWhat && html`<th scope="col" class="who">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
     <tbody id="purchases">${pending.map((item) => row(item, true))}${(range ? items : withRefunds(items)).map((item) => row(item, false))}</tbody>
   </table>`;
 }

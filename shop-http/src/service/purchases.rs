@@ -165,8 +165,11 @@ impl Purchases {
     pub(crate) async fn refund_of(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
         // Nothing is refunded of a refund, or of a price of zero.
         let Ok(refund) = purchase.refund(None, purchase.timestamp) else { return Ok(None) };
+        // What an operator has imported may have this id.
+        let is_of =
+            |stored: &Purchase| stored.details.of == refund.details.of && stored.user_id == refund.user_id;
         let found = self.look_up(&refund.id).await?;
-        Ok(if let Lookup::Stored(refund) = found { Some(refund) } else { None })
+        Ok(if let Lookup::Stored(stored) = found { Some(stored).filter(is_of) } else { None })
     }
 
     /// The counts and the sums of the selected purchases per period.
