@@ -118,13 +118,12 @@ impl Row {
         let (goal, _) = self.goal_text();
         let goal = if self.is_reached() == Some(false) { format!("{goal} **missed**") } else { goal };
         let median = unit.show(self.median());
-        format!("| {what} | {median} | {spread} | {goal} | {ours} | {baseline} |")
+        format!("|{what}|{median}|{spread}|{goal}|{ours}|{baseline}|")
     }
 }
 
 /// The head of the table of [`Row::markdown`].
-pub const TABLE_HEAD: &str =
-    "| what | median | spread (runs) | goal | ours | beside |\n|---|---|---|---|---|---|";
+pub const TABLE_HEAD: &str = "|what|median|spread (runs)|goal|ours|beside|\n|---|---|---|---|---|---|";
 
 impl Goal {
     /// The bound.
@@ -184,7 +183,7 @@ mod tests {
             Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s").with_goal(Goal::AtLeast(0.85));
         let row = Row { baseline: "a bare loop, 100/s".to_owned(), ..row };
         assert_eq!(row.is_reached(), Some(false));
-        let line = "| publish | 0.80 | 0.70–0.90 (3) | ≥ 0.85 **missed** | 80/s | a bare loop, 100/s |";
+        let line = "|publish|0.80|0.70–0.90 (3)|≥ 0.85 **missed**|80/s|a bare loop, 100/s|";
         assert_eq!(row.markdown(), line);
         let text =
             "publish: 0.80 (0.70 to 0.90), goal ≥ 0.85: missed\n  ours    80/s\n  beside  a bare loop, 100/s";

@@ -9,8 +9,8 @@ const END: &str = "<!-- the report ends -->";
 
 /// The conditions.
 pub(crate) fn head(conditions: &[(&str, String)]) -> String {
-    let rows = conditions.iter().map(|(name, value)| format!("| {name} | {value} |\n"));
-    rows.fold("| condition | |\n|---|---|\n".to_owned(), |text, row| text + &row)
+    let rows = conditions.iter().map(|(name, value)| format!("|{name}|{value}|\n"));
+    rows.fold("|condition||\n|---|---|\n".to_owned(), |text, row| text + &row)
 }
 
 /// The table of a section. What a row has in common with the one above is left out.
