@@ -163,7 +163,7 @@ impl Purchases {
 
     /// The stored refund of `purchase`, whose id is derived from that of the purchase.
     pub(crate) async fn refund_of(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
-        // Nothing is refunded of a refund, or of a price of zero.
+        // Neither a refund nor a price of zero can be refunded.
         let Ok(refund) = purchase.refund(None, purchase.timestamp) else { return Ok(None) };
         // What an operator has imported may have this id.
         let is_of =

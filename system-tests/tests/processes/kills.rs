@@ -164,7 +164,7 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
             Outcome::Bought { id, .. } if number % 10 < 6 => {
                 let amount = (!number.is_multiple_of(4)).then(|| "0.01".parse().unwrap());
                 let bought = Purchase::new(id, user, keyed.user_name, keyed.price, Timestamp::MIN);
-                // Nothing is refunded of nothing.
+                // A price of zero cannot be refunded.
                 let Ok(refund) = bought.refund(amount, Timestamp::MIN) else { return };
                 // It is not found until its purchase is stored.
                 let refund = async || history.refund(&pair.client().await, refund.clone()).await;

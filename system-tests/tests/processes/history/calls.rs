@@ -52,7 +52,7 @@ impl History {
         self.record(call, bought).await
     }
 
-    /// Refunds a part of a purchase with one attempt, as a further entry of the same user.
+    /// Refunds a purchase, whole or in part, with one attempt: a further entry of the same user.
     pub(crate) async fn refund(&self, client: &ShopClient, refund: Purchase) -> Outcome {
         let (of, amount) = (refund.details.of.unwrap(), refund.price.negated());
         let call = Call::Buy { id: Some(refund.id), user: refund.user_id, price: refund.price };

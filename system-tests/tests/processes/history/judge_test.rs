@@ -14,7 +14,7 @@ fn ada() -> UserId {
     "ada".parse().unwrap()
 }
 
-/// From 90 on they are of refunds.
+/// The price of a purchase. Numbers from 90 on are of refunds.
 fn price(number: u128) -> Price {
     let price: Price = format!("{}.25", number % 90).parse().unwrap();
     if number < 90 { price } else { price.negated() }
