@@ -32,7 +32,9 @@ fn codec(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("encode", |bencher| bencher.iter(|| encode(black_box(&purchase)).unwrap()));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| encode(black_box(&purchase)).unwrap());
+    });
     group.bench_function("plain_to_json", |bencher| {
         bencher.iter(|| serde_json::to_vec(black_box(&plain)).unwrap());
     });

@@ -58,7 +58,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, Arc::<Refunds>::clone(&refunds), dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
-    ingest.run(async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) }).await?;
+    ingest
+        .run(async move {
+            drop(monitor.wait_for(|status| status.counters.inserted == 1).await);
+        })
+        .await?;
     println!("{refunds:?}");
     Ok(())
 }

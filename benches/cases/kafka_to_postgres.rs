@@ -157,7 +157,9 @@ impl Ingestion {
     }
 
     fn execute(&self, sql: &str) {
-        two_threads().block_on(async { connect(&self.postgres).await.batch_execute(sql).await.unwrap() });
+        two_threads().block_on(async {
+            connect(&self.postgres).await.batch_execute(sql).await.unwrap();
+        });
     }
 }
 
@@ -216,14 +218,11 @@ fn on_servers(records: u64) -> Option<Ingestion> {
     Some(Ingestion { way: Way::Kafka, kafka, postgres, name, records, batch, in_flight, synchronous_commit })
 }
 
-/// Measures the pipeline compared with both bare statements, and the effect of the settings.
-pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
-    let records = scale.pick(2_000, 100_000, 500_000);
-    let Some(run) = on_servers(records) else { return };
-    two_threads().block_on(fill_topic(run.topic(), records));
+/// The pipeline on Kafka and on the embedded log, both bare statements, then the same with other settings.
+fn contenders(run: &Ingestion) -> [Ingestion; 10] {
     let [kafka, embedded, unnest, copy] =
         [Way::Kafka, Way::Embedded, Way::Unnest, Way::Copy].map(|way| Ingestion { way, ..run.clone() });
-    let contenders = [
+    [
         kafka.clone(),
         embedded,
         unnest.clone(),
@@ -234,9 +233,16 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         Ingestion { batch: 100, ..unnest.clone() },
         Ingestion { batch: 5_000, ..unnest.clone() },
         Ingestion { synchronous_commit: false, ..unnest },
-    ];
+    ]
+}
+
+/// Measures the pipeline compared with both bare statements, and the effect of the settings.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
+    let records = scale.pick(2_000, 100_000, 500_000);
+    let Some(run) = on_servers(records) else { return };
+    two_threads().block_on(fill_topic(run.topic(), records));
     let [ours, embedded, unnest, copy, small, one, two, bare_small, bare_large, relaxed] =
-        rounds(scale.pairs(), RUN, &contenders, Ingestion::clear);
+        rounds(scale.pairs(), RUN, &contenders(&run), Ingestion::clear);
     run.execute(&format!("drop schema {} cascade", run.name));
     let what = format!("Kafka to PostgreSQL, {PARTITIONS} partitions, {records} records");
     let mut row = |ours: &[Cost], what: &str, baseline: &[Cost], name: &str, goal: Option<Goal>| {

@@ -74,12 +74,16 @@ const PARTS: [Part; 15] = [
     part("publish", "Into the embedded log", cases::publish::rows),
     part("http-post", "POST /buy", cases::http_post::rows),
     part("batch", "POST /v1/purchases:batch", cases::batch::rows),
-    part("authentication", "A verified token", |scale, emit| programs::rows("authentication", scale, emit)),
+    part("authentication", "A verified token", |scale, emit| {
+        programs::rows("authentication", scale, emit);
+    }),
     part("freshness", "Until it is in a listing", cases::freshness::rows),
     part("events", "Readers of events", cases::events::rows),
     part("listing", "Listings", cases::listing::rows),
     part("growth", "Among very many", cases::growth::rows),
-    part("allocations", "Allocations", |scale, emit| programs::rows("allocations", scale, emit)),
+    part("allocations", "Allocations", |scale, emit| {
+        programs::rows("allocations", scale, emit);
+    }),
     part("start", "Start, idle memory, size", start::rows),
     part("resources", "The programs as they are started by default", resources::rows),
 ];

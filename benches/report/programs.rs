@@ -27,7 +27,9 @@ pub(crate) fn built(what: &[&str]) -> PathBuf {
 pub(crate) fn rows(bench: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let mut command = Command::new(built(&["-p", "benches", "--bench", bench]));
     command.args(["--bench", "--json"]).args((scale == Scale::Quick).then_some("--quick"));
-    each_line(&mut command, |line| emit(serde_json::from_str(line).unwrap()));
+    each_line(&mut command, |line| {
+        emit(serde_json::from_str(line).unwrap());
+    });
 }
 
 /// Passes the output of `command` on, line by line.

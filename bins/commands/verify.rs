@@ -77,6 +77,24 @@ fn json(report: &VerifyReport) -> Value {
 
 /// The report as text. `first_offset` is the first offset that a partition ever had.
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
+    let mut lines = vec![verified.to_string()];
+    lines.extend(notes(verified));
+    let begins = verified.first_offsets.iter().filter(|(_, first)| **first > first_offset);
+    lines.extend(begins.map(|((topic, partition), first)| {
+        format!(
+            "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
+        )
+    }));
+    let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
+    name(&mut lines, "gap", &verified.gaps, ToString::to_string);
+    name(&mut lines, "missing", &verified.missing, place);
+    name(&mut lines, "stored with other content", &verified.mismatched, place);
+    name(&mut lines, "twice", &verified.duplicates, ToString::to_string);
+    lines.join("\n")
+}
+
+/// A line for each count that is not zero and is not in the first line of the report.
+fn notes(verified: &VerifyReport) -> impl Iterator<Item = String> {
     let VerifyReport { dead_lettered, conflicts, lost, unstable, compacted, .. } = verified;
     let VerifyReport { resolved, erased, expired, .. } = verified;
     let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
@@ -100,20 +118,7 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
         (deleted, format!("erased {erased}, older than the retention {expired}")),
         (unreadable, format!("unreadable {unreadable}: `management doctor` names them")),
     ];
-    let mut lines = vec![verified.to_string()];
-    lines.extend(notes.into_iter().filter_map(|(count, note)| (count > 0).then_some(note)));
-    let begins = verified.first_offsets.iter().filter(|(_, first)| **first > first_offset);
-    lines.extend(begins.map(|((topic, partition), first)| {
-        format!(
-            "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
-        )
-    }));
-    let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
-    name(&mut lines, "gap", &verified.gaps, ToString::to_string);
-    name(&mut lines, "missing", &verified.missing, place);
-    name(&mut lines, "stored with other content", &verified.mismatched, place);
-    name(&mut lines, "twice", &verified.duplicates, ToString::to_string);
-    lines.join("\n")
+    notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note)
 }
 
 fn name<T>(lines: &mut Vec<String>, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> String) {

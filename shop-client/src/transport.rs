@@ -132,7 +132,7 @@ impl Transport {
             let attempt = |left| {
                 // Boxed, as it would make the futures of callers several times as large.
                 let attempt = Box::pin(self.attempt(call, head.clone(), call.timeout.min(left)));
-                attempt.map_err(|error| if is_read { error.with_outcome(Outcome::NotApplied) } else { error })
+                attempt.map_err(|error| read_has_no_effect(error, is_read))
             };
             let retrying = |error: &Error, attempts, pause| {
                 report(attempts, CallState::Retrying { error, pause });
@@ -157,7 +157,9 @@ impl Transport {
         head.insert(ACCEPT, ACCEPTED);
         match &call.sent {
             Some(Sent::One(_)) => drop(head.insert(CONTENT_TYPE, JSON)),
-            Some(Sent::Batch(_)) => drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON))),
+            Some(Sent::Batch(_)) => {
+                drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON)));
+            }
             None => {}
         }
         // A key is visible ASCII.
@@ -250,6 +252,11 @@ pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(|error| {
         client_error(ErrorKind::Internal, "the request body could not be written as JSON").with_source(error)
     })
+}
+
+/// Returns `error` with the outcome "not applied" if the call only reads, because a read changes nothing.
+fn read_has_no_effect(error: Error, is_read: bool) -> Error {
+    if is_read { error.with_outcome(Outcome::NotApplied) } else { error }
 }
 
 fn judged(call: &Call, answer: Response) -> Result<Response> {

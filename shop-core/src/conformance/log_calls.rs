@@ -50,7 +50,9 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
             SourceEvent::Revoked(revocation) if of_member => return revocation,
             SourceEvent::Revoked(revocation) => revocation.done(),
             SourceEvent::Gap(gap) => panic!("{gap}"),
-            SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
+            SourceEvent::Batch(batch) => {
+                assert!(of_member, "{:?} was not given up yet", batch.partition);
+            }
             SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
@@ -91,7 +93,9 @@ pub(super) async fn commit(source: &dyn LogSource, positions: &[CommitOffset]) -
     let committed = async {
         loop {
             match source.commit(positions).await {
-                Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) if error.is_retryable() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 result => return result.expect("commit"),
             }
         }

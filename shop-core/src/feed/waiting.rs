@@ -55,8 +55,12 @@ impl Entry {
                 match stored {
                     // A record with the same id and other content becomes a dead letter.
                     Ok(Ok(stored)) => return stored.filter(|stored| stored.same_content(&self.purchase)),
-                    Ok(Err(error)) => tracing::debug!(%error, "a look-up of the feed failed, retrying"),
-                    Err(_elapsed) => tracing::debug!("a look-up of the feed took too long, retrying"),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "a look-up of the feed failed, retrying");
+                    }
+                    Err(_elapsed) => {
+                        tracing::debug!("a look-up of the feed took too long, retrying");
+                    }
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);

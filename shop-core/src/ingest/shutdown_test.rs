@@ -136,7 +136,9 @@ async fn a_failed_commit_is_retried() {
         IngestOptions::default(),
     );
     let monitor = ingest.monitor();
-    let all = async move { drop(monitor.wait_for(|status| status.counters.inserted == 20).await) };
+    let all = async move {
+        drop(monitor.wait_for(|status| status.counters.inserted == 20).await);
+    };
     assert_eq!(ingest.run(all).await.unwrap().inserted, 20);
     assert_eq!(committed(&log), 20);
     assert!(faults.calls(Call::Commit) >= 5);

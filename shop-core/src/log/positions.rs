@@ -62,7 +62,9 @@ pub(crate) fn follow_positions(
             match now {
                 Ok(now) if now == before => return Some((now, (positions, before, last, pause))),
                 Ok(now) => return Some((now.clone(), (positions, now, last, Duration::ZERO))),
-                Err(error) => tracing::debug!(error = %error.chain(), "the positions of ingest are unknown"),
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
+                }
             }
         }
     });

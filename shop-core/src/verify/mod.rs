@@ -282,7 +282,9 @@ impl Verify {
         }
         let mut report = log_scan.end().await?;
         let records = report.records;
-        let scanned = |scanned| progress(VerifyProgress { records, pending: 0, scanned });
+        let scanned = |scanned| {
+            progress(VerifyProgress { records, pending: 0, scanned });
+        };
         duplicates::scan(self, &mut report, scanned).await?;
         Ok(report)
     }

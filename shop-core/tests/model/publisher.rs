@@ -68,8 +68,10 @@ impl Publisher {
                     self.repeat(*earlier, |purchase| purchase.price = price(9_999)).await;
                 }
                 Item::OtherUser(earlier) => {
-                    self.repeat(*earlier, |purchase| purchase.user_id = "somebody else".parse().unwrap())
-                        .await;
+                    self.repeat(*earlier, |purchase| {
+                        purchase.user_id = "somebody else".parse().unwrap();
+                    })
+                    .await;
                 }
             }
         }

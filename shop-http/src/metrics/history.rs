@@ -110,7 +110,9 @@ impl History {
         *positions = Some(now);
         drop(positions);
         if let Some(passed) = passed {
-            self.note(|interval| interval.stored = Some(interval.stored.unwrap_or_default() + passed));
+            self.note(|interval| {
+                interval.stored = Some(interval.stored.unwrap_or_default() + passed);
+            });
         }
     }
 

@@ -137,7 +137,9 @@ async fn begin(service: &Service, action: &'static str, mut request: Request) ->
     let caller = Caller::of(request.extensions());
     let may = |needed: Action<'_>| {
         let decision = service.policy.check(&caller, &needed);
-        decision.inspect_err(|_denied| caller.audit(Audited { action, ..Audited::default() }))
+        decision.inspect_err(|_denied| {
+            caller.audit(Audited { action, ..Audited::default() });
+        })
     };
     may(Action::Observe)?;
     Query::refuse(request.uri())?;

@@ -50,7 +50,9 @@ async fn refundable(purchases: &Purchases, caller: &Caller, id: &PurchaseId) -> 
     let is_operation = purchases.kind == ServiceKind::Management;
     if is_operation {
         let decision = purchases.policy.decide(caller, &Action::Operate);
-        decision.inspect_err(|_denied| caller.audit(Audited { action: "refund", ..Audited::default() }))?;
+        decision.inspect_err(|_denied| {
+            caller.audit(Audited { action: "refund", ..Audited::default() });
+        })?;
     }
     let bought = match purchases.look_up(id).await? {
         Lookup::Stored(bought) => bought,

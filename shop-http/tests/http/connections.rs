@@ -35,7 +35,9 @@ async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let router = router(parts, options.clone());
-    let task = tokio::spawn(serve(listener, router, &options, async move { drop(stopped.await) }));
+    let task = tokio::spawn(serve(listener, router, &options, async move {
+        drop(stopped.await);
+    }));
     Served { address, stop, task }
 }
 

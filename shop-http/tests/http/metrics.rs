@@ -135,9 +135,8 @@ async fn process_metrics_have_fractions_and_no_zero_for_unlimited() {
     assert!(!text.contains("max_bytes 0\n") && !text.contains("max_fds 0\n"), "{text}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn requests_are_counted_by_template_method_and_status() {
-    let shop = Measured::new();
+/// Sends requests of each kind that the metrics tell apart.
+async fn send_requests_of_each_kind(shop: &Measured) {
     for user in 0..5 {
         get(&shop.facing, &format!("/getAllUserBuys/user-{user}")).await;
     }
@@ -151,6 +150,12 @@ async fn requests_are_counted_by_template_method_and_status() {
     send(&shop.facing, request(misbehaving, "/buy", &[], Body::empty())).await;
     shop.faults.once(Call::Publish, Fault::Delay(Duration::from_secs(2)));
     post(&shop.facing, "/buy", GOOD).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_counted_by_template_method_and_status() {
+    let shop = Measured::new();
+    send_requests_of_each_kind(&shop).await;
 
     let figures = metrics(&shop.facing).await;
     assert_all(

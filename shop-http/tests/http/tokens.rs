@@ -335,7 +335,9 @@ async fn every_route_requires_its_scope() {
                 Rule::Absent => {
                     assert_eq!(route.send(OWN, "operate").await.status, StatusCode::NOT_FOUND, "{case}");
                 }
-                Rule::Token => assert_eq!(route.send(OWN, "").await.status, StatusCode::OK, "{case}"),
+                Rule::Token => {
+                    assert_eq!(route.send(OWN, "").await.status, StatusCode::OK, "{case}");
+                }
                 _ => route.requires_scope(rule).await,
             }
         }
@@ -445,7 +447,9 @@ async fn keys_are_rotated_while_serving() {
 #[tokio::test]
 async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
     let services = services(SigningKey::ec()).await;
-    let is_unavailable = |value| services.issuer.published.is_unavailable.store(value, Ordering::Relaxed);
+    let is_unavailable = |value| {
+        services.issuer.published.is_unavailable.store(value, Ordering::Relaxed);
+    };
     is_unavailable(true);
     assert_eq!(status(&services, "first").await, StatusCode::SERVICE_UNAVAILABLE, "no keys yet");
     is_unavailable(false);

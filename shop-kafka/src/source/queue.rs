@@ -190,7 +190,9 @@ impl From<Revoked> for Revocation {
         match blocked {
             // If it has ended before the delivery, there is no time left to drain.
             Some((left, done)) if !left.is_zero() && done.send(()).is_ok() => {
-                Self::new(partitions, RevocationCause::Rebalance, left, move || drop(done))
+                Self::new(partitions, RevocationCause::Rebalance, left, move || {
+                    drop(done);
+                })
             }
             _ => Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {}),
         }

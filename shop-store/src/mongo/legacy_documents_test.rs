@@ -110,15 +110,27 @@ fn oddities() -> Vec<Document> {
         odd(next(0), &|_| ()),
         odd(next(1), &|old| drop(old.insert("price", 2.25))),
         odd(next(2), &|nan| drop(nan.insert("price", decimal("NaN")))),
-        odd(next(3), &|large| drop(large.insert("price", decimal("10000000000000000")))),
+        odd(next(3), &|large| {
+            large.insert("price", decimal("10000000000000000"));
+        }),
         odd(next(4), &|below| drop(below.insert("price", decimal("-1")))),
-        odd(next(5), &|control| drop(control.insert("username", "ada\nlovelace"))),
-        odd(next(6), &|control| drop(control.insert("username", "ada\n"))),
+        odd(next(5), &|control| {
+            control.insert("username", "ada\nlovelace");
+        }),
+        odd(next(6), &|control| {
+            control.insert("username", "ada\n");
+        }),
         odd(next(7), &|nameless| drop(nameless.remove("username"))),
         odd(next(8), &|blank| drop(blank.insert("username", "\u{2003}"))),
-        odd(next(9), &|long_name| drop(long_name.insert("username", &*long))),
-        odd(next(10), &|several| drop(several.insert("username", vec!["ada", "eve"]))),
-        odd(next(11), &|several| drop(several.insert("userid", vec!["u9", "u8"]))),
+        odd(next(9), &|long_name| {
+            long_name.insert("username", &*long);
+        }),
+        odd(next(10), &|several| {
+            several.insert("username", vec!["ada", "eve"]);
+        }),
+        odd(next(11), &|several| {
+            several.insert("userid", vec!["u9", "u8"]);
+        }),
         odd("order-17".into(), &|_| ()),
         odd(Bson::Int32(17), &|_| ()),
     ]

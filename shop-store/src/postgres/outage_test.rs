@@ -56,6 +56,12 @@ pub(super) async fn insert(store: &PostgresStore, batch: &[Purchase]) -> usize {
     }
 }
 
+/// Kills the server and starts it again.
+fn restart(cluster: &Cluster) {
+    cluster.ctl("kill");
+    cluster.ctl("start");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_of_the_server_lose_and_duplicate_nothing() {
     let Some(cluster) = cluster() else { return };
@@ -69,7 +75,7 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
             let mut kills = 0;
             while !*stopped.borrow() || kills < 5 {
                 sleep(Duration::from_millis(50 + kills * 137 % 400)).await;
-                tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
+                tokio::task::block_in_place(|| restart(&cluster));
                 kills += 1;
             }
             kills

@@ -75,7 +75,9 @@ impl Connection {
     /// Returns the purchase in `row`, if it is one. Otherwise it is logged once, and counted.
     pub(super) fn readable(&self, row: &Row) -> Option<Purchase> {
         purchase(row)
-            .inspect_err(|error| self.unreadables.note("row", &format!("{:?}", raw_id(row)), error))
+            .inspect_err(|error| {
+                self.unreadables.note("row", &format!("{:?}", raw_id(row)), error);
+            })
             .ok()
     }
 }

@@ -91,7 +91,9 @@ async fn next_is_denied_after_another_member_takes_the_instance_id() {
     let mut was_lost = false;
     let error = loop {
         match soon("next", first.next()).await {
-            Ok(SourceEvent::Revoked(revocation)) => was_lost |= revocation.cause == RevocationCause::Lost,
+            Ok(SourceEvent::Revoked(revocation)) => {
+                was_lost |= revocation.cause == RevocationCause::Lost;
+            }
             Ok(event) => panic!("{event:?}"),
             Err(error) => break error,
         }

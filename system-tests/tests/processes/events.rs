@@ -61,7 +61,9 @@ impl Reader {
         let mut ids = BTreeSet::new();
         while ids.len() < count {
             match self.next().await {
-                Some(Some(purchase)) => drop(ids.insert(purchase["id"].as_str().unwrap().to_owned())),
+                Some(Some(purchase)) => {
+                    ids.insert(purchase["id"].as_str().unwrap().to_owned());
+                }
                 Some(None) => {}
                 None => self.connect(process).await,
             }

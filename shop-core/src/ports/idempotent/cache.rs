@@ -60,7 +60,9 @@ impl IdempotencyCache {
         let (mut given, mut generated) = (locked(&self.given), locked(&self.generated));
         for (purchase, prior, result) in results {
             match result {
-                Ok(receipt) if prior == Prior::Generated => remember(&mut generated, purchase, receipt),
+                Ok(receipt) if prior == Prior::Generated => {
+                    remember(&mut generated, purchase, receipt);
+                }
                 Ok(receipt) => {
                     given.put(purchase.id, Entry::acknowledged(purchase, receipt));
                 }

@@ -71,8 +71,10 @@ impl<E: Table> EmbeddedEntities<E> {
             .with_create(options.create);
         let changed = Arc::new(Notify::new());
         let committed = Arc::clone(&changed);
-        let writer =
-            Writer::start(database.clone(), options.queue_capacity, move |_| committed.notify_one()).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, move |_| {
+            committed.notify_one();
+        })
+        .await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self { file: StoreFile { writer, readers }, changed, kind: PhantomData })
     }

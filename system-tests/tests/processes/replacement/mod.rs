@@ -72,7 +72,10 @@ impl<'a> Site<'a> {
         if self.way == Way::NewTopic {
             arguments.extend(["--old-topic", &topic, "--old-group", &group]);
         }
-        replace(&settings, &arguments, last, async |step: &str| Box::pin(self.follow(step)).await).await
+        replace(&settings, &arguments, last, async |step: &str| {
+            Box::pin(self.follow(step)).await;
+        })
+        .await
     }
 
     /// Does what a step says, unless it is done.
